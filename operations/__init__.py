@@ -1,0 +1,1 @@
+"""People's hands: the `tally` command line, the local stack, the auditor, the benchmarks."""

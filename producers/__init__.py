@@ -1,0 +1,1 @@
+"""Doors in: the HTTP API and the client for upstream services."""

@@ -1,0 +1,1 @@
+"""The PSP port and its adapters: requests, reply parsing, signatures. Only the executor sends."""

@@ -1,0 +1,1 @@
+"""What can be said: events, money, ids, errors. Pure."""

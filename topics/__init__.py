@@ -1,0 +1,1 @@
+"""Where it is said, and how surely: the catalogue and the delivery runtime."""

@@ -1,0 +1,132 @@
+"""The one settings model: read from the environment (`TALLY_…`) at an entry point, passed down, never read again.
+
+Source of each default: docs/configuration.md is made from this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line that names it."""
+
+
+class RoutingRule(BaseModel):
+    """Which PSP gets an order: the first rules whose every stated condition holds; among them, by weight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    psp: str
+    currencies: frozenset[str] | None = None
+    schemes: frozenset[str] | None = None
+    amount_min: Decimal | None = None  # major units, inclusive
+    amount_max: Decimal | None = None  # major units, inclusive
+    weight: int = Field(default=1, ge=1, le=1000)
+
+
+class PspAccount(BaseModel):
+    """How one PSP is reached and how hard it may be pushed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    adapter: Literal["northpay", "southpay"]
+    url: str
+    api_key: str = Field(repr=False)
+    concurrency: int = Field(default=64, ge=1, le=1000)
+    rate_per_s: float = Field(default=5000, gt=0)
+
+
+class RiskLimits(BaseModel):
+    """What risk refuses by number. Amounts are major units of the order's own currency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkout_amount_max: Decimal = Decimal("1000000")
+    buyer_checkouts_per_hour_max: int = 1000
+    blocked_countries: frozenset[str] = frozenset({"KP", "IR", "SY", "CU"})
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """Everything that an installation may choose. Units are in the names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TALLY_", env_nested_delimiter="__", frozen=True, extra="ignore", nested_model_default_partial_update=True
+    )
+
+    home: Annotated[Path, AfterValidator(_absolute)] = Path(".tally")
+    kafka: str = "127.0.0.1:9092"
+    kafka_options: dict[str, str] = {}  # passed to librdkafka as they are: security.protocol, sasl.…
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    replication_factor: int = Field(default=1, ge=1, le=7)
+    postgres: str = "127.0.0.1:5432"  # host:port
+    database: str = "tallystick"
+    postgres_admin: str = ""  # DSN of a role that may create roles and schemas; `tally migrate` alone uses it
+    dsns: dict[str, str] = {}  # role name → DSN, where a room's store lives elsewhere
+    upstreams: frozenset[str] = frozenset()  # services that write to payment-requests.<upstream>.v1 themselves
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    metrics_port_base: int = Field(default=0, ge=0, le=65535)  # 0: a free one, written to the run folder
+    payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
+
+    psps: tuple[PspAccount, ...] = ()
+    routing: tuple[RoutingRule, ...] = ()
+    risk: RiskLimits = RiskLimits()
+    risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
+
+    batch_max: int = Field(default=500, ge=1, le=5000)
+    stop_share: float = Field(default=0.01, gt=0, le=1)
+    stop_at_least: int = Field(default=20, ge=1)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    secret: str = Field(default="", repr=False)  # else the file <home>/secret
+
+    def master_secret(self) -> bytes:
+        """The installation's secret: role passwords and field hashes are derived from it."""
+        if self.secret:
+            return self.secret.encode()
+        try:
+            return (self.home / "secret").read_text().strip().encode()
+        except OSError as error:
+            raise SettingsError(f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}") from None
+
+    def derive(self, purpose: str) -> str:
+        """A secret for one purpose, as 64 hex digits."""
+        return hmac.new(self.master_secret(), purpose.encode(), hashlib.sha256).hexdigest()
+
+    def dsn(self, role: str) -> str:
+        """The PostgreSQL address for a login role: `tally_<room>`, `tally_<room>_read`, `tally_ops`."""
+        given = self.dsns.get(role)
+        if given:
+            return given
+        host, _, port = self.postgres.rpartition(":")
+        password = self.derive(f"postgres:{role}")
+        return f"postgresql://{role}:{password}@{host}:{port}/{quote(self.database)}"
+
+    @property
+    def clock_file(self) -> Path:
+        return self.home / "clock"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment. Errors: SettingsError, one line that names the setting."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"])
+        raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r:.60})") from None
