@@ -64,7 +64,11 @@ class Settings(BaseSettings):
     """Everything that an installation may choose. Units are in the names."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TALLY_", env_nested_delimiter="__", frozen=True, extra="ignore", nested_model_default_partial_update=True
+        env_prefix="TALLY_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        nested_model_default_partial_update=True,
     )
 
     home: Annotated[Path, AfterValidator(_absolute)] = Path(".tally")
@@ -102,7 +106,9 @@ class Settings(BaseSettings):
         try:
             return (self.home / "secret").read_text().strip().encode()
         except OSError as error:
-            raise SettingsError(f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}") from None
+            raise SettingsError(
+                f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}"
+            ) from None
 
     def derive(self, purpose: str) -> str:
         """A secret for one purpose, as 64 hex digits."""

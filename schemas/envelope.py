@@ -1,0 +1,109 @@
+"""CloudEvents 1.0, binary mode: an event ⇄ the headers and value of a Kafka record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import NewType
+
+from schemas.events import AnyEvent
+
+EventId = NewType("EventId", str)  # a UUID in its canonical text form; our own are version 8
+Headers = tuple[tuple[str, bytes], ...]
+
+TYPE_PREFIX = "tallystick."
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What an event says of itself."""
+
+    id: EventId
+    source: str
+    type: str
+    time: datetime
+    revision: int = 0
+    traceparent: str | None = None
+
+
+def event_type(event: type[AnyEvent]) -> str:
+    """`tallystick.PaymentCaptured.v1`."""
+    return f"{TYPE_PREFIX}{event.__name__}.v{event.version}"
+
+
+def is_event_id(text: str) -> bool:
+    return _UUID.match(text) is not None
+
+
+def as_uuid(raw: bytes) -> str:
+    """16 bytes in a UUID's text form."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def digest(*parts: bytes) -> str:
+    """16 bytes over length-prefixed parts, in a UUID's text form."""
+    hasher = blake2b(digest_size=16)
+    for part in parts:
+        hasher.update(len(part).to_bytes(4, "big"))
+        hasher.update(part)
+    return as_uuid(hasher.digest())
+
+
+def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
+    """The id of the event that `by` says in answer to `cause`: UUIDv8 (RFC 9562, 5.8), time first.
+
+    `time_ms` is the time of the record that first entered; the same cause always gives the same id.
+    """
+    raw = bytearray(blake2b(f"{cause}|{by}|{position}".encode(), digest_size=16).digest())
+    raw[:6] = (time_ms & 0xFFFFFFFFFFFF).to_bytes(6, "big")
+    raw[6] = 0x80 | (raw[6] & 0x0F)
+    raw[8] = 0x80 | (raw[8] & 0x3F)
+    return EventId(as_uuid(bytes(raw)))
+
+
+def time_ms_of(event_id: str) -> int:
+    """The time in one of our own ids, milliseconds since 1970."""
+    return int(event_id[:8] + event_id[9:13], 16)
+
+
+def child_trace(traceparent: str | None, event_id: str) -> str | None:
+    """The same trace, this event as the parent of what follows (W3C Trace Context)."""
+    match = _TRACEPARENT.match(traceparent or "")
+    return f"00-{match[1]}-{event_id[19:23]}{event_id[24:]}-{match[2]}" if match else None
+
+
+def record_headers(envelope: Envelope) -> Headers:
+    """The headers of the record, `ce_` prefixed as the Kafka protocol binding says."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", envelope.id.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_type", envelope.type.encode()),
+        ("ce_time", envelope.time.isoformat().encode()),
+        ("ce_revision", b"%d" % envelope.revision),
+        ("content-type", b"application/json"),
+    ]
+    if envelope.traceparent:
+        headers.append(("traceparent", envelope.traceparent.encode()))
+    return tuple(headers)
+
+
+def header(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
+    """One header as text; None where it is missing or not UTF-8."""
+    for key, value in headers:
+        if key == name:
+            try:
+                return value.decode()
+            except (UnicodeDecodeError, AttributeError):
+                return None
+    return None
+
+
+def utc(time_ms: int) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, UTC)

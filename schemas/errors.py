@@ -1,0 +1,24 @@
+"""The three ways in which work can fail. A refusal (declined, blocked) is not among them: it is an event."""
+
+from __future__ import annotations
+
+
+class TallyError(Exception):
+    """A failure with a stable code, which is metric label and dead-letter header."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class Transient(TallyError):
+    """It may work later: the message is parked and tried again by the ladder."""
+
+
+class Permanent(TallyError):
+    """It will never work: the message becomes a dead letter."""
+
+
+class UnknownOutcome(TallyError):
+    """The outside may or may not have acted: ask, never assume."""

@@ -1,0 +1,257 @@
+"""Every event that flows, in the order that money flows. Released events change only in ways that old readers survive.
+
+Readers ignore fields that they do not know (so that a field can be added); doors refuse them (`schemas.requests`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.ids import BuyerAccount, CheckoutId, Owner, PaymentOrderId, SellerAccount, Token
+from schemas.money import Money
+from schemas.requests import PaymentRequest
+
+PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
+OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
+OrderDetail = Literal["", "refused", "unknown", "unresolved", "declined", "expired"]
+
+
+class Event(BaseModel):
+    """One thing that happened. `key` is the record's key: events of one key keep their order."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    version: ClassVar[int] = 1
+    keyed_by: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self, self.keyed_by))
+
+
+# ── payment requests: the doors ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class PaymentRequested(PaymentRequest):
+    """One checkout with its orders, as asked. The HTTP door names the owner; on an upstream's own topic the topic does."""
+
+    version: ClassVar[int] = 1
+    keyed_by: ClassVar[str] = "checkout_id"
+    owner: Owner | None = None
+
+    @property
+    def key(self) -> str:
+        return self.checkout_id
+
+
+# ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ScreeningRequested(Event):
+    """Who wants to pay how much: the only event with names."""
+
+    keyed_by: ClassVar[str] = "checkout_id"
+    checkout_id: CheckoutId
+    owner: Owner
+    buyer_account: BuyerAccount
+    name: str | None = None
+    email: str | None = None
+    country: str | None = None
+    totals: tuple[Money, ...]  # one per currency
+    sellers: tuple[SellerAccount, ...]
+
+
+class RiskDecided(Event):
+    keyed_by: ClassVar[str] = "checkout_id"
+    checkout_id: CheckoutId
+    rule: str  # the rule that decided; "none" where nothing was found
+    list_version: str
+    score: int = Field(ge=0, le=100)
+    actor: str = "risk"
+
+
+class RiskCleared(RiskDecided):
+    """Nothing speaks against it."""
+
+
+class RiskRefused(RiskDecided):
+    """A rule forbids it."""
+
+
+# ── payments: what is to be done ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Terms(Event):
+    """What was fixed at placement. Wallet and ledger read terms nowhere else. gross = net + fee, one currency."""
+
+    keyed_by: ClassVar[str] = "payment_order_id"
+    payment_order_id: PaymentOrderId
+    checkout_id: CheckoutId
+    owner: Owner
+    seller_account: SellerAccount
+    buyer_account: BuyerAccount
+    gross: Money
+    fee: Money
+    net: Money
+    available_on: datetime
+    deadline: datetime
+
+    def terms(self) -> dict[str, object]:
+        """The terms alone, to be carried into the next event."""
+        return {name: getattr(self, name) for name in Terms.model_fields}
+
+
+class OrderPlaced(Terms):
+    """Charge this order."""
+
+    token: Token
+
+
+class OrderState(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    payment_order_id: PaymentOrderId
+    payment_order_status: OrderStatus
+    detail: OrderDetail
+
+
+class PaymentStatusChanged(Event):
+    keyed_by: ClassVar[str] = "checkout_id"
+    checkout_id: CheckoutId
+    owner: Owner
+    status: PaymentStatus
+    payment_orders: tuple[OrderState, ...]
+
+
+class PaymentRefused(Event):
+    """The request itself was not taken: broken contract, id taken, refused by risk. `owner` is the sender's."""
+
+    keyed_by: ClassVar[str] = "checkout_id"
+    checkout_id: CheckoutId
+    owner: Owner
+    code: str
+    detail: str
+
+
+class PaymentCompleted(Event):
+    """Every order is FAILED, or SUCCESS with wallet and ledger updated."""
+
+    keyed_by: ClassVar[str] = "checkout_id"
+    checkout_id: CheckoutId
+    owner: Owner
+    status: PaymentStatus
+
+
+# ── executions: what the PSP said ────────────────────────────────────────────────────────────────────────────────────
+
+
+class PaymentCaptured(Terms):
+    """The money is at the PSP."""
+
+    psp: str
+    call_id: str
+    psp_reference: str
+    scheme: str
+
+
+class PaymentDeclined(Terms):
+    """A clear no; `deadline_passed` where no send could be made in time."""
+
+    psp: str
+    call_id: str
+    code: str
+    scheme: str | None = None
+
+
+class OutcomeUnknown(Terms):
+    """It may have been charged: we ask the PSP until we know."""
+
+    psp: str
+    call_id: str
+    reason: str
+
+
+class OutcomeUnresolved(Terms):
+    """The PSP could not say in time: a person or a settlement line must."""
+
+    psp: str
+    call_id: str
+    reason: str
+
+
+# ── wallet and ledger ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class WalletCredited(Event):
+    """The seller's wallet has the net amount. The balances are those after this movement."""
+
+    keyed_by: ClassVar[str] = "payment_order_id"
+    payment_order_id: PaymentOrderId
+    checkout_id: CheckoutId
+    movement_id: str
+    seller_account: SellerAccount
+    amount: Money
+    available: Money
+    pending: Money
+    reserved: Money
+    wallet_version: int
+
+
+class WalletBalance(Event):
+    """The latest balance of one wallet in one currency; a higher version replaces a lower one."""
+
+    keyed_by: ClassVar[str] = "wallet"
+    wallet: str  # <seller_account>:<currency>
+    seller_account: SellerAccount
+    available: Money
+    pending: Money
+    reserved: Money
+    balance_version: int
+
+
+class LedgerEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    account: str
+    direction: Literal["debit", "credit"]
+    amount: Money
+
+
+class JournalPosted(Event):
+    """A balanced journal: debits equal credits per currency."""
+
+    keyed_by: ClassVar[str] = "payment_order_id"
+    journal_id: str
+    template: Literal["captured"]
+    payment_order_id: PaymentOrderId
+    checkout_id: CheckoutId
+    entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
+
+
+class AccountBalance(Event):
+    """The latest totals of one account in one currency; a higher version replaces a lower one."""
+
+    keyed_by: ClassVar[str] = "account_currency"
+    account_currency: str  # <account>:<currency>
+    account: str
+    debits: Money
+    credits: Money
+    balance_version: int
+
+
+# ── the caller's own words: pseudo-topic `calls`, never on Kafka ─────────────────────────────────────────────────────
+
+
+class CallEnded(Event):
+    """One send or one question to a PSP came back. `reply` is the redacted reply (psp.port) as JSON."""
+
+    keyed_by: ClassVar[str] = "payment_order_id"
+    payment_order_id: PaymentOrderId
+    call_id: str
+    act: Literal["send", "ask"]
+    act_no: int
+    reply: dict[str, object]
+    ended_at: datetime  # machine time, for settling
+
+
+AnyEvent = Event | PaymentRequested

@@ -1,0 +1,136 @@
+"""Every topic and every room, in the order that money flows: the map of the system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas import events
+from schemas.events import AnyEvent
+
+DAYS = 86_400
+PARTITIONS = 12  # never changes for a keyed topic: the order of one key hangs on it
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One speaker, one subject. `retention_days` None keeps records for ever."""
+
+    name: str
+    key: str
+    says: tuple[type[AnyEvent], ...]
+    spoken_by: str
+    retention_days: int | None = 30
+    compacted: bool = False
+    door: bool = False  # written by the outside: ids are unique per source only, times are the broker's
+    per_upstream: bool = (
+        False  # a service that writes itself gets `<stem>.<upstream>.v1`, so its name is known, not claimed
+    )
+    on_kafka: bool = True
+    partitions: int = PARTITIONS
+
+    def of(self, upstream: str) -> str:
+        stem, _, version = self.name.rpartition(".")
+        return f"{stem}.{upstream}.{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One consumer: Kafka group, PostgreSQL schema, dead-letter suffix and metric label are its name."""
+
+    name: str
+    reads: tuple[Topic, ...]
+    writes: tuple[Topic, ...]
+    migrations: str  # the package whose folder `migrations` makes its tables
+    ladder_s: tuple[float, ...] = (5, 30, 120, 600, 3600)
+
+    @property
+    def dead_letters(self) -> Topic:
+        return Topic(f"{self.name}.dlq.v1", "as the message", (), self.name, retention_days=365, partitions=3)
+
+
+PAYMENT_REQUESTS = Topic(
+    "payment-requests.v1", "checkout_id", (events.PaymentRequested,), "doors", 7, door=True, per_upstream=True
+)
+SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,), "payments", 7)
+RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused), "risk")
+PAYMENT_ORDERS = Topic("payment-orders.v1", "payment_order_id", (events.OrderPlaced,), "payments")
+CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
+EXECUTIONS = Topic(
+    "executions.v1",
+    "payment_order_id",
+    (events.PaymentCaptured, events.PaymentDeclined, events.OutcomeUnknown, events.OutcomeUnresolved),
+    "executor",
+)
+WALLET_MOVEMENTS = Topic("wallet-movements.v1", "payment_order_id", (events.WalletCredited,), "wallet")
+WALLET_BALANCES = Topic("wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True)
+LEDGER_ENTRIES = Topic("ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None)
+ACCOUNT_BALANCES = Topic("account-balances.v1", "account", (events.AccountBalance,), "ledger", None, compacted=True)
+PAYMENTS = Topic(
+    "payments.v1",
+    "checkout_id",
+    (events.PaymentStatusChanged, events.PaymentRefused, events.PaymentCompleted),
+    "payments",
+)
+
+TOPICS = (
+    PAYMENT_REQUESTS,
+    SCREENINGS,
+    RISK_DECISIONS,
+    PAYMENT_ORDERS,
+    EXECUTIONS,
+    WALLET_MOVEMENTS,
+    WALLET_BALANCES,
+    LEDGER_ENTRIES,
+    ACCOUNT_BALANCES,
+    PAYMENTS,
+)
+
+DOORS = Room("doors", (), (PAYMENT_REQUESTS,), "producers")
+PAYMENTS_ROOM = Room(
+    "payments",
+    (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES),
+    (SCREENINGS, PAYMENT_ORDERS, PAYMENTS),
+    "consumers.payments",
+)
+RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
+EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, CALLS), (EXECUTIONS,), "consumers.executor")
+WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
+LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
+
+ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM)
+CONSUMERS = tuple(room for room in ROOMS if room.reads)
+
+
+def names(topic: Topic, upstreams: frozenset[str]) -> list[str]:
+    """The names under which a topic exists, without prefix: its own, and one per upstream that writes itself."""
+    own = [topic.of(upstream) for upstream in sorted(upstreams)] if topic.per_upstream else []
+    return [topic.name, *own]
+
+
+def find(name: str, upstreams: frozenset[str]) -> tuple[Topic, str | None]:
+    """The topic with that name (no prefix) and the upstream that it belongs to. Errors: KeyError."""
+    return _index(upstreams)[name]
+
+
+_INDEXES: dict[frozenset[str], dict[str, tuple[Topic, str | None]]] = {}
+
+
+def _index(upstreams: frozenset[str]) -> dict[str, tuple[Topic, str | None]]:
+    if upstreams not in _INDEXES:
+        index: dict[str, tuple[Topic, str | None]] = {topic.name: (topic, None) for topic in (*TOPICS, CALLS)}
+        for topic in TOPICS:
+            if topic.per_upstream:
+                index |= {topic.of(upstream): (topic, upstream) for upstream in upstreams}
+        _INDEXES[upstreams] = index
+    return _INDEXES[upstreams]
+
+
+def all_topics(upstreams: frozenset[str]) -> dict[str, Topic]:
+    """Every topic to be made, by name without prefix, dead-letter topics included."""
+    named = {name: topic for topic in TOPICS for name in names(topic, upstreams)}
+    return named | {room.dead_letters.name: room.dead_letters for room in CONSUMERS}
+
+
+def room(name: str) -> Room:
+    """Errors: KeyError."""
+    return {room.name: room for room in ROOMS}[name]
