@@ -65,7 +65,7 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class NothingHappened:
-    """The PSP promises that this send did nothing. It may be sent again with the same key, not before `retry_after_s`."""
+    """The PSP promises that this send did nothing: it may be sent again, same key, not before `retry_after_s`."""
 
     reason: str
     retry_after_s: float | None = None
@@ -86,7 +86,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """The PSP does not know our reference now. Proof only once its settling time has passed since the last possible send."""
+    """The PSP does not know our reference now: proof only once its settling time has passed since the last send."""
 
     def to_json(self) -> dict[str, object]:
         return {"reply": "not_there"}
@@ -111,7 +111,9 @@ def _read_stored(stored: Mapping[str, object]) -> Reply:
             amount = Money.parse(_text(stored["amount"]), _text(stored["currency"]))
             return Captured(_text(stored["psp_reference"]), _text(stored["scheme"]), amount)
         case "declined":
-            return Declined(_text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"]))
+            return Declined(
+                _text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"])
+            )
         case "nothing_happened":
             return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
         case "unknown":
@@ -172,4 +174,4 @@ class Psp(Protocol):
     def find(self, reference: str) -> HttpRequest: ...
     def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply: ...
     def list_charges(self, cursor: str | None = None) -> HttpRequest: ...
-    def read_list(self, status: int, body: bytes) -> tuple[list[ListedCharge], str | None]: ...
+    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]: ...

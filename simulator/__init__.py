@@ -1,1 +1,1 @@
-"""The outside world: PSPs with card schemes and faults. Known to the rest only by its URLs."""
+"""The outside world: PSPs with an honest memory and dishonest networks. It imports none of the other packages."""

@@ -1,0 +1,95 @@
+"""`python -m simulator`: arguments and keys in, a running simulator out; SIGTERM and SIGINT end it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from simulator.charging import Charging
+from simulator.clock import Clock
+from simulator.control import Control
+from simulator.memory import Memory
+from simulator.northpay import Northpay
+from simulator.server import Simulator
+from simulator.southpay import Southpay
+from simulator.wire import Shape
+
+KEYS_VARIABLE = "SIMULATOR_KEYS"
+SHAPES: Mapping[str, Shape] = {shape.name: shape for shape in (Northpay(), Southpay())}
+
+
+class WrongStart(Exception):
+    """The simulator cannot start; the message is one line."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    try:
+        keys = _read_keys(os.environ.get(KEYS_VARIABLE, ""))
+        uvloop.run(_serve(arguments, keys))
+    except (WrongStart, OSError) as error:
+        sys.exit(f"simulator: {error}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="simulator", description="Payment service providers to test against.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the PSPs' books")
+    parser.add_argument("--clock", type=Path, help="file with the seconds that the world is ahead of the machine")
+    return parser.parse_args()
+
+
+def _read_keys(text: str) -> Mapping[str, str]:
+    """API key by PSP, from JSON. Errors: WrongStart."""
+    shape = ", ".join(f'"{name}": "…"' for name in SHAPES)
+    try:
+        keys = json.loads(text)
+        complete = set(keys) == set(SHAPES) and all(isinstance(key, str) and key for key in keys.values())
+    except (ValueError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise WrongStart(f"{KEYS_VARIABLE} must be set to JSON like {{{shape}}}")
+    return dict(keys)
+
+
+async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str]) -> None:
+    arguments.data.mkdir(parents=True, exist_ok=True)
+    memory = Memory(arguments.data / "psps.sqlite")
+    clock = Clock(arguments.clock)
+    control = Control(memory, clock, SHAPES)
+    simulator = Simulator(memory, Charging(memory, clock, random.Random()), control, SHAPES, keys)
+    runner = web.ServerRunner(web.Server(simulator.handle, access_log=None, handler_cancellation=True))
+    committing = asyncio.create_task(memory.run())
+    await runner.setup()
+    await web.TCPSite(runner, arguments.host, arguments.port, backlog=1024, shutdown_timeout=1).start()
+    print(f"simulator: http://{arguments.host}:{arguments.port} ready", file=sys.stderr, flush=True)
+    await _asked_to_stop(committing)
+    await runner.cleanup()
+    committing.cancel()
+    memory.close()
+
+
+async def _asked_to_stop(committing: asyncio.Task[None]) -> None:
+    """Returns on a signal; raises what ended the commits, if anything did."""
+    stop = asyncio.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(wanted, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, committing}, return_when=asyncio.FIRST_COMPLETED)
+    if committing.done():
+        committing.result()
+
+
+if __name__ == "__main__":
+    main()

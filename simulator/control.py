@@ -1,0 +1,164 @@
+"""What people and tests do to the simulated world: faults, history, a look at the true books."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from simulator.clock import Clock
+from simulator.faults import Faults, FaultsError
+from simulator.memory import Asked, Charge, Memory
+from simulator.tokens import SCHEMES
+from simulator.wire import (
+    Answer,
+    Problem,
+    Refused,
+    Shape,
+    iso_time,
+    json_answer,
+    read_amount,
+    read_currency,
+    read_limit,
+    read_text,
+)
+
+_HISTORY_FIELDS = frozenset(
+    {"psp", "reference", "order", "amount", "currency", "token", "scheme", "decline_code", "created_at"}
+)
+_Row = tuple[str, Asked, str | None, str | None, int]
+
+
+class Control:
+    """The control API. Errors are Refused(INVALID), told as `{"error": …}` with 400."""
+
+    def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape]) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._shapes = shapes
+        self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
+
+    async def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer | None:
+        """None where there is no such thing."""
+        match method, path:
+            case "GET", "/healthz":
+                return json_answer(200, {"status": "ok"})
+            case "GET", "/control/faults":
+                return self._faults_now()
+            case "PUT", "/control/faults":
+                return self._set_faults(body)
+            case "GET", "/control/status":
+                return self._status()
+            case "GET", "/control/charges":
+                return self._charges(query)
+            case "POST", "/control/preload":
+                return await self._preload(body)
+            case _:
+                return None
+
+    def _faults_now(self) -> Answer:
+        return json_answer(200, {name: faults.to_json() for name, faults in self.faults.items()})
+
+    def _set_faults(self, body: bytes) -> Answer:
+        changes = _json(body)
+        if not isinstance(changes, dict):
+            raise Refused(Problem.INVALID, "the body must be an object")
+        asked_for = changes.pop("psp", "all")
+        names = list(self.faults) if asked_for == "all" else [self._psp(asked_for)]
+        try:
+            self.faults |= {name: self.faults[name].with_changes(changes) for name in names}
+        except FaultsError as error:
+            raise Refused(Problem.INVALID, str(error)) from None
+        return self._faults_now()
+
+    def _status(self) -> Answer:
+        counts = self._memory.counts()
+        psps = {
+            name: {**{"succeeded": 0, "declined": 0}, **counts.get(name, {}), "faults": faults.to_json()}
+            for name, faults in self.faults.items()
+        }
+        return json_answer(200, {"now": iso_time(self._clock.now_us()), "psps": psps})
+
+    def _charges(self, query: Mapping[str, str]) -> Answer:
+        wanted = query.get("reference")
+        charges = self._memory.known_as(wanted) if wanted else self._memory.newest(read_limit(query.get("limit"), 20))
+        return json_answer(200, {"charges": [_told(charge) for charge in charges]})
+
+    async def _preload(self, body: bytes) -> Answer:
+        """A JSON array or one object a line; answers the ids that the PSP gave, in the same order."""
+        rows = [self._history(row) for row in _rows(body)]
+        return json_answer(200, {"ids": await self._memory.preload(rows)})
+
+    def _history(self, row: object) -> _Row:
+        if not isinstance(row, dict) or not row.keys() <= _HISTORY_FIELDS:
+            raise Refused(Problem.INVALID, f"each row is an object of {', '.join(sorted(_HISTORY_FIELDS))}")
+        psp = self._psp(row.get("psp"))
+        reference = read_text(row.get("reference"), "reference")
+        asked = Asked(
+            key=reference,
+            reference=reference,
+            order_id=read_text(row.get("order"), "order"),
+            amount=read_amount(row.get("amount"), "amount"),
+            currency=read_currency(read_text(row.get("currency"), "currency"), self._shapes[psp].exponents),
+            token=read_text(row.get("token", "tok_visa"), "token"),
+        )
+        decline = row.get("decline_code")
+        return (
+            psp,
+            asked,
+            _scheme(row),
+            None if decline is None else read_text(decline, "decline_code"),
+            self._created(row),
+        )
+
+    def _created(self, row: Mapping[str, object]) -> int:
+        at = row.get("created_at")
+        if at is None:
+            return self._clock.now_us()
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 2**40:
+            raise Refused(Problem.INVALID, "created_at: must be seconds since 1970")
+        return int(at * 1_000_000)
+
+    def _psp(self, name: object) -> str:
+        if not isinstance(name, str) or name not in self._shapes:
+            raise Refused(Problem.INVALID, f"psp: must be one of {', '.join(self._shapes)}")
+        return name
+
+
+def _scheme(row: Mapping[str, object]) -> str:
+    scheme = row.get("scheme", "visa")
+    if scheme not in SCHEMES:
+        raise Refused(Problem.INVALID, f"scheme: must be one of {', '.join(SCHEMES)}")
+    return str(scheme)
+
+
+def _rows(body: bytes) -> Iterator[object]:
+    if body.lstrip()[:1] == b"[":
+        rows = _json(body)
+        assert isinstance(rows, list)
+        yield from rows
+    else:
+        yield from (_json(line) for line in body.splitlines() if line.strip())
+
+
+def _json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(Problem.INVALID, "the body is not JSON") from None
+
+
+def _told(charge: Charge) -> dict[str, object]:
+    return {
+        "psp": charge.psp,
+        "id": charge.id,
+        "reference": charge.reference,
+        "order": charge.order_id,
+        "amount": charge.amount,
+        "currency": charge.currency,
+        "status": "declined" if charge.decline_code else "succeeded",
+        "decline_code": charge.decline_code,
+        "scheme": charge.scheme,
+        "token": charge.token,
+        "created_at": iso_time(charge.created_at),
+    }

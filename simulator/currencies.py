@@ -1,0 +1,18 @@
+"""The currencies that the PSPs offer, with the number of minor-unit digits by ISO 4217."""
+
+from __future__ import annotations
+
+_TWO = """
+AED ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CHF CNY COP CRC CZK
+DKK DOP DZD EGP ETB EUR FJD GBP GEL GHS GIP GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD KES KGS KHR KYD KZT LAK
+LBP LKR MAD MDL MKD MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON
+RSD SAR SCR SEK SGD SOS SZL THB TOP TRY TTD TWD TZS UAH USD UYU UZS WST XCD YER ZAR ZMW
+"""
+_NONE = "CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_THREE = "BHD IQD JOD KWD LYD OMR TND"
+
+ISO: dict[str, int] = {
+    **dict.fromkeys(_TWO.split(), 2),
+    **dict.fromkeys(_NONE.split(), 0),
+    **dict.fromkeys(_THREE.split(), 3),
+}

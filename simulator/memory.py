@@ -1,0 +1,269 @@
+"""Charges → SQLite, many to a commit; nobody is answered before the commit: a kill -9 forgets nothing that was said."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from simulator.clock import machine_us
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS charges (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    psp TEXT NOT NULL,
+    key TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    amount INTEGER NOT NULL,        -- minor units by the PSP's own exponents
+    currency TEXT NOT NULL,
+    token TEXT NOT NULL,
+    scheme TEXT,
+    decline_code TEXT,              -- NULL: succeeded
+    created_at INTEGER NOT NULL,    -- microseconds, by the clock that can be moved
+    visible_at INTEGER NOT NULL     -- microseconds, by the machine's clock: look-ups and listings miss it before
+);
+CREATE INDEX IF NOT EXISTS charges_by_key ON charges (key);
+CREATE INDEX IF NOT EXISTS charges_by_reference ON charges (reference);
+CREATE TABLE IF NOT EXISTS first_tries (psp TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (psp, key)) WITHOUT ROWID;
+"""
+_COLUMNS = (
+    "seq, id, psp, key, reference, order_id, amount, currency, token, scheme, decline_code, created_at, visible_at"
+)
+_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_BY_KEY = f"SELECT {_COLUMNS} FROM charges WHERE key=? AND psp=? AND created_at>? ORDER BY seq DESC LIMIT 1"
+_BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? AND psp=? AND visible_at<=? ORDER BY seq"
+_PAGE = f"SELECT {_COLUMNS} FROM charges WHERE seq>? AND psp=? AND visible_at<=? ORDER BY seq LIMIT ?"
+_COUNTS = "SELECT psp, decline_code IS NULL, count(*) FROM charges GROUP BY 1, 2"
+_NEWEST = f"SELECT {_COLUMNS} FROM charges ORDER BY seq DESC LIMIT ?"
+_ALL_BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? OR order_id=? ORDER BY seq"
+_COMMIT_AT_MOST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asked for: the fields that make two requests the same request."""
+
+    key: str
+    reference: str
+    order_id: str
+    amount: int
+    currency: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One row of the PSP's own books."""
+
+    seq: int
+    id: str
+    psp: str
+    key: str
+    reference: str
+    order_id: str
+    amount: int
+    currency: str
+    token: str
+    scheme: str | None
+    decline_code: str | None
+    created_at: int
+    visible_at: int
+
+    def answers(self, asked: Asked) -> bool:
+        """Whether this is the charge that was asked for, and not another under the same key."""
+        mine = (self.reference, self.order_id, self.amount, self.currency, self.token)
+        return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A charge in the books, and whether an earlier request put it there."""
+
+    charge: Charge
+    replayed: bool
+
+
+class Memory:
+    """Statements run on the event loop (microseconds each); only the commit, with its fsync, runs in a thread.
+
+    What arrives during a commit waits for the next one, so the load itself makes the batches.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._writing = _connect(file)
+        self._writing.executescript(_SCHEMA)
+        self._reading = _connect(file)
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._arrived = asyncio.Event()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._next_seq: int = self._writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM charges").fetchone()[0]
+
+    async def run(self) -> None:
+        """Commit what arrives until cancelled."""
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[:_COMMIT_AT_MOST], self._waiting[_COMMIT_AT_MOST:]
+            if not self._waiting:
+                self._arrived.clear()
+            results = await self._written(batch)
+            for (_, answered), result in zip(batch, results, strict=True):
+                _answer(answered, result)
+
+    async def _written(self, batch: list[tuple[Callable[[], Any], asyncio.Future[Any]]]) -> list[Any]:
+        """What each piece of work came to, after the commit of them all; its failure is the outcome of each."""
+        commit = asyncio.get_running_loop().run_in_executor
+        try:
+            self._writing.execute("BEGIN IMMEDIATE")
+            results = [_outcome(work) for work, _ in batch]
+            await commit(self._committer, self._writing.execute, "COMMIT")
+        except sqlite3.Error as error:
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            return [error] * len(batch)
+        return results
+
+    async def _commit(self, work: Callable[[], T]) -> T:
+        answered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, answered))
+        self._arrived.set()
+        return await answered
+
+    async def first_try(self, psp: str, key: str) -> bool:
+        """Whether this key is seen for the first time by a card that misbehaves once."""
+        statement = "INSERT OR IGNORE INTO first_tries VALUES (?,?)"
+        return await self._commit(lambda: self._writing.execute(statement, (psp, key)).rowcount == 1)
+
+    async def charge(
+        self,
+        psp: str,
+        asked: Asked,
+        *,
+        scheme: str | None,
+        decline_code: str | None,
+        now_us: int,
+        key_life_us: int,
+        hidden_us: int,
+    ) -> Kept:
+        """The charge under this key if the key is still known, else a new one."""
+
+        def work() -> Kept:
+            known = self._writing.execute(_BY_KEY, (asked.key, psp, now_us - key_life_us)).fetchone()
+            if known:
+                return Kept(Charge(*known), replayed=True)
+            seq = self._draw_seq()
+            charge = Charge(
+                seq, _id(seq), psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
+                asked.token, scheme, decline_code, now_us, machine_us() + hidden_us,
+            )  # fmt: skip
+            self._writing.execute(_INSERT, _row(charge))
+            return Kept(charge, replayed=False)
+
+        return await self._commit(work)
+
+    async def preload(self, charges: Sequence[tuple[str, Asked, str | None, str | None, int]]) -> list[str]:
+        """Insert history (psp, asked, scheme, decline code, created_at) in one go; the new ids in the same order."""
+
+        def work() -> list[str]:
+            rows = [self._history_row(*charge) for charge in charges]
+            self._writing.executemany(_INSERT, rows)
+            return [str(row[1]) for row in rows]
+
+        return await self._commit(work)
+
+    def _history_row(
+        self, psp: str, asked: Asked, scheme: str | None, decline: str | None, created_at: int
+    ) -> tuple[object, ...]:
+        seq = self._draw_seq()
+        wanted = (asked.key, asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
+        return (seq, _id(seq), psp, *wanted, scheme, decline, created_at, 0)
+
+    def _draw_seq(self) -> int:
+        seq = self._next_seq
+        self._next_seq += 1
+        return seq
+
+    def find(self, psp: str, reference: str) -> list[Charge]:
+        """All charges of a PSP with this reference that look-ups can see already."""
+        return _charges(self._reading.execute(_BY_REFERENCE, (reference, psp, machine_us())))
+
+    def page(self, psp: str, after_seq: int, limit: int) -> tuple[list[Charge], bool]:
+        """Charges of a PSP in the order they were made, and whether there are more."""
+        found = _charges(self._reading.execute(_PAGE, (after_seq, psp, machine_us(), limit + 1)))
+        return found[:limit], len(found) > limit
+
+    def newest(self, limit: int) -> list[Charge]:
+        return _charges(self._reading.execute(_NEWEST, (limit,)))
+
+    def known_as(self, reference_or_order: str) -> list[Charge]:
+        """Every charge with this reference or order id, hidden ones too: the truth, for people only."""
+        return _charges(self._reading.execute(_ALL_BY_REFERENCE, (reference_or_order, reference_or_order)))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for psp, succeeded, number in self._reading.execute(_COUNTS):
+            counts.setdefault(psp, {})["succeeded" if succeeded else "declined"] = number
+        return counts
+
+    def close(self) -> None:
+        self._committer.shutdown()
+        self._writing.close()
+        self._reading.close()
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=5000")
+    connection.execute("PRAGMA cache_size=-32768")
+    return connection
+
+
+def _outcome(work: Callable[[], T]) -> T | Exception:
+    """Each piece of work checks before it writes, so one that fails has written nothing."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
+def _answer(answered: asyncio.Future[T], result: T | Exception) -> None:
+    if answered.done():  # the caller hung up; the charge stands
+        return
+    if isinstance(result, Exception):
+        answered.set_exception(result)
+    else:
+        answered.set_result(result)
+
+
+def _charges(rows: Iterable[Sequence[Any]]) -> list[Charge]:
+    return [Charge(*row) for row in rows]
+
+
+def _row(charge: Charge) -> tuple[object, ...]:
+    return (
+        charge.seq, charge.id, charge.psp, charge.key, charge.reference, charge.order_id, charge.amount,
+        charge.currency, charge.token, charge.scheme, charge.decline_code, charge.created_at, charge.visible_at,
+    )  # fmt: skip
+
+
+def _id(seq: int) -> str:
+    """Ids sort as the charges were made, and nobody can guess the next."""
+    return f"{seq:012x}{secrets.token_hex(6)}"
+
+
+def seq_of(charge_id: str) -> int | None:
+    """The place of a charge in the listing, from its id; None if it is no id of ours."""
+    try:
+        return int(charge_id[:12], 16) if len(charge_id) == 24 else None
+    except ValueError:
+        return None

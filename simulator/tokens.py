@@ -1,0 +1,62 @@
+"""A payment token → how the card behaves: which scheme, which decline, which fault on the first try."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+SCHEMES = ("visa", "mastercard", "amex", "discover")
+
+
+class Fault(Enum):
+    """A way in which an answer goes wrong. The value is its name in the control API."""
+
+    SLOW = "slow"
+    TOO_MANY = "429"
+    UNAVAILABLE = "503"
+    ERROR_CHARGED = "500_charged"
+    ERROR_UNCHARGED = "500_uncharged"
+    TIMEOUT_CHARGED = "timeout_charged"
+    TIMEOUT_UNCHARGED = "timeout_uncharged"
+    RESET_CHARGED = "reset_charged"
+    GARBAGE = "garbage"
+
+
+UNCHARGED = frozenset({Fault.TOO_MANY, Fault.UNAVAILABLE, Fault.ERROR_UNCHARGED, Fault.TIMEOUT_UNCHARGED})
+"""Nothing is kept, not even the key."""
+
+ANSWER_LOST = frozenset({Fault.ERROR_CHARGED, Fault.TIMEOUT_CHARGED, Fault.RESET_CHARGED, Fault.GARBAGE})
+"""The charge is kept, the caller does not learn of it, and look-ups may miss it while the PSP settles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a token does: `decline_code` None means that the charge succeeds."""
+
+    scheme: str | None
+    decline_code: str | None = None
+    first_try: Fault | None = None
+
+
+_FAULT_TOKENS = {
+    f"tok_{fault.value}{'_once' if fault in (Fault.TOO_MANY, Fault.UNAVAILABLE) else ''}": fault for fault in Fault
+}
+_DECLINED = re.compile(r"tok_declined_([a-z0-9_]{1,48})")
+
+
+def read_token(token: str) -> Card:
+    """The card behind a token. A fault token may end in `_<scheme>`; without it the card is a Visa."""
+    name, scheme = _split_scheme(token)
+    if fault := _FAULT_TOKENS.get(name):
+        return Card(scheme or "visa", first_try=fault)
+    if token.removeprefix("tok_") in SCHEMES and token.startswith("tok_"):
+        return Card(token.removeprefix("tok_"))
+    if declined := _DECLINED.fullmatch(token):
+        return Card("visa", decline_code=declined[1])
+    return Card(None, decline_code="invalid_token")
+
+
+def _split_scheme(token: str) -> tuple[str, str | None]:
+    name, _, scheme = token.rpartition("_")
+    return (name, scheme) if scheme in SCHEMES else (token, None)

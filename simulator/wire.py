@@ -1,0 +1,121 @@
+"""What both PSPs' wire shapes are made of: strict reading of requests, problems, replies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Protocol
+
+import orjson
+
+from simulator.memory import Asked, Charge
+
+PAGE_MAX = 5000
+AMOUNT_MAX = 2**63 - 1
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Problem(Enum):
+    """Why a PSP does not do what it was asked."""
+
+    UNAUTHORISED = "unauthorised"
+    INVALID = "invalid"
+    KEY_CONFLICT = "key_conflict"
+    TOO_MANY = "too_many"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+    NOT_FOUND = "not_found"
+
+
+class Refused(Exception):
+    """A request that the PSP turns away before doing anything."""
+
+    def __init__(self, problem: Problem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Shape(Protocol):
+    """How one PSP speaks: everything that differs between them, and nothing that does not."""
+
+    name: str
+    charges_path: str  # POST makes a charge, GET with the reference looks it up
+    listing_path: str
+    reference_parameter: str
+    cursor_parameter: str
+    limit_parameter: str
+    key_header: str
+    exponents: Mapping[str, int]
+
+    def api_key(self, headers: Mapping[str, str]) -> str: ...
+    def read_charge(self, key: str, body: bytes) -> Asked: ...
+    def charge(self, charge: Charge) -> dict[str, object]: ...
+    def found(self, charges: Sequence[Charge]) -> dict[str, object]: ...
+    def page(self, charges: Sequence[Charge], more: bool) -> dict[str, object]: ...
+    def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]: ...
+
+
+def json_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, orjson.dumps(body), headers or {})
+
+
+def read_object(body: bytes, fields: frozenset[str]) -> dict[str, object]:
+    """A JSON object with exactly these fields. Errors: Refused(INVALID)."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(Problem.INVALID, "the body is not JSON") from None
+    return sub_object(value, "body", fields)
+
+
+def sub_object(value: object, name: str, fields: frozenset[str]) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise Refused(Problem.INVALID, f"{name}: must be an object")
+    if value.keys() != fields:
+        odd = sorted(map(str, value.keys() ^ fields))[0]
+        raise Refused(Problem.INVALID, f"{name}: {odd} is {'missing' if odd in fields else 'unknown'}")
+    return value
+
+
+def read_text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise Refused(Problem.INVALID, f"{name}: must be 1 to 255 printable ASCII characters")
+    return value
+
+
+def read_amount(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= AMOUNT_MAX:
+        raise Refused(Problem.INVALID, f"{name}: must be a positive whole number of minor units")
+    return value
+
+
+def read_currency(code: str, exponents: Mapping[str, int]) -> str:
+    if code not in exponents:
+        raise Refused(Problem.INVALID, f"currency: {code} is not offered")
+    return code
+
+
+def read_limit(value: str | None, default: int = 100) -> int:
+    if value is None:
+        return default
+    if not value.isascii() or not value.isdigit() or len(value) > 6 or not 1 <= int(value) <= PAGE_MAX:
+        raise Refused(Problem.INVALID, f"the page size must be 1 to {PAGE_MAX}")
+    return int(value)
+
+
+def iso_time(microseconds: int) -> str:
+    return (
+        datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
