@@ -35,19 +35,22 @@ class Command:
 _STAY_WITH_PARENT = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 
 
+def tied_to_parent(argv: Sequence[str], death_signal: signal.Signals) -> list[str]:
+    """The command, so wrapped that the kernel signals it when the *thread* that starts it ends."""
+    bound = ["setpriv", "--pdeathsig", death_signal.name.removeprefix("SIG"), "--"]
+    return [*bound, "sh", "-c", _STAY_WITH_PARENT, str(os.getpid()), *argv]
+
+
 def start(command: Command) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, so that Ctrl-C reaches the owner only. Call from the main thread.
 
-    The kernel sends the death signal when the *thread* that started the child ends, and forgets it when the child
-    changes its user: so setpriv comes after whatever is in `before`.
+    The kernel forgets the death signal when the child changes its user: so setpriv comes after whatever is in `before`.
     """
     command.prepare()
     rotate(command.log)
-    bound = ["setpriv", "--pdeathsig", command.death_signal.name.removeprefix("SIG"), "--"]
-    bound += ["sh", "-c", _STAY_WITH_PARENT, str(os.getpid()), *command.argv]
     with command.log.open("ab") as log:
         return subprocess.Popen(
-            [*command.before, *bound],
+            [*command.before, *tied_to_parent(command.argv, command.death_signal)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,139 @@
+"""Real servers → for each test a database, topics and settings of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+
+from operations.stack.servers import Servers
+from topics.settings import Settings, load_settings
+
+# Login roles belong to the server, not to a database: sessions that share one server must agree on their passwords.
+SECRET = "the secret of every test"
+MIGRATING = 7_346_021  # advisory lock: roles cannot be altered by two sessions at once
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stack",
+        choices=["local", "containers", "existing"],
+        default="existing" if "TALLY_TEST_SERVERS" in os.environ else "local",
+        help="Kafka and PostgreSQL: started here, in containers, or those of the JSON file named by TALLY_TEST_SERVERS",
+    )
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Kafka and PostgreSQL for the whole session."""
+    match request.config.getoption("--stack"):
+        case "local":
+            yield from _local()
+        case "containers":
+            yield from _containers()
+        case _:
+            yield _existing()
+
+
+def _local() -> Iterator[Servers]:
+    from tests.stack.local import local_servers
+
+    home = Path(tempfile.mkdtemp(prefix="tally-test-"))
+    try:
+        with local_servers(home) as servers:
+            yield servers
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _containers() -> Iterator[Servers]:
+    from tests.stack.containers import NoDocker, container_servers
+
+    try:
+        with container_servers() as servers:
+            yield servers
+    except NoDocker as reason:
+        pytest.skip(str(reason))
+
+
+def _existing() -> Servers:
+    try:
+        found = json.loads(Path(os.environ["TALLY_TEST_SERVERS"]).read_text())
+    except KeyError:
+        raise pytest.UsageError("--stack=existing needs TALLY_TEST_SERVERS, the path of a JSON file") from None
+    return Servers(found["kafka"], found["postgres"], found["postgres_admin"])
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> Iterator[str]:
+    """The name of a migrated database, made once for the session; tests get copies."""
+    from topics.runtime.migrate import migrate
+
+    name = f"tally_template_{secrets.token_hex(4)}"
+    settings = load_settings(postgres=servers.postgres, database=name, secret=SECRET)
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        admin.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+        migrate(settings, servers.postgres_admin)
+    yield name
+    drop_database(servers, name)
+
+
+@pytest.fixture
+def make_stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
+    """A maker of settings with an empty database, topics and a home of their own; keywords are further settings."""
+    from topics.runtime.admin import apply_topics
+
+    made: list[Settings] = []
+
+    def make(**overrides: object) -> Settings:
+        name = f"t{secrets.token_hex(5)}"
+        home = tmp_path / name
+        home.mkdir(mode=0o700)
+        copy_database(servers, template, f"tally_{name}")
+        own = {"topic_prefix": f"{name}.", "database": f"tally_{name}", "secret": SECRET, "home": home}
+        where = {"kafka": servers.kafka, "postgres": servers.postgres}
+        settings = load_settings(**{**where, **own, **overrides})
+        made.append(settings)
+        apply_topics(settings)
+        return settings
+
+    yield make
+    for settings in made:
+        delete_topics(settings)
+        drop_database(servers, settings.database)
+
+
+@pytest.fixture
+def stack(make_stack: Callable[..., Settings]) -> Settings:
+    """The usual settings with an empty database, topics and a home of its own."""
+    return make_stack()
+
+
+def copy_database(servers: Servers, template: str, name: str) -> None:
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        admin.execute(copy)
+
+
+def drop_database(servers: Servers, name: str) -> None:
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        admin.execute(drop)
+
+
+def delete_topics(settings: Settings) -> None:
+    """Thousands of partitions would slow the broker down by the end of a session."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    mine = [name for name in admin.list_topics(timeout=15).topics if name.startswith(settings.topic_prefix)]
+    if mine:
+        for done in admin.delete_topics(mine).values():
+            done.exception()

@@ -1,0 +1,37 @@
+"""A home folder → servers run by a process of their own, which cannot outlive the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from operations.stack.process import tied_to_parent
+from operations.stack.servers import Servers
+
+
+@contextmanager
+def local_servers(home: Path) -> Iterator[Servers]:
+    """Kafka and PostgreSQL in that home, until the block ends; whatever a test kills is started again."""
+    command = [sys.executable, "-m", "operations.stack.servers", "--home", str(home)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    process = subprocess.Popen(
+        tied_to_parent(command, signal.SIGTERM),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the servers did not start; see {home}/logs and the messages above"
+        yield Servers(**json.loads(line))
+    finally:
+        process.terminate()
+        process.wait(60)
