@@ -1,0 +1,294 @@
+"""Calls to the outside as rows: due → sending (leased, numbered) → answered (reply kept) → due again, or ended.
+
+`save` runs inside the room's batch. Everything else is the caller's, each function in a transaction of its own.
+
+Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are business time, given by whoever calls;
+`lease_until`, `acted_at` and `sent_until` are PostgreSQL's, which no `tally clock advance` moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import orjson
+
+from schemas.envelope import EventId, derive_id, time_ms_of
+from topics import catalog
+from topics.runtime.consumer import Call, Connection, Ended, Message, Retry
+
+LEASE_S = 15.0
+
+CALLS_DDL = """
+CREATE TABLE calls (
+    id text COLLATE "C" PRIMARY KEY CHECK (length(id) = 32),
+    payment_order_id text NOT NULL,
+    psp text NOT NULL,
+    request bytea NOT NULL,
+    deadline timestamptz NOT NULL,
+    cause_event_id text NOT NULL,
+    created_at timestamptz NOT NULL,
+    state text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'sending', 'answered', 'ended')),
+    act text NOT NULL DEFAULT 'send' CHECK (act IN ('send', 'ask')),
+    act_no integer NOT NULL DEFAULT 0,
+    send_no integer NOT NULL DEFAULT 0,
+    ever_unknown boolean NOT NULL DEFAULT false,
+    first_sent_at timestamptz,
+    sent_until timestamptz,
+    acted_at timestamptz,
+    due_at timestamptz NOT NULL,
+    lease_until timestamptz,
+    leased_by text,
+    reply bytea,
+    outcome text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX calls_due ON calls (psp, due_at) WHERE state = 'due';
+CREATE INDEX calls_leased ON calls (lease_until) WHERE state IN ('sending', 'answered');
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A call that this process alone may now send or ask, until its lease ends."""
+
+    id: str
+    payment_order_id: str
+    psp: str
+    request: bytes
+    deadline: datetime
+    cause_event_id: str
+    act: str  # send | ask
+    act_no: int
+    ever_unknown: bool
+    first_sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one act of a call came back: what is stored, and what the decider hears."""
+
+    call_id: str
+    payment_order_id: str
+    cause_event_id: str
+    act: str
+    act_no: int
+    reply: Mapping[str, object]  # redacted: no token, no key
+    unknown: bool  # a send of which we do not know whether it acted
+
+    def value(self, ended_at: datetime) -> bytes:
+        return orjson.dumps(
+            {
+                "payment_order_id": self.payment_order_id,
+                "call_id": self.call_id,
+                "act": self.act,
+                "act_no": self.act_no,
+                "reply": self.reply,
+                "ended_at": ended_at,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A reply on its row: the same bytes whoever applies it, and however often."""
+
+    call_id: str
+    payment_order_id: str
+    cause_event_id: str
+    act: str
+    act_no: int
+    value: bytes
+
+
+# ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]], now: datetime) -> None:
+    """New calls become due at once; others become due again or end. Of several about one call the last one counts."""
+    new: list[tuple[Call, EventId]] = []
+    old: dict[str, Retry | Ended] = {}
+    for call, cause in calls:
+        if isinstance(call, Call):
+            new.append((call, cause))
+        else:
+            old[call.call_id] = call
+    if new:
+        _insert(conn, new, now)
+    if old:
+        _move(conn, [old[call_id] for call_id in sorted(old)], now)
+
+
+_COPY = """
+COPY calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, due_at) FROM STDIN (FORMAT BINARY)
+"""
+_COPY_TYPES = ("text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "timestamptz")
+
+
+def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime) -> None:
+    with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_COPY_TYPES)
+        for call, cause in new:
+            copy.write_row((call.id, call.payment_order_id, call.psp, call.request, call.deadline, cause, now, now))
+
+
+_MOVE = """
+UPDATE calls SET state = to_be.state, act = coalesce(to_be.act, calls.act), due_at = to_be.due_at,
+                 outcome = to_be.outcome, lease_until = NULL, leased_by = NULL
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[]) AS to_be(id, state, act, due_at, outcome)
+WHERE calls.id = to_be.id AND (calls.state = 'answered' OR to_be.state = 'ended' AND calls.state <> 'ended')
+"""
+
+
+def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None:
+    rows = [
+        (call.call_id, "ended", None, now, call.outcome)
+        if isinstance(call, Ended)
+        else (call.call_id, "due", call.act, now + timedelta(seconds=call.due_in_s), None)
+        for call in old
+    ]
+    conn.execute(_MOVE, [list(column) for column in zip(*rows, strict=True)])
+
+
+# ── the caller's ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# A send may have left at any moment until its lease ends; an earlier end is known only once its reply is recorded.
+_LEASE = """
+WITH wanted AS (
+    SELECT due.id FROM unnest(%(psps)s::text[], %(limits)s::int[]) AS psp(name, most),
+    LATERAL (SELECT id FROM calls WHERE state = 'due' AND calls.psp = psp.name AND due_at <= %(now)s {only}
+             ORDER BY due_at LIMIT psp.most FOR UPDATE SKIP LOCKED) AS due
+)
+UPDATE calls SET
+    state = 'sending', act_no = act_no + 1, acted_at = clock_timestamp(),
+    lease_until = clock_timestamp() + %(lease)s, leased_by = %(by)s,
+    send_no = CASE act WHEN 'send' THEN send_no + 1 ELSE send_no END,
+    first_sent_at = CASE act WHEN 'send' THEN coalesce(first_sent_at, %(now)s) ELSE first_sent_at END,
+    sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END
+FROM wanted WHERE calls.id = wanted.id
+RETURNING calls.id, payment_order_id, psp, request, deadline, cause_event_id, act, act_no, ever_unknown, first_sent_at
+"""
+_LEASE_DUE = _LEASE.format(only="")
+_LEASE_OVERDUE = _LEASE.format(only="AND act = 'send' AND deadline <= %(now)s")
+
+
+def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
+    """Due calls, at most `limits` for each PSP, each with its next number, for LEASE_S."""
+    return _lease(conn, _LEASE_DUE, limits, now, by)
+
+
+def lease_overdue(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
+    """Only what was to be sent and may not be any more: its payment's deadline is over."""
+    return _lease(conn, _LEASE_OVERDUE, limits, now, by)
+
+
+def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
+    values = {
+        "psps": list(limits),
+        "limits": list(limits.values()),
+        "now": now,
+        "by": by,
+        "lease": timedelta(seconds=LEASE_S),
+    }
+    return [Leased(*row) for row in conn.execute(cast(Any, sql), values)]
+
+
+_GIVE_BACK = """
+UPDATE calls SET state = 'due', lease_until = NULL, leased_by = NULL
+FROM unnest(%s::text[], %s::int[]) AS unsent(id, act_no)
+WHERE calls.id = unsent.id AND calls.act_no = unsent.act_no AND state = 'sending'
+"""
+
+
+def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
+    """Leased, but surely not sent: due again as it was. Its number stays used."""
+    conn.execute(_GIVE_BACK, ([call.id for call in unsent], [call.act_no for call in unsent]))
+
+
+_RECORD = """
+UPDATE calls SET state = 'answered', reply = answer.value, ever_unknown = ever_unknown OR answer.unknown,
+                 sent_until = least(sent_until, clock_timestamp())
+FROM unnest(%s::text[], %s::int[], %s::bytea[], %s::bool[]) AS answer(id, act_no, value, unknown)
+WHERE calls.id = answer.id AND calls.act_no = answer.act_no AND state = 'sending'
+RETURNING calls.id
+"""
+
+
+def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> tuple[list[Stored], list[Answer]]:
+    """Keep the replies on their rows. Gives what was stored, and what came after its lease was taken."""
+    answers = sorted(answers, key=lambda answer: answer.call_id)
+    values = [answer.value(ended_at) for answer in answers]
+    columns = (
+        [answer.call_id for answer in answers],
+        [answer.act_no for answer in answers],
+        values,
+        [answer.unknown for answer in answers],
+    )
+    taken = {row[0] for row in conn.execute(_RECORD, columns)}
+    stored = [_stored(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
+    return stored, [answer for answer in answers if answer.call_id not in taken]
+
+
+def _stored(answer: Answer, value: bytes) -> Stored:
+    return Stored(answer.call_id, answer.payment_order_id, answer.cause_event_id, answer.act, answer.act_no, value)
+
+
+_EXPIRED = """
+SELECT id, payment_order_id, cause_event_id, act, act_no FROM calls
+WHERE state = 'sending' AND lease_until < clock_timestamp() ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+
+def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, limit: int = 500) -> int:
+    """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `unapplied` finds them."""
+    rows = conn.execute(_EXPIRED, (limit,)).fetchall()
+    for id_, order, cause, act, act_no in rows:
+        answer = Answer(id_, order, cause, act, act_no, reply, act == "send")
+        conn.execute(_EXPIRE, (answer.value(ended_at), answer.unknown, id_))
+    return len(rows)
+
+
+_EXPIRE = "UPDATE calls SET state = 'answered', reply = %s, ever_unknown = ever_unknown OR %s WHERE id = %s"
+
+_UNAPPLIED = """
+UPDATE calls SET lease_until = clock_timestamp() + %s, leased_by = %s WHERE id IN (
+    SELECT id FROM calls WHERE state = 'answered' AND lease_until < clock_timestamp()
+    ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING id, payment_order_id, cause_event_id, act, act_no, reply
+"""
+
+
+def unapplied(conn: Connection, by: str, limit: int = 500) -> list[Stored]:
+    """Replies whose recorder did not come to apply them in time: they are ours to apply now."""
+    return [Stored(*row) for row in conn.execute(_UNAPPLIED, (timedelta(seconds=LEASE_S), by, limit))]
+
+
+_HANDED_OVER = "UPDATE calls SET lease_until = NULL WHERE id = ANY(%s) AND state = 'answered'"
+
+
+def handed_over(conn: Connection, stored: Sequence[Stored]) -> None:
+    """Applied, and yet not moved on: the runtime has parked them and brings them back itself. Leave them to it."""
+    conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored],))
+
+
+def message(reply: Stored) -> Message:
+    """The reply as a message of the pseudo-topic `calls`, its id from call id, act and number."""
+    return _message(reply, reply.act)
+
+
+def late_message(answer: Answer, ended_at: datetime) -> Message:
+    """A reply that came after its lease was taken for lost: the lost one has the usual id, this one has its own."""
+    return _message(_stored(answer, answer.value(ended_at)), f"late {answer.act}")
+
+
+def _message(reply: Stored, act: str) -> Message:
+    entered_ms = time_ms_of(reply.cause_event_id)
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", derive_id(reply.call_id, act, reply.act_no, entered_ms).encode()),
+        ("ce_source", b"executor"),
+        ("ce_type", b"tallystick.CallEnded.v1"),
+        ("content-type", b"application/json"),
+    )
+    return Message(catalog.CALLS.name, -1, -1, reply.payment_order_id.encode(), reply.value, headers, entered_ms)
