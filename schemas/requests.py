@@ -1,0 +1,249 @@
+"""What may be asked for at a door, HTTP or Kafka: one contract, and one name for each way to break it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from schemas.countries import COUNTRIES
+from schemas.ids import BuyerAccount, CheckoutId, PaymentOrderId, SellerAccount, Token
+from schemas.money import InvalidMoney, Money
+from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
+
+ORDERS_MAX = 100
+METADATA_MAX = 20
+
+
+def _known_country(code: str) -> str:
+    if code not in COUNTRIES:
+        raise PydanticCustomError("invalid_country", "two capital letters of ISO 3166-1")
+    return code
+
+
+Email = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,189}$"),
+    Refusal("invalid_email", "an e-mail address of at most 254 characters"),
+    AfterValidator(refuse_card_number),
+]
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _instant(value: object) -> object:
+    """RFC 3339, section 5.6: date, time and offset. Pydantic alone would take bare dates and numbers as well."""
+    try:
+        if isinstance(value, datetime) and value.tzinfo:
+            return value.astimezone(UTC)
+        if isinstance(value, str) and _RFC_3339.fullmatch(value):
+            return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("invalid_time", 'a time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z"')
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BuyerInfo(_Part):
+    """Who pays. Name, e-mail and country are used by risk alone."""
+
+    buyer_account: BuyerAccount
+    name: Annotated[str, FreeText(200)] | None = None
+    email: Email | None = None
+    country: Annotated[str, AfterValidator(_known_country)] | None = None
+
+
+class PaymentMethod(_Part):
+    """How: a token that the PSPs know. Never card data."""
+
+    token: Token
+
+
+class RequestedOrder(_Part):
+    """One seller's part of the checkout. Amounts are the caller's decimal strings, checked as money."""
+
+    payment_order_id: PaymentOrderId
+    seller_account: SellerAccount
+    amount: str
+    currency: str
+    platform_fee: str | None = None
+
+    @property
+    def gross(self) -> Money:
+        return Money.parse(self.amount, self.currency)
+
+    @property
+    def fee(self) -> Money:
+        """What the platform keeps of the gross; nothing where none is named."""
+        if self.platform_fee is None:
+            return Money.zero(self.currency)
+        return Money.parse(self.platform_fee, self.currency)
+
+    @model_validator(mode="after")
+    def _is_money(self) -> Self:
+        gross = self._money("amount", self.amount)
+        if gross.minor <= 0:
+            raise _broken("amount", "not_positive", "the amount must be more than zero")
+        if self.platform_fee is not None and self._money("platform_fee", self.platform_fee).minor > gross.minor:
+            raise _broken("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
+        return self
+
+    def _money(self, field: str, amount: str) -> Money:
+        try:
+            return Money.parse(amount, self.currency)
+        except InvalidMoney as error:
+            if error.code == "negative_amount" and field == "amount":
+                raise _broken("amount", "not_positive", "the amount must be more than zero") from None
+            raise _broken("currency" if error.code == "unknown_currency" else field, error.code, str(error)) from None
+
+
+class PaymentRequest(_Part):
+    """One checkout: who pays, how, and which sellers get what."""
+
+    checkout_id: CheckoutId
+    buyer_info: BuyerInfo
+    payment_method: PaymentMethod
+    payment_orders: Annotated[
+        tuple[RequestedOrder, ...], Field(max_length=ORDERS_MAX, json_schema_extra={"minItems": 1})
+    ]
+    deadline: Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=datetime)] | None = None
+    description: Annotated[str, FreeText(500)] | None = None
+    metadata: Annotated[
+        dict[Annotated[str, FreeText(40)], Annotated[str, FreeText(200)]], Field(max_length=METADATA_MAX)
+    ] = {}
+
+    @model_validator(mode="after")
+    def _has_orders_with_own_ids(self) -> Self:
+        if not self.payment_orders:
+            raise _broken("payment_orders", "no_orders", "a checkout has at least one order")
+        seen: set[str] = set()
+        for index, order in enumerate(self.payment_orders):
+            if order.payment_order_id in seen:
+                loc = ("payment_orders", index, "payment_order_id")
+                raise _broken(loc, "repeated_order_id", "each order of a checkout has an id of its own")
+            seen.add(order.payment_order_id)
+        return self
+
+
+def _broken(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
+    """An error of a whole model that names the one field at fault."""
+    at = loc if isinstance(loc, tuple) else (loc,)
+    error = PydanticCustomError(code, "{why}", {"why": detail})  # type: ignore[arg-type]
+    return ValidationError.from_exception_data(
+        "request", [InitErrorDetails(type=error, loc=at, input=None)], hide_input=True
+    )
+
+
+# ── what was wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """`field` is where ("payment_orders[0].amount", "" for the whole); `code` is stable; neither repeats the input."""
+
+    field: str
+    code: str
+    detail: str
+
+
+_OURS = {
+    "extra_forbidden": ("unknown_field", "there is no such field"),
+    "missing": ("missing_field", "this field is required"),
+    "json_invalid": ("invalid_json", "the body is not JSON"),
+    "string_unicode": ("invalid_text", "lone surrogates and broken UTF-8 are no text"),
+}
+_TOO_LONG = {
+    "payment_orders": ("too_many_orders", f"a checkout has at most {ORDERS_MAX} orders"),
+    "metadata": ("too_much_metadata", f"metadata has at most {METADATA_MAX} entries"),
+}
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """What a caller is told, in our words and codes."""
+    return [
+        FieldError(_path(line["loc"]), *_named(line["type"], line["loc"], line["msg"]))
+        for line in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, str]:
+    if kind in _OURS:
+        return _OURS[kind]
+    if kind == "too_long":
+        return _TOO_LONG[str(loc[0])]
+    if kind.endswith(("_type", "_parsing", "_instance")):
+        return "wrong_type", message
+    return kind, message
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """("payment_orders", 0, "amount") → payment_orders[0].amount; a name that must not be repeated is left out."""
+    path = ""
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part != "[key]":
+            path += f".{_shown(part)}" if path else _shown(part)
+    return path
+
+
+def _shown(name: str) -> str:
+    printable = name.encode("utf-8", "replace").decode()
+    return "…" if looks_like_card_number(printable) else printable[:64]
+
+
+# ── the same again? ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def contents(request: PaymentRequest) -> dict[str, str]:
+    """Field → its canonical text. Two requests ask for the same exactly when their contents are equal.
+
+    The order of orders and metadata, a fee of zero written out or left out, and the offset of a time mean nothing.
+    """
+    return dict(_contents(request))
+
+
+def _contents(request: PaymentRequest) -> Iterator[tuple[str, str]]:
+    buyer = request.buyer_info
+    optional: tuple[tuple[str, str | None], ...] = (
+        ("buyer_info.name", buyer.name),
+        ("buyer_info.email", buyer.email),
+        ("buyer_info.country", buyer.country),
+        ("description", request.description),
+        ("deadline", request.deadline.isoformat() if request.deadline else None),
+    )
+    yield "checkout_id", request.checkout_id
+    yield "buyer_info.buyer_account", buyer.buyer_account
+    yield "payment_method.token", request.payment_method.token
+    yield from ((name, text) for name, text in optional if text is not None)
+    yield from ((f"metadata.{name}", text) for name, text in request.metadata.items())
+    for order in request.payment_orders:
+        at = f"payment_orders[{order.payment_order_id}]"
+        yield f"{at}.seller_account", order.seller_account
+        yield f"{at}.amount", order.amount
+        yield f"{at}.currency", order.currency
+        if order.platform_fee is not None and order.fee.minor:
+            yield f"{at}.platform_fee", order.platform_fee
+
+
+def differences(a: PaymentRequest, b: PaymentRequest) -> list[str]:
+    """The fields in which two requests differ, by name; none when they ask for the same."""
+    left, right = contents(a), contents(b)
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
