@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 from simulator.charging import Charging
 from simulator.clock import Clock
 from simulator.control import Control
+from simulator.http import Server
 from simulator.memory import Memory
 from simulator.northpay import Northpay
 from simulator.server import Simulator
@@ -69,13 +69,12 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str]) -> None
     clock = Clock(arguments.clock)
     control = Control(memory, clock, SHAPES)
     simulator = Simulator(memory, Charging(memory, clock, random.Random()), control, SHAPES, keys)
-    runner = web.ServerRunner(web.Server(simulator.handle, access_log=None, handler_cancellation=True))
+    server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
-    await runner.setup()
-    await web.TCPSite(runner, arguments.host, arguments.port, backlog=1024, shutdown_timeout=1).start()
+    await server.listen(arguments.host, arguments.port)
     print(f"simulator: http://{arguments.host}:{arguments.port} ready", file=sys.stderr, flush=True)
     await _asked_to_stop(committing)
-    await runner.cleanup()
+    server.close()
     committing.cancel()
     memory.close()
 

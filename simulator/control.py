@@ -8,10 +8,10 @@ import orjson
 
 from simulator.clock import Clock
 from simulator.faults import Faults, FaultsError
+from simulator.http import Answer, Request
 from simulator.memory import Asked, Charge, Memory
 from simulator.tokens import SCHEMES
 from simulator.wire import (
-    Answer,
     Problem,
     Refused,
     Shape,
@@ -38,21 +38,21 @@ class Control:
         self._shapes = shapes
         self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
 
-    async def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer | None:
+    async def answer(self, request: Request) -> Answer | None:
         """None where there is no such thing."""
-        match method, path:
+        match request.method, request.path:
             case "GET", "/healthz":
                 return json_answer(200, {"status": "ok"})
             case "GET", "/control/faults":
                 return self._faults_now()
             case "PUT", "/control/faults":
-                return self._set_faults(body)
+                return self._set_faults(request.body)
             case "GET", "/control/status":
                 return self._status()
             case "GET", "/control/charges":
-                return self._charges(query)
+                return self._charges(request.query)
             case "POST", "/control/preload":
-                return await self._preload(body)
+                return await self._preload(request.body)
             case _:
                 return None
 

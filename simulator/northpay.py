@@ -27,11 +27,11 @@ class Northpay:
     reference_parameter = "reference"
     cursor_parameter = "starting_after"
     limit_parameter = "limit"
-    key_header = "Idempotency-Key"
+    key_header = "idempotency-key"
     exponents: Mapping[str, int] = ISO
 
     def api_key(self, headers: Mapping[str, str]) -> str:
-        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        scheme, _, key = headers.get("authorization", "").partition(" ")
         return key if scheme.lower() == "bearer" else ""
 
     def read_charge(self, key: str, body: bytes) -> Asked:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import socket
-import struct
 from collections.abc import Mapping
-
-from aiohttp import web
 
 from simulator.charging import KEY_LIFE_S, SETTLING_S, Charged, Charging
 from simulator.control import Control
 from simulator.faults import Faults
+from simulator.http import Answer, Request, Reset
 from simulator.memory import Memory, seq_of
 from simulator.tokens import SCHEMES, Fault
-from simulator.wire import Answer, Problem, Refused, Shape, json_answer, read_limit, read_text
+from simulator.wire import Problem, Refused, Shape, json_answer, read_limit, read_text
 
-BODY_MAX = 64 * 1024
-PRELOAD_BODY_MAX = 64 * 1024 * 1024
 HOLD_S = 30.0
 SLOW_S = 1.0
-_JSON = "application/json"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST
 
 
 class Simulator:
@@ -37,26 +30,24 @@ class Simulator:
         self._shapes = shapes
         self._keys = keys
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One request. An exception here becomes aiohttp's plain 500."""
-        shape = self._shapes.get(request.path.split("/", 2)[1])
+    async def handle(self, request: Request) -> Answer | Reset:
+        shape = self._shapes.get(request.path.strip("/").partition("/")[0])
         if shape is None:
-            return _response(await self._controlled(request))
+            return await self._controlled(request)
         try:
             answer, fault = await self._psp(shape, request)
         except Refused as refused:
-            return _response(_problem(shape, refused.problem, str(refused)))
-        return await _play(shape, request, answer, fault)
+            return _problem(shape, refused.problem, str(refused))
+        return await _play(answer, fault)
 
-    async def _controlled(self, request: web.BaseRequest) -> Answer:
+    async def _controlled(self, request: Request) -> Answer:
         try:
-            body = await _body(request, PRELOAD_BODY_MAX)
-            answer = await self._control.answer(request.method, request.path, request.query, body)
+            answer = await self._control.answer(request)
         except Refused as refused:
             return json_answer(400, {"error": str(refused)})
         return answer or json_answer(404, {"error": f"no {request.method} {request.path} here"})
 
-    async def _psp(self, shape: Shape, request: web.BaseRequest) -> tuple[Answer, Fault | None]:
+    async def _psp(self, shape: Shape, request: Request) -> tuple[Answer, Fault | None]:
         faults = self._control.faults[shape.name]
         if request.path == f"/{shape.name}/capabilities" and request.method == "GET":
             return _capabilities(shape), None
@@ -70,7 +61,7 @@ class Simulator:
             await asyncio.sleep(faults.latency_ms / 1000)
         return await self._authorised(shape, request, faults)
 
-    async def _authorised(self, shape: Shape, request: web.BaseRequest, faults: Faults) -> tuple[Answer, Fault | None]:
+    async def _authorised(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         if request.path == shape.charges_path and request.method == "POST":
             return await self._charge(shape, request, faults)
         if (
@@ -83,9 +74,9 @@ class Simulator:
             return self._list(shape, request.query), None
         raise Refused(Problem.NOT_FOUND, f"no {request.method} {request.path} here")
 
-    async def _charge(self, shape: Shape, request: web.BaseRequest, faults: Faults) -> tuple[Answer, Fault | None]:
+    async def _charge(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         key = read_text(request.headers.get(shape.key_header), shape.key_header)
-        asked = shape.read_charge(key, await _body(request, BODY_MAX))
+        asked = shape.read_charge(key, request.body)
         charged = await self._charging.charge(shape.name, asked, faults)
         return _charge_answer(shape, charged), charged.fault
 
@@ -130,45 +121,16 @@ def _problem(shape: Shape, problem: Problem, message: str, retry_after_s: int | 
     return json_answer(status, body, None if retry_after_s is None else {"Retry-After": str(retry_after_s)})
 
 
-async def _play(shape: Shape, request: web.BaseRequest, answer: Answer, fault: Fault | None) -> web.StreamResponse:
-    """Send the answer in the way that the fault says."""
+async def _play(answer: Answer, fault: Fault | None) -> Answer | Reset:
+    """The answer in the way that the fault says."""
     match fault:
         case Fault.SLOW:
             await asyncio.sleep(SLOW_S)
         case Fault.TIMEOUT_CHARGED | Fault.TIMEOUT_UNCHARGED:
             await asyncio.sleep(HOLD_S)  # a caller that hangs up cancels this
-            return _reset(request, web.StreamResponse())
+            return Reset()
         case Fault.RESET_CHARGED:
-            return await _half_sent(request, answer)
+            return Reset(answer)
         case Fault.GARBAGE:
-            return web.Response(status=200, body=b'{"id": "ch_\xff\xfe<html>' + answer.body[:7], content_type=_JSON)
-    return _response(answer)
-
-
-async def _half_sent(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(status=200, headers={"Content-Type": _JSON, "Content-Length": str(len(answer.body))})
-    await response.prepare(request)
-    await response.write(answer.body[: len(answer.body) // 2])
-    return _reset(request, response)
-
-
-def _reset(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    if request.transport is not None:
-        connection = request.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        request.transport.abort()
-    return response
-
-
-def _response(answer: Answer) -> web.Response:
-    return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=_JSON)
-
-
-async def _body(request: web.BaseRequest, most: int) -> bytes:
-    """The whole body. Errors: Refused(INVALID) past `most` bytes."""
-    if (request.content_length or 0) > most:
-        raise Refused(Problem.INVALID, f"the body is larger than {most} bytes")
-    body = await request.content.read(-1) if request.can_read_body else b""
-    if len(body) > most:
-        raise Refused(Problem.INVALID, f"the body is larger than {most} bytes")
-    return body
+            return Answer(200, b'{"id": "ch_\xff\xfe<html>' + answer.body[:7])
+    return answer

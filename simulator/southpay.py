@@ -35,7 +35,7 @@ class Southpay:
     }
 
     def api_key(self, headers: Mapping[str, str]) -> str:
-        return headers.get("X-API-Key", "")
+        return headers.get("x-api-key", "")
 
     def read_charge(self, key: str, body: bytes) -> Asked:
         asked = read_object(body, _FIELDS)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Protocol
 
 import orjson
 
+from simulator.http import Answer
 from simulator.memory import Asked, Charge
 
 PAGE_MAX = 5000
@@ -38,15 +38,6 @@ class Refused(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 class Shape(Protocol):
     """How one PSP speaks: everything that differs between them, and nothing that does not."""
 
@@ -56,7 +47,7 @@ class Shape(Protocol):
     reference_parameter: str
     cursor_parameter: str
     limit_parameter: str
-    key_header: str
+    key_header: str  # lower case
     exponents: Mapping[str, int]
 
     def api_key(self, headers: Mapping[str, str]) -> str: ...
