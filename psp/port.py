@@ -108,7 +108,7 @@ def reply_from_json(stored: Mapping[str, object]) -> Reply:
 def _read_stored(stored: Mapping[str, object]) -> Reply:
     match stored["reply"]:
         case "captured":
-            amount = Money.parse(_text(stored["amount"]), _text(stored["currency"]))
+            amount = Money.from_wire(_text(stored["amount"]), _text(stored["currency"]))
             return Captured(_text(stored["psp_reference"]), _text(stored["scheme"]), amount)
         case "declined":
             return Declined(

@@ -1,0 +1,145 @@
+"""Charge ↔ Northpay: bearer key, lower-case currencies, ISO minor units, cursors that are charge ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import urlencode
+
+import orjson
+
+from psp.port import (
+    Captured,
+    Charge,
+    ChargeReply,
+    Declined,
+    FindReply,
+    HttpRequest,
+    ListedCharge,
+    ListingError,
+    NotThere,
+    Unknown,
+)
+from psp.wire import Wire, agreed, is_reference, read, refused
+from schemas.money import InvalidMoney, Money, exponent
+
+PAGE = 1000
+_SCHEMES = frozenset({"visa", "mastercard", "amex", "discover"})
+_PROBLEMS = {
+    ("authentication_error", "api_key_invalid"): "unauthorised",
+    ("invalid_request_error", "parameter_invalid"): "invalid",
+    ("idempotency_error", "idempotency_key_in_use"): "key_conflict",
+    ("api_error", "not_processed"): "not_processed",
+}
+
+
+class _Metadata(Wire):
+    order: str
+
+
+class _Charge(Wire):
+    id: str
+    status: Literal["succeeded", "declined"]
+    decline_code: str | None = None
+    network: str | None = None
+    amount: int
+    currency: str
+    reference: str
+    metadata: _Metadata
+    created: int
+
+
+class _Page(Wire):
+    data: list[_Charge]
+    has_more: bool
+
+
+class _Problem(Wire):
+    type: str
+    code: str
+
+
+class _Error(Wire):
+    error: _Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Northpay:
+    """One Northpay account. What it declares is checked against `GET /northpay/capabilities` by a test."""
+
+    name: str
+    url: str
+    api_key: str = field(repr=False)
+    settling_s: float = 2.0
+    key_life_s: float = 24 * 3600.0
+
+    def charge(self, charge: Charge) -> HttpRequest:
+        body = {
+            "amount": charge.amount.minor,
+            "currency": charge.amount.currency.lower(),
+            "source": charge.token,
+            "reference": charge.call_id,
+            "metadata": {"order": charge.payment_order_id},
+        }
+        headers = {**self._headers(), "Content-Type": "application/json", "Idempotency-Key": charge.call_id}
+        return HttpRequest("POST", f"{self.url}/v1/charges", headers, orjson.dumps(body))
+
+    def read_charge(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> ChargeReply:
+        if status != 200:
+            return refused(status, headers, _problem(body))
+        return _agreed(charge, read(_Charge, body))
+
+    def find(self, reference: str) -> HttpRequest:
+        return HttpRequest("GET", f"{self.url}/v1/charges?{urlencode({'reference': reference})}", self._headers())
+
+    def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
+        if status != 200:
+            return Unknown(f"http_{status}")
+        page = read(_Page, body)
+        if page is None or page.has_more or len(page.data) > 1:
+            return Unknown("unreadable" if page is None else "several_charges")
+        return _agreed(charge, page.data[0]) if page.data else NotThere()
+
+    def list_charges(self, cursor: str | None = None) -> HttpRequest:
+        query = {"limit": str(PAGE), **({"starting_after": cursor} if cursor else {})}
+        return HttpRequest("GET", f"{self.url}/v1/charges?{urlencode(query)}", self._headers())
+
+    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]:
+        page = read(_Page, body)
+        if page is None or (page.has_more and not page.data):
+            raise ListingError(f"{self.name}: the listing is not what Northpay promises")
+        listed = [_listed(charge) for charge in page.data]
+        complete = [charge for charge in listed if charge is not None]
+        if len(complete) < len(listed):
+            raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
+        return complete, page.data[-1].id if page.has_more else None
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+
+def _agreed(charge: Charge, told: _Charge | None) -> Captured | Declined | Unknown:
+    listed = None if told is None else _listed(told)
+    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, told.decline_code)
+
+
+def _listed(told: _Charge) -> ListedCharge | None:
+    """None where a field holds what cannot be."""
+    currency = told.currency.upper()
+    try:
+        exponent(currency)
+        amount = Money(told.amount, currency)
+        created_at = datetime.fromtimestamp(told.created, UTC)
+    except (InvalidMoney, OverflowError, OSError, ValueError):
+        return None
+    if not is_reference(told.id):
+        return None
+    scheme = told.network if told.network in _SCHEMES else "other" if told.network else ""
+    return ListedCharge(told.reference, told.id, told.metadata.order, amount, told.status, scheme, created_at)
+
+
+def _problem(body: bytes) -> str | None:
+    error = read(_Error, body)
+    return _PROBLEMS.get((error.error.type, error.error.code)) if error else None

@@ -1,0 +1,173 @@
+"""Charge ↔ Southpay: an API key header, nested amounts, two exponents of its own, page tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlencode
+
+import orjson
+
+from psp.port import (
+    Captured,
+    Charge,
+    ChargeReply,
+    Declined,
+    FindReply,
+    HttpRequest,
+    ListedCharge,
+    ListingError,
+    NotThere,
+    Unknown,
+)
+from psp.wire import Wire, agreed, is_reference, read, refused
+from schemas.money import InvalidMoney, Money, exponent
+
+PAGE = 1000
+EXPONENTS: Mapping[str, int] = {"CLP": 2, "ISK": 2}
+"""Southpay counts these in hundredths, though ISO 4217 gives them no decimals."""
+
+_SCHEMES = {"visa": "visa", "mc": "mastercard", "amex": "amex", "discover": "discover"}
+_STATUSES: Mapping[str, Literal["succeeded", "declined"]] = {"Authorised": "succeeded", "Refused": "declined"}
+_PROBLEMS = {"000": "unauthorised", "702": "invalid", "704": "key_conflict", "911": "not_processed"}
+
+
+class _Amount(Wire):
+    value: int
+    currency: str
+
+
+class _Method(Wire):
+    brand: str | None = None
+
+
+class _Payment(Wire):
+    pspReference: str
+    resultCode: Literal["Authorised", "Refused"]
+    refusalReasonCode: str | None = None
+    amount: _Amount
+    merchantReference: str
+    merchantOrderReference: str
+    paymentMethod: _Method
+    creationDate: str
+
+
+class _Page(Wire):
+    payments: list[_Payment]
+    nextPageToken: str | None = None
+
+
+class _Error(Wire):
+    status: int
+    errorCode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Southpay:
+    """One Southpay account. What it declares is checked against `GET /southpay/capabilities` by a test."""
+
+    name: str
+    url: str
+    api_key: str = field(repr=False)
+    settling_s: float = 2.0
+    key_life_s: float = 24 * 3600.0
+
+    def charge(self, charge: Charge) -> HttpRequest:
+        body = {
+            "amount": {"value": _theirs(charge.amount), "currency": charge.amount.currency},
+            "paymentMethod": {"type": "scheme", "token": charge.token},
+            "reference": charge.call_id,
+            "merchantOrderReference": charge.payment_order_id,
+        }
+        headers = {**self._headers(), "Content-Type": "application/json", "idempotency-key": charge.call_id}
+        return HttpRequest("POST", f"{self.url}/payments", headers, orjson.dumps(body))
+
+    def read_charge(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> ChargeReply:
+        if status != 200:
+            return refused(status, headers, _problem(status, body))
+        return _agreed(charge, read(_Payment, body))
+
+    def find(self, reference: str) -> HttpRequest:
+        query = urlencode({"merchantReference": reference})
+        return HttpRequest("GET", f"{self.url}/payments?{query}", self._headers())
+
+    def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
+        if status != 200:
+            return Unknown(f"http_{status}")
+        page = read(_Page, body)
+        if page is None or page.nextPageToken or len(page.payments) > 1:
+            return Unknown("unreadable" if page is None else "several_charges")
+        return _agreed(charge, page.payments[0]) if page.payments else NotThere()
+
+    def list_charges(self, cursor: str | None = None) -> HttpRequest:
+        query = {"pageSize": str(PAGE), **({"pageToken": cursor} if cursor else {})}
+        return HttpRequest("GET", f"{self.url}/payments/list?{urlencode(query)}", self._headers())
+
+    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]:
+        page = read(_Page, body)
+        if page is None:
+            raise ListingError(f"{self.name}: the listing is not what Southpay promises")
+        listed = [_listed(payment) for payment in page.payments]
+        complete = [charge for charge in listed if charge is not None]
+        if len(complete) < len(listed):
+            raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
+        return complete, page.nextPageToken
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-API-Key": self.api_key}
+
+
+def _agreed(charge: Charge, told: _Payment | None) -> Captured | Declined | Unknown:
+    listed = None if told is None else _listed(told)
+    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, told.refusalReasonCode)
+
+
+def _listed(told: _Payment) -> ListedCharge | None:
+    """None where a field holds what cannot be."""
+    amount, created_at = _ours(told.amount), _time(told.creationDate)
+    if amount is None or created_at is None or not is_reference(told.pspReference):
+        return None
+    brand = told.paymentMethod.brand
+    return ListedCharge(
+        told.merchantReference,
+        told.pspReference,
+        told.merchantOrderReference,
+        amount,
+        _STATUSES[told.resultCode],
+        _SCHEMES.get(brand, "other") if brand else "",
+        created_at,
+    )
+
+
+def _scale(currency: str) -> int:
+    """How many of Southpay's minor units make one of ours. Errors: InvalidMoney."""
+    ours = exponent(currency)
+    return int(10 ** (EXPONENTS.get(currency, ours) - ours))
+
+
+def _theirs(amount: Money) -> int:
+    return amount.minor * _scale(amount.currency)
+
+
+def _ours(amount: _Amount) -> Money | None:
+    """None for a currency that we do not know or a fraction of our minor unit."""
+    try:
+        minor, rest = divmod(amount.value, _scale(amount.currency))
+        return None if rest else Money(minor, amount.currency)
+    except InvalidMoney:
+        return None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
+
+
+def _problem(status: int, body: bytes) -> str | None:
+    error = read(_Error, body)
+    return _PROBLEMS.get(error.errorCode) if error and error.status == status else None

@@ -1,0 +1,88 @@
+"""What the adapters share in reading replies: strict shapes, safe text, Retry-After. Nothing here raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Unknown
+
+RETRY_AFTER_S_MAX = 3600.0
+_REFERENCE = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+REJECTED = "psp_rejected_request"
+UNSPECIFIED = "unspecified"
+
+
+class Wire(BaseModel):
+    """A PSP may add fields; those that we read must be there, of exactly the type that it promised."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+W = TypeVar("W", bound=Wire)
+
+
+def read(model: type[W], body: bytes) -> W | None:
+    """The body as that shape, or None where it is anything else."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def is_reference(text: str) -> bool:
+    """Whether a PSP's id is one that we can keep and show."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def decline_code(text: str | None) -> str:
+    """A decline is a decline whatever its code: what we cannot keep becomes `unspecified`."""
+    return text if text and _CODE.fullmatch(text) else UNSPECIFIED
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds, at most an hour; None where it is absent, a date or nonsense (RFC 9110, 10.2.3)."""
+    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+    try:
+        seconds = Decimal((text or "").strip())
+    except InvalidOperation:
+        return None
+    return min(float(seconds), RETRY_AFTER_S_MAX) if seconds.is_finite() and seconds >= 0 else None
+
+
+def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured | Declined | Unknown:
+    """What the PSP says of a charge, believed only where it speaks of the charge that we asked for."""
+    if listed.reference != charge.call_id:
+        return Unknown("reference_mismatch")
+    if listed.amount != charge.amount:
+        return Unknown("amount_mismatch")
+    if listed.status == "declined":
+        return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
+    if code is not None:
+        return Unknown("contradictory")
+    return Captured(listed.psp_reference, listed.scheme or "other", listed.amount)
+
+
+def refused(status: int, headers: Mapping[str, str], problem: str | None) -> ChargeReply:
+    """A charge's answer other than 200. `problem` is the PSP's own word for it, None where the body is not its own.
+
+    A status alone proves nothing except 429: a proxy in between can make up any of them after the PSP has charged.
+    """
+    if status == 429:
+        return NothingHappened("rate_limited", retry_after_s(headers))
+    match status, problem:
+        case 503, "not_processed":
+            return NothingHappened("unavailable", retry_after_s(headers))
+        case ((401 | 403), "unauthorised"):
+            return NothingHappened("unauthorised")
+        case ((400 | 422), "invalid"):
+            return Declined(REJECTED)
+        case _, "key_conflict" if 400 <= status < 500:
+            return Unknown("key_conflict")
+    return Unknown(f"http_{status}")
