@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ class PaymentRequest(_Part):
 def _broken(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
     """An error of a whole model that names the one field at fault."""
     at = loc if isinstance(loc, tuple) else (loc,)
-    error = PydanticCustomError(code, "{why}", {"why": detail})  # type: ignore[arg-type]
+    error = PydanticCustomError(code, "{why}", {"why": detail})
     return ValidationError.from_exception_data(
         "request", [InitErrorDetails(type=error, loc=at, input=None)], hide_input=True
     )
@@ -166,8 +167,6 @@ class FieldError:
 _OURS = {
     "extra_forbidden": ("unknown_field", "there is no such field"),
     "missing": ("missing_field", "this field is required"),
-    "json_invalid": ("invalid_json", "the body is not JSON"),
-    "string_unicode": ("invalid_text", "lone surrogates and broken UTF-8 are no text"),
 }
 _TOO_LONG = {
     "payment_orders": ("too_many_orders", f"a checkout has at most {ORDERS_MAX} orders"),
@@ -175,12 +174,38 @@ _TOO_LONG = {
 }
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """What a caller is told, in our words and codes."""
-    return [
-        FieldError(_path(line["loc"]), *_named(line["type"], line["loc"], line["msg"]))
-        for line in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+def field_errors(error: ValidationError, body: bytes = b"") -> list[FieldError]:
+    """What a caller is told, in our words and codes. With the `body` text that is no Unicode is named as well."""
+    lines = error.errors(include_url=False, include_context=False, include_input=False)
+    if lines[0]["type"] == "json_invalid":
+        return [_unreadable(body)]
+    return [FieldError(_path(line["loc"]), *_named(line["type"], line["loc"], line["msg"])) for line in lines]
+
+
+def _unreadable(body: bytes) -> FieldError:
+    """Why a body is not JSON to us; it may be to readers that let lone surrogates pass."""
+    try:
+        at = _not_unicode(json.loads(body.decode("utf-8", "surrogateescape")), ())
+    except (ValueError, RecursionError):
+        at = None
+    if at is None:
+        return FieldError("", "invalid_json", "the body is not JSON in UTF-8, or nested too deep")
+    return FieldError(_path(at), "invalid_text", "lone surrogates and broken UTF-8 are no text")
+
+
+def _not_unicode(value: object, at: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
+    """Where the first text is that cannot be written as UTF-8."""
+    match value:
+        case str():
+            return at if any("\ud800" <= character <= "\udfff" for character in value) else None
+        case dict():
+            inner = [(part, at) for part in value] + [(held, (*at, part)) for part, held in value.items()]
+        case list():
+            inner = [(held, (*at, part)) for part, held in enumerate(value)]
+        case _:
+            return None
+    found = (_not_unicode(held, within) for held, within in inner)
+    return next((where for where in found if where is not None), None)
 
 
 def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, str]:
