@@ -1,0 +1,18 @@
+"""requests, risk decisions, executions, movements, journals → payments → screenings, orders to place, states"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from consumers.payments import store
+from consumers.payments.decide import Policy, decide
+from topics.catalog import PAYMENTS_ROOM
+from topics.runtime.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    policy = Policy(
+        deadline_s=settings.payment_deadline_s, contents_key=bytes.fromhex(settings.derive("payments:contents"))
+    )
+    return Consumer(PAYMENTS_ROOM, load=store.load, decide=partial(decide, policy=policy), save=store.save)

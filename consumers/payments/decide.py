@@ -1,0 +1,377 @@
+"""(what is known of a payment, one event about it) → what it becomes and what is said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import assert_never
+
+import orjson
+
+from consumers.payments.payment import (
+    Checkout,
+    Order,
+    OrderTerms,
+    Payment,
+    Refusal,
+    Step,
+    checkout_key,
+    order_key,
+)
+from schemas.envelope import utc
+from schemas.errors import Permanent
+from schemas.events import (
+    AnyEvent,
+    JournalPosted,
+    OrderDetail,
+    OrderPlaced,
+    OrderStatus,
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentCompleted,
+    PaymentDeclined,
+    PaymentRefused,
+    PaymentRequested,
+    PaymentStatus,
+    PaymentStatusChanged,
+    RiskCleared,
+    RiskRefused,
+    ScreeningRequested,
+    WalletCredited,
+)
+from schemas.money import Money
+from schemas.requests import contents
+from topics.runtime.consumer import Broken, Cause, Change, Decision, State
+
+Outcome = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+Booking = WalletCredited | JournalPosted
+Heard = PaymentRequested | Broken | RiskCleared | RiskRefused | Outcome | Booking
+
+NOTHING = Decision()
+_WAITING_RANK: dict[str, int] = {"": 0, "unknown": 1, "unresolved": 2}  # an older word never takes back a newer one
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an installation chooses."""
+
+    deadline_s: int  # where the request names no deadline
+    contents_key: bytes  # requests hold names: their hash must not be guessable
+
+
+def decide(state: State, event: Heard, cause: Cause, policy: Policy) -> Decision:
+    """Errors: Permanent where an event is about nothing that we know, or contradicts what is settled."""
+    match event:
+        case WalletCredited() | JournalPosted():
+            return _book(state, event, cause)
+        case PaymentCaptured() | PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+            return _execute(state, event, cause)
+        case PaymentRequested():
+            return _request(state, event, cause, policy)
+        case RiskCleared():
+            return _clear(state, event, cause)
+        case RiskRefused():
+            return _refuse_by_risk(state, event, cause)
+        case Broken():
+            return _refuse_broken(event, cause)
+        case _:
+            assert_never(event)
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _request(state: State, event: PaymentRequested, cause: Cause, policy: Policy) -> Decision:
+    owner = _sender(event, cause)
+    if cause.upstream is not None and event.owner is not None:
+        return _refuse(
+            event.checkout_id, owner, "owner_claimed", "the topic names the owner, the event must not", cause
+        )
+    asked = contents_hash(event, policy.contents_key)
+    known: Payment | None = state.get(event.checkout_id)
+    if known is not None:
+        return _again(known, owner, asked, cause)
+    taken = [o.payment_order_id for o in event.payment_orders if order_key(o.payment_order_id) in state]
+    if taken:
+        return _refuse(event.checkout_id, owner, "id_taken", f"payment_order_id {taken[0]}", cause)
+    return _receive(event, owner, asked, cause, policy)
+
+
+def _sender(event: PaymentRequested | Broken, cause: Cause) -> str:
+    """Whose request it is: on an upstream's own topic the topic says so, on the house's own the door does."""
+    owner = event.owner if cause.upstream is None else cause.upstream
+    if owner is None:
+        raise Permanent("no_owner", "neither the topic nor the event names an owner")
+    return owner
+
+
+def contents_hash(event: PaymentRequested, key: bytes) -> str:
+    """One hash for equal contents (`schemas.requests.contents` says what equal means)."""
+    return blake2b(orjson.dumps(contents(event), option=orjson.OPT_SORT_KEYS), key=key, digest_size=16).hexdigest()
+
+
+def _again(known: Payment, owner: str, asked: str, cause: Cause) -> Decision:
+    """The checkout exists. Another owner learns nothing of it."""
+    if known.owner != owner:
+        return _refuse(known.checkout_id, owner, "id_taken", "checkout_id", cause)
+    if known.contents != asked:
+        return _refuse(known.checkout_id, owner, "checkout_conflict", "this checkout_id has other contents", cause)
+    return NOTHING
+
+
+def _receive(event: PaymentRequested, owner: str, asked: str, cause: Cause, policy: Policy) -> Decision:
+    checkout = _checkout(event, cause, policy)
+    payment = Payment(event.checkout_id, owner, asked, tuple(t.payment_order_id for t in checkout.terms))
+    orders = [Order(id_, event.checkout_id) for id_ in payment.order_ids]
+    step = Step(event.checkout_id, None, None, "received", "", cause.now, cause.event_id)
+    return Decision([checkout, payment, *orders, step], [_screening(event, owner, checkout)], revision=payment.version)
+
+
+def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout:
+    return Checkout(
+        checkout_id=event.checkout_id,
+        buyer_account=event.buyer_info.buyer_account,
+        token=event.payment_method.token,
+        deadline=event.deadline or utc(cause.entered_ms) + timedelta(seconds=policy.deadline_s),
+        terms=tuple(OrderTerms(o.payment_order_id, o.seller_account, o.gross, o.fee) for o in event.payment_orders),
+        received_at=cause.now,
+        event_id=cause.event_id,
+        description=event.description,
+        metadata=event.metadata,
+    )
+
+
+def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> ScreeningRequested:
+    totals: dict[str, Money] = {}
+    for terms in checkout.terms:
+        so_far = totals.get(terms.gross.currency)
+        totals[terms.gross.currency] = terms.gross if so_far is None else so_far + terms.gross
+    buyer = event.buyer_info
+    return ScreeningRequested(
+        checkout_id=event.checkout_id,
+        owner=owner,
+        buyer_account=buyer.buyer_account,
+        name=buyer.name,
+        email=buyer.email,
+        country=buyer.country,
+        totals=tuple(totals.values()),
+        sellers=tuple(dict.fromkeys(terms.seller_account for terms in checkout.terms)),
+    )
+
+
+def _refuse_broken(broken: Broken, cause: Cause) -> Decision:
+    owner = cause.upstream or broken.owner
+    if broken.checkout_id is None or owner is None:
+        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told")
+    return _refuse(broken.checkout_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
+
+
+def _refuse(checkout_id: str, owner: str, code: str, detail: str, cause: Cause) -> Decision:
+    """The sender hears why; nothing that exists under these ids is touched."""
+    said = PaymentRefused(checkout_id=checkout_id, owner=owner, code=code, detail=detail)
+    return Decision([Refusal(checkout_id, owner, code, detail, cause.now, cause.event_id)], [said])
+
+
+# ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _clear(state: State, event: RiskCleared, cause: Cause) -> Decision:
+    payment = _payment(state, event.checkout_id)
+    if payment.status == "refused":
+        raise Permanent("contradiction", "cleared after it was refused")
+    if payment.status != "received":
+        return NOTHING
+    checkout: Checkout = state[checkout_key(event.checkout_id)]
+    if cause.now >= checkout.deadline:
+        return _move_all(state, payment, cause, to="FAILED", detail="expired", status="failed")
+    moved = _move_all(state, payment, cause, to="EXECUTING", detail="", status="executing")
+    placed = [_place(payment, checkout, terms, cause.now) for terms in checkout.terms]
+    return replace(moved, events=[*placed, *moved.events])
+
+
+def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime) -> OrderPlaced:
+    """An unknown seller is opened on first use with hold days 0: the money is available as soon as it is there."""
+    return OrderPlaced(
+        payment_order_id=terms.payment_order_id,
+        checkout_id=payment.checkout_id,
+        owner=payment.owner,
+        seller_account=terms.seller_account,
+        buyer_account=checkout.buyer_account,
+        gross=terms.gross,
+        fee=terms.fee,
+        net=terms.net,
+        available_on=now,
+        deadline=checkout.deadline,
+        token=checkout.token,
+    )
+
+
+def _refuse_by_risk(state: State, event: RiskRefused, cause: Cause) -> Decision:
+    payment = _payment(state, event.checkout_id)
+    if payment.status == "refused":
+        return NOTHING
+    if payment.status != "received":
+        raise Permanent("contradiction", f"refused by risk when it was {payment.status}")
+    moved = _move_all(state, payment, cause, to="FAILED", detail="refused", status="refused")
+    refused = PaymentRefused(
+        checkout_id=payment.checkout_id, owner=payment.owner, code=event.rule, detail="refused by risk"
+    )
+    return replace(moved, events=[refused, *moved.events])
+
+
+def _move_all(
+    state: State, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
+) -> Decision:
+    """Every order of a payment that has only been received moves at once."""
+    before = [_order(state, payment, id_) for id_ in payment.order_ids]
+    orders = [replace(order, status=to, detail=detail, version=order.version + 1) for order in before]
+    steps = [_step(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
+    changed, said = _advance(payment, orders, status, cause)
+    return Decision([*orders, *steps, *changed], said, revision=_revision(payment, changed))
+
+
+# ── executions, wallet and ledger: any of them may come first ────────────────────────────────────────────────────────
+
+
+def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
+    payment = _payment(state, event.checkout_id)
+    order = _order(state, payment, event.payment_order_id)
+    if order.status == "NOT_STARTED":
+        raise Permanent("not_placed", "an outcome for an order that was never placed")
+    match event:
+        case PaymentCaptured():
+            moved = _capture(order, event, cause.now)
+        case PaymentDeclined():
+            moved = _decline(order, event)
+        case OutcomeUnknown():
+            moved = _wait(order, "unknown")
+        case OutcomeUnresolved():
+            moved = _wait(order, "unresolved")
+        case _:
+            assert_never(event)
+    if moved is order:
+        return NOTHING
+    detail = event.code if isinstance(event, PaymentDeclined) else moved.detail
+    return _moved(state, payment, moved, [_step(order, moved, detail, cause)], cause)
+
+
+def _capture(order: Order, event: PaymentCaptured, now: datetime) -> Order:
+    if order.status == "SUCCESS":
+        return order
+    if order.status == "FAILED":
+        raise Permanent("contradiction", f"captured after it was {order.detail}")
+    return replace(
+        order,
+        status="SUCCESS",
+        detail="",
+        psp=event.psp,
+        scheme=event.scheme,
+        psp_reference=event.psp_reference,
+        captured_at=now,
+        version=order.version + 1,
+    )
+
+
+def _decline(order: Order, event: PaymentDeclined) -> Order:
+    if order.status == "FAILED":
+        return order
+    if order.status == "SUCCESS":
+        raise Permanent("contradiction", "declined after it was captured")
+    detail: OrderDetail = "expired" if event.code == "deadline_passed" else "declined"
+    return replace(order, status="FAILED", detail=detail, psp=event.psp, scheme=event.scheme, version=order.version + 1)
+
+
+def _wait(order: Order, detail: OrderDetail) -> Order:
+    """Nobody knows yet: it stays EXECUTING, its amount stays taken."""
+    if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
+        return order
+    return replace(order, detail=detail, version=order.version + 1)
+
+
+def _book(state: State, event: Booking, cause: Cause) -> Decision:
+    payment = _payment(state, event.checkout_id)
+    order = _order(state, payment, event.payment_order_id)
+    if isinstance(event, WalletCredited):
+        if order.wallet_updated:
+            return NOTHING
+        moved = replace(order, wallet_updated=True, version=order.version + 1)
+    else:
+        if order.ledger_updated:
+            return NOTHING
+        moved = replace(order, ledger_updated=True, version=order.version + 1)
+    return _moved(state, payment, moved, (), cause)
+
+
+def _moved(state: State, payment: Payment, moved: Order, steps: Sequence[Step], cause: Cause) -> Decision:
+    """What follows for the payment once one of its orders has moved."""
+    own = moved.payment_order_id
+    orders = [moved if id_ == own else _order(state, payment, id_) for id_ in payment.order_ids]
+    changed, said = _advance(payment, orders, _status(payment, orders), cause)
+    return Decision([moved, *steps, *changed], said, revision=_revision(payment, changed))
+
+
+def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
+    """One order's decline does not stop its siblings; the payment has its word when each order has."""
+    if payment.status in {"received", "refused"}:
+        return payment.status
+    statuses = {order.status for order in orders}
+    if "EXECUTING" in statuses:
+        return "executing"
+    if statuses == {"SUCCESS"}:
+        return "succeeded"
+    return "partially_succeeded" if "SUCCESS" in statuses else "failed"
+
+
+def _advance(
+    payment: Payment, orders: Sequence[Order], status: PaymentStatus, cause: Cause
+) -> tuple[list[Change], list[AnyEvent]]:
+    """The payment's own change, its line of history and what the outside hears; nothing where nothing changed."""
+    done = payment.done_at is None and all(order.is_through for order in orders)
+    if status == payment.status and not done:
+        return [], []
+    done_at = cause.now if done else payment.done_at
+    after = replace(payment, status=status, done_at=done_at, version=payment.version + 1)
+    changes: list[Change] = [after]
+    said: list[AnyEvent] = []
+    if status != payment.status:
+        changes.append(Step(payment.checkout_id, None, payment.status, status, "", cause.now, cause.event_id))
+        said.append(_status_changed(after, orders))
+    if done:
+        said.append(PaymentCompleted(checkout_id=payment.checkout_id, owner=payment.owner, status=status))
+    return changes, said
+
+
+def _status_changed(payment: Payment, orders: Sequence[Order]) -> PaymentStatusChanged:
+    return PaymentStatusChanged(
+        checkout_id=payment.checkout_id,
+        owner=payment.owner,
+        status=payment.status,
+        payment_orders=tuple(order.state() for order in orders),
+    )
+
+
+def _revision(before: Payment, changed: Sequence[Change]) -> int:
+    return before.version + 1 if changed else before.version
+
+
+def _step(before: Order, after: Order, detail: str, cause: Cause) -> Step:
+    return Step(
+        after.checkout_id, after.payment_order_id, before.status, after.status, detail, cause.now, cause.event_id
+    )
+
+
+def _payment(state: State, checkout_id: str) -> Payment:
+    payment: Payment | None = state.get(checkout_id)
+    if payment is None:
+        raise Permanent("unknown_payment", f"no payment {checkout_id}")
+    return payment
+
+
+def _order(state: State, payment: Payment, payment_order_id: str) -> Order:
+    order: Order | None = state.get(order_key(payment_order_id))
+    if order is None or order.checkout_id != payment.checkout_id:
+        raise Permanent("unknown_order", f"no order {payment_order_id} in payment {payment.checkout_id}")
+    return order

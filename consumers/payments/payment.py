@@ -1,0 +1,132 @@
+"""What payments keeps of a checkout: what was asked (never changes), and where it and each order stand."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.envelope import EventId
+from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
+from schemas.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """One order as asked; net is what is left of gross after the fee."""
+
+    payment_order_id: str
+    seller_account: str
+    gross: Money
+    fee: Money
+
+    @property
+    def net(self) -> Money:
+        return self.gross - self.fee
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What was asked and accepted. Stored once; read again only to place its orders."""
+
+    checkout_id: str
+    buyer_account: str
+    token: str
+    deadline: datetime
+    terms: tuple[OrderTerms, ...]
+    received_at: datetime
+    event_id: EventId
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Hashable:
+        return checkout_key(self.checkout_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Where a checkout stands. `version` grows with each change that the outside hears of."""
+
+    checkout_id: str
+    owner: str
+    contents: str  # keyed hash of what was asked
+    order_ids: tuple[str, ...]
+    status: PaymentStatus = "received"
+    done_at: datetime | None = None
+    version: int = 1
+
+    @property
+    def key(self) -> Hashable:
+        return self.checkout_id
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Where one order stands."""
+
+    payment_order_id: str
+    checkout_id: str
+    status: OrderStatus = "NOT_STARTED"
+    detail: OrderDetail = ""
+    wallet_updated: bool = False
+    ledger_updated: bool = False
+    psp: str | None = None
+    scheme: str | None = None
+    psp_reference: str | None = None
+    captured_at: datetime | None = None
+    version: int = 1
+
+    @property
+    def key(self) -> Hashable:
+        return order_key(self.payment_order_id)
+
+    @property
+    def is_through(self) -> bool:
+        """Nothing more is to come: it failed, or the money is in the wallet and in the ledger."""
+        return self.status == "FAILED" or (self.status == "SUCCESS" and self.wallet_updated and self.ledger_updated)
+
+    def state(self) -> OrderState:
+        return OrderState(payment_order_id=self.payment_order_id, payment_order_status=self.status, detail=self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of the history: the payment (no order named) or one order went from one status to another."""
+
+    checkout_id: str
+    payment_order_id: str | None
+    from_status: str | None
+    to_status: str
+    detail: str
+    at: datetime
+    event_id: EventId
+
+    @property
+    def key(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was not taken: kept, so that no request is without a trace."""
+
+    checkout_id: str
+    owner: str
+    code: str
+    detail: str
+    at: datetime
+    event_id: EventId
+
+    @property
+    def key(self) -> None:
+        return None
+
+
+# One state holds three kinds of things; a checkout id and an order id may be the same string.
+def checkout_key(checkout_id: str) -> Hashable:
+    return ("checkout", checkout_id)
+
+
+def order_key(payment_order_id: str) -> Hashable:
+    return ("order", payment_order_id)

@@ -1,0 +1,254 @@
+"""Payments' tables ⇄ what decide knows. One lock per payment; a batch is a handful of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import orjson
+
+from consumers.payments.decide import Heard
+from consumers.payments.payment import Checkout, Order, OrderTerms, Payment, Refusal, Step, checkout_key
+from schemas.envelope import EventId
+from schemas.events import AnyEvent, PaymentRequested, RiskCleared
+from schemas.money import Money
+from topics.runtime.consumer import Broken, Connection, State
+
+_PAYMENT_COLUMNS = (
+    "payments (checkout_id, owner, buyer_account, token, description, metadata, contents, status, done_at, version,"
+    " deadline, received_at, event_id)"
+)
+_ORDER_COLUMNS = (
+    "orders (payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, status, detail,"
+    " wallet_updated, ledger_updated, psp, scheme, psp_reference, captured_at, version)"
+)
+_STEP_COLUMNS = "history (checkout_id, payment_order_id, from_status, to_status, detail, at, event_id)"
+_REFUSAL_COLUMNS = "refusals (checkout_id, owner, code, detail, at, event_id)"
+
+Stored = Checkout | Payment | Order | Step | Refusal
+
+
+# ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+    """Lock the payments of a batch, then read their orders: whoever changes an order holds its payment's lock."""
+    heard = cast("Sequence[Heard]", events)  # the catalogue says what this room hears
+    about = [event for event in heard if not isinstance(event, Broken)]
+    checkout_ids = sorted({event.checkout_id for event in about})
+    if not checkout_ids:
+        return {}
+    asked = {
+        order.payment_order_id
+        for event in about
+        if isinstance(event, PaymentRequested)
+        for order in event.payment_orders
+    }
+    payments = _lock(conn, checkout_ids)
+    orders = _orders(conn, checkout_ids, sorted(asked))
+    cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
+    return _payments(payments, orders) | orders | (_checkouts(conn, cleared) if cleared else {})
+
+
+def _lock(conn: Connection, checkout_ids: list[str]) -> list[tuple[Any, ...]]:
+    return conn.execute(
+        "SELECT checkout_id, owner, contents, status, done_at, version FROM payments"
+        " WHERE checkout_id = ANY(%b::text[]) ORDER BY checkout_id FOR UPDATE",
+        [checkout_ids],
+        binary=True,
+    ).fetchall()
+
+
+def _orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> State:
+    """The orders of these payments, and those, whoever's, whose ids are asked for anew."""
+    rows = conn.execute(
+        "SELECT payment_order_id, checkout_id, status, detail, wallet_updated, ledger_updated, psp, scheme,"
+        " psp_reference, captured_at, version FROM orders"
+        " WHERE checkout_id = ANY(%b::text[]) OR payment_order_id = ANY(%b::text[]) ORDER BY checkout_id, position",
+        [checkout_ids, asked],
+        binary=True,
+    )
+    orders = (Order(*row) for row in rows)
+    return {order.key: order for order in orders}
+
+
+def _payments(rows: list[tuple[Any, ...]], orders: State) -> State:
+    order_ids: dict[str, list[str]] = {}
+    for order in orders.values():
+        order_ids.setdefault(order.checkout_id, []).append(order.payment_order_id)
+    return {
+        checkout_id: Payment(checkout_id, owner, contents, tuple(order_ids[checkout_id]), status, done_at, version)
+        for checkout_id, owner, contents, status, done_at, version in rows
+    }
+
+
+def _checkouts(conn: Connection, checkout_ids: list[str]) -> State:
+    """What was asked: it never changes, so it needs no lock and is read only where orders are to be placed."""
+    rows = conn.execute(
+        "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text,"
+        " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee"
+        " FROM payments p JOIN orders o ON o.checkout_id = p.checkout_id"
+        " WHERE p.checkout_id = ANY(%b::text[]) ORDER BY p.checkout_id, o.position",
+        [checkout_ids],
+        binary=True,
+    )
+    heads: dict[str, tuple[Any, ...]] = {}
+    terms: dict[str, list[OrderTerms]] = {}
+    for checkout_id, *rest, order_id, seller, currency, gross, fee in rows:
+        heads[checkout_id] = tuple(rest)
+        line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency))
+        terms.setdefault(checkout_id, []).append(line)
+    return {
+        checkout_key(id_): Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id))
+        for id_, (buyer, token, deadline, received_at, event_id) in heads.items()
+    }
+
+
+# ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save(conn: Connection, changes: Sequence[Stored]) -> None:
+    """All changes of a batch; where an entity is there several times the last one stands."""
+    checkouts: dict[str, Checkout] = {}
+    payments: dict[str, Payment] = {}
+    orders: dict[str, Order] = {}
+    steps: list[Step] = []
+    refusals: list[Refusal] = []
+    for change in changes:
+        kind = type(change)
+        if kind is Order:
+            orders[change.payment_order_id] = change  # type: ignore[index, union-attr, assignment]
+        elif kind is Step:
+            steps.append(change)  # type: ignore[arg-type]
+        elif kind is Payment:
+            payments[change.checkout_id] = change  # type: ignore[assignment]
+        elif kind is Checkout:
+            checkouts[change.checkout_id] = change  # type: ignore[assignment]
+        else:
+            refusals.append(change)  # type: ignore[arg-type]
+    _insert(conn, [checkouts[id_] for id_ in sorted(checkouts)], payments, orders)
+    _update_payments(conn, list(payments.values()))
+    _update_orders(conn, list(orders.values()))
+    _append(conn, steps, refusals)
+
+
+def _insert(
+    conn: Connection, checkouts: Sequence[Checkout], payments: dict[str, Payment], orders: dict[str, Order]
+) -> None:
+    """New payments and their orders, sorted, so that two processes with the same ids wait and do not deadlock."""
+    if not checkouts:
+        return
+    _copy(
+        conn, _PAYMENT_COLUMNS, [_payment_row(checkout, payments.pop(checkout.checkout_id)) for checkout in checkouts]
+    )
+    rows = [
+        _order_row(orders.pop(terms.payment_order_id), place, terms)
+        for checkout in checkouts
+        for place, terms in enumerate(checkout.terms)
+    ]
+    _copy(conn, _ORDER_COLUMNS, sorted(rows))
+
+
+def _payment_row(checkout: Checkout, payment: Payment) -> tuple[object, ...]:
+    return (
+        checkout.checkout_id,
+        payment.owner,
+        checkout.buyer_account,
+        checkout.token,
+        checkout.description,
+        orjson.dumps(checkout.metadata).decode(),
+        payment.contents,
+        payment.status,
+        payment.done_at,
+        payment.version,
+        checkout.deadline,
+        checkout.received_at,
+        checkout.event_id,
+    )
+
+
+def _order_row(order: Order, position: int, terms: OrderTerms) -> tuple[Any, ...]:
+    return (
+        order.payment_order_id,
+        order.checkout_id,
+        position,
+        terms.seller_account,
+        terms.gross.currency,
+        terms.gross.minor,
+        terms.fee.minor,
+        terms.net.minor,
+        order.status,
+        order.detail,
+        order.wallet_updated,
+        order.ledger_updated,
+        order.psp,
+        order.scheme,
+        order.psp_reference,
+        order.captured_at,
+        order.version,
+    )
+
+
+def _update_payments(conn: Connection, payments: Sequence[Payment]) -> None:
+    if not payments:
+        return
+    conn.execute(
+        "UPDATE payments AS p SET status = n.status, done_at = n.done_at, version = n.version"
+        " FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::int4[]) AS n (id, status, done_at, version)"
+        " WHERE p.checkout_id = n.id",
+        [
+            [payment.checkout_id for payment in payments],
+            [payment.status for payment in payments],
+            [payment.done_at for payment in payments],
+            [payment.version for payment in payments],
+        ],
+    )
+
+
+def _update_orders(conn: Connection, orders: Sequence[Order]) -> None:
+    """No indexed column changes (the one on the day of capture is a summary), so PostgreSQL can update in place."""
+    if not orders:
+        return
+    conn.execute(
+        "UPDATE orders AS o SET status = n.status, detail = n.detail, wallet_updated = n.wallet_updated,"
+        " ledger_updated = n.ledger_updated, psp = n.psp, scheme = n.scheme, psp_reference = n.psp_reference,"
+        " captured_at = n.captured_at, version = n.version"
+        " FROM unnest(%b::text[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::text[], %b::text[], %b::text[],"
+        " %b::timestamptz[], %b::int4[]) AS n (id, status, detail, wallet_updated, ledger_updated, psp, scheme,"
+        " psp_reference, captured_at, version)"
+        " WHERE o.payment_order_id = n.id",
+        [
+            [order.payment_order_id for order in orders],
+            [order.status for order in orders],
+            [order.detail for order in orders],
+            [order.wallet_updated for order in orders],
+            [order.ledger_updated for order in orders],
+            [order.psp for order in orders],
+            [order.scheme for order in orders],
+            [order.psp_reference for order in orders],
+            [order.captured_at for order in orders],
+            [order.version for order in orders],
+        ],
+    )
+
+
+def _append(conn: Connection, steps: Sequence[Step], refusals: Sequence[Refusal]) -> None:
+    _copy(
+        conn,
+        _STEP_COLUMNS,
+        [(s.checkout_id, s.payment_order_id, s.from_status, s.to_status, s.detail, s.at, s.event_id) for s in steps],
+    )
+    _copy(
+        conn,
+        _REFUSAL_COLUMNS,
+        [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals],
+    )
+
+
+def _copy(conn: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    with conn.cursor() as cur, cur.copy(f"COPY {into} FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
