@@ -1,0 +1,172 @@
+"""`tally sim …`: a person's hand on the simulated PSPs: faults, outages, a look at their true books."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from operations.stack.home import Home, read_json
+from topics.settings import SettingsError, load_settings
+
+URL_VARIABLE = "TALLY_SIMULATOR_URL"
+TIMEOUT_S = 10.0
+
+app = typer.Typer(help="The simulated PSPs: make them fail, look into their books.", no_args_is_help=True)
+
+PspName = Annotated[str, typer.Argument(metavar="PSP", help="northpay, southpay or all")]
+PspOption = Annotated[str, typer.Option("--psp", help="northpay, southpay or all")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+_RATE = {"min": 0.0, "max": 1.0, "metavar": "SHARE", "rich_help_panel": "Share of charges, 0 to 1"}
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """What each PSP has charged, and how it misbehaves at present."""
+    told = _call("GET", "/control/status")
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("psp", "state", "succeeded", "declined", "faults")
+    for name, psp in told["psps"].items():
+        state = "down" if psp["faults"]["down"] else "up"
+        table.add_row(name, state, str(psp["succeeded"]), str(psp["declined"]), _in_words(psp["faults"]))
+    Console().print(table)
+
+
+@app.command()
+def faults(
+    *,
+    psp: PspOption = "all",
+    clear: Annotated[bool, typer.Option("--clear", help="first set every rate and the latency to 0")] = False,
+    slow: Annotated[float | None, typer.Option(**_RATE, help="answers after a second")] = None,
+    too_many: Annotated[float | None, typer.Option("--429", **_RATE, help="429 with Retry-After")] = None,
+    unavailable: Annotated[float | None, typer.Option("--503", **_RATE, help="503, nothing done")] = None,
+    error_charged: Annotated[float | None, typer.Option("--500-charged", **_RATE)] = None,
+    error_uncharged: Annotated[float | None, typer.Option("--500-uncharged", **_RATE)] = None,
+    timeout_charged: Annotated[float | None, typer.Option(**_RATE)] = None,
+    timeout_uncharged: Annotated[float | None, typer.Option(**_RATE)] = None,
+    reset_charged: Annotated[float | None, typer.Option(**_RATE, help="connection reset in the middle")] = None,
+    garbage: Annotated[float | None, typer.Option(**_RATE, help="charged, and the answer is not JSON")] = None,
+    latency_ms: Annotated[float | None, typer.Option(min=0, max=60_000, help="added to every answer")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make charges go wrong by rate; what is not named stays as it is. Without options: show the rates."""
+    asked = {
+        "slow": slow,
+        "429": too_many,
+        "503": unavailable,
+        "500_charged": error_charged,
+        "500_uncharged": error_uncharged,
+        "timeout_charged": timeout_charged,
+        "timeout_uncharged": timeout_uncharged,
+        "reset_charged": reset_charged,
+        "garbage": garbage,
+        "latency_ms": latency_ms,
+    }
+    changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
+    if clear:
+        changes["clear"] = True
+    _show_faults(_change(psp, changes) if changes else _call("GET", "/control/faults"), as_json)
+
+
+@app.command()
+def down(psp: PspName, as_json: AsJson = False) -> None:
+    """Take a PSP down: it answers 503 to everything and does nothing."""
+    _show_faults(_change(psp, {"down": True}), as_json)
+
+
+@app.command()
+def up(psp: PspName, as_json: AsJson = False) -> None:
+    """Bring a PSP back."""
+    _show_faults(_change(psp, {"down": False}), as_json)
+
+
+@app.command()
+def charges(
+    reference: Annotated[str | None, typer.Option(help="our reference there, or a payment order's id")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=5000, help="how many of the newest")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Charges as the PSPs keep them, those that look-ups do not show yet too."""
+    query = {"reference": reference} if reference else {"limit": str(limit)}
+    told = _call("GET", f"/control/charges?{urlencode(query)}")
+    if as_json:
+        _print_json(told)
+        return
+    columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
+    table = Table(*columns)
+    for charge in told["charges"]:
+        table.add_row(*("" if charge[column] is None else str(charge[column]) for column in columns))
+    Console().print(table)
+    typer.echo("amounts are minor units, by the PSP's own exponents", err=True)
+
+
+def _change(psp: str, changes: Mapping[str, object]) -> dict[str, Any]:
+    return _call("PUT", "/control/faults", {"psp": psp, **changes})
+
+
+def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("psp", "state", "faults")
+    for name, faults in told.items():
+        table.add_row(name, "down" if faults["down"] else "up", _in_words(faults))
+    Console().print(table)
+
+
+def _in_words(faults: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in faults.items() if value and name != "down") or "none"
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def simulator_url() -> str:
+    """Where the simulator is: the environment, else the running stack. Exits with one line where there is none."""
+    given = os.environ.get(URL_VARIABLE)
+    if given:
+        return given.rstrip("/")
+    try:
+        found = read_json(Home(load_settings().home).state).get("simulator_url")
+    except SettingsError as error:
+        raise _failed(str(error)) from None
+    if not found:
+        raise _failed(f"no simulator is running here: start one with `tally up`, or set {URL_VARIABLE}")
+    return str(found).rstrip("/")
+
+
+def _call(method: str, path: str, body: object = None) -> dict[str, Any]:
+    url = simulator_url()
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+            told: dict[str, Any] = json.load(reply)
+            return told
+    except urllib.error.HTTPError as error:
+        raise _failed(_reason(error)) from None
+    except (OSError, ValueError) as error:
+        raise _failed(f"the simulator at {url} does not answer: {error}") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the simulator answered {error.code}"
+
+
+def _failed(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(1)
