@@ -1,0 +1,25 @@
+"""payment orders and the caller's replies → executor → executions"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from consumers.executor import store
+from consumers.executor.decide import Declared, Policy, decide
+from consumers.executor.routing import Routing
+from psp.registry import make_psps
+from topics import catalog
+from topics.runtime.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
+    declared = {name: Declared(psp.settling_s, psp.key_life_s) for name, psp in make_psps(settings.psps).items()}
+    policy = Policy(Routing.of(settings), declared)
+    return Consumer(
+        room=catalog.EXECUTOR_ROOM,
+        load=store.lock,
+        decide=partial(decide, policy),
+        save=store.save,
+    )

@@ -1,0 +1,66 @@
+"""An order and the rules in settings → the PSP that gets it. Pure: the same order always gets the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+
+from schemas.events import OrderPlaced
+from topics.settings import RoutingRule, Settings, SettingsError
+
+SCHEMES = ("visa", "mastercard", "amex", "discover")
+_TOKENS = tuple((f"tok_{scheme}", scheme) for scheme in SCHEMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The rules, in order. Errors on reading: SettingsError for a rule about a PSP that is not there."""
+
+    rules: tuple[RoutingRule, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Routing:
+        """Without rules any PSP may have any order, one as likely as the other."""
+        names = [psp.name for psp in settings.psps]
+        for rule in settings.routing:
+            if rule.psp not in names:
+                raise SettingsError(f"TALLY_ROUTING: {rule.psp!r} is not the name of a PSP in TALLY_PSPS")
+        return cls(settings.routing or tuple(RoutingRule(psp=name) for name in names))
+
+    def choose(self, order: OrderPlaced) -> str | None:
+        """Among the rules whose every stated condition holds, one by weight; None where none holds."""
+        scheme = scheme_of(order.token)
+        open_to_it = [rule for rule in self.rules if _holds(rule, order, scheme)]
+        return _weighted(open_to_it, order.payment_order_id) if open_to_it else None
+
+
+def scheme_of(token: str) -> str | None:
+    """The card scheme, where the token tells."""
+    return next((scheme for prefix, scheme in _TOKENS if token.startswith(prefix)), None)
+
+
+def _holds(rule: RoutingRule, order: OrderPlaced, scheme: str | None) -> bool:
+    if rule.currencies is not None and order.gross.currency not in rule.currencies:
+        return False
+    if rule.schemes is not None and scheme not in rule.schemes:
+        return False
+    if rule.amount_min is None and rule.amount_max is None:
+        return True
+    amount = Decimal(order.gross.amount)
+    return (rule.amount_min is None or amount >= rule.amount_min) and (
+        rule.amount_max is None or amount <= rule.amount_max
+    )
+
+
+def _weighted(rules: Sequence[RoutingRule], order_id: str) -> str:
+    """The order's own hash draws, so that deciding again gives the same PSP."""
+    if len(rules) == 1:
+        return rules[0].psp
+    point = int.from_bytes(blake2b(order_id.encode(), digest_size=8).digest(), "big") % sum(r.weight for r in rules)
+    for rule in rules:
+        point -= rule.weight
+        if point < 0:
+            return rule.psp
+    raise AssertionError("the point lies within the sum of the weights")

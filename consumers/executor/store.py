@@ -1,0 +1,114 @@
+"""Attempts of the executor: locked with their calls' facts for a batch, saved as a set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from consumers.executor.attempt import Attempt, CallFacts, call_key
+from schemas.errors import Permanent
+from schemas.events import AnyEvent, CallEnded, OrderPlaced
+from topics.runtime.consumer import Broken, Connection, State
+
+_LOCK_ATTEMPTS = """
+SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision, refusals, asks,
+       scheme, psp_reference, code, outcome_event_id
+FROM attempts WHERE payment_order_id = ANY(%s) ORDER BY payment_order_id FOR UPDATE
+"""
+_LOCK_CALLS = """
+SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until
+FROM calls WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+"""
+
+
+def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+    """Attempts by payment order; the facts of the calls that came back under `call_key`."""
+    orders, calls = _wanted(events)
+    state: State = {}
+    for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (orders,), binary=True):
+        attempt = Attempt(OrderPlaced.model_validate_json(placed), *rest)
+        state[attempt.key] = attempt
+    if calls:
+        for call_id, *facts in conn.execute(_LOCK_CALLS, (calls,), binary=True):
+            state[call_key(call_id)] = CallFacts(*facts)
+    return state
+
+
+def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[list[str], list[str]]:
+    orders, calls = set(), []
+    for event in events:
+        match event:
+            case OrderPlaced():
+                orders.add(event.payment_order_id)
+            case CallEnded():
+                orders.add(event.payment_order_id)
+                calls.append(event.call_id)
+            case _:
+                raise Permanent("unexpected_event", type(event).__name__)
+    return list(orders), calls
+
+
+_COPY = """
+COPY attempts (payment_order_id, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision,
+               refusals, asks, scheme, psp_reference, code, outcome_event_id, placed, checkout_id, gross_minor,
+               currency)
+FROM STDIN (FORMAT BINARY)
+"""
+_COPY_TYPES = (
+    *("text", "int4", "text", "text", "text", "text", "timestamptz", "timestamptz", "int4"),
+    *("int4", "int4", "text", "text", "text", "text", "bytea", "text", "int8", "text"),
+)
+_UPDATE = """
+UPDATE attempts SET state = new.state, changed_at = new.changed_at, revision = new.revision, refusals = new.refusals,
+                    asks = new.asks, scheme = new.scheme, psp_reference = new.psp_reference, code = new.code,
+                    outcome_event_id = new.outcome_event_id
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[],
+            %s::text[], %s::text[])
+     AS new(payment_order_id, state, changed_at, revision, refusals, asks, scheme, psp_reference, code,
+            outcome_event_id)
+WHERE attempts.payment_order_id = new.payment_order_id
+"""
+
+
+def save(conn: Connection, changes: Sequence[Attempt]) -> None:
+    """New attempts are copied in, others updated; the last of several states of one attempt counts."""
+    first_revision: dict[str, int] = {}
+    last: dict[str, Attempt] = {}
+    for attempt in changes:
+        first_revision.setdefault(attempt.key, attempt.revision)
+        last[attempt.key] = attempt
+    new = [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])]
+    old = [attempt for key, attempt in last.items() if not _is_new(attempt, first_revision[key])]
+    if new:
+        _insert(conn, new)
+    if old:
+        _update(conn, old)
+
+
+def _is_new(attempt: Attempt, first_revision: int) -> bool:
+    return first_revision == 1 or attempt.outcome_event_id == attempt.cause_event_id  # declined as it was placed
+
+
+def _insert(conn: Connection, attempts: Sequence[Attempt]) -> None:
+    with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_COPY_TYPES)
+        for a in attempts:
+            gross = a.placed.gross
+            copy.write_row(
+                (
+                    *(a.key, a.attempt_no, a.call_id, a.psp, a.state, a.cause_event_id, a.created_at, a.changed_at),
+                    *(a.revision, a.refusals, a.asks, a.scheme, a.psp_reference, a.code, a.outcome_event_id),
+                    *(a.placed.model_dump_json().encode(), a.placed.checkout_id, gross.minor, gross.currency),
+                )
+            )
+
+
+def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:
+    rows = [
+        (
+            *(a.key, a.state, a.changed_at, a.revision, a.refusals, a.asks),
+            *(a.scheme, a.psp_reference, a.code, a.outcome_event_id),
+        )
+        for a in attempts
+    ]
+    conn.execute(_UPDATE, [list(column) for column in zip(*rows, strict=True)])
