@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+
+class StackError(Exception):
+    """The local stack cannot do what was asked; the message is for the person who asked."""
+
+
+KEPT_NAMES = (
+    *("secret", "ports.json", "api-key", "environment", "state.json", "holder.json", "lock", "clock", "run", "logs"),
+    *("kafka", "postgres", "simulator"),
+)
+DRAFTS = ("postgres.", *(f".{name}." for name in KEPT_NAMES))  # what a kill in the middle of writing leaves
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -34,7 +45,7 @@ class Home:
     @property
     def environment(self) -> Path:
         """The `TALLY_…` settings that the running stack's processes were given."""
-        return self.path / "environment.json"
+        return self.path / "environment"
 
     @property
     def state(self) -> Path:
@@ -43,6 +54,11 @@ class Home:
     @property
     def lock(self) -> Path:
         return self.path / "lock"
+
+    @property
+    def holder(self) -> Path:
+        """Which process holds the lock, or held it last."""
+        return self.path / "holder.json"
 
     @property
     def run(self) -> Path:
@@ -76,6 +92,20 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.secret.exists():
             write_private(self.secret, secrets.token_hex(32) + "\n")
+
+    def purge(self) -> bool:
+        """Delete what an installation keeps here, and the folder if nothing else is in it. Returns whether it was one.
+
+        By name: nobody who points TALLY_HOME at a folder of their own shall lose what else is there.
+        """
+        if not self.secret.exists():
+            return False
+        for entry in self.path.iterdir():
+            if entry.name in KEPT_NAMES or entry.name.startswith(DRAFTS):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+        return True
 
 
 def write_private(path: Path, text: str) -> None:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from operations.stack.home import StackError
+
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 DOWNLOADS = 8
 MIRRORED = {"*", "central", "external:*"}
 
 
-class JarError(Exception):
+class JarError(StackError):
     """A jar cannot be fetched, or is not the one that the lock file names."""
 
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from operations.stack.home import CHECKOUT, Home, write_private
+from operations.stack.home import CHECKOUT, Home, StackError, write_private
 from operations.stack.process import Command, last_lines
 
 JAVA_AT_LEAST = 17
 HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 
 
-class KafkaError(Exception):
+class KafkaError(StackError):
     """Kafka cannot be set up on this machine; the message says why."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from operations.stack.home import Home, read_json, write_json
+from operations.stack.home import Home, StackError, read_json, write_json
 
 PREFERRED: Mapping[str, int] = {
     "api": 8000,
@@ -17,7 +17,7 @@ PREFERRED: Mapping[str, int] = {
 SEARCHED = 500
 
 
-class NoFreePort(Exception):
+class NoFreePort(StackError):
     """No free port near the preferred one."""
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psutil
 
-from operations.stack.home import CHECKOUT, Home, write_private
+from operations.stack.home import CHECKOUT, Home, StackError, write_private
 from operations.stack.process import Command, last_lines
 
 POSTGRES_AT_LEAST = 17
@@ -57,7 +57,7 @@ SETTINGS: Mapping[str, str] = {
 HBA = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 
-class PostgresError(Exception):
+class PostgresError(StackError):
     """PostgreSQL cannot be set up on this machine; the message says why."""
 
 

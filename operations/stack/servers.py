@@ -9,14 +9,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from operations.stack.home import Home
+import psutil
+
+from operations.stack.home import Home, StackError, write_json
 from operations.stack.jars import class_path
 from operations.stack.kafka import kafka_answers, kafka_command
 from operations.stack.ports import PortClaims, choose_ports
@@ -25,11 +28,20 @@ from operations.stack.supervisor import Supervisor, Watched
 from topics.settings import load_settings
 
 START_TIMEOUT_S = 60.0
-Progress = Callable[[str, int, int], None]  # what, done, of
+Report = Callable[[str, int, int], None]  # what, done, of
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(StackError):
     """Another process holds this home folder."""
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Servers that are there already; what is None is started here. `postgres_admin` as in Servers."""
+
+    kafka: str | None = None
+    postgres: str | None = None
+    postgres_admin: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,9 @@ class Servers:
     kafka: str
     postgres: str
     postgres_admin: str
+
+
+NONE_YET = Existing()
 
 
 class Interrupted(Exception):
@@ -64,7 +79,9 @@ def hold(home: Home) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise AlreadyRunning(str(home.path)) from None
+        raise AlreadyRunning(f"{home.path} is in use by another process; nothing was started") from None
+    me = psutil.Process()
+    write_json(home.holder, {"pid": me.pid, "created": me.create_time()})
     return file
 
 
@@ -75,26 +92,39 @@ def start_postgres(supervisor: Supervisor, home: Home, ports: Mapping[str, int])
     return watched, admin_dsn(ports["postgres"], password)
 
 
-def start_kafka(
-    supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Progress
-) -> tuple[Watched, str]:
+def start_kafka(supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Report) -> tuple[Watched, str]:
     """Returns the process and its address. It may not answer yet."""
     jars = class_path(lambda done, of: progress("Kafka's jars", done, of))
     watched = supervisor.add(kafka_command(home, jars, ports["kafka"], ports["kafka_controller"]))
     return watched, f"127.0.0.1:{ports['kafka']}"
 
 
-def start_servers(supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Progress) -> Servers:
-    """Start both, wait until both answer. Errors: StartError, KafkaError, PostgresError, JarError."""
-    progress("PostgreSQL", 0, 1)
-    postgres, dsn = start_postgres(supervisor, home, ports)
-    progress("Kafka", 0, 1)
-    kafka, address = start_kafka(supervisor, home, ports, progress)
-    supervisor.wait_until(lambda: postgres_answers(dsn), [postgres], START_TIMEOUT_S)
+def start_servers(
+    supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Report, existing: Existing = NONE_YET
+) -> Servers:
+    """Start what is not there, wait until both answer. Errors: StartError, KafkaError, PostgresError, JarError."""
+    started = []
+    postgres, dsn, kafka = existing.postgres, existing.postgres_admin, existing.kafka
+    if postgres is None:
+        progress("PostgreSQL", 0, 1)
+        watched, dsn = start_postgres(supervisor, home, ports)
+        postgres = f"127.0.0.1:{ports['postgres']}"
+        started.append(watched)
+    if kafka is None:  # its jars are checked while PostgreSQL starts
+        progress("Kafka", 0, 1)
+        watched, kafka = start_kafka(supervisor, home, ports, progress)
+        started.append(watched)
+    await_answer(supervisor, partial(postgres_answers, dsn), f"PostgreSQL at {postgres}", started)
     progress("PostgreSQL", 1, 1)
-    supervisor.wait_until(lambda: kafka_answers(address), [kafka], START_TIMEOUT_S)
+    await_answer(supervisor, partial(kafka_answers, kafka), f"Kafka at {kafka}", started)
     progress("Kafka", 1, 1)
-    return Servers(address, f"127.0.0.1:{ports['postgres']}", dsn)
+    return Servers(kafka, postgres, dsn)
+
+
+def await_answer(supervisor: Supervisor, answers: Callable[[], bool], what: str, started: Sequence[Watched]) -> None:
+    """Errors: StartError; for a server that is not ours there is no log to show."""
+    logs = [watched for watched in started if what.lower().startswith(watched.command.name)]
+    supervisor.wait_until(answers, what, logs, START_TIMEOUT_S)
 
 
 def run_servers(home: Home, ready: Callable[[Servers], None]) -> None:
@@ -118,8 +148,8 @@ def main() -> None:
     home = Home(parser.parse_args().home.expanduser().absolute())
     try:
         run_servers(home, lambda servers: print(json.dumps(asdict(servers)), flush=True))
-    except AlreadyRunning:
-        sys.exit(f"{home.path} is in use by another process (see pid file or `tally status`); nothing was started")
+    except StackError as error:
+        sys.exit(str(error))
     os._exit(0)  # librdkafka's threads may linger for seconds
 
 

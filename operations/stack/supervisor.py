@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from operations.stack.home import StackError
 from operations.stack.process import Command, ask_to_stop, last_lines, start, wait_or_kill
 
 BACKOFF_S_MIN = 0.25
@@ -15,7 +16,7 @@ STEADY_S = 20.0  # having run this long, a process starts afresh without backoff
 POLL_S = 0.1
 
 
-class StartError(Exception):
+class StartError(StackError):
     """A process did not become ready in time; the message holds the end of its log."""
 
 
@@ -65,14 +66,16 @@ class Supervisor:
             return True
         return False
 
-    def wait_until(self, ready: Callable[[], bool], what: Sequence[Watched], timeout_s: float) -> None:
-        """Keep everything alive until `ready()`. Errors: StartError, with the log of the first of `what`."""
+    def wait_until(
+        self, ready: Callable[[], bool], what: str, logs: Sequence[Watched], timeout_s: float, poll_s: float = POLL_S
+    ) -> None:
+        """Keep everything alive until `ready()`. Errors: StartError, with the end of the given processes' logs."""
         end = time.monotonic() + timeout_s
         while not ready():
             if time.monotonic() > end:
-                raise StartError(why_not(what, timeout_s))
+                raise StartError(why_not(what, logs, timeout_s))
             self.tick()
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
 
     def stop(self, names: Callable[[str], bool] = lambda name: True) -> None:
         """End those processes together: ask all, then wait for each."""
@@ -84,7 +87,6 @@ class Supervisor:
             wait_or_kill(watched.command, watched.child)
 
 
-def why_not(what: Sequence[Watched], timeout_s: float) -> str:
-    first = what[0].command
-    names = ", ".join(watched.command.name for watched in what)
-    return f"{names} not ready after {timeout_s:.0f} s; {first.log} ends:\n{last_lines(first.log)}"
+def why_not(what: str, logs: Sequence[Watched], timeout_s: float) -> str:
+    ends = [f"{watched.command.log} ends:\n{last_lines(watched.command.log)}" for watched in logs]
+    return "\n".join([f"{what} not ready after {timeout_s:.0f} s", *ends])

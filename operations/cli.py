@@ -1,0 +1,85 @@
+"""Command line → one of the modules in operations/commands; failures → one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Sequence
+
+import typer
+
+from operations import commands
+from operations.stack.home import StackError
+from topics.settings import SettingsError
+
+FAILED, WRONG_USE, UNREACHABLE = 1, 2, 3  # docs/cli.md explains them
+
+
+# Where to look first for a command, so that a quick one need not wait for the imports of all; others are named after
+# their module.
+HOME_OF = {"up": "stack", "down": "stack", "status": "stack", "doctor": "stack"}
+
+
+def build(modules: Iterable[str]) -> typer.Typer:
+    """Each module in operations/commands has an `app`: one with a help text of its own is a group named after the
+    module (`tally keys create`), the commands of any other are commands of ours. Modules import what is heavy late.
+    """
+    root = typer.Typer(
+        name="tally",
+        help="Tallystick: an open payment back end, where no fault doubles or loses a cent.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    root.callback()(lambda: None)  # else a root with a single command would be that command
+    for name in modules:
+        app = importlib.import_module(f"{commands.__name__}.{name}").app
+        is_group = bool(app.info.help)
+        root.add_typer(app, name=name.replace("_", "-") if is_group else None)
+    return root
+
+
+def modules_for(words: Sequence[str]) -> list[str]:
+    """The one that holds the command asked for, else all."""
+    present = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    wanted = HOME_OF.get(words[0], words[0].replace("-", "_")) if words else ""
+    return [wanted] if wanted in present else present
+
+
+def main() -> None:
+    try:
+        build(modules_for(sys.argv[1:]))()
+    except SettingsError as error:
+        fail(str(error), WRONG_USE)
+    except StackError as error:
+        fail(str(error), FAILED)
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        fail(
+            f"{type(error).__name__}: {' '.join(str(error).split())} (is the stack up? `tally status` says)",
+            UNREACHABLE,
+        )
+
+
+def fail(message: str, code: int) -> None:
+    print(f"tally: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether a server did not answer. Only libraries that are loaded can have raised it."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    known = (
+        ("psycopg", "OperationalError"),
+        ("confluent_kafka", "KafkaException"),
+        ("aiohttp", "ClientConnectionError"),
+    )
+    loaded = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
+    return isinstance(error, tuple(loaded))
+
+
+if __name__ == "__main__":
+    main()

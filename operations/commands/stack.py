@@ -1,0 +1,73 @@
+"""`tally up`, `down`, `status` and `doctor`: the local stack in people's hands."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from topics.settings import load_settings
+
+app = typer.Typer()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when ready; `tally down` ends it.")] = False,
+    kafka: Annotated[str | None, typer.Option(help="host:port of an existing Kafka, used in place of our own.")] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(help="postgresql:// address of an existing PostgreSQL, of a role that may create roles."),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=16, help="Processes for each group of rooms.")] = 1,
+) -> None:
+    """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
+    from operations.stack import show
+
+    existing = show.existing_servers(load_settings(), kafka, postgres)
+    if detach:
+        show.up_detached(load_settings(), existing, processes)
+    else:
+        show.up_in_foreground(load_settings(), existing, processes)
+
+
+@app.command()
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Delete all data of this installation too.")] = False,
+) -> None:
+    """End every process of the stack. Data stays, unless --purge."""
+    from operations.stack import show
+
+    show.down(load_settings(), purge)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say what runs, where, and why something does not."""
+    from operations.stack import show
+    from operations.stack.home import Home
+    from operations.stack.running import stack_status
+
+    found = stack_status(Home(load_settings().home))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        show.status(found, load_settings())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine for what the stack needs; exit 1 where something is missing."""
+    from operations.stack import show
+    from operations.stack.doctor import examine
+
+    findings = examine(load_settings())
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    else:
+        show.findings(findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

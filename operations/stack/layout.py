@@ -1,0 +1,89 @@
+"""Settings → the table of processes that make up a running stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from operations.stack.home import Home
+from operations.stack.process import Command
+from topics.settings import PspAccount, RoutingRule, Settings
+
+# Which rooms share a process. The executor waits for PSPs and gets one to itself.
+ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger"))
+PSPS = ("northpay", "southpay")
+ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
+
+TALLY = Path(sys.executable).with_name("tally")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A process and the rooms that it runs."""
+
+    command: Command
+    rooms: tuple[str, ...] = ()
+
+
+def rooms_and_api(home: Home, environment: Mapping[str, str], copies: int) -> list[Planned]:
+    planned = []
+    for rooms in ROOM_PROCESSES:
+        for number in range(1, copies + 1):
+            name = f"{'-'.join(rooms)}-{number}"
+            planned.append(Planned(tally(home, name, ["run", *rooms], environment), rooms))
+    planned.append(Planned(tally(home, "api", ["run", "api"], environment)))
+    return planned
+
+
+def tally(home: Home, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
+    return Command(name, [sys.executable, str(TALLY), *arguments], home.logs / f"{name}.log", environment)
+
+
+def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str) -> Command:
+    """Migrations, topics and the demo key. It alone gets the superuser's address."""
+    argv = [sys.executable, "-m", "operations.stack.prepare", "--home", str(home.path)]
+    own = {**environment, "TALLY_POSTGRES_ADMIN": postgres_admin}
+    return Command("prepare", argv, home.logs / "prepare.log", own)
+
+
+def simulator(home: Home, settings: Settings, port: int) -> Command:
+    argv = [sys.executable, "-m", "simulator", "--host", "127.0.0.1", "--port", str(port)]
+    argv += ["--data", str(home.simulator), "--clock", str(home.clock)]
+    keys = {name: settings.derive(f"psp:{name}") for name in PSPS}
+    return Command("simulator", argv, home.logs / "simulator.log", {"SIMULATOR_KEYS": json.dumps(keys)})
+
+
+def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[str, int]) -> dict[str, str]:
+    """The settings that every process is given: those of this shell, and the addresses of this stack."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("TALLY_")}
+    given |= {"TALLY_HOME": str(settings.home), "TALLY_KAFKA": kafka, "TALLY_POSTGRES": postgres}
+    given |= {"TALLY_API_PORT": str(ports["api"])}
+    given.setdefault("TALLY_PSPS", simulated_psps(settings, ports["simulator"]))
+    given.setdefault(
+        "TALLY_ROUTING", json.dumps([rule.model_dump(mode="json", exclude_unset=True) for rule in ROUTING])
+    )
+    given.pop("TALLY_POSTGRES_ADMIN", None)
+    return given
+
+
+def simulated_psps(settings: Settings, port: int) -> str:
+    accounts = [
+        PspAccount(
+            name=name,
+            adapter=name,
+            url=f"http://127.0.0.1:{port}/{name}",
+            api_key=settings.derive(f"psp:{name}"),
+        )
+        for name in PSPS
+    ]
+    return json.dumps([account.model_dump(mode="json", exclude_unset=True) for account in accounts])
+
+
+def environment_file(environment: Mapping[str, str], postgres_admin: str) -> str:
+    """The same as lines that a shell and pydantic-settings both read."""
+    everything = {**environment, "TALLY_POSTGRES_ADMIN": postgres_admin}
+    return "".join(f"{name}='{value}'\n" for name, value in sorted(everything.items()) if "'" not in value)

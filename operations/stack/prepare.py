@@ -1,0 +1,38 @@
+"""Empty servers → roles, tables, topics and the demo key. Run once before the rooms; changes only what is missing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from operations.stack.home import Home, write_private
+from topics.settings import Settings, load_settings
+
+
+def prepare(settings: Settings) -> None:
+    from topics.runtime.admin import apply_topics
+    from topics.runtime.migrate import migrate
+
+    for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings)]:
+        print(line, flush=True)
+    ensure_demo_key(settings)
+
+
+def ensure_demo_key(settings: Settings) -> None:
+    """A key with all scopes for the newcomer, made where its file is not there yet."""
+    from producers.keys import SCOPES, create_key
+
+    file = Home(settings.home).api_key
+    if not file.exists():
+        write_private(file, create_key(settings, owner="demo", scopes=list(SCOPES)) + "\n")
+        print("demo key made", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m operations.stack.prepare", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    prepare(load_settings(home=parser.parse_args().home))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""A home folder → the settings and the state of the stack that runs in it."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from operations.stack.home import Home, read_json
+from topics.settings import Settings, load_settings
+
+HTTP_TIMEOUT_S = 2.0
+
+
+def current_settings(**overrides: object) -> Settings:
+    """What commands beside a running stack go by: the environment, and where it is silent what the stack was given."""
+    home = load_settings(**overrides).home
+    return load_settings(_env_file=Home(home).environment, **overrides)
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """One process of the stack; state is starting, running, paused, stopped or down."""
+
+    name: str
+    pid: int
+    state: str
+    restarts: int
+    rooms: list[str]
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """What `tally status --json` says."""
+
+    ready: bool
+    api_url: str | None
+    api_key: str | None
+    kafka: str | None
+    postgres: str | None
+    simulator_url: str | None
+    processes: list[ProcessStatus]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+DOWN = StackStatus(False, None, None, None, None, None, [])
+
+
+def stack_status(home: Home) -> StackStatus:
+    """How the stack in this home is now, or DOWN."""
+    if not is_held(home):
+        return DOWN
+    state = read_json(home.state)
+    processes = [process_status(entry, home) for entry in state.get("processes", [])]
+    settled = bool(state.get("started")) and all(process.state == "running" for process in processes)
+    return StackStatus(
+        ready=settled and answers_ready(state.get("api_url") or ""),
+        api_url=state.get("api_url"),
+        api_key=read_api_key(home),
+        kafka=state.get("kafka"),
+        postgres=state.get("postgres"),
+        simulator_url=state.get("simulator_url"),
+        processes=processes,
+    )
+
+
+def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
+    """The supervisor's word on a process, and the room's own where it runs rooms."""
+    name, pid, restarts, rooms = str(entry["name"]), int(entry["pid"]), int(entry["restarts"]), list(entry["rooms"])
+    if not entry["alive"] or not psutil.pid_exists(pid):
+        return ProcessStatus(name, pid, "down", restarts, rooms, "starts again shortly")
+    if not rooms:
+        return ProcessStatus(name, pid, "running", restarts, rooms, None)
+    said = room_says(home, pid)
+    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, said.get("reason"))
+
+
+def room_says(home: Home, pid: int) -> dict[str, Any]:
+    """What the room process of that number last wrote about itself; empty before its first word."""
+    for path in home.run.glob(f"*-{pid}.json"):
+        if (said := read_json(path)).get("pid") == pid:
+            return said
+    return {}
+
+
+def forget_the_dead(home: Home) -> None:
+    """Remove what processes that are gone have said: their numbers may be given to others."""
+    for path in home.run.glob("*.json"):
+        pid = path.stem.rpartition("-")[2]
+        if not pid.isdigit() or not psutil.pid_exists(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def read_api_key(home: Home) -> str | None:
+    try:
+        return home.api_key.read_text().strip()
+    except OSError:
+        return None
+
+
+def is_held(home: Home) -> bool:
+    """Whether a supervisor holds this home; the kernel lets go of the lock when it dies."""
+    try:
+        with home.lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def answers_ready(api_url: str) -> bool:
+    """Whether the API says that it is ready."""
+    try:
+        connection = http.client.HTTPConnection(api_url.removeprefix("http://"), timeout=HTTP_TIMEOUT_S)
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def own_processes(home: Home) -> list[psutil.Process]:
+    """The processes that the last supervisor of this home wrote down and that are still the same ones."""
+    found = [same_process(entry) for entry in read_json(home.state).get("processes", [])]
+    return [process for process in found if process is not None]
+
+
+def holder_process(home: Home) -> psutil.Process | None:
+    """The process that holds this home, if any does."""
+    return same_process(read_json(home.holder)) if is_held(home) else None
+
+
+def same_process(entry: Mapping[str, Any]) -> psutil.Process | None:
+    """The process of that number, if it is still the one that was meant: numbers are given out again."""
+    try:
+        process = psutil.Process(int(entry["pid"]))
+        return process if abs(process.create_time() - float(entry["created"])) < 1.0 else None
+    except (psutil.Error, KeyError, ValueError):
+        return None

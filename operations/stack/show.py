@@ -1,0 +1,228 @@
+"""The stack's doings → what a person sees: bars while it starts, a box when it is there, tables afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from operations.stack import up
+from operations.stack.doctor import Finding
+from operations.stack.home import Home, StackError
+from operations.stack.layout import TALLY
+from operations.stack.process import last_lines
+from operations.stack.running import StackStatus, holder_process, is_held, stack_status
+from operations.stack.servers import AlreadyRunning, Existing, Interrupted, Report
+from topics.settings import Settings, SettingsError
+
+DOWN_TIMEOUT_S = 60.0
+DETACHED_TIMEOUT_S = 600.0  # the first time, jars are fetched
+
+out = Console(highlight=False)
+messages = Console(stderr=True, highlight=False)
+
+
+class DetachedError(StackError):
+    """The detached supervisor ended before the stack was ready."""
+
+
+def existing_servers(settings: Settings, kafka: str | None, postgres: str | None) -> Existing:
+    """What --kafka and --postgres say. Errors: SettingsError."""
+    if kafka is not None and not is_address(kafka):
+        raise SettingsError(f"--kafka: not host:port (got {kafka!r})")
+    if postgres is None:
+        return Existing(kafka)
+    if postgres.startswith(("postgresql://", "postgres://")):
+        parts = urlsplit(postgres)
+        return Existing(kafka, f"{parts.hostname}:{parts.port or 5432}", postgres)
+    if not is_address(postgres):
+        raise SettingsError("--postgres: neither a postgresql:// address nor host:port")
+    if not settings.postgres_admin:
+        raise SettingsError("TALLY_POSTGRES_ADMIN: --postgres host:port needs the DSN of a role that may create roles")
+    return Existing(kafka, postgres, settings.postgres_admin)
+
+
+def is_address(text: str) -> bool:
+    return all(host and port.isdigit() for host, _, port in (part.rpartition(":") for part in text.split(",")))
+
+
+def up_in_foreground(settings: Settings, existing: Existing, copies: int) -> None:
+    """Run until Ctrl-C, SIGTERM or `tally down`."""
+    home = Home(settings.home)
+    try:
+        with bars() as (progress, finish):
+
+            def ready() -> None:
+                finish()
+                box(stack_status(home), settings)
+                messages.print("Ctrl-C ends it all.")
+
+            up.run_stack(up.Stack(settings, existing, copies, progress), ready)
+    except Interrupted:
+        messages.print("Every process of the stack has ended.")
+    except AlreadyRunning:
+        already_up(home, settings)
+
+
+def up_detached(settings: Settings, existing: Existing, copies: int) -> None:
+    """Start a supervisor of its own session, and come back when the stack is ready. Errors: DetachedError."""
+    home = Home(settings.home)
+    home.prepare()
+    if is_held(home):
+        already_up(home, settings)
+        return
+    log = home.logs / "up.log"
+    arguments = ["up", "--processes", str(copies)]
+    arguments += ["--kafka", existing.kafka] if existing.kafka else []
+    arguments += ["--postgres", existing.postgres] if existing.postgres else []
+    own = {"TALLY_POSTGRES_ADMIN": existing.postgres_admin} if existing.postgres_admin else {}
+    with log.open("wb") as file:
+        child = subprocess.Popen(
+            [sys.executable, str(TALLY), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TALLY_HOME": str(settings.home), **own},
+            start_new_session=True,
+        )
+    with messages.status(f"Starting; {log} tells how far it is"):
+        found = await_ready(child, home, log)
+    box(found, settings)
+
+
+def await_ready(child: subprocess.Popen[bytes], home: Home, log: Path) -> StackStatus:
+    end = time.monotonic() + DETACHED_TIMEOUT_S
+    while child.poll() is None and time.monotonic() < end:
+        found = stack_status(home)
+        if found.ready or (found.processes and has_settled(found)):
+            return found
+        time.sleep(0.2)
+    raise DetachedError(f"the stack did not come up; {log} ends:\n{last_lines(log, 12)}")
+
+
+def has_settled(found: StackStatus) -> bool:
+    """A room that waits for an operator is as up as it will get."""
+    states = {process.state for process in found.processes}
+    return "stopped" in states and states <= {"stopped", "running"} and any(p.name == "api" for p in found.processes)
+
+
+def already_up(home: Home, settings: Settings) -> None:
+    found = stack_status(home)
+    messages.print(
+        "The stack is already up." if found.ready else "The stack is up, but not ready (yet): `tally status`."
+    )
+    if found.ready:
+        box(found, settings)
+
+
+def down(settings: Settings, purge: bool) -> None:
+    home = Home(settings.home)
+    with messages.status("Ending every process of the stack"):
+        ended = up.down(home, DOWN_TIMEOUT_S)
+    messages.print("Every process of the stack has ended." if ended else "The stack is not up.")
+    if purge:
+        messages.print(f"{home.path} is deleted." if home.purge() else f"There is no data in {home.path}.")
+
+
+@contextmanager
+def bars() -> Iterator[tuple[Report, Callable[[], None]]]:
+    """A reporter of progress, and what takes the bars away. Where nobody watches, plain lines."""
+    if not messages.is_terminal:
+        yield plain_lines(), lambda: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=messages, transient=True) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=of)
+            shown.update(tasks[what], completed=done, total=of)
+
+        yield report, shown.stop
+
+
+def plain_lines() -> Report:
+    said: set[str] = set()
+
+    def report(what: str, done: int, of: int) -> None:
+        if done == of and what not in said:
+            said.add(what)
+            messages.print(f"{what}: ready", soft_wrap=True)
+
+    return report
+
+
+def box(found: StackStatus, settings: Settings) -> None:
+    """Where everything is, and what to try."""
+    tally = command_here(settings)
+    rows = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("API", found.api_url),
+        ("API docs", f"{found.api_url}/docs"),
+        ("API key", f"in {path_here(Home(settings.home).api_key)}"),
+        ("Kafka", found.kafka),
+        ("PostgreSQL", f"{found.postgres}, database {settings.database}"),
+        ("PSP simulator", found.simulator_url),
+        ("Data and logs", path_here(settings.home)),
+        ("", ""),
+        ("Try next", f"{tally} pay --orders 3 --watch"),
+        ("", f"{tally} status"),
+        ("", f"{tally} verify"),
+    ):
+        rows.add_row(f"[bold]{name}[/bold]", str(value), style=None)
+    title = "Tallystick is ready" if found.ready else "Tallystick is up; `tally status` says why it is not ready"
+    out.print(Panel(rows, title=title, expand=False))
+
+
+def command_here(settings: Settings) -> str:
+    """The command as it works in the shell that we were started from."""
+    name = shlex.quote(path_here(TALLY))
+    at_home = settings.home == Path.cwd() / ".tally" or "TALLY_HOME" in os.environ
+    return name if at_home else f"TALLY_HOME={shlex.quote(path_here(settings.home))} {name}"
+
+
+def path_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def status(found: StackStatus, settings: Settings) -> None:
+    """One line for each process."""
+    if not found.processes:
+        starting = holder_process(Home(settings.home)) is not None
+        out.print(
+            "The stack is starting." if starting else f"The stack is not up. `{command_here(settings)} up` starts it."
+        )
+        return
+    ready = "yes" if found.ready else "no"
+    out.print(f"ready: {ready}   API {found.api_url}   Kafka {found.kafka}   PostgreSQL {found.postgres}")
+    table = Table("process", "pid", "state", "restarts", "why")
+    for process in found.processes:
+        table.add_row(process.name, str(process.pid), process.state, str(process.restarts), process.reason or "")
+    out.print(table)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    for finding in found:
+        mark = "[green]ok[/green]    " if finding.ok else "[red]not ok[/red]"
+        out.print(f"{mark}  {finding.name}: {finding.detail}", soft_wrap=True)
+        if not finding.ok:
+            out.print(f"        → {finding.advice}", soft_wrap=True)
