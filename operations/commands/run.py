@@ -1,0 +1,130 @@
+"""`tally run NAME…`: any mix of rooms and the API in one process, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import structlog
+import typer
+from prometheus_client import start_http_server
+
+from topics.catalog import CONSUMERS
+from topics.runtime.consumer import Consumer
+from topics.runtime.health import Health, write_report
+from topics.runtime.loop import RoomLoop
+from topics.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(no_args_is_help=True)
+log = structlog.get_logger()
+NAMES = ("api", *(room.name for room in CONSUMERS))
+
+
+@app.command()
+def run(names: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(NAMES)}.", metavar="NAME…")]) -> None:
+    """Run rooms and the API in this process. Any number of processes may run the same room."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(NAMES)}")
+    settings = load_settings()
+    configure_logs(settings)
+    sys.exit(serve(settings, list(dict.fromkeys(names))))
+
+
+def configure_logs(settings: Settings) -> None:
+    """JSON lines on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def build(name: str, settings: Settings) -> Consumer:
+    """The room of that name, wired."""
+    consumer = importlib.import_module(f"consumers.{name}.consumer").build(settings)
+    assert isinstance(consumer, Consumer)
+    return consumer
+
+
+def serve(settings: Settings, names: list[str]) -> int:
+    """Run until told to stop. → 0, or 1 where a part died of a bug; the supervisor then starts all of it again."""
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    parts = _Parts(stop)
+    for name in names:
+        _add(parts, settings, name, stop)
+    _, metrics_port = _serve_metrics(settings)
+    parts.start()
+    while not stop.wait(0.5):
+        write_report(settings.home / "run", "-".join(names), parts.healths, metrics_port)
+    parts.join()
+    return 1 if parts.failed else 0
+
+
+def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) -> None:
+    if name == "api":
+        health = Health("api", state="running")
+        parts.add("api", lambda: importlib.import_module("producers.api").serve(settings, stop), health)
+        return
+    consumer = build(name, settings)
+    wake = threading.Event() if name == "executor" else None
+    loop = RoomLoop(settings, consumer, stop, wake)
+    parts.add(name, loop.run, loop.health)
+    if wake is not None:
+        caller = importlib.import_module("consumers.executor.caller")
+        parts.add("caller", lambda: caller.run_caller(settings, consumer, stop, wake))
+
+
+def _serve_metrics(settings: Settings) -> tuple[object, int]:
+    server, _ = start_http_server(settings.metrics_port_base, addr="127.0.0.1")
+    return server, server.server_port
+
+
+class _Parts:
+    """Threads that live and die together."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._threads: list[threading.Thread] = []
+        self.healths: list[Health] = []
+        self.failed = False
+
+    def add(self, name: str, work: Callable[[], None], health: Health | None = None) -> None:
+        self._threads.append(threading.Thread(target=self._run, args=(name, work), name=name))
+        if health:
+            self.healths.append(health)
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except SettingsError as error:
+            print(error, file=sys.stderr)
+            self.failed = True
+        except Exception:
+            log.exception("part died", action="die", part=name)
+            self.failed = True
+        finally:
+            self._stop.set()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        deadline = time.monotonic() + 20
+        for thread in self._threads:
+            thread.join(max(0.1, deadline - time.monotonic()))

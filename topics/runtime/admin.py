@@ -1,0 +1,78 @@
+"""The catalogue's topics, made on the broker. Can be run again at any time; never deletes, never re-partitions."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+
+from topics.catalog import DAYS, Topic, all_topics
+from topics.settings import Settings
+
+
+def kafka_config(settings: Settings) -> dict[str, str | int | float | bool]:
+    return {"bootstrap.servers": settings.kafka, "log_level": "3", **settings.kafka_options}
+
+
+def topic_config(topic: Topic) -> dict[str, str]:
+    """Retention, compaction and whose clock stamps the records."""
+    config = {
+        "cleanup.policy": "compact" if topic.compacted else "delete",
+        "retention.ms": "-1" if topic.retention_days is None else str(topic.retention_days * DAYS * 1000),
+        "message.timestamp.type": "LogAppendTime" if topic.door else "CreateTime",
+        # A dead letter is its message and some headers more: it must always fit.
+        "max.message.bytes": "2097152" if topic.name.endswith(".dlq.v1") else "1048588",
+    }
+    return config | ({"min.cleanable.dirty.ratio": "0.1"} if topic.compacted else {})
+
+
+def apply_topics(settings: Settings) -> list[str]:
+    """Make what is missing and correct settings that differ; says what was done, a line each.
+
+    Errors: KafkaException where the broker is away; ValueError where an existing topic has another partition count.
+    """
+    admin = AdminClient(kafka_config(settings))
+    wanted = {settings.topic_prefix + name: topic for name, topic in all_topics(settings.upstreams).items()}
+    present = admin.list_topics(timeout=15).topics
+    done = _make(admin, {name: topic for name, topic in wanted.items() if name not in present}, settings)
+    for name, topic in wanted.items():
+        if name in present and len(present[name].partitions) != topic.partitions:
+            raise ValueError(f"{name} has {len(present[name].partitions)} partitions, not {topic.partitions}")
+    return done + _correct(admin, {name: topic for name, topic in wanted.items() if name in present})
+
+
+def _make(admin: AdminClient, missing: dict[str, Topic], settings: Settings) -> list[str]:
+    new = [
+        NewTopic(name, topic.partitions, settings.replication_factor, config=topic_config(topic))
+        for name, topic in missing.items()
+    ]
+    for future in admin.create_topics(new, operation_timeout=30).values() if new else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+    return [f"topic {name} made" for name in missing]
+
+
+def _correct(admin: AdminClient, topics: dict[str, Topic]) -> list[str]:
+    if not topics:
+        return []
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+    changed = []
+    for resource, future in admin.describe_configs(resources).items():
+        now = {key: entry.value for key, entry in future.result().items()}
+        wanted = topic_config(topics[resource.name])
+        if any(now.get(key) != value for key, value in wanted.items()):
+            changed.append(ConfigResource(ResourceType.TOPIC, resource.name, set_config=wanted))
+    for future in admin.alter_configs(changed).values() if changed else ():
+        future.result()
+    return [f"topic {resource.name} corrected" for resource in changed]
+
+
+def delete_topics(settings: Settings) -> None:
+    """Remove every topic under this installation's prefix; for tests and benchmarks, which have a prefix of their own."""
+    assert settings.topic_prefix, "refusing to delete topics without a prefix"
+    admin = AdminClient(kafka_config(settings))
+    names = [name for name in admin.list_topics(timeout=15).topics if name.startswith(settings.topic_prefix)]
+    for future in admin.delete_topics(names).values() if names else ():
+        future.result()

@@ -1,0 +1,507 @@
+"""A batch of messages → one transaction: positions, inbox, parked, load, decide, save, outbox. Free of transport.
+
+At least once in, exactly once in effect: whoever dies wherever, the same messages come again and fall into the inbox.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
+from schemas.errors import Permanent, Transient
+from schemas.events import AnyEvent
+from topics.catalog import Topic
+from topics.runtime import calls, letters, outbox
+from topics.runtime.consumer import Call, Cause, Connection, Consumer, Decision, Ended, Message, Retry, State
+from topics.runtime.decode import Failure, Incoming, cause_id, decode
+from topics.runtime.failpoints import hit
+from topics.runtime.letters import Held, Verdicts
+from topics.runtime.outbox import Row, Unsaid
+from topics.runtime.store import Stopped, Store, uuid_array, verdict
+
+Result = TypeVar("Result")
+Partition = tuple[str, int]
+Begins = Mapping[Partition, int]  # where this process's reading began, or its last batch ended
+
+
+@dataclass(slots=True)
+class Applied:
+    """One committed transaction: what is to be published now, and what became of the messages."""
+
+    rows: list[Row] = field(default_factory=list)
+    ends: dict[Partition, int] = field(default_factory=dict)  # the stored positions after it
+    foreign: set[Partition] = field(default_factory=set)  # someone else was there: messages thrown away, seek
+    messages: int = 0
+    duplicates: int = 0
+    parked: int = 0
+    dead: int = 0
+    revived: int = 0
+    calls: int = 0
+    latest: bool = False  # compacted topics have something new
+
+
+class _Split(Exception):
+    """One of several messages spoils the batch: find it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def apply(
+    store: Store, consumer: Consumer, messages: Sequence[Message], begins: Begins | None, now: datetime
+) -> Iterator[Applied]:
+    """Apply messages in order; yields after each commit. Usually one; more where a message had to be found and put away.
+
+    `begins` is None for messages without positions (calls). Errors: psycopg.Error where the database is away (nothing
+    of the rest is applied: come again), Stopped where the room must not go on.
+    """
+    incomings = [decode(message, store.upstreams) for message in messages]
+    yield from _split(store, consumer, incomings, dict(begins) if begins is not None else None, now)
+
+
+def _split(
+    store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: dict[Partition, int] | None, now: datetime
+) -> Iterator[Applied]:
+    """Halve a spoilt batch, in order, until the one is found; that one is decided once more before it is given up."""
+    try:
+        yield _advance(begins, _batch(store, consumer, incomings, begins, now))
+    except _Split as split:
+        if len(incomings) > 1:
+            middle = len(incomings) // 2
+            yield from _split(store, consumer, incomings[:middle], begins, now)
+            yield from _split(store, consumer, incomings[middle:], begins, now)
+            return
+        try:
+            yield _advance(begins, _batch(store, consumer, incomings, begins, now))
+        except _Split as again:
+            incomings[0].failure = _failure(again.error)
+            yield _advance(begins, _put_away(store, consumer, incomings, begins, now, split.error))
+
+
+def _put_away(
+    store: Store,
+    consumer: Consumer,
+    incomings: Sequence[Incoming],
+    begins: dict[Partition, int] | None,
+    now: datetime,
+    error: Exception,
+) -> Applied:
+    """Give the one up. A message that cannot even be put away stops the room: nothing is ever dropped."""
+    try:
+        return _batch(store, consumer, incomings, begins, now)
+    except _Split:
+        message = incomings[0].message
+        where = f"{message.topic}[{message.partition}]@{message.offset}"
+        raise _stop(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
+
+
+def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
+    if begins is not None:
+        begins.update(applied.ends)
+    return applied
+
+
+def _batch(
+    store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
+) -> Applied:
+    """One transaction."""
+    return _classify_around(store, lambda conn: _in_transaction(conn, store, consumer, incomings, begins, now))
+
+
+def _classify_around(store: Store, work: Callable[[Connection], Result]) -> Result:
+    """Run `work` in one transaction. A failure that one message may have caused raises _Split."""
+    try:
+        with store.transaction() as conn:
+            result = work(conn)
+            hit("before_commit")
+        hit("after_commit")
+        return result
+    except (Stopped, _Split):
+        raise
+    except Exception as error:
+        raise _classified(store, error) from error
+
+
+def _classified(store: Store, error: Exception) -> Exception:
+    """data and unclassified exceptions: look for the one message; bug: stop; away: as it is, the loop waits."""
+    match verdict(error):
+        case "away":
+            return error
+        case "bug":
+            return _stop(store, "database_refuses", f"{type(error).__name__}: {error}".splitlines()[0])
+        case _:
+            return _Split(error)
+
+
+def _stop(store: Store, code: str, reason: str) -> Stopped:
+    """Write the stop down for all processes of the room; without a database this process stops alone."""
+    try:
+        with store.transaction() as conn:
+            letters.write_stop(conn, code, reason)
+    except Exception as error:
+        reason = f"{reason} (and it could not be written down: {error})"
+    return Stopped(code, reason)
+
+
+def _failure(error: Exception) -> Failure:
+    """What one message did to its transaction, told apart from what a decider raised."""
+    stack = "".join(traceback.format_exception(error))
+    state = getattr(error, "sqlstate", None)
+    if verdict(error) == "data":
+        return Failure(f"database_{state or type(error).__name__}", str(error), stack, ours=True)
+    return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
+
+
+# ── the steps, in the order of DESIGN.md section 4 ───────────────────────────────────────────────────────────────────
+
+
+def _in_transaction(
+    conn: Connection,
+    store: Store,
+    consumer: Consumer,
+    incomings: Sequence[Incoming],
+    begins: Begins | None,
+    now: datetime,
+) -> Applied:
+    applied = Applied()
+    refuse_while_stopped(conn)
+    if begins is not None:
+        applied.foreign = lock_positions(conn, begins, incomings)
+        incomings = [i for i in incomings if (i.message.topic, i.message.partition) not in applied.foreign]
+        hit("after_positions")
+    if not incomings:
+        return applied
+    fresh, duplicates = claim(conn, incomings)
+    hit("after_claim")
+    applied.messages, applied.duplicates = len(incomings), len(duplicates)
+    fresh = _revive(conn, fresh, duplicates, now, applied)
+    held = letters.held_keys(conn, fresh) if fresh else set()
+    hit("after_parked")
+    faults = _fold_and_save(conn, consumer, fresh, held, now, applied)
+    if begins is not None:
+        applied.ends = move_positions(conn, incomings, duplicates)
+    if faults:
+        letters.count_faults(conn, store, faults, now)
+    return applied
+
+
+def refuse_while_stopped(conn: Connection) -> None:
+    row = conn.execute("SELECT code, reason FROM stops WHERE lifted_at IS NULL").fetchone()
+    if row:
+        raise Stopped(row[0], row[1])
+
+
+def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> set[Partition]:
+    """Lock the batch's positions, sorted. → the partitions whose position is not where our reading stands."""
+    touched = sorted({(i.message.topic, i.message.partition) for i in incomings})
+    rows = conn.execute(
+        "SELECT p.topic, p.partition, p.next_offset FROM positions p"
+        " JOIN unnest(%s::text[], %s::integer[]) AS t (topic, partition) USING (topic, partition)"
+        " ORDER BY p.topic, p.partition FOR UPDATE OF p",
+        [[topic for topic, _ in touched], [partition for _, partition in touched]],
+    )
+    stored = {(topic, partition): offset for topic, partition, offset in rows}
+    return {partition for partition in touched if stored.get(partition) != begins.get(partition, -1)}
+
+
+def claim(conn: Connection, incomings: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
+    """Claim the ids, sorted. → (those that are new, in order; repeats). The same id with another hash is new and dead."""
+    first: dict[str, Incoming] = {}
+    repeats: list[Incoming] = []
+    fresh = []
+    for incoming in incomings:
+        before = first.setdefault(incoming.claim, incoming)
+        if before is incoming:
+            fresh.append(incoming)
+        elif before.hash == incoming.hash:
+            repeats.append(incoming)
+        else:
+            _reuse(incoming)
+            again = first.setdefault(incoming.claim, incoming)
+            (fresh if again is incoming else repeats).append(incoming)
+    known = _insert_claims(conn, fresh)
+    if not known:
+        return fresh, repeats
+    reused = [i for i in fresh if i.claim in known and known[i.claim] != i.hash]
+    repeats += [i for i in fresh if known.get(i.claim) == i.hash]
+    for incoming in reused:
+        _reuse(incoming)
+    known_too = _insert_claims(conn, reused)
+    repeats += [i for i in reused if i.claim in known_too]
+    gone = {id(i) for i in repeats}
+    return [i for i in fresh if id(i) not in gone], repeats
+
+
+def _reuse(incoming: Incoming) -> None:
+    """An id that came before with other contents: a dead letter under a claim of its own. On a door it holds nothing."""
+    incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
+    incoming.failure = Failure("id_reused", "this id came before with other contents", ours=not incoming.door)
+    if incoming.door:
+        incoming.event = None
+
+
+def _insert_claims(conn: Connection, incomings: Sequence[Incoming]) -> dict[str, str]:
+    """Insert; → id → stored hash of those that were there already (empty in the usual case, at no further cost)."""
+    if not incomings:
+        return {}
+    pairs = sorted((i.claim, i.hash) for i in incomings)
+    ids = uuid_array([claim_id for claim_id, _ in pairs])
+    inserted = conn.execute(
+        "INSERT INTO inbox (id, hash) SELECT * FROM unnest(%s::uuid[], %s::uuid[]) ON CONFLICT DO NOTHING",
+        [ids, uuid_array([content for _, content in pairs])],
+    ).rowcount
+    if inserted == len(pairs):
+        return {}
+    rows = conn.execute(
+        "SELECT id::text, hash::text FROM inbox WHERE id = ANY(%s::uuid[]) AND xmin <> pg_current_xact_id()::xid", [ids]
+    )
+    return dict(rows.fetchall())
+
+
+def _revive(
+    conn: Connection, fresh: list[Incoming], duplicates: list[Incoming], now: datetime, applied: Applied
+) -> list[Incoming]:
+    """Dead letters copied back by some Kafka tool become due again; such a record itself is never decided."""
+    bare = letters.headerless_repeats(conn, [i for i in fresh if i.failure is not None])
+    copies = [i for i in duplicates if i.letter is not None] + bare
+    if copies:
+        applied.revived = letters.revive_copies(conn, copies, now)
+    gone = {id(i) for i in bare}
+    return [i for i in fresh if id(i) not in gone] if bare else fresh
+
+
+def _fold_and_save(
+    conn: Connection, consumer: Consumer, fresh: Sequence[Incoming], held: Held, now: datetime, applied: Applied
+) -> list[str]:
+    """Load, decide in order, save, and store what is to be said. → the letter ids that count as our own faults."""
+    live = [i for i in fresh if i.failure is None and (i.message.topic, i.message.key) not in held]
+    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
+    hit("after_load")
+    outcome = _fold(consumer, fresh, state, held, now)
+    hit("after_decide")
+    save(conn, consumer, outcome, now, applied)
+    hit("after_save")
+    unsaid = outcome.unsaid
+    ours: list[str] = []
+    if outcome.verdicts:
+        copies, faults = letters.store(conn, consumer.room, outcome.verdicts, now)
+        unsaid = [*unsaid, *copies]
+        applied.dead += len(copies)
+        applied.parked += len(outcome.verdicts.behind) + len(outcome.verdicts.failed) - len(copies)
+        failed = outcome.verdicts.failed
+        ours = [digest(b"letter", i.claim.encode()) for i, failure in failed if failure.ours] if faults else []
+    applied.rows = outbox.insert(conn, unsaid)
+    hit("after_outbox")
+    return ours
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a folded batch wants: changes and calls to be saved, events to be said, and messages to be put away."""
+
+    changes: list[Any] = field(default_factory=list)
+    calls: list[tuple[Call | Retry | Ended, EventId]] = field(default_factory=list)
+    unsaid: list[Unsaid] = field(default_factory=list)
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts([], []))
+
+
+def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> Outcome:
+    """Decide event by event, in order. A key whose message failed is held for the rest of the batch too."""
+    outcome = Outcome()
+    held = set(held)
+    for incoming in fresh:
+        message = incoming.message
+        where = (message.topic, message.key)
+        if where in held and incoming.holds:
+            outcome.verdicts.behind.append(incoming)
+            continue
+        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
+        if failure is not None:
+            outcome.verdicts.failed.append((incoming, failure))
+            if incoming.holds and message.key is not None:
+                held.add((message.topic, message.key))
+    return outcome
+
+
+def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: datetime, outcome: Outcome) -> Failure | None:
+    """Decide and fold. Nothing is folded unless all of it worked, the encoding of its events included."""
+    cause = Cause(
+        cause_id(incoming), incoming.message.topic, incoming.upstream, now, incoming.entered_ms, incoming.traceparent
+    )
+    try:
+        decision = consumer.decide(state, incoming.event, cause)
+        unsaid = _encode(consumer, decision, cause) if decision.events else ()
+    except Transient as error:
+        return Failure(error.code, error.detail, retry=True)
+    except Permanent as error:
+        return Failure(error.code, error.detail, ours=True)
+    except Exception as error:
+        stack = traceback.format_exc()
+        return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
+    for change in decision.changes:
+        if change.key is not None:
+            state[change.key] = change
+    outcome.changes += decision.changes
+    outcome.calls += [(call, cause.event_id) for call in decision.calls]
+    outcome.unsaid += unsaid
+    return None
+
+
+_TOPIC_OF: dict[str, dict[type[AnyEvent], Topic]] = {}
+
+
+def _topic_of(consumer: Consumer, kind: type[AnyEvent]) -> Topic:
+    if consumer.name not in _TOPIC_OF:
+        _TOPIC_OF[consumer.name] = {said: topic for topic in consumer.room.writes for said in topic.says}
+    return _TOPIC_OF[consumer.name][kind]
+
+
+def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid]:
+    """The decision's events as records, their ids derived from the cause's."""
+    unsaid = []
+    source = f"/tallystick/{consumer.name}"
+    for position, event in enumerate(decision.events):
+        event_id = derive_id(cause.event_id, consumer.name, position, cause.entered_ms)
+        trace = child_trace(cause.traceparent, event_id)
+        envelope = Envelope(event_id, source, event_type(type(event)), cause.now, decision.revision, trace)
+        value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
+        topic = _topic_of(consumer, type(event))
+        unsaid.append(Unsaid(topic.name, event.key.encode(), list(record_headers(envelope)), value))
+    return unsaid
+
+
+def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
+    """The room's changes, its calls, and which rows of its compacted topics are new."""
+    if outcome.changes:
+        consumer.save(conn, outcome.changes)
+        applied.latest = mark_latest(conn, consumer, outcome.changes)
+    if outcome.calls:
+        calls.save(conn, outcome.calls, now)
+        applied.calls = len(outcome.calls)
+
+
+def mark_latest(conn: Connection, consumer: Consumer, changes: Sequence[Any]) -> bool:
+    """Upsert key and version; the publisher says the row as it is when it comes to it."""
+    if consumer.versions is None:
+        return False
+    rows = sorted(
+        (topic.name, key, version)
+        for topic, versions in consumer.versions(changes).items()
+        for key, version in versions.items()
+    )
+    if rows:
+        conn.execute(
+            "INSERT INTO latest_outbox (topic, key, version) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])"
+            " ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+    return bool(rows)
+
+
+def move_positions(
+    conn: Connection, incomings: Sequence[Incoming], duplicates: Sequence[Incoming]
+) -> dict[Partition, int]:
+    """The positions after this batch, with its counts."""
+    ends: dict[Partition, int] = {}
+    counts: dict[Partition, list[int]] = {}
+    for incoming in incomings:
+        where = (incoming.message.topic, incoming.message.partition)
+        ends[where] = incoming.message.offset + 1
+        counts.setdefault(where, [0, 0])[0] += 1
+    for incoming in duplicates:
+        counts[(incoming.message.topic, incoming.message.partition)][1] += 1
+    conn.execute(
+        "UPDATE positions p SET next_offset = u.next, messages = p.messages + u.messages, duplicates = p.duplicates + u.drops"
+        " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[])"
+        " AS u (topic, partition, next, messages, drops) WHERE p.topic = u.topic AND p.partition = u.partition",
+        [
+            [topic for topic, _ in ends],
+            [partition for _, partition in ends],
+            list(ends.values()),
+            [counts[where][0] for where in ends],
+            [counts[where][1] for where in ends],
+        ],
+    )
+    return ends
+
+
+# ── the drain: parked letters whose time has come, in the same shape without positions ───────────────────────────────
+
+
+def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> Applied | None:
+    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`."""
+    error: Exception | None = None
+    for heads, followers in ((limit, True), (1, True), (1, False)):
+        work = partial(_drain, store, consumer, now, heads, followers, None)
+        try:
+            return _classify_around(store, work)
+        except _Split as split:
+            error = split.error
+    assert error is not None
+    return _classify_around(store, partial(_drain, store, consumer, now, 1, False, _failure(error)))
+
+
+def _drain(
+    store: Store,
+    consumer: Consumer,
+    now: datetime,
+    heads: int,
+    followers: bool,
+    spoilt: Failure | None,
+    conn: Connection,
+) -> Applied | None:
+    refuse_while_stopped(conn)
+    due = letters.due_letters(conn, now, heads, followers)
+    if not due:
+        return None
+    applied = Applied(messages=len(due))
+    incomings = [decode(letter.message, store.upstreams) for letter in due]
+    for letter, incoming in zip(due, incomings, strict=True):
+        incoming.claim = letter.event_id  # as it was claimed, whatever its headers say
+        incoming.failure = spoilt or incoming.failure
+    live = [i for i in incomings if i.failure is None]
+    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
+    outcome = Outcome()
+    copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
+    save(conn, consumer, outcome, now, applied)
+    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])
+    if ours:
+        letters.count_faults(conn, store, ours, now)
+    return applied
+
+
+def _settle(
+    conn: Connection,
+    consumer: Consumer,
+    pairs: Sequence[tuple[letters.Parked, Incoming]],
+    state: State,
+    now: datetime,
+    outcome: Outcome,
+    applied: Applied,
+) -> tuple[list[Unsaid], list[str]]:
+    """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
+    done, copies, ours = [], [], []
+    held: Held = set()
+    for letter, incoming in pairs:
+        where = (letter.message.topic, letter.message.key or b"")
+        if where in held:
+            continue
+        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
+        if failure is None:
+            done.append(letter)
+            continue
+        if incoming.holds:
+            held.add(where)
+        copied, fault = letters.fail_again(conn, consumer.room, letter, failure, now)
+        copies += copied
+        applied.parked, applied.dead = applied.parked + 1 - len(copied), applied.dead + len(copied)
+        ours += [letter.letter_id] * fault
+    if done:
+        letters.finish(conn, done, now)
+    return copies, ours

@@ -1,0 +1,169 @@
+"""A record → what it says, under which inbox id; or why it cannot be read. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.envelope import TYPE_PREFIX, EventId, digest, event_type, is_event_id, time_ms_of
+from schemas.events import AnyEvent
+from topics import catalog
+from topics.catalog import Topic
+from topics.runtime.consumer import Broken, Message
+
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a message is given up, or tried again later. `ours` failures count towards the room's limit."""
+
+    code: str
+    detail: str
+    stack: str = ""
+    ours: bool = False
+    retry: bool = False
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One message on its way through a batch."""
+
+    message: Message
+    claim: str  # the inbox key, a UUID's text
+    hash: str  # of key and value
+    event: AnyEvent | Broken | None = None
+    failure: Failure | None = None
+    upstream: str | None = None
+    entered_ms: int = 0
+    traceparent: str | None = None
+    letter: Letter | None = None
+    door: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether later messages of its key wait for it. What cannot be read names no key that can be trusted."""
+        return self.event is not None and self.message.key is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The headers by which a copied-back dead letter is known."""
+
+    id: str
+    attempts: int
+
+
+def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
+    """Never raises: what cannot be read carries its failure."""
+    topic, upstream = catalog.find(message.topic, upstreams)
+    content = digest(b"" if message.key is None else b"\1" + message.key, message.value or b"")
+    headers = _headers(message)
+    incoming = Incoming(
+        message, "", content, upstream=upstream, traceparent=headers.get("traceparent"), door=topic.door
+    )
+    if "tally_letter" in headers:
+        incoming.letter = _letter(headers)
+    problem = _identify(incoming, topic, headers)
+    if problem is None:
+        problem = _read(incoming, topic, headers)
+    if problem is not None:
+        incoming.failure = problem
+    return incoming
+
+
+def _headers(message: Message) -> dict[str, str]:
+    try:
+        return {name: value.decode() for name, value in message.headers}
+    except (UnicodeDecodeError, AttributeError):
+        return {n: v.decode("utf-8", "replace") for n, v in message.headers if isinstance(v, bytes)}
+
+
+def _letter(headers: dict[str, str]) -> Letter | None:
+    attempts = headers.get("tally_attempts", "")
+    letter_id = headers["tally_letter"]
+    return Letter(letter_id, int(attempts)) if is_event_id(letter_id) and attempts.isdecimal() else None
+
+
+def _identify(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:
+    """The inbox key: the event's id on our own topics; on doors, where ids are the sender's, topic, source and id."""
+    message = incoming.message
+    event_id = headers.get("ce_id", "")
+    if topic.door and event_id and len(event_id) <= 256:
+        incoming.claim = digest(message.topic.encode(), headers.get("ce_source", "").encode(), event_id.encode())
+        incoming.entered_ms = message.timestamp_ms
+        return None
+    if not topic.door and is_event_id(event_id):
+        incoming.claim = event_id
+        incoming.entered_ms = time_ms_of(event_id)
+        return None
+    incoming.claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
+    return Failure("bad_headers", "ce_id is missing or not an id")
+
+
+def _read(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:
+    message = incoming.message
+    if headers.get("ce_specversion") != "1.0":
+        return Failure("bad_headers", "ce_specversion is not 1.0")
+    kind = _types(topic).get(headers.get("ce_type", ""))
+    if kind is None:
+        return _unknown_type(topic, headers.get("ce_type", ""))
+    if message.value is None:
+        return Failure("null_value", "the record has no value")
+    if message.key is None:
+        return Failure("null_key", f"the record has no key; it must be the {topic.key}")
+    try:
+        event = kind.model_validate_json(message.value)
+    except ValidationError as error:
+        return _broken(incoming, topic, error)
+    if event.key.encode() != message.key:
+        return Failure("wrong_key", f"the record's key is not its {topic.key}")
+    incoming.event = event
+    return None
+
+
+_TYPES: dict[str, dict[str, type[AnyEvent]]] = {}
+
+
+def _types(topic: Topic) -> dict[str, type[AnyEvent]]:
+    if topic.name not in _TYPES:
+        _TYPES[topic.name] = {event_type(kind): kind for kind in topic.says}
+    return _TYPES[topic.name]
+
+
+def _unknown_type(topic: Topic, given: str) -> Failure:
+    stem = given.rpartition(".v")[0]
+    if any(stem == f"{TYPE_PREFIX}{kind.__name__}" for kind in topic.says):
+        return Failure("unsupported_version", f"{given[:80]} is not a version that this release reads")
+    return Failure("unknown_type", f"{given[:80]!r} is not said on {topic.name}")
+
+
+def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure | None:
+    """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    if first["type"] == "json_invalid" or not topic.door:
+        return Failure("malformed", f"{where}: {first['msg']}")
+    try:
+        data = orjson.loads(incoming.message.value or b"")
+    except orjson.JSONDecodeError as json_error:
+        return Failure("malformed", str(json_error))
+    if not isinstance(data, dict):
+        return Failure("malformed", "the value is not an object")
+    checkout_id = _id(data.get("checkout_id"))
+    if checkout_id is None or checkout_id.encode() != incoming.message.key:
+        return Failure("malformed", f"{where}: {first['msg']}; and the key is not a checkout_id")
+    owner = incoming.upstream or _id(data.get("owner"))
+    incoming.event = Broken(checkout_id, owner, where, first["type"], first["msg"])
+    return None
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and _ID.match(value) else None
+
+
+def cause_id(incoming: Incoming) -> EventId:
+    return EventId(incoming.claim)

@@ -1,0 +1,62 @@
+"""How a room in this process is: for `tally status`, readiness and the log."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+
+@dataclass(slots=True)
+class Health:
+    """Written by the room's thread, read by the process's reporter."""
+
+    room: str
+    state: Literal["starting", "running", "paused", "stopped", "gone"] = "starting"
+    reason: str = ""
+    since: float = field(default_factory=time.time)
+
+    def running(self) -> None:
+        self._set("running", "")
+
+    def paused(self, what: str, why: str) -> None:
+        self._set("paused", f"{what}: {why}")
+
+    def stopped(self, code: str, why: str) -> None:
+        self._set("stopped", f"{code}: {why}")
+
+    def gone(self) -> None:
+        self._set("gone", "")
+
+    def publishing(self, failing: str | None) -> None:
+        if failing:
+            self.paused("kafka", failing)
+
+    def _set(self, state: Literal["running", "paused", "stopped", "gone"], reason: str) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason, self.since = state, reason, time.time()
+
+
+RANK = {"gone": 0, "starting": 1, "stopped": 2, "paused": 3, "running": 4}
+
+
+def write_report(folder: Path, name: str, healths: list[Health], metrics_port: int) -> None:
+    """`<home>/run/<name>-<pid>.json`, replaced as a whole: the worst state of the process's rooms, with its reason."""
+    worst = min(healths, key=lambda health: RANK[health.state])
+    report = {
+        "pid": os.getpid(),
+        "rooms": [health.room for health in healths],
+        "state": worst.state,
+        "reason": f"{worst.room}: {worst.reason}" if worst.reason else "",
+        "since": worst.since,
+        "metrics_port": metrics_port,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}-{os.getpid()}.json"
+    temporary = target.with_suffix(".tmp")
+    temporary.write_bytes(orjson.dumps(report))
+    temporary.replace(target)

@@ -1,0 +1,104 @@
+"""Compacted topics: dirty keys → the row as it is now. One process of a room at a time, under a lease."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+
+from confluent_kafka import KafkaError
+from confluent_kafka import Message as KafkaMessage
+
+from schemas.envelope import Envelope, EventId, as_uuid, digest, event_type, record_headers
+from topics.catalog import Topic
+from topics.runtime.consumer import Connection, Consumer, Latest
+from topics.runtime.outbox import Publisher, take_lease
+
+LEASE_S = 10
+AT_ONCE = 1000
+Said = dict[tuple[str, str], int]
+
+
+class LatestPublisher:
+    """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, and looks again."""
+
+    def __init__(self, consumer: Consumer, publisher: Publisher) -> None:
+        self._consumer = consumer
+        self._publisher = publisher
+        self._topics = {topic.name: topic for topic in consumer.compacted}
+        self._said: Said = {}
+        self._waiting: set[tuple[str, str]] = set()
+        self._failed = False
+        self._generation = publisher.generation
+
+    def tick(self, conn: Connection, now: datetime) -> bool:
+        """One step that never waits for the broker. → whether something is still to be said."""
+        self._publisher.poll()
+        if self._generation != self._publisher.generation:
+            self._generation, self._failed = self._publisher.generation, True  # a new producer owes us nothing
+        if self._waiting and not self._failed:
+            return True
+        if self._said and not self._failed:
+            self._settle(conn, now)
+            return True
+        self._failed = False
+        self._waiting.clear()
+        self._said.clear()
+        return self._begin(conn, now)
+
+    def _begin(self, conn: Connection, now: datetime) -> bool:
+        if not take_lease(conn, "latest", LEASE_S):
+            conn.commit()
+            return False
+        rows = conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall()
+        self._say(conn, [(topic, key) for topic, key in rows], now, above={})
+        conn.commit()
+        return bool(rows)
+
+    def _settle(self, conn: Connection, now: datetime) -> None:
+        """All is acknowledged. Whoever lost its lease meanwhile may have said an old version after a newer one of another
+        process: so what is newer by now is said again, lease or not."""
+        self._delete(conn)
+        said = dict(self._said)
+        self._said.clear()
+        if not take_lease(conn, "latest", LEASE_S):
+            self._say(conn, list(said), now, above=said)
+        conn.commit()
+
+    def _delete(self, conn: Connection) -> None:
+        keys = sorted(self._said)
+        conn.execute(
+            "DELETE FROM latest_outbox l USING unnest(%s::text[], %s::text[], %s::bigint[]) AS s (topic, key, version)"
+            " WHERE l.topic = s.topic AND l.key = s.key AND l.version <= s.version",
+            [[topic for topic, _ in keys], [key for _, key in keys], [self._said[key] for key in keys]],
+        )
+
+    def _say(self, conn: Connection, keys: list[tuple[str, str]], now: datetime, above: Said) -> None:
+        for name, topic in self._topics.items():
+            mine = [key for topic_name, key in keys if topic_name == name]
+            for latest in self._consumer.compacted[topic](conn, mine) if mine else ():
+                if latest.version > above.get((name, latest.key), -1):
+                    self._said[(name, latest.key)] = latest.version
+                    self._waiting.add((name, latest.key))
+                    self._produce(topic, latest, now)
+
+    def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
+        """The event's id comes from topic, key and version: the same words always have the same id."""
+        raw = bytearray.fromhex(
+            digest(topic.name.encode(), latest.key.encode(), b"%d" % latest.version).replace("-", "")
+        )
+        raw[6], raw[8] = 0x80 | (raw[6] & 0x0F), 0x80 | (raw[8] & 0x3F)
+        envelope = Envelope(
+            EventId(as_uuid(bytes(raw))),
+            f"/tallystick/{self._consumer.name}",
+            event_type(type(latest.event)),
+            now,
+            latest.version,
+        )
+        value = latest.event.__pydantic_serializer__.to_json(latest.event, exclude_none=True)
+        callback = partial(self._delivered, (topic.name, latest.key))
+        self._publisher.produce(topic.name, latest.key.encode(), list(record_headers(envelope)), value, callback)
+
+    def _delivered(self, key: tuple[str, str], error: KafkaError | None, _: KafkaMessage) -> None:
+        if error is not None:
+            self._failed = True
+        self._waiting.discard(key)

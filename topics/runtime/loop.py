@@ -1,0 +1,350 @@
+"""Kafka → apply → publish → offsets, for one room in one thread; and the room's chores between batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import psycopg
+import structlog
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from topics import catalog
+from topics.runtime import metrics
+from topics.runtime.admin import kafka_config
+from topics.runtime.apply import Applied, Partition, apply, drain
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Consumer, Message
+from topics.runtime.failpoints import hit
+from topics.runtime.health import Health
+from topics.runtime.latest import LatestPublisher
+from topics.runtime.outbox import Publisher
+from topics.runtime.positions import Placed, place
+from topics.runtime.store import Stopped, Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+IDLE_S = 0.05
+BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
+INBOX_DAYS = 60
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something done between batches, every so often."""
+
+    every_s: float
+    work: Callable[[], None]
+    next_at: float = 0
+
+    def due(self, now: float) -> bool:
+        return now >= self.next_at
+
+
+class RoomLoop:
+    """One process's share of a room. `run` returns when `stop` is set; nothing but a bug raises out of it."""
+
+    def __init__(
+        self, settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event | None = None
+    ) -> None:
+        self.health = Health(consumer.name)
+        self._consumer = consumer
+        self._settings = settings
+        self._stop = stop
+        self._wake = wake
+        self._store = Store(settings, consumer.name)
+        self._clock = Clock(settings.clock_file)
+        self._publisher = Publisher(settings)
+        self._latest = LatestPublisher(consumer, self._publisher) if consumer.compacted else None
+        self._placed: Placed = {}
+        self._unplaced: set[Partition] = set()
+        self._to_commit: dict[Partition, int] = {}
+        self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
+        self._chores = [
+            Chore(0.5, self._drain),
+            Chore(0.02, self._tidy),
+            Chore(1.0, self._commit_offsets),
+            Chore(3600, self._trim_inbox),
+        ]
+        if self._latest:
+            self._chores.append(Chore(0.05, self._say_latest))
+
+    def run(self) -> None:
+        topics = [name for topic in self._consumer.room.reads if topic.on_kafka for name in self._names(topic)]
+        self._kafka.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        try:
+            while not self._stop.is_set():
+                self._guard(self._step)
+        finally:
+            self._close()
+
+    def _names(self, topic: catalog.Topic) -> list[str]:
+        return [self._settings.topic_prefix + name for name in catalog.names(topic, self._settings.upstreams)]
+
+    # ── one turn ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _step(self) -> None:
+        self._place_late()
+        messages = self._poll()
+        if messages:
+            hit("after_poll")
+            self._handle(messages)
+        self._do_chores()
+        self.health.running()
+
+    def _poll(self) -> list[Message]:
+        """What is there, up to a batch. `consume(n, t)` would wait out t for a full batch, so: one, then the rest."""
+        if self._publisher.unacknowledged > BACKLOG_MAX:
+            self._publisher.poll(IDLE_S)
+            return []
+        records = self._kafka.consume(1, IDLE_S)
+        if records:
+            records += self._kafka.consume(self._settings.batch_max - 1, 0)
+        return [self._message(record) for record in records if self._usable(record)]
+
+    def _usable(self, record: KafkaMessage) -> bool:
+        error = record.error()
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
+            return False
+        return True
+
+    def _message(self, record: KafkaMessage) -> Message:
+        topic, partition, offset = record.topic(), record.partition(), record.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        headers = tuple(cast(list[tuple[str, bytes]], record.headers() or ()))
+        name = topic[len(self._settings.topic_prefix) :]
+        return Message(name, partition, offset, record.key(), record.value(), headers, record.timestamp()[1])
+
+    def _handle(self, messages: Sequence[Message]) -> None:
+        """Apply the batch, again and again while the database is away; publish after each commit."""
+        rest = [m for m in messages if (m.topic, m.partition) in self._placed]
+        started = time.perf_counter()
+        while rest and not self._stop.is_set():
+            try:
+                for applied in apply(self._store, self._consumer, rest, self._placed, self._clock.now()):
+                    self._after(applied)
+                break
+            except psycopg.Error as error:
+                self._away(error)
+                rest = [m for m in rest if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
+        metrics.BATCH_SECONDS.labels(self._consumer.name).observe(time.perf_counter() - started)
+
+    def _after(self, applied: Applied) -> None:
+        """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
+        hit("before_publish")
+        self._publisher.publish(applied.rows)
+        hit("after_publish")
+        metrics.count(self._consumer.name, applied)
+        for where, offset in applied.ends.items():
+            if where in self._placed:
+                self._placed[where] = offset
+                self._to_commit[where] = offset
+        if applied.foreign:
+            self._replace(applied.foreign)
+        if applied.calls and self._wake:
+            self._wake.set()
+
+    # ── partitions come and go ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_assign(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        """Reading starts at the stored position. Without a database the partitions wait, paused."""
+        try:
+            kafka.incremental_assign(self._at_positions(partitions))
+        except (psycopg.Error, Stopped) as error:
+            kafka.incremental_assign(partitions)
+            kafka.pause(partitions)
+            self._unplaced |= {self._where(p) for p in partitions}
+            if isinstance(error, Stopped):
+                self.health.stopped(error.code, error.reason)
+
+    def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        placed = place(self._store, self._kafka, partitions, self._settings.topic_prefix)
+        self._placed |= placed
+        return [TopicPartition(p.topic, p.partition, placed[self._where(p)]) for p in partitions]
+
+    def _where(self, partition: TopicPartition) -> Partition:
+        return partition.topic[len(self._settings.topic_prefix) :], partition.partition
+
+    def _kafka_name(self, where: Partition, offset: int = -1001) -> TopicPartition:
+        return TopicPartition(self._settings.topic_prefix + where[0], where[1], offset)
+
+    def _on_revoke(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._commit_offsets()
+        self._forget(partitions)
+
+    def _on_lost(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            where = self._where(partition)
+            self._placed.pop(where, None)
+            self._to_commit.pop(where, None)
+            self._unplaced.discard(where)
+
+    def _place_late(self) -> None:
+        """Partitions that were assigned while the database was away, or the room stopped."""
+        if self._unplaced:
+            self._replace(set(self._unplaced))
+            self._unplaced.clear()
+
+    def _replace(self, wheres: set[Partition]) -> None:
+        """Read these partitions again from their stored positions, where Kafka still gives them to us."""
+        assigned = {self._where(p) for p in self._kafka.assignment()}
+        mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
+        for where in wheres:
+            self._placed.pop(where, None)
+        if mine:
+            at = self._at_positions(mine)
+            self._kafka.incremental_unassign(mine)
+            self._kafka.incremental_assign(at)
+
+    def _commit_offsets(self) -> None:
+        """Kafka's own offsets only show the lag; they never run ahead of ours."""
+        if not self._to_commit:
+            return
+        hit("before_offsets")
+        offsets = [self._kafka_name(where, offset) for where, offset in self._to_commit.items()]
+        self._to_commit.clear()
+        try:
+            self._kafka.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            log.info("offsets not committed", action="offsets", room=self._consumer.name, error=str(error))
+        hit("after_offsets")
+
+    # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _do_chores(self) -> None:
+        now = time.monotonic()
+        for chore in self._chores:
+            if chore.due(now):
+                chore.work()
+                chore.next_at = time.monotonic() + chore.every_s
+
+    def _drain(self) -> None:
+        while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
+            self._publisher.publish(applied.rows)
+            metrics.count(self._consumer.name, applied)
+            if applied.calls and self._wake:
+                self._wake.set()
+            if self._stop.is_set():
+                return
+
+    def _tidy(self) -> None:
+        self._publisher.tidy(self._store.connection())
+        self.health.publishing(self._publisher.failing)
+
+    def _say_latest(self) -> None:
+        assert self._latest is not None
+        self._latest.tick(self._store.connection(), self._clock.now())
+
+    def _trim_inbox(self) -> None:
+        """Old claims go, a slice at a time; beyond that the effect's own primary key makes a repeat a duplicate."""
+        with self._store.transaction() as conn:
+            conn.execute(
+                "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox"
+                " WHERE claimed_at < clock_timestamp() - make_interval(days => %s) LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+                [INBOX_DAYS],
+            )
+
+    # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Database away: wait for it. Room stopped: wait for the operator. Membership is kept throughout."""
+        try:
+            work()
+        except Stopped as stopped:
+            self._wait_for_lift(stopped)
+        except psycopg.Error as error:
+            if verdict(error) != "away":
+                raise
+            self._away(error)
+
+    def _away(self, error: psycopg.Error) -> None:
+        if verdict(error) != "away":
+            raise error
+        log.warning("database away", action="pause", room=self._consumer.name, error=str(error).strip()[:200])
+        self.health.paused("database", str(error).strip()[:200])
+        self._pause_until(self._database_answers)
+        self.health.running()
+
+    def _database_answers(self) -> bool:
+        try:
+            with self._store.transaction() as conn:
+                conn.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def _wait_for_lift(self, stopped: Stopped) -> None:
+        """Whatever was read and not applied is read again after the lift."""
+        log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
+        self.health.stopped(stopped.code, stopped.reason)
+        self._unplaced |= set(self._placed)
+        self._pause_until(self._lifted)
+        log.info("room goes on", action="resume", room=self._consumer.name)
+
+    def _lifted(self) -> bool:
+        try:
+            with self._store.transaction() as conn:
+                return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is None
+        except psycopg.Error:
+            return False
+
+    def _pause_until(self, ready: Callable[[], bool]) -> None:
+        """Keep polling while paused: a member that stops polling is thrown out of its group."""
+        next_try = time.monotonic() + 0.2
+        while not self._stop.is_set():
+            assigned = self._kafka.assignment()
+            if assigned:
+                self._kafka.pause(assigned)
+            for record in self._kafka.consume(100, 0.2):
+                if self._usable(record):  # came before the pause took hold: read it again
+                    message = self._message(record)
+                    self._unplaced.add((message.topic, message.partition))
+            self._publisher.poll()
+            if time.monotonic() >= next_try:
+                if ready():
+                    break
+                next_try = time.monotonic() + 0.5
+        assigned = self._kafka.assignment()
+        if assigned:
+            self._kafka.resume(assigned)
+
+    def _close(self) -> None:
+        """A clean end: say what is owed, give the partitions back. Anything left is swept by the others."""
+        try:
+            self._publisher.flush(5)
+            self._publisher.tidy(self._store.connection())
+            self._commit_offsets()
+        except (psycopg.Error, KafkaException) as error:
+            log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])
+        self._kafka.close()
+        self._store.close()
+        self.health.gone()
+
+
+def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
+    return {
+        **kafka_config(settings),
+        "group.id": f"{settings.topic_prefix}{room}",
+        "group.protocol": "consumer",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
+        "queued.min.messages": 2000,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.wait.max.ms": 100,
+        "max.poll.interval.ms": 300_000,
+        "topic.metadata.refresh.interval.ms": 60_000,
+    }

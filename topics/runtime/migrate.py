@@ -1,0 +1,135 @@
+"""Database, roles, schemas and tables for every room. Can be run again at any time; does only what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
+
+from topics.catalog import ROOMS, Room
+from topics.settings import Settings
+
+_HERE = Path(__file__).parent / "migrations"
+_LOCK = 0x7A11  # advisory: one migration at a time
+
+
+def migrate(settings: Settings, admin_dsn: str) -> list[str]:
+    """Bring the stores up to date; says what was done, a line each. `admin_dsn` may create databases and roles."""
+    done: list[str] = []
+    _make_database(settings.database, admin_dsn, done)
+    dsn = psycopg.conninfo.make_conninfo(admin_dsn, dbname=settings.database)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        _make_role(conn, "tally_ops", settings.derive("postgres:tally_ops"))
+        for room in ROOMS:
+            _make_schema(conn, room, settings)
+        for room in ROOMS:
+            done += _upgrade(room, dsn)
+    return done
+
+
+def _make_database(name: str, admin_dsn: str, done: list[str]) -> None:
+    with psycopg.connect(admin_dsn, autocommit=True) as conn:
+        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            return
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        done.append(f"database {name} made")
+
+
+def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> None:
+    """A login where there is a password. Roles are the server's, so two databases may share them."""
+    role = sql.Identifier(name)
+    if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
+        try:
+            conn.execute(sql.SQL("CREATE ROLE {}").format(role))
+        except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+            pass  # another migration on this server was faster
+    if password:
+        conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+
+
+def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> None:
+    """One schema, one owner, one login that does not own its tables, one reader."""
+    owner, login, reader = f"tally_{room.name}_owner", f"tally_{room.name}", f"tally_{room.name}_read"
+    with conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK + 1])
+        _make_role(conn, owner, None)
+        _make_role(conn, login, settings.derive(f"postgres:{login}"))
+        _make_role(conn, reader, settings.derive(f"postgres:{reader}"))
+        names = {
+            "schema": sql.Identifier(room.name),
+            "owner": sql.Identifier(owner),
+            "login": sql.Identifier(login),
+            "reader": sql.Identifier(reader),
+        }
+        for statement in (
+            "GRANT {owner} TO CURRENT_USER",
+            "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}",
+            "GRANT USAGE ON SCHEMA {schema} TO {login}, {reader}, tally_ops",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema}"
+            " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {login}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {login}",
+            "ALTER ROLE {login} SET idle_in_transaction_session_timeout = '10s'",
+            "ALTER ROLE {login} SET lock_timeout = '30s'",
+        ):
+            conn.execute(sql.SQL(statement).format(**names))
+
+
+def _upgrade(room: Room, dsn: str) -> list[str]:
+    engine = create_engine(_sqlalchemy_url(dsn), poolclass=NullPool)
+    config = alembic_config(room)
+    with engine.begin() as conn:
+        conn.execute(text(f"SET ROLE tally_{room.name}_owner"))
+        conn.execute(text(f"SET search_path = {room.name}"))
+        before = _heads(conn, room)
+        config.attributes["connection"] = conn
+        command.upgrade(config, "heads")
+        after = _heads(conn, room)
+    return [f"{room.name}: {revision}" for revision in sorted(after - before)]
+
+
+def alembic_config(room: Room) -> Config:
+    """Alembic over the runtime's versions and the room's own."""
+    config = Config()
+    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
+    spec = importlib.util.find_spec(room.migrations)
+    assert spec is not None, f"{room.migrations} is not installed"
+    assert spec.submodule_search_locations, f"{room.migrations} is not a package"
+    folders = [_HERE / "versions", Path(spec.submodule_search_locations[0]) / "migrations"]
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", "\n".join(str(folder).replace("%", "%%") for folder in folders))
+    config.attributes["schema"] = room.name
+    return config
+
+
+def wanted_heads(room: Room) -> set[str]:
+    """The revisions that this release needs."""
+    return set(ScriptDirectory.from_config(alembic_config(room)).get_heads())
+
+
+def _heads(conn: object, room: Room) -> set[str]:
+    exists = conn.execute(text(f"SELECT to_regclass('{room.name}.alembic_version')")).scalar()  # type: ignore[attr-defined]
+    if not exists:
+        return set()
+    rows = conn.execute(text(f"SELECT version_num FROM {room.name}.alembic_version"))  # type: ignore[attr-defined]
+    return {row[0] for row in rows}
+
+
+def _sqlalchemy_url(dsn: str) -> URL:
+    """The same address for SQLAlchemy, through psycopg."""
+    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    return make_url("postgresql+psycopg://").set(
+        username=str(parts.get("user", "")),
+        password=str(parts["password"]) if parts.get("password") else None,
+        host=str(parts.get("host", "")),
+        port=int(parts.get("port") or 5432),
+        database=str(parts.get("dbname", "")),
+    )

@@ -1,0 +1,253 @@
+"""Committed rows → Kafka. Per topic and key, first appearances are in commit order, whoever dies in between."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import orjson
+import structlog
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Message as KafkaMessage
+
+from topics.runtime.admin import kafka_config
+from topics.runtime.consumer import Connection
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+BLOCK = 10_000  # ids that one batch may use; a batch says less
+SWEEP_AFTER_S = 5
+HOLDER = f"{socket.gethostname()}:{os.getpid()}"
+
+HeaderPairs = list[tuple[str, bytes]]
+_Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
+Delivered = Callable[[KafkaError | None, KafkaMessage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """What is to be said, before it has an id."""
+
+    topic: str
+    key: bytes | None
+    headers: HeaderPairs
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the outbox: the exact bytes, so that a repeat has the same hash."""
+
+    id: int
+    topic: str
+    key: bytes | None
+    headers: HeaderPairs
+    value: bytes | None
+
+
+def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
+    return orjson.dumps([(name, value.decode("latin-1")) for name, value in headers])
+
+
+def load_headers(raw: bytes) -> HeaderPairs:
+    return [(name, value.encode("latin-1")) for name, value in orjson.loads(raw)]
+
+
+def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
+    """Store what is to be said; give it back with every older row of the same keys that is still there, lowest first.
+
+    Called after the entities are locked: ids of one key are then drawn in commit order, and every older row of it
+    is committed and seen here.
+    """
+    if not unsaid:
+        return []
+    assert len(unsaid) < BLOCK, "one batch says too much"
+    block = conn.execute("SELECT nextval('outbox_block')").fetchone()
+    assert block is not None
+    first = block[0] * BLOCK
+    rows = [Row(first + place, u.topic, u.key, u.headers, u.value) for place, u in enumerate(unsaid)]
+    with (
+        conn.cursor() as cur,
+        cur.copy("COPY outbox (id, topic, key, headers, value) FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(["int8", "text", "bytea", "bytea", "bytea"])
+        for row in rows:
+            copy.write_row((row.id, row.topic, row.key, dump_headers(row.headers), row.value))
+    return older_rows(conn, rows, first) + rows
+
+
+def older_rows(conn: Connection, rows: Sequence[Row], before: int) -> list[Row]:
+    """Rows of the same topics and keys that came earlier and are still there."""
+    keys = {(row.topic, row.key) for row in rows if row.key is not None}
+    if not keys:
+        return []
+    found = conn.execute(
+        "SELECT o.id, o.topic, o.key, o.headers, o.value FROM unnest(%s::text[], %b::bytea[]) AS k (topic, key)"
+        " JOIN outbox o ON o.topic = k.topic AND o.key = k.key WHERE o.id < %s ORDER BY o.id",
+        [[topic for topic, _ in keys], [key for _, key in keys], before],
+        binary=True,
+    )
+    return _rows(found.fetchall())
+
+
+def lowest_rows(conn: Connection, up_to: int, limit: int) -> list[Row]:
+    found = conn.execute(
+        "SELECT id, topic, key, headers, value FROM outbox WHERE id <= %s ORDER BY id LIMIT %s",
+        [up_to, limit],
+        binary=True,
+    )
+    return _rows(found.fetchall())
+
+
+def _rows(found: Iterable[tuple[int, str, bytes | None, bytes, bytes | None]]) -> list[Row]:
+    return [Row(id_, topic, key, load_headers(headers), value) for id_, topic, key, headers, value in found]
+
+
+class Publisher:
+    """One producer and what it still owes. Used by one thread; callbacks run inside its own poll."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._prefix = settings.topic_prefix
+        self._producer = self._connect()
+        self._in_queue: set[int] = set()  # produced, not yet acknowledged or not yet deleted
+        self._acknowledged: list[int] = []
+        self._failed: KafkaError | None = None
+        self.generation = 0  # callbacks of a thrown-away producer are not listened to
+        self._swept_at = time.monotonic()
+        self._answered_at = time.monotonic()
+
+    def _connect(self) -> Producer:
+        return Producer(
+            {
+                **kafka_config(self._settings),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 1,
+                "message.timeout.ms": 0,  # no time-out that could leave a gap: it waits until the broker is back
+                "queue.buffering.max.messages": 100_000,
+                "partitioner": "murmur2_random",  # as Java's: foreign writers of the same key land on the same partition
+                "message.max.bytes": 2_000_000,
+                "topic.metadata.refresh.interval.ms": 60_000,
+            }
+        )
+
+    @property
+    def unacknowledged(self) -> int:
+        return len(self._in_queue) - len(self._acknowledged)
+
+    @property
+    def _stuck(self) -> bool:
+        """Our own deliveries make no progress: then the rows of others would only queue up behind them."""
+        return self.unacknowledged > 0 and time.monotonic() - self._answered_at > 1
+
+    @property
+    def failing(self) -> str | None:
+        return str(self._failed) if self._failed else None
+
+    def publish(self, rows: Iterable[Row]) -> None:
+        """Hand rows to the producer, in order, leaving out what is in its queue already."""
+        if self._failed is not None:
+            return  # what is not said now is said by `heal`, from the lowest row on
+        for row in rows:
+            if row.id not in self._in_queue:
+                self._produce(row)
+        self._producer.poll(0)
+
+    def _produce(self, row: Row) -> None:
+        self.produce(row.topic, row.key, row.headers, row.value, partial(self._delivered, self.generation, row.id))
+        self._in_queue.add(row.id)
+
+    def produce(
+        self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None, delivered: Delivered
+    ) -> None:
+        """Into the producer's queue; waits where that is full."""
+        while True:
+            try:
+                self._producer.produce(
+                    self._prefix + topic, value, key, headers=cast(_Headers, headers), on_delivery=delivered
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _delivered(self, generation: int, row_id: int, error: KafkaError | None, _: KafkaMessage) -> None:
+        if generation != self.generation:
+            return
+        self._answered_at = time.monotonic()
+        if error is None:
+            self._acknowledged.append(row_id)
+        elif self._failed is None:
+            self._failed = error
+            log.warning("delivery failed", action="publish", error=str(error))
+
+    def poll(self, timeout_s: float = 0) -> None:
+        self._producer.poll(timeout_s)
+
+    def tidy(self, conn: Connection) -> None:
+        """Delete what is acknowledged; start again at the lowest row after an error; sweep what the dead left."""
+        self._producer.poll(0)
+        self._delete(conn)
+        if self._failed is not None:
+            self._heal(conn)
+        elif time.monotonic() - self._swept_at >= SWEEP_AFTER_S and not self._stuck:
+            self._swept_at = time.monotonic()
+            self._sweep(conn)
+
+    def _delete(self, conn: Connection) -> None:
+        """Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another."""
+        done = self._acknowledged[:BLOCK]
+        if not done:
+            return
+        conn.execute("SET LOCAL synchronous_commit = off")
+        conn.execute(
+            "DELETE FROM outbox WHERE id IN"
+            " (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)",
+            ["{" + ",".join(map(str, done)) + "}"],
+        )
+        conn.commit()
+        self._in_queue.difference_update(done)
+        del self._acknowledged[: len(done)]
+
+    def _heal(self, conn: Connection) -> None:
+        """A new producer, an empty queue, and everything still there again, lowest first."""
+        self.generation += 1
+        self._producer.purge()
+        self._producer = self._connect()
+        self._in_queue.clear()
+        self._acknowledged.clear()
+        self._failed = None
+        self.publish(lowest_rows(conn, 2**62, BLOCK))
+        conn.commit()
+
+    def _sweep(self, conn: Connection) -> None:
+        """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
+        if take_lease(conn, "sweep", SWEEP_AFTER_S * 3):
+            # Ids are not drawn in the order of created_at: everything below the newest old row goes along.
+            newest = conn.execute(
+                "SELECT max(id) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
+                [SWEEP_AFTER_S],
+            ).fetchone()
+            if newest and newest[0] is not None:
+                self.publish(lowest_rows(conn, newest[0], BLOCK))
+        conn.commit()
+
+    def flush(self, timeout_s: float) -> None:
+        self._producer.flush(timeout_s)
+
+
+def take_lease(conn: Connection, name: str, for_s: float) -> bool:
+    """Take or renew a lease of the room; the database's clock decides when it has run out."""
+    taken = conn.execute(
+        "INSERT INTO leases (name, holder, until) VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))"
+        " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
+        " WHERE leases.holder = excluded.holder OR leases.until < clock_timestamp() RETURNING 1",
+        [name, HOLDER, for_s],
+    ).fetchone()
+    return taken is not None

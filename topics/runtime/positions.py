@@ -1,0 +1,54 @@
+"""Where a process begins to read: at the stored position; the first time at Kafka's, else at the earliest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import Consumer as KafkaConsumer
+
+from topics.runtime import letters
+from topics.runtime.store import Stopped, Store
+
+Placed = dict[tuple[str, int], int]
+
+
+def place(store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
+    """The offsets to read from. Errors: psycopg.Error; Stopped where Kafka's offset is ahead of ours.
+
+    Then the store was restored, or someone skipped: what lies between would be lost in silence.
+    """
+    committed = {
+        (p.topic[len(prefix) :], p.partition): p.offset
+        for p in kafka.committed(list(partitions), timeout=10)
+        if not p.error
+    }
+    with store.transaction() as conn:
+        rows = conn.execute(
+            "SELECT topic, partition, next_offset FROM positions"
+            " JOIN unnest(%s::text[], %s::integer[]) AS t (topic, partition) USING (topic, partition)",
+            [[topic for topic, _ in committed], [partition for _, partition in committed]],
+        )
+        stored = {(topic, partition): offset for topic, partition, offset in rows}
+        ahead = {w: o for w, o in committed.items() if w in stored and o > stored[w]}
+        new = {w: o if o >= 0 else _earliest(kafka, prefix, w) for w, o in committed.items() if w not in stored}
+        if new:
+            conn.execute(
+                "INSERT INTO positions (topic, partition, next_offset)"
+                " SELECT * FROM unnest(%s::text[], %s::integer[], %s::bigint[]) ON CONFLICT DO NOTHING",
+                [[topic for topic, _ in new], [partition for _, partition in new], list(new.values())],
+            )
+        if ahead:
+            (topic, partition), offset = next(iter(ahead.items()))
+            at = stored[(topic, partition)]
+            reason = f"Kafka's offset of {topic}[{partition}] is {offset}, ours {at}: restored, or skipped by someone"
+            letters.write_stop(conn, "offset_ahead", reason)
+    if ahead:
+        raise Stopped("offset_ahead", reason)
+    return stored | new
+
+
+def _earliest(kafka: KafkaConsumer, prefix: str, where: tuple[str, int]) -> int:
+    low, _ = kafka.get_watermark_offsets(TopicPartition(prefix + where[0], where[1]), timeout=10)
+    assert low != OFFSET_INVALID
+    return int(low)

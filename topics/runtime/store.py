@@ -1,0 +1,95 @@
+"""A room's own database: one connection, the room's schema on its path, and what each database error means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import psycopg
+
+from topics.runtime.consumer import Connection
+from topics.settings import Settings
+
+
+class Stopped(Exception):
+    """The room has stopped, for all its processes, until an operator lifts it."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+Verdict = Literal["data", "away", "bug"]
+
+# SQLSTATE classes. data: one message is at fault; bug: our statements or the server are; all else: try again.
+_DATA = ("22", "23", "54", "P0")
+_BUG = ("42", "XX")
+
+
+def verdict(error: BaseException) -> Verdict | None:
+    """Whose fault a failed statement is; None where it is not the database's word at all."""
+    if isinstance(error, UnicodeEncodeError):
+        return "data"
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate
+    if state is None:
+        return "away" if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else "data"
+    if state.startswith(_BUG):
+        return "bug"
+    return "data" if state.startswith(_DATA) else "away"
+
+
+class Store:
+    """One room's store through one connection, opened on first use and again after it was lost. Not thread-safe."""
+
+    def __init__(self, settings: Settings, room: str) -> None:
+        self.room = room
+        self.upstreams = settings.upstreams
+        self.stop_share = settings.stop_share
+        self.stop_at_least = settings.stop_at_least
+        self._dsn = settings.dsn(f"tally_{room}")
+        self._conn: Connection | None = None
+
+    def connection(self) -> Connection:
+        """The open connection. Errors: psycopg.OperationalError while the server is away."""
+        if self._conn is None or self._conn.closed or self._conn.broken:
+            self.close()
+            self._conn = psycopg.connect(
+                self._dsn,
+                options=f"-c search_path={self.room}",
+                application_name=f"tally {self.room}",
+                connect_timeout=5,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=15_000,
+            )
+        return self._conn
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All of it or nothing. A commit whose answer was lost raises `away`; the positions tell what became of it."""
+        conn = self.connection()
+        try:
+            yield conn
+            conn.commit()
+        except BaseException:
+            if not conn.closed:
+                try:
+                    conn.rollback()
+                except psycopg.Error:
+                    conn.close()
+            raise
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+
+def uuid_array(ids: list[str]) -> str:
+    """A uuid[] literal. The ids are ours or digests: hex digits and dashes only."""
+    return "{" + ",".join(ids) + "}"
