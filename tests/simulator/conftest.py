@@ -1,0 +1,47 @@
+"""One simulator for all tests of this folder, without faults at the start of each, and both adapters onto it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from psp.port import Psp
+from psp.registry import make_psps
+from tests.simulator.running import KEYS, RunningSimulator
+from topics.settings import PspAccount
+
+
+@pytest.fixture(scope="session")
+def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+    running = RunningSimulator(tmp_path_factory.mktemp("simulator"))
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def simulator(shared_simulator: RunningSimulator) -> Iterator[RunningSimulator]:
+    yield shared_simulator
+    shared_simulator.clear_faults()
+
+
+@pytest.fixture
+def own_simulator(tmp_path: Path) -> Iterator[RunningSimulator]:
+    """For tests that kill it or move its clock."""
+    running = RunningSimulator(tmp_path)
+    yield running
+    running.kill()
+
+
+def psps_of(running: RunningSimulator) -> dict[str, Psp]:
+    accounts = [
+        PspAccount(name="northpay", adapter="northpay", url=f"{running.url}/northpay", api_key=KEYS["northpay"]),
+        PspAccount(name="southpay", adapter="southpay", url=f"{running.url}/southpay", api_key=KEYS["southpay"]),
+    ]
+    return make_psps(accounts)
+
+
+@pytest.fixture(params=["northpay", "southpay"])
+def psp(request: pytest.FixtureRequest, simulator: RunningSimulator) -> Psp:
+    return psps_of(simulator)[request.param]
