@@ -1,0 +1,46 @@
+"""screenings → risk → risk decisions"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from consumers.risk import store
+from consumers.risk.decide import decide
+from consumers.risk.names import NameList, read_lists
+from schemas.events import AnyEvent
+from topics.catalog import RISK_ROOM
+from topics.runtime.consumer import Broken, Connection, Consumer, State
+from topics.runtime.store import Store
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    """The files of the lists are read now, so that a wrong setting stops the start; the database is not asked yet."""
+    screen = _Load(settings, read_lists(settings.risk_lists))
+    return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
+
+
+class _Load:
+    """`store.load`, with this process's lists put in before the first batch."""
+
+    def __init__(self, settings: Settings, lists: Sequence[NameList]) -> None:
+        self._settings = settings
+        self._lists: Sequence[NameList] | None = lists
+        self._limit = settings.risk.buyer_checkouts_per_hour_max
+
+    def __call__(self, conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+        if self._lists is not None:
+            self._put_in(self._lists)
+            self._lists = None
+        return store.load(conn, events, now, self._limit)
+
+    def _put_in(self, lists: Sequence[NameList]) -> None:
+        """In a transaction of its own: a batch that is rolled back must not take the lists with it."""
+        own = Store(self._settings, RISK_ROOM.name)
+        try:
+            with own.transaction() as conn:
+                store.load_lists(conn, lists)
+        finally:
+            own.close()

@@ -1,0 +1,136 @@
+"""Risk's tables ⇄ what decide knows: lists by version, screenings without names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, hour_key, name_key
+from consumers.risk.names import NameList, normalise
+from schemas.events import AnyEvent, ScreeningRequested
+from topics.runtime.consumer import Broken, Connection, State
+
+HOUR = timedelta(hours=1)
+_LOADING = 0x4C495354  # advisory: one process at a time puts lists in
+
+
+# ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load_lists(conn: Connection, lists: Sequence[NameList]) -> None:
+    """Make these lists, in these versions, the ones that are asked. Older versions stay, for the record."""
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOADING])
+    for one in lists:
+        _put_in(conn, one)
+    conn.execute(
+        "UPDATE lists AS l SET current = (n.name IS NOT NULL)"
+        " FROM lists AS o LEFT JOIN unnest(%b::text[], %b::text[]) AS n (name, version)"
+        "   ON n.name = o.name AND n.version = o.version"
+        " WHERE l.name = o.name AND l.version = o.version AND l.current <> (n.name IS NOT NULL)",
+        [[one.name for one in lists], [one.version for one in lists]],
+    )
+
+
+def _put_in(conn: Connection, one: NameList) -> None:
+    new = conn.execute(
+        "INSERT INTO lists (name, version, names, current) VALUES (%s, %s, %s, false)"
+        " ON CONFLICT DO NOTHING RETURNING 1",
+        [one.name, one.version, len(one.names)],
+    ).fetchone()
+    if new is None:
+        return
+    with conn.cursor() as cur, cur.copy("COPY list_names (name, list_name, list_version) FROM STDIN") as copy:
+        for name in sorted(one.names):
+            copy.write_row((name, one.name, one.version))
+
+
+# ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime, limit: int) -> State:
+    """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
+
+    `limit` is how far a buyer's checkouts are counted. Two processes may count the same buyer at the same moment: a
+    limit may be passed by what is in flight, which is less than what a lock per buyer would cost.
+    """
+    asked = cast("Sequence[ScreeningRequested]", events)  # the catalogue says what this room hears
+    known = _screenings(conn, sorted({event.checkout_id for event in asked}))
+    state: State = {**known, **_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)}
+    return state | _listed(conn, {event.name: normalise(event.name) for event in asked if event.name is not None})
+
+
+def _screenings(conn: Connection, checkout_ids: list[str]) -> State:
+    rows = conn.execute(
+        "SELECT checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id::text"
+        " FROM screenings WHERE checkout_id = ANY(%b::text[])",
+        [checkout_ids],
+        binary=True,
+    )
+    return {row[0]: Screening(*row) for row in rows}
+
+
+def _hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> State:
+    rows = conn.execute(
+        "SELECT b.account, h.checkouts FROM unnest(%b::text[]) AS b (account) CROSS JOIN LATERAL"
+        " (SELECT count(*)::int AS checkouts FROM"
+        "   (SELECT FROM screenings s WHERE s.buyer_account = b.account AND s.decided_at > %s LIMIT %s) AS recent) AS h"
+        " WHERE h.checkouts > 0",
+        [buyers, now - HOUR, limit],
+        binary=True,
+    )
+    return {hour_key(buyer): BuyerHour(buyer, checkouts) for buyer, checkouts in rows}
+
+
+def _listed(conn: Connection, names: dict[str, str]) -> State:
+    """The versions that are current, and a hit for each name, as written, that one of them holds."""
+    rows = conn.execute(
+        "SELECT l.name, l.version, n.name FROM lists l"
+        " LEFT JOIN list_names n ON n.list_name = l.name AND n.list_version = l.version AND n.name = ANY(%b::text[])"
+        " WHERE l.current ORDER BY l.name",
+        [sorted(set(names.values()))],
+        binary=True,
+    ).fetchall()
+    hits: dict[str, NameHit] = {}
+    for list_name, version, name in rows:
+        if name is not None:
+            hits.setdefault(name, NameHit(_label(list_name, version)))
+    asked = dict.fromkeys(_label(list_name, version) for list_name, version, _ in rows)
+    state: State = {LISTS: ",".join(asked) or "none"}
+    return state | {name_key(written): hits[name] for written, name in names.items() if name in hits}
+
+
+def _label(list_name: str, version: str) -> str:
+    return f"{list_name}@{version[:12]}"
+
+
+# ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def save(conn: Connection, changes: Sequence[Screening | BuyerHour]) -> None:
+    """A second process with the same checkout runs into the primary key, and finds this decision on its next try."""
+    rows = sorted(_row(change) for change in changes if isinstance(change, Screening))
+    if not rows:
+        return
+    with (
+        conn.cursor() as cur,
+        cur.copy(
+            "COPY screenings (checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id)"
+            " FROM STDIN"
+        ) as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+def _row(screening: Screening) -> tuple[Any, ...]:
+    return (
+        screening.checkout_id,
+        screening.buyer_account,
+        screening.decided_at,
+        screening.outcome,
+        screening.rule,
+        screening.list_version,
+        screening.score,
+        screening.event_id,
+    )
