@@ -1,0 +1,1 @@
+"""The ledger: executions → balanced journals, append-only."""

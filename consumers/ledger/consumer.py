@@ -1,0 +1,20 @@
+"""executions → ledger → ledger entries, account balances."""
+
+from __future__ import annotations
+
+from consumers.ledger import store
+from consumers.ledger.decide import decide
+from topics import catalog
+from topics.runtime.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    return Consumer(
+        room=catalog.LEDGER_ROOM,
+        load=store.load,
+        decide=decide,
+        save=store.save,
+        compacted={catalog.ACCOUNT_BALANCES: store.latest_balances},
+        versions=store.versions,
+    )

@@ -1,0 +1,83 @@
+"""(what is posted, an execution) → its journal. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from consumers.ledger import templates
+from schemas.envelope import EventId, derive_id
+from schemas.errors import Permanent
+from schemas.events import JournalPosted, OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
+from topics.runtime.consumer import Cause, Decision, State
+
+Execution = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+JournalKey = tuple[str, str]  # payment order, template
+BalanceKey = tuple[str, str, str]  # "balance", account, currency
+
+NOTHING = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account in one currency, locked, as the batch found it. Facts always post, so no sum is needed to decide."""
+
+    account_id: int
+    account: str
+    currency: str
+    version: int
+    name: str  # <account>:<currency>, its key on account-balances.v1
+
+    @property
+    def key(self) -> BalanceKey:
+        return ("balance", self.account, self.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One journal with the balances that its lines move, in the same order."""
+
+    journal: JournalPosted
+    balances: tuple[Balance, ...]
+    cause_event_id: EventId
+    posted_at: datetime
+
+    @property
+    def key(self) -> JournalKey:
+        return (self.journal.payment_order_id, self.journal.template)
+
+
+def decide(state: State, event: Execution, cause: Cause) -> Decision:
+    """Post each captured order once; whatever else happened at the PSP moves no money."""
+    match event:
+        case PaymentCaptured():
+            return _post(state, event, cause)
+        case PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+            return NOTHING
+        case _:
+            assert_never(event)
+
+
+def _post(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
+    """Errors: Permanent `journal_differs` where the order was posted before with other lines."""
+    entries = templates.captured(event)
+    posted: Posting | None = state.get((event.payment_order_id, "captured"))
+    if posted is not None:
+        return _repeated(posted.journal, event, entries)
+    journal = JournalPosted(
+        journal_id=derive_id(cause.event_id, "ledger.journal", 0, cause.entered_ms),
+        template="captured",
+        payment_order_id=event.payment_order_id,
+        checkout_id=event.checkout_id,
+        entries=entries,
+    )
+    balances = tuple([state["balance", entry.account, entry.amount.currency] for entry in entries])
+    return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
+
+
+def _repeated(posted: JournalPosted, event: PaymentCaptured, entries: templates.Entries) -> Decision:
+    """The same fact under another event id is no second fact."""
+    if posted.checkout_id == event.checkout_id and posted.entries == entries:
+        return NOTHING
+    raise Permanent("journal_differs", f"{event.payment_order_id} is posted in {posted.journal_id} with other lines")

@@ -1,0 +1,1 @@
+"""The wallets: what each seller can use, and what each buyer has paid in all."""

@@ -1,0 +1,20 @@
+"""executions → wallet → wallet movements, wallet balances."""
+
+from __future__ import annotations
+
+from consumers.wallet import store
+from consumers.wallet.decide import decide
+from topics import catalog
+from topics.runtime.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    return Consumer(
+        room=catalog.WALLET_ROOM,
+        load=store.load,
+        decide=decide,
+        save=store.save,
+        compacted={catalog.WALLET_BALANCES: store.latest_balances},
+        versions=store.versions,
+    )

@@ -1,0 +1,138 @@
+"""(wallets, an execution) → a movement. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, assert_never
+
+from schemas.envelope import EventId, derive_id
+from schemas.errors import Permanent
+from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, WalletCredited
+from schemas.money import Money
+from topics.runtime.consumer import Cause, Decision, State
+
+Execution = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+Kind = Literal["captured"]
+WalletKey = tuple[str, str, str]  # "wallet", seller, currency
+MovementKey = tuple[str, str, str]  # "movement", payment order, kind
+
+NOTHING = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """One seller's money in one currency, in minor units. The version counts its movements."""
+
+    seller_account: str
+    currency: str
+    available: int = 0
+    pending: int = 0
+    reserved: int = 0
+    version: int = 0
+
+    @property
+    def key(self) -> WalletKey:
+        return ("wallet", self.seller_account, self.currency)
+
+    @property
+    def name(self) -> str:
+        """Its key on wallet-balances.v1."""
+        return f"{self.seller_account}:{self.currency}"
+
+    def credit(self, amount: Money) -> Wallet:
+        assert amount.currency == self.currency
+        return Wallet(
+            self.seller_account,
+            self.currency,
+            self.available + amount.minor,
+            self.pending,
+            self.reserved,
+            self.version + 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One effect on a wallet, with the balances after it."""
+
+    movement_id: str
+    kind: Kind
+    payment_order_id: str
+    checkout_id: str
+    amount: Money
+    after: Wallet
+    cause_event_id: EventId
+    at: datetime
+
+    @property
+    def key(self) -> MovementKey:
+        return ("movement", self.payment_order_id, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What one order adds to all that its buyer has paid."""
+
+    buyer_account: str
+    gross: Money
+
+    @property
+    def key(self) -> None:
+        return None
+
+
+def decide(state: State, event: Execution, cause: Cause) -> Decision:
+    """Credit each captured order once, a frozen seller's too: facts from outside always post."""
+    match event:
+        case PaymentCaptured():
+            return _credit(state, event, cause)
+        case PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+            return NOTHING
+        case _:
+            assert_never(event)
+
+
+def _credit(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
+    """Errors: Permanent `movement_differs` where the order was credited before on other terms."""
+    before: Movement | None = state.get(("movement", event.payment_order_id, "captured"))
+    if before is not None:
+        return _repeated(before, event)
+    wallet: Wallet = state["wallet", event.seller_account, event.net.currency].credit(event.net)
+    movement = Movement(
+        derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
+        "captured",
+        event.payment_order_id,
+        event.checkout_id,
+        event.net,
+        wallet,
+        cause.event_id,
+        cause.now,
+    )
+    return Decision((wallet, movement, Purchase(event.buyer_account, event.gross)), (_said(movement),), revision=1)
+
+
+def _repeated(before: Movement, event: PaymentCaptured) -> Decision:
+    """The same fact under another event id is no second fact."""
+    if (before.checkout_id, before.after.seller_account, before.amount) == (
+        event.checkout_id,
+        event.seller_account,
+        event.net,
+    ):
+        return NOTHING
+    raise Permanent("movement_differs", f"{event.payment_order_id} was credited by {before.movement_id} on other terms")
+
+
+def _said(movement: Movement) -> WalletCredited:
+    after = movement.after
+    return WalletCredited(
+        payment_order_id=movement.payment_order_id,
+        checkout_id=movement.checkout_id,
+        movement_id=movement.movement_id,
+        seller_account=after.seller_account,
+        amount=movement.amount,
+        available=Money(after.available, after.currency),
+        pending=Money(after.pending, after.currency),
+        reserved=Money(after.reserved, after.currency),
+        wallet_version=after.version,
+    )
