@@ -1,0 +1,71 @@
+"""`tally sim …` on a running simulator: data on stdout, one line on stderr where it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from operations.commands.sim import URL_VARIABLE, app
+from psp.port import Captured
+from tests.simulator.conftest import psps_of
+from tests.simulator.running import RunningSimulator, free_port
+from tests.simulator.test_charging import a_charge, charged
+
+
+def tally_sim(simulator: RunningSimulator, *arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={URL_VARIABLE: simulator.url, "COLUMNS": "200"})
+
+
+def told(simulator: RunningSimulator, *arguments: str) -> Any:
+    result = tally_sim(simulator, *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_psp_goes_down_and_comes_back(simulator: RunningSimulator) -> None:
+    assert told(simulator, "down", "northpay")["northpay"]["down"] is True
+    assert told(simulator, "status")["psps"]["southpay"]["faults"]["down"] is False
+    assert told(simulator, "up", "northpay")["northpay"]["down"] is False
+
+
+def test_rates_are_set_shown_and_cleared(simulator: RunningSimulator) -> None:
+    told(simulator, "faults", "--timeout-charged", "0.05", "--psp", "northpay")
+    faults = told(simulator, "faults", "--500-charged", "0.1", "--429", "0.2")
+    assert faults["northpay"] | {"timeout_charged": 0.05, "500_charged": 0.1, "429": 0.2} == faults["northpay"]
+    assert faults["southpay"]["timeout_charged"] == 0
+    assert "timeout_charged 0.05" in tally_sim(simulator, "status").stdout
+    assert not any(told(simulator, "faults", "--clear")["northpay"].values())
+
+
+def test_charges_are_shown_by_order_or_newest(simulator: RunningSimulator) -> None:
+    charge = a_charge("tok_mastercard")
+    assert isinstance(charged(psps_of(simulator)["southpay"], charge), Captured)
+    by_order = told(simulator, "charges", "--reference", charge.payment_order_id)["charges"]
+    assert [(row["reference"], row["amount"], row["scheme"]) for row in by_order] == [
+        (charge.call_id, 1234, "mastercard")
+    ]
+    assert told(simulator, "charges", "--limit", "1")["charges"] == by_order
+    assert charge.call_id in tally_sim(simulator, "charges").stdout
+
+
+def test_a_wrong_psp_or_rate_is_one_line_on_stderr(simulator: RunningSimulator) -> None:
+    for arguments in (("down", "eastpay"), ("faults", "--slow", "0.7", "--garbage", "0.7")):
+        result = tally_sim(simulator, *arguments)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+
+
+def test_no_simulator_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TALLY_HOME", str(tmp_path))
+    for environment in ({URL_VARIABLE: None}, {URL_VARIABLE: f"http://127.0.0.1:{free_port()}"}):
+        result = CliRunner().invoke(app, ["status"], env=environment)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+
+
+def test_the_running_stack_says_where_the_simulator_is(simulator: RunningSimulator, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(json.dumps({"simulator_url": simulator.url}))
+    result = CliRunner().invoke(app, ["status", "--json"], env={URL_VARIABLE: None, "TALLY_HOME": str(tmp_path)})
+    assert set(json.loads(result.stdout)["psps"]) == {"northpay", "southpay"}
