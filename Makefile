@@ -1,0 +1,42 @@
+# The commands of a checkout. Each sets up .venv first where requirements.lock has changed.
+
+.PHONY: up test check bench docs clean lock venv
+SHELL := /bin/sh
+BIN := .venv/bin
+ARGS ?=
+
+up: venv ## everything on this machine, in the foreground; Ctrl-C ends it
+	@exec $(BIN)/tally up $(ARGS)
+
+test: venv ## every test, on a Kafka and PostgreSQL of its own
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit tests/tidy
+
+bench: venv ## the two benchmarks, on the running stack
+	$(BIN)/tally bench ledger $(ARGS)
+	$(BIN)/tally bench pay-in $(ARGS)
+
+docs: venv ## write anew the pages that are made from code
+	$(BIN)/python -m operations.configuration > docs/configuration.md
+
+clean: ## .venv and caches; data in .tally/ stays (`tally down --purge` deletes it)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist
+
+# Neither lock file holds the address of an index.
+lock: venv ## newest versions within pyproject.toml's bounds, Kafka's jars by operations/stack/jgo.toml
+	$(BIN)/python -m pip install --quiet uv
+	echo '# Every Python package of the project and its tests, with hashes; made from pyproject.toml by `make lock`.' > requirements.lock.new
+	printf 'setuptools>=77\npip>=24\n' | $(BIN)/uv pip compile --quiet pyproject.toml - --extra dev --generate-hashes --universal \
+	    --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade >> requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	cd operations/stack && ../../$(BIN)/uv tool run --from 'jgo[cli]' jgo --resolver python -f jgo.toml lock
+	@$(MAKE) --no-print-directory venv
+
+venv:
+	@sh deploy/venv.sh

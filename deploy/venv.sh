@@ -1,0 +1,60 @@
+#!/bin/sh
+# requirements.lock → .venv with exactly those packages and this checkout; does nothing while the lock is the same.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "tallystick: $*" >&2; }
+
+suits() { # a pyenv shim may exist and not run, so each is tried
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+find_python() {
+    for name in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+        if suits "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    say "no Python 3.11 to 3.13 found: install one (Debian: apt-get install python3), or set PYTHON to its path"
+    exit 1
+}
+
+# Debian's python3 has the venv module, but not ensurepip, until python3-venv is installed.
+make_venv() {
+    "$python" -m venv .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    if "$python" -m pip --version >/dev/null 2>&1 && "$python" -m venv --without-pip .venv >/dev/null 2>&1; then
+        "$python" -m pip --python .venv/bin/python install --quiet pip >&2 && return
+    fi
+    rm -rf .venv
+    "$python" -m virtualenv --quiet .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --seed --python "$python" .venv >&2 && return
+    fi
+    rm -rf .venv
+    say "$python cannot make a virtual environment: install python3-venv (Debian: apt-get install python3-venv), or pip, virtualenv or uv"
+    exit 1
+}
+
+# A checkout that was moved or copied has a .venv whose scripts point to the old place: its path is part of the mark.
+state=$(cat requirements.lock pyproject.toml deploy/venv.sh | sha256sum | cut -d ' ' -f 1)
+wanted="$state $(pwd)"
+if [ -x .venv/bin/tally ] && [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+
+say "setting up .venv (a minute or two the first time)"
+if [ -d .venv ] && ! { suits .venv/bin/python && grep -qF " $(pwd)" .venv/.installed 2>/dev/null; }; then
+    rm -rf .venv
+fi
+if [ ! -d .venv ]; then
+    python=$(find_python)
+    make_venv
+fi
+rm -f .venv/.installed
+pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@" >&2; }
+pip install --require-hashes -r requirements.lock
+pip install --no-deps --no-build-isolation --editable .
+echo "$wanted" >.venv/.installed

