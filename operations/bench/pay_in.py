@@ -1,0 +1,292 @@
+"""HTTP requests → the running stack → wallet and ledger booked: how many orders a second, how late, at what cost.
+
+Phases: history (put through the system itself, so that every store, topic and PSP agrees on it), throughput (as many
+checkouts as the stack books, with a bound on what is accepted and not yet booked), latency (a steady 100 orders/s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import statistics
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+import psutil
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from operations.stack.running import StackStatus
+from topics import catalog
+from topics.runtime.admin import kafka_config
+from topics.settings import Settings
+
+ORDERS_PER_CHECKOUT = 3
+SELLERS = 2000
+BUYERS = 20_000
+CONNECTIONS = 64
+Progress = Callable[[str, float], None]  # phase, share done
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    history_orders: int = 60_000
+    measure_s: float = 60
+    latency_s: float = 30
+    latency_orders_per_s: int = 100
+    backlog_orders: int = 2000  # accepted and not yet booked, above which the load waits
+
+
+class Booked:
+    """Follows the wallet's and the ledger's topics: an order is booked when both have said so."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._half: set[bytes] = set()
+        self._watched: dict[bytes, float] = {}
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.count = 0
+        self.latencies_s: list[float] = []
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._ready.wait(30):
+            raise TimeoutError("the wallet's and the ledger's topics cannot be read")
+
+    def watch(self, payment_order_id: str) -> None:
+        """Take this order's time from now until it is booked."""
+        self._watched[payment_order_id.encode()] = time.monotonic()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _follow(self) -> None:
+        consumer = Consumer(
+            {**kafka_config(self._settings), "group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
+        )
+        topics = [self._settings.topic_prefix + t.name for t in (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)]
+        ends = []
+        for topic, partition in itertools.product(topics, range(catalog.PARTITIONS)):
+            _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            ends.append(TopicPartition(topic, partition, high if high >= 0 else OFFSET_END))
+        consumer.assign(ends)
+        self._ready.set()
+        while not self._stop.is_set():
+            records = consumer.consume(1, 0.05)
+            for record in records + (consumer.consume(2000, 0) if records else []):
+                if record.error() is None and (key := record.key()) is not None:
+                    self._heard(key)
+        consumer.close()
+
+    def _heard(self, key: bytes) -> None:
+        if key not in self._half:
+            self._half.add(key)
+            return
+        self._half.discard(key)
+        self.count += 1
+        began = self._watched.pop(key, None)
+        if began is not None:
+            self.latencies_s.append(time.monotonic() - began)
+
+
+@dataclass(slots=True)
+class Load:
+    """Checkouts of three orders over skewed sellers and distinct buyers, sent over kept connections."""
+
+    status: StackStatus
+    seed: int
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
+    accepted: int = 0  # orders
+    refused: list[str] = field(default_factory=list)
+    _number: int = 0
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311
+
+    def checkout(self) -> tuple[list[str], bytes]:
+        """→ the order ids and the body of one request."""
+        self._number += 1
+        number, draw = self._number, self._random
+        ids = [f"b{self.run_id}-{number}-{place}" for place in range(ORDERS_PER_CHECKOUT)]
+        orders = [
+            {
+                "payment_order_id": id_,
+                "seller_account": f"bench-seller-{int(SELLERS * draw.random() ** 3)}",  # few sell much
+                "amount": f"{draw.randint(1, 500)}.{draw.randint(0, 99):02d}",
+                "currency": "EUR" if draw.random() < 0.8 else "USD",
+                "platform_fee": "0.50",
+            }
+            for id_ in ids
+        ]
+        buyer = number % BUYERS
+        body = {
+            "checkout_id": f"b{self.run_id}-{number}",
+            "buyer_info": {"buyer_account": f"bench-buyer-{buyer}", "name": f"Bench Buyer {buyer}", "country": "NL"},
+            "payment_method": {"token": draw.choice(("tok_visa", "tok_mastercard", "tok_amex", "tok_discover"))},
+            "payment_orders": orders,
+        }
+        return ids, orjson.dumps(body)
+
+    async def send(self, session: aiohttp.ClientSession, watch: Callable[[str], None] | None = None) -> None:
+        ids, body = self.checkout()
+        if watch:
+            for id_ in ids:
+                watch(id_)
+        async with session.post("/v1/payments", data=body) as reply:
+            if reply.status == 202:
+                self.accepted += len(ids)
+                await reply.read()
+            else:
+                self.refused.append(f"{reply.status} {(await reply.text())[:200]}")
+
+    def session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            self.status.api_url,
+            headers={"Authorization": f"Bearer {self.status.api_key}", "Content-Type": "application/json"},
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            timeout=aiohttp.ClientTimeout(total=30),
+        )
+
+
+async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool]) -> None:
+    """As much as is booked: the load waits while too much is accepted and not yet booked."""
+    start_accepted, start_booked = load.accepted, booked.count
+
+    async def sender(session: aiohttp.ClientSession) -> None:
+        while not until():
+            if (load.accepted - start_accepted) - (booked.count - start_booked) > plan.backlog_orders:
+                await asyncio.sleep(0.005)
+            else:
+                await load.send(session)
+
+    async with load.session() as session:
+        await asyncio.gather(*(sender(session) for _ in range(CONNECTIONS)))
+
+
+async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: float = 60) -> None:
+    """Wait until everything accepted since is booked. Errors: TimeoutError."""
+    deadline = time.monotonic() + limit_s
+    while load.accepted - accepted > booked.count - count:
+        if time.monotonic() > deadline:
+            missing = (load.accepted - accepted) - (booked.count - count)
+            raise TimeoutError(f"{missing} orders were accepted and not booked within {limit_s:.0f} s")
+        await asyncio.sleep(0.05)
+
+
+async def steady(load: Load, booked: Booked, plan: Plan) -> None:
+    """One checkout after another at a fixed rate, whatever the stack does: no request waits for another."""
+    pause = ORDERS_PER_CHECKOUT / plan.latency_orders_per_s
+    began = time.monotonic()
+    pending: set[asyncio.Task[None]] = set()
+    async with load.session() as session:
+        for turn in itertools.count():
+            due = began + turn * pause
+            if due > began + plan.latency_s:
+                break
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            task = asyncio.create_task(load.send(session, booked.watch))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+        await asyncio.gather(*pending)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the stack's processes have used by now."""
+
+    cpu_s: dict[str, float]
+    memory_mb: dict[str, float]
+
+
+def cost(status: StackStatus) -> Cost:
+    """By process name, children included. Shared memory is counted once, by its proportional share."""
+    cpu: dict[str, float] = {}
+    memory: dict[str, float] = {}
+    for entry in status.processes:
+        for process in _family(entry.pid):
+            try:
+                times = process.cpu_times()
+                cpu[entry.name] = cpu.get(entry.name, 0) + times.user + times.system
+                memory[entry.name] = memory.get(entry.name, 0) + process.memory_full_info().pss / 1e6
+            except psutil.Error:
+                continue
+    return Cost(cpu, memory)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
+    """Measure the running stack. → the figures, keys as `tally bench pay-in --json` prints them."""
+    return asyncio.run(_run(settings, status, plan, seed, progress))
+
+
+async def _run(
+    settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress
+) -> dict[str, object]:
+    load, booked = Load(status, seed), Booked(settings)
+    booked.start()
+    progress("history", 0)
+    await flood(load, booked, plan, lambda: _told(progress, "history", load.accepted / plan.history_orders))
+    await drain(load, booked, 0, 0)
+    progress("throughput", 0)
+    throughput = await _throughput(load, booked, plan, status, progress)
+    progress("latency", 0)
+    await steady(load, booked, plan)
+    await drain(load, booked, 0, 0)
+    booked.stop()
+    if load.refused:
+        throughput["refused"] = len(load.refused)
+        throughput["first_refusal"] = load.refused[0]
+    progress("done", 1)
+    return throughput | _latency(booked.latencies_s) | {"history_orders": plan.history_orders, "seed": seed}
+
+
+def _told(progress: Progress, phase: str, share: float) -> bool:
+    progress(phase, min(1.0, share))
+    return share >= 1
+
+
+async def _throughput(
+    load: Load, booked: Booked, plan: Plan, status: StackStatus, progress: Progress
+) -> dict[str, object]:
+    accepted, count, before, began = load.accepted, booked.count, cost(status), time.monotonic()
+    await flood(load, booked, plan, lambda: _told(progress, "throughput", (time.monotonic() - began) / plan.measure_s))
+    took = time.monotonic() - began
+    applied, took_in, after = booked.count - count, load.accepted - accepted, cost(status)
+    await drain(load, booked, accepted, count)
+    cpu = {name: after.cpu_s[name] - before.cpu_s.get(name, 0) for name in after.cpu_s}
+    return {
+        "orders_per_s": round(applied / took, 1),
+        "accepted_per_s": round(took_in / took, 1),
+        "applied_of_accepted": round(applied / max(1, took_in), 4),
+        "measured_s": round(took, 1),
+        "cpu_s_per_order": round(sum(cpu.values()) / max(1, applied), 6),
+        "cpu_ms_per_order_by_process": {name: round(1000 * used / max(1, applied), 4) for name, used in cpu.items()},
+        "memory_mb": round(sum(after.memory_mb.values())),
+        "memory_mb_by_process": {name: round(used) for name, used in after.memory_mb.items()},
+    }
+
+
+def _latency(latencies_s: list[float]) -> dict[str, object]:
+    """From the request's first byte to the later of the two bookings being heard on Kafka."""
+    cuts = statistics.quantiles(latencies_s, n=100)
+    return {
+        "p50_ms": round(cuts[49] * 1000, 1),
+        "p99_ms": round(cuts[98] * 1000, 1),
+        "latency_orders": len(latencies_s),
+    }

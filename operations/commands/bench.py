@@ -1,0 +1,53 @@
+"""`tally bench pay-in | ledger`: figures of this machine, as JSON where asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Measure this installation.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command("pay-in")
+def pay_in(
+    as_json: Json = False,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the throughput phase.")] = 60,
+    history: Annotated[int, typer.Option(min=300, max=5_000_000, help="Orders put through before.")] = 60_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
+) -> None:
+    """From HTTP accept to wallet and ledger booked, on the running stack. Its payments stay in the books."""
+    from operations.bench.pay_in import Plan, run
+    from operations.stack.home import Home, StackError
+    from operations.stack.running import current_settings, stack_status
+
+    settings = current_settings()
+    status = stack_status(Home(settings.home))
+    if not status.ready:
+        raise StackError("the stack is not ready: `tally status` says why")
+    figures = run(settings, status, Plan(history_orders=history, measure_s=seconds), seed, _progress())
+    _show(figures, as_json)
+
+
+def _progress():  # type: ignore[no-untyped-def]  # a closure over what was last shown
+    shown = {"at": ""}
+
+    def tell(phase: str, share: float) -> None:
+        line = f"{phase} {int(share * 20) * 5} %"
+        if line != shown["at"]:
+            shown["at"] = line
+            print(line, file=sys.stderr)
+
+    return tell
+
+
+def _show(figures: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:32} {value}")
