@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from operations.stack.home import Home, read_json
-from topics.settings import SettingsError, load_settings
+from operations.stack.home import Home, StackError, read_json
+from topics.settings import load_settings
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
@@ -133,20 +133,15 @@ def _print_json(value: object) -> None:
 
 
 def simulator_url() -> str:
-    """Where the simulator is: the environment, else the running stack. Exits with one line where there is none."""
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        return given.rstrip("/")
-    try:
-        found = read_json(Home(load_settings().home).state).get("simulator_url")
-    except SettingsError as error:
-        raise _failed(str(error)) from None
+    """Where the simulator is: the environment, else the running stack. Errors: ConnectionError where there is none."""
+    found = os.environ.get(URL_VARIABLE) or read_json(Home(load_settings().home).state).get("simulator_url")
     if not found:
-        raise _failed(f"no simulator is running here: start one with `tally up`, or set {URL_VARIABLE}")
+        raise ConnectionError(f"no simulator is running here, and {URL_VARIABLE} is not set")
     return str(found).rstrip("/")
 
 
 def _call(method: str, path: str, body: object = None) -> dict[str, Any]:
+    """Errors: StackError with the simulator's reason, ConnectionError."""
     url = simulator_url()
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
@@ -155,9 +150,9 @@ def _call(method: str, path: str, body: object = None) -> dict[str, Any]:
             told: dict[str, Any] = json.load(reply)
             return told
     except urllib.error.HTTPError as error:
-        raise _failed(_reason(error)) from None
+        raise StackError(_reason(error)) from None
     except (OSError, ValueError) as error:
-        raise _failed(f"the simulator at {url} does not answer: {error}") from None
+        raise ConnectionError(f"the simulator at {url} does not answer: {error}") from None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -165,8 +160,3 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return str(json.load(error)["error"])
     except (ValueError, KeyError, TypeError):
         return f"the simulator answered {error.code}"
-
-
-def _failed(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from operations import cli
 from operations.commands.sim import URL_VARIABLE, app
 from psp.port import Captured
 from tests.simulator.conftest import psps_of
@@ -52,17 +53,32 @@ def test_charges_are_shown_by_order_or_newest(simulator: RunningSimulator) -> No
     assert charge.call_id in tally_sim(simulator, "charges").stdout
 
 
-def test_a_wrong_psp_or_rate_is_one_line_on_stderr(simulator: RunningSimulator) -> None:
-    for arguments in (("down", "eastpay"), ("faults", "--slow", "0.7", "--garbage", "0.7")):
-        result = tally_sim(simulator, *arguments)
-        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `tally sim …`, which said nothing on stdout and one line on stderr."""
+    monkeypatch.setattr("sys.argv", ["tally", "sim", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return int(str(ended.value.code))
 
 
-def test_no_simulator_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wrong_psp_or_rate_is_one_line_on_stderr(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, simulator.url)
+    assert failed(capsys, monkeypatch, "down", "eastpay") == cli.FAILED
+    assert failed(capsys, monkeypatch, "faults", "--slow", "0.7", "--garbage", "0.7") == cli.FAILED
+
+
+def test_no_simulator_is_one_line_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setenv("TALLY_HOME", str(tmp_path))
-    for environment in ({URL_VARIABLE: None}, {URL_VARIABLE: f"http://127.0.0.1:{free_port()}"}):
-        result = CliRunner().invoke(app, ["status"], env=environment)
-        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    assert failed(capsys, monkeypatch, "status") == cli.UNREACHABLE
+    monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{free_port()}")
+    assert failed(capsys, monkeypatch, "status") == cli.UNREACHABLE
 
 
 def test_the_running_stack_says_where_the_simulator_is(simulator: RunningSimulator, tmp_path: Path) -> None:
