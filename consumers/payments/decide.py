@@ -12,6 +12,7 @@ import orjson
 
 from consumers.payments.payment import (
     Checkout,
+    Fact,
     Order,
     OrderTerms,
     Payment,
@@ -226,14 +227,26 @@ def _move_all(
     state: State, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
 ) -> Decision:
     """Every order of a payment that has only been received moves at once."""
-    before = [_order(state, payment, id_) for id_ in payment.order_ids]
-    orders = [replace(order, status=to, detail=detail, version=order.version + 1) for order in before]
+    before: list[Order] = [state[order_key(id_)] for id_ in payment.order_ids]
+    orders = [order._replace(status=to, detail=detail, version=order.version + 1) for order in before]
     steps = [_step(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
-    changed, said = _advance(payment, orders, status, cause)
-    return Decision([*orders, *steps, *changed], said, revision=_revision(payment, changed))
+    return _advance(payment, orders, status, [*orders, *steps], cause)
 
 
 # ── executions, wallet and ledger: any of them may come first ────────────────────────────────────────────────────────
+
+
+def _book(state: State, event: Booking, cause: Cause) -> Decision:
+    """The wallet or the ledger has it. That may be heard before the capture is."""
+    payment = _payment(state, event.checkout_id)
+    order = _order(state, payment, event.payment_order_id)
+    if isinstance(event, WalletCredited):
+        moved = order._replace(wallet_updated=True, version=order.version + 1)
+    else:
+        moved = order._replace(ledger_updated=True, version=order.version + 1)
+    if (moved.wallet_updated, moved.ledger_updated) == (order.wallet_updated, order.ledger_updated):
+        return NOTHING
+    return _moved(state, payment, moved, [moved], cause)
 
 
 def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
@@ -243,74 +256,51 @@ def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
         raise Permanent("not_placed", "an outcome for an order that was never placed")
     match event:
         case PaymentCaptured():
-            moved = _capture(order, event, cause.now)
+            return _capture(state, payment, order, event, cause)
         case PaymentDeclined():
-            moved = _decline(order, event)
+            return _decline(state, payment, order, event, cause)
         case OutcomeUnknown():
-            moved = _wait(order, "unknown")
+            return _wait(state, payment, order, "unknown", cause)
         case OutcomeUnresolved():
-            moved = _wait(order, "unresolved")
+            return _wait(state, payment, order, "unresolved", cause)
         case _:
             assert_never(event)
-    if moved is order:
-        return NOTHING
-    detail = event.code if isinstance(event, PaymentDeclined) else moved.detail
-    return _moved(state, payment, moved, [_step(order, moved, detail, cause)], cause)
 
 
-def _capture(order: Order, event: PaymentCaptured, now: datetime) -> Order:
+def _capture(state: State, payment: Payment, order: Order, event: PaymentCaptured, cause: Cause) -> Decision:
     if order.status == "SUCCESS":
-        return order
+        return NOTHING
     if order.status == "FAILED":
         raise Permanent("contradiction", f"captured after it was {order.detail}")
-    return replace(
-        order,
-        status="SUCCESS",
-        detail="",
-        psp=event.psp,
-        scheme=event.scheme,
-        psp_reference=event.psp_reference,
-        captured_at=now,
-        version=order.version + 1,
-    )
+    moved = order._replace(status="SUCCESS", detail="", version=order.version + 1)
+    fact = Fact(order.payment_order_id, event.psp, event.scheme, event.psp_reference, cause.now)
+    return _moved(state, payment, moved, [moved, fact, _step(order, moved, "", cause)], cause)
 
 
-def _decline(order: Order, event: PaymentDeclined) -> Order:
+def _decline(state: State, payment: Payment, order: Order, event: PaymentDeclined, cause: Cause) -> Decision:
     if order.status == "FAILED":
-        return order
+        return NOTHING
     if order.status == "SUCCESS":
         raise Permanent("contradiction", "declined after it was captured")
     detail: OrderDetail = "expired" if event.code == "deadline_passed" else "declined"
-    return replace(order, status="FAILED", detail=detail, psp=event.psp, scheme=event.scheme, version=order.version + 1)
+    moved = order._replace(status="FAILED", detail=detail, version=order.version + 1)
+    fact = Fact(order.payment_order_id, event.psp, event.scheme, None, None)
+    return _moved(state, payment, moved, [moved, fact, _step(order, moved, event.code, cause)], cause)
 
 
-def _wait(order: Order, detail: OrderDetail) -> Order:
+def _wait(state: State, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
     """Nobody knows yet: it stays EXECUTING, its amount stays taken."""
     if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
-        return order
-    return replace(order, detail=detail, version=order.version + 1)
+        return NOTHING
+    moved = order._replace(detail=detail, version=order.version + 1)
+    return _moved(state, payment, moved, [moved, _step(order, moved, detail, cause)], cause)
 
 
-def _book(state: State, event: Booking, cause: Cause) -> Decision:
-    payment = _payment(state, event.checkout_id)
-    order = _order(state, payment, event.payment_order_id)
-    if isinstance(event, WalletCredited):
-        if order.wallet_updated:
-            return NOTHING
-        moved = replace(order, wallet_updated=True, version=order.version + 1)
-    else:
-        if order.ledger_updated:
-            return NOTHING
-        moved = replace(order, ledger_updated=True, version=order.version + 1)
-    return _moved(state, payment, moved, (), cause)
-
-
-def _moved(state: State, payment: Payment, moved: Order, steps: Sequence[Step], cause: Cause) -> Decision:
+def _moved(state: State, payment: Payment, moved: Order, changes: list[Change], cause: Cause) -> Decision:
     """What follows for the payment once one of its orders has moved."""
     own = moved.payment_order_id
-    orders = [moved if id_ == own else _order(state, payment, id_) for id_ in payment.order_ids]
-    changed, said = _advance(payment, orders, _status(payment, orders), cause)
-    return Decision([moved, *steps, *changed], said, revision=_revision(payment, changed))
+    orders = [moved if id_ == own else state[order_key(id_)] for id_ in payment.order_ids]
+    return _advance(payment, orders, _status(payment, orders), changes, cause)
 
 
 def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
@@ -320,28 +310,27 @@ def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
     statuses = {order.status for order in orders}
     if "EXECUTING" in statuses:
         return "executing"
-    if statuses == {"SUCCESS"}:
-        return "succeeded"
-    return "partially_succeeded" if "SUCCESS" in statuses else "failed"
+    if "SUCCESS" not in statuses:
+        return "failed"
+    return "partially_succeeded" if "FAILED" in statuses else "succeeded"
 
 
 def _advance(
-    payment: Payment, orders: Sequence[Order], status: PaymentStatus, cause: Cause
-) -> tuple[list[Change], list[AnyEvent]]:
+    payment: Payment, orders: Sequence[Order], status: PaymentStatus, changes: list[Change], cause: Cause
+) -> Decision:
     """The payment's own change, its line of history and what the outside hears; nothing where nothing changed."""
-    done = payment.done_at is None and all(order.is_through for order in orders)
-    if status == payment.status and not done:
-        return [], []
-    done_at = cause.now if done else payment.done_at
-    after = replace(payment, status=status, done_at=done_at, version=payment.version + 1)
-    changes: list[Change] = [after]
+    ends = payment.done_at is None and all(order.is_through for order in orders)
+    if status == payment.status and not ends:
+        return Decision(changes, revision=payment.version)
+    after = payment._replace(status=status, done_at=cause.now if ends else payment.done_at, version=payment.version + 1)
     said: list[AnyEvent] = []
     if status != payment.status:
-        changes.append(Step(payment.checkout_id, None, payment.status, status, "", cause.now, cause.event_id))
+        step = Step(payment.checkout_id, None, payment.status, status, "", cause.now, cause.event_id)
+        changes = [*changes, step]
         said.append(_status_changed(after, orders))
-    if done:
+    if ends:
         said.append(PaymentCompleted(checkout_id=payment.checkout_id, owner=payment.owner, status=status))
-    return changes, said
+    return Decision([*changes, after], said, revision=after.version)
 
 
 def _status_changed(payment: Payment, orders: Sequence[Order]) -> PaymentStatusChanged:
@@ -351,10 +340,6 @@ def _status_changed(payment: Payment, orders: Sequence[Order]) -> PaymentStatusC
         status=payment.status,
         payment_orders=tuple(order.state() for order in orders),
     )
-
-
-def _revision(before: Payment, changed: Sequence[Change]) -> int:
-    return before.version + 1 if changed else before.version
 
 
 def _step(before: Order, after: Order, detail: str, cause: Cause) -> Step:
