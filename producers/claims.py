@@ -1,0 +1,295 @@
+"""A batch of accepted bodies → claims on their ids, stored replies and events, in one transaction; or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+import orjson
+
+from producers.problems import Problem
+from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.events import PaymentRequested
+from schemas.requests import FieldError, PaymentRequest, RequestedOrder, contents
+from topics.catalog import PAYMENT_REQUESTS
+from topics.runtime import outbox
+from topics.runtime.consumer import Connection
+from topics.runtime.outbox import Row, Unsaid
+
+SOURCE = "/tallystick/doors"
+EVENT_TYPE = event_type(PaymentRequested)
+HASH_BYTES = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A body that keeps the contract, and what came with it."""
+
+    owner: str
+    request: PaymentRequest
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def checkout_id(self) -> str:
+        return self.request.checkout_id
+
+    def ids(self) -> list[tuple[str, ...]]:
+        """All that it claims. Two requests of one batch must not claim the same."""
+        orders = [("order", order.payment_order_id) for order in self.request.payment_orders]
+        key = [("key", self.owner, self.idempotency_key)] if self.idempotency_key else []
+        return [("checkout", self.checkout_id), *orders, *key]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The 202, the first or again."""
+
+    reply: bytes
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What does not come from the caller."""
+
+    now: datetime
+    deadline_s: int
+    hash_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A checkout that was accepted before."""
+
+    owner: str
+    contents: dict[str, str]
+    reply: bytes
+
+
+Outcomes = dict[str, Answer | Problem]
+
+
+def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outcomes, list[Row]]:
+    """Take the ids of the whole batch, in one order for everybody: checkouts, keys, orders, each sorted.
+
+    Who loses an id waits until the winner has committed and then sees it. → an outcome for each checkout, and the
+    rows to be published after the commit.
+    """
+    asked = {one.checkout_id: one for one in sorted(batch, key=lambda one: one.checkout_id)}
+    assert len(asked) == len(batch), "a batch holds a checkout once"
+    hashes = {id_: fingerprint(one.request, terms.hash_key) for id_, one in asked.items()}
+    replies = {id_: reply_to(one.request, terms) for id_, one in asked.items()}
+    events = {id_: derive_id(id_, SOURCE, 0, _milliseconds(terms.now)) for id_ in asked}
+
+    fresh = _claim_checkouts(conn, asked, hashes, replies, events, terms.now)
+    outcomes: Outcomes = {id_: Answer(replies[id_], replayed=False) for id_ in fresh}
+    for id_, known in _known(conn, [id_ for id_ in asked if id_ not in fresh]).items():
+        outcomes[id_] = _again(asked[id_], hashes[id_], known)
+    outcomes |= _claim_keys(conn, [one for id_, one in asked.items() if isinstance(outcomes[id_], Answer)])
+    outcomes |= _claim_orders(conn, [asked[id_] for id_ in asked if id_ in fresh and _is_answer(outcomes[id_])])
+    _give_back(conn, [asked[id_] for id_ in fresh if not _is_answer(outcomes[id_])])
+
+    accepted = [one for id_, one in asked.items() if id_ in fresh and _is_answer(outcomes[id_])]
+    return outcomes, outbox.insert(conn, [_say(one, events[one.checkout_id], terms) for one in accepted])
+
+
+def _is_answer(outcome: Answer | Problem) -> bool:
+    return isinstance(outcome, Answer)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+# ── pure ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fingerprint(request: PaymentRequest, key: bytes) -> dict[str, str]:
+    """Field → keyed hash: enough to say later what differs, and nothing that says what it was."""
+    texts = contents(request)
+    metadata = {name: texts.pop(name) for name in list(texts) if name.startswith("metadata.")}
+    if metadata:
+        texts["metadata"] = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
+    return {
+        name: blake2b(f"{name}\0{text}".encode(), key=key, digest_size=HASH_BYTES).hexdigest()
+        for name, text in texts.items()
+    }
+
+
+def reply_to(request: PaymentRequest, terms: Terms) -> bytes:
+    """The payment as it stands when it is accepted; a GET straight after says the same."""
+    return orjson.dumps(
+        {
+            "checkout_id": request.checkout_id,
+            "status": "received",
+            "is_payment_done": False,
+            "buyer_account": request.buyer_info.buyer_account,
+            "description": request.description,
+            "metadata": request.metadata,
+            "deadline": _deadline(request, terms),
+            "received_at": terms.now,
+            "payment_orders": [_order(order) for order in request.payment_orders],
+            "links": links(request.checkout_id),
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def _order(order: RequestedOrder) -> dict[str, object]:
+    return {
+        "payment_order_id": order.payment_order_id,
+        "payment_order_status": "NOT_STARTED",
+        "detail": "",
+        "wallet_updated": False,
+        "ledger_updated": False,
+        "seller_account": order.seller_account,
+        "amount": order.amount,
+        "currency": order.currency,
+        "platform_fee": order.fee.amount,
+    }
+
+
+def links(checkout_id: str) -> dict[str, str]:
+    return {"self": f"/v1/payments/{checkout_id}"}
+
+
+def _deadline(request: PaymentRequest, terms: Terms) -> datetime:
+    return request.deadline or terms.now + timedelta(seconds=terms.deadline_s)
+
+
+def _again(asked: Asked, hashes: dict[str, str], known: Known) -> Answer | Problem:
+    """The checkout exists. Another owner learns nothing of it."""
+    if known.owner != asked.owner:
+        return _taken("checkout_id")
+    names = sorted(
+        name for name in hashes.keys() | known.contents.keys() if hashes.get(name) != known.contents.get(name)
+    )
+    if not names:
+        return Answer(known.reply, replayed=True)
+    why = "not what was accepted under this checkout_id"
+    return Problem(
+        "checkout_conflict",
+        f"This checkout_id was accepted with other contents: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
+        [FieldError(name, "checkout_conflict", why) for name in names],
+    )
+
+
+def _taken(field: str) -> Problem:
+    return Problem("id_taken", f"{field}: this id is taken", [FieldError(field, "id_taken", "this id is taken")])
+
+
+def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
+    """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
+    request = asked.request
+    said = {name: getattr(request, name) for name in PaymentRequest.model_fields}
+    event = PaymentRequested.model_construct(**(said | {"deadline": _deadline(request, terms), "owner": asked.owner}))
+    trace = child_trace(asked.traceparent, event_id)
+    envelope = Envelope(event_id, SOURCE, EVENT_TYPE, terms.now, 0, trace)
+    value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    return Unsaid(PAYMENT_REQUESTS.name, asked.checkout_id.encode(), list(record_headers(envelope)), value)
+
+
+# ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _claim_checkouts(
+    conn: Connection,
+    asked: dict[str, Asked],
+    hashes: dict[str, dict[str, str]],
+    replies: dict[str, bytes],
+    events: dict[str, EventId],
+    now: datetime,
+) -> set[str]:
+    ids = list(asked)
+    rows = conn.execute(
+        "INSERT INTO requests (checkout_id, owner, contents, reply, accepted_at, event_id)"
+        " SELECT id, owner, contents, reply, %b, event_id"
+        " FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[], %t::uuid[])"
+        " AS a (id, owner, contents, reply, event_id) ON CONFLICT DO NOTHING RETURNING checkout_id",
+        [
+            now,
+            ids,
+            [asked[id_].owner for id_ in ids],
+            [orjson.dumps(hashes[id_]) for id_ in ids],
+            [replies[id_] for id_ in ids],
+            [str(events[id_]) for id_ in ids],
+        ],
+    )
+    return {row[0] for row in rows}
+
+
+def _known(conn: Connection, ids: list[str]) -> dict[str, Known]:
+    """Read in a later statement than the claim, so that whoever won it is seen."""
+    if not ids:
+        return {}
+    rows = conn.execute("SELECT checkout_id, owner, contents, reply FROM requests WHERE checkout_id = ANY(%s)", [ids])
+    return {id_: Known(owner, orjson.loads(hashes), bytes(reply)) for id_, owner, hashes, reply in rows}
+
+
+def _claim_keys(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
+    """→ those whose Idempotency-Key was seen with another checkout."""
+    keyed = {(one.owner, one.idempotency_key): one for one in asked if one.idempotency_key}
+    if not keyed:
+        return {}
+    pairs = sorted(keyed)
+    owners, keys = [owner for owner, _ in pairs], [key for _, key in pairs]
+    conn.execute(
+        "INSERT INTO idempotency_keys (owner, key, checkout_id)"
+        " SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) ON CONFLICT DO NOTHING",
+        [owners, keys, [keyed[pair].checkout_id for pair in pairs]],
+    )
+    rows = conn.execute(
+        "SELECT i.owner, i.key, i.checkout_id FROM idempotency_keys i"
+        " JOIN unnest(%b::text[], %b::text[]) AS k (owner, key) USING (owner, key)",
+        [owners, keys],
+    )
+    reused = Problem("idempotency_key_reused")
+    return {
+        keyed[owner, key].checkout_id: reused
+        for owner, key, checkout_id in rows
+        if keyed[owner, key].checkout_id != checkout_id
+    }
+
+
+def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
+    """→ those that name an order id of another checkout, whoever's it is."""
+    claims = sorted(
+        (order.payment_order_id, one.checkout_id, one.owner) for one in asked for order in one.request.payment_orders
+    )
+    if not claims:
+        return {}
+    rows = conn.execute(
+        "INSERT INTO order_ids (payment_order_id, checkout_id, owner)"
+        " SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) ON CONFLICT DO NOTHING RETURNING payment_order_id",
+        [list(column) for column in zip(*claims, strict=True)],
+    )
+    mine = {row[0] for row in rows}
+    if len(mine) == len(claims):
+        return {}
+    refused: Outcomes = {}
+    for one in asked:
+        for index, order in enumerate(one.request.payment_orders):
+            if order.payment_order_id not in mine:
+                refused.setdefault(one.checkout_id, _taken(f"payment_orders[{index}].payment_order_id"))
+    return refused
+
+
+def _give_back(conn: Connection, refused: Sequence[Asked]) -> None:
+    """Only 202s are remembered: what a refused request had claimed a moment ago is free again."""
+    if not refused:
+        return
+    checkouts = [one.checkout_id for one in refused]
+    orders = [order.payment_order_id for one in refused for order in one.request.payment_orders]
+    owners, keys = [one.owner for one in refused], [one.idempotency_key or "" for one in refused]
+    conn.execute("DELETE FROM requests WHERE checkout_id = ANY(%s)", [checkouts])
+    conn.execute(
+        "DELETE FROM order_ids WHERE payment_order_id = ANY(%s) AND checkout_id = ANY(%s)", [orders, checkouts]
+    )
+    conn.execute(
+        "DELETE FROM idempotency_keys i USING unnest(%s::text[], %s::text[]) AS k (owner, key)"
+        " WHERE i.owner = k.owner AND i.key = k.key AND i.checkout_id = ANY(%s)",
+        [owners, keys, checkouts],
+    )

@@ -1,0 +1,140 @@
+"""What can go wrong at the door → RFC 9457 problem documents, each with a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import orjson
+
+from schemas.requests import FieldError
+
+ERRORS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One line of the page of codes."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+CODES: Mapping[str, Code] = {
+    # ── the request as a whole ──
+    "invalid_json": Code(400, "Not JSON", "The body is not JSON in UTF-8, or nested too deep."),
+    "invalid_idempotency_key": Code(400, "Invalid Idempotency-Key", "1 to 255 printable ASCII characters."),
+    "invalid_parameter": Code(400, "Invalid parameter", "A query parameter is unknown, missing or malformed."),
+    "invalid_cursor": Code(400, "Invalid cursor", "The cursor did not come from an earlier page of this list."),
+    "unauthorised": Code(401, "No valid API key", "Send `Authorization: Bearer <key>`; the key is unknown or revoked."),
+    "forbidden": Code(403, "Scope missing", "The API key lacks the scope that this needs."),
+    "not_found": Code(404, "Not found", "There is no such thing, or it belongs to another owner."),
+    "method_not_allowed": Code(405, "Method not allowed", "This address does not take that method."),
+    "body_too_large": Code(413, "Body too large", "A body has at most 256 KiB."),
+    "unsupported_media_type": Code(415, "Not application/json", "Send `Content-Type: application/json`."),
+    # ── ids that are taken ──
+    "id_taken": Code(409, "Id taken", "The checkout or order id belongs to another checkout or owner. Choose another."),
+    "checkout_conflict": Code(
+        422, "Same checkout, other contents", "This checkout_id was accepted with other contents; `errors` names them."
+    ),
+    "idempotency_key_reused": Code(
+        422, "Idempotency-Key reused", "This key was used for another checkout. Use a new key for each checkout."
+    ),
+    # ── fields ──
+    "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
+    "missing_field": Code(422, "Missing field", "The field is required."),
+    "wrong_type": Code(422, "Wrong type", "Amounts are strings, lists are lists; nothing is converted."),
+    "invalid_id": Code(422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`."),
+    "invalid_token": Code(422, "Invalid token", "1 to 128 printable ASCII characters without spaces."),
+    "invalid_text": Code(
+        422, "Invalid text", "Too long, blank, or holding NUL, lone surrogates or broken UTF-8; `detail` says how long."
+    ),
+    "invalid_email": Code(422, "Invalid e-mail", "An e-mail address of at most 254 characters."),
+    "invalid_country": Code(422, "Invalid country", "Two capital letters of ISO 3166-1."),
+    "invalid_time": Code(422, "Invalid time", 'A time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z".'),
+    "invalid_amount": Code(422, "Invalid amount", 'A plain decimal number such as "12.34", as a string.'),
+    "wrong_decimals": Code(422, "Wrong decimals", "The amount must have exactly the decimals of its currency."),
+    "amount_too_large": Code(422, "Amount too large", "An amount has at most 15 digits."),
+    "not_positive": Code(422, "Amount not positive", "The amount must be more than zero."),
+    "negative_amount": Code(422, "Negative amount", "The fee must not be negative."),
+    "fee_above_amount": Code(422, "Fee above amount", "The fee must not be more than the amount."),
+    "unknown_currency": Code(422, "Unknown currency", "Not a currency of ISO 4217 that can be charged."),
+    "no_orders": Code(422, "No orders", "A checkout has at least one order."),
+    "too_many_orders": Code(422, "Too many orders", "A checkout has at most 100 orders."),
+    "repeated_order_id": Code(422, "Repeated order id", "Each order of a checkout has an id of its own."),
+    "too_much_metadata": Code(422, "Too much metadata", "Metadata has at most 20 entries."),
+    "card_number": Code(422, "Card number", "A text looks like a card number. Send a token, never card data."),
+    # ── us ──
+    "internal": Code(
+        500, "Our fault", "A bug. Nothing is known to have been done; the same request may be sent again."
+    ),
+    "unavailable": Code(503, "Not available now", "The store cannot be reached. Send the same request again later."),
+    "busy": Code(503, "Too busy now", "More requests wait than can be taken. Send the same request again later."),
+}
+
+
+class Problem(Exception):
+    """An answer that is an error. Nothing was stored."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        errors: Sequence[FieldError] = (),
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(code, detail)
+        self.code = code if code in CODES else "internal"
+        self.detail = detail or CODES[self.code].meaning
+        self.errors = errors
+        self.headers = headers
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code].status
+
+    def body(self) -> bytes:
+        """RFC 9457; `field` is the first field at fault, `errors` names up to 20 of them."""
+        document: dict[str, object] = {
+            "type": f"/errors#{self.code}",
+            "title": CODES[self.code].title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["field"] = self.errors[0].field
+            document["errors"] = [
+                {"field": error.field, "code": error.code, "detail": error.detail}
+                for error in self.errors[:ERRORS_SHOWN]
+            ]
+        return orjson.dumps(document)
+
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"content-type", b"application/problem+json"), *self.headers]
+
+
+def broken(errors: Sequence[FieldError]) -> Problem:
+    """A body that breaks the contract: the first error gives code and status."""
+    first = errors[0]
+    return Problem(first.code, f"{first.field}: {first.detail}" if first.field else first.detail, errors)
+
+
+RETRY_SOON = ((b"retry-after", b"1"),)
+
+
+def page() -> str:
+    """The page behind every problem's `type`."""
+    rows = "".join(
+        f'<tr id="{name}"><td><code>{name}</code><td>{code.status}<td>{escape(code.title)}<td>{escape(code.meaning)}\n'
+        for name, code in CODES.items()
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Tallystick: error codes</title>'
+        "<style>body{font:16px system-ui;margin:2em auto;max-width:60em}td,th{padding:.3em .8em;text-align:left;"
+        "border-bottom:1px solid #ddd}:target{background:#ffd}</style>"
+        "<h1>Error codes</h1><p>Every error is a problem document (RFC 9457). Its <code>code</code> never changes its "
+        f"meaning.<table><tr><th>code<th>status<th>title<th>meaning\n{rows}</table></html>"
+    )
