@@ -30,9 +30,8 @@ clean: ## .venv and caches; data in .tally/ stays (`tally down --purge` deletes 
 
 # Neither lock file holds the address of an index.
 lock: venv ## newest versions within pyproject.toml's bounds, Kafka's jars by operations/stack/jgo.toml
-	$(BIN)/python -m pip install --quiet uv
 	echo '# Every Python package of the project and its tests, with hashes; made from pyproject.toml by `make lock`.' > requirements.lock.new
-	printf 'setuptools>=77\npip>=24\n' | $(BIN)/uv pip compile --quiet pyproject.toml - --extra dev --generate-hashes --universal \
+	printf 'setuptools>=77\npip>=24\nuv>=0.5\n' | $(BIN)/uv pip compile --quiet pyproject.toml - --extra dev --generate-hashes --universal \
 	    --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade >> requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	cd operations/stack && ../../$(BIN)/uv tool run --from 'jgo[cli]' jgo --resolver python -f jgo.toml lock

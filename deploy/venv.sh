@@ -55,6 +55,21 @@ if [ ! -d .venv ]; then
 fi
 rm -f .venv/.installed
 pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@" >&2; }
-pip install --require-hashes -r requirements.lock
-pip install --no-deps --no-build-isolation --editable .
+
+# uv, itself from the lock, is twenty times as fast as pip. Who set pip up for an index of their own gets pip.
+install_locked() {
+    if [ -z "${PIP_INDEX_URL:-}" ] && ! .venv/bin/python -m pip config list 2>/dev/null | grep -q 'index-url'; then
+        awk '/^uv==/ { found = 1 } found { print; if (!/\\$/) exit }' requirements.lock >.venv/uv.lock
+        pip install --no-deps --require-hashes -r .venv/uv.lock &&
+            .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock >&2 && return
+        say "uv could not install; trying pip"
+    fi
+    pip install --no-deps --require-hashes -r requirements.lock
+}
+
+install_locked
+pip install --no-deps --no-build-isolation --no-index --editable . 2>.venv/install.log || {
+    cat .venv/install.log >&2
+    exit 1
+}
 echo "$wanted" >.venv/.installed
