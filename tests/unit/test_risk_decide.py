@@ -1,0 +1,125 @@
+"""Risk: the rules in order of precedence, and the same answer to the same checkout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, decide, hour_key, name_key
+from schemas.envelope import EventId
+from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
+from schemas.money import Money
+from topics.runtime.consumer import Cause, Decision, State
+from topics.settings import RiskLimits
+
+NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+LIMITS = RiskLimits(
+    checkout_amount_max=Decimal("1000"), buyer_checkouts_per_hour_max=3, blocked_countries=frozenset({"KP"})
+)
+LISTED, BLOCKED, TOO_MUCH = {"name": "Mallory Doe"}, {"country": "KP"}, {"totals": (Money(100_001, "EUR"),)}
+
+
+def screening(checkout_id: str = "c1", **more: Any) -> ScreeningRequested:
+    usual = {
+        "checkout_id": checkout_id,
+        "owner": "shop",
+        "buyer_account": "b1",
+        "name": "Ada Lovelace",
+        "country": "GB",
+        "totals": (Money(100_000, "EUR"),),
+        "sellers": ("s1",),
+    }
+    return ScreeningRequested(**{**usual, **more})
+
+
+def known(checkouts: int = 0) -> State:
+    """Mallory is listed; the buyer has had so many checkouts within the hour."""
+    state: State = {LISTS: "pep@aaa,sanctions@bbb", name_key("Mallory Doe"): NameHit("sanctions@bbb")}
+    return state | {hour_key("b1"): BuyerHour("b1", checkouts)} if checkouts else state
+
+
+def screen(state: State, event: ScreeningRequested) -> Decision:
+    decision = decide(state, event, Cause(EventId("cause"), "screenings.v1", None, NOW, 0), LIMITS)
+    for change in decision.changes:
+        if change.key is not None:
+            state[change.key] = change
+    return decision
+
+
+def said(decision: Decision) -> RiskCleared | RiskRefused:
+    [event] = decision.events
+    assert isinstance(event, RiskCleared | RiskRefused)
+    return event
+
+
+def test_nothing_against_it_clears_it() -> None:
+    cleared = said(screen(known(), screening()))
+    assert isinstance(cleared, RiskCleared)
+    assert (cleared.rule, cleared.score, cleared.list_version) == ("none", 0, "pep@aaa,sanctions@bbb")
+
+
+PRECEDENCE = [
+    # each checkout breaks this rule and every rule below it
+    ("listed_name", {**LISTED, **BLOCKED, **TOO_MUCH}),
+    ("blocked_country", {**BLOCKED, **TOO_MUCH}),
+    ("amount_limit", {**TOO_MUCH}),
+    ("velocity_limit", {}),
+]
+
+
+@pytest.mark.parametrize(("rule", "asked"), PRECEDENCE)
+def test_the_first_rule_that_speaks_refuses(rule: str, asked: dict[str, Any]) -> None:
+    refused = said(screen(known(checkouts=3), screening(**asked)))
+    assert isinstance(refused, RiskRefused)
+    assert (refused.rule, refused.score) == (rule, 100)
+
+
+def test_a_listed_name_says_which_list_holds_it() -> None:
+    assert said(screen(known(), screening(**LISTED))).list_version == "sanctions@bbb"
+
+
+def test_a_buyer_without_name_or_country_is_screened_by_number_alone() -> None:
+    assert said(screen(known(), screening(name=None, country=None))).rule == "none"
+
+
+@pytest.mark.parametrize(
+    ("total", "rule"),
+    [
+        (Money(100_000, "EUR"), "none"),
+        (Money(100_001, "EUR"), "amount_limit"),
+        (Money(1000, "JPY"), "none"),
+        (Money(1001, "JPY"), "amount_limit"),
+        (Money(1_000_000, "BHD"), "none"),
+        (Money(1_000_001, "BHD"), "amount_limit"),
+    ],
+)
+def test_the_amount_limit_counts_in_the_currencys_own_major_units(total: Money, rule: str) -> None:
+    assert said(screen(known(), screening(totals=(Money(1, "USD"), total)))).rule == rule
+
+
+def test_a_buyers_checkouts_add_up_within_one_batch() -> None:
+    state = known(checkouts=1)
+    rules = [said(screen(state, screening(f"c{number}"))).rule for number in range(4)]
+    assert rules == ["none", "none", "velocity_limit", "velocity_limit"]
+
+
+def test_other_buyers_are_not_counted() -> None:
+    assert said(screen(known(checkouts=3), screening(buyer_account="b2"))).rule == "none"
+
+
+def test_a_checkout_screened_before_gets_the_same_answer() -> None:
+    state = known()
+    first = said(screen(state, screening()))
+    again = screen(state, screening(**BLOCKED))
+    assert said(again) == first
+    assert not again.changes
+
+
+def test_the_kept_row_holds_no_name() -> None:
+    decision = screen(known(), screening(**LISTED))
+    [row] = [change for change in decision.changes if isinstance(change, Screening)]
+    assert "Mallory" not in repr(row)
+    assert (row.outcome, row.rule) == ("refused", "listed_name")
