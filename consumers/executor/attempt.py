@@ -26,7 +26,7 @@ class Attempt:
     created_at: datetime
     changed_at: datetime
     revision: int = 1
-    refusals: int = 0  # sends that did nothing: the rung of the send ladder
+    refusals: int = 0  # sends that proved to have done nothing: the rung of the send ladder
     asks: int = 0  # questions without an answer since the last send: the rung of the ask ladder
     scheme: str | None = None
     psp_reference: str | None = None

@@ -185,14 +185,19 @@ def _after_send(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply,
 def _nothing_happened(
     policy: Policy, attempt: Attempt, call: CallFacts, reply: NothingHappened, cause: Cause
 ) -> Decision:
-    """Send again by the ladder, which never ends before the payment's deadline does."""
+    """The ladder never ends before the payment's deadline does."""
     over = _past_sending(policy, attempt, call, cause.now)
     if over:
         return _expired(attempt, call, over, cause)
+    return _send_again(policy, attempt, reply.retry_after_s or 0.0, cause)
+
+
+def _send_again(policy: Policy, attempt: Attempt, not_before_s: float, cause: Cause) -> Decision:
+    """With the same key, and never later than the deadline, at which the caller sends nothing and it ends."""
     rung = policy.send_again_s[min(attempt.refusals, len(policy.send_again_s) - 1)]
     left_s = (attempt.placed.deadline - cause.now).total_seconds()
-    due_in_s = min(max(rung, reply.retry_after_s or 0.0), left_s)
-    return _again(attempt.evolve(cause.now, refusals=attempt.refusals + 1), "send", due_in_s)
+    again = attempt.evolve(cause.now, refusals=attempt.refusals + 1, asks=0)
+    return _again(again, "send", min(max(rung, not_before_s), left_s))
 
 
 def _past_sending(policy: Policy, attempt: Attempt, call: CallFacts, now: datetime) -> str | None:
@@ -236,7 +241,7 @@ def _after_ask(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, 
     over = _past_sending(policy, attempt, call, cause.now)
     if over:
         return _expired(attempt, call, over, cause)
-    return _again(attempt.evolve(cause.now, asks=0), "send", 0.0)
+    return _send_again(policy, attempt, 0.0, cause)
 
 
 def _ask_again(policy: Policy, attempt: Attempt, cause: Cause) -> Decision:

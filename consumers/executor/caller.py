@@ -1,0 +1,181 @@
+"""due calls → leased → sent → replies on their rows → applied as messages of `calls` → executions published.
+
+Three threads beside the room's loop: this one leases and sweeps, `Sender` sends, `Recorder` records, applies and
+publishes. The process may die at any line; docs/calls.md says what becomes of a call at each of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import psycopg
+import structlog
+from prometheus_client import Gauge
+
+from consumers.executor.attempt import key_expired
+from consumers.executor.decide import KEY_MARGIN_S
+from consumers.executor.pacing import Pace
+from consumers.executor.recorder import Recorder
+from consumers.executor.sending import Sender, answer_of
+from psp.port import NothingHappened, Psp, Unknown
+from psp.registry import make_psps
+from topics.runtime import calls
+from topics.runtime.calls import Leased
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Consumer
+from topics.runtime.store import Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+POLL_S = 0.25
+BUSY_POLL_S = 0.01  # more is due than may leave now
+SWEEP_EVERY_S = 1.0
+AWAY_S = 0.5
+OVERDUE_AT_ONCE = 500
+
+BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp"])
+
+
+def run_caller(settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event) -> None:
+    """Until `stop`; `wake` is set when a batch with calls was committed. Raises only on a bug."""
+    Caller(settings, consumer, stop, wake).run()
+
+
+def forbidden(
+    deadline: datetime, ever_unknown: bool, first_sent_at: datetime | None, now: datetime, key_life_s: float
+) -> str | None:
+    """Why a call may not be sent any more, if so: it may have waited long behind a breaker since that was decided."""
+    if now >= deadline:
+        return "deadline_passed"
+    if ever_unknown and key_expired(first_sent_at, now, key_life_s, KEY_MARGIN_S):
+        return "key_expired"
+    return None
+
+
+class Caller:
+    """One process's share of the calls of the room."""
+
+    def __init__(self, settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event) -> None:
+        self._stop = stop
+        self._wake = wake
+        self._me = uuid.uuid4().hex
+        self._clock = Clock(settings.clock_file)
+        self._store = Store(settings, consumer.name)
+        self._psps: Mapping[str, Psp] = make_psps(settings.psps)
+        self._paces = {psp.name: Pace(psp.concurrency, psp.rate_per_s) for psp in settings.psps}
+        self._recorder = Recorder(settings, consumer, wake)
+        self._sender = Sender(self._psps, self._paces, self._done)
+        self._hungry = False
+        self._stopped = False
+        self._sweep_at = 0.0
+
+    def run(self) -> None:
+        self._recorder.start()
+        self._sender.start()
+        try:
+            while not self._stop.is_set():
+                self._wake.wait(BUSY_POLL_S if self._hungry else POLL_S)
+                self._wake.clear()
+                self._recorder.raise_if_dead()
+                self._sender.raise_if_dead()
+                self._guard(self._turn)
+        finally:
+            self._sender.close()
+            self._recorder.close()
+            self._store.close()
+
+    def _turn(self) -> None:
+        if time.monotonic() >= self._sweep_at:
+            self._sweep()
+            self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+        if not self._stopped:
+            self._lease_due()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Database away: nothing is lost, leases run out meanwhile."""
+        try:
+            work()
+        except psycopg.Error as error:
+            if verdict(error) != "away":
+                raise
+            log.warning("database away", action="lease", error=str(error).strip()[:200])
+            self._stop.wait(AWAY_S)
+
+    def _lease_due(self) -> None:
+        limits = {name: permits for name, pace in self._paces.items() if (permits := pace.permits()) > 0}
+        if not limits:
+            self._hungry = not all(pace.open for pace in self._paces.values())
+            return
+        leased_at, now = time.monotonic(), self._clock.now()
+        with self._store.transaction() as conn:
+            leased = calls.lease(conn, limits, now, self._me)
+        self._hungry = len(leased) >= min(limits.values())
+        self._send(leased, leased_at, now)
+
+    def _send(self, leased: Sequence[Leased], leased_at: float, now: datetime) -> None:
+        allowed = [call for call in leased if not self._refuse(call, now)]
+        for name, pace in self._paces.items():
+            count = sum(call.psp == name for call in allowed)
+            if count:
+                pace.sent(count)
+        if allowed:
+            self._sender.submit(allowed, leased_at)
+
+    def _refuse(self, call: Leased, now: datetime) -> bool:
+        """Nothing is sent, and the decider hears that nothing happened: it knows what follows."""
+        if call.act != "send":
+            return False
+        key_life_s = self._psps[call.psp].key_life_s
+        why = forbidden(call.deadline, call.ever_unknown, call.first_sent_at, now, key_life_s)
+        if why:
+            self._recorder.put(answer_of(call, NothingHappened(why)))
+        return why is not None
+
+    def _done(self, ended: calls.Answer | Leased) -> None:
+        """From the sender's thread. A full house has let go of half its places: there is room for more."""
+        self._recorder.put(ended)
+        if self._hungry and any(pace.roomy for pace in self._paces.values()):
+            self._wake.set()
+
+    # ── what others, or we before a crash, have left ─────────────────────────────────────────────────────────────────
+
+    def _sweep(self) -> None:
+        now = self._clock.now()
+        with self._store.transaction() as conn:
+            self._stopped = conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None
+        if self._stopped:
+            return
+        self._expire(now)
+        self._take_over()
+        self._end_overdue(now)
+
+    def _expire(self, now: datetime) -> None:
+        """A lost lease is unknown: it is asked about, never sent again as it is."""
+        with self._store.transaction() as conn:
+            expired = calls.expire(conn, Unknown("lease_expired").to_json(), now)
+        if expired:
+            log.warning("leases ran out", action="expire", calls=expired)
+
+    def _take_over(self) -> None:
+        """Replies stored and not applied. What expires now is found here when its lease is seen to be over."""
+        with self._store.transaction() as conn:
+            stored = calls.unapplied(conn, self._me)
+        for reply in stored:
+            self._recorder.put(reply)
+
+    def _end_overdue(self, now: datetime) -> None:
+        """Behind an open breaker calls wait, but not past their payment's deadline."""
+        waiting = [name for name, pace in self._paces.items() if pace.open]
+        for name, pace in self._paces.items():
+            BREAKER.labels(name).set(pace.open)
+        if not waiting:
+            return
+        with self._store.transaction() as conn:
+            overdue = calls.lease_overdue(conn, dict.fromkeys(waiting, OVERDUE_AT_ONCE), now, self._me)
+        for call in overdue:
+            assert self._refuse(call, now), "its deadline is over"

@@ -1,0 +1,108 @@
+"""How hard one PSP may be pushed now: calls in flight, calls per second, and a breaker that lets it recover.
+
+Shared by the thread that leases and the one that sends. While the breaker is open calls wait in the table, where they
+cost nothing; when it closes they go out at the PSP's rate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Went = Literal["well", "badly", "neither"]  # neither: 429, or not sent at all
+
+OPEN_AFTER = 10  # failures in a row
+COOL_S = 1.0
+COOL_S_MAX = 30.0
+BURST_S = 0.1
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Closed; open until a time; then half open: one probe after the other, until one goes well."""
+
+    failures: int = 0
+    open_until: float | None = None
+    cool_s: float = COOL_S
+    probing: bool = False
+
+    def permits(self, now: float) -> int | None:
+        """How many may leave; None: any number."""
+        if self.open_until is None:
+            return None
+        return 0 if now < self.open_until or self.probing else 1
+
+    def sent(self) -> None:
+        self.probing = self.open_until is not None
+
+    def ended(self, went: Went, now: float) -> None:
+        match went:
+            case "well":
+                self.failures, self.open_until, self.cool_s, self.probing = 0, None, COOL_S, False
+            case "badly":
+                self._failed(now)
+            case "neither":
+                self.probing = False
+
+    def _failed(self, now: float) -> None:
+        self.failures += 1
+        if self.probing:
+            self.cool_s = min(self.cool_s * 2, COOL_S_MAX)
+        if self.probing or (self.open_until is None and self.failures >= OPEN_AFTER):
+            self.open_until, self.probing = now + self.cool_s, False
+
+
+class Pace:
+    """One PSP. `permits` says how many calls may be leased; each is `sent`, and `ended` later."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        rate_per_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._concurrency = concurrency
+        self._rate_per_s = rate_per_s
+        self._clock = clock
+        self._burst = max(1.0, rate_per_s * BURST_S)
+        self._tokens = self._burst
+        self._filled_at = clock()
+        self._in_flight = 0
+        self._breaker = breaker or Breaker()
+        self._lock = threading.Lock()
+
+    @property
+    def open(self) -> bool:
+        """Whether the breaker keeps calls back."""
+        with self._lock:
+            return self._breaker.open_until is not None
+
+    @property
+    def roomy(self) -> bool:
+        """Whether it is worth another lease: half of the places are free."""
+        with self._lock:
+            return self._in_flight * 2 <= self._concurrency
+
+    def permits(self) -> int:
+        with self._lock:
+            now = self._clock()
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate_per_s)
+            self._filled_at = now
+            free = min(self._concurrency - self._in_flight, int(self._tokens))
+            probes = self._breaker.permits(now)
+            return free if probes is None else min(free, probes)
+
+    def sent(self, calls: int) -> None:
+        with self._lock:
+            self._in_flight += calls
+            self._tokens -= calls
+            self._breaker.sent()
+
+    def ended(self, went: Went) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            self._breaker.ended(went, self._clock())

@@ -1,0 +1,166 @@
+"""Replies as they come back → kept on their rows → applied to the room → its events published. One thread, batched."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import psycopg
+import structlog
+
+from topics.runtime import calls, metrics
+from topics.runtime.apply import apply
+from topics.runtime.calls import Answer, Leased, Stored
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Connection, Consumer, Message
+from topics.runtime.failpoints import hit
+from topics.runtime.outbox import Publisher
+from topics.runtime.store import Stopped, Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+IDLE_S = 0.05
+LINGER_S = 0.005  # several replies share one commit
+BATCH_MAX = 500
+TIDY_EVERY_S = 0.02
+AWAY_S = 0.5
+CLEAR = ("captured", "declined")
+
+Item = Answer | Leased | Stored  # came back; leased but not sent; found on its row
+Result = TypeVar("Result")
+
+
+class Recorder:
+    """`put` from any thread. Ends after `close` with everything recorded, unless the database is away."""
+
+    def __init__(self, settings: Settings, consumer: Consumer, wake: threading.Event) -> None:
+        self._consumer = consumer
+        self._wake = wake
+        self._store = Store(settings, consumer.name)
+        self._clock = Clock(settings.clock_file)
+        self._publisher = Publisher(settings)
+        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._died: BaseException | None = None
+        self._tidied_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="recorder")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        self._items.put(item)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def raise_if_dead(self) -> None:
+        if self._died is not None:
+            raise self._died
+
+    def _run(self) -> None:
+        try:
+            while not (self._closing.is_set() and self._items.empty()):
+                self._handle(self._collect())
+                self._tidy()
+            self._publisher.flush(5)
+            self._tidied_at = 0.0
+            self._tidy()
+        except BaseException as error:
+            self._died = error
+        finally:
+            self._store.close()
+
+    def _collect(self) -> list[Item]:
+        try:
+            items = [self._items.get(timeout=IDLE_S)]
+        except queue.Empty:
+            return []
+        until = time.monotonic() + LINGER_S
+        while len(items) < BATCH_MAX:
+            try:
+                items.append(self._items.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return items
+
+    def _handle(self, items: Sequence[Item]) -> None:
+        unsent = [item for item in items if isinstance(item, Leased)]
+        answers = [item for item in items if isinstance(item, Answer)]
+        found = [item for item in items if isinstance(item, Stored)]
+        if unsent:
+            self._in_transaction(lambda conn: calls.give_back(conn, unsent))
+        messages = self._record(answers) + [calls.message(stored) for stored in found]
+        if messages:
+            hit("call.after_record")
+            applied = self._apply(messages)
+            hit("call.after_apply")
+            if applied and found:
+                self._in_transaction(lambda conn: calls.handed_over(conn, found))
+
+    def _record(self, answers: Sequence[Answer]) -> list[Message]:
+        """What came after its lease was taken for lost counts only where it is a clear yes or no."""
+        if not answers:
+            return []
+        now = datetime.now(UTC)
+        recorded = self._in_transaction(lambda conn: calls.record(conn, answers, now))
+        if recorded is None:
+            return []
+        stored, late = recorded
+        clear = [answer for answer in late if answer.reply["reply"] in CLEAR]
+        return [calls.message(s) for s in stored] + [calls.late_message(answer, now) for answer in clear]
+
+    def _apply(self, messages: Sequence[Message]) -> bool:
+        """While the database is away: again. While the room is stopped, or at our end: later, from the rows."""
+        try:
+            return self._until_back(lambda: self._apply_once(messages)) is not None
+        except Stopped as stopped:
+            log.error("room stopped", action="stop", code=stopped.code, reason=stopped.reason)
+            return False
+
+    def _apply_once(self, messages: Sequence[Message]) -> bool:
+        for applied in apply(self._store, self._consumer, messages, None, self._clock.now()):
+            self._publisher.publish(applied.rows)
+            metrics.count(self._consumer.name, applied)
+            if applied.calls:
+                self._wake.set()
+        return True
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
+            return
+        self._tidied_at = time.monotonic()
+        try:
+            self._publisher.tidy(self._store.connection())
+        except psycopg.Error as error:
+            self._away(error)
+
+    def _in_transaction(self, work: Callable[[Connection], Result]) -> Result | None:
+        """None where the database stayed away until our end, or where there is nothing to give back."""
+
+        def once() -> Result:
+            with self._store.transaction() as conn:
+                return work(conn)
+
+        return self._until_back(once)
+
+    def _until_back(self, work: Callable[[], Result]) -> Result | None:
+        while True:
+            try:
+                return work()
+            except psycopg.Error as error:
+                self._away(error)
+            if self._closing.is_set():
+                return None
+
+    def _away(self, error: psycopg.Error) -> None:
+        if verdict(error) != "away":
+            raise error
+        log.warning("database away", action="record", error=str(error).strip()[:200])
+        self._closing.wait(AWAY_S)

@@ -1,0 +1,163 @@
+"""A leased call → one HTTP exchange with its PSP → the reply. What cannot be told apart is unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import assert_never
+
+import aiohttp
+import orjson
+import uvloop
+from yarl import URL
+
+from consumers.executor.pacing import Pace, Went
+from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Psp, Reply, Unknown
+from schemas.money import Money
+from topics.runtime.calls import LEASE_S, Answer, Leased
+from topics.runtime.failpoints import hit
+
+HARD_DEADLINE_S = 10.0
+LEASE_MARGIN_S = 1.0  # for everything between the look at the lease and the first byte
+CONNECT_S = 5.0
+KEEP_ALIVE_S = 4.0  # shorter than servers': a request on a connection that they have just closed is unknown
+BODY_MAX = 1 << 20
+
+Unsent = Leased
+Done = Callable[[Answer | Unsent], None]
+
+
+def charge_of(call: Leased) -> Charge:
+    """What `decide.charge_json` put away."""
+    asked = orjson.loads(call.request)
+    return Charge(call.id, call.payment_order_id, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
+
+
+def answer_of(call: Leased, reply: Reply) -> Answer:
+    unknown = call.act == "send" and isinstance(reply, Unknown)
+    return Answer(call.id, call.payment_order_id, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
+
+
+class Sender:
+    """A thread with an event loop and warm connections. `done` hears every call once, from that thread."""
+
+    def __init__(self, psps: Mapping[str, Psp], paces: Mapping[str, Pace], done: Done) -> None:
+        self._psps = psps
+        self._paces = paces
+        self._done = done
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self._session: aiohttp.ClientSession | None = None
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._urls: dict[str, URL] = {}
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="sender")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, calls: Sequence[Leased], leased_at: float) -> None:
+        """From any thread. `leased_at` is the machine's monotonic time before the lease was asked for."""
+        self._loop.call_soon_threadsafe(self._begin, calls, leased_at)
+
+    def raise_if_dead(self) -> None:
+        if not self._thread.is_alive():
+            raise RuntimeError("the sender's thread died")
+
+    def close(self) -> None:
+        """Let what is in flight end, which takes HARD_DEADLINE_S at most."""
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        async with _session() as self._session:
+            await self._closing.wait()
+            while self._exchanges:
+                await asyncio.wait(self._exchanges)
+
+    def _begin(self, calls: Sequence[Leased], leased_at: float) -> None:
+        for call in calls:
+            task = self._loop.create_task(self._exchange(call, leased_at))
+            self._exchanges.add(task)
+            task.add_done_callback(self._exchanges.discard)
+
+    async def _exchange(self, call: Leased, leased_at: float) -> None:
+        pace = self._paces[call.psp]
+        if leased_at + LEASE_S - time.monotonic() < HARD_DEADLINE_S + LEASE_MARGIN_S:
+            pace.ended("neither")
+            self._done(call)
+            return
+        hit("call.before_send")
+        reply = await self._reply(call)
+        hit("call.after_reply")
+        pace.ended(_went(reply))
+        self._done(answer_of(call, reply))
+
+    async def _reply(self, call: Leased) -> Reply:
+        """Never raises: whatever goes wrong after the connection was made may have gone wrong after the charge."""
+        try:
+            return await self._ask_psp(call)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return NothingHappened("not_connected") if call.act == "send" else Unknown("not_connected")
+        except TimeoutError:
+            return Unknown("timeout")
+        except (aiohttp.ClientError, OSError) as error:
+            return Unknown(f"broken_off:{type(error).__name__}")
+        except Exception as error:
+            return Unknown(f"bug:{type(error).__name__}")
+
+    async def _ask_psp(self, call: Leased) -> Reply:
+        psp, charge = self._psps[call.psp], charge_of(call)
+        request = psp.charge(charge) if call.act == "send" else psp.find(call.id)
+        status, headers, body = await self._http(request)
+        read = psp.read_charge if call.act == "send" else psp.read_find
+        return read(charge, status, headers, body)
+
+    async def _http(self, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
+        assert self._session is not None
+        async with self._session.request(
+            request.method,
+            self._url(request),
+            data=request.body or None,
+            headers=request.headers,
+            allow_redirects=False,
+        ) as response:
+            if (response.content_length or 0) > BODY_MAX:
+                return response.status, response.headers, b""
+            return response.status, response.headers, await response.read()
+
+    def _url(self, request: HttpRequest) -> URL:
+        """The address for charges is always the same, and parsing it is a tenth of a call's cost."""
+        if request.method == "GET":
+            return URL(request.url, encoded=True)
+        return self._urls.setdefault(request.url, URL(request.url, encoded=True))
+
+
+def _session() -> aiohttp.ClientSession:
+    """No redirects, cookies or proxies: what is sent is what the adapter made, once."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+        timeout=aiohttp.ClientTimeout(total=HARD_DEADLINE_S, sock_connect=CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+    )
+
+
+def _went(reply: Reply) -> Went:
+    match reply:
+        case Captured() | Declined() | NotThere():
+            return "well"
+        case NothingHappened(reason="rate_limited"):
+            return "neither"
+        case NothingHappened() | Unknown():
+            return "badly"
+        case _:
+            assert_never(reply)

@@ -1,0 +1,147 @@
+"""Calls on a real PostgreSQL to PSPs in a process of their own: each fault ends in one charge or none, and we know it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.executor import sending
+from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
+from tests.simulator.running import RunningSimulator, free_port, wait_for
+from tests.unit.executor_cases import order
+from topics.settings import Settings
+
+CHARGED = (
+    "tok_visa",
+    "tok_slow",
+    "tok_429_once",
+    "tok_503_once",
+    "tok_500_charged",
+    "tok_500_uncharged",
+    "tok_timeout_charged",
+    "tok_timeout_uncharged",
+    "tok_reset_charged",
+    "tok_garbage",
+)
+DECLINED = ("tok_declined_insufficient_funds", "tok_nonsense")
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[RunningSimulator]:
+    """It shares its folder, and so its clock, with the settings."""
+    running = RunningSimulator(tmp_path)
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def desk(simulator: RunningSimulator, make_stack: Callable[..., Settings], tmp_path: Path) -> Desk:
+    return Desk(make_stack(home=tmp_path, psps=psp_accounts(simulator.url)))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hard deadline of 2 s instead of 10 s."""
+    monkeypatch.setattr(sending, "HARD_DEADLINE_S", 2.0)
+
+
+def placed(token: str, name: str | None = None, in_s: float = 3600) -> object:
+    now = datetime.now(UTC)
+    return order(name or f"order-{token}", token=token, available_on=now, deadline=now + timedelta(seconds=in_s))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_every_fault_ends_in_one_charge_and_every_decline_in_none(desk: Desk) -> None:
+    desk.place([placed(token) for token in (*CHARGED, *DECLINED)])  # type: ignore[misc]
+    with calling(desk.settings):
+        states = desk.finish()
+    assert states == {f"order-{token}": "captured" for token in CHARGED} | {
+        f"order-{token}": "declined" for token in DECLINED
+    }
+    charged = {name: statuses for name, statuses in desk.charges().items() if "succeeded" in statuses}
+    assert charged == {f"order-{token}": ["succeeded"] for token in CHARGED}
+    assert desk.rows("SELECT 1 FROM parked") == []
+
+
+@pytest.mark.parametrize("failpoint", ["before_send", "after_reply", "after_record", "after_apply"])
+def test_a_caller_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> None:
+    desk.place([placed("tok_visa", f"order-{number}") for number in range(5)])  # type: ignore[misc]
+    with calling_process(desk.settings, f"call.{failpoint}=kill") as process:
+        assert process.wait(30) == -9
+    desk.lose_leases()
+    with calling(desk.settings):
+        states = desk.finish()
+    assert states == {f"order-{number}": "captured" for number in range(5)}
+    assert desk.charges() == {f"order-{number}": ["succeeded"] for number in range(5)}
+
+
+def test_two_callers_send_each_call_once(desk: Desk) -> None:
+    with calling(desk.settings), calling_process(desk.settings):
+        desk.place([placed("tok_visa", f"order-{number}") for number in range(300)])  # type: ignore[misc]
+        desk.finish()
+    assert desk.rows("SELECT send_no, count(*) FROM calls GROUP BY 1") == [(1, 300)]
+    assert list(desk.charges().values()) == [["succeeded"]] * 300
+
+
+def test_a_reply_after_its_lease_was_lost_is_taken_all_the_same(desk: Desk) -> None:
+    desk.place([placed("tok_slow")])  # type: ignore[list-item]
+    with calling(desk.settings):
+        wait_for(lambda: desk.rows("SELECT 1 FROM calls WHERE state = 'sending'") != [])
+        desk.lose_leases()
+        assert desk.finish() == {"order-tok_slow": "captured"}
+    assert desk.charges() == {"order-tok_slow": ["succeeded"]}
+
+
+def test_while_a_psp_is_down_its_calls_wait_and_then_all_go_through(desk: Desk, simulator: RunningSimulator) -> None:
+    simulator.control("PUT", "/control/faults", {"psp": "all", "down": True})
+    desk.place([placed("tok_visa", f"order-{number}") for number in range(100)])  # type: ignore[misc]
+    with calling(desk.settings):
+        wait_for(lambda: desk.rows("SELECT 1 FROM calls WHERE state = 'due' AND send_no > 0") != [])
+        simulator.control("PUT", "/control/faults", {"psp": "all", "down": False})
+        desk.now_is_later_by(60)
+        assert set(desk.finish().values()) == {"captured"}
+    assert list(desk.charges().values()) == [["succeeded"]] * 100
+    assert desk.rows("SELECT 1 FROM parked") == []
+
+
+def test_a_psp_that_cannot_be_reached_until_the_deadline_declines(
+    make_stack: Callable[..., Settings], tmp_path: Path
+) -> None:
+    desk = Desk(make_stack(home=tmp_path, psps=psp_accounts(f"http://127.0.0.1:{free_port()}")))
+    desk.place([placed("tok_visa", f"order-{number}", in_s=60) for number in range(40)])  # type: ignore[misc]
+    with calling(desk.settings):
+        wait_for(lambda: desk.rows("SELECT 1 FROM calls WHERE state = 'due' AND send_no > 0") != [])
+        desk.now_is_later_by(60)
+        assert set(desk.finish().values()) == {"declined"}
+    assert desk.rows("SELECT DISTINCT code FROM attempts") == [("deadline_passed",)]
+
+
+def test_what_was_sent_and_never_answered_is_unresolved_past_its_key(
+    make_stack: Callable[..., Settings], simulator: RunningSimulator, tmp_path: Path
+) -> None:
+    desk = Desk(make_stack(home=tmp_path, psps=psp_accounts(simulator.url)))
+    desk.place([placed("tok_500_uncharged", in_s=9 * 86_400)])  # type: ignore[list-item]
+    with calling(desk.settings):
+        wait_for(lambda: desk.states() == {"order-tok_500_uncharged": "unknown"})
+        desk.now_is_later_by(86_400)
+        assert desk.finish() == {"order-tok_500_uncharged": "unresolved"}
+    assert desk.charges() == {}
+
+
+def test_a_stopped_room_sends_nothing_until_it_is_lifted(desk: Desk) -> None:
+    desk.place([placed("tok_visa")])  # type: ignore[list-item]
+    desk.rows("INSERT INTO stops (code, reason, messages) VALUES ('test', 'a person said so', 0)")
+    with calling(desk.settings):
+        wait_for(lambda: desk.rows(_HAS_LOOKED) != [])
+        desk.rows("UPDATE stops SET lifted_at = clock_timestamp()")
+        assert desk.finish() == {"order-tok_visa": "captured"}
+    assert desk.rows("SELECT acted_at >= lifted_at FROM calls, stops") == [(True,)]
+
+
+_HAS_LOOKED = """
+SELECT 1 FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'tally executor' AND query = 'COMMIT'
+"""
