@@ -38,7 +38,7 @@ def test_calls_leave_at_the_rate() -> None:
     north = pace(clock, rate_per_s=100)
     north.sent(north.permits())
     assert north.permits() == 0
-    clock.now += 0.05
+    clock.now += 0.055
     assert north.permits() == 5
 
 
