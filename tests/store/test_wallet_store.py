@@ -1,0 +1,143 @@
+"""What the wallet's tables hold, and what they refuse whoever asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from consumers.wallet.consumer import build
+from operations.views import read
+from schemas.money import Money
+from tests.captures import apply_all, capture, record
+from topics import catalog
+from topics.runtime.consumer import Consumer
+from topics.runtime.store import Store
+from topics.settings import Settings
+
+
+@pytest.fixture
+def wallet(stored: Settings) -> Consumer:
+    return build(stored)
+
+
+@pytest.fixture
+def store(stored: Settings) -> Iterator[Store]:
+    store = Store(stored, "wallet")
+    yield store
+    store.close()
+
+
+def wallets(settings: Settings) -> dict[tuple[str, str], tuple[int, int]]:
+    rows = read(settings, "wallet", "SELECT * FROM wallet_view")
+    return {(row["seller_account"], row["currency"]): (row["available"], row["version"]) for row in rows}
+
+
+def in_yen(order: str, **changes: object) -> object:
+    return capture(order, gross=Money(500, "JPY"), fee=Money(0, "JPY"), net=Money(500, "JPY"), **changes)
+
+
+def test_wallets_are_opened_on_first_use_and_credited_by_currency(
+    stored: Settings, store: Store, wallet: Consumer
+) -> None:
+    events = [capture("order-1"), in_yen("order-2"), capture("order-3", seller_account="seller-2"), capture("order-4")]
+    apply_all(store, wallet, [record(event, str(place)) for place, event in enumerate(events)])  # type: ignore[arg-type]
+    assert wallets(stored) == {
+        ("seller-1", "EUR"): (2400, 2),
+        ("seller-1", "JPY"): (500, 1),
+        ("seller-2", "EUR"): (1200, 1),
+    }
+
+
+def test_movements_tell_the_balances_after_each_in_order(stored: Settings, store: Store, wallet: Consumer) -> None:
+    for batch in (["order-1", "order-2"], ["order-3"]):
+        apply_all(store, wallet, [record(capture(order), order) for order in batch])
+    rows = read(stored, "wallet", "SELECT * FROM movement_view ORDER BY wallet_version")
+    assert [(row["payment_order_id"], row["amount"], row["available_after"]) for row in rows] == [
+        ("order-1", 1200, 1200),
+        ("order-2", 1200, 2400),
+        ("order-3", 1200, 3600),
+    ]
+
+
+def test_a_repeat_under_another_event_id_credits_once_within_a_batch_and_after_it(
+    stored: Settings, store: Store, wallet: Consumer
+) -> None:
+    apply_all(store, wallet, [record(capture(), "1"), record(capture(), "2")])
+    assert apply_all(store, wallet, [record(capture(), "3")]).dead == 0
+    assert wallets(stored) == {("seller-1", "EUR"): (1200, 1)}
+    assert read(stored, "wallet", "SELECT gross_total, orders FROM buyer_view") == [{"gross_total": 1234, "orders": 1}]
+
+
+def test_a_repeat_on_other_terms_is_a_dead_letter_and_moves_nothing(
+    stored: Settings, store: Store, wallet: Consumer
+) -> None:
+    apply_all(store, wallet, [record(capture(), "1")])
+    assert apply_all(store, wallet, [record(capture(seller_account="seller-2"), "2")]).dead == 1
+    assert wallets(stored)["seller-1", "EUR"] == (1200, 1)
+    assert wallets(stored).get(("seller-2", "EUR"), (0, 0)) == (0, 0)
+
+
+def test_a_buyers_total_grows_with_each_order_by_currency(stored: Settings, store: Store, wallet: Consumer) -> None:
+    events = [capture("order-1"), in_yen("order-2"), capture("order-3", seller_account="seller-2")]
+    for place, event in enumerate(events):
+        apply_all(store, wallet, [record(event, str(place))])  # type: ignore[arg-type]
+    rows = read(stored, "wallet", "SELECT currency, gross_total, orders FROM buyer_view ORDER BY currency")
+    assert rows == [
+        {"currency": "EUR", "gross_total": 2468, "orders": 2},
+        {"currency": "JPY", "gross_total": 500, "orders": 1},
+    ]
+
+
+def test_a_published_balance_is_the_balance_of_now(store: Store, wallet: Consumer) -> None:
+    apply_all(store, wallet, [record(capture("order-1"), "1"), record(capture("order-2"), "2")])
+    with store.transaction() as conn:
+        dirty = conn.execute("SELECT topic, key, version FROM latest_outbox").fetchall()
+        (latest,) = wallet.compacted[catalog.WALLET_BALANCES](conn, [key for _, key, _ in dirty])
+    assert dirty == [("wallet-balances.v1", "seller-1:EUR", 2)]
+    assert (latest.key, latest.version, latest.event.available) == ("seller-1:EUR", 2, Money(2400, "EUR"))  # type: ignore[union-attr]
+
+
+def test_two_processes_that_open_the_same_wallets_lose_nothing(stored: Settings, wallet: Consumer) -> None:
+    def work(name: str) -> None:
+        own = Store(stored, "wallet")
+        for number in range(20):
+            order = f"order-{name}-{number}"
+            sellers = [number % 5, (number + 1) % 5]
+            apply_all(
+                own,
+                wallet,
+                [record(capture(f"{order}-{s}", seller_account=f"seller-{s}"), f"{order}-{s}") for s in sellers],
+            )
+        own.close()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wallets(stored) == {(f"seller-{number}", "EUR"): (16 * 1200, 16) for number in range(5)}
+    (buyer,) = read(stored, "wallet", "SELECT gross_total, orders FROM buyer_view")
+    assert buyer == {"gross_total": 80 * 1234, "orders": 80}
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE movements SET amount = 1", "DELETE FROM movements", "DELETE FROM wallets"]
+)
+def test_the_room_itself_cannot_rewrite_movements(store: Store, wallet: Consumer, statement: str) -> None:
+    apply_all(store, wallet, [record(capture(), "1")])
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        store.connection().execute(statement)  # type: ignore[arg-type]
+
+
+def test_not_even_the_owner_of_the_tables_can_rewrite_movements(
+    stored: Settings, servers: object, store: Store, wallet: Consumer
+) -> None:
+    apply_all(store, wallet, [record(capture(), "1")])
+    admin_dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=stored.database)  # type: ignore[attr-defined]
+    with psycopg.connect(admin_dsn, options="-c search_path=wallet") as admin:
+        with pytest.raises(psycopg.errors.CheckViolation, match="append-only"):
+            admin.execute("DELETE FROM movements")
+        admin.rollback()
