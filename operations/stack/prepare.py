@@ -19,11 +19,12 @@ def prepare(settings: Settings) -> None:
 
 
 def ensure_demo_key(settings: Settings) -> None:
-    """A key with all scopes for the newcomer, made where its file is not there yet."""
-    from producers.keys import SCOPES, create_key
+    """A key with all scopes for the newcomer, made where there is none that this database knows."""
+    from producers.keys import SCOPES, create_key, list_keys
 
     file = Home(settings.home).api_key
-    if not file.exists():
+    kept = file.read_text() if file.exists() else ""
+    if not any(f"_{key.key_id}_" in kept for key in list_keys(settings) if key.revoked_at is None):
         write_private(file, create_key(settings, owner="demo", scopes=list(SCOPES)) + "\n")
         print("demo key made", flush=True)
 

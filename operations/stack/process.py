@@ -54,9 +54,14 @@ def start(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **command.environment},
+            env={**outside_settings(), **command.environment},
             start_new_session=True,
         )
+
+
+def outside_settings() -> dict[str, str]:
+    """This process's environment without our settings: a child gets those that its command names, and no more."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
 
 
 def stop(command: Command, child: subprocess.Popen[bytes]) -> None:

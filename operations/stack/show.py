@@ -29,7 +29,9 @@ from topics.settings import Settings, SettingsError
 DOWN_TIMEOUT_S = 60.0
 DETACHED_TIMEOUT_S = 600.0  # the first time, jars are fetched
 
-out = Console(highlight=False)
+WIDTH_MIN = 100  # where a pipe has no width of its own, or a narrow one would break addresses
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_MIN)
 messages = Console(stderr=True, highlight=False)
 
 
@@ -213,7 +215,9 @@ def status(found: StackStatus, settings: Settings) -> None:
         )
         return
     ready = "yes" if found.ready else "no"
-    out.print(f"ready: {ready}   API {found.api_url}   Kafka {found.kafka}   PostgreSQL {found.postgres}")
+    out.print(
+        f"ready: {ready}   API {found.api_url}   Kafka {found.kafka}   PostgreSQL {found.postgres}", soft_wrap=True
+    )
     table = Table("process", "pid", "state", "restarts", "why")
     for process in found.processes:
         table.add_row(process.name, str(process.pid), process.state, str(process.restarts), process.reason or "")

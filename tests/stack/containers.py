@@ -14,7 +14,7 @@ from operations.stack.ports import PortClaims
 from operations.stack.postgres import postgres_answers
 from operations.stack.servers import Servers
 
-KAFKA_IMAGE = "apache/kafka:4.1.0"
+KAFKA_IMAGE = "apache/kafka:4.4.0"
 POSTGRES_IMAGE = "postgres:18"
 READY_TIMEOUT_S = 120.0
 
