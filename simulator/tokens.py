@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 SCHEMES = ("visa", "mastercard", "amex", "discover")
 
@@ -45,6 +46,7 @@ _FAULT_TOKENS = {
 _DECLINED = re.compile(r"tok_declined_([a-z0-9_]{1,48})")
 
 
+@lru_cache(4096)
 def read_token(token: str) -> Card:
     """The card behind a token. A fault token may end in `_<scheme>`; without it the card is a Visa."""
     name, scheme = _split_scheme(token)

@@ -211,3 +211,13 @@ def test_the_adapter_declares_what_the_psp_declares(psp: Psp, simulator: Running
         one = a_charge(minor=10 ** exponent(currency), currency=currency)
         amount = json.loads(psp.charge(one).body)["amount"]
         assert (amount["value"] if isinstance(amount, dict) else amount) == 10**digits, currency
+
+
+def test_a_key_that_is_not_the_reference_is_remembered_too(psp: Psp, simulator: RunningSimulator) -> None:
+    charge = a_charge()
+    key_header = next(name for name in psp.charge(charge).headers if name.lower() == "idempotency-key")
+    request = replace(psp.charge(charge), headers={**psp.charge(charge).headers, key_header: f"key-{charge.call_id}"})
+    assert psp.read_charge(charge, *send(request)) == psp.read_charge(charge, *send(request))
+    assert in_books(simulator, charge) == 1
+    assert isinstance(charged(psp, charge), Captured), "another key is another charge"
+    assert in_books(simulator, charge) == 2
