@@ -1,0 +1,160 @@
+"""Ports, jars, home folder and addresses of the local stack, without starting any of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from operations.stack import jars, layout
+from operations.stack.home import Home, write_json
+from operations.stack.jars import Jar, JarError, ensure, locked_jars
+from operations.stack.kafka import kafka_answers, properties
+from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
+from operations.stack.postgres import forget_stale_owner, postgres_version
+from operations.stack.running import DOWN, current_settings, same_process, stack_status
+from operations.stack.servers import AlreadyRunning, hold
+from operations.stack.show import existing_servers
+from topics.settings import SettingsError, load_settings
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name in [name for name in os.environ if name.startswith("TALLY_")]:
+        monkeypatch.delenv(name)
+    home = Home(tmp_path / "a home")
+    home.prepare()
+    return home
+
+
+def test_a_home_is_private_and_its_secret_is_made_once(home: Home) -> None:
+    secret = home.secret.read_text()
+    home.prepare()
+    assert home.secret.read_text() == secret
+    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.secret.stat().st_mode) == 0o600
+
+
+def test_purging_leaves_what_is_not_ours(home: Home) -> None:
+    (home.path / "letters.txt").write_text("mine")
+    assert home.purge()
+    assert [entry.name for entry in home.path.iterdir()] == ["letters.txt"]
+
+
+def test_purging_a_folder_that_is_no_home_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert not Home(tmp_path).purge()
+    assert (tmp_path / "run").exists()
+
+
+def test_a_home_has_one_holder(home: Home) -> None:
+    with hold(home), pytest.raises(AlreadyRunning):
+        hold(home)
+
+
+def test_a_port_in_use_is_replaced_by_a_free_one_which_is_kept(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = taken.getsockname()[1]
+        claims = PortClaims()
+        chosen = choose_ports(home, claims, {"api": used})
+        claims.release()
+    assert chosen["api"] != used
+    assert is_free(chosen["api"])
+    again = choose_ports(home, PortClaims(), {})
+    assert again == chosen
+    assert set(again) == set(PREFERRED)
+
+
+def test_two_stacks_that_start_together_choose_different_ports(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.prepare()
+    here, there = PortClaims(), PortClaims()
+    assert not set(choose_ports(home, here, {}).values()) & set(choose_ports(other, there, {}).values())
+
+
+def test_a_jar_with_other_contents_than_locked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forged(jar: Jar, staging: Path) -> Path:
+        (staging / "forged.jar").write_bytes(b"forged")
+        return staging / "forged.jar"
+
+    monkeypatch.setattr(jars, "download", forged)
+    wanted = locked_jars()[0]
+    with pytest.raises(JarError, match="sha256"):
+        ensure(wanted, tmp_path)
+    assert not (tmp_path / wanted.place).exists()
+
+
+def test_kafkas_server_and_clients_are_one_version() -> None:
+    kafka = {jar.version for jar in locked_jars() if jar.group == "org.apache.kafka"}
+    assert len(kafka) == 1
+
+
+def test_the_mirror_of_the_users_maven_settings_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".m2"
+    folder.mkdir()
+    mirror = "<mirror><mirrorOf>central</mirrorOf><url>http://mirror.invalid/maven/</url></mirror>"
+    (folder / "settings.xml").write_text(
+        '<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0">'
+        f"<localRepository>${{user.home}}/jars</localRepository><mirrors>{mirror}</mirrors></settings>"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("M2_REPO", raising=False)
+    assert jars.remote_repositories()["central"] == "http://mirror.invalid/maven"
+    assert jars.local_repository() == tmp_path / "jars"
+
+
+def test_a_killed_rooms_partitions_are_taken_over_soon() -> None:
+    stated = properties(Path("data"), 1, 2)
+    assert stated["group.consumer.session.timeout.ms"] == "6000"
+    assert stated["group.consumer.min.session.timeout.ms"] == "6000"
+
+
+def test_a_postmaster_file_with_a_strangers_number_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    forget_stale_owner(tmp_path)
+    assert not (tmp_path / "postmaster.pid").exists()
+
+
+def test_a_folder_without_postgres_has_no_version(tmp_path: Path) -> None:
+    assert postgres_version(tmp_path) == 0
+
+
+def test_a_number_that_was_given_to_another_process_is_not_ours() -> None:
+    assert same_process({"pid": os.getpid(), "created": 1.0}) is None
+
+
+def test_no_broker_does_not_answer() -> None:
+    assert not kafka_answers("127.0.0.1:1")
+
+
+def test_a_stack_that_is_not_up_has_a_status_all_the_same(home: Home) -> None:
+    write_json(home.state, {"started": True, "processes": [], "api_url": "http://127.0.0.1:1"})
+    assert stack_status(home) == DOWN
+
+
+def test_commands_beside_a_stack_find_its_settings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(home=home.path)
+    given = layout.environment(settings, "kafka.here:1", "postgres.here:2", {"api": 3, "simulator": 4})
+    home.environment.write_text(layout.environment_file(given, "postgresql://admin"))
+    found = current_settings(home=home.path)
+    assert (found.kafka, found.postgres, found.api_port) == ("kafka.here:1", "postgres.here:2", 3)
+    assert [psp.name for psp in found.psps] == ["northpay", "southpay"]
+    monkeypatch.setenv("TALLY_KAFKA", "elsewhere:5")
+    assert current_settings(home=home.path).kafka == "elsewhere:5"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "postgres", "named"),
+    [("nowhere", None, "--kafka"), (None, "db", "--postgres"), (None, "db:5432", "TALLY_POSTGRES_ADMIN")],
+)
+def test_a_wrong_address_is_named(home: Home, kafka: str | None, postgres: str | None, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        existing_servers(load_settings(home=home.path), kafka, postgres)
+
+
+def test_a_postgres_address_says_where_and_who() -> None:
+    existing = existing_servers(load_settings(), "a:1,b:2", "postgresql://me:word@db.here/postgres")
+    assert (existing.kafka, existing.postgres) == ("a:1,b:2", "db.here:5432")
