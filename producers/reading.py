@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,6 +13,7 @@ from producers.problems import RETRY_SOON, Problem
 from topics.settings import Settings
 
 Row = dict[str, Any]
+Values = Sequence[object] | Mapping[str, object]
 
 CONNECTIONS = 4  # per role and process; reads are short
 STATEMENT_MS_MAX = 5000
@@ -29,7 +30,7 @@ class Reader:
         self._idle: list[psycopg.AsyncConnection[Row]] = []
         self._free = asyncio.Semaphore(CONNECTIONS)
 
-    async def rows(self, statement: LiteralString, values: Sequence[object] = ()) -> list[Row]:
+    async def rows(self, statement: LiteralString, values: Values = ()) -> list[Row]:
         """Errors: Problem `unavailable` while the store cannot be reached."""
         async with self._free:
             try:
@@ -37,7 +38,7 @@ class Reader:
             except psycopg.OperationalError as error:
                 raise Problem("unavailable", headers=RETRY_SOON) from error
 
-    async def _query(self, statement: LiteralString, values: Sequence[object]) -> list[Row]:
+    async def _query(self, statement: LiteralString, values: Values) -> list[Row]:
         """A connection that had been idle may be dead; then a new one is asked once more."""
         while self._idle:
             conn = self._idle.pop()
@@ -48,9 +49,7 @@ class Reader:
                     raise
         return await self._ask(await self._connect(), statement, values)
 
-    async def _ask(
-        self, conn: psycopg.AsyncConnection[Row], statement: LiteralString, values: Sequence[object]
-    ) -> list[Row]:
+    async def _ask(self, conn: psycopg.AsyncConnection[Row], statement: LiteralString, values: Values) -> list[Row]:
         try:
             cursor = await conn.execute(statement, values)
             rows = await cursor.fetchall()

@@ -1,0 +1,276 @@
+"""The HTTP door: requests in, 202s out; the rooms' views read back. Started by `tally run api`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import Counter, Histogram
+from starlette.exceptions import HTTPException
+
+from producers import replies
+from producers.door import Receive, Reply, Scope, Send, take_payment
+from producers.house import House, furnish
+from producers.problems import Problem
+from producers.routes import money, payments, reports, service
+from schemas.requests import FieldError, PaymentRequest
+from topics.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+REQUESTS = Counter("tally_http_requests_total", "Requests answered", ["method", "route", "status"])
+SECONDS = Histogram(
+    "tally_http_seconds",
+    "From the first byte to the answer",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+PAYMENTS = "/v1/payments"
+
+
+def serve(settings: Settings, stop: threading.Event) -> None:
+    """Answer until `stop` is set; what was accepted is answered and published first."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, stop))
+
+
+async def _serve(settings: Settings, stop: threading.Event) -> None:
+    listening = _listen(settings)
+    config = uvicorn.Config(
+        make_app(settings),
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+    )
+    server = uvicorn.Server(config)
+    watch = asyncio.create_task(_watch(server, stop))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        watch.cancel()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Errors: SettingsError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.api_host, settings.api_port))
+    except OSError as error:
+        listening.close()
+        where = f"{settings.api_host}:{settings.api_port}"
+        raise SettingsError(f"TALLY_API_HOST, TALLY_API_PORT: cannot listen on {where}: {error.strerror}") from None
+    return listening
+
+
+async def _watch(server: uvicorn.Server, stop: threading.Event) -> None:
+    while not stop.is_set():  # noqa: ASYNC110 - the event is the process's, not this loop's
+        await asyncio.sleep(0.1)
+    server.should_exit = True
+
+
+def make_app(settings: Settings) -> Door:
+    """The ASGI application. Its lifespan opens and closes everything that it needs."""
+    house = furnish(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        house.intake.start(asyncio.get_running_loop())
+        yield
+        await asyncio.to_thread(house.intake.close)
+        await house.close()
+
+    app = _documented(lifespan)
+    app.state.house = house
+    return Door(app, house)
+
+
+class Door:
+    """Everything passes here: POST /v1/payments takes the short way, the rest goes to FastAPI; all is counted."""
+
+    def __init__(self, app: FastAPI, house: House) -> None:
+        self.app = app
+        self._house = house
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["path"] == PAYMENTS and scope["method"] == "POST":
+            await self._payment(scope, receive, send)
+        else:
+            await self._other(scope, receive, send)
+
+    async def _payment(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        try:
+            reply = await take_payment(self._house, scope, receive)
+        except Problem as problem:
+            reply = problem.status, problem.all_headers(), problem.body()
+        except Exception:
+            log.exception("request failed", action="answer", path=PAYMENTS)
+            reply = _internal()
+        _count("POST", PAYMENTS, reply[0], started)
+        await _send(send, reply)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        status = 0
+
+        async def counting(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, counting)
+        except Exception:
+            log.exception("request failed", action="answer", path=scope["path"])
+            if not status:
+                await _send(counting, _internal())
+        route = scope.get("route")
+        _count(scope["method"], getattr(route, "path", "none"), status, started)
+
+
+def _internal() -> Reply:
+    problem = Problem("internal")
+    return problem.status, problem.all_headers(), problem.body()
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    status, headers, body = reply
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+_COUNTERS: dict[tuple[str, str, int], Counter] = {}
+
+
+def _count(method: str, route: str, status: int, started: float) -> None:
+    key = (method, route, status)
+    if key not in _COUNTERS:
+        _COUNTERS[key] = REQUESTS.labels(method, route, status)
+    _COUNTERS[key].inc()
+    SECONDS.labels(route).observe(time.perf_counter() - started)
+
+
+# ── the FastAPI side ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _documented(lifespan: Any) -> FastAPI:
+    app = FastAPI(
+        title="Tallystick",
+        version="1",
+        description="Payments in: accepted with a 202, then followed by reading. Every error is a problem document "
+        "(RFC 9457); [the codes](/errors).",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+    )
+    app.add_api_route(
+        PAYMENTS,
+        _short_way,
+        methods=["POST"],
+        status_code=202,
+        response_model=replies.Payment,
+        tags=["payments"],
+        summary="Ask for a payment",
+        operation_id="request_payment",
+        description=_short_way.__doc__,
+        openapi_extra=_POST_EXTRA,
+        responses={202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}},
+    )
+    for router in (payments.router, money.router, reports.router, service.router):
+        app.include_router(router)
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.openapi = _with_security(app)  # type: ignore[method-assign]
+    return app
+
+
+_PROBLEM = {
+    "description": "Problem document",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+}
+_POST_EXTRA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PaymentRequest"}}},
+    },
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "Stored beside the checkout; with another checkout it is refused.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        }
+    ],
+}
+
+
+async def _short_way(request: Request) -> Response:
+    """One checkout with its orders. The same again answers the same, with `Idempotent-Replayed: true`."""
+    raise AssertionError("Door answers this itself")
+
+
+def _with_security(app: FastAPI) -> Any:
+    """The generated description, with the API key and the shapes that are read outside of FastAPI."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            components = schema.setdefault("components", {})
+            components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"apiKey": []}]
+            for model in (PaymentRequest, replies.ProblemDocument):
+                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                components["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi
+
+
+async def _on_problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    headers = {name.decode(): value.decode() for name, value in problem.all_headers()}
+    return Response(problem.body(), problem.status, headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """FastAPI's own: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    allow = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
+    return await _on_problem(request, Problem(code, headers=allow))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """A query parameter that is unknown or malformed."""
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError(".".join(str(part) for part in line["loc"][1:])[:64], "invalid_parameter", line["msg"])
+        for line in error.errors()
+    ]
+    detail = f"{errors[0].field}: {errors[0].detail}"
+    return await _on_problem(request, Problem("invalid_parameter", detail, errors))

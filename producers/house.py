@@ -1,0 +1,62 @@
+"""What the API's requests share: who may ask, where to write, and the rooms' views."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, Request
+
+from producers.intake import Intake
+from producers.keys import Caller, KeyRing
+from producers.reading import Reader
+from topics.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """One process's doors."""
+
+    settings: Settings
+    ring: KeyRing
+    intake: Intake
+    doors: Reader
+    payments: Reader
+    wallet: Reader
+    ledger: Reader
+
+    async def close(self) -> None:
+        for reader in (self.doors, self.payments, self.wallet, self.ledger):
+            await reader.close()
+
+
+def furnish(settings: Settings) -> House:
+    """Nothing is opened before the first use."""
+    doors = Reader(settings, "tally_doors", "doors")
+    return House(
+        settings=settings,
+        ring=KeyRing(doors),
+        intake=Intake(settings),
+        doors=doors,
+        payments=Reader(settings, "tally_payments_read", "payments"),
+        wallet=Reader(settings, "tally_wallet_read", "wallet"),
+        ledger=Reader(settings, "tally_ledger_read", "ledger"),
+    )
+
+
+def house_of(request: Request) -> House:
+    house = request.app.state.house
+    assert isinstance(house, House)
+    return house
+
+
+def needs(scope: str) -> Any:
+    """A route's dependency: the caller, who has this scope."""
+
+    async def caller(request: Request) -> Caller:
+        authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
+        return await house_of(request).ring.caller(authorization, scope)
+
+    dependency: Callable[[Request], Awaitable[Caller]] = caller
+    return Depends(dependency)

@@ -1,0 +1,36 @@
+"""Cursors: where a page ended, as an opaque word in a link."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+
+import orjson
+
+from producers.problems import Problem
+
+NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def encode(*parts: str | int) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
+
+
+def decode(cursor: str, *kinds: type) -> list[str | int]:
+    """Errors: Problem `invalid_cursor`."""
+    try:
+        parts = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        raise Problem("invalid_cursor") from None
+    if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds):
+        raise Problem("invalid_cursor")
+    return parts
+
+
+def instant(text: str | int) -> datetime:
+    """Errors: Problem `invalid_cursor`."""
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        raise Problem("invalid_cursor") from None

@@ -1,0 +1,264 @@
+"""What the API answers: the shapes in its documentation, and rows of the rooms' views → those shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Literal
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict
+
+from producers.claims import links
+from producers.reading import Row
+from schemas.events import OrderStatus, PaymentStatus
+from schemas.money import Money
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Order(_Shape):
+    """One seller's part of a payment."""
+
+    payment_order_id: str
+    payment_order_status: OrderStatus
+    detail: str
+    wallet_updated: bool
+    ledger_updated: bool
+    seller_account: str
+    amount: str
+    currency: str
+    platform_fee: str
+
+
+class Links(_Shape):
+    self: str
+
+
+class Refused(_Shape):
+    """Why a payment was not taken after all."""
+
+    code: str
+    detail: str
+
+
+class Payment(_Shape):
+    """Done when each order is FAILED, or SUCCESS with both flags."""
+
+    checkout_id: str
+    status: PaymentStatus
+    is_payment_done: bool
+    buyer_account: str | None
+    description: str | None
+    metadata: dict[str, str]
+    deadline: datetime | None
+    received_at: datetime
+    payment_orders: list[Order]
+    links: Links
+    refused: Refused | None = None
+
+
+class PaymentPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    payments: list[Payment]
+    next_cursor: str | None
+
+
+class OrderOfPayment(Order):
+    """An order by itself."""
+
+    checkout_id: str
+    psp: str | None
+    scheme: str | None
+    captured_at: datetime | None
+    links: Links
+
+
+class WalletBalance(_Shape):
+    currency: str
+    available: str
+    pending: str
+    reserved: str
+    version: int
+
+
+class Wallet(_Shape):
+    """What a seller has with us; payable in the ledger = available + pending + reserved."""
+
+    seller_account: str
+    balances: list[WalletBalance]
+
+
+class Paid(_Shape):
+    currency: str
+    paid: str
+    orders: int
+
+
+class Buyer(_Shape):
+    """What a buyer paid in all, captured orders only."""
+
+    buyer_account: str
+    totals: list[Paid]
+
+
+class AccountBalance(_Shape):
+    currency: str
+    debits: str
+    credits: str
+    balance: str
+    version: int
+
+
+class Account(_Shape):
+    """A ledger account. `balance` is debits less credits."""
+
+    account: str
+    balances: list[AccountBalance]
+
+
+class Entry(_Shape):
+    journal_id: str
+    line: int
+    direction: Literal["debit", "credit"]
+    amount: str
+    currency: str
+    template: str
+    payment_order_id: str
+    checkout_id: str
+    posted_at: datetime
+
+
+class EntryPage(_Shape):
+    """Newest first."""
+
+    account: str
+    entries: list[Entry]
+    next_cursor: str | None
+
+
+class TrialBalanceLine(_Shape):
+    currency: str
+    accounts: int
+    debits: str
+    credits: str
+    balanced: bool
+
+
+class TrialBalance(_Shape):
+    """All accounts of the ledger, per currency."""
+
+    balanced: bool
+    currencies: list[TrialBalanceLine]
+
+
+class RevenueLine(_Shape):
+    """Captured orders. What was not asked to group by is null."""
+
+    day: date | None
+    currency: str
+    seller_account: str | None
+    psp: str | None
+    orders: int
+    gross: str
+    fee: str
+    net: str
+
+
+class Revenue(_Shape):
+    lines: list[RevenueLine]
+    truncated: bool
+
+
+class FieldAtFault(_Shape):
+    field: str
+    code: str
+    detail: str
+
+
+class ProblemDocument(_Shape):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    errors: list[FieldAtFault] = []
+
+
+# ── rows → replies ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")
+
+
+def decimal(minor: int, currency: str) -> str:
+    return Money(int(minor), currency).amount
+
+
+def payments(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows of payment and order together → payments with their orders, in the order of the rows."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        payment = found.get(row["checkout_id"])
+        if payment is None:
+            payment = found[row["checkout_id"]] = _payment(row)
+        payment["payment_orders"].append(order(row))
+    return list(found.values())
+
+
+def _payment(row: Row) -> dict[str, Any]:
+    copied = ("checkout_id", "status", "is_payment_done", "buyer_account", "description", "metadata", "deadline")
+    payment = {name: row[name] for name in (*copied, "received_at")}
+    return payment | {"payment_orders": [], "links": links(row["checkout_id"])}
+
+
+def order(row: Row) -> dict[str, Any]:
+    copied = (
+        "payment_order_id",
+        "payment_order_status",
+        "detail",
+        "wallet_updated",
+        "ledger_updated",
+        "seller_account",
+    )
+    return {name: row[name] for name in copied} | {
+        "amount": decimal(row["gross"], row["currency"]),
+        "currency": row["currency"],
+        "platform_fee": decimal(row["fee"], row["currency"]),
+    }
+
+
+def refused(row: Row) -> dict[str, Any]:
+    """A request that the door took and payments, which has the last word, did not."""
+    return {
+        "checkout_id": row["checkout_id"],
+        "status": "refused",
+        "is_payment_done": True,
+        "buyer_account": None,
+        "description": None,
+        "metadata": {},
+        "deadline": None,
+        "received_at": row["at"],
+        "payment_orders": [],
+        "links": links(row["checkout_id"]),
+        "refused": {"code": row["code"], "detail": row["detail"]},
+    }
+
+
+def in_decimals(row: Row, names: Sequence[str]) -> Mapping[str, Any]:
+    """The row with these columns, which are minor units of its currency, as decimal strings."""
+    return row | {name: decimal(row[name], row["currency"]) for name in names}
+
+
+def order_in_reply(reply: bytes, payment_order_id: str) -> dict[str, Any]:
+    """One order of a stored 202."""
+    orders: list[dict[str, Any]] = orjson.loads(reply)["payment_orders"]
+    return next(one for one in orders if one["payment_order_id"] == payment_order_id)

@@ -1,0 +1,118 @@
+"""wallet's and ledger's views → balances, entries, what a buyer paid, the trial balance"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from producers import paging, replies
+from producers.house import house_of, needs
+from producers.keys import Caller
+from producers.problems import Problem
+from producers.reading import Row
+
+router = APIRouter(tags=["money"])
+
+_LAST_JOURNAL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+@router.get("/v1/wallets/{seller_account}", response_model=replies.Wallet)
+async def wallet(request: Request, seller_account: str, caller: Caller = needs("wallets:read")) -> Response:
+    """A seller's balances, one for each currency."""
+    rows = _found(
+        await house_of(request).wallet.rows(
+            "SELECT currency, available, pending, reserved, version FROM wallet_view"
+            " WHERE seller_account = %s ORDER BY currency",
+            [_storable(seller_account)],
+        )
+    )
+    balances = [replies.in_decimals(row, ("available", "pending", "reserved")) for row in rows]
+    return replies.json({"seller_account": seller_account, "balances": balances})
+
+
+@router.get("/v1/buyers/{buyer_account}", response_model=replies.Buyer)
+async def buyer(request: Request, buyer_account: str, caller: Caller = needs("wallets:read")) -> Response:
+    """What a buyer paid in all."""
+    rows = _found(
+        await house_of(request).wallet.rows(
+            "SELECT currency, gross_total AS paid, orders FROM buyer_view WHERE buyer_account = %s ORDER BY currency",
+            [_storable(buyer_account)],
+        )
+    )
+    return replies.json(
+        {"buyer_account": buyer_account, "totals": [replies.in_decimals(row, ("paid",)) for row in rows]}
+    )
+
+
+@router.get("/v1/ledger/trial-balance", response_model=replies.TrialBalance)
+async def trial_balance(request: Request, caller: Caller = needs("ledger:read")) -> Response:
+    """Debits and credits of all accounts; they are equal in each currency, or something is very wrong."""
+    rows = await house_of(request).ledger.rows(
+        "SELECT currency, accounts, debits, credits, debits = credits AS balanced FROM trial_balance_view ORDER BY currency"
+    )
+    lines = [replies.in_decimals(row, ("debits", "credits")) for row in rows]
+    return replies.json({"balanced": all(row["balanced"] for row in rows), "currencies": lines})
+
+
+@router.get("/v1/ledger/accounts/{account}", response_model=replies.Account)
+async def account(request: Request, account: str, caller: Caller = needs("ledger:read")) -> Response:
+    """An account's balances, one for each currency."""
+    rows = _found(
+        await house_of(request).ledger.rows(
+            "SELECT currency, debits, credits, debits - credits AS balance, version FROM account_view"
+            " WHERE account = %s ORDER BY currency",
+            [_storable(account)],
+        )
+    )
+    balances = [replies.in_decimals(row, ("debits", "credits", "balance")) for row in rows]
+    return replies.json({"account": account, "balances": balances})
+
+
+class Page(BaseModel):
+    """How much of a list, from where on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = None
+
+
+@router.get("/v1/ledger/accounts/{account}/entries", response_model=replies.EntryPage)
+async def entries(
+    request: Request, account: str, page: Annotated[Page, Query()], caller: Caller = needs("ledger:read")
+) -> Response:
+    """An account's entries, newest first."""
+    ledger = house_of(request).ledger
+    journal_id, line = paging.decode(page.cursor, str, int) if page.cursor else (_LAST_JOURNAL, 0)
+    rows = await ledger.rows(
+        "SELECT journal_id::text, line, direction, amount, currency, template, payment_order_id, checkout_id, posted_at"
+        " FROM entry_view WHERE account = %s AND (journal_id, line) < (%s::uuid, %s)"
+        " ORDER BY journal_id DESC, line DESC LIMIT %s",
+        [_storable(account), _journal(str(journal_id)), line, page.limit],
+    )
+    if not rows and page.cursor is None:
+        _found(await ledger.rows("SELECT 1 AS found FROM account_view WHERE account = %s LIMIT 1", [account]))
+    last = paging.encode(rows[-1]["journal_id"], rows[-1]["line"]) if len(rows) == page.limit else None
+    shown = [replies.in_decimals(row, ("amount",)) for row in rows]
+    return replies.json({"account": account, "entries": shown, "next_cursor": last})
+
+
+def _journal(text: str) -> str:
+    if len(text) != 36 or not text.replace("-", "").isalnum() or not all(c in "0123456789abcdef-" for c in text):
+        raise Problem("invalid_cursor")
+    return text
+
+
+def _found(rows: list[Row]) -> list[Row]:
+    if not rows:
+        raise Problem("not_found")
+    return rows
+
+
+def _storable(text: str) -> str:
+    """What no store can hold is nobody's id."""
+    if not text.isascii() or "\0" in text:
+        raise Problem("not_found")
+    return text

@@ -1,0 +1,152 @@
+"""payments' views, and before they know of it the door's own claim → GET /v1/payments and /v1/payment-orders"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from producers import paging, replies
+from producers.claims import links
+from producers.house import House, house_of, needs
+from producers.keys import Caller
+from producers.problems import Problem
+from schemas.events import PaymentStatus
+
+router = APIRouter(tags=["payments"])
+
+_COLUMNS = (
+    " p.checkout_id, p.status, p.is_payment_done, p.buyer_account, p.description, p.metadata, p.deadline, p.received_at,"
+    " o.payment_order_id, o.payment_order_status, o.detail, o.wallet_updated, o.ledger_updated, o.seller_account,"
+    " o.currency, o.gross, o.fee"
+)
+
+
+class Filters(BaseModel):
+    """All that are given must hold. `from` is inclusive, `to` exclusive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: PaymentStatus | None = None
+    is_payment_done: bool | None = None
+    buyer_account: str | None = None
+    seller_account: str | None = None
+    since: AwareDatetime | None = Field(default=None, alias="from")
+    to: AwareDatetime | None = None
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: str | None = None
+
+
+@router.get("/v1/payments", response_model=replies.PaymentPage)
+async def list_payments(
+    request: Request, filters: Annotated[Filters, Query()], caller: Caller = needs("payments:read")
+) -> Response:
+    """The owner's payments, newest first. One that was accepted a moment ago may come a moment later."""
+    at, checkout_id = _place(filters.cursor)
+    rows = await house_of(request).payments.rows(
+        "SELECT" + _COLUMNS + " FROM (SELECT * FROM payment_view WHERE owner = %(owner)s"
+        " AND (received_at, checkout_id) < (%(at)s, %(checkout_id)s)"
+        " AND (%(status)s::text IS NULL OR status = %(status)s)"
+        " AND (%(done)s::bool IS NULL OR is_payment_done = %(done)s)"
+        " AND (%(buyer)s::text IS NULL OR buyer_account = %(buyer)s)"
+        " AND (%(seller)s::text IS NULL OR %(seller)s = ANY(sellers))"
+        " AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)"
+        " AND (%(to)s::timestamptz IS NULL OR received_at < %(to)s)"
+        " ORDER BY received_at DESC, checkout_id DESC LIMIT %(limit)s) p JOIN order_view o USING (checkout_id)"
+        " ORDER BY p.received_at DESC, p.checkout_id DESC, o.position",
+        {
+            "owner": caller.owner,
+            "at": at,
+            "checkout_id": checkout_id,
+            "status": filters.status,
+            "done": filters.is_payment_done,
+            "buyer": filters.buyer_account,
+            "seller": filters.seller_account,
+            "since": filters.since,
+            "to": filters.to,
+            "limit": filters.limit,
+        },
+    )
+    payments = replies.payments(rows)
+    return replies.json({"payments": payments, "next_cursor": _next(payments, filters.limit)})
+
+
+def _place(cursor: str | None) -> tuple[datetime, str]:
+    if cursor is None:
+        return paging.NEWEST, ""
+    at, checkout_id = paging.decode(cursor, str, str)
+    return paging.instant(at), str(checkout_id)
+
+
+def _next(payments: list[dict[str, Any]], limit: int) -> str | None:
+    if len(payments) < limit:
+        return None
+    last = payments[-1]
+    return paging.encode(last["received_at"].isoformat(), last["checkout_id"])
+
+
+@router.get("/v1/payments/{checkout_id}", response_model=replies.Payment)
+async def payment(request: Request, checkout_id: str, caller: Caller = needs("payments:read")) -> Response:
+    """Where one payment stands, order by order."""
+    house = house_of(request)
+    rows = await house.payments.rows(
+        "SELECT" + _COLUMNS + " FROM payment_view p JOIN order_view o USING (checkout_id)"
+        " WHERE p.checkout_id = %s AND p.owner = %s ORDER BY o.position",
+        [_storable(checkout_id), caller.owner],
+    )
+    if rows:
+        return replies.json(replies.payments(rows)[0])
+    return await _not_yet(house, checkout_id, caller)
+
+
+async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
+    """Payments does not have it: it refused it, it has not heard of it yet, or it is nobody's."""
+    refusals = await house.payments.rows(
+        "SELECT checkout_id, code, detail, at FROM refusal_view WHERE checkout_id = %s AND owner = %s ORDER BY at LIMIT 1",
+        [checkout_id, caller.owner],
+    )
+    if refusals:
+        return replies.json(replies.refused(refusals[0]))
+    accepted = await house.doors.rows(
+        "SELECT reply FROM requests WHERE checkout_id = %s AND owner = %s", [checkout_id, caller.owner]
+    )
+    if not accepted:
+        raise Problem("not_found")
+    return Response(bytes(accepted[0]["reply"]), media_type="application/json")
+
+
+@router.get("/v1/payment-orders/{payment_order_id}", response_model=replies.OrderOfPayment)
+async def payment_order(request: Request, payment_order_id: str, caller: Caller = needs("payments:read")) -> Response:
+    """Where one order stands."""
+    house = house_of(request)
+    rows = await house.payments.rows(
+        "SELECT * FROM order_view WHERE payment_order_id = %s AND owner = %s",
+        [_storable(payment_order_id), caller.owner],
+    )
+    if rows:
+        row = rows[0]
+        more = {name: row[name] for name in ("checkout_id", "psp", "scheme", "captured_at")}
+        return replies.json(replies.order(row) | more | {"links": links(row["checkout_id"])})
+    return await _order_not_yet(house, payment_order_id, caller)
+
+
+async def _order_not_yet(house: House, payment_order_id: str, caller: Caller) -> Response:
+    rows = await house.doors.rows(
+        "SELECT r.checkout_id, r.reply FROM order_ids o JOIN requests r USING (checkout_id)"
+        " WHERE o.payment_order_id = %s AND o.owner = %s",
+        [payment_order_id, caller.owner],
+    )
+    if not rows:
+        raise Problem("not_found")
+    asked = replies.order_in_reply(bytes(rows[0]["reply"]), payment_order_id)
+    more = {"checkout_id": rows[0]["checkout_id"], "psp": None, "scheme": None, "captured_at": None}
+    return replies.json(asked | more | {"links": links(rows[0]["checkout_id"])})
+
+
+def _storable(text: str) -> str:
+    """What no store can hold is nobody's id."""
+    if not text.isascii() or "\0" in text:
+        raise Problem("not_found")
+    return text

@@ -1,0 +1,52 @@
+"""Is it alive, is it ready, what does it count, what do its codes mean."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from producers import replies
+from producers.house import House, house_of
+from producers.problems import Problem, page
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Whether payments can be taken and looked up; says why not."""
+    reasons = await _reasons(house_of(request))
+    return replies.json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+
+async def _reasons(house: House) -> list[str]:
+    intake = house.intake
+    reasons = [intake.trouble] if intake.trouble else []
+    if not intake.alive:
+        reasons.append("the thread that takes payments has ended")
+    if intake.publishing_trouble:
+        reasons.append(f"kafka: {intake.publishing_trouble}")
+    for name, reader in (("doors", house.doors), ("payments", house.payments)):
+        try:
+            await reader.rows("SELECT 1 AS one")
+        except Problem as problem:
+            reasons.append(f"store of {name}: {problem.__cause__ or problem.detail}".splitlines()[0])
+    return reasons
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """Prometheus' text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/errors", response_class=Response)
+async def errors() -> Response:
+    """The page of codes behind every problem's `type`."""
+    return Response(page(), media_type="text/html; charset=utf-8")
