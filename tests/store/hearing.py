@@ -47,11 +47,17 @@ class Hearing:
         for applied in apply(self.store, self.consumer, messages, None, now):
             said += _read(applied.rows)
             self.dead += applied.dead
+            self._published([row.id for row in applied.rows])
         self.said += said
         return said
 
     def all_said(self, kind: type[Said]) -> list[Said]:
         return [event for event in self.said if isinstance(event, kind)]
+
+    def _published(self, ids: list[int]) -> None:
+        """As after Kafka's acknowledgement; what is left in the outbox would be said again with the next of its key."""
+        with self.store.transaction() as conn:
+            conn.execute("DELETE FROM outbox WHERE id = ANY(%s)", [ids])
 
     def _message(self, event: AnyEvent, topic: str, now: datetime) -> Message:
         self._count += 1

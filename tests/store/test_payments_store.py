@@ -28,8 +28,8 @@ from topics.settings import Settings
 
 
 @pytest.fixture
-def payments(stack: Settings) -> Iterator[Hearing]:
-    hearing = Hearing(stack, build(stack))
+def payments(stored: Settings) -> Iterator[Hearing]:
+    hearing = Hearing(stored, build(stored))
     yield hearing
     hearing.close()
 
@@ -188,10 +188,10 @@ RACES: list[tuple[Callable[[], AnyEvent], Callable[[], AnyEvent]]] = [
 
 @pytest.mark.parametrize("race", RACES)
 def test_two_processes_that_race_for_an_id_leave_one_payment(
-    stack: Settings, race: tuple[Callable[[], AnyEvent], Callable[[], AnyEvent]]
+    stored: Settings, race: tuple[Callable[[], AnyEvent], Callable[[], AnyEvent]]
 ) -> None:
     barrier = threading.Barrier(2)
-    racers = [Hearing(stack, meeting_after_load(build(stack), barrier), name) for name in ("a", "b")]
+    racers = [Hearing(stored, meeting_after_load(build(stored), barrier), name) for name in ("a", "b")]
     threads = [threading.Thread(target=r.hears, args=(event(),)) for r, event in zip(racers, race, strict=True)]
     for thread in threads:
         thread.start()
@@ -207,9 +207,9 @@ def test_two_processes_that_race_for_an_id_leave_one_payment(
         racer.close()
 
 
-def test_two_processes_that_end_the_same_payment_complete_it_once(stack: Settings) -> None:
+def test_two_processes_that_end_the_same_payment_complete_it_once(stored: Settings) -> None:
     """Wallet and ledger are heard by different processes at the same moment."""
-    one, two = Hearing(stack, build(stack), "a"), Hearing(stack, build(stack), "b")
+    one, two = Hearing(stored, build(stored), "a"), Hearing(stored, build(stored), "b")
     orders = placed(one, orders=4)
     one.hears(*map(captured, orders))
     threads = [

@@ -36,16 +36,16 @@ def rule(risk: Hearing, event: ScreeningRequested, after: timedelta = timedelta(
 
 
 @pytest.fixture
-def start(make_stack: Callable[..., Settings], tmp_path: Path) -> Iterator[Callable[..., Hearing]]:
+def start(stored: Settings, tmp_path: Path) -> Iterator[Callable[..., Hearing]]:
     """A starter of risk processes on one database; keyword arguments are lists by name, a name a line."""
-    stack = make_stack(risk=RiskLimits(buyer_checkouts_per_hour_max=2))
+    limits = RiskLimits(buyer_checkouts_per_hour_max=2)
     started: list[Hearing] = []
 
     def start_one(**lists: str) -> Hearing:
         files = tuple(tmp_path / f"{name}.txt" for name in lists)
         for file, names in zip(files, lists.values(), strict=True):
             file.write_text(names)
-        settings = stack.model_copy(update={"risk_lists": files})
+        settings = stored.model_copy(update={"risk": limits, "risk_lists": files})
         started.append(Hearing(settings, build(settings), f"process {len(started)}"))
         return started[-1]
 
