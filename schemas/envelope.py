@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NewType
 
@@ -31,6 +32,7 @@ class Envelope:
     traceparent: str | None = None
 
 
+@lru_cache(maxsize=256)
 def event_type(event: type[AnyEvent]) -> str:
     """`tallystick.PaymentCaptured.v1`."""
     return f"{TYPE_PREFIX}{event.__name__}.v{event.version}"
@@ -48,11 +50,8 @@ def as_uuid(raw: bytes) -> str:
 
 def digest(*parts: bytes) -> str:
     """16 bytes over length-prefixed parts, in a UUID's text form."""
-    hasher = blake2b(digest_size=16)
-    for part in parts:
-        hasher.update(len(part).to_bytes(4, "big"))
-        hasher.update(part)
-    return as_uuid(hasher.digest())
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "big"), part)])
+    return as_uuid(blake2b(framed, digest_size=16).digest())
 
 
 def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
@@ -78,20 +77,33 @@ def child_trace(traceparent: str | None, event_id: str) -> str | None:
     return f"00-{match[1]}-{event_id[19:23]}{event_id[24:]}-{match[2]}" if match else None
 
 
-def record_headers(envelope: Envelope) -> Headers:
+def record_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
     """The headers of the record, `ce_` prefixed as the Kafka protocol binding says."""
     headers = [
-        ("ce_specversion", b"1.0"),
+        *_constant_headers(envelope.source, envelope.type),
         ("ce_id", envelope.id.encode()),
-        ("ce_source", envelope.source.encode()),
-        ("ce_type", envelope.type.encode()),
-        ("ce_time", envelope.time.isoformat().encode()),
+        ("ce_time", _time(envelope.time)),
         ("ce_revision", b"%d" % envelope.revision),
-        ("content-type", b"application/json"),
     ]
     if envelope.traceparent:
         headers.append(("traceparent", envelope.traceparent.encode()))
-    return tuple(headers)
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _constant_headers(source: str, kind: str) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_source", source.encode()),
+        ("ce_type", kind.encode()),
+        ("content-type", b"application/json"),
+    )
+
+
+@lru_cache(maxsize=4)
+def _time(time: datetime) -> bytes:
+    """A batch has one time."""
+    return time.isoformat().encode()
 
 
 def header(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:

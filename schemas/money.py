@@ -186,11 +186,11 @@ def _validated(value: object) -> Money:
     """Money, or the object that stands for it on the wire."""
     if type(value) is Money:
         return value
-    match value:
-        case {"amount": str(amount), "currency": str(currency), **more} if not more:
+    if type(value) is dict and len(value) == 2:
+        amount, currency = value.get("amount"), value.get("currency")
+        if type(amount) is str and type(currency) is str:
             try:
                 return Money.from_wire(amount, currency)
             except InvalidMoney as error:
                 raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
-        case _:
-            raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")
+    raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")

@@ -241,6 +241,10 @@ def claim(conn: Connection, incomings: Sequence[Incoming]) -> tuple[list[Incomin
 def _reuse(incoming: Incoming) -> None:
     """An id that came before with other contents: a dead letter under a claim of its own. On a door it holds nothing."""
     incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
+    _refuse_reused(incoming)
+
+
+def _refuse_reused(incoming: Incoming) -> None:
     incoming.failure = Failure("id_reused", "this id came before with other contents", ours=not incoming.door)
     if incoming.door:
         incoming.event = None
@@ -268,12 +272,12 @@ def _revive(
     conn: Connection, fresh: list[Incoming], duplicates: list[Incoming], now: datetime, applied: Applied
 ) -> list[Incoming]:
     """Dead letters copied back by some Kafka tool become due again; such a record itself is never decided."""
-    bare = letters.headerless_repeats(conn, [i for i in fresh if i.failure is not None])
-    copies = [i for i in duplicates if i.letter is not None] + bare
+    unreadable = letters.unreadable_copies(conn, [i for i in fresh if i.failure is not None])
+    copies = [i for i in duplicates if i.letter is not None] + unreadable
     if copies:
         applied.revived = letters.revive_copies(conn, copies, now)
-    gone = {id(i) for i in bare}
-    return [i for i in fresh if id(i) not in gone] if bare else fresh
+    gone = {id(i) for i in unreadable}
+    return [i for i in fresh if id(i) not in gone] if unreadable else fresh
 
 
 def _fold_and_save(
@@ -295,7 +299,7 @@ def _fold_and_save(
         applied.dead += len(copies)
         applied.parked += len(outcome.verdicts.behind) + len(outcome.verdicts.failed) - len(copies)
         failed = outcome.verdicts.failed
-        ours = [digest(b"letter", i.claim.encode()) for i, failure in failed if failure.ours] if faults else []
+        ours = [letters.letter_id(consumer.room, i) for i, failure in failed if failure.ours] if faults else []
     applied.rows = outbox.insert(conn, unsaid)
     hit("after_outbox")
     return ours
@@ -372,7 +376,7 @@ def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid
         envelope = Envelope(event_id, source, event_type(type(event)), cause.now, decision.revision, trace)
         value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
         topic = _topic_of(consumer, type(event))
-        unsaid.append(Unsaid(topic.name, event.key.encode(), list(record_headers(envelope)), value))
+        unsaid.append(Unsaid(topic.name, event.key.encode(), record_headers(envelope), value))
     return unsaid
 
 
@@ -436,34 +440,55 @@ def move_positions(
 
 def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> Applied | None:
     """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`."""
+    tried: list[letters.Parked] = []
     error: Exception | None = None
     for heads, followers in ((limit, True), (1, True), (1, False)):
-        work = partial(_drain, store, consumer, now, heads, followers, None)
+        work = partial(_drain, store, consumer, now, lambda c, h=heads, f=followers: _due(c, now, h, f, tried), None)
         try:
             return _classify_around(store, work)
         except _Split as split:
             error = split.error
     assert error is not None
-    return _classify_around(store, partial(_drain, store, consumer, now, 1, False, _failure(error)))
+    return _give_up(store, consumer, now, tried[0], error)
+
+
+def _due(
+    conn: Connection, now: datetime, heads: int, followers: bool, tried: list[letters.Parked]
+) -> list[letters.Parked]:
+    tried[:] = letters.due_letters(conn, now, heads, followers)
+    return list(tried)
+
+
+def _give_up(
+    store: Store, consumer: Consumer, now: datetime, letter: letters.Parked, error: Exception
+) -> Applied | None:
+    """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
+    only = partial(letters.due_letters, now=now, limit=1, followers=False, only=letter.seq)
+    try:
+        return _classify_around(store, partial(_drain, store, consumer, now, only, _failure(error)))
+    except _Split as split:
+        where = f"letter {letter.letter_id}"
+        raise _stop(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
 
 
 def _drain(
     store: Store,
     consumer: Consumer,
     now: datetime,
-    heads: int,
-    followers: bool,
+    find: Callable[[Connection], list[letters.Parked]],
     spoilt: Failure | None,
     conn: Connection,
 ) -> Applied | None:
     refuse_while_stopped(conn)
-    due = letters.due_letters(conn, now, heads, followers)
+    due = find(conn)
     if not due:
         return None
     applied = Applied(messages=len(due))
     incomings = [decode(letter.message, store.upstreams) for letter in due]
     for letter, incoming in zip(due, incomings, strict=True):
-        incoming.claim = letter.event_id  # as it was claimed, whatever its headers say
+        if incoming.failure is None and incoming.claim != letter.event_id:
+            _refuse_reused(incoming)  # found when it was claimed, and true for ever
+        incoming.claim = letter.event_id
         incoming.failure = spoilt or incoming.failure
     live = [i for i in incomings if i.failure is None]
     state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
@@ -498,7 +523,7 @@ def _settle(
             continue
         if incoming.holds:
             held.add(where)
-        copied, fault = letters.fail_again(conn, consumer.room, letter, failure, now)
+        copied, fault = letters.fail_again(conn, consumer.room, letter, incoming, failure, now)
         copies += copied
         applied.parked, applied.dead = applied.parked + 1 - len(copied), applied.dead + len(copied)
         ours += [letter.letter_id] * fault

@@ -14,6 +14,7 @@ from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.consumer import Broken, Message
 
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 
 
@@ -75,17 +76,18 @@ def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
     return incoming
 
 
+_READ = frozenset(("ce_id", "ce_type", "ce_specversion", "ce_source", "traceparent", "tally_letter", "tally_attempts"))
+
+
 def _headers(message: Message) -> dict[str, str]:
-    try:
-        return {name: value.decode() for name, value in message.headers}
-    except (UnicodeDecodeError, AttributeError):
-        return {n: v.decode("utf-8", "replace") for n, v in message.headers if isinstance(v, bytes)}
+    """The headers that are read here, as text."""
+    return {name: value.decode("utf-8", "replace") for name, value in message.headers if name in _READ and value}
 
 
 def _letter(headers: dict[str, str]) -> Letter | None:
     attempts = headers.get("tally_attempts", "")
     letter_id = headers["tally_letter"]
-    return Letter(letter_id, int(attempts)) if is_event_id(letter_id) and attempts.isdecimal() else None
+    return Letter(letter_id, int(attempts)) if is_event_id(letter_id) and _NUMBER.match(attempts) else None
 
 
 def _identify(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:

@@ -96,7 +96,7 @@ class LatestPublisher:
         )
         value = latest.event.__pydantic_serializer__.to_json(latest.event, exclude_none=True)
         callback = partial(self._delivered, (topic.name, latest.key))
-        self._publisher.produce(topic.name, latest.key.encode(), list(record_headers(envelope)), value, callback)
+        self._publisher.produce(topic.name, latest.key.encode(), record_headers(envelope), value, callback)
 
     def _delivered(self, key: tuple[str, str], error: KafkaError | None, _: KafkaMessage) -> None:
         if error is not None:

@@ -12,7 +12,7 @@ import structlog
 from schemas.envelope import digest
 from schemas.text import looks_like_card_number
 from topics.catalog import Room
-from topics.runtime.consumer import Connection, Message
+from topics.runtime.consumer import Broken, Connection, Message
 from topics.runtime.decode import Failure, Incoming
 from topics.runtime.outbox import HeaderPairs, Unsaid, dump_headers, load_headers
 from topics.runtime.store import Store, uuid_array
@@ -20,6 +20,8 @@ from topics.runtime.store import Store, uuid_array
 log = structlog.get_logger()
 
 WINDOW = 10_000  # messages over which the share of our own faults is taken
+DUE_MAX = 500  # letters of one drain, about
+COPY_BYTES_MAX = 1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
 Held = set[tuple[str, bytes]]
 
 
@@ -48,6 +50,11 @@ class Verdicts:
         return bool(self.behind or self.failed)
 
 
+def letter_id(room: Room, incoming: Incoming) -> str:
+    """A letter has an id of its own: the same event may be dead in several rooms, and each is replayed alone."""
+    return digest(b"letter", room.name.encode(), incoming.claim.encode())
+
+
 def held_keys(conn: Connection, incomings: Sequence[Incoming]) -> Held:
     """Which (topic, key) of the batch have something parked or dead before them.
 
@@ -69,13 +76,13 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> tu
     copies: list[Unsaid] = []
     faults = 0
     for incoming in verdicts.behind:
-        _insert(conn, incoming, None, "parked", 0, now, now)
+        _insert(conn, room, incoming, None, "parked", 0, now, now)
     for incoming, failure in verdicts.failed:
         dead = not failure.retry or not room.ladder_s
         due = now if dead else now + _pause(room, 0)
-        letter_id = _insert(conn, incoming, failure, "dead" if dead else "parked", 1, due, now)
+        letter = _insert(conn, room, incoming, failure, "dead" if dead else "parked", 1, due, now)
         if dead:
-            copies.append(copy(room, incoming.message, letter_id, 1, failure, now))
+            copies.append(copy(room, incoming, letter, 1, failure, now))
         faults += failure.ours
         log.warning(
             "message dead" if dead else "message parked",
@@ -84,7 +91,7 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> tu
             topic=incoming.message.topic,
             partition=incoming.message.partition,
             offset=incoming.message.offset,
-            letter_id=letter_id,
+            letter_id=letter,
             code=failure.code,
         )
     return copies, faults
@@ -92,6 +99,7 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> tu
 
 def _insert(
     conn: Connection,
+    room: Room,
     incoming: Incoming,
     failure: Failure | None,
     state: str,
@@ -100,14 +108,14 @@ def _insert(
     now: datetime,
 ) -> str:
     message = incoming.message
-    letter_id = digest(b"letter", incoming.claim.encode())
-    redacted = failure is not None and carries_card_number(message)
+    letter = letter_id(room, incoming)
+    redacted = failure is not None and must_be_hashed(incoming)
     conn.execute(
         "INSERT INTO parked (letter_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms, event_id, hash,"
         " holds, state, code, error, stack, attempts, due_at, parked_at, first_failed_at, last_failed_at)"
         " VALUES (%s, %s, %s, %s, %b, %b, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
-            letter_id,
+            letter,
             message.topic,
             message.partition,
             message.offset,
@@ -129,7 +137,7 @@ def _insert(
             now if failure else None,
         ],
     )
-    return letter_id
+    return letter
 
 
 def _clean(text: str) -> str:
@@ -137,22 +145,34 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
-def carries_card_number(message: Message) -> bool:
-    """Whether a record must not be kept as it is."""
-    return message.value is not None and looks_like_card_number(message.value.decode("utf-8", "replace"))
+def must_be_hashed(incoming: Incoming) -> bool:
+    """Whether a record must not be kept as it is: it was refused, and holds what looks like a card number.
+
+    An event that can be read has passed its own checks. Digits in its ids may look like a card's all the same, and
+    without its value it could not be tried again.
+    """
+    value = incoming.message.value
+    readable = incoming.event is not None and not isinstance(incoming.event, Broken)
+    return value is not None and not readable and looks_like_card_number(value.decode("utf-8", "replace"))
 
 
 def _hashed(incoming: Incoming) -> bytes:
     return f'{{"redacted":"card_number","hash":"{incoming.hash}"}}'.encode()
 
 
-def copy(room: Room, message: Message, letter_id: str, attempts: int, failure: Failure, now: datetime) -> Unsaid:
-    """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here."""
-    value = message.value
-    if carries_card_number(message):
-        value = digest(message.value or b"").encode()
+def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Failure, now: datetime) -> Unsaid:
+    """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here.
+
+    What is too large for any topic of ours is verbatim in the room's store alone; its copy has a hash in its place.
+    """
+    message = incoming.message
+    value, headers = message.value, _original(message)
+    if sum(len(name) + len(content or b"") for name, content in headers) > COPY_BYTES_MAX // 2:
+        headers = []
+    if must_be_hashed(incoming) or len(value or b"") > COPY_BYTES_MAX // 2:
+        value = incoming.hash.encode()
     about: HeaderPairs = [
-        ("tally_letter", letter_id.encode()),
+        ("tally_letter", letter.encode()),
         ("tally_attempts", b"%d" % attempts),
         ("tally_consumer", room.name.encode()),
         ("tally_topic", message.topic.encode()),
@@ -161,7 +181,7 @@ def copy(room: Room, message: Message, letter_id: str, attempts: int, failure: F
         ("tally_code", failure.code.encode()),
         ("tally_failed_at", now.isoformat().encode()),
     ]
-    return Unsaid(room.dead_letters.name, message.key, [*_original(message), *about], value)
+    return Unsaid(room.dead_letters.name, message.key, [*headers, *about], value)
 
 
 def _original(message: Message) -> HeaderPairs:
@@ -180,19 +200,24 @@ _COLUMNS = (
 )
 
 
-def due_letters(conn: Connection, now: datetime, limit: int, followers: bool = True) -> list[Parked]:
+def due_letters(
+    conn: Connection, now: datetime, limit: int, followers: bool = True, only: int | None = None
+) -> list[Parked]:
     """Due heads, locked, each followed in order by what waits behind it. A head locked elsewhere means hands off."""
     heads = conn.execute(
         f"SELECT {_COLUMNS} FROM parked p WHERE state = 'parked' AND due_at <= %s"
         " AND NOT EXISTS (SELECT 1 FROM parked q WHERE p.holds AND q.holds AND q.state IN ('parked', 'dead')"
         "                 AND q.topic = p.topic AND q.key = p.key AND q.seq < p.seq)"
-        " ORDER BY due_at, seq LIMIT %s FOR UPDATE SKIP LOCKED",
-        [now, limit],
+        " AND seq = coalesce(%s, seq) ORDER BY due_at, seq LIMIT %s FOR UPDATE SKIP LOCKED",
+        [now, only, limit],
     ).fetchall()
-    if not heads:
-        return []
-    letters = [_parked(row) for row in heads]
-    return [letter for head in letters for letter in (head, *(_followers(conn, head) if followers else ()))]
+    due: list[Parked] = []
+    for row in heads:
+        head = _parked(row)
+        due += [head, *(_followers(conn, head) if followers else ())]
+        if len(due) >= DUE_MAX:
+            break
+    return due
 
 
 def _followers(conn: Connection, head: Parked) -> list[Parked]:
@@ -200,7 +225,7 @@ def _followers(conn: Connection, head: Parked) -> list[Parked]:
         return []
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM parked WHERE topic = %s AND key = %b AND holds AND state = 'parked' AND seq > %s"
-        " ORDER BY seq LIMIT 500",
+        " ORDER BY seq LIMIT 500 FOR UPDATE",
         [head.message.topic, head.message.key, head.seq],
     )
     return [_parked(row) for row in rows]
@@ -222,7 +247,7 @@ def finish(conn: Connection, letters: Sequence[Parked], now: datetime) -> None:
 
 
 def fail_again(
-    conn: Connection, room: Room, letter: Parked, failure: Failure, now: datetime
+    conn: Connection, room: Room, letter: Parked, incoming: Incoming, failure: Failure, now: datetime
 ) -> tuple[list[Unsaid], int]:
     """One rung up the ladder, or dead at its end. → the copy if dead, and 1 if it is a new fault of ours."""
     rung = letter.rung + 1 if letter.attempts else 0
@@ -245,49 +270,46 @@ def fail_again(
         ],
     )
     new_fault = int(failure.ours and not letter.counted and not letter.replays)
-    copies = [copy(room, letter.message, letter.letter_id, attempts, failure, now)] if dead else []
+    copies = [copy(room, incoming, letter.letter_id, attempts, failure, now)] if dead else []
     return copies, new_fault
 
 
 # ── a copied-back record is a replay ─────────────────────────────────────────────────────────────────────────────────
 
 
-def revive_copies(conn: Connection, duplicates: Sequence[Incoming], now: datetime) -> int:
+def revive_copies(conn: Connection, copies: Sequence[Incoming], now: datetime) -> int:
     """Make letters due again whose dead-letter record came back by some Kafka tool. → how many.
 
     Known by letter id and attempt count, which must be those of a letter that is dead now; where the headers were lost,
     by the hash of key and value. Any other repeat is a duplicate.
     """
     revived = 0
-    for incoming in duplicates:
+    for incoming in copies:
+        where: str = "topic = %s AND hash = %s"
+        arguments: list[object] = [incoming.message.topic, incoming.hash]
         if incoming.letter is not None:
-            revived += _revive(
-                conn, "letter_id = %s AND attempts = %s", [incoming.letter.id, incoming.letter.attempts], now
-            )
-        elif incoming.failure is not None and not incoming.message.headers:
-            where = "holds AND hash = %s AND topic = %s AND event_id <> %s"
-            revived += _revive(conn, where, [incoming.hash, incoming.message.topic, incoming.claim], now)
+            where += " AND letter_id = %s AND attempts = %s"
+            arguments += [incoming.letter.id, incoming.letter.attempts]
+        revived += conn.execute(
+            "UPDATE parked SET state = 'parked', rung = 0, replays = replays + 1, due_at = %s"
+            f" WHERE state = 'dead' AND {where}",
+            [now, *arguments],
+        ).rowcount
     return revived
 
 
-def _revive(conn: Connection, where: str, arguments: Sequence[object], now: datetime) -> int:
-    return conn.execute(
-        f"UPDATE parked SET state = 'parked', rung = 0, replays = replays + 1, due_at = %s WHERE state = 'dead' AND {where}",
-        [now, *arguments],
-    ).rowcount
-
-
-def headerless_repeats(conn: Connection, unreadable: Sequence[Incoming]) -> list[Incoming]:
-    """Unreadable records without headers whose key and value are those of a letter: copies whose headers were lost."""
-    bare = [incoming for incoming in unreadable if not incoming.message.headers]
-    if not bare:
+def unreadable_copies(conn: Connection, unreadable: Sequence[Incoming]) -> list[Incoming]:
+    """Which unreadable records are copies of letters: without any headers, or with a letter's id, and its contents."""
+    suspects = [i for i in unreadable if i.letter is not None or not i.message.headers]
+    if not suspects:
         return []
-    known = conn.execute(
-        "SELECT DISTINCT hash::text FROM parked WHERE holds AND hash = ANY(%s::uuid[])",
-        [uuid_array([i.hash for i in bare])],
-    )
-    hashes = {row[0] for row in known}
-    return [incoming for incoming in bare if incoming.hash in hashes]
+    rows = conn.execute(
+        "SELECT letter_id::text, hash::text, holds FROM parked WHERE hash = ANY(%s::uuid[])",
+        [uuid_array([i.hash for i in suspects])],
+    ).fetchall()
+    letters = {(letter, content) for letter, content, _ in rows}
+    hashes = {content for _, content, holds in rows if holds}
+    return [i for i in suspects if (i.hash in hashes if i.letter is None else (i.letter.id, i.hash) in letters)]
 
 
 # ── the limit ────────────────────────────────────────────────────────────────────────────────────────────────────────

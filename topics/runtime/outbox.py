@@ -52,11 +52,12 @@ class Row:
 
 
 def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
-    return orjson.dumps([(name, value.decode("latin-1")) for name, value in headers])
+    """JSON pairs; any byte has its place in latin-1."""
+    return orjson.dumps([(name, None if value is None else value.decode("latin-1")) for name, value in headers])
 
 
 def load_headers(raw: bytes) -> HeaderPairs:
-    return [(name, value.encode("latin-1")) for name, value in orjson.loads(raw)]
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]
 
 
 def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
