@@ -1,0 +1,350 @@
+"""Captured payments on Kafka → the real ledger room → journals a second, beside a floor measured in the same run.
+
+Everything happens under a topic prefix and in databases of its own, on the servers of the installation; both go at the
+end. The floor is what PostgreSQL alone does with the same tables, indexes and triggers: binary COPY and bare SQL on one
+connection, 1,000 journals to a commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+from confluent_kafka import Producer
+from psycopg import sql
+
+from schemas.envelope import Envelope, derive_id, event_type, record_headers
+from schemas.events import PaymentCaptured
+from schemas.money import Money
+from topics import catalog
+from topics.runtime.admin import apply_topics, delete_topics, kafka_config
+from topics.runtime.migrate import migrate
+from topics.settings import Settings, SettingsError
+
+Progress = Callable[[str], None]
+
+SELLERS = 2000  # the first has twice the payments of the second, thrice those of the third, …
+WARM_SHARE = 0.2  # of the journals; the rest is measured
+FLOOR_BATCH = 1000
+SILENCE_S_MAX = 30.0  # without a single journal: something is wrong
+GROSS, FEE = 1234, 34
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    journals: int = 100_000  # of each of the two runs
+    floor_journals: int = 60_000
+    processes: int = 2
+    batch_max: int = 1000
+
+
+def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambda line: None) -> dict[str, Any]:
+    """→ journals_per_s, hot_journals_per_s, floor_journals_per_s, ratio, and what they were measured with."""
+    plan = plan or Plan()
+    admin = _admin_dsn(settings)
+    with ExitStack() as stack:
+        own = stack.enter_context(_own_settings(settings, plan))
+        stack.enter_context(_databases(own, admin, progress))
+        stack.callback(delete_topics, own)
+        apply_topics(own)
+        rate = _measure_room(own, plan, skewed=True, done=0, progress=progress)
+        progress("floor")
+        floor = _measure_floor(own, plan)
+        hot_rate = _measure_room(own, plan, skewed=False, done=plan.journals, progress=progress)
+    return {
+        "journals_per_s": round(rate),
+        "hot_journals_per_s": round(hot_rate),
+        "floor_journals_per_s": round(floor),
+        "ratio": round(rate / floor, 2),
+        "journals": plan.journals,
+        "processes": plan.processes,
+        "batch_max": plan.batch_max,
+    }
+
+
+# ── a place of its own ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _admin_dsn(settings: Settings) -> str:
+    if not settings.postgres_admin:
+        raise SettingsError("TALLY_POSTGRES_ADMIN is not set: the benchmark makes databases of its own")
+    return settings.postgres_admin
+
+
+@contextmanager
+def _own_settings(settings: Settings, plan: Plan) -> Iterator[Settings]:
+    """The same servers and secret; another prefix, database and home."""
+    name = f"bench{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="tally-bench-") as home:
+        yield settings.model_copy(
+            update={
+                "topic_prefix": f"{name}.",
+                "database": f"tally_{name}",
+                "dsns": {},
+                "home": Path(home),
+                "secret": settings.master_secret().decode(),
+                "upstreams": frozenset(),
+                "batch_max": plan.batch_max,
+            }
+        )
+
+
+def _floor_database(settings: Settings) -> str:
+    return f"{settings.database}_floor"
+
+
+@contextmanager
+def _databases(settings: Settings, admin: str, progress: Progress) -> Iterator[None]:
+    """One for the room, and a copy of the empty tables for the floor."""
+    progress("databases")
+    names = (settings.database, _floor_database(settings))
+    try:
+        migrate(settings, admin)
+        with psycopg.connect(admin, autocommit=True) as conn:
+            template, copy = map(sql.Identifier, names)
+            conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, template))
+        yield
+    finally:
+        with psycopg.connect(admin, autocommit=True) as conn:
+            for name in names:
+                conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _connected(settings: Settings, database: str | None = None) -> Iterator[psycopg.Connection[Any]]:
+    dsn = psycopg.conninfo.make_conninfo(settings.dsn("tally_ledger"), dbname=database or settings.database)
+    with psycopg.connect(dsn, options="-c search_path=ledger") as conn:
+        yield conn
+
+
+# ── the room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measure_room(settings: Settings, plan: Plan, *, skewed: bool, done: int, progress: Progress) -> float:
+    """Put the payments on Kafka, then start the room, and take the time from when it is warm until all is said."""
+    progress(f"{'skewed sellers' if skewed else 'one hot seller'}: payments onto Kafka")
+    _produce(settings, plan.journals, SELLERS if skewed else 1)
+    progress(f"{'skewed sellers' if skewed else 'one hot seller'}: the ledger room")
+    with _rooms(settings, plan.processes) as rooms, _connected(settings) as conn:
+        conn.autocommit = True
+        begun_at, before = _wait_for(conn, rooms, lambda posted, _: posted >= done + plan.journals * WARM_SHARE)
+        ended_at, after = _wait_for(conn, rooms, lambda posted, unsaid: posted >= done + plan.journals and not unsaid)
+    _check_books(settings, done + plan.journals)
+    return (after - before) / (ended_at - begun_at)
+
+
+def _wait_for(
+    conn: psycopg.Connection[Any], rooms: Sequence[subprocess.Popen[bytes]], enough: Callable[[int, bool], bool]
+) -> tuple[float, int]:
+    """→ when it was, and how many payments the room had handled by then."""
+    last, moved_at = -1, time.monotonic()
+    while True:
+        row = conn.execute(
+            "SELECT coalesce(sum(messages), 0)::bigint, EXISTS (SELECT FROM outbox) FROM positions"
+        ).fetchone()
+        now = time.monotonic()
+        assert row is not None
+        if enough(*row):
+            return now, row[0]
+        if row[0] > last:
+            last, moved_at = row[0], now
+        if now - moved_at > SILENCE_S_MAX or any(room.poll() is not None for room in rooms):
+            raise RuntimeError(f"the ledger room stands still at {last} payments")
+        time.sleep(0.05)
+
+
+def _produce(settings: Settings, count: int, sellers: int) -> None:
+    """Records such as the executor writes."""
+    producer = Producer(
+        {
+            **kafka_config(settings),
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 200_000,
+        }
+    )
+    topic = settings.topic_prefix + catalog.EXECUTIONS.name
+    for key, value, headers in _records(count, sellers):
+        while True:
+            try:
+                producer.produce(topic, value, key, headers=headers)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    producer.flush(60)
+
+
+def _records(count: int, sellers: int) -> Iterator[tuple[bytes, bytes, list[tuple[str, str | bytes | None]]]]:
+    now = datetime.now(UTC)
+    now_ms = int(now.timestamp() * 1000)
+    wire = orjson.loads(_captured(now).model_dump_json(exclude_none=True))
+    names = [f"seller-{number:04d}" for number in range(sellers)]
+    chosen = random.Random(1).choices(names, [1 / (place + 1) for place in range(sellers)], k=count)
+    for number, seller in enumerate(chosen):
+        order = secrets.token_hex(8)
+        event_id = derive_id(order, "bench", number, now_ms + number // 10)
+        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        envelope = Envelope(event_id, "/tallystick/executor", event_type(PaymentCaptured), now, 1, trace)
+        value = wire | {"payment_order_id": order, "checkout_id": f"c{order}", "seller_account": seller}
+        yield order.encode(), orjson.dumps(value), list(record_headers(envelope))
+
+
+def _captured(now: datetime) -> PaymentCaptured:
+    return PaymentCaptured(
+        payment_order_id="order",
+        checkout_id="checkout",
+        owner="bench",
+        seller_account="seller",
+        buyer_account="buyer-1",
+        gross=Money(GROSS, "EUR"),
+        fee=Money(FEE, "EUR"),
+        net=Money(GROSS - FEE, "EUR"),
+        available_on=now,
+        deadline=now,
+        psp="northpay",
+        call_id="0" * 32,
+        psp_reference="ch_0123456789abcdef",
+        scheme="visa",
+    )
+
+
+@contextmanager
+def _rooms(settings: Settings, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """`tally run ledger`, as it runs everywhere."""
+    command = [sys.executable, "-c", "from operations.cli import main; main()", "run", "ledger"]
+    log = settings.home / "rooms.log"
+    with log.open("ab") as out:
+        rooms = [
+            subprocess.Popen(command, env=_environment(settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            for _ in range(processes)
+        ]
+        try:
+            yield rooms
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {log.read_text()[-2000:]}") from None
+        finally:
+            for room in rooms:
+                room.terminate()
+            for room in rooms:
+                _end(room)
+
+
+def _end(room: subprocess.Popen[bytes]) -> None:
+    try:
+        room.wait(20)
+    except subprocess.TimeoutExpired:
+        room.kill()
+        room.wait()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    return inherited | {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_KAFKA_OPTIONS": json.dumps(settings.kafka_options),
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_SECRET": settings.secret,
+        "TALLY_BATCH_MAX": str(settings.batch_max),
+        "TALLY_LOG_LEVEL": "warning",
+    }
+
+
+def _check_books(settings: Settings, journals: int) -> None:
+    """A fast ledger that is wrong is no ledger. Errors: RuntimeError."""
+    with _connected(settings) as conn:
+        conn.execute("SET work_mem = '64MB'")
+        totals = conn.execute("SELECT currency, debits, credits FROM trial_balance_view").fetchall()
+        count = conn.execute("SELECT count(*) FROM journals").fetchone()
+        wrong = conn.execute("SELECT count(*) FROM wrong_balance_view").fetchone()
+        conn.execute("ANALYZE")
+    if totals != [("EUR", journals * GROSS, journals * GROSS)] or count != (journals,) or wrong != (0,):
+        raise RuntimeError(f"the books are wrong: {totals}, {count} journals of {journals}, {wrong} wrong balances")
+
+
+# ── the floor ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measure_floor(settings: Settings, plan: Plan) -> float:
+    """Journals a second without Kafka, inbox, outbox, decisions and look-ups."""
+    names = ["psp:northpay:receivable", "platform:fees", *(f"seller:seller-{n:04d}:payable" for n in range(SELLERS))]
+    with _connected(settings, _floor_database(settings)) as conn:
+        now = datetime.now(UTC)
+        conn.execute("INSERT INTO accounts (account, opened_at) SELECT unnest(%s::text[]), %s", [names, now])
+        conn.execute("INSERT INTO balances (account_id, currency) SELECT account_id, 'EUR' FROM accounts")
+        ids = dict(conn.execute("SELECT account, account_id FROM accounts").fetchall())
+        conn.commit()
+        batches = [_floor_rows(ids, now) for _ in range(max(2, plan.floor_journals // FLOOR_BATCH))]
+        warm = max(1, int(len(batches) * WARM_SHARE))
+        for batch in batches[:warm]:
+            _post_barely(conn, *batch)
+        begun_at = time.monotonic()
+        for batch in batches[warm:]:
+            _post_barely(conn, *batch)
+        return (len(batches) - warm) * FLOOR_BATCH / (time.monotonic() - begun_at)
+
+
+Rows = list[tuple[Any, ...]]
+
+
+def _floor_rows(ids: dict[str, int], now: datetime) -> tuple[Rows, Rows, Rows]:
+    """Journals, entries and moves of balances, ready to be sent."""
+    receivable, fees = ids["psp:northpay:receivable"], ids["platform:fees"]
+    sellers = [account_id for account, account_id in ids.items() if account.startswith("seller:")]
+    chosen = random.choices(sellers, [1 / (place + 1) for place in range(len(sellers))], k=FLOOR_BATCH)
+    journals, entries, moves = [], [], {receivable: [0, 0], fees: [0, 0]}
+    now_ms = int(now.timestamp() * 1000)
+    for number, seller in enumerate(chosen):
+        journal_id = bytes.fromhex(derive_id(secrets.token_hex(8), "floor", number, now_ms).replace("-", ""))
+        order, cause = secrets.token_hex(8), secrets.token_bytes(16)
+        journals.append((journal_id, "captured", order, f"c{order}", cause, [receivable, seller, fees], now))
+        for line, account, direction, amount in (
+            (1, receivable, "debit", GROSS),
+            (2, seller, "credit", GROSS - FEE),
+            (3, fees, "credit", FEE),
+        ):
+            entries.append((account, journal_id, line, "EUR", direction, amount))
+            moves.setdefault(account, [0, 0])[direction == "credit"] += amount
+    return journals, entries, [(account, *sums) for account, sums in sorted(moves.items())]
+
+
+def _post_barely(conn: psycopg.Connection[Any], journals: Rows, entries: Rows, moves: Rows) -> None:
+    with conn.cursor() as cur:
+        with cur.copy(
+            "COPY journals (journal_id, template, payment_order_id, checkout_id, cause_event_id, account_ids, posted_at)"
+            " FROM STDIN (FORMAT BINARY)"
+        ) as copy:
+            copy.set_types(["bytea", "text", "text", "text", "bytea", "int4[]", "timestamptz"])
+            for row in journals:
+                copy.write_row(row)
+        with cur.copy(
+            "COPY entries (account_id, journal_id, line, currency, direction, amount) FROM STDIN (FORMAT BINARY)"
+        ) as copy:
+            copy.set_types(["int4", "bytea", "int2", "text", "text", "int8"])
+            for row in entries:
+                copy.write_row(row)
+        cur.execute(
+            "UPDATE balances b SET debits = b.debits + m.debits, credits = b.credits + m.credits, version = b.version + 1"
+            " FROM unnest(%s::integer[], %s::bigint[], %s::bigint[]) AS m (account_id, debits, credits)"
+            " WHERE b.account_id = m.account_id AND b.currency = 'EUR'",
+            [list(column) for column in zip(*moves, strict=True)],
+        )
+    conn.commit()
