@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -42,6 +42,11 @@ def verdict(error: BaseException) -> Verdict | None:
     return "data" if state.startswith(_DATA) else "away"
 
 
+# Every statement of a room finds its rows by key, a batch at a time. A plan made while a table was small, and kept, would
+# go on reading all of it (an update of 500 rows in 50,000: 54 ms instead of 5).
+_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+
+
 class Store:
     """One room's store through one connection, opened on first use and again after it was lost. Not thread-safe."""
 
@@ -59,7 +64,7 @@ class Store:
             self.close()
             self._conn = psycopg.connect(
                 self._dsn,
-                options=f"-c search_path={self.room}",
+                options=f"-c search_path={self.room} {_BY_KEY}",
                 application_name=f"tally {self.room}",
                 connect_timeout=5,
                 keepalives_idle=5,
@@ -93,3 +98,14 @@ class Store:
 def uuid_array(ids: list[str]) -> str:
     """A uuid[] literal. The ids are ours or digests: hex digits and dashes only."""
     return "{" + ",".join(ids) + "}"
+
+
+def text_array(ids: Iterable[str]) -> str:
+    """A text[] literal of ids and account names, which hold neither quotes nor backslashes. A fifth of the price of a list."""
+    inside = '","'.join(ids)
+    return f'{{"{inside}"}}' if inside else "{}"
+
+
+def int_array(numbers: Iterable[int]) -> str:
+    """A bigint[] literal."""
+    return "{" + ",".join(map(str, numbers)) + "}"
