@@ -1,0 +1,91 @@
+"""An upstream service's payments → its own Kafka topic, with the headers that the house expects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas.envelope import Envelope, EventId, digest, event_type, record_headers
+from schemas.events import PaymentRequested
+from schemas.requests import PaymentRequest
+from topics.catalog import PAYMENT_REQUESTS
+
+
+class NotDelivered(Exception):
+    """Kafka did not take a record in time. Sending the same request again is safe."""
+
+
+class UpstreamClient:
+    """Sends PaymentRequested to `payment-requests.<upstream>.v1`: the topic says whose payments they are.
+
+    The same request sent again carries the same id, and is dropped as a duplicate.
+    """
+
+    def __init__(
+        self,
+        kafka: str,
+        upstream: str,
+        topic_prefix: str = "",
+        options: Mapping[str, str] | None = None,
+        timeout_s: float = 30,
+    ) -> None:
+        self.topic = topic_prefix + PAYMENT_REQUESTS.of(upstream)
+        self._source = f"/{upstream}"
+        self._failed: KafkaError | None = None
+        self._timeout_s = timeout_s
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",
+                "delivery.timeout.ms": int(timeout_s * 1000),
+                "log_level": 3,
+                **(options or {}),
+            }
+        )
+
+    def send(self, request: PaymentRequest, traceparent: str | None = None) -> EventId:
+        """Queue one request; `flush` waits for Kafka. → the event's id."""
+        value = request.model_dump_json(exclude_none=True).encode()
+        event_id = EventId(digest(self._source.encode(), value))
+        envelope = Envelope(event_id, self._source, event_type(PaymentRequested), datetime.now(UTC), 0, traceparent)
+        self.send_raw(request.checkout_id.encode(), value, record_headers(envelope))
+        return event_id
+
+    def send_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Queue any record, sound or not. Errors: NotDelivered while the queue stays full."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self._producer.produce(self.topic, value, key, headers=[*headers], on_delivery=self._delivered)
+                self._producer.poll(0)
+                return
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise NotDelivered("the queue is full") from None
+                self._producer.poll(0.1)
+
+    def flush(self) -> None:
+        """Wait until Kafka has everything. Errors: NotDelivered."""
+        left = self._producer.flush(self._timeout_s)
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise NotDelivered(str(failed))
+        if left:
+            raise NotDelivered(f"{left} records are still waiting")
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed = error
+
+    def __enter__(self) -> UpstreamClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.flush()

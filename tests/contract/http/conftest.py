@@ -1,0 +1,40 @@
+"""One API and one stack for all of these tests: each uses ids of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from operations.stack.servers import Servers
+from tests.conftest import SECRET, copy_database, delete_topics, drop_database
+from tests.contract.http.door import Door, open_door
+from topics.runtime.admin import apply_topics
+from topics.settings import Settings, load_settings
+
+
+@pytest.fixture(scope="session")
+def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    name = f"h{secrets.token_hex(5)}"
+    copy_database(servers, template, f"tally_{name}")
+    home: Path = tmp_path_factory.mktemp(name)
+    settings = load_settings(
+        kafka=servers.kafka,
+        postgres=servers.postgres,
+        database=f"tally_{name}",
+        topic_prefix=f"{name}.",
+        secret=SECRET,
+        home=home,
+    )
+    apply_topics(settings)
+    yield settings
+    delete_topics(settings)
+    drop_database(servers, settings.database)
+
+
+@pytest.fixture(scope="session")
+def door(http_stack: Settings) -> Iterator[Door]:
+    with open_door(http_stack) as door:
+        yield door
