@@ -294,12 +294,11 @@ def _fold_and_save(
     unsaid = outcome.unsaid
     ours: list[str] = []
     if outcome.verdicts:
-        copies, faults = letters.store(conn, consumer.room, outcome.verdicts, now)
+        copies = letters.store(conn, consumer.room, outcome.verdicts, now)
         unsaid = [*unsaid, *copies]
         applied.dead += len(copies)
-        applied.parked += len(outcome.verdicts.behind) + len(outcome.verdicts.failed) - len(copies)
-        failed = outcome.verdicts.failed
-        ours = [letters.letter_id(consumer.room, i) for i, failure in failed if failure.ours] if faults else []
+        applied.parked += len(outcome.verdicts.letters) - len(copies)
+        ours = [letters.letter_id(consumer.room, i) for i, fault in outcome.verdicts.letters if fault and fault.ours]
     applied.rows = outbox.insert(conn, unsaid)
     hit("after_outbox")
     return ours
@@ -312,7 +311,7 @@ class Outcome:
     changes: list[Any] = field(default_factory=list)
     calls: list[tuple[Call | Retry | Ended, EventId]] = field(default_factory=list)
     unsaid: list[Unsaid] = field(default_factory=list)
-    verdicts: Verdicts = field(default_factory=lambda: Verdicts([], []))
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts([]))
 
 
 def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> Outcome:
@@ -323,11 +322,11 @@ def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Hel
         message = incoming.message
         where = (message.topic, message.key)
         if where in held and incoming.holds:
-            outcome.verdicts.behind.append(incoming)
+            outcome.verdicts.letters.append((incoming, None))
             continue
         failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
         if failure is not None:
-            outcome.verdicts.failed.append((incoming, failure))
+            outcome.verdicts.letters.append((incoming, failure))
             if incoming.holds and message.key is not None:
                 held.add((message.topic, message.key))
     return outcome
@@ -443,9 +442,9 @@ def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> 
     tried: list[letters.Parked] = []
     error: Exception | None = None
     for heads, followers in ((limit, True), (1, True), (1, False)):
-        work = partial(_drain, store, consumer, now, lambda c, h=heads, f=followers: _due(c, now, h, f, tried), None)
+        find = partial(_due, now=now, heads=heads, followers=followers, tried=tried)
         try:
-            return _classify_around(store, work)
+            return _classify_around(store, partial(_drain, store, consumer, now, find, None))
         except _Split as split:
             error = split.error
     assert error is not None
@@ -455,6 +454,7 @@ def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> 
 def _due(
     conn: Connection, now: datetime, heads: int, followers: bool, tried: list[letters.Parked]
 ) -> list[letters.Parked]:
+    """The due letters, remembered in `tried` for when they fail."""
     tried[:] = letters.due_letters(conn, now, heads, followers)
     return list(tried)
 

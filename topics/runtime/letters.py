@@ -21,7 +21,9 @@ log = structlog.get_logger()
 
 WINDOW = 10_000  # messages over which the share of our own faults is taken
 DUE_MAX = 500  # letters of one drain, about
-COPY_BYTES_MAX = 1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
+COPY_BYTES_MAX = (
+    1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
+)
 Held = set[tuple[str, bytes]]
 
 
@@ -41,13 +43,12 @@ class Parked:
 
 @dataclass(slots=True)
 class Verdicts:
-    """What became of the messages of one batch that were not simply decided."""
+    """The messages of one batch that were not simply decided, in order; without a failure: behind one that failed."""
 
-    behind: list[Incoming]
-    failed: list[tuple[Incoming, Failure]]
+    letters: list[tuple[Incoming, Failure | None]]
 
     def __bool__(self) -> bool:
-        return bool(self.behind or self.failed)
+        return bool(self.letters)
 
 
 def letter_id(room: Room, incoming: Incoming) -> str:
@@ -71,19 +72,21 @@ def held_keys(conn: Connection, incomings: Sequence[Incoming]) -> Held:
     return {(topic, bytes(key)) for topic, key in found}
 
 
-def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> tuple[list[Unsaid], int]:
-    """Put new letters away, in order. → the dead letters' copies for the room's topic, and how many faults are ours."""
+def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> list[Unsaid]:
+    """Put new letters away, in order: their numbers are the order in which they are tried again.
+
+    → the dead letters' copies for the room's topic.
+    """
     copies: list[Unsaid] = []
-    faults = 0
-    for incoming in verdicts.behind:
-        _insert(conn, room, incoming, None, "parked", 0, now, now)
-    for incoming, failure in verdicts.failed:
+    for incoming, failure in verdicts.letters:
+        if failure is None:
+            _insert(conn, room, incoming, None, "parked", 0, now, now)
+            continue
         dead = not failure.retry or not room.ladder_s
         due = now if dead else now + _pause(room, 0)
         letter = _insert(conn, room, incoming, failure, "dead" if dead else "parked", 1, due, now)
         if dead:
             copies.append(copy(room, incoming, letter, 1, failure, now))
-        faults += failure.ours
         log.warning(
             "message dead" if dead else "message parked",
             action="dead_letter" if dead else "park",
@@ -94,7 +97,7 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> tu
             letter_id=letter,
             code=failure.code,
         )
-    return copies, faults
+    return copies
 
 
 def _insert(

@@ -57,7 +57,8 @@ def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def load_headers(raw: bytes) -> HeaderPairs:
-    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]
+    """A foreign record may have headers without a value; they stay so."""
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]
 
 
 def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
