@@ -1,0 +1,5 @@
+"""Fixtures of the runtime's suites."""
+
+from tests.contract.probing import books, log, on_kafka, other, probe_database, process, settings
+
+__all__ = ["books", "log", "on_kafka", "other", "probe_database", "process", "settings"]
