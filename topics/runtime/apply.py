@@ -98,7 +98,7 @@ def _put_away(
     except _Split:
         message = incomings[0].message
         where = f"{message.topic}[{message.partition}]@{message.offset}"
-        raise _stop(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
+        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
 
 
 def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
@@ -134,12 +134,12 @@ def _classified(store: Store, error: Exception) -> Exception:
         case "away":
             return error
         case "bug":
-            return _stop(store, "database_refuses", f"{type(error).__name__}: {error}".splitlines()[0])
+            return stop_room(store, "database_refuses", f"{type(error).__name__}: {error}".splitlines()[0])
         case _:
             return _Split(error)
 
 
-def _stop(store: Store, code: str, reason: str) -> Stopped:
+def stop_room(store: Store, code: str, reason: str) -> Stopped:
     """Write the stop down for all processes of the room; without a database this process stops alone."""
     try:
         with store.transaction() as conn:
@@ -468,7 +468,7 @@ def _give_up(
         return _classify_around(store, partial(_drain, store, consumer, now, only, _failure(error)))
     except _Split as split:
         where = f"letter {letter.letter_id}"
-        raise _stop(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
+        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
 
 
 def _drain(

@@ -117,12 +117,12 @@ def list_letters(
     for each in rooms_named(room):
         with _operators(settings, each.name) as conn:
             rows = conn.execute(_LIST, [list(states), followers, limit])
-            found += [Letter(each.name, *row[:3], _text(row[3]), *row[4:]) for row in rows]
+            found += [_letter(each.name, *row) for row in rows]
     return found
 
 
-def _text(key: bytes | None) -> str | None:
-    return None if key is None else key.decode("utf-8", "replace")
+def _letter(room: str, letter_id: str, state: State, topic: str, key: bytes | None, *rest: Any) -> Letter:
+    return Letter(room, letter_id, state, topic, None if key is None else key.decode("utf-8", "replace"), *rest)
 
 
 def resolve(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
@@ -151,9 +151,10 @@ def matching(settings: Settings, room: str, wanted: Filter) -> list[str]:
     """The ids of a room's dead letters that match, oldest first."""
     with _operators(settings, room) as conn:
         rows = conn.execute(
-            "SELECT letter_id::text FROM parked WHERE state = 'dead' AND coalesce(code = %s, true)"
-            " AND coalesce(topic = %s, true) AND coalesce(key = %b, true) ORDER BY seq",
-            [wanted.code, wanted.topic, wanted.key and wanted.key.encode()],
+            "SELECT letter_id::text FROM parked WHERE state = 'dead' AND (%(code)s::text IS NULL OR code = %(code)s)"
+            " AND (%(topic)s::text IS NULL OR topic = %(topic)s) AND (%(key)s::bytea IS NULL OR key = %(key)s::bytea)"
+            " ORDER BY seq",
+            {"code": wanted.code, "topic": wanted.topic, "key": wanted.key and wanted.key.encode()},
         )
         return [row[0] for row in rows]
 

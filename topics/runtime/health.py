@@ -32,10 +32,6 @@ class Health:
     def gone(self) -> None:
         self._set("gone", "")
 
-    def publishing(self, failing: str | None) -> None:
-        if failing:
-            self.paused("kafka", failing)
-
     def _set(self, state: Literal["running", "paused", "stopped", "gone"], reason: str) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason, self.since = state, reason, time.time()

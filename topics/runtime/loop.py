@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 from topics import catalog
 from topics.runtime import metrics
 from topics.runtime.admin import kafka_config
-from topics.runtime.apply import Applied, Partition, apply, drain
+from topics.runtime.apply import Applied, Partition, apply, drain, stop_room
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Consumer, Message
 from topics.runtime.failpoints import hit
@@ -96,7 +96,10 @@ class RoomLoop:
             hit("after_poll")
             self._handle(messages)
         self._do_chores()
-        self.health.running()
+        if self._publisher.failing:
+            self.health.paused("kafka", self._publisher.failing)
+        else:
+            self.health.running()
 
     def _poll(self) -> list[Message]:
         """What is there, up to a batch. `consume(n, t)` would wait out t for a full batch, so: one, then the rest."""
@@ -110,11 +113,13 @@ class RoomLoop:
 
     def _usable(self, record: KafkaMessage) -> bool:
         error = record.error()
-        if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF:
-                log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
-            return False
-        return True
+        if error is None:
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            reason = f"the next message of {record.topic()}[{record.partition()}] is gone from Kafka: {error}"
+            raise stop_room(self._store, "offset_gone", reason)
+        log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
+        return False
 
     def _message(self, record: KafkaMessage) -> Message:
         topic, partition, offset = record.topic(), record.partition(), record.offset()
@@ -127,7 +132,7 @@ class RoomLoop:
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
-        rest = [m for m in messages if (m.topic, m.partition) in self._placed]
+        rest = self._unapplied(messages)
         started = time.perf_counter()
         while rest and not self._stop.is_set():
             try:
@@ -136,8 +141,12 @@ class RoomLoop:
                 break
             except psycopg.Error as error:
                 self._away(error)
-                rest = [m for m in rest if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
+                rest = self._unapplied(rest)
         metrics.BATCH_SECONDS.labels(self._consumer.name).observe(time.perf_counter() - started)
+
+    def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
+        """Without partitions that are not ours now, and without what stands before the position already."""
+        return [m for m in messages if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
 
     def _after(self, applied: Applied) -> None:
         """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
@@ -160,7 +169,7 @@ class RoomLoop:
         """Reading starts at the stored position. Without a database the partitions wait, paused."""
         try:
             kafka.incremental_assign(self._at_positions(partitions))
-        except (psycopg.Error, Stopped) as error:
+        except (psycopg.Error, KafkaException, Stopped) as error:
             kafka.incremental_assign(partitions)
             kafka.pause(partitions)
             self._unplaced |= {self._where(p) for p in partitions}
@@ -242,7 +251,6 @@ class RoomLoop:
 
     def _tidy(self) -> None:
         self._publisher.tidy(self._store.connection())
-        self.health.publishing(self._publisher.failing)
 
     def _say_latest(self) -> None:
         assert self._latest is not None
@@ -266,9 +274,11 @@ class RoomLoop:
         except Stopped as stopped:
             self._wait_for_lift(stopped)
         except psycopg.Error as error:
-            if verdict(error) != "away":
-                raise
             self._away(error)
+        except KafkaException as error:
+            log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
+            self.health.paused("kafka", str(error))
+            self._publisher.poll(1.0)
 
     def _away(self, error: psycopg.Error) -> None:
         if verdict(error) != "away":
