@@ -1,0 +1,179 @@
+"""`tally pay`: a real payment over the API, with demo data; shows it moving."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer()
+
+ASK_EVERY_S = 0.1
+REPLY_WITHIN_S = 10.0
+BUYERS = ("Ada Bauer", "Kofi Mensah", "Mei Lin", "Jonas Berg", "Lucía Prado")
+GOODS = ("two cups", "a lamp", "a bicycle bell", "six plates", "an atlas", "a wool hat")
+SYMBOLS = {"NOT_STARTED": "[dim]waits[/]", "EXECUTING": "[yellow]at the PSP[/]", "SUCCESS": "[green]captured[/]"}
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where payments are asked for, and the key that opens it."""
+
+    url: str
+    key: str
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Errors: typer.Exit, with one line that says why."""
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=REPLY_WITHIN_S) as reply:
+                told: dict[str, Any] = json.load(reply)
+                return told
+        except urllib.error.HTTPError as error:
+            raise _failed(_reason(error)) from None
+        except urllib.error.URLError as error:
+            raise ConnectionError(f"the API at {self.url} does not answer: {error.reason}") from None
+
+
+@app.command()
+def pay(
+    orders: Annotated[int, typer.Option(min=1, max=100, help="how many sellers are paid")] = 3,
+    token: Annotated[
+        str, typer.Option(help="how the buyer pays; docs/simulator.md lists those that fail")
+    ] = "tok_visa",
+    currency: Annotated[str, typer.Option(help="ISO 4217")] = "EUR",
+    checkout_id: Annotated[str | None, typer.Option(help="ours to choose; the same again is a replay")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="stay until every order is through")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to watch at most")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
+) -> None:
+    """Pay: one checkout, several orders, over the API. Exits 1 where --watch does not see it done in time."""
+    api = _running_api()
+    payment = api.call("POST", "/v1/payments", _demo(checkout_id or _new_id(), orders, token, currency))
+    if watch:
+        states = _follow(api, payment, timeout)
+        payment = _last(states) if as_json else _show_live(states)
+    if as_json:
+        typer.echo(json.dumps(payment, indent=2))
+    elif not watch:
+        typer.echo(payment["checkout_id"])
+        typer.echo(f"accepted; `tally show {payment['checkout_id']}` says where it stands", err=True)
+    if watch and not payment["is_payment_done"]:
+        raise _failed(f"{payment['checkout_id']} is not done after {timeout:g} s")
+
+
+def _running_api() -> Api:
+    from operations.stack.home import Home, StackError, read_json
+    from operations.stack.running import current_settings, read_api_key
+
+    home = Home(current_settings().home)
+    url, key = read_json(home.state).get("api_url"), read_api_key(home)
+    if not url or not key:
+        raise StackError("no stack is running here: start one with `tally up`")
+    return Api(str(url).rstrip("/"), key)
+
+
+def _new_id() -> str:
+    return f"demo-{secrets.token_hex(4)}"
+
+
+def _demo(checkout_id: str, orders: int, token: str, currency: str) -> dict[str, Any]:
+    """The same id always gives the same request, so that paying again is a replay."""
+    chance = random.Random(checkout_id)
+    return {
+        "checkout_id": checkout_id,
+        "buyer_info": {"buyer_account": f"buyer-{chance.randrange(1000)}", "name": chance.choice(BUYERS)},
+        "payment_method": {"token": token},
+        "description": chance.choice(GOODS),
+        "payment_orders": [_order(checkout_id, number, currency, chance) for number in range(1, orders + 1)],
+    }
+
+
+def _order(checkout_id: str, number: int, currency: str, chance: random.Random) -> dict[str, str]:
+    from schemas.money import InvalidMoney, Money, exponent
+
+    try:
+        cents = chance.randrange(500, 20_000) * 10 ** exponent(currency) // 100
+    except InvalidMoney as error:
+        raise _failed(f"{currency}: {error}") from None
+    return {
+        "payment_order_id": f"{checkout_id}-{number}",
+        "seller_account": f"seller-{chance.randrange(1, 21)}",
+        "amount": Money(cents, currency).amount,
+        "currency": currency,
+        "platform_fee": Money(cents // 20, currency).amount,
+    }
+
+
+# ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The payment again and again, with the seconds since it was accepted, until it is done or time is up."""
+    started = time.monotonic()
+    yield 0.0, payment
+    while not payment["is_payment_done"] and time.monotonic() - started < timeout_s:
+        time.sleep(ASK_EVERY_S)
+        payment = api.call("GET", payment["links"]["self"])
+        yield time.monotonic() - started, payment
+
+
+def _last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    *_, (_, payment) = states
+    return payment
+
+
+def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    from rich.live import Live
+
+    with Live(refresh_per_second=12) as live:
+        for elapsed_s, payment in states:
+            live.update(_picture(elapsed_s, payment))
+    return payment
+
+
+def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    done = " · done" if payment["is_payment_done"] else ""
+    title = f"{payment['checkout_id']} · {payment['status']} · {elapsed_s:.1f} s{done}"
+    table = Table("order", "seller", title=title, title_justify="left")
+    table.add_column("amount", justify="right")
+    for name in ("state", "wallet", "ledger"):
+        table.add_column(name)
+    for order in payment["payment_orders"]:
+        table.add_row(
+            order["payment_order_id"],
+            order["seller_account"],
+            f"{order['amount']} {order['currency']}",
+            SYMBOLS.get(order["payment_order_status"], f"[red]{order['detail'] or 'failed'}[/]"),
+            "[green]✓[/]" if order["wallet_updated"] else "",
+            "[green]✓[/]" if order["ledger_updated"] else "",
+        )
+    return table
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        problem = json.load(error)
+        return f"{problem['code']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"the API answered {error.code}"
+
+
+def _failed(message: str) -> typer.Exit:
+    typer.echo(f"tally: {message}", err=True)
+    return typer.Exit(1)
