@@ -1,0 +1,48 @@
+"""`tally topics apply | map`: the catalogue's topics on the broker, and the picture of what flows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The catalogue of topics: make them, draw them.", no_args_is_help=True)
+
+
+@app.command()
+def apply() -> None:
+    """Make missing topics and correct settings that differ. Never deletes, never changes a partition count."""
+    from operations.stack.running import current_settings
+    from topics.runtime.admin import apply_topics
+
+    try:
+        done = apply_topics(current_settings())
+    except ValueError as error:
+        typer.echo(f"{error}: partitions of a keyed topic never change", err=True)
+        raise typer.Exit(1) from None
+    for line in done:
+        typer.echo(line)
+    if not done:
+        typer.echo("every topic is as it should be: nothing to do", err=True)
+
+
+@app.command("map")
+def map_(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the page is what would be written.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Another file than docs/flow.md.")] = None,
+) -> None:
+    """Draw docs/flow.md from the catalogue."""
+    from operations.flow import page
+    from operations.stack.home import CHECKOUT
+
+    file = to or CHECKOUT / "docs" / "flow.md"
+    current = file.read_text() if file.exists() else ""
+    if check and current != page():
+        typer.echo(f"{file} is not what the catalogue says: run `tally topics map`", err=True)
+        raise typer.Exit(1)
+    if current == page():
+        typer.echo(f"{file} is up to date: nothing to do", err=True)
+        return
+    file.write_text(page())
+    typer.echo(f"{file} drawn")
