@@ -27,6 +27,7 @@ def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPat
         topic_prefix=f"{name}.",
         secret=SECRET,
         home=home,
+        upstreams={"partner"},
     )
     apply_topics(settings)
     yield settings

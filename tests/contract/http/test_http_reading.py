@@ -1,0 +1,248 @@
+"""What is read back: the rooms' own views, from acceptance to money in wallet and ledger."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from producers import replies
+from producers.client import UpstreamClient
+from schemas.requests import PaymentRequest
+from tests.contract.http.door import Door, asked, order, wait_for
+from tests.contract.http.rooms import captured, declined, execute, running_rooms
+
+
+@pytest.fixture(scope="module")
+def rooms(door: Door) -> Iterator[None]:
+    with running_rooms(door.settings):
+        yield
+
+
+@pytest.fixture
+def seller() -> str:
+    return f"s-{secrets.token_hex(4)}"
+
+
+def status(door: Door, checkout_id: str, key: str | None = None) -> str:
+    found = door.get(f"/v1/payments/{checkout_id}", key=key)
+    return str(found.json["status"]) if found.status == 200 else "none"
+
+
+def paid(door: Door, checkout_id: str, *orders: dict[str, Any], refused: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A payment whose orders are captured, but for those that are refused; as it reads once it is done."""
+    assert door.post(asked(checkout_id, *orders)).status == 202
+    wait_for(lambda: status(door, checkout_id) == "executing")
+    said = [
+        declined(one, checkout_id) if one["payment_order_id"] in refused else captured(one, checkout_id)
+        for one in orders
+    ]
+    execute(door.settings, *said)
+    wait_for(lambda: door.get(f"/v1/payments/{checkout_id}").json["is_payment_done"])
+    found: dict[str, Any] = door.get(f"/v1/payments/{checkout_id}").json
+    return found
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_payment_is_followed_to_wallet_and_ledger(door: Door, seller: str) -> None:
+    checkout_id = f"full-{seller}"
+    orders = [
+        order(f"{checkout_id}-1", seller_account=seller),
+        order(f"{checkout_id}-2", seller_account=seller, currency="JPY", amount="500", platform_fee="20"),
+        order(f"{checkout_id}-3", seller_account=seller),
+    ]
+    payment = paid(door, checkout_id, *orders, refused=(f"{checkout_id}-3",))
+    replies.Payment.model_validate(payment)
+    assert payment["status"] == "partially_succeeded"
+    assert [
+        (o["payment_order_status"], o["detail"], o["wallet_updated"], o["ledger_updated"])
+        for o in payment["payment_orders"]
+    ] == [("SUCCESS", "", True, True), ("SUCCESS", "", True, True), ("FAILED", "declined", False, False)]
+
+    of_order = door.get(f"/v1/payment-orders/{checkout_id}-2").json
+    replies.OrderOfPayment.model_validate(of_order)
+    assert (of_order["amount"], of_order["psp"], of_order["scheme"]) == ("500", "northpay", "visa")
+
+    wallet = door.get(f"/v1/wallets/{seller}").json
+    replies.Wallet.model_validate(wallet)
+    assert [(b["currency"], b["available"], b["pending"], b["reserved"]) for b in wallet["balances"]] == [
+        ("EUR", "11.34", "0.00", "0.00"),
+        ("JPY", "480", "0", "0"),
+    ]
+
+    account = door.get(f"/v1/ledger/accounts/seller:{seller}:payable").json
+    replies.Account.model_validate(account)
+    assert [(b["currency"], b["credits"], b["balance"]) for b in account["balances"]] == [
+        ("EUR", "11.34", "-11.34"),
+        ("JPY", "480", "-480"),
+    ]
+    page = door.get(f"/v1/ledger/accounts/seller:{seller}:payable/entries").json
+    replies.EntryPage.model_validate(page)
+    assert {(e["payment_order_id"], e["direction"], e["amount"]) for e in page["entries"]} == {
+        (f"{checkout_id}-1", "credit", "11.34"),
+        (f"{checkout_id}-2", "credit", "480"),
+    }
+
+    balance = door.get("/v1/ledger/trial-balance").json
+    replies.TrialBalance.model_validate(balance)
+    assert balance["balanced"]
+    assert {"EUR", "JPY"} <= {line["currency"] for line in balance["currencies"]}
+
+    buyer = door.get("/v1/buyers/b-1").json
+    replies.Buyer.model_validate(buyer)
+    assert {total["currency"] for total in buyer["totals"]} >= {"EUR", "JPY"}
+
+
+@pytest.mark.usefixtures("rooms")
+def test_entries_are_read_page_by_page(door: Door, seller: str) -> None:
+    checkout_id = f"pages-{seller}"
+    paid(door, checkout_id, *(order(f"{checkout_id}-{i}", seller_account=seller) for i in range(5)))
+    path = f"/v1/ledger/accounts/seller:{seller}:payable/entries?limit=2"
+    seen: list[str] = []
+    page = door.get(path).json
+    while True:
+        seen += [entry["payment_order_id"] for entry in page["entries"]]
+        if page["next_cursor"] is None:
+            break
+        page = door.get(f"{path}&cursor={page['next_cursor']}").json
+    assert len(seen) == 5
+    assert set(seen) == {f"{checkout_id}-{i}" for i in range(5)}
+
+
+@pytest.mark.usefixtures("rooms")
+def test_revenue_is_summed_by_what_is_asked(door: Door, seller: str) -> None:
+    checkout_id = f"revenue-{seller}"
+    paid(door, checkout_id, *(order(f"{checkout_id}-{i}", seller_account=seller) for i in range(3)))
+    today = datetime.now(UTC).date().isoformat()
+    report = door.get(f"/v1/reports/revenue?seller_account={seller}&from={today}&to={today}").json
+    replies.Revenue.model_validate(report)
+    (line,) = report["lines"]
+    assert line == {
+        "day": today,
+        "currency": "EUR",
+        "seller_account": seller,
+        "psp": "northpay",
+        "orders": 3,
+        "gross": "37.02",
+        "fee": "3.00",
+        "net": "34.02",
+    }
+    (by_psp,) = door.get(f"/v1/reports/revenue?seller_account={seller}&by=psp").json["lines"]
+    assert (by_psp["day"], by_psp["seller_account"], by_psp["gross"]) == (None, None, "37.02")
+    assert door.get(f"/v1/reports/revenue?seller_account={seller}&to=2020-01-01").json["lines"] == []
+
+    other = door.key_for("other-shop", "reports:read")
+    assert door.get(f"/v1/reports/revenue?seller_account={seller}", key=other).json["lines"] == []
+    finance = door.key_for("finance", "reports:read", "ops:read")
+    assert door.get(f"/v1/reports/revenue?seller_account={seller}", key=finance).json["lines"]
+
+
+@pytest.mark.usefixtures("rooms")
+def test_payments_are_listed_newest_first_and_by_filter(door: Door, seller: str) -> None:
+    owner = f"lister-{seller}"
+    key = door.key_for(owner)
+    ids = [f"list-{seller}-{i}" for i in range(7)]
+    for checkout_id in ids:
+        door.post(asked(checkout_id, order(f"{checkout_id}-o", seller_account=seller)), key=key)
+        wait_for(lambda checkout_id=checkout_id: status(door, checkout_id, key) == "executing")
+
+    def listed(query: str) -> list[str]:
+        page = door.get(f"/v1/payments?{query}", key=key).json
+        replies.PaymentPage.model_validate(page)
+        return [payment["checkout_id"] for payment in page["payments"]]
+
+    assert listed("") == ids[::-1]
+    assert listed("status=executing&limit=2") == ids[:4:-1]
+    assert listed(f"seller_account={seller}&is_payment_done=false") == ids[::-1]
+    assert listed("status=failed") == listed("seller_account=nobody") == listed("from=2100-01-01T00:00:00Z") == []
+    assert listed("to=2100-01-01T00:00:00Z&buyer_account=b-1") == ids[::-1]
+
+    seen: list[str] = []
+    page = door.get("/v1/payments?limit=3", key=key).json
+    while page["next_cursor"]:
+        seen += [payment["checkout_id"] for payment in page["payments"]]
+        page = door.get(f"/v1/payments?limit=3&cursor={page['next_cursor']}", key=key).json
+    seen += [payment["checkout_id"] for payment in page["payments"]]
+    assert seen == ids[::-1]
+    assert not {payment["checkout_id"] for payment in door.get("/v1/payments?limit=500").json["payments"]} & set(ids)
+
+
+@pytest.mark.usefixtures("rooms")
+def test_what_is_accepted_reads_the_same_before_and_after_the_room_has_it(door: Door, seller: str) -> None:
+    checkout_id = f"same-{seller}"
+    request = asked(checkout_id, description="a lamp", metadata={"basket": "17"}, deadline="2100-01-31T12:00:00Z")
+    before = door.post(request).json
+    wait_for(lambda: status(door, checkout_id) == "executing")
+    after = door.get(f"/v1/payments/{checkout_id}").json
+    assert after.keys() == before.keys()
+    for name in ("checkout_id", "buyer_account", "description", "metadata", "deadline", "links", "is_payment_done"):
+        assert after[name] == before[name]
+    fixed = ("payment_order_id", "seller_account", "amount", "currency", "platform_fee")
+    assert [[o[name] for name in fixed] for o in after["payment_orders"]] == [
+        [o[name] for name in fixed] for o in before["payment_orders"]
+    ]
+
+
+@pytest.mark.usefixtures("rooms")
+def test_an_upstream_on_kafka_owns_what_it_asked_for(door: Door, seller: str) -> None:
+    checkout_id = f"kafka-{seller}"
+    request = PaymentRequest.model_validate_json(
+        PaymentRequest.model_validate(asked_strictly(checkout_id)).model_dump_json()
+    )
+    with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
+        client.send(request)
+        client.send(request)
+    partner = door.key_for("partner")
+    wait_for(lambda: status(door, checkout_id, partner) == "executing")
+    assert door.get(f"/v1/payments/{checkout_id}").status == 404
+
+
+@pytest.mark.usefixtures("rooms")
+def test_who_loses_an_id_to_kafka_reads_why(door: Door, seller: str) -> None:
+    """The door claims among its own; payments has the last word."""
+    checkout_id = f"lost-{seller}"
+    with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
+        client.send(PaymentRequest.model_validate(asked_strictly(checkout_id)))
+    partner = door.key_for("partner")
+    wait_for(lambda: status(door, checkout_id, partner) == "executing")
+    assert door.post(asked(checkout_id)).status == 202
+    wait_for(lambda: status(door, checkout_id) == "refused")
+    found = door.get(f"/v1/payments/{checkout_id}").json
+    replies.Payment.model_validate(found)
+    assert found["refused"]["code"] == "id_taken"
+
+
+def asked_strictly(checkout_id: str) -> dict[str, Any]:
+    """As Python values: a tuple of orders."""
+    request = asked(checkout_id)
+    return request | {"payment_orders": tuple(request["payment_orders"])}
+
+
+def test_who_has_no_wallet_or_account_is_not_found(door: Door) -> None:
+    for path in ("/v1/wallets/nobody", "/v1/buyers/nobody", "/v1/ledger/accounts/nobody", "/v1/wallets/%FF"):
+        assert door.get(path).status == 404
+    assert door.get("/v1/ledger/accounts/nobody/entries").status == 404
+
+
+def test_the_documentation_describes_the_contract(door: Door) -> None:
+    described = door.get("/openapi.json", key="").json
+    posted = described["paths"]["/v1/payments"]["post"]
+    assert posted["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/PaymentRequest")
+    assert posted["responses"]["202"]["content"]["application/json"]["schema"]["$ref"].endswith("/Payment")
+    for path in (
+        "/v1/payments/{checkout_id}",
+        "/v1/payment-orders/{payment_order_id}",
+        "/v1/wallets/{seller_account}",
+        "/v1/buyers/{buyer_account}",
+        "/v1/ledger/accounts/{account}",
+        "/v1/ledger/accounts/{account}/entries",
+        "/v1/ledger/trial-balance",
+        "/v1/reports/revenue",
+    ):
+        answer = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert answer["$ref"].rpartition("/")[2] in described["components"]["schemas"]
+    assert described["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    assert door.get("/docs", key="").status == 200
