@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from struct import Struct
 from typing import Any
 
 from consumers.ledger import templates
@@ -14,11 +16,13 @@ from schemas.money import Money
 from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.consumer import Connection, Latest, State
+from topics.runtime.store import int_array, text_array
 
 Side = tuple[str, str]  # account, currency
 
-# COPY's binary form is the same for 16 raw bytes whatever the column is called: half the price of a UUID object.
-_UUID = "bytea"
+# COPY's binary form is raw bytes, whatever the column is called: half the price of a UUID object or an array.
+_UUID = _INT4_ARRAY = "bytea"
+INT4_OID = 23
 
 
 def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
@@ -45,7 +49,7 @@ def _sides(captured: Iterable[PaymentCaptured]) -> set[Side]:
 def _posted(conn: Connection, payment_order_ids: list[str]) -> list[Posting]:
     found = conn.execute(
         "SELECT payment_order_id, template, journal_id FROM journals WHERE payment_order_id = ANY(%s::text[])",
-        [payment_order_ids],
+        [text_array(payment_order_ids)],
     ).fetchall()
     return _read_postings(conn, [journal_id for _, _, journal_id in found]) if found else []
 
@@ -105,7 +109,7 @@ def _lock_known(conn: Connection, sides: Sequence[Side]) -> list[Balance]:
         " JOIN accounts a ON a.account = t.account"
         " JOIN balances b ON b.account_id = a.account_id AND b.currency = t.currency"
         " ORDER BY a.account_id, b.currency FOR UPDATE OF b",
-        [[account for account, _ in sides], [currency for _, currency in sides]],
+        [text_array(account for account, _ in sides), text_array(currency for _, currency in sides)],
     )
     return [Balance(*row) for row in rows]
 
@@ -141,7 +145,7 @@ def _copy_journals(conn: Connection, postings: Sequence[Posting], ids: Sequence[
             " posted_at) FROM STDIN (FORMAT BINARY)"
         ) as copy,
     ):
-        copy.set_types([_UUID, "text", "text", "text", _UUID, "int4[]", "timestamptz"])
+        copy.set_types([_UUID, "text", "text", "text", _UUID, _INT4_ARRAY, "timestamptz"])
         for journal_id, posting in zip(ids, postings, strict=True):
             journal = posting.journal
             copy.write_row(
@@ -151,7 +155,7 @@ def _copy_journals(conn: Connection, postings: Sequence[Posting], ids: Sequence[
                     journal.payment_order_id,
                     journal.checkout_id,
                     bytes.fromhex(posting.cause_event_id.replace("-", "")),
-                    [balance.account_id for balance in posting.balances],
+                    _int4_array([balance.account_id for balance in posting.balances]),
                     posting.posted_at,
                 )
             )
@@ -173,6 +177,17 @@ def _copy_entries(conn: Connection, postings: Sequence[Posting], ids: Sequence[b
                 )
 
 
+def _int4_array(numbers: Sequence[int]) -> bytes:
+    """One dimension from 1, no nulls; each number with its length (array_recv in PostgreSQL's arrayfuncs.c)."""
+    sized = [part for number in numbers for part in (4, number)]
+    return _int4_array_form(len(numbers)).pack(1, 0, INT4_OID, len(numbers), 1, *sized)
+
+
+@cache
+def _int4_array_form(length: int) -> Struct:
+    return Struct(f">5i{length * 2}i")
+
+
 def _move_balances(conn: Connection, postings: Sequence[Posting]) -> None:
     """One new version for each balance that the batch moved; all are locked since `load`."""
     moved: dict[str, tuple[Balance, list[int]]] = {}
@@ -188,10 +203,10 @@ def _move_balances(conn: Connection, postings: Sequence[Posting]) -> None:
         " AS m (account_id, currency, debits, credits)"
         " WHERE b.account_id = m.account_id AND b.currency = m.currency",
         [
-            [balance.account_id for balance, _ in moved.values()],
-            [balance.currency for balance, _ in moved.values()],
-            [debits for _, (debits, _) in moved.values()],
-            [credits for _, (_, credits) in moved.values()],
+            int_array(balance.account_id for balance, _ in moved.values()),
+            text_array(balance.currency for balance, _ in moved.values()),
+            int_array(debits for _, (debits, _) in moved.values()),
+            int_array(credits for _, (_, credits) in moved.values()),
         ],
     )
 

@@ -13,6 +13,7 @@ from schemas.money import Money
 from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.consumer import Connection, Latest, State
+from topics.runtime.store import int_array, text_array
 
 Side = tuple[str, str]  # seller, currency
 Change = Wallet | Movement | Purchase
@@ -34,7 +35,7 @@ def _moved(conn: Connection, payment_order_ids: list[str]) -> list[Movement]:
         "SELECT movement_id::text, kind, payment_order_id, checkout_id, amount, cause_event_id::text, at,"
         " seller_account, currency, available_after, pending_after, reserved_after, wallet_version"
         " FROM movements WHERE payment_order_id = ANY(%s::text[])",
-        [payment_order_ids],
+        [text_array(payment_order_ids)],
     )
     return [_as_movement(*row) for row in rows]
 
@@ -63,7 +64,7 @@ def _lock_known(conn: Connection, sides: Sequence[Side]) -> list[Wallet]:
         " FROM unnest(%s::text[], %s::text[]) AS t (seller_account, currency)"
         " JOIN wallets w ON w.seller_account = t.seller_account AND w.currency = t.currency"
         " ORDER BY w.seller_account, w.currency FOR UPDATE OF w",
-        [[seller for seller, _ in sides], [currency for _, currency in sides]],
+        [text_array(seller for seller, _ in sides), text_array(currency for _, currency in sides)],
     )
     return [Wallet(*row) for row in rows]
 
@@ -128,12 +129,12 @@ def _write_wallets(conn: Connection, wallets: Sequence[Wallet]) -> None:
         " AS m (seller_account, currency, available, pending, reserved, version)"
         " WHERE w.seller_account = m.seller_account AND w.currency = m.currency",
         [
-            [wallet.seller_account for wallet in wallets],
-            [wallet.currency for wallet in wallets],
-            [wallet.available for wallet in wallets],
-            [wallet.pending for wallet in wallets],
-            [wallet.reserved for wallet in wallets],
-            [wallet.version for wallet in wallets],
+            text_array(wallet.seller_account for wallet in wallets),
+            text_array(wallet.currency for wallet in wallets),
+            int_array(wallet.available for wallet in wallets),
+            int_array(wallet.pending for wallet in wallets),
+            int_array(wallet.reserved for wallet in wallets),
+            int_array(wallet.version for wallet in wallets),
         ],
     )
 
@@ -152,10 +153,10 @@ def _add_purchases(conn: Connection, purchases: Sequence[Purchase]) -> None:
         " ON CONFLICT (buyer_account, currency) DO UPDATE"
         " SET gross_total = buyers.gross_total + excluded.gross_total, orders = buyers.orders + excluded.orders",
         [
-            [buyer for buyer, _ in buyers],
-            [currency for _, currency in buyers],
-            [totals[side][0] for side in buyers],
-            [totals[side][1] for side in buyers],
+            text_array(buyer for buyer, _ in buyers),
+            text_array(currency for _, currency in buyers),
+            int_array(totals[side][0] for side in buyers),
+            int_array(totals[side][1] for side in buyers),
         ],
     )
 
