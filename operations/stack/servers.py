@@ -27,7 +27,7 @@ from operations.stack.postgres import admin_dsn, postgres_answers, postgres_comm
 from operations.stack.supervisor import Supervisor, Watched
 from topics.settings import load_settings
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 Report = Callable[[str, int, int], None]  # what, done, of
 
 

@@ -20,7 +20,7 @@ from operations.stack.servers import Existing, Report, end_on_signals, hold, sta
 from operations.stack.supervisor import Supervisor, Watched
 from topics.settings import Settings
 
-ROOMS_TIMEOUT_S = 60.0
+ROOMS_TIMEOUT_S = 120.0
 PREPARE_TIMEOUT_S = 120.0
 LEFTOVER_TIMEOUT_S = 10.0
 WATCH_S = 0.2
