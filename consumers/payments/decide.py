@@ -21,7 +21,6 @@ from consumers.payments.payment import (
     checkout_key,
     order_key,
 )
-from schemas.envelope import utc
 from schemas.errors import Permanent
 from schemas.events import (
     AnyEvent,
@@ -136,7 +135,7 @@ def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout
         checkout_id=event.checkout_id,
         buyer_account=event.buyer_info.buyer_account,
         token=event.payment_method.token,
-        deadline=event.deadline or utc(cause.entered_ms) + timedelta(seconds=policy.deadline_s),
+        deadline=event.deadline or cause.now + timedelta(seconds=policy.deadline_s),
         terms=tuple(OrderTerms(o.payment_order_id, o.seller_account, o.gross, o.fee) for o in event.payment_orders),
         received_at=cause.now,
         event_id=cause.event_id,

@@ -12,8 +12,7 @@ from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
 from schemas.money import Money
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTerms:
+class OrderTerms(NamedTuple):
     """One order as asked; net is what is left of gross after the fee."""
 
     payment_order_id: str
@@ -62,7 +61,7 @@ class Payment(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Where one order stands. A tuple, as are Payment and Step: three events per order come by, each reads all siblings,
+    """Where one order stands. A tuple, as are others here: three events per order come by, each reads all siblings,
     and a frozen dataclass costs three times as much to make."""
 
     payment_order_id: str

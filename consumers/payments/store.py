@@ -52,6 +52,9 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     payments = _lock(conn, checkout_ids)
     requests = [event for event in about if isinstance(event, PaymentRequested)]
     orders = _orders(conn, checkout_ids, sorted({o.payment_order_id for r in requests for o in r.payment_orders}))
+    unseen = {order.checkout_id for order in orders.values()}.intersection(checkout_ids) - {row[0] for row in payments}
+    if unseen:  # committed by another process between our two statements
+        payments += _lock(conn, sorted(unseen))
     cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
     return _payments(payments, orders) | orders | (_checkouts(conn, cleared) if cleared else {})
 

@@ -64,7 +64,9 @@ class Hearing:
         now_ms = int(now.timestamp() * 1000)
         event_id = derive_id(f"{self.name} {self._count}", "test", 0, now_ms)
         headers = record_headers(Envelope(EventId(event_id), "/test", event_type(type(event)), now))
-        return Message(topic, 0, self._count, event.key.encode(), event.model_dump_json().encode(), headers, now_ms)
+        return Message(
+            topic, 0, self._count, event.key.encode(), event.model_dump_json().encode(), tuple(headers), now_ms
+        )
 
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """As the room's reader sees it: its views."""

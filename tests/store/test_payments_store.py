@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from consumers.payments import store
 from consumers.payments.consumer import build
 from schemas.events import (
     AnyEvent,
@@ -205,6 +206,17 @@ def test_two_processes_that_race_for_an_id_leave_one_payment(
     assert sum(isinstance(event, ScreeningRequested) for event in said) == 1
     for racer in racers:
         racer.close()
+
+
+def test_a_repeat_that_comes_while_the_first_commits_is_no_conflict(
+    payments: Hearing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first statement of `load` does not see the payment yet, the second sees its orders."""
+    payments.hears(requested())
+    lock, blind = store._lock, [True]
+    monkeypatch.setattr(store, "_lock", lambda conn, ids: [] if blind and blind.pop() else lock(conn, ids))
+    assert payments.hears(requested()) == []
+    assert not blind
 
 
 def test_two_processes_that_end_the_same_payment_complete_it_once(stored: Settings) -> None:

@@ -58,7 +58,7 @@ def test_no_name_or_country_is_kept() -> None:
     assert "Ada" not in repr(story.changes)
 
 
-def test_the_deadline_is_the_requests_own_or_an_hour_after_it_entered() -> None:
+def test_the_deadline_is_the_requests_own_or_an_hour_after_it_was_accepted() -> None:
     story = Story()
     story.hears(requested("c1"), requested("c2", prefix="p", deadline="2026-02-01T00:00:00+02:00"))
     own, asked = story.checkouts()
