@@ -11,7 +11,7 @@ from confluent_kafka import Message as KafkaMessage
 from schemas.envelope import Envelope, EventId, as_uuid, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.consumer import Connection, Consumer, Latest
-from topics.runtime.outbox import Publisher, take_lease
+from topics.runtime.outbox import Publisher, keep_lease, take_lease
 
 LEASE_S = 10
 AT_ONCE = 1000
@@ -46,7 +46,7 @@ class LatestPublisher:
         return self._begin(conn, now)
 
     def _begin(self, conn: Connection, now: datetime) -> bool:
-        if not take_lease(conn, "latest", LEASE_S):
+        if not take_lease(conn, "latest", self._publisher.holder, LEASE_S):
             conn.commit()
             return False
         rows = conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall()
@@ -60,7 +60,7 @@ class LatestPublisher:
         self._delete(conn)
         said = dict(self._said)
         self._said.clear()
-        if not take_lease(conn, "latest", LEASE_S):
+        if not keep_lease(conn, "latest", self._publisher.holder, LEASE_S):
             self._say(conn, list(said), now, above=said)
         conn.commit()
 

@@ -70,7 +70,7 @@ class RoomLoop:
             Chore(0.5, self._drain),
             Chore(0.02, self._tidy),
             Chore(1.0, self._commit_offsets),
-            Chore(3600, self._trim_inbox),
+            Chore(5, self._trim_inbox),
         ]
         if self._latest:
             self._chores.append(Chore(0.05, self._say_latest))
@@ -205,7 +205,6 @@ class RoomLoop:
         """Partitions that were assigned while the database was away, or the room stopped."""
         if self._unplaced:
             self._replace(set(self._unplaced))
-            self._unplaced.clear()
 
     def _replace(self, wheres: set[Partition]) -> None:
         """Read these partitions again from their stored positions, where Kafka still gives them to us."""
@@ -213,10 +212,12 @@ class RoomLoop:
         mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
         for where in wheres:
             self._placed.pop(where, None)
+        self._unplaced |= wheres & assigned  # until it has worked
         if mine:
             at = self._at_positions(mine)
             self._kafka.incremental_unassign(mine)
             self._kafka.incremental_assign(at)
+        self._unplaced -= wheres
 
     def _commit_offsets(self) -> None:
         """Kafka's own offsets only show the lag; they never run ahead of ours."""
@@ -257,11 +258,15 @@ class RoomLoop:
         self._latest.tick(self._store.connection(), self._clock.now())
 
     def _trim_inbox(self) -> None:
-        """Old claims go, a slice at a time; beyond that the effect's own primary key makes a repeat a duplicate."""
+        """Old claims go, a slice at a time; beyond that the effect's own primary key makes a repeat a duplicate.
+
+        A letter has no effect yet: its claim stays for as long as it waits.
+        """
         with self._store.transaction() as conn:
             conn.execute(
                 "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox"
-                " WHERE claimed_at < clock_timestamp() - make_interval(days => %s) LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+                " WHERE claimed_at < clock_timestamp() - make_interval(days => %s) AND id NOT IN"
+                " (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead')) LIMIT 10000 FOR UPDATE SKIP LOCKED)",
                 [INBOX_DAYS],
             )
 
@@ -278,6 +283,7 @@ class RoomLoop:
         except KafkaException as error:
             log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
             self.health.paused("kafka", str(error))
+            self._unplaced |= set(self._placed)  # what was read and not applied is read again
             self._publisher.poll(1.0)
 
     def _away(self, error: psycopg.Error) -> None:
@@ -319,7 +325,7 @@ class RoomLoop:
             if assigned:
                 self._kafka.pause(assigned)
             for record in self._kafka.consume(100, 0.2):
-                if self._usable(record):  # came before the pause took hold: read it again
+                if record.error() is None:  # came before the pause took hold: read it again
                     message = self._message(record)
                     self._unplaced.add((message.topic, message.partition))
             self._publisher.poll()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import cast
 
 import orjson
 import structlog
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.admin import kafka_config
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 BLOCK = 10_000  # ids that one batch may use; a batch says less
 SWEEP_AFTER_S = 5
-HOLDER = f"{socket.gethostname()}:{os.getpid()}"
+HEAL_EVERY_S = 1
 
 HeaderPairs = list[tuple[str, bytes]]
 _Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
@@ -117,12 +118,14 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._prefix = settings.topic_prefix
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # of leases
         self._producer = self._connect()
         self._in_queue: set[int] = set()  # produced, not yet acknowledged or not yet deleted
         self._acknowledged: list[int] = []
         self._failed: KafkaError | None = None
         self.generation = 0  # callbacks of a thrown-away producer are not listened to
         self._swept_at = time.monotonic()
+        self._healed_at = 0.0
         self._answered_at = time.monotonic()
 
     def _connect(self) -> Producer:
@@ -158,26 +161,32 @@ class Publisher:
         if self._failed is not None:
             return  # what is not said now is said by `heal`, from the lowest row on
         for row in rows:
-            if row.id not in self._in_queue:
-                self._produce(row)
+            if row.id not in self._in_queue and not self._produce(row):
+                break
         self._producer.poll(0)
 
-    def _produce(self, row: Row) -> None:
-        self.produce(row.topic, row.key, row.headers, row.value, partial(self._delivered, self.generation, row.id))
-        self._in_queue.add(row.id)
+    def _produce(self, row: Row) -> bool:
+        delivered = partial(self._delivered, self.generation, row.id)
+        taken = self.produce(row.topic, row.key, row.headers, row.value, delivered)
+        if taken:
+            self._in_queue.add(row.id)
+        return taken
 
     def produce(
         self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None, delivered: Delivered
-    ) -> None:
-        """Into the producer's queue; waits where that is full."""
+    ) -> bool:
+        """Into the producer's queue; waits where that is full. → False where the producer takes nothing any more."""
         while True:
             try:
                 self._producer.produce(
                     self._prefix + topic, value, key, headers=cast(_Headers, headers), on_delivery=delivered
                 )
-                return
+                return True
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                self._fail(error.args[0])
+                return False
 
     def _delivered(self, generation: int, row_id: int, error: KafkaError | None, _: KafkaMessage) -> None:
         if generation != self.generation:
@@ -185,7 +194,11 @@ class Publisher:
         self._answered_at = time.monotonic()
         if error is None:
             self._acknowledged.append(row_id)
-        elif self._failed is None:
+        else:
+            self._fail(error)
+
+    def _fail(self, error: KafkaError) -> None:
+        if self._failed is None:
             self._failed = error
             log.warning("delivery failed", action="publish", error=str(error))
 
@@ -197,7 +210,8 @@ class Publisher:
         self._producer.poll(0)
         self._delete(conn)
         if self._failed is not None:
-            self._heal(conn)
+            if time.monotonic() - self._healed_at >= HEAL_EVERY_S:
+                self._heal(conn)
         elif time.monotonic() - self._swept_at >= SWEEP_AFTER_S and not self._stuck:
             self._swept_at = time.monotonic()
             self._sweep(conn)
@@ -219,6 +233,7 @@ class Publisher:
 
     def _heal(self, conn: Connection) -> None:
         """A new producer, an empty queue, and everything still there again, lowest first."""
+        self._healed_at = time.monotonic()
         self.generation += 1
         self._producer.purge()
         self._producer = self._connect()
@@ -230,7 +245,7 @@ class Publisher:
 
     def _sweep(self, conn: Connection) -> None:
         """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
-        if take_lease(conn, "sweep", SWEEP_AFTER_S * 3):
+        if take_lease(conn, "sweep", self.holder, SWEEP_AFTER_S * 3):
             # Ids are not drawn in the order of created_at: everything below the newest old row goes along.
             newest = conn.execute(
                 "SELECT max(id) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
@@ -244,12 +259,21 @@ class Publisher:
         self._producer.flush(timeout_s)
 
 
-def take_lease(conn: Connection, name: str, for_s: float) -> bool:
+def take_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:
     """Take or renew a lease of the room; the database's clock decides when it has run out."""
     taken = conn.execute(
         "INSERT INTO leases (name, holder, until) VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))"
         " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
         " WHERE leases.holder = excluded.holder OR leases.until < clock_timestamp() RETURNING 1",
-        [name, HOLDER, for_s],
+        [name, holder, for_s],
     ).fetchone()
     return taken is not None
+
+
+def keep_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:
+    """Renew a lease of one's own. → False where another has had it meanwhile, even if it is free again."""
+    kept = conn.execute(
+        "UPDATE leases SET until = clock_timestamp() + make_interval(secs => %s) WHERE name = %s AND holder = %s",
+        [for_s, name, holder],
+    )
+    return kept.rowcount == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
 
 from topics.runtime import letters
@@ -14,15 +14,12 @@ Placed = dict[tuple[str, int], int]
 
 
 def place(store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
-    """The offsets to read from. Errors: psycopg.Error; Stopped where Kafka's offset is ahead of ours.
+    """The offsets to read from. Errors: psycopg.Error; KafkaException; Stopped where Kafka's offset is ahead of ours.
 
-    Then the store was restored, or someone skipped: what lies between would be lost in silence.
+    Then the store was restored, or someone skipped: what lies between would be lost in silence. Kafka's offset is set
+    back to ours, so that the room goes on from there once an operator has looked and lifts the stop.
     """
-    committed = {
-        (p.topic[len(prefix) :], p.partition): p.offset
-        for p in kafka.committed(list(partitions), timeout=10)
-        if not p.error
-    }
+    committed = _committed(kafka, partitions, prefix)
     with store.transaction() as conn:
         rows = conn.execute(
             "SELECT topic, partition, next_offset FROM positions"
@@ -44,8 +41,26 @@ def place(store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartitio
             reason = f"Kafka's offset of {topic}[{partition}] is {offset}, ours {at}: restored, or skipped by someone"
             letters.write_stop(conn, "offset_ahead", reason)
     if ahead:
+        _set_back(
+            kafka, [TopicPartition(prefix + topic, partition, stored[topic, partition]) for topic, partition in ahead]
+        )
         raise Stopped("offset_ahead", reason)
     return stored | new
+
+
+def _committed(kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
+    found = kafka.committed(list(partitions), timeout=10)
+    for partition in found:
+        if partition.error:
+            raise KafkaException(partition.error)
+    return {(p.topic[len(prefix) :], p.partition): p.offset for p in found}
+
+
+def _set_back(kafka: KafkaConsumer, offsets: list[TopicPartition]) -> None:
+    try:
+        kafka.commit(offsets=offsets, asynchronous=False)
+    except KafkaException:
+        pass  # the stop stands; after its lift this is tried again
 
 
 def _earliest(kafka: KafkaConsumer, prefix: str, where: tuple[str, int]) -> int:
