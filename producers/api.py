@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import structlog
@@ -50,6 +51,7 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
         make_app(settings),
         http="httptools",
         ws="none",
+        proxy_headers=False,
         access_log=False,
         log_config=None,
         server_header=False,
@@ -160,15 +162,15 @@ async def _send(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-_COUNTERS: dict[tuple[str, str, int], Counter] = {}
+@cache
+def _meters(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, status), SECONDS.labels(route)
 
 
 def _count(method: str, route: str, status: int, started: float) -> None:
-    key = (method, route, status)
-    if key not in _COUNTERS:
-        _COUNTERS[key] = REQUESTS.labels(method, route, status)
-    _COUNTERS[key].inc()
-    SECONDS.labels(route).observe(time.perf_counter() - started)
+    requests, seconds = _meters(method, route, status)
+    requests.inc()
+    seconds.observe(time.perf_counter() - started)
 
 
 # ── the FastAPI side ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,8 @@ import orjson
 from producers.problems import Problem
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import PaymentRequested
-from schemas.requests import FieldError, PaymentRequest, RequestedOrder, contents
+from schemas.money import Money
+from schemas.requests import FieldError, PaymentRequest, RequestedOrder
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime import outbox
 from topics.runtime.consumer import Connection
@@ -65,7 +66,7 @@ class Known:
     """A checkout that was accepted before."""
 
     owner: str
-    contents: dict[str, str]
+    hidden: dict[str, str]
     reply: bytes
 
 
@@ -87,7 +88,7 @@ def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outco
     fresh = _claim_checkouts(conn, asked, hashes, replies, events, terms.now)
     outcomes: Outcomes = {id_: Answer(replies[id_], replayed=False) for id_ in fresh}
     for id_, known in _known(conn, [id_ for id_ in asked if id_ not in fresh]).items():
-        outcomes[id_] = _again(asked[id_], hashes[id_], known)
+        outcomes[id_] = _again(asked[id_], hashes[id_] | shown(replies[id_]), known)
     outcomes |= _claim_keys(conn, [one for id_, one in asked.items() if isinstance(outcomes[id_], Answer)])
     outcomes |= _claim_orders(conn, [asked[id_] for id_ in asked if id_ in fresh and _is_answer(outcomes[id_])])
     _give_back(conn, [asked[id_] for id_ in fresh if not _is_answer(outcomes[id_])])
@@ -108,15 +109,31 @@ def _milliseconds(at: datetime) -> int:
 
 
 def fingerprint(request: PaymentRequest, key: bytes) -> dict[str, str]:
-    """Field → keyed hash: enough to say later what differs, and nothing that says what it was."""
-    texts = contents(request)
-    metadata = {name: texts.pop(name) for name in list(texts) if name.startswith("metadata.")}
-    if metadata:
-        texts["metadata"] = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
+    """Keyed hashes of what the reply does not show: enough to say later what differs, not what it was."""
+    buyer = request.buyer_info
+    hidden = {
+        "buyer_info.name": buyer.name,
+        "buyer_info.email": buyer.email,
+        "buyer_info.country": buyer.country,
+        "payment_method.token": request.payment_method.token,
+        "deadline": request.deadline.isoformat() if request.deadline else None,
+    }
     return {
         name: blake2b(f"{name}\0{text}".encode(), key=key, digest_size=HASH_BYTES).hexdigest()
-        for name, text in texts.items()
+        for name, text in hidden.items()
+        if text is not None
     }
+
+
+def shown(reply: bytes) -> dict[str, str]:
+    """Field → text, of all that a reply repeats of its request. The order of orders and metadata means nothing."""
+    payment = orjson.loads(reply)
+    fields = {"buyer_info.buyer_account": payment["buyer_account"], "description": payment["description"]}
+    fields |= {f"metadata.{name}": text for name, text in payment["metadata"].items()}
+    for order in payment["payment_orders"]:
+        for name in ("seller_account", "amount", "currency", "platform_fee"):
+            fields[f"payment_orders[{order['payment_order_id']}].{name}"] = order[name]
+    return fields
 
 
 def reply_to(request: PaymentRequest, terms: Terms) -> bytes:
@@ -148,7 +165,7 @@ def _order(order: RequestedOrder) -> dict[str, object]:
         "seller_account": order.seller_account,
         "amount": order.amount,
         "currency": order.currency,
-        "platform_fee": order.fee.amount,
+        "platform_fee": order.platform_fee or Money.zero(order.currency).amount,
     }
 
 
@@ -160,13 +177,12 @@ def _deadline(request: PaymentRequest, terms: Terms) -> datetime:
     return request.deadline or terms.now + timedelta(seconds=terms.deadline_s)
 
 
-def _again(asked: Asked, hashes: dict[str, str], known: Known) -> Answer | Problem:
+def _again(asked: Asked, contents: dict[str, str], known: Known) -> Answer | Problem:
     """The checkout exists. Another owner learns nothing of it."""
     if known.owner != asked.owner:
         return _taken("checkout_id")
-    names = sorted(
-        name for name in hashes.keys() | known.contents.keys() if hashes.get(name) != known.contents.get(name)
-    )
+    before = known.hidden | shown(known.reply)
+    names = sorted(name for name in contents.keys() | before.keys() if contents.get(name) != before.get(name))
     if not names:
         return Answer(known.reply, replayed=True)
     why = "not what was accepted under this checkout_id"
@@ -184,8 +200,8 @@ def _taken(field: str) -> Problem:
 def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
     """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
     request = asked.request
-    said = {name: getattr(request, name) for name in PaymentRequest.model_fields}
-    event = PaymentRequested.model_construct(**(said | {"deadline": _deadline(request, terms), "owner": asked.owner}))
+    said = request.__dict__ | {"deadline": _deadline(request, terms), "owner": asked.owner}
+    event = PaymentRequested.model_construct(set(said), **said)
     trace = child_trace(asked.traceparent, event_id)
     envelope = Envelope(event_id, SOURCE, EVENT_TYPE, terms.now, 0, trace)
     value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
@@ -205,10 +221,10 @@ def _claim_checkouts(
 ) -> set[str]:
     ids = list(asked)
     rows = conn.execute(
-        "INSERT INTO requests (checkout_id, owner, contents, reply, accepted_at, event_id)"
-        " SELECT id, owner, contents, reply, %b, event_id"
+        "INSERT INTO requests (checkout_id, owner, hidden, reply, accepted_at, event_id)"
+        " SELECT id, owner, hidden, reply, %b, event_id"
         " FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[], %t::uuid[])"
-        " AS a (id, owner, contents, reply, event_id) ON CONFLICT DO NOTHING RETURNING checkout_id",
+        " AS a (id, owner, hidden, reply, event_id) ON CONFLICT DO NOTHING RETURNING checkout_id",
         [
             now,
             ids,
@@ -225,8 +241,8 @@ def _known(conn: Connection, ids: list[str]) -> dict[str, Known]:
     """Read in a later statement than the claim, so that whoever won it is seen."""
     if not ids:
         return {}
-    rows = conn.execute("SELECT checkout_id, owner, contents, reply FROM requests WHERE checkout_id = ANY(%s)", [ids])
-    return {id_: Known(owner, orjson.loads(hashes), bytes(reply)) for id_, owner, hashes, reply in rows}
+    rows = conn.execute("SELECT checkout_id, owner, hidden, reply FROM requests WHERE checkout_id = ANY(%s)", [ids])
+    return {id_: Known(owner, orjson.loads(hidden), bytes(reply)) for id_, owner, hidden, reply in rows}
 
 
 def _claim_keys(conn: Connection, asked: Sequence[Asked]) -> Outcomes:

@@ -21,7 +21,7 @@ CREATE TABLE api_keys (
 CREATE TABLE requests (
     checkout_id text COLLATE "C" PRIMARY KEY,
     owner text NOT NULL,
-    contents bytea NOT NULL,                 -- JSON: field → keyed hash, so that no name or e-mail is kept
+    hidden bytea NOT NULL,                   -- JSON: field → keyed hash, of what the reply does not show (names, …)
     reply bytea NOT NULL,                    -- the 202, to be given again
     accepted_at timestamptz NOT NULL,
     event_id uuid NOT NULL

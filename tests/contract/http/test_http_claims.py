@@ -192,6 +192,6 @@ def test_no_name_or_address_is_kept_at_the_door(door: Door) -> None:
     said(door, "private")
     wait_for(lambda: stored(door, "outbox") == 0)
     with psycopg.connect(door.settings.dsn("tally_doors"), options="-c search_path=doors") as conn:
-        row = conn.execute("SELECT contents, reply FROM requests WHERE checkout_id = 'private'").fetchone()
+        row = conn.execute("SELECT hidden, reply FROM requests WHERE checkout_id = 'private'").fetchone()
     assert row is not None
     assert all(word not in column for column in row for word in (b"Zebulon", b"zq@", b"tok_visa"))
