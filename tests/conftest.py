@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, TopicMetadata
 from psycopg import sql
 
 from operations.stack.servers import Servers
@@ -104,6 +105,7 @@ def make_stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Call
         settings = load_settings(**{**where, **own, **overrides})
         made.append(settings)
         apply_topics(settings)
+        await_topics(settings)
         return settings
 
     yield make
@@ -128,6 +130,21 @@ def drop_database(servers: Servers, name: str) -> None:
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
         admin.execute(drop)
+
+
+def await_topics(settings: Settings) -> None:
+    """The controller has made them; the broker, which is asked next, hears of it a moment later."""
+    from topics.catalog import all_topics
+
+    wanted = {settings.topic_prefix + name for name in all_topics(settings.upstreams)}
+    admin, end = AdminClient({"bootstrap.servers": settings.kafka}), time.monotonic() + 30
+    while not wanted <= {name for name, topic in admin.list_topics(timeout=15).topics.items() if is_led(topic)}:
+        assert time.monotonic() < end, "the broker does not know the topics that were made"
+        time.sleep(0.02)
+
+
+def is_led(topic: TopicMetadata) -> bool:
+    return all(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def delete_topics(settings: Settings) -> None:

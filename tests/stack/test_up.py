@@ -1,0 +1,138 @@
+"""`tally up`, `status` and `down` as a newcomer types them, on one real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from operations.stack.home import CHECKOUT, Home, read_json
+from operations.stack.layout import TALLY
+
+LIMIT_S = 90.0
+
+
+def tally(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    environment = {**inherited, "TALLY_HOME": str(home)}
+    command = [sys.executable, str(TALLY), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+
+
+def status(home: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(tally(home, "status", "--json").stdout)
+    return told
+
+
+def pids(told: dict[str, Any]) -> dict[str, int]:
+    return {process["name"]: process["pid"] for process in told["processes"]}
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("up") / "home"
+    came_up = tally(home, "up", "--detach")
+    assert came_up.returncode == 0, came_up.stderr
+    yield home
+    assert tally(home, "down", "--purge").returncode == 0
+    assert not home.exists()
+
+
+def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
+    told = status(home)
+    assert set(told) == {"ready", "api_url", "api_key", "kafka", "postgres", "simulator_url", "processes"}
+    assert told["ready"]
+    names = {process["name"] for process in told["processes"]}
+    assert names == {"kafka", "postgres", "simulator", "payments-risk-1", "executor-1", "wallet-ledger-1", "api"}
+    assert {process["state"] for process in told["processes"]} == {"running"}
+
+
+def test_the_demo_key_opens_the_api_and_only_its_owner_can_read_it(home: Path) -> None:
+    told = status(home)
+    request = urllib.request.Request(
+        f"{told['api_url']}/v1/payments", headers={"Authorization": f"Bearer {told['api_key']}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.status == 200
+    assert stat.S_IMODE(Home(home).api_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_every_process_tells_whose_checkout_it_belongs_to(home: Path) -> None:
+    mine = [psutil.Process(pid) for pid in pids(status(home)).values()]
+    family = [*mine, *(child for process in mine for child in process.children(recursive=True))]
+    assert all(str(CHECKOUT) in " ".join(process.cmdline()) for process in family)
+
+
+def test_up_when_it_is_up_changes_nothing(home: Path) -> None:
+    before = pids(status(home))
+    again = tally(home, "up")
+    assert again.returncode == 0
+    assert "already up" in again.stderr
+    assert pids(status(home)) == before
+
+
+def test_whatever_is_killed_comes_back_servers_included(home: Path) -> None:
+    before = pids(status(home))
+    victims = ("kafka", "postgres", "executor-1", "api")
+    for name in victims:
+        os.kill(before[name], signal.SIGKILL)
+    eventually(lambda: all(pids(status(home))[name] != before[name] for name in victims) and status(home)["ready"])
+    after = {process["name"]: process["restarts"] for process in status(home)["processes"]}
+    assert all(after[name] >= 1 for name in victims)
+
+
+def test_nothing_outlives_a_kill_of_the_supervisor_and_the_next_start_finds_the_data(home: Path) -> None:
+    told = status(home)
+    children = [psutil.Process(pid) for pid in pids(told).values()]
+    children += [child for process in list(children) for child in process.children(recursive=True)]
+    os.kill(read_json(Home(home).holder)["pid"], signal.SIGKILL)
+    eventually(lambda: not any(is_alive(child) for child in children))
+    assert not status(home)["ready"]
+    assert tally(home, "up", "--detach").returncode == 0
+    again = status(home)
+    assert again["ready"]
+    where = ("api_url", "api_key", "kafka", "postgres", "simulator_url")
+    assert {name: again[name] for name in where} == {name: told[name] for name in where}
+
+
+def test_down_ends_every_process_and_once_is_enough(home: Path) -> None:
+    processes = [psutil.Process(pid) for pid in pids(status(home)).values()]
+    assert tally(home, "down").returncode == 0
+    assert not any(is_alive(process) for process in processes)
+    again = tally(home, "down")
+    assert again.returncode == 0
+    assert "not up" in again.stderr
+
+
+def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(TALLY), "up"]
+    environment = {**os.environ, "TALLY_HOME": str(tmp_path / "home"), "TALLY_API_PORT": "door"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "TALLY_API_PORT" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """A zombie has ended; who inherits it may be slow to notice."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
