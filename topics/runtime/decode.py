@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas.envelope import TYPE_PREFIX, EventId, digest, event_type, is_event_id, time_ms_of
 from schemas.events import AnyEvent
+from schemas.text import looks_like_card_number
 from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.consumer import Broken, Message
@@ -60,8 +61,11 @@ class Letter:
 
 def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
     """Never raises: what cannot be read carries its failure."""
-    topic, upstream = catalog.find(message.topic, upstreams)
-    content = digest(b"" if message.key is None else b"\1" + message.key, message.value or b"")
+    try:
+        topic, upstream = catalog.find(message.topic, upstreams)
+    except KeyError:
+        return _of_no_topic(message)
+    content = _content(message)
     headers = _headers(message)
     incoming = Incoming(
         message, "", content, upstream=upstream, traceparent=headers.get("traceparent"), door=topic.door
@@ -74,6 +78,17 @@ def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
     if problem is not None:
         incoming.failure = problem
     return incoming
+
+
+def _content(message: Message) -> str:
+    return digest(b"" if message.key is None else b"\1" + message.key, message.value or b"")
+
+
+def _of_no_topic(message: Message) -> Incoming:
+    """A letter of an upstream that was taken out of the settings since."""
+    claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
+    failure = Failure("unknown_topic", f"{message.topic} is not in the catalogue, or its upstream not in the settings")
+    return Incoming(message, claim, _content(message), failure=failure, door=True)
 
 
 _READ = frozenset(("ce_id", "ce_type", "ce_specversion", "ce_source", "traceparent", "tally_letter", "tally_attempts"))
@@ -146,9 +161,10 @@ def _unknown_type(topic: Topic, given: str) -> Failure:
 def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure | None:
     """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
+    where = _plain(".".join(str(part) for part in first["loc"])) or "body"
+    why = _plain(first["msg"])
     if first["type"] == "json_invalid" or not topic.door:
-        return Failure("malformed", f"{where}: {first['msg']}")
+        return Failure("malformed", f"{where}: {why}")
     try:
         data = orjson.loads(incoming.message.value or b"")
     except orjson.JSONDecodeError as json_error:
@@ -157,10 +173,17 @@ def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure
         return Failure("malformed", "the value is not an object")
     checkout_id = _id(data.get("checkout_id"))
     if checkout_id is None or checkout_id.encode() != incoming.message.key:
-        return Failure("malformed", f"{where}: {first['msg']}; and the key is not a checkout_id")
+        return Failure("malformed", f"{where}: {why}; and the key is not a checkout_id")
     owner = incoming.upstream or _id(data.get("owner"))
-    incoming.event = Broken(checkout_id, owner, where, first["type"], first["msg"])
+    incoming.event = Broken(checkout_id, owner, where, first["type"], why)
     return None
+
+
+def _plain(text: str) -> str:
+    """What strangers wrote, fit to be said and stored: names of unknown fields may hold anything, card numbers too."""
+    if looks_like_card_number(text):
+        return "a field that looks like a card number"
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:100])
 
 
 def _id(value: object) -> str | None:
