@@ -41,8 +41,10 @@ def _sides(captured: Iterable[PaymentCaptured]) -> set[Side]:
     for event in captured:
         currency = event.gross.currency
         sides.add((templates.receivable(event.psp), currency))
-        sides.add((templates.payable(event.seller_account), currency))
-        sides.add((templates.PLATFORM_FEES, currency))
+        if event.net.minor:
+            sides.add((templates.payable(event.seller_account), currency))
+        if event.fee.minor:
+            sides.add((templates.PLATFORM_FEES, currency))
     return sides
 
 
