@@ -107,7 +107,9 @@ class Caller:
             self._stop.wait(AWAY_S)
 
     def _lease_due(self) -> None:
-        limits = {name: permits for name, pace in self._paces.items() if (permits := pace.permits()) > 0}
+        """Few large leases cost less than many small ones: nobody leases more until half of its places are free."""
+        roomy = {name: pace for name, pace in self._paces.items() if pace.roomy}
+        limits = {name: permits for name, pace in roomy.items() if (permits := pace.permits()) > 0}
         if not limits:
             self._hungry = not all(pace.open for pace in self._paces.values())
             return

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from consumers.executor.attempt import Attempt, CallFacts, call_key
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, CallEnded, OrderPlaced
 from topics.runtime.consumer import Broken, Connection, State
+from topics.runtime.store import int_array, text_array
 
 _LOCK_ATTEMPTS = """
 SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision, refusals, asks,
        scheme, psp_reference, code, outcome_event_id
-FROM attempts WHERE payment_order_id = ANY(%s) ORDER BY payment_order_id FOR UPDATE
+FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = """
 SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until
-FROM calls WHERE id = ANY(%s) ORDER BY id FOR UPDATE
+FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
 """
 
 
@@ -25,11 +26,11 @@ def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     """Attempts by payment order; the facts of the calls that came back under `call_key`."""
     orders, calls = _wanted(events)
     state: State = {}
-    for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (orders,), binary=True):
+    for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (text_array(orders),), binary=True):
         attempt = Attempt(OrderPlaced.model_validate_json(placed), *rest)
         state[attempt.key] = attempt
     if calls:
-        for call_id, *facts in conn.execute(_LOCK_CALLS, (calls,), binary=True):
+        for call_id, *facts in conn.execute(_LOCK_CALLS, (text_array(calls),), binary=True):
             state[call_key(call_id)] = CallFacts(*facts)
     return state
 
@@ -60,8 +61,9 @@ _COPY_TYPES = (
 )
 _UPDATE = """
 UPDATE attempts SET state = new.state, changed_at = new.changed_at, revision = new.revision, refusals = new.refusals,
-                    asks = new.asks, scheme = new.scheme, psp_reference = new.psp_reference, code = new.code,
-                    outcome_event_id = new.outcome_event_id
+                    asks = new.asks,
+                    scheme = new.scheme, psp_reference = new.psp_reference,
+                    code = new.code, outcome_event_id = new.outcome_event_id
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[],
             %s::text[], %s::text[])
      AS new(payment_order_id, state, changed_at, revision, refusals, asks, scheme, psp_reference, code,
@@ -104,11 +106,21 @@ def _insert(conn: Connection, attempts: Sequence[Attempt]) -> None:
 
 
 def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:
-    rows = [
-        (
-            *(a.key, a.state, a.changed_at, a.revision, a.refusals, a.asks),
-            *(a.scheme, a.psp_reference, a.code, a.outcome_event_id),
-        )
-        for a in attempts
-    ]
-    conn.execute(_UPDATE, [list(column) for column in zip(*rows, strict=True)])
+    columns = (
+        text_array(a.key for a in attempts),
+        text_array(a.state for a in attempts),
+        text_array(a.changed_at.isoformat() for a in attempts),
+        int_array(a.revision for a in attempts),
+        int_array(a.refusals for a in attempts),
+        int_array(a.asks for a in attempts),
+        _nullable_array(a.scheme for a in attempts),
+        _nullable_array(a.psp_reference for a in attempts),
+        _nullable_array(a.code for a in attempts),
+        _nullable_array(a.outcome_event_id for a in attempts),
+    )
+    conn.execute(_UPDATE, columns)
+
+
+def _nullable_array(values: Iterable[str | None]) -> str:
+    """As `text_array`. Adapters let only codes and references pass that hold neither quotes nor backslashes."""
+    return "{" + ",".join(f'"{value}"' if value else "NULL" for value in values) + "}"

@@ -18,6 +18,7 @@ import orjson
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
 from topics.runtime.consumer import Call, Connection, Ended, Message, Retry
+from topics.runtime.store import int_array, text_array
 
 LEASE_S = 15.0
 
@@ -133,22 +134,26 @@ def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime
             copy.write_row((call.id, call.payment_order_id, call.psp, call.request, call.deadline, cause, now, now))
 
 
-_MOVE = """
-UPDATE calls SET state = to_be.state, act = coalesce(to_be.act, calls.act), due_at = to_be.due_at,
-                 outcome = to_be.outcome, lease_until = NULL, leased_by = NULL
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[]) AS to_be(id, state, act, due_at, outcome)
-WHERE calls.id = to_be.id AND (calls.state = 'answered' OR to_be.state = 'ended' AND calls.state <> 'ended')
+_AGAIN = """
+UPDATE calls SET state = 'due', act = again.act, due_at = again.due_at, lease_until = NULL, leased_by = NULL
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS again(id, act, due_at)
+WHERE calls.id = again.id AND state = 'answered'
+"""
+_END = """
+UPDATE calls SET state = 'ended', outcome = now_is.outcome, due_at = %s, lease_until = NULL, leased_by = NULL
+FROM unnest(%s::text[], %s::text[]) AS now_is(id, outcome)
+WHERE calls.id = now_is.id AND state <> 'ended'
 """
 
 
 def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None:
-    rows = [
-        (call.call_id, "ended", None, now, call.outcome)
-        if isinstance(call, Ended)
-        else (call.call_id, "due", call.act, now + timedelta(seconds=call.due_in_s), None)
-        for call in old
-    ]
-    conn.execute(_MOVE, [list(column) for column in zip(*rows, strict=True)])
+    again = [call for call in old if isinstance(call, Retry)]
+    ended = [call for call in old if isinstance(call, Ended)]
+    if again:
+        due = text_array((now + timedelta(seconds=call.due_in_s)).isoformat() for call in again)
+        conn.execute(_AGAIN, (text_array(c.call_id for c in again), text_array(c.act for c in again), due))
+    if ended:
+        conn.execute(_END, (now, text_array(c.call_id for c in ended), text_array(c.outcome for c in ended)))
 
 
 # ── the caller's ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,14 +225,18 @@ def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> t
     answers = sorted(answers, key=lambda answer: answer.call_id)
     values = [answer.value(ended_at) for answer in answers]
     columns = (
-        [answer.call_id for answer in answers],
-        [answer.act_no for answer in answers],
-        values,
-        [answer.unknown for answer in answers],
+        text_array(answer.call_id for answer in answers),
+        int_array(answer.act_no for answer in answers),
+        _bytes_array(values),
+        text_array("t" if answer.unknown else "f" for answer in answers),
     )
     taken = {row[0] for row in conn.execute(_RECORD, columns)}
     stored = [_stored(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
     return stored, [answer for answer in answers if answer.call_id not in taken]
+
+
+def _bytes_array(values: Iterable[bytes]) -> str:
+    return "{" + ",".join(f'"\\\\x{value.hex()}"' for value in values) + "}"
 
 
 def _stored(answer: Answer, value: bytes) -> Stored:
