@@ -8,6 +8,7 @@ from typing import cast
 import psycopg
 from confluent_kafka import Consumer, Message
 
+from operations.stack.servers import Servers
 from schemas.events import PaymentRequested
 from tests.contract.http.door import Door, asked, open_door, order, wait_for
 
@@ -195,3 +196,16 @@ def test_no_name_or_address_is_kept_at_the_door(door: Door) -> None:
         row = conn.execute("SELECT hidden, reply FROM requests WHERE checkout_id = 'private'").fetchone()
     assert row is not None
     assert all(word not in column for column in row for word in (b"Zebulon", b"zq@", b"tok_visa"))
+
+
+def test_lost_connections_to_the_store_cost_nobody_an_answer(door: Door, servers: Servers) -> None:
+    assert door.post(asked("before-the-cut")).status == 202
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        cut = admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            [door.settings.database],
+        ).fetchall()
+    assert cut
+    assert door.post(asked("after-the-cut")).status == 202
+    assert door.get("/v1/payments/after-the-cut").status == 200
+    assert len(said(door, "after-the-cut")) == 1
