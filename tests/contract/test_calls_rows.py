@@ -1,0 +1,151 @@
+"""Calls as rows in a real database: who may act on one, and who may not any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.envelope import EventId, derive_id
+from topics.runtime import calls
+from topics.runtime.calls import Answer, Leased
+from topics.runtime.consumer import Call, Connection, Ended, Retry
+from topics.runtime.store import Store
+from topics.settings import Settings
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CAUSE = derive_id("order", "payments", 0, 1_772_366_400_000)
+NOT_THERE = {"reply": "not_there"}
+UNKNOWN = {"reply": "unknown", "reason": "timeout"}
+
+
+@pytest.fixture
+def store(stack: Settings) -> Iterator[Store]:
+    with closing(Store(stack, "executor")) as store:
+        yield store
+
+
+@pytest.fixture
+def other(stack: Settings) -> Iterator[Store]:
+    """A second process's connection."""
+    with closing(Store(stack, "executor")) as store:
+        yield store
+
+
+def call(number: int, psp: str = "north") -> tuple[Call, EventId]:
+    return Call(f"{number:032x}", f"order-{number}", psp, b"{}", NOW + timedelta(hours=1)), CAUSE
+
+
+def due(store: Store, *wanted: tuple[Call, EventId]) -> None:
+    with store.transaction() as conn:
+        calls.save(conn, wanted, NOW)
+
+
+def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[Leased]:
+    with store.transaction() as conn:
+        return calls.lease(conn, {"north": most}, now, "me")
+
+
+def answer(leased: Leased, reply: dict[str, object]) -> Answer:
+    unknown = leased.act == "send" and reply["reply"] == "unknown"
+    return Answer(leased.id, leased.payment_order_id, CAUSE, leased.act, leased.act_no, reply, unknown)
+
+
+def end_leases(conn: Connection) -> None:
+    conn.execute("UPDATE calls SET lease_until = clock_timestamp() WHERE lease_until IS NOT NULL")
+
+
+def test_two_processes_never_lease_the_same_call(store: Store, other: Store) -> None:
+    due(store, *[call(number) for number in range(10)])
+    with store.transaction() as conn:
+        mine = calls.lease(conn, {"north": 6}, NOW, "me")
+        theirs = lease(other)
+    assert len(mine) == 6
+    assert len(theirs) == 4
+    assert not {leased.id for leased in mine} & {leased.id for leased in theirs}
+
+
+def test_nobody_leases_more_than_asked_for_nor_another_psp_s(store: Store) -> None:
+    due(store, call(1), call(2), call(3, "south"))
+    assert len(lease(store, most=1)) == 1
+    assert {leased.psp for leased in lease(store)} == {"north"}
+    assert lease(store) == []
+
+
+def test_a_retry_is_leased_when_it_is_due_and_numbered_on(store: Store) -> None:
+    due(store, call(1))
+    (first,) = lease(store)
+    with store.transaction() as conn:
+        calls.record(conn, [answer(first, UNKNOWN)], NOW)
+        calls.save(conn, [(Retry(first.id, "ask", 5.0), CAUSE)], NOW)
+    assert lease(store, now=NOW + timedelta(seconds=4)) == []
+    (second,) = lease(store, now=NOW + timedelta(seconds=5))
+    assert (second.act, second.act_no, second.ever_unknown, second.first_sent_at) == ("ask", 2, True, NOW)
+
+
+def test_what_was_given_back_is_due_again_and_was_never_unknown(store: Store) -> None:
+    due(store, call(1))
+    (leased,) = lease(store)
+    with store.transaction() as conn:
+        calls.give_back(conn, [leased])
+    (again,) = lease(store)
+    assert (again.act, again.act_no, again.ever_unknown) == ("send", 2, False)
+
+
+def test_a_lost_lease_is_unknown_and_its_late_reply_is_told_apart(store: Store) -> None:
+    due(store, call(1))
+    (leased,) = lease(store)
+    with store.transaction() as conn:
+        end_leases(conn)
+        assert calls.expire(conn, UNKNOWN, NOW) == 1
+    with store.transaction() as conn:
+        stored, late = calls.record(conn, [answer(leased, {"reply": "declined", "code": "no"})], NOW)
+    assert stored == []
+    with store.transaction() as conn:
+        (found,) = calls.unapplied(conn, "another")
+    ids = {dict(calls.message(found).headers)["ce_id"], dict(calls.late_message(late[0], NOW).headers)["ce_id"]}
+    assert len(ids) == 2
+    assert b"timeout" in found.value
+
+
+def test_a_stored_reply_is_found_once_its_recorder_is_late_and_is_the_same_message(store: Store, other: Store) -> None:
+    due(store, call(1))
+    (leased,) = lease(store)
+    with store.transaction() as conn:
+        (stored,), _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)
+    with other.transaction() as conn:
+        assert calls.unapplied(conn, "another") == []
+        end_leases(conn)
+    with other.transaction() as conn:
+        (found,) = calls.unapplied(conn, "another")
+        assert calls.unapplied(conn, "a third") == []
+    assert calls.message(found) == calls.message(stored)
+
+
+def test_what_the_runtime_has_parked_is_not_found_again(store: Store) -> None:
+    due(store, call(1))
+    (leased,) = lease(store)
+    with store.transaction() as conn:
+        stored, _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)
+        calls.handed_over(conn, stored)
+        end_leases(conn)
+        assert calls.unapplied(conn, "me") == []
+
+
+def test_an_ended_call_is_never_leased_again(store: Store) -> None:
+    due(store, call(1))
+    (leased,) = lease(store)
+    with store.transaction() as conn:
+        calls.record(conn, [answer(leased, NOT_THERE)], NOW)
+        calls.save(conn, [(Ended(leased.id, "captured"), CAUSE)], NOW)
+        calls.save(conn, [(Retry(leased.id, "send", 0.0), CAUSE)], NOW)
+    assert lease(store, now=NOW + timedelta(days=1)) == []
+
+
+def test_only_sends_past_their_payment_s_deadline_are_overdue(store: Store) -> None:
+    due(store, call(1))
+    with store.transaction() as conn:
+        assert calls.lease_overdue(conn, {"north": 10}, NOW, "me") == []
+        assert len(calls.lease_overdue(conn, {"north": 10}, NOW + timedelta(hours=1), "me")) == 1
