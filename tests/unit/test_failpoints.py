@@ -1,0 +1,63 @@
+"""`TALLY_FAILPOINTS` → a process that dies or stands still at a named place, and at no other time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from topics.runtime import failpoints
+
+
+def passing(plan: str, *names: str) -> subprocess.Popen[str]:
+    """A process that passes these places, and says so."""
+    code = "from topics.runtime.failpoints import hit\n" + "".join(
+        f"hit({name!r}); print({name!r}, flush=True)\n" for name in names
+    )
+    environment = os.environ | {"TALLY_FAILPOINTS": plan}
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_the_nth_passing_kills() -> None:
+    process = passing("after_commit=kill:2", "after_commit", "before_publish", "after_commit", "after_publish")
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert said.split() == ["after_commit", "before_publish"]
+
+
+def test_a_stopped_process_goes_on_where_it_stood() -> None:
+    process = passing("after_commit=stop", "after_commit")
+    status = Path(f"/proc/{process.pid}/status")
+    end = time.monotonic() + 30
+    while "T (stopped)" not in status.read_text():
+        assert time.monotonic() < end, "it did not stop"
+        os.sched_yield()
+    process.send_signal(signal.SIGCONT)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said.split()) == (0, ["after_commit"])
+
+
+def test_without_a_plan_nothing_happens() -> None:
+    process = passing("", *failpoints.NAMES)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said.split()) == (0, list(failpoints.NAMES))
+
+
+@pytest.mark.parametrize("plan", ["nowhere=kill", "after_commit=explode", "after_commit"])
+def test_a_plan_that_means_nothing_is_refused(plan: str) -> None:
+    with pytest.raises(ValueError, match="TALLY_FAILPOINTS"):
+        failpoints._read(plan)
+
+
+def test_every_place_is_passed_somewhere_and_no_other() -> None:
+    """The names in the code are the names in the list."""
+    root = Path(failpoints.__file__).parents[2]
+    files = [*root.glob("topics/**/*.py"), *root.glob("consumers/**/*.py")]
+    text = "".join(file.read_text() for file in files)
+    passed = {part.split('"')[0] for part in text.split('hit("')[1:]}
+    assert passed == set(failpoints.NAMES)
