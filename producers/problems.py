@@ -138,3 +138,13 @@ def page() -> str:
         "<h1>Error codes</h1><p>Every error is a problem document (RFC 9457). Its <code>code</code> never changes its "
         f"meaning.<table><tr><th>code<th>status<th>title<th>meaning\n{rows}</table></html>"
     )
+
+
+def table() -> str:
+    """The same for docs/http-api.md."""
+    rows = [f"| `{name}` | {code.status} | {code.meaning} |" for name, code in CODES.items()]
+    return "\n".join(["| code | status | meaning |", "|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(table())
