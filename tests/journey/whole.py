@@ -1,0 +1,133 @@
+"""Settings → a whole running system on servers that are there: simulator, two processes of each room, the API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from operations.stack import layout
+from operations.stack.home import Home
+from operations.stack.process import Command
+from operations.stack.running import answers_ready, room_says
+from operations.stack.supervisor import Supervisor, Watched
+from producers.keys import SCOPES, create_key
+from tests.journey.books import lying_about
+from tests.journey.till import Till
+from tests.simulator.running import free_port
+from topics.settings import PspAccount, Settings
+
+COPIES = 2
+START_S = 60.0
+POLL_S = 0.2
+
+
+@dataclass
+class Whole:
+    """A running system. Its supervisor works while somebody waits here, on the thread that started it."""
+
+    settings: Settings
+    home: Home
+    till: Till
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    rooms: dict[str, Watched] = field(default_factory=dict)
+
+    def keep(self) -> None:
+        """Start again what has died."""
+        self.supervisor.tick()
+
+    def wait_until(self, unfinished: Callable[[], Sequence[str]], limit_s: float) -> None:
+        wait_until(unfinished, limit_s, self.keep, lambda: why(self.settings, self.home))
+
+
+def wait_until(
+    unfinished: Callable[[], Sequence[str]], limit_s: float, keep: Callable[[], None], because: Callable[[], str]
+) -> None:
+    """Until nothing is unfinished; a server that is away for a moment is no answer."""
+    end = time.monotonic() + limit_s
+    while True:
+        left = ask(unfinished)
+        if not left:
+            return
+        assert time.monotonic() < end, "\n".join([f"after {limit_s:.0f} s there is still", *left, because()])
+        keep()
+        time.sleep(POLL_S)
+
+
+def ask(unfinished: Callable[[], Sequence[str]]) -> Sequence[str]:
+    try:
+        return unfinished()
+    except (psycopg.Error, KafkaException, OSError, TimeoutError) as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+def why(settings: Settings, home: Home, lines: int = 12) -> str:
+    """What lies about, and the last warnings and errors of each process."""
+    ends = [*ask(lambda: lying_about(settings))]
+    for log in sorted(home.logs.glob("*.log")):
+        bad = [line[:400] for line in log.read_text(errors="replace").splitlines() if _is_bad(line)]
+        if bad:
+            ends.append("\n".join([f"── {log.name}, {len(bad)} lines of trouble, the last:", *bad[-lines:]]))
+    return "\n".join(ends)
+
+
+def _is_bad(line: str) -> bool:
+    return '"level": "info"' not in line and '"level":"info"' not in line
+
+
+def settings_for(make_stack: Callable[..., Settings]) -> Settings:
+    """An installation of its own whose PSPs are a simulator of its own."""
+    port = free_port()
+    accounts = tuple(
+        PspAccount(name=name, adapter=name, url=f"http://127.0.0.1:{port}/{name}", api_key=f"{name}-key")
+        for name in layout.PSPS
+    )
+    return make_stack(psps=accounts, routing=layout.ROUTING, api_port=free_port())
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Whole]:
+    home = Home(settings.home)
+    home.prepare()
+    till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", SCOPES))
+    whole = Whole(settings, home, till)
+    try:
+        whole.supervisor.add(_simulator(home, settings))
+        for plan in layout.rooms_and_api(home, environment(settings), COPIES):
+            whole.rooms[plan.command.name] = whole.supervisor.add(plan.command)
+        whole.wait_until(lambda: _not_ready(whole), START_S)
+        yield whole
+    finally:
+        whole.supervisor.stop()
+
+
+def _not_ready(whole: Whole) -> list[str]:
+    rooms = [watched for name, watched in whole.rooms.items() if name != "api"]
+    waiting = [w.command.name for w in rooms if room_says(whole.home, w.child.pid).get("state") != "running"]
+    return waiting + ([] if answers_ready(whole.till.url) else ["api"])
+
+
+def _simulator(home: Home, settings: Settings) -> Command:
+    port = int(settings.psps[0].url.rpartition(":")[2].partition("/")[0])
+    keys = json.dumps({account.name: account.api_key for account in settings.psps})
+    return replace(layout.simulator(home, settings, port), environment={"SIMULATOR_KEYS": keys})
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """What this installation's processes are given."""
+    return {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_SECRET": settings.secret,
+        "TALLY_API_PORT": str(settings.api_port),
+        "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
+        "TALLY_ROUTING": json.dumps([r.model_dump(mode="json", exclude_unset=True) for r in settings.routing]),
+    }
