@@ -93,7 +93,7 @@ class Caller:
         if time.monotonic() >= self._sweep_at:
             self._sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
-        if not self._stopped:
+        if not self._stopped and not self._recorder.backlogged:
             self._lease_due()
 
     def _guard(self, work: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ LINGER_S = 0.005  # several replies share one commit
 BATCH_MAX = 500
 TIDY_EVERY_S = 0.02
 AWAY_S = 0.5
+BACKLOG_MAX = 20_000  # unacknowledged records, above which nothing more is sent to a PSP
 CLEAR = ("captured", "declined")
 
 Item = Answer | Leased | Stored  # came back; leased but not sent; found on its row
@@ -55,6 +56,11 @@ class Recorder:
 
     def put(self, item: Item) -> None:
         self._items.put(item)
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether the broker takes nothing: what a PSP says now could not be said on."""
+        return self._publisher.unacknowledged > BACKLOG_MAX
 
     def close(self) -> None:
         self._closing.set()

@@ -11,6 +11,7 @@ from typing import assert_never
 import aiohttp
 import orjson
 import uvloop
+from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from consumers.executor.pacing import Pace, Went
@@ -24,6 +25,9 @@ LEASE_MARGIN_S = 1.0  # for everything between the look at the lease and the fir
 CONNECT_S = 5.0
 KEEP_ALIVE_S = 4.0  # shorter than servers': a request on a connection that they have just closed is unknown
 BODY_MAX = 1 << 20
+
+REPLIES = Counter("tally_psp_replies_total", "What came of sends and questions to a PSP", ["psp", "act", "reply"])
+SECONDS = Histogram("tally_psp_seconds", "From opening the connection to the end of the reply", ["psp", "act"])
 
 Unsent = Leased
 Done = Callable[[Answer | Unsent], None]
@@ -95,7 +99,10 @@ class Sender:
             self._done(call)
             return
         hit("call.before_send")
+        started = time.perf_counter()
         reply = await self._reply(call)
+        SECONDS.labels(call.psp, call.act).observe(time.perf_counter() - started)
+        REPLIES.labels(call.psp, call.act, type(reply).__name__).inc()
         hit("call.after_reply")
         pace.ended(_went(reply))
         self._done(answer_of(call, reply))

@@ -65,7 +65,7 @@ class Retry:
 
     call_id: str
     act: str  # "send" | "ask"
-    due_in_s: float  # machine time
+    due_in_s: float  # from the batch's reading of the clock
 
 
 @dataclass(frozen=True, slots=True)
