@@ -41,7 +41,21 @@ SELLERS = 2000  # the first has twice the payments of the second, thrice those o
 WARM_SHARE = 0.2  # of the journals; the rest is measured
 FLOOR_BATCH = 1000
 SILENCE_S_MAX = 30.0  # without a single journal: something is wrong
-GROSS, FEE = 1234, 34
+GROSS_MAX = 20_000  # minor units; a tenth is ours
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the books should hold: how many journals, and their sum on either side."""
+
+    journals: int
+    total: int
+
+    def __add__(self, other: Posted) -> Posted:
+        return Posted(self.journals + other.journals, self.total + other.total)
+
+
+NOTHING = Posted(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +75,10 @@ def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambd
         stack.enter_context(_databases(own, admin, progress))
         stack.callback(delete_topics, own)
         apply_topics(own)
-        rate = _measure_room(own, plan, skewed=True, done=0, progress=progress)
+        rate = _measure_room(own, plan, skewed=True, before=NOTHING, progress=progress)
         progress("floor")
         floor = _measure_floor(own, plan)
-        hot_rate = _measure_room(own, plan, skewed=False, done=plan.journals, progress=progress)
+        hot_rate = _measure_room(own, plan, skewed=False, before=_posted(own), progress=progress)
     return {
         "journals_per_s": round(rate),
         "hot_journals_per_s": round(hot_rate),
@@ -134,17 +148,18 @@ def _connected(settings: Settings, database: str | None = None) -> Iterator[psyc
 # ── the room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _measure_room(settings: Settings, plan: Plan, *, skewed: bool, done: int, progress: Progress) -> float:
+def _measure_room(settings: Settings, plan: Plan, *, skewed: bool, before: Posted, progress: Progress) -> float:
     """Put the payments on Kafka, then start the room, and take the time from when it is warm until all is said."""
     progress(f"{'skewed sellers' if skewed else 'one hot seller'}: payments onto Kafka")
-    _produce(settings, plan.journals, SELLERS if skewed else 1)
+    wanted = before + _produce(settings, plan.journals, SELLERS if skewed else 1)
+    warm = before.journals + plan.journals * WARM_SHARE
     progress(f"{'skewed sellers' if skewed else 'one hot seller'}: the ledger room")
     with _rooms(settings, plan.processes) as rooms, _connected(settings) as conn:
         conn.autocommit = True
-        begun_at, before = _wait_for(conn, rooms, lambda posted, _: posted >= done + plan.journals * WARM_SHARE)
-        ended_at, after = _wait_for(conn, rooms, lambda posted, unsaid: posted >= done + plan.journals and not unsaid)
-    _check_books(settings, done + plan.journals)
-    return (after - before) / (ended_at - begun_at)
+        begun_at, first = _wait_for(conn, rooms, lambda posted, _: posted >= warm)
+        ended_at, last = _wait_for(conn, rooms, lambda posted, unsaid: posted >= wanted.journals and not unsaid)
+    _check_books(settings, wanted)
+    return (last - first) / (ended_at - begun_at)
 
 
 def _wait_for(
@@ -167,8 +182,8 @@ def _wait_for(
         time.sleep(0.05)
 
 
-def _produce(settings: Settings, count: int, sellers: int) -> None:
-    """Records such as the executor writes."""
+def _produce(settings: Settings, count: int, sellers: int) -> Posted:
+    """Records such as the executor writes. → what they add to the books."""
     producer = Producer(
         {
             **kafka_config(settings),
@@ -179,7 +194,9 @@ def _produce(settings: Settings, count: int, sellers: int) -> None:
         }
     )
     topic = settings.topic_prefix + catalog.EXECUTIONS.name
-    for key, value, headers in _records(count, sellers):
+    total = 0
+    for gross, key, value, headers in _records(count, sellers):
+        total += gross
         while True:
             try:
                 producer.produce(topic, value, key, headers=headers)
@@ -188,21 +205,31 @@ def _produce(settings: Settings, count: int, sellers: int) -> None:
                 producer.poll(0.1)
         producer.poll(0)
     producer.flush(60)
+    return Posted(count, total)
 
 
-def _records(count: int, sellers: int) -> Iterator[tuple[bytes, bytes, list[tuple[str, str | bytes | None]]]]:
+def _records(count: int, sellers: int) -> Iterator[tuple[int, bytes, bytes, list[tuple[str, str | bytes | None]]]]:
     now = datetime.now(UTC)
     now_ms = int(now.timestamp() * 1000)
     wire = orjson.loads(_captured(now).model_dump_json(exclude_none=True))
     names = [f"seller-{number:04d}" for number in range(sellers)]
-    chosen = random.Random(1).choices(names, [1 / (place + 1) for place in range(sellers)], k=count)
+    chance = random.Random(1)
+    chosen = chance.choices(names, [1 / (place + 1) for place in range(sellers)], k=count)
     for number, seller in enumerate(chosen):
         order = secrets.token_hex(8)
         event_id = derive_id(order, "bench", number, now_ms + number // 10)
         trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
         envelope = Envelope(event_id, "/tallystick/executor", event_type(PaymentCaptured), now, 1, trace)
-        value = wire | {"payment_order_id": order, "checkout_id": f"c{order}", "seller_account": seller}
-        yield order.encode(), orjson.dumps(value), list(record_headers(envelope))
+        gross = chance.randint(10, GROSS_MAX)
+        value = (
+            wire | _amounts(gross) | {"payment_order_id": order, "checkout_id": f"c{order}", "seller_account": seller}
+        )
+        yield gross, order.encode(), orjson.dumps(value), list(record_headers(envelope))
+
+
+def _amounts(gross: int) -> dict[str, dict[str, str]]:
+    fee = gross // 10
+    return {name: Money(minor, "EUR").wire() for name, minor in (("gross", gross), ("fee", fee), ("net", gross - fee))}
 
 
 def _captured(now: datetime) -> PaymentCaptured:
@@ -212,9 +239,9 @@ def _captured(now: datetime) -> PaymentCaptured:
         owner="bench",
         seller_account="seller",
         buyer_account="buyer-1",
-        gross=Money(GROSS, "EUR"),
-        fee=Money(FEE, "EUR"),
-        net=Money(GROSS - FEE, "EUR"),
+        gross=Money(100, "EUR"),
+        fee=Money(10, "EUR"),
+        net=Money(90, "EUR"),
         available_on=now,
         deadline=now,
         psp="northpay",
@@ -268,7 +295,13 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _check_books(settings: Settings, journals: int) -> None:
+def _posted(settings: Settings) -> Posted:
+    with _connected(settings) as conn:
+        row = conn.execute("SELECT (SELECT count(*) FROM journals), debits::bigint FROM trial_balance_view").fetchone()
+    return Posted(*row) if row else NOTHING
+
+
+def _check_books(settings: Settings, wanted: Posted) -> None:
     """A fast ledger that is wrong is no ledger. Errors: RuntimeError."""
     with _connected(settings) as conn:
         conn.execute("SET work_mem = '64MB'")
@@ -276,8 +309,8 @@ def _check_books(settings: Settings, journals: int) -> None:
         count = conn.execute("SELECT count(*) FROM journals").fetchone()
         wrong = conn.execute("SELECT count(*) FROM wrong_balance_view").fetchone()
         conn.execute("ANALYZE")
-    if totals != [("EUR", journals * GROSS, journals * GROSS)] or count != (journals,) or wrong != (0,):
-        raise RuntimeError(f"the books are wrong: {totals}, {count} journals of {journals}, {wrong} wrong balances")
+    if totals != [("EUR", wanted.total, wanted.total)] or count != (wanted.journals,) or wrong != (0,):
+        raise RuntimeError(f"the books are wrong: {wanted}, but {totals}, {count} journals, {wrong} wrong balances")
 
 
 # ── the floor ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -317,9 +350,9 @@ def _floor_rows(ids: dict[str, int], now: datetime) -> tuple[Rows, Rows, Rows]:
         order, cause = secrets.token_hex(8), secrets.token_bytes(16)
         journals.append((journal_id, "captured", order, f"c{order}", cause, [receivable, seller, fees], now))
         for line, account, direction, amount in (
-            (1, receivable, "debit", GROSS),
-            (2, seller, "credit", GROSS - FEE),
-            (3, fees, "credit", FEE),
+            (1, receivable, "debit", 100),
+            (2, seller, "credit", 90),
+            (3, fees, "credit", 10),
         ):
             entries.append((account, journal_id, line, "EUR", direction, amount))
             moves.setdefault(account, [0, 0])[direction == "credit"] += amount
