@@ -1,0 +1,344 @@
+"""Books → what in them does not agree. Pure: whether it is only on its way is asked by others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from operations.auditor.books import Attempt, Books, Call, Charge, Journal, Movement, Order
+from schemas.envelope import derive_id, time_ms_of
+from topics import catalog
+from topics.catalog import Topic
+
+NO_PSP = "none"  # an attempt that was declined before a PSP was called
+OPEN = ("calling", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The way of an event from one room to another, or only onto its topic. Its key is the finding's."""
+
+    speaker: str
+    topic: Topic
+    hearer: str | None
+
+
+REQUESTED = Hop("doors", catalog.PAYMENT_REQUESTS, "payments")
+TO_SCREEN = Hop("payments", catalog.SCREENINGS, "risk")
+SCREENED = Hop("risk", catalog.RISK_DECISIONS, "payments")
+PLACED = Hop("payments", catalog.PAYMENT_ORDERS, "executor")
+OUTCOME = Hop("executor", catalog.EXECUTIONS, "payments")
+TO_WALLET = Hop("executor", catalog.EXECUTIONS, "wallet")
+TO_LEDGER = Hop("executor", catalog.EXECUTIONS, "ledger")
+CREDITED = Hop("wallet", catalog.WALLET_MOVEMENTS, "payments")
+POSTED = Hop("ledger", catalog.LEDGER_ENTRIES, "payments")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that looks wrong. With a hop it is an effect that is not there yet, and may be on its way."""
+
+    check: str
+    key: str  # checkout or order
+    detail: str
+    hop: Hop | None = None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.detail}"
+
+
+# ── checkouts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CHECKOUT_CHECKS = (
+    "requests_stored",
+    "payments_requested",
+    "payments_screened",
+    "screenings_asked",
+    "risk_decisions_followed",
+)
+
+
+def compare_checkouts(books: Books) -> Iterator[Finding]:
+    for checkout_id, owner in books.requests.items():
+        if checkout_id not in books.payments and checkout_id not in books.refused:
+            detail = f"accepted from {owner}, and payments neither has nor refused it"
+            yield Finding("requests_stored", checkout_id, detail, REQUESTED)
+    for checkout_id, payment in books.payments.items():
+        if books.requests.get(checkout_id) != payment.owner:
+            yield Finding("payments_requested", checkout_id, f"no door accepted this from {payment.owner}")
+        if checkout_id not in books.screenings:
+            yield Finding("payments_screened", checkout_id, "never screened", TO_SCREEN)
+    for checkout_id, outcome in books.screenings.items():
+        if checkout_id not in books.payments:
+            yield Finding("screenings_asked", checkout_id, "screened, and there is no such payment")
+        else:
+            yield from _followed(checkout_id, outcome, books.payments[checkout_id].status)
+
+
+def _followed(checkout_id: str, outcome: str, status: str) -> Iterator[Finding]:
+    if status == "received":
+        yield Finding("risk_decisions_followed", checkout_id, f"{outcome}, and payments has not heard it", SCREENED)
+    elif (outcome == "refused") != (status == "refused"):
+        yield Finding("risk_decisions_followed", checkout_id, f"{outcome} by risk, {status} in payments")
+
+
+# ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Story(NamedTuple):
+    """All that is known of one order."""
+
+    order_id: str
+    placed_by: str | None
+    order: Order | None
+    attempt: Attempt | None
+    call: Call | None
+    charges: list[Charge]
+    movements: list[Movement]
+    journals: list[Journal]
+
+
+def compare_orders(books: Books) -> Iterator[Finding]:
+    for order_id in books.orders.keys() | books.attempts.keys() | books.movements.keys() | books.journals.keys():
+        story = _story(books, order_id)
+        for check in ORDER_CHECKS.values():
+            yield from check(story)
+
+
+def _story(books: Books, order_id: str) -> Story:
+    attempt = books.attempts.get(order_id)
+    call_id = attempt.call_id if attempt else ""
+    return Story(
+        order_id,
+        books.placed_by.get(order_id),
+        books.orders.get(order_id),
+        attempt,
+        books.calls.get(call_id),
+        books.charges.get(call_id, []),
+        books.movements.get(order_id, []),
+        books.journals.get(order_id, []),
+    )
+
+
+def _orders_attempted(story: Story) -> Iterator[Finding]:
+    """Placed once → attempted."""
+    placed_by, attempt = story.placed_by, story.attempt
+    if attempt is None and placed_by is not None:
+        yield Finding("orders_attempted", story.order_id, "placed, and the executor has no attempt", PLACED)
+
+
+def _attempts_placed(story: Story) -> Iterator[Finding]:
+    """Attempted → placed by just that event, on the same terms."""
+    placed_by, order, attempt = story.placed_by, story.order, story.attempt
+    if attempt is None:
+        return
+    if order is None or placed_by is None:
+        yield Finding("attempts_placed", story.order_id, "attempted, and payments never placed such an order")
+    elif attempt.cause_event_id != derive_id(placed_by, "payments", order.position, time_ms_of(placed_by)):
+        yield Finding(
+            "attempts_placed", story.order_id, f"attempted because of {attempt.cause_event_id}, not of its placing"
+        )
+    elif (attempt.gross, attempt.currency) != (order.gross, order.currency):
+        asked = f"{order.gross} {order.currency}"
+        yield Finding(
+            "attempts_placed", story.order_id, f"{attempt.gross} {attempt.currency} attempted, {asked} placed"
+        )
+
+
+def _attempts_called(story: Story) -> Iterator[Finding]:
+    """An attempt is open just as long as its call."""
+    attempt, call = story.attempt, story.call
+    if attempt is None or attempt.psp == NO_PSP:
+        return
+    if call is None:
+        yield Finding("attempts_called", story.order_id, f"{attempt.state}, and there is no call {attempt.call_id}")
+    elif (attempt.state in OPEN) != (call.state != "ended"):
+        yield Finding("attempts_called", story.order_id, f"the attempt is {attempt.state}, its call {call.state}")
+
+
+def _captures_charged(story: Story) -> Iterator[Finding]:
+    """Captured → exactly one succeeded charge under our reference, of that amount, with that id of the PSP's."""
+    attempt, charges = story.attempt, story.charges
+    if attempt is None or attempt.state != "captured":
+        return
+    if len(charges) != 1:
+        yield Finding(
+            "captures_charged", story.order_id, f"captured, and {attempt.psp} lists {len(charges)} such charges"
+        )
+        return
+    charge = charges[0]
+    ours = (attempt.psp, attempt.psp_reference, attempt.gross, attempt.currency, story.order_id)
+    theirs = (charge.psp, charge.psp_reference, charge.amount, charge.currency, charge.order_id)
+    if ours != theirs:
+        yield Finding("captures_charged", story.order_id, f"we say {ours}, the PSP says {theirs}")
+
+
+def _outcomes_heard(story: Story) -> Iterator[Finding]:
+    """Captured → SUCCESS, declined → FAILED."""
+    order, attempt = story.order, story.attempt
+    if attempt is None or order is None or attempt.state not in ("captured", "declined"):
+        return
+    wanted = "SUCCESS" if attempt.state == "captured" else "FAILED"
+    if order.status == "EXECUTING":
+        yield Finding("outcomes_heard", story.order_id, f"{attempt.state}, and payments has not heard it", OUTCOME)
+    elif order.status != wanted:
+        yield Finding("outcomes_heard", story.order_id, f"{attempt.state} by the executor, {order.status} in payments")
+    elif wanted == "SUCCESS" and (order.psp, order.psp_reference) != (attempt.psp, attempt.psp_reference):
+        yield Finding(
+            "outcomes_heard", story.order_id, f"captured as {attempt.psp_reference}, not {order.psp_reference}"
+        )
+
+
+def _states_caused(story: Story) -> Iterator[Finding]:
+    """SUCCESS → captured; FAILED after it was placed → declined."""
+    placed_by, order, attempt = story.placed_by, story.order, story.attempt
+    if order is None or placed_by is None:
+        if order is not None and order.status in ("EXECUTING", "SUCCESS"):
+            yield Finding("states_caused", story.order_id, f"{order.status}, and it was never placed")
+        return
+    state = attempt.state if attempt else "never attempted"
+    if (order.status == "SUCCESS" and state != "captured") or (order.status == "FAILED" and state != "declined"):
+        yield Finding("states_caused", story.order_id, f"{order.status} in payments, {state} by the executor")
+
+
+def _captures_in_wallet(story: Story) -> Iterator[Finding]:
+    attempt, movements = story.attempt, story.movements
+    if attempt is not None and attempt.state == "captured" and not movements:
+        yield Finding("captures_in_wallet", story.order_id, "captured, and no wallet was credited", TO_WALLET)
+
+
+def _movements_caused(story: Story) -> Iterator[Finding]:
+    """Each movement is the net of one captured order, because of just that capture."""
+    order, attempt, movements = story.order, story.attempt, story.movements
+    for movement in movements:
+        if attempt is None or attempt.state != "captured" or order is None:
+            yield Finding("movements_caused", story.order_id, "a wallet was credited, and nothing was captured")
+        elif movement.cause != captured_event_id(attempt):
+            yield Finding(
+                "movements_caused", story.order_id, f"credited because of {movement.cause}, not of its capture"
+            )
+        elif (movement.seller, movement.amount, movement.currency) != (order.seller, order.net, order.currency):
+            moved = f"{movement.amount} {movement.currency} to {movement.seller}"
+            yield Finding(
+                "movements_caused", story.order_id, f"{moved}, not {order.net} {order.currency} to {order.seller}"
+            )
+
+
+def _captures_in_ledger(story: Story) -> Iterator[Finding]:
+    attempt, journals = story.attempt, story.journals
+    if attempt is not None and attempt.state == "captured" and not journals:
+        yield Finding("captures_in_ledger", story.order_id, "captured, and no journal was posted", TO_LEDGER)
+
+
+def _journals_caused(story: Story) -> Iterator[Finding]:
+    """Each journal books one captured order on its terms, because of just that capture."""
+    order, attempt, journals = story.order, story.attempt, story.journals
+    for journal in journals:
+        if attempt is None or attempt.state != "captured" or order is None:
+            yield Finding("journals_caused", story.order_id, "a journal was posted, and nothing was captured")
+        elif journal.cause != captured_event_id(attempt):
+            yield Finding("journals_caused", story.order_id, f"posted because of {journal.cause}, not of its capture")
+        elif _booked(journal) != _to_book(order, attempt):
+            yield Finding(
+                "journals_caused", story.order_id, f"booked {_booked(journal)}, not {_to_book(order, attempt)}"
+            )
+
+
+def _booked(journal: Journal) -> tuple[object, ...]:
+    return journal.currency, journal.receivable, journal.gross, journal.payable, journal.net, journal.fee
+
+
+def _to_book(order: Order, attempt: Attempt) -> tuple[object, ...]:
+    payable = f"seller:{order.seller}:payable" if order.net else None
+    return order.currency, f"psp:{attempt.psp}:receivable", order.gross, payable, order.net, order.fee
+
+
+def _journals_balanced(story: Story) -> Iterator[Finding]:
+    journals = story.journals
+    for journal in journals:
+        if journal.debits != journal.credits or journal.currencies != 1:
+            yield Finding(
+                "journals_balanced", story.order_id, f"debits are {journal.debits}, credits {journal.credits}"
+            )
+        elif journal.found != journal.lines:
+            yield Finding("journals_balanced", story.order_id, f"{journal.found} of {journal.lines} lines are there")
+
+
+def _effects_flagged(story: Story) -> Iterator[Finding]:
+    """Credited → wallet_updated; posted → ledger_updated."""
+    order, movements, journals = story.order, story.movements, story.journals
+    if order is None:
+        return
+    if movements and not order.wallet_updated:
+        yield Finding("effects_flagged", story.order_id, "credited, and payments has not heard it", CREDITED)
+    if journals and not order.ledger_updated:
+        yield Finding("effects_flagged", story.order_id, "posted, and payments has not heard it", POSTED)
+
+
+def _flags_caused(story: Story) -> Iterator[Finding]:
+    order, movements, journals = story.order, story.movements, story.journals
+    if order is None:
+        return
+    if order.wallet_updated and not movements:
+        yield Finding("flags_caused", story.order_id, "wallet_updated, and no wallet was credited")
+    if order.ledger_updated and not journals:
+        yield Finding("flags_caused", story.order_id, "ledger_updated, and no journal was posted")
+
+
+def _wallet_equals_payable(story: Story) -> Iterator[Finding]:
+    """Over the causes that both have heard: what a wallet got is what is owed to its seller."""
+    movements, journals = story.movements, story.journals
+    owed = {journal.cause: (journal.payable, journal.currency, journal.net) for journal in journals}
+    for movement in movements:
+        wallet = (f"seller:{movement.seller}:payable", movement.currency, movement.amount)
+        other = owed.get(movement.cause)
+        if other is not None and other != wallet and not (movement.amount == 0 == other[2]):
+            yield Finding("wallet_equals_payable", story.order_id, f"the wallet says {wallet}, the ledger {other}")
+
+
+ORDER_CHECKS: dict[str, Callable[[Story], Iterator[Finding]]] = {
+    "orders_attempted": _orders_attempted,
+    "attempts_placed": _attempts_placed,
+    "attempts_called": _attempts_called,
+    "captures_charged": _captures_charged,
+    "outcomes_heard": _outcomes_heard,
+    "states_caused": _states_caused,
+    "captures_in_wallet": _captures_in_wallet,
+    "movements_caused": _movements_caused,
+    "captures_in_ledger": _captures_in_ledger,
+    "journals_caused": _journals_caused,
+    "journals_balanced": _journals_balanced,
+    "effects_flagged": _effects_flagged,
+    "flags_caused": _flags_caused,
+    "wallet_equals_payable": _wallet_equals_payable,
+}
+
+
+def captured_event_id(attempt: Attempt) -> str:
+    """The id of the event by which the executor said this attempt's outcome."""
+    cause = attempt.outcome_event_id or ""
+    return derive_id(cause, "executor", 0, time_ms_of(cause)) if cause else ""
+
+
+# ── the PSPs' own books ──────────────────────────────────────────────────────────────────────────────────────────────
+
+CHARGE_CHECKS = ("charges_captured", "orders_charged_once")
+
+
+def compare_charges(books: Books) -> Iterator[Finding]:
+    """What a PSP took is captured here, or its call or a person has still to say so; and no order was charged twice."""
+    attempts = {attempt.call_id: (order_id, attempt) for order_id, attempt in books.attempts.items()}
+    for reference, charges in books.charges.items():
+        found = attempts.get(reference)
+        if found is None:
+            yield Finding(
+                "charges_captured", charges[0].order_id, f"{charges[0].psp} took money for {reference}: not ours"
+            )
+        elif found[1].state == "declined":
+            yield Finding("charges_captured", found[0], f"declined here, and {charges[0].psp} took the money")
+    times = Counter(charge.order_id for charges in books.charges.values() for charge in charges)
+    for order_id, number in times.items():
+        if number > 1:
+            yield Finding("orders_charged_once", order_id, f"the PSPs charged it {number} times")

@@ -1,0 +1,148 @@
+"""Topics → the ids that were said on them, the latest of each key, and what a room has not read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from operations.auditor.books import Stores
+from schemas.envelope import digest, event_type
+from schemas.events import AnyEvent
+from topics import catalog
+from topics.catalog import Topic
+from topics.runtime.admin import kafka_config
+from topics.settings import Settings
+
+READ_LIMIT_S = 30.0  # without a single record
+Partition = tuple[str, int]
+Ends = dict[Partition, tuple[int, int]]  # (first offset that is there, next offset to be written)
+
+
+class Reader:
+    """Reads ranges of partitions, belongs to no group, commits nothing. Names carry no prefix."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.topic_prefix
+        self._upstreams = settings.upstreams
+        self._kafka = Consumer(
+            {
+                **kafka_config(settings),
+                "group.id": f"{settings.topic_prefix}verify",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "queued.max.messages.kbytes": 32_768,
+                "fetch.wait.max.ms": 50,
+            }
+        )
+
+    def close(self) -> None:
+        self._kafka.close()
+
+    def names(self, topic: Topic) -> list[str]:
+        return catalog.names(topic, self._upstreams)
+
+    def ends(self, topic: Topic) -> Ends:
+        """Errors: KafkaException where the broker is away."""
+        found: Ends = {}
+        for name in self.names(topic):
+            for partition in range(topic.partitions):
+                at = TopicPartition(self._prefix + name, partition)
+                found[name, partition] = self._kafka.get_watermark_offsets(at, timeout=15)
+        return found
+
+    def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
+        """Every record of these ranges, from the first offset up to before the second."""
+        left = {where: until for where, (start, until) in ranges.items() if start < until}
+        at = [TopicPartition(self._prefix + name, partition, ranges[name, partition][0]) for name, partition in left]
+        self._kafka.assign(at)
+        try:
+            while left:
+                batch = self._kafka.consume(5000, READ_LIMIT_S)
+                if not batch:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came of {sorted(left)[0]}"))
+                yield from self._wanted(batch, left)
+        finally:
+            self._kafka.unassign()
+
+    def name_of(self, record: KafkaMessage) -> str:
+        return (record.topic() or "")[len(self._prefix) :]
+
+    def _wanted(self, batch: Sequence[KafkaMessage], left: dict[Partition, int]) -> Iterator[KafkaMessage]:
+        for record in batch:
+            where = (self.name_of(record), record.partition() or 0)
+            error = record.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                left.pop(where, None)  # what a compacted topic no longer has is not waited for
+                continue
+            if error is not None:
+                raise KafkaException(error)
+            offset = record.offset()
+            assert offset is not None
+            if where not in left or offset >= left[where]:
+                left.pop(where, None)
+                continue
+            if offset + 1 >= left[where]:
+                del left[where]
+            yield record
+
+
+@contextmanager
+def reader(settings: Settings) -> Iterator[Reader]:
+    reading = Reader(settings)
+    try:
+        yield reading
+    finally:
+        reading.close()
+
+
+def event_ids(records: Iterator[KafkaMessage], kinds: Sequence[type[AnyEvent]]) -> Iterator[tuple[str, str]]:
+    """(event id, key) of the records of these types."""
+    wanted = {event_type(kind).encode() for kind in kinds}
+    for record in records:
+        headers = cast(dict[str, bytes], dict(record.headers() or ()))
+        if headers.get("ce_type") in wanted:
+            yield headers["ce_id"].decode(), _key(record)
+
+
+def _key(record: KafkaMessage) -> str:
+    return (record.key() or b"").decode("utf-8", "replace")
+
+
+def positions(stores: Stores, room: str) -> dict[Partition, int]:
+    return {(topic, p): at for topic, p, at in stores.rows(room, "SELECT topic, partition, next_offset FROM positions")}
+
+
+def unread(reading: Reader, stores: Stores, room: str, topic: Topic) -> dict[Partition, tuple[int, int]]:
+    """The ranges of a topic that a room has not applied yet."""
+    at = positions(stores, room)
+    ranges = {}
+    for where, (low, high) in reading.ends(topic).items():
+        start = max(low, at.get(where, low))
+        if start < high:
+            ranges[where] = (start, high)
+    return ranges
+
+
+def unread_keys(
+    reading: Reader, stores: Stores, room: str, topic: Topic, wanted: Callable[[str], bool]
+) -> Iterator[str]:
+    """Keys with a record that the room has not applied yet."""
+    for record in reading.records(unread(reading, stores, room, topic)):
+        key = _key(record)
+        if wanted(key):
+            yield key
+
+
+def door_claims(reading: Reader, topic: Topic) -> tuple[set[str], bool]:
+    """The inbox ids of everything on a door topic, and whether retention has taken the oldest."""
+    ends = reading.ends(topic)
+    claims = set()
+    for record in reading.records(ends):
+        headers = cast(dict[str, bytes], dict(record.headers() or ()))
+        claims.add(digest(reading.name_of(record).encode(), headers.get("ce_source", b""), headers.get("ce_id", b"")))
+    return claims, any(low > 0 for low, _ in ends.values())
