@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -33,7 +34,22 @@ def pay_in(
     _show(figures, as_json)
 
 
-def _progress():  # type: ignore[no-untyped-def]  # a closure over what was last shown
+@app.command()
+def ledger(
+    as_json: Json = False,
+    journals: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Journals of each of the two runs.")] = 100_000,
+    processes: Annotated[int, typer.Option(min=1, max=12, help="Processes of the room.")] = 2,
+    batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 1000,
+) -> None:
+    """The ledger room fed from Kafka, and its floor, in a database and under a topic prefix of their own."""
+    from operations.bench.ledger import Plan, run
+    from operations.stack.running import current_settings
+
+    plan = Plan(journals=journals, processes=processes, batch_max=batch)
+    _show(run(current_settings(), plan, lambda line: print(line, file=sys.stderr)), as_json)
+
+
+def _progress() -> Callable[[str, float], None]:
     shown = {"at": ""}
 
     def tell(phase: str, share: float) -> None:
