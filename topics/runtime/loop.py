@@ -116,6 +116,8 @@ class RoomLoop:
         if error is None:
             return True
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            if ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition()) not in self._placed:
+                return False  # it waits without an offset until its position can be read
             reason = f"the next message of {record.topic()}[{record.partition()}] is gone from Kafka: {error}"
             raise stop_room(self._store, "offset_gone", reason)
         log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
