@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas.envelope import TYPE_PREFIX, EventId, digest, event_type, is_event_id, time_ms_of
 from schemas.events import AnyEvent
+from schemas.requests import field_errors
 from schemas.text import looks_like_card_number
 from topics import catalog
 from topics.catalog import Topic
@@ -160,10 +161,9 @@ def _unknown_type(topic: Topic, given: str) -> Failure:
 
 def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure | None:
     """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = _plain(".".join(str(part) for part in first["loc"])) or "body"
-    why = _plain(first["msg"])
-    if first["type"] == "json_invalid" or not topic.door:
+    first = field_errors(error)[0]
+    where, why = _plain(first.field) or "body", _plain(first.detail)
+    if first.code == "invalid_json" or not topic.door:
         return Failure("malformed", f"{where}: {why}")
     try:
         data = orjson.loads(incoming.message.value or b"")
@@ -175,7 +175,7 @@ def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure
     if checkout_id is None or checkout_id.encode() != incoming.message.key:
         return Failure("malformed", f"{where}: {why}; and the key is not a checkout_id")
     owner = incoming.upstream or _id(data.get("owner"))
-    incoming.event = Broken(checkout_id, owner, where, first["type"], why)
+    incoming.event = Broken(checkout_id, owner, where, first.code, why)
     return None
 
 

@@ -362,7 +362,7 @@ def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
         "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
         "queued.min.messages": 2000,
         "queued.max.messages.kbytes": 16_384,
-        "fetch.wait.max.ms": 100,
+        "fetch.wait.max.ms": 500,
         "max.poll.interval.ms": 300_000,
         "topic.metadata.refresh.interval.ms": 60_000,
     }

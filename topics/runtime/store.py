@@ -102,8 +102,8 @@ def uuid_array(ids: list[str]) -> str:
 
 def text_array(ids: Iterable[str]) -> str:
     """A text[] literal of ids and account names, which hold neither quotes nor backslashes. A fifth of the price of a list."""
-    inside = '","'.join(ids)
-    return f'{{"{inside}"}}' if inside else "{}"
+    quoted = [f'"{id_}"' for id_ in ids]
+    return "{" + ",".join(quoted) + "}"
 
 
 def int_array(numbers: Iterable[int]) -> str:

@@ -124,7 +124,7 @@ def upgrade() -> None:
     for table in ("outbox", "latest_outbox", "positions"):
         op.execute(TUNING.format(table=table))
     op.execute(f"REVOKE UPDATE, DELETE, INSERT ON ops_audit FROM tally_{room}")
-    for table in ("positions", "inbox", "parked", "outbox", "latest_outbox", "stops", "ops_audit", "calls"):
+    for table in ("positions", "inbox", "parked", "outbox", "latest_outbox", "stops", "ops_audit"):
         op.execute(f"GRANT SELECT ON {table} TO tally_{room}_read, tally_ops")
     op.execute("GRANT UPDATE ON parked, stops TO tally_ops")
     op.execute("GRANT INSERT ON ops_audit TO tally_ops")
