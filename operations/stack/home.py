@@ -85,7 +85,15 @@ class Home:
         return self.path / "clock"
 
     def prepare(self) -> None:
-        """Make the folder, its private parts and its secret, where they are not there yet."""
+        """Make the folder, its private parts and its secret, where they are not there yet. Errors: StackError."""
+        try:
+            self._make()
+        except OSError as error:
+            raise StackError(
+                f"TALLY_HOME: {self.path} cannot be made private and written to: {error.strerror}"
+            ) from None
+
+    def _make(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
         for folder in (self.run, self.logs, self.kafka, self.simulator):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operations.stack import jars, layout
-from operations.stack.home import Home, write_json
+from operations.stack.home import Home, StackError, write_json
 from operations.stack.jars import Jar, JarError, ensure, locked_jars
 from operations.stack.kafka import kafka_answers, properties
 from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
@@ -36,6 +36,12 @@ def test_a_home_is_private_and_its_secret_is_made_once(home: Home) -> None:
     assert home.secret.read_text() == secret
     assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
     assert stat.S_IMODE(home.secret.stat().st_mode) == 0o600
+
+
+def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StackError, match="TALLY_HOME"):
+        Home(tmp_path / "file" / "home").prepare()
 
 
 def test_purging_leaves_what_is_not_ours(home: Home) -> None:
