@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,10 +37,36 @@ class Whole:
     till: Till
     supervisor: Supervisor = field(default_factory=Supervisor)
     rooms: dict[str, Watched] = field(default_factory=dict)
+    failpoints: dict[str, list[str]] = field(default_factory=dict)  # process → where it is still to be killed, in turn
+    killed: list[tuple[str, str]] = field(default_factory=list)  # process, failpoint
 
     def keep(self) -> None:
-        """Start again what has died."""
+        """Start again what has died: at a failpoint, and now to die at the next one."""
+        for name, watched in self.rooms.items():
+            status = watched.child.poll() if watched.alive else None
+            if status is None:
+                continue
+            armed = watched.command.environment.get("TALLY_FAILPOINTS", "")
+            assert armed, f"{name} ended by itself with {status}\n{why(self.settings, self.home)}"
+            assert status == -signal.SIGKILL, f"{name} was to die at {armed} and ended with {status}"
+            self.killed.append((name, armed))
+            watched.command = self._armed(name, watched.command)
         self.supervisor.tick()
+
+    def start(self, command: Command) -> None:
+        self.rooms[command.name] = self.supervisor.add(self._armed(command.name, command))
+
+    def _armed(self, name: str, command: Command) -> Command:
+        left = self.failpoints.get(name)
+        environment = {**command.environment, "TALLY_FAILPOINTS": left.pop(0) if left else ""}
+        return replace(command, environment=environment)
+
+    def go_on_for(self, seconds: float) -> None:
+        """Let time pass under load."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.keep()
+            time.sleep(0.02)
 
     def wait_until(self, unfinished: Callable[[], Sequence[str]], limit_s: float) -> None:
         wait_until(unfinished, limit_s, self.keep, lambda: why(self.settings, self.home))
@@ -91,15 +118,17 @@ def settings_for(make_stack: Callable[..., Settings]) -> Settings:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Whole]:
+def running(settings: Settings, failpoints: Mapping[str, Sequence[str]] | None = None) -> Iterator[Whole]:
+    """Until the block ends. `failpoints` are as in TALLY_FAILPOINTS, by the name of a process."""
     home = Home(settings.home)
     home.prepare()
     till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", SCOPES))
-    whole = Whole(settings, home, till)
+    planned = {name: list(points) for name, points in (failpoints or {}).items()}
+    whole = Whole(settings, home, till, failpoints=planned)
     try:
         whole.supervisor.add(_simulator(home, settings))
         for plan in layout.rooms_and_api(home, environment(settings), COPIES):
-            whole.rooms[plan.command.name] = whole.supervisor.add(plan.command)
+            whole.start(plan.command)
         whole.wait_until(lambda: _not_ready(whole), START_S)
         yield whole
     finally:

@@ -1,0 +1,99 @@
+"""The whole system under load, its processes killed at every step of a batch and of a call: nothing changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.journey.books import discrepancies, drops, unfinished
+from tests.journey.mischief import Copier
+from tests.journey.shopping import Checkout, checkouts
+from tests.journey.till import BUYERS_AT_ONCE, differing
+from tests.journey.whole import Whole, running, settings_for
+from topics.runtime.failpoints import NAMES
+from topics.settings import Settings
+
+LIMIT_S = 120.0
+CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 250
+PAUSE_S = 0.3  # between two checkouts
+PROCESSES = ("payments-risk-1", "payments-risk-2", "wallet-ledger-1", "wallet-ledger-2", "executor-1", "executor-2")
+AT_THE_DOOR = ("after_commit", "before_publish")
+
+
+@pytest.fixture
+def seed() -> int:
+    return int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+
+
+@pytest.fixture
+def whole(make_stack: Callable[..., Settings], seed: int) -> Iterator[Whole]:
+    with running(settings_for(make_stack), planned(random.Random(seed))) as whole:
+        yield whole
+
+
+def planned(chance: random.Random) -> Mapping[str, list[str]]:
+    """Each name once, on some process that passes it; the first, second or third time that it is passed."""
+    plan: dict[str, list[str]] = {name: [] for name in PROCESSES}
+    calls = [name for name in NAMES if name.startswith("call.")]
+    steps = [name for name in NAMES if name not in calls]
+    chance.shuffle(steps)
+    for name in calls:
+        plan[min(PROCESSES[-2:], key=lambda process: len(plan[process]))].append(_at(name, chance))
+    for name in steps:
+        plan[min(PROCESSES, key=lambda process: len(plan[process]))].append(_at(name, chance))
+    return plan | {"api": [_at(name, chance) for name in AT_THE_DOOR]}
+
+
+def _at(name: str, chance: random.Random) -> str:
+    return f"{name}=kill:{chance.randint(1, 3)}"
+
+
+def test_a_kill_at_any_step_changes_nothing(whole: Whole, seed: int) -> None:
+    print(f"CHAOS_SEED={seed}")
+    copier = Copier(whole.settings, seed)
+    copier.start()
+    asked = offer_until_all_are_hit(whole, seed)
+    whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)
+    copier.finish()
+    whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)
+
+    told = {"seed": seed, "kills": len(whole.killed), "offered": len(asked), "copies": copier.copies}
+    print(json.dumps({**told, "door_retries": whole.till.tries, "drops": drops(whole.settings)}))
+    assert differing(whole.till, asked) == []
+    assert discrepancies(whole.settings, asked) == []
+    hit = Counter(point.partition("=")[0] for _, point in whole.killed)
+    assert set(hit) == set(NAMES), "every named point was reached, and killed"
+    assert drops(whole.settings) >= copier.drops_due > 0
+
+
+def offer_until_all_are_hit(whole: Whole, seed: int) -> list[Checkout]:
+    """Steady load until every process has died at every point planned for it. → what was asked for."""
+    asked: list[Checkout] = []
+    offered: list[Future[None]] = []
+    with ThreadPoolExecutor(BUYERS_AT_ONCE) as pool:
+        for checkout in checkouts(seed, CHECKOUTS_MAX, of_each_fault=4):
+            if len(asked) >= CHECKOUTS_MIN and not armed(whole):
+                break
+            asked.append(checkout)
+            offered += whole.till.offer([checkout], pool)
+            whole.go_on_for(PAUSE_S)
+        whole.wait_until(lambda: [] if all(one.done() for one in offered) else ["requests"], LIMIT_S)
+    for one in offered:
+        one.result()
+    assert not armed(whole), f"never reached: {armed(whole)}"
+    return asked
+
+
+def armed(whole: Whole) -> dict[str, list[str]]:
+    """Where processes are still to die."""
+    now = {
+        name: [w.command.environment["TALLY_FAILPOINTS"], *whole.failpoints.get(name, [])]
+        for name, w in whole.rooms.items()
+    }
+    return {name: points for name, points in now.items() if points[0]}
