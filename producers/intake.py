@@ -90,13 +90,21 @@ class Intake:
 
     def _run(self) -> None:
         while not (self._closing and self._queue.empty() and not self._later):
-            batch = self._gather()
-            if batch:
-                self._answer(batch)
-            self._tidy()
-            if batch and not self._closing:
-                time.sleep(min(GATHER_S * len(batch), GATHER_MAX_S))
+            try:
+                self._turn()
+            except Exception as error:
+                self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                log.exception("a turn failed", action="turn")
+                time.sleep(IDLE_S)
         self._end()
+
+    def _turn(self) -> None:
+        batch = self._gather()
+        if batch:
+            self._answer(batch)
+        self._tidy()
+        if batch and not self._closing:
+            time.sleep(min(GATHER_S * len(batch), GATHER_MAX_S))
 
     def _gather(self) -> list[Waiting]:
         """What waits, except where two claim the same id: then the later one comes with the next batch."""

@@ -212,7 +212,7 @@ def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, st
     if kind in _OURS:
         return _OURS[kind]
     if kind == "too_long":
-        return _TOO_LONG[str(loc[0])]
+        return _TOO_LONG.get(str(loc[0]), (kind, message))
     if kind.endswith(("_type", "_parsing", "_instance")):
         return "wrong_type", message
     return kind, message
