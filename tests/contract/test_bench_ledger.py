@@ -1,0 +1,34 @@
+"""`tally bench ledger` measures the real room and leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+from confluent_kafka.admin import AdminClient
+
+from operations.bench.ledger import Plan, run
+from operations.stack.servers import Servers
+from tests.conftest import SECRET
+from topics.settings import load_settings
+
+
+def databases_and_topics(servers: Servers) -> tuple[set[str], set[str]]:
+    with psycopg.connect(servers.postgres_admin) as conn:
+        names = {row[0] for row in conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'tally_bench%'")}
+    topics = AdminClient({"bootstrap.servers": servers.kafka}).list_topics(timeout=15).topics
+    return names, {name for name in topics if name.startswith("bench")}
+
+
+def test_the_figures_are_there_and_nothing_else_stays(servers: Servers, template: str) -> None:
+    before = databases_and_topics(servers)
+    settings = load_settings(
+        kafka=servers.kafka, postgres=servers.postgres, postgres_admin=servers.postgres_admin, secret=SECRET
+    )
+    figures = run(settings, Plan(journals=1000, floor_journals=2000, processes=1, batch_max=100))
+    names = ("journals_per_s", "hot_journals_per_s", "floor_journals_per_s", "ratio")
+    assert all(figures[name] > 0 for name in names), figures
+    deadline = time.monotonic() + 30
+    while databases_and_topics(servers) != before:  # deleted topics leave the broker's answers a moment later
+        assert time.monotonic() < deadline, databases_and_topics(servers)
+        time.sleep(0.1)
