@@ -117,6 +117,8 @@ class OrderState(BaseModel):
 
 
 class PaymentStatusChanged(Event):
+    """Where a payment stands after a change, with all its orders."""
+
     keyed_by: ClassVar[str] = "checkout_id"
     checkout_id: CheckoutId
     owner: Owner
