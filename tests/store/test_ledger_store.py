@@ -161,6 +161,7 @@ def test_a_balanced_journal_is_taken(conn: Connection) -> None:
     insert_journal(
         conn, [(1, "debit", "EUR", 5), (2, "credit", "EUR", 5), (1, "debit", "JPY", 7), (2, "credit", "JPY", 7)]
     )
+    assert conn.execute("SELECT count(*) FROM entries").fetchone() == (3 + 4,)
 
 
 @pytest.mark.parametrize(

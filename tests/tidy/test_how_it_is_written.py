@@ -1,0 +1,153 @@
+"""Every file of the project ← docs/style: names, sizes and what must not be in a repository."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.tidy.reading import PACKAGES, files, python, text, tree
+
+LINES_MAX = 550
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
+READS_ENVIRONMENT = {
+    "topics/runtime/failpoints.py",  # a test's hand in a process that it started
+    "operations/bench/ledger.py",  # starts rooms with an environment of their own
+    "operations/commands/sim.py",  # finds a simulator that is known by its URL alone
+    "operations/stack/jars.py",  # Java, Maven and PostgreSQL say where they are
+    "operations/stack/kafka.py",
+    "operations/stack/postgres.py",
+    "operations/stack/layout.py",  # hands the settings down to the processes of the stack
+    "operations/stack/process.py",
+    "operations/stack/show.py",
+    "simulator/__main__.py",  # an entry point
+}
+CODE = {".py", ".sh", ".toml", ".md", ".yml", ".json", ""}
+
+# Written apart, so that this file does not find itself.
+LEFT_UNDONE = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|HA" + r"CK)\b")
+ELSEWHERE = re.compile(
+    r"py" + r"pi\.org|python" + r"hosted|repo1?\.mav" + r"en|npm" + r"js\.org|[\s\"'=(](/wo" + r"rk|/ro" + r"ot)/"
+)
+
+sources = python()
+tests = [path for path in python("tests") if path.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("path", [path for path in sources if path.name != "__init__.py"], ids=str)
+def test_a_module_opens_with_what_flows_through_it(path: Path) -> None:
+    assert ast.get_docstring(tree(path))
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    assert [str(path) for path in sources if VAGUE & {path.stem, *path.parts[:-1]}] == []
+
+
+def test_no_class_is_a_manager_of_anything() -> None:
+    named = [node.name for path in sources for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)]
+    assert [name for name in named if re.search(r"Manager|Abstract|Helper|Util|Impl$", name)] == []
+
+
+def test_no_file_of_code_is_too_long_to_be_read_at_once() -> None:
+    lengths = {str(path): text(path).count("\n") for path in sources}
+    assert {path: lines for path, lines in lengths.items() if lines > LINES_MAX} == {}
+
+
+def test_functions_are_small() -> None:
+    """Half of them have ten lines or fewer, and nine in ten under thirty."""
+    functions = [
+        node.end_lineno - node.lineno + 1
+        for path in python(*PACKAGES)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    ]
+    functions.sort()
+    assert functions[len(functions) // 2] <= 10
+    assert functions[len(functions) * 9 // 10] < 30
+
+
+def test_nothing_is_left_undone() -> None:
+    written = [path for path in files() if path.suffix in CODE and path.name != "requirements.lock"]
+    assert [str(path) for path in written if LEFT_UNDONE.search(text(path))] == []
+
+
+def test_nothing_names_a_package_index_or_a_folder_of_one_machine() -> None:
+    written = [path for path in files() if path.suffix in {*CODE, ".lock"} and path.name not in {".git"}]
+    assert len(written) > 200
+    assert [str(path) for path in written if ELSEWHERE.search(text(path))] == []
+
+
+def test_the_environment_is_read_at_entry_points_only() -> None:
+    reads = {
+        str(path)
+        for path in python(*PACKAGES)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+    assert reads == READS_ENVIRONMENT
+
+
+def test_nobody_sleeps_in_a_decision() -> None:
+    """`decide` is pure: no clock, no randomness, no I/O."""
+    impure = {"time", "random", "secrets", "os", "psycopg", "confluent_kafka", "structlog", "asyncio", "socket"}
+    for path in python("consumers"):
+        if path.name in {"decide.py", "templates.py", "attempt.py", "payment.py", "routing.py"}:
+            assert not impure & set(imported(path)), path
+
+
+def imported(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found += [alias.name.partition(".")[0] for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module.partition(".")[0])
+    return found
+
+
+# ── tests ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def functions(*paths: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    nodes = [node for path in paths for node in ast.walk(tree(path))]
+    return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def calls(function: ast.AST) -> set[str]:
+    """Last names of what it calls: `raises`, `await_topics`."""
+    called = [ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return {name.rpartition(".")[2] for name in called}
+
+
+def looking() -> set[str]:
+    """Names of functions that assert, and of those that call one of them."""
+    known = {"raises", "validate"}
+    every = functions(*python("tests"))
+    known |= {one.name for one in every if any(isinstance(node, ast.Assert) for node in ast.walk(one))}
+    more = {one.name for one in every if calls(one) & known} - known
+    while more:
+        known |= more
+        more = {one.name for one in every if calls(one) & known} - known
+    return known
+
+
+def test_every_test_asserts_something() -> None:
+    """Itself, or through a function that does."""
+    known = looking()
+    written = [(str(path), one.name) for path in tests for one in functions(path) if one.name.startswith("test_")]
+    assert len(written) > 200
+    assert [(path, name) for path, name in written if name not in known] == []
+
+
+@pytest.mark.parametrize("path", tests, ids=str)
+def test_no_test_sleeps_without_a_condition(path: Path) -> None:
+    """A sleep is allowed inside a loop that looks for something."""
+    looping = {id(inner) for node in ast.walk(tree(path)) if isinstance(node, ast.While) for inner in ast.walk(node)}
+    sleeps = [
+        node.lineno
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("sleep") and id(node) not in looping
+    ]
+    assert sleeps == []
