@@ -1,0 +1,72 @@
+"""The API killed with -9 around its commit: what was accepted is said, what was not may be asked again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.contract.http.door import Door, asked, free_port, wait_for
+from tests.contract.http.test_http_claims import said, stored
+from topics.settings import Settings
+
+
+@contextmanager
+def own_process(door: Door, failpoints: str) -> Iterator[Door]:
+    """`tally run api` on the same stack."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "operations.cli", "run", "api"],
+        env=_environment(door.settings, port) | {"TALLY_FAILPOINTS": failpoints},
+    )
+    try:
+        other = Door(door.settings, port, door.key)
+        wait_for(lambda: _listens(other), limit_s=60)
+        yield other
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    given = {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_SECRET": settings.secret,
+        "TALLY_API_PORT": str(port),
+    }
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}
+
+
+def _listens(door: Door) -> bool:
+    try:
+        return door.get("/healthz").status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("place", ["before_commit", "after_commit", "before_publish", "after_publish"])
+def test_a_payment_survives_a_kill_at_every_step(door: Door, place: str) -> None:
+    """Whatever the caller heard, asking again ends in one acceptance and the event on its topic."""
+    checkout_id = f"killed-{place}"
+    with own_process(door, f"{place}=kill:1") as doomed:
+        try:
+            heard = doomed.post(asked(checkout_id)).status == 202
+        except OSError:
+            heard = False
+    committed = stored(door, "requests", checkout_id=checkout_id) == 1
+    assert committed == (place != "before_commit")
+    assert committed or not heard
+
+    again = door.post(asked(checkout_id))
+    assert (again.status, again.replayed) == (202, committed)
+    ids = {dict(message.headers() or [])["ce_id"] for message in said(door, checkout_id)}
+    assert len(ids) == 1
+    wait_for(lambda: stored(door, "outbox") == 0)
