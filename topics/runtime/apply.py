@@ -119,8 +119,10 @@ def _classify_around(store: Store, work: Callable[[Connection], Result]) -> Resu
     try:
         with store.transaction() as conn:
             result = work(conn)
-            hit("before_commit")
-        hit("after_commit")
+            if result is not None:  # a drain with nothing due is not a batch
+                hit("before_commit")
+        if result is not None:
+            hit("after_commit")
         return result
     except (Stopped, _Split):
         raise

@@ -1,0 +1,116 @@
+"""Commands on stdin → processes of the probe, forked from one that has read all its modules; what became of them on stdout.
+
+`{"start": "loop" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid, `{"wait": pid}` with how it ended.
+At the end of stdin everything is killed. A child reads what it is to apply from `<home>/messages`, where it is not Kafka.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tests.contract import probe, sabotage
+from tests.contract.rooms import EXECUTIONS
+from topics.runtime import failpoints, outbox
+from topics.runtime.apply import apply, drain
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Message
+from topics.runtime.failpoints import hit
+from topics.runtime.loop import RoomLoop
+from topics.runtime.outbox import Publisher
+from topics.runtime.store import Store
+from topics.settings import Settings, load_settings
+
+BATCH = 5
+
+
+def main() -> None:
+    children: set[int] = set()
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "start" in command:
+            pid = os.fork()
+            if pid == 0:
+                _child(command)
+            children.add(pid)
+            answer: dict[str, int] = {"pid": pid}
+        else:
+            _, status = os.waitpid(command["wait"], 0)
+            children.discard(command["wait"])
+            answer = {"ended": os.waitstatus_to_exitcode(status)}
+        print(json.dumps(answer), flush=True)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _child(command: dict[str, Any]) -> None:
+    """Never returns."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    status = 1
+    try:
+        failpoints._plan.update(failpoints._read(command["failpoints"]))
+        sabotage.BUILDS[command["sabotage"]]()
+        outbox.SWEEP_AFTER_S = command["sweep_after_s"]
+        _WORK[command["start"]](load_settings())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def run_loop(settings: Settings) -> None:
+    """A process as in production, until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    RoomLoop(settings, probe.build(), stop).run()
+
+
+def run_apply(settings: Settings) -> None:
+    """Everything of a process but the group: what stands in the file from the stored position on, to the end."""
+    store, publisher, clock = Store(settings, "probe"), Publisher(settings), Clock(settings.clock_file)
+    sabotage.producing_with(publisher)
+    consumer = probe.build(compacted=False)
+    for batch in _batches(store, pickle.loads((settings.home / "messages").read_bytes())):
+        begins = {(EXECUTIONS, 0): batch[0].offset}
+        for applied in apply(store, consumer, batch, begins, clock.now()):
+            hit("before_publish")
+            publisher.publish(applied.rows)
+            publisher.flush(10)
+            hit("after_publish")
+    while (drained := drain(store, consumer, clock.now())) is not None:
+        publisher.publish(drained.rows)
+    _say_the_rest(publisher, store)
+
+
+def _batches(store: Store, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    with store.transaction() as conn:
+        conn.execute("INSERT INTO positions VALUES (%s, 0, 0) ON CONFLICT DO NOTHING", [EXECUTIONS])
+        row = conn.execute("SELECT next_offset FROM positions WHERE topic = %s", [EXECUTIONS]).fetchone()
+    assert row
+    for start in range(row[0], len(messages), BATCH):
+        yield messages[start : start + BATCH]
+
+
+def _say_the_rest(publisher: Publisher, store: Store) -> None:
+    """Sweep until the outbox is empty."""
+    outbox.SWEEP_AFTER_S = 0
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        publisher.flush(1)
+        publisher.tidy(store.connection())
+        with store.transaction() as conn:
+            if conn.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is None:
+                return
+
+
+_WORK: dict[str, Callable[[Settings], None]] = {"loop": run_loop, "apply": run_apply}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""A room's loop on real Kafka and PostgreSQL: members come and go, servers go away, offsets and stops are respected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
+
+from operations.stack.servers import Servers
+from tests.contract import probe
+from tests.contract.rooms import EXECUTIONS, Books, Process
+from tests.contract.running import LIMIT_S, Sender, heard, settled, violations, wait
+from topics.runtime.admin import kafka_config
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Message
+from topics.runtime.latest import LatestPublisher
+from topics.runtime.loop import RoomLoop
+from topics.runtime.outbox import Publisher
+from topics.runtime.store import Store
+from topics.settings import Settings
+
+KEYS = [f"k{i}" for i in range(40)]
+
+
+class Member:
+    """One process's loop, in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stop = threading.Event()
+        self.loop = RoomLoop(settings, probe.build(), self._stop)
+        self._thread = threading.Thread(target=self.loop.run)
+        self._thread.start()
+
+    def leave(self) -> None:
+        self._stop.set()
+        self._thread.join(LIMIT_S)
+        assert not self._thread.is_alive()
+
+    @property
+    def state(self) -> str:
+        return self.loop.health.state
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+
+@contextmanager
+def members(settings: Settings, count: int) -> Iterator[list[Member]]:
+    """So many; those that were not asked to leave leave at the end."""
+    found = [Member(settings) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for member in found:
+            member.leave()
+
+
+def send(sender: Sender, rounds: int) -> int:
+    """So many messages for each key. → how many were sent in all."""
+    for _ in range(rounds):
+        for key in KEYS:
+            sender.capture(key)
+    sender.flush()
+    return sum(map(len, sender.sent.values()))
+
+
+def test_members_come_and_go_under_load_and_no_message_minds(on_kafka: Settings, books: Books) -> None:
+    settings = on_kafka.model_copy(update={"batch_max": 20})
+    sender = Sender(settings)
+    send(sender, 10)
+    with members(settings, 2) as found:
+        wait("the two have begun", lambda: len(books.effects()) > 50)
+        found.append(Member(settings))
+        send(sender, 10)
+        found[0].leave()
+        found.append(Member(settings))
+        sent = send(sender, 10)
+        wait("all is done and said", lambda: settled(books, sent))
+    assert violations(settings, books, sender.sent) == set()
+
+
+def test_kafkas_offsets_follow_ours_and_never_lead(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    with members(on_kafka, 1):
+        sent = send(sender, 3)
+        wait("all is done", lambda: settled(books, sent))
+    committed = offsets_of(on_kafka)
+    stored = dict(books.rows("SELECT partition, next_offset FROM positions WHERE topic = %s", EXECUTIONS))
+    assert committed == {partition: offset for partition, offset in stored.items() if offset}
+
+
+def offsets_of(settings: Settings) -> dict[int, int]:
+    """The group's committed offsets of executions, as Kafka has them."""
+    consumer = KafkaConsumer(kafka_config(settings) | {"group.id": f"{settings.topic_prefix}probe"})
+    asked = [TopicPartition(settings.topic_prefix + EXECUTIONS, partition) for partition in range(12)]
+    found = {p.partition: p.offset for p in consumer.committed(asked, timeout=15) if p.offset > 0}
+    consumer.close()
+    return found
+
+
+def test_an_offset_ahead_of_ours_stops_the_room_until_an_operator_has_looked(on_kafka: Settings, books: Books) -> None:
+    """The store was restored, or someone skipped: going on from Kafka's offset would lose what lies between."""
+    sender = Sender(on_kafka)
+    with members(on_kafka, 1):
+        sent = send(sender, 1)
+        wait("the first are done", lambda: settled(books, sent))
+    skipped = [TopicPartition(on_kafka.topic_prefix + EXECUTIONS, p, at + 1) for p, at in offsets_of(on_kafka).items()]
+    outsider = KafkaConsumer(kafka_config(on_kafka) | {"group.id": f"{on_kafka.topic_prefix}probe"})
+    outsider.commit(offsets=skipped[:1], asynchronous=False)
+    outsider.close()
+    sent = send(sender, 1)
+    with members(on_kafka, 2) as found:
+        wait("the room has stopped", lambda: books.stops() == ["offset_ahead"])
+        wait("both processes say so", lambda: [member.state for member in found] == ["stopped"] * 2)
+        assert len(books.effects()) <= sent - 1
+        wait(
+            "Kafka's offset is set back",
+            lambda: offsets_of(on_kafka).get(skipped[0].partition) == skipped[0].offset - 1,
+        )
+        books.lift()
+        wait("nothing was skipped", lambda: settled(books, sent))
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+def test_a_stop_holds_all_processes_and_new_ones_until_it_is_lifted(on_kafka: Settings, books: Books) -> None:
+    books.run("INSERT INTO stops (code, reason, messages) VALUES ('test', 'told to', 0)")
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    with members(on_kafka, 2) as found:
+        wait("both have stopped", lambda: [member.state for member in found] == ["stopped"] * 2)
+        found.append(Member(on_kafka))
+        wait("so does a third", lambda: found[2].state == "stopped")
+        assert books.effects() == []
+        books.lift()
+        wait("they go on", lambda: settled(books, sent))
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+def test_the_database_goes_away_and_comes_back(on_kafka: Settings, books: Books, servers: Servers) -> None:
+    """In the middle of the load, and while a member joins: the room pauses, keeps its place, and goes on."""
+    settings = on_kafka.model_copy(update={"batch_max": 20})
+    sender = Sender(settings)
+    send(sender, 5)
+    with members(settings, 2) as found, psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        wait("they have begun", lambda: len(books.effects()) > 20)
+        books.close()
+        admin.execute(f"ALTER DATABASE {settings.database} ALLOW_CONNECTIONS false")
+        try:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [settings.database]
+            )
+            found.append(Member(settings))
+            wait("they pause", lambda: [member.state for member in found[:2]] == ["paused"] * 2)
+            send(sender, 5)
+        finally:
+            admin.execute(f"ALTER DATABASE {settings.database} ALLOW_CONNECTIONS true")
+        again = Books(servers, settings)
+        sent = send(sender, 5)
+        wait("all is done and said", lambda: settled(again, sent))
+        assert all(member.alive for member in found)
+    assert violations(settings, again, sender.sent) == set()
+    assert again.letters() == []
+    again.close()
+
+
+def test_two_owners_of_the_same_partitions_disturb_nobody(on_kafka: Settings, books: Books) -> None:
+    """Somebody else applies from the stored positions although Kafka gives the partitions to us, as a zombie does."""
+    settings = on_kafka.model_copy(update={"batch_max": 20})
+    sender, zombie = Sender(settings), Process(settings)
+    sent = send(sender, 20)
+    records = by_partition(settings)
+    with members(settings, 1):
+        for partition, messages in records.items():
+            zombie.begin((EXECUTIONS, partition))
+            zombie.apply(*messages[zombie.placed[(EXECUTIONS, partition)] :][:10])
+        wait("all is done and said", lambda: settled(books, sent))
+    zombie.store.close()
+    assert violations(settings, books, sender.sent) == set()
+
+
+def by_partition(settings: Settings) -> dict[int, list[Message]]:
+    found: dict[int, list[Message]] = {}
+    for record in heard(settings, EXECUTIONS):
+        place, headers = (record.partition(), record.offset()), tuple(record.headers())
+        message = Message(EXECUTIONS, *place, record.key(), record.value(), headers, record.timestamp()[1])
+        found.setdefault(message.partition, []).append(message)
+    return found
+
+
+def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
+    """Rows that nobody's process holds, as a door or a dead process leaves them."""
+    headers = b'[["ce_id","x"]]'
+    books.run(
+        "INSERT INTO outbox VALUES (1, 'wallet-movements.v1', %b, %b, %b, now() - interval '1 minute')",
+        b"k",
+        headers,
+        b'{"movement_id": "1"}',
+    )
+    with members(on_kafka, 2):
+        wait("it is said", lambda: settled(books, 0))
+    assert [record.key() for record in heard(on_kafka, "wallet-movements.v1")] == [b"k"]
+
+
+# ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dirty(books: Books, version: int) -> None:
+    """The row is at that version, and nobody has said so."""
+    books.run("INSERT INTO counts VALUES ('w', %s, 0) ON CONFLICT (key) DO UPDATE SET count = excluded.count", version)
+    books.run(
+        "INSERT INTO latest_outbox VALUES ('wallet-balances.v1', 'w', %s)"
+        " ON CONFLICT (topic, key) DO UPDATE SET version = excluded.version",
+        version,
+    )
+
+
+class Sayer:
+    """One process's publisher of compacted topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = Store(settings, "probe")
+        self.publisher = Publisher(settings)
+        self.latest = LatestPublisher(probe.build(), self.publisher)
+
+    def tick(self) -> bool:
+        return self.latest.tick(self.store.connection(), Clock().now())
+
+    def finish(self) -> None:
+        wait("it has nothing more to say", lambda: not self.tick() or self.publisher.flush(1))
+
+    def close(self) -> None:
+        self.store.close()
+
+
+@pytest.fixture
+def sayers(on_kafka: Settings) -> Iterator[tuple[Sayer, Sayer]]:
+    one, other = Sayer(on_kafka), Sayer(on_kafka)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def last_said(settings: Settings) -> int:
+    return int(dict(heard(settings, "wallet-balances.v1")[-1].headers())["ce_revision"])
+
+
+def test_only_who_holds_the_lease_speaks(sayers: tuple[Sayer, Sayer], books: Books) -> None:
+    dirty(books, 1)
+    one, other = sayers
+    assert one.tick()
+    assert not other.tick()
+
+
+@pytest.mark.parametrize("heir_is_gone", [False, True], ids=["its heir goes on", "its heir is gone as well"])
+def test_a_publisher_that_lost_its_lease_says_again_what_is_newer(
+    heir_is_gone: bool, sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books
+) -> None:
+    """The late one's record lands after its heir's: the last word must still be the latest version."""
+    late, heir = sayers
+    dirty(books, 1)
+    late.latest._publisher = _held_back = Held(late.publisher)
+    late.tick()
+    books.run("UPDATE leases SET until = now() - interval '1 s'")
+    dirty(books, 2)
+    heir.finish()
+    assert last_said(on_kafka) == 2
+    if heir_is_gone:
+        books.run("UPDATE leases SET until = now() - interval '1 s'")
+    _held_back.let_go()
+    late.finish()
+    assert last_said(on_kafka) == 2
+    assert len(heard(on_kafka, "wallet-balances.v1")) == 3
+
+
+class Held:
+    """A publisher whose records are on their way for a long time."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._waiting: list[tuple[object, ...]] | None = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._publisher, name)
+
+    def produce(self, *record: object) -> bool:
+        if self._waiting is None:
+            return self._publisher.produce(*record)  # type: ignore[arg-type]
+        self._waiting.append(record)
+        return True
+
+    def let_go(self) -> None:
+        records, self._waiting = self._waiting or [], None
+        for record in records:
+            self._publisher.produce(*record)  # type: ignore[arg-type]
+        self._publisher.flush(10)
+
+
+def test_a_key_that_changes_all_the_time_ends_at_its_last_version(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    with members(on_kafka, 2):
+        for _ in range(300):
+            sender.capture("hot")
+        sender.flush()
+        wait("all is said", lambda: settled(books, 300))
+    assert violations(on_kafka, books, sender.sent) == set()
+    versions = [int(dict(r.headers())["ce_revision"]) for r in heard(on_kafka, "wallet-balances.v1")]
+    assert versions[-1] == 300
