@@ -24,7 +24,7 @@ def current_settings(**overrides: object) -> Settings:
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """One process of the stack; state is starting, running, paused, stopped or down."""
+    """One process of the stack; state is starting, running, paused, stopped, gone or down."""
 
     name: str
     pid: int
@@ -79,7 +79,7 @@ def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
     if not rooms:
         return ProcessStatus(name, pid, "running", restarts, rooms, None)
     said = room_says(home, pid)
-    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, said.get("reason"))
+    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, said.get("reason") or None)
 
 
 def room_says(home: Home, pid: int) -> dict[str, Any]:
