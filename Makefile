@@ -24,6 +24,8 @@ bench: venv ## the two benchmarks, on the running stack
 
 docs: venv ## write anew the pages that are made from code
 	$(BIN)/python -m operations.configuration > docs/configuration.md
+	$(BIN)/tally topics map
+	$(BIN)/tally schemas write
 
 clean: ## .venv and caches; data in .tally/ stays (`tally down --purge` deletes it)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist
