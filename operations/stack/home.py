@@ -81,6 +81,10 @@ class Home:
         return self.path / "simulator"
 
     @property
+    def demo_list(self) -> Path:
+        return self.simulator / "lists" / "demo-sanctions.txt"
+
+    @property
     def clock(self) -> Path:
         return self.path / "clock"
 

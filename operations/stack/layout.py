@@ -66,6 +66,7 @@ def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[st
     given.setdefault(
         "TALLY_ROUTING", json.dumps([rule.model_dump(mode="json", exclude_unset=True) for rule in ROUTING])
     )
+    given.setdefault("TALLY_RISK_LISTS", json.dumps([str(Home(settings.home).demo_list)]))
     given.pop("TALLY_POSTGRES_ADMIN", None)
     return given
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 from operations.stack.home import Home, write_private
@@ -16,6 +18,7 @@ def prepare(settings: Settings) -> None:
     for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings)]:
         print(line, flush=True)
     ensure_demo_key(settings)
+    ensure_demo_list(settings)
 
 
 def ensure_demo_key(settings: Settings) -> None:
@@ -27,6 +30,14 @@ def ensure_demo_key(settings: Settings) -> None:
     if not any(f"_{key.key_id}_" in kept for key in list_keys(settings) if key.revoked_at is None):
         write_private(file, create_key(settings, owner="demo", scopes=list(SCOPES)) + "\n")
         print("demo key made", flush=True)
+
+
+def ensure_demo_list(settings: Settings) -> None:
+    """The simulated authority's list of names, where risk is told to read it."""
+    file = Home(settings.home).demo_list
+    if file in settings.risk_lists and not file.exists():
+        subprocess.run([sys.executable, "-m", "simulator.lists", str(file)], check=True)
+        print("demo list of names made", flush=True)
 
 
 def main() -> None:

@@ -1,0 +1,54 @@
+"""A sanctions list as an authority would publish it, all of it invented: `python -m simulator.lists FILE`."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+NAMES = 20_000
+KNOWN = "Mallory Listed"  # to be tried by hand
+_FIRST = (
+    "bel",
+    "cor",
+    "dan",
+    "fer",
+    "gal",
+    "hor",
+    "jas",
+    "kel",
+    "lor",
+    "mir",
+    "nav",
+    "ost",
+    "per",
+    "ruf",
+    "sal",
+    "tir",
+)
+_LAST = ("a", "ek", "ia", "im", "o", "on", "us", "yn", "ova", "idze", "escu", "sson")
+
+
+def invented_names(count: int = NAMES, seed: int = 20_000) -> list[str]:
+    """The same names each time, none twice; KNOWN comes first."""
+    draw = random.Random(seed)  # noqa: S311
+    names = {KNOWN: None}
+    while len(names) < count:
+        names[f"{_word(draw)} {_word(draw)} {_word(draw)}"] = None
+    return list(names)
+
+
+def _word(draw: random.Random) -> str:
+    return (draw.choice(_FIRST) + draw.choice(_FIRST) + draw.choice(_LAST)).capitalize()
+
+
+def main() -> None:
+    file = Path(sys.argv[1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = file.with_suffix(".tmp")
+    whole.write_text("# Invented names: none of these is a person.\n" + "\n".join(invented_names()) + "\n")
+    whole.replace(file)
+
+
+if __name__ == "__main__":
+    main()
