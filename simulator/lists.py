@@ -31,7 +31,7 @@ _LAST = ("a", "ek", "ia", "im", "o", "on", "us", "yn", "ova", "idze", "escu", "s
 
 def invented_names(count: int = NAMES, seed: int = 20_000) -> list[str]:
     """The same names each time, none twice; KNOWN comes first."""
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     names = {KNOWN: None}
     while len(names) < count:
         names[f"{_word(draw)} {_word(draw)} {_word(draw)}"] = None

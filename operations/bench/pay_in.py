@@ -110,7 +110,7 @@ class Load:
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311
+        self._random = random.Random(self.seed)
 
     def checkout(self) -> tuple[list[str], bytes]:
         """→ the order ids and the body of one request."""

@@ -10,7 +10,16 @@ from topics.settings import Settings
 
 
 def kafka_config(settings: Settings) -> dict[str, str | int | float | bool]:
-    return {"bootstrap.servers": settings.kafka, "log_level": "3", **settings.kafka_options}
+    return {"bootstrap.servers": settings.kafka, "log_level": "3", **_PATIENCE, **settings.kafka_options}
+
+
+# The usual way to find a broker again, `rebootstrap`, forgets how long it has waited: each client tried, and logged it,
+# twenty times a second for as long as the broker was away (measured).
+_PATIENCE: dict[str, str | int | float | bool] = {
+    "metadata.recovery.strategy": "none",
+    "reconnect.backoff.ms": 100,
+    "reconnect.backoff.max.ms": 1000,
+}
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
