@@ -163,7 +163,7 @@ def lying_about(settings: Settings) -> list[str]:
 
 
 _CALLS: LiteralString = (
-    "SELECT state, act, act_no, count(*), min(due_at) AS due, min(lease_until) AS leased FROM calls"
+    "SELECT state, act, act_no, count(*), min(due_at) AS due, min(lease_until) AS leased FROM call_view"
     " WHERE state <> 'ended' GROUP BY 1, 2, 3"
 )
 _LETTERS: LiteralString = (

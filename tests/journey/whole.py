@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -93,18 +94,26 @@ def ask(unfinished: Callable[[], Sequence[str]]) -> Sequence[str]:
         return [f"{type(error).__name__}: {error}"]
 
 
-def why(settings: Settings, home: Home, lines: int = 12) -> str:
-    """What lies about, and the last warnings and errors of each process."""
-    ends = [*ask(lambda: lying_about(settings))]
-    for log in sorted(home.logs.glob("*.log")):
-        bad = [line[:400] for line in log.read_text(errors="replace").splitlines() if _is_bad(line)]
-        if bad:
-            ends.append("\n".join([f"── {log.name}, {len(bad)} lines of trouble, the last:", *bad[-lines:]]))
-    return "\n".join(ends)
+def why(settings: Settings, home: Home, lines: int = 8) -> str:
+    """What lies about, and what the rooms have complained of, each complaint once."""
+    told = [*ask(lambda: lying_about(settings))]
+    for log in sorted(home.logs.glob("*-[0-9].log")):
+        bad = Counter(_complaint(line) for line in log.read_text(errors="replace").splitlines())
+        told.append(f"── {log.name}")
+        told += [f"{times} × {line}" for line, times in bad.most_common(lines) if line]
+    return "\n".join(told)
 
 
-def _is_bad(line: str) -> bool:
-    return '"level": "info"' not in line and '"level":"info"' not in line
+def _complaint(line: str) -> str:
+    """The line without its time, if it is more than information."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return line.partition("[thrd")[2][:200] or line[:200]
+    if said.pop("level", "") == "info":
+        return ""
+    said.pop("timestamp", None)
+    return json.dumps(said)[:1000]
 
 
 def settings_for(make_stack: Callable[..., Settings]) -> Settings:
