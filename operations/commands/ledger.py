@@ -40,7 +40,7 @@ def entries(
     """The newest entries of an account, or all entries of a payment order."""
     by_account = ":" in of
     rows = _read(_ENTRIES_OF_ACCOUNT if by_account else _ENTRIES_OF_ORDER, [of, limit])
-    _show([_entry(row) for row in rows], as_json)
+    _show([_entry(row) if as_json else _short_entry(row) for row in rows], as_json)
 
 
 _COLUMNS = "posted_at, journal_id::text, line, account, currency, direction, amount, template, payment_order_id"
@@ -100,6 +100,19 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _short_entry(row: dict[str, Any]) -> dict[str, Any]:
+    """What a terminal has room for; --json has it all."""
+    sides = dict.fromkeys(("debit", "credit"), "") | {
+        row["direction"]: f"{_major(row['amount'], row)} {row['currency']}"
+    }
+    return {
+        "posted": f"{row['posted_at']:%m-%d %H:%M:%S}",
+        "account": row["account"],
+        **sides,
+        "order": row["payment_order_id"],
+    }
+
+
 def _totals(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "currency": row["currency"],
@@ -138,7 +151,19 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    amounts = {"debits", "credits", "balance", "amount", "entry_debits", "entry_credits", "accounts", "version", "line"}
+    amounts = {
+        "debit",
+        "credit",
+        "debits",
+        "credits",
+        "balance",
+        "amount",
+        "entry_debits",
+        "entry_credits",
+        "accounts",
+        "version",
+        "line",
+    }
     table = Table()
     for name in rows[0]:
         table.add_column(name, justify="right" if name in amounts else "left")

@@ -51,9 +51,7 @@ class Api:
 @app.command()
 def pay(
     orders: Annotated[int, typer.Option(min=1, max=100, help="how many sellers are paid")] = 3,
-    token: Annotated[
-        str, typer.Option(help="how the buyer pays; docs/simulator.md lists those that fail")
-    ] = "tok_visa",
+    token: Annotated[str, typer.Option(help="how the buyer pays; docs/psp.md lists those that fail")] = "tok_visa",
     currency: Annotated[str, typer.Option(help="ISO 4217")] = "EUR",
     checkout_id: Annotated[str | None, typer.Option(help="ours to choose; the same again is a replay")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="stay until every order is through")] = False,
