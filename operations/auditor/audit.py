@@ -24,7 +24,7 @@ from operations.auditor.compare import (
     compare_orders,
 )
 from operations.auditor.flight import on_their_way
-from operations.auditor.records import Reader, door_claims, reader
+from operations.auditor.records import Reader, reader, upstream_claims
 from operations.auditor.report import Check, Report, judged
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
@@ -104,7 +104,7 @@ def _first_look(run: Audit) -> set[Finding]:
         findings |= set(compare_charges(run.books))
     for topic in run.topics:
         findings |= set(topic.compare(run.books))
-    return _without_silence(run, _without_door_records(run, findings))
+    return _without_silence(run, _without_upstreams(run, findings))
 
 
 def _without_silence(run: Audit, findings: set[Finding]) -> set[Finding]:
@@ -112,12 +112,12 @@ def _without_silence(run: Audit, findings: set[Finding]) -> set[Finding]:
     return {f for f in findings if f.check != "captures_charged"} if run.silent else findings
 
 
-def _without_door_records(run: Audit, findings: set[Finding]) -> set[Finding]:
-    """Payments that came by a door topic, not by HTTP: their cause is a record there."""
+def _without_upstreams(run: Audit, findings: set[Finding]) -> set[Finding]:
+    """Payments that came by an upstream's own topic, not by HTTP: their cause is a record there."""
     unasked = {f.key: f for f in findings if f.check == "payments_requested"}
     if not unasked:
         return findings
-    claims, trimmed = door_claims(run.reading, PAYMENT_REQUESTS)
+    claims, trimmed = upstream_claims(run.reading, PAYMENT_REQUESTS)
     upstream = run.settings.upstreams
     payments = run.books.payments
     fine = {

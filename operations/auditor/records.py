@@ -138,9 +138,9 @@ def unread_keys(
             yield key
 
 
-def door_claims(reading: Reader, topic: Topic) -> tuple[set[str], bool]:
-    """The inbox ids of everything on a door topic, and whether retention has taken the oldest."""
-    ends = reading.ends(topic)
+def upstream_claims(reading: Reader, topic: Topic) -> tuple[set[str], bool]:
+    """The inbox ids of all that upstreams wrote to door topics of their own; whether retention has taken the oldest."""
+    ends = {where: range_ for where, range_ in reading.ends(topic).items() if where[0] != topic.name}
     claims = set()
     for record in reading.records(ends):
         headers = cast(dict[str, bytes], dict(record.headers() or ()))

@@ -111,7 +111,7 @@ def test_a_resumed_room_goes_on_and_counts_its_faults_anew(stack: Settings, stor
     for number in range(21):
         list(apply(store, build(stack), [cleared(f"ghost-{number}")], None, NOW))
     with pytest.raises(Stopped):
-        list(apply(store, build(stack), [cleared("one too many")], None, NOW))
+        list(apply(store, build(stack), [cleared("one-too-many")], None, NOW))
     assert dead_letters.open_stop(stack, "payments") is not None
     lifted = dead_letters.resume(stack, "payments", actor="ann", reason="fixed")
     assert lifted is not None

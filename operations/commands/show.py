@@ -1,0 +1,49 @@
+"""`tally show ID`: one timeline of a payment across all stores and the PSP's own record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from operations.timeline import Timeline
+
+app = typer.Typer()
+
+
+@app.command()
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="A checkout, payment order or call id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """What happened to a payment, in every store and at the PSP, in the order of time."""
+    from operations.stack.running import current_settings
+    from operations.timeline import UnknownId, timeline
+
+    try:
+        found = timeline(current_settings(), id_)
+    except UnknownId as error:
+        near = f"; do you mean {', '.join(error.near)}?" if error.near else ""
+        typer.echo(f"{error}{near}", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2, default=str))
+    else:
+        _print(found)
+
+
+def _print(found: Timeline) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "time (UTC)", "where", "what", "about", "", title=f"checkout {found.checkout_id}", title_justify="left"
+    )
+    for moment in found.moments:
+        cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)

@@ -1,0 +1,207 @@
+"""A checkout, order or call id → everything that each store and the PSP say of it, in the order of time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from operations.auditor.books import Stores
+from operations.auditor.psps import found
+from psp.port import ListingError, Psp
+from psp.registry import make_psps
+from schemas.money import Money
+from topics.catalog import CONSUMERS
+from topics.settings import Settings
+
+NEAR = 5
+RECENT = 5000  # ids among which near ones are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that one store, or a PSP, knows to have happened."""
+
+    at: datetime
+    where: str
+    what: str
+    about: str  # the order, or the checkout
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    checkout_id: str
+    order_ids: tuple[str, ...]
+    moments: tuple[Moment, ...]
+
+
+class UnknownId(Exception):
+    """No store has heard of it; `near` are ids that look like it."""
+
+    def __init__(self, given: str, near: Sequence[str]) -> None:
+        super().__init__(f"no checkout, payment order or call is called {given}")
+        self.near = tuple(near)
+
+
+def timeline(settings: Settings, given: str) -> Timeline:
+    """Errors: UnknownId; psycopg.OperationalError while a store is away."""
+    with Stores(settings) as stores:
+        checkout_id, order_ids = _resolve(stores, given)
+        moments = [
+            *_doors(stores, checkout_id),
+            *_payments(stores, checkout_id, order_ids),
+            *_risk(stores, checkout_id),
+            *_executor(stores, order_ids),
+            *_wallet(stores, order_ids),
+            *_ledger(stores, order_ids),
+            *_letters(stores, [checkout_id, *order_ids]),
+            *_psps(stores, make_psps(settings.psps), order_ids),
+        ]
+    rank = {room: place for place, room in enumerate(_ORDER)}
+    moments.sort(key=lambda moment: (moment.at, rank.get(moment.where, len(rank))))
+    return Timeline(checkout_id, tuple(order_ids), tuple(moments))
+
+
+_ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
+
+
+def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
+    """The checkout, and those of its orders that were asked for: all of them, or the one."""
+    for room, statement in (
+        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE checkout_id = %s ORDER BY 2"),
+        ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE checkout_id = %s ORDER BY position"),
+        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE payment_order_id = %s"),
+        ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE payment_order_id = %s"),
+        ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE payment_order_id = %s"),
+        ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE call_id = %s"),
+    ):
+        rows = stores.rows(room, statement, [given])
+        if rows:
+            return rows[0][0], [row[1] for row in rows]
+    if stores.rows("payments", "SELECT 1 FROM refusal_view WHERE checkout_id = %s LIMIT 1", [given]):
+        return given, []
+    raise UnknownId(given, _near(stores, given))
+
+
+def _near(stores: Stores, given: str) -> list[str]:
+    """Of the newest ids those that look most like it."""
+    rows = stores.rows(
+        "payments",
+        "SELECT checkout_id, payment_order_id FROM order_view ORDER BY received_at DESC LIMIT %s",
+        [RECENT],
+    )
+    known = list(dict.fromkeys(id_ for row in rows for id_ in row))
+    return difflib.get_close_matches(given, known, NEAR, cutoff=0.5)
+
+
+# ── each store ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _doors(stores: Stores, checkout_id: str) -> Iterator[Moment]:
+    for owner, at in stores.rows(
+        "doors", "SELECT owner, accepted_at FROM request_view WHERE checkout_id = %s", [checkout_id]
+    ):
+        yield Moment(at, "doors", "request accepted", checkout_id, f"from {owner}")
+
+
+def _payments(stores: Stores, checkout_id: str, order_ids: Sequence[str]) -> Iterator[Moment]:
+    for order_id, before, after, detail, at in stores.rows(
+        "payments",
+        "SELECT payment_order_id, from_status, to_status, detail, at FROM history_view WHERE checkout_id = %s"
+        " AND (payment_order_id IS NULL OR payment_order_id = ANY(%s)) ORDER BY id",
+        [checkout_id, list(order_ids)],
+    ):
+        step = f"{before} → {after}" if before else after
+        yield Moment(at, "payments", step, order_id or checkout_id, detail)
+    for code, detail, at in stores.rows(
+        "payments", "SELECT code, detail, at FROM refusal_view WHERE checkout_id = %s", [checkout_id]
+    ):
+        yield Moment(at, "payments", f"refused: {code}", checkout_id, detail)
+    for status, at in stores.rows(
+        "payments", "SELECT status, done_at FROM payment_view WHERE checkout_id = %s AND is_payment_done", [checkout_id]
+    ):
+        yield Moment(at, "payments", "done", checkout_id, status)
+
+
+def _risk(stores: Stores, checkout_id: str) -> Iterator[Moment]:
+    for outcome, rule, score, at in stores.rows(
+        "risk", "SELECT outcome, rule, score, decided_at FROM screening_view WHERE checkout_id = %s", [checkout_id]
+    ):
+        yield Moment(at, "risk", outcome, checkout_id, f"rule {rule}, score {score}")
+
+
+def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
+    for order_id, state, psp, scheme, reference, code, gross, currency, created, changed in stores.rows(
+        "executor",
+        "SELECT payment_order_id, state, psp, scheme, psp_reference, code, gross_minor, currency, created_at, changed_at"
+        " FROM attempt_view WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    ):
+        yield Moment(created, "executor", "attempted", order_id, f"{Money(gross, currency)} at {psp}")
+        if state != "calling":
+            told = ", ".join(part for part in (scheme, reference, code) if part)
+            yield Moment(changed, "executor", state, order_id, told)
+    for order_id, call_id, state, act, acts, sends, sent, due in stores.rows(
+        "executor",
+        "SELECT payment_order_id, call_id, state, act, act_no, send_no, first_sent_at, due_at FROM call_view"
+        " WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    ):
+        if sent is not None:
+            yield Moment(sent, "executor", "sent to the PSP", order_id, f"call {call_id}, {sends} sends in {acts} acts")
+        if state != "ended":
+            yield Moment(due, "executor", f"call {state}", order_id, f"to {act} next; call {call_id}")
+
+
+def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
+    for order_id, kind, seller, amount, currency, after, at in stores.rows(
+        "wallet",
+        "SELECT payment_order_id, kind, seller_account, amount, currency, available_after, at FROM movement_view"
+        " WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    ):
+        detail = f"{Money(amount, currency)} to {seller}, {Money(after, currency)} available after it"
+        yield Moment(at, "wallet", f"credited ({kind})", order_id, detail)
+
+
+def _ledger(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
+    for order_id, template, account, direction, amount, currency, at in stores.rows(
+        "ledger",
+        "SELECT payment_order_id, template, account, direction, amount, currency, posted_at FROM entry_view"
+        " WHERE payment_order_id = ANY(%s) ORDER BY journal_id, line",
+        [list(order_ids)],
+    ):
+        detail = f"{'Dr' if direction == 'debit' else 'Cr'} {account} {Money(amount, currency)}"
+        yield Moment(at, "ledger", f"posted ({template})", order_id, detail)
+
+
+def _letters(stores: Stores, keys: Sequence[str]) -> Iterator[Moment]:
+    """What hangs: messages of these keys that a room has parked or given up."""
+    wanted = [key.encode() for key in keys]
+    for room in CONSUMERS:
+        for letter_id, key, topic, state, code, at in stores.rows(
+            room.name,
+            "SELECT letter_id::text, key, topic, state, code, parked_at FROM parked WHERE key = ANY(%s)",
+            [wanted],
+        ):
+            why = f": {code}" if code else " behind another"
+            yield Moment(at, room.name, f"letter {state}{why}", key.decode(), f"from {topic}; {letter_id[:8]}")
+
+
+def _psps(stores: Stores, psps: Mapping[str, Psp], order_ids: Sequence[str]) -> Iterator[Moment]:
+    """The PSP's own record, asked for now by our reference."""
+    calls = stores.rows(
+        "executor",
+        "SELECT payment_order_id, psp, call_id, changed_at FROM attempt_view WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    )
+    for order_id, name, call_id, changed_at in calls:
+        try:
+            for _, charges in found(psps, [(name, call_id)]):
+                for charge in charges:
+                    detail = f"{name} says {charge.amount}, {charge.scheme or 'no scheme'}, {charge.psp_reference}"
+                    yield Moment(charge.created_at.astimezone(UTC), "PSP", charge.status, order_id, detail)
+        except ListingError as error:
+            yield Moment(changed_at, "PSP", "no answer", order_id, str(error))
