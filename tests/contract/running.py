@@ -105,6 +105,7 @@ class Sender:
     sent: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Idempotent: a broker that is still electing must not put the messages of a key into another order.
         self._producer = Producer(
             kafka_config(self.settings) | {"partitioner": "murmur2_random", "linger.ms": 1, "enable.idempotence": True}
         )
@@ -163,6 +164,8 @@ def first_said(records: Sequence[KafkaMessage]) -> dict[str, list[int]]:
     seen: set[bytes] = set()
     by_key: dict[str, list[int]] = {}
     for record in records:
+        if record.headers() is None:
+            continue  # a test's own probe of the broker
         id_ = dict(record.headers())["ce_id"]
         if id_ not in seen:
             seen.add(id_)

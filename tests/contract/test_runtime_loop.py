@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from operations.stack.servers import Servers
 from tests.contract import probe
@@ -20,7 +21,7 @@ from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
 from topics.runtime.latest import LatestPublisher
 from topics.runtime.loop import RoomLoop
-from topics.runtime.outbox import Publisher
+from topics.runtime.outbox import Publisher, Unsaid, insert
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -205,6 +206,78 @@ def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
     with members(on_kafka, 2):
         wait("it is said", lambda: settled(books, 0))
     assert [record.key() for record in heard(on_kafka, "wallet-movements.v1")] == [b"k"]
+
+
+def test_a_broker_that_refuses_is_told_all_of_it_later_in_order(on_kafka: Settings, books: Books) -> None:
+    """Deliveries fail, not only wait: publishing starts again at the lowest row, and nothing slips through between."""
+    settings = on_kafka.model_copy(update={"batch_max": 10})
+    sender = Sender(settings)
+    send(sender, 2)
+    with members(settings, 2) as found:
+        wait("they have begun", lambda: len(books.effects()) > 10)
+        limit(settings, "wallet-movements.v1", 70)
+        sent = send(sender, 5)
+        wait("they say so", lambda: "paused" in [member.state for member in found])
+        wait("they go on deciding", lambda: len(books.effects()) == sent)
+        limit(settings, "wallet-movements.v1", 1_048_588)
+        sent = send(sender, 1)
+        wait("all is said", lambda: settled(books, sent))
+        assert all(member.alive for member in found)
+    assert violations(settings, books, sender.sent) == set()
+
+
+def test_a_record_that_is_refused_lets_none_of_its_key_past(on_kafka: Settings, books: Books) -> None:
+    """The broker refuses the first and would take the others: they must wait."""
+    limit(on_kafka, "wallet-movements.v1", 10_000)
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
+
+    def say(size: int) -> None:
+        with store.transaction() as conn:
+            rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])
+        publisher.publish(rows)
+        publisher.poll(0.01)
+
+    def tidied() -> Publisher:
+        publisher.poll(0.05)
+        publisher.tidy(store.connection())
+        return publisher
+
+    say(50_000)
+    for size in range(1, 101):
+        say(size)
+    wait("it has been tried again, and again", lambda: tidied().generation > 2)
+    for size in range(101, 201):
+        say(size)
+    limit(on_kafka, "wallet-movements.v1", 1_048_588)
+    wait("all is said", lambda: tidied() and books.rows("SELECT count(*) FROM outbox") == [(0,)])
+    records = [record for record in heard(on_kafka, "wallet-movements.v1") if record.key() == b"k"]
+    sizes = [len(record.value() or b"") for record in records]
+    assert list(dict.fromkeys(sizes)) == [50_000, *range(1, 201)]
+    store.close()
+
+
+def limit(settings: Settings, topic: str, bytes_max: int) -> None:
+    """The largest batch of records that the broker takes; back when it is so."""
+    admin = AdminClient(kafka_config(settings))
+    entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+    name = settings.topic_prefix + topic
+    for done in admin.incremental_alter_configs(
+        [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])]
+    ).values():
+        done.result(15)
+    refused: list[bool] = []
+    probe_ = Producer(kafka_config(settings))
+
+    def as_wanted() -> bool:
+        refused.clear()
+        probe_.produce(
+            name, b"x" * 60_000, b"of no key", on_delivery=lambda error, _: refused.append(error is not None)
+        )
+        probe_.flush(10)
+        return refused == [bytes_max < 60_000]
+
+    if bytes_max < 60_000:
+        wait("the broker refuses", as_wanted)
 
 
 # ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────

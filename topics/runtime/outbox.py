@@ -133,6 +133,8 @@ class Publisher:
             {
                 **kafka_config(self._settings),
                 "enable.idempotence": True,
+                "enable.gapless.guarantee": True,  # what the broker refuses lets nothing of its partition past
+                "error_cb": self._errored,
                 "acks": "all",
                 "linger.ms": 1,
                 "message.timeout.ms": 0,  # no time-out that could leave a gap: it waits until the broker is back
@@ -163,7 +165,7 @@ class Publisher:
         for row in rows:
             if row.id not in self._in_queue and not self._produce(row):
                 break
-        self._producer.poll(0)
+        self.poll()
 
     def _produce(self, row: Row) -> bool:
         delivered = partial(self._delivered, self.generation, row.id)
@@ -183,7 +185,7 @@ class Publisher:
                 )
                 return True
             except BufferError:
-                self._producer.poll(0.1)
+                self.poll(0.1)
             except KafkaException as error:
                 self._fail(error.args[0])
                 return False
@@ -197,17 +199,26 @@ class Publisher:
         else:
             self._fail(error)
 
+    def _errored(self, error: KafkaError) -> None:
+        """All else than fatal errors goes by."""
+        if error.fatal():
+            self._fail(error)
+
     def _fail(self, error: KafkaError) -> None:
         if self._failed is None:
             self._failed = error
             log.warning("delivery failed", action="publish", error=str(error))
 
     def poll(self, timeout_s: float = 0) -> None:
-        self._producer.poll(timeout_s)
+        """Hear what became of our records. A producer with a fatal error raises for ever: it is replaced by `tidy`."""
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:
+            self._fail(error.args[0])
 
     def tidy(self, conn: Connection) -> None:
         """Delete what is acknowledged; start again at the lowest row after an error; sweep what the dead left."""
-        self._producer.poll(0)
+        self.poll()
         self._delete(conn)
         if self._failed is not None:
             if time.monotonic() - self._healed_at >= HEAL_EVERY_S:
@@ -256,7 +267,10 @@ class Publisher:
         conn.commit()
 
     def flush(self, timeout_s: float) -> None:
-        self._producer.flush(timeout_s)
+        try:
+            self._producer.flush(timeout_s)
+        except KafkaException as error:
+            self._fail(error.args[0])
 
 
 def take_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:
