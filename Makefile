@@ -24,6 +24,8 @@ bench: venv ## the two benchmarks, on the running stack
 
 docs: venv ## write anew the pages that are made from code
 	$(BIN)/python -m operations.configuration > docs/configuration.md
+	$(BIN)/python -m operations.command_page
+	$(BIN)/tally topics map
 	$(BIN)/tally topics map
 	$(BIN)/tally schemas write
 
