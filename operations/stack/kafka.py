@@ -17,6 +17,9 @@ from operations.stack.process import Command, last_lines
 
 JAVA_AT_LEAST = 17
 HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+# Without the second compiler a start costs 4 s of CPU in place of 9 (2 cores, measured), and the first 120,000 messages,
+# in small batches as the rooms send them, 12 s in place of 20 to 25.
+COMPILER = "-XX:TieredStopAtLevel=1"
 
 
 class KafkaError(StackError):
@@ -94,7 +97,16 @@ def jvm(home: Home, heap: tuple[str, ...] = ()) -> list[str]:
     """Java with the marks that tell whose process it is, first on the command line."""
     marks = [f"-Dtally.checkout={CHECKOUT}", f"-Dtally.home={home.path}"]
     logging = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
-    return [find_java(), *marks, *heap, "-Djava.awt.headless=true", "--enable-native-access=ALL-UNNAMED", *logging]
+    return [
+        find_java(),
+        *marks,
+        *heap,
+        COMPILER,
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        "--enable-native-access=ALL-UNNAMED",
+        *logging,
+    ]
 
 
 @cache

@@ -20,7 +20,6 @@ def local_servers(home: Path) -> Iterator[Servers]:
     """Kafka and PostgreSQL in that home, until the block ends; whatever a test kills is started again."""
     command = [sys.executable, "-m", "operations.stack.servers", "--home", str(home)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    environment["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"  # half the CPU of a start; nothing here is measured
     process = subprocess.Popen(
         tied_to_parent(command, signal.SIGTERM),
         stdout=subprocess.PIPE,
