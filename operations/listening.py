@@ -69,7 +69,7 @@ def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key:
             ]
         )
         while True:
-            for record in kafka.consume(500, POLL_S):
+            for record in [*kafka.consume(1, POLL_S), *kafka.consume(500, 0)]:
                 if record.error() is None and (key is None or _text(record.key()) == key):
                     yield heard(record, settings.topic_prefix)
     finally:

@@ -8,6 +8,7 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from operations.auditor.books import Stores
 from schemas.envelope import digest, event_type
@@ -18,6 +19,7 @@ from topics.runtime.admin import kafka_config
 from topics.settings import Settings
 
 READ_LIMIT_S = 30.0  # without a single record
+AT_ONCE = 5000
 Partition = tuple[str, int]
 Ends = dict[Partition, tuple[int, int]]  # (first offset that is there, next offset to be written)
 
@@ -28,6 +30,7 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.topic_prefix
         self._upstreams = settings.upstreams
+        self._admin = AdminClient(kafka_config(settings))
         self._kafka = Consumer(
             {
                 **kafka_config(settings),
@@ -46,14 +49,19 @@ class Reader:
     def names(self, topic: Topic) -> list[str]:
         return catalog.names(topic, self._upstreams)
 
-    def ends(self, topic: Topic) -> Ends:
-        """Errors: KafkaException where the broker is away."""
-        found: Ends = {}
-        for name in self.names(topic):
-            for partition in range(topic.partitions):
-                at = TopicPartition(self._prefix + name, partition)
-                found[name, partition] = self._kafka.get_watermark_offsets(at, timeout=15)
-        return found
+    def ends(self, *topics: Topic) -> Ends:
+        """Of all partitions of these topics, in two requests. Errors: KafkaException where the broker is away."""
+        wheres = [(name, partition) for t in topics for name in self.names(t) for partition in range(t.partitions)]
+        at = {TopicPartition(self._prefix + name, partition): (name, partition) for name, partition in wheres}
+        if not at:
+            return {}
+        first = self._offsets(list(at), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        last = self._offsets(list(at), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {where: (first[tp], last[tp]) for tp, where in at.items()}
+
+    def _offsets(self, at: Sequence[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+        futures = self._admin.list_offsets(dict.fromkeys(at, which), request_timeout=15)
+        return {where: future.result().offset for where, future in futures.items()}
 
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
         """Every record of these ranges, from the first offset up to before the second."""
@@ -62,7 +70,8 @@ class Reader:
         self._kafka.assign(at)
         try:
             while left:
-                batch = self._kafka.consume(5000, READ_LIMIT_S)
+                batch = self._kafka.consume(1, READ_LIMIT_S)  # `consume(n, t)` would wait out t for all n
+                batch += self._kafka.consume(AT_ONCE, 0)
                 if not batch:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came of {sorted(left)[0]}"))
                 yield from self._wanted(batch, left)

@@ -155,18 +155,15 @@ def lag(stores: Stores, reading: Reader) -> Lag:
     at, behind, impossible = {}, {}, {}
     for room in CONSUMERS:
         stored = positions(stores, room.name)
-        for topic in room.reads:
-            if not topic.on_kafka:
-                continue
-            for where, (low, high) in reading.ends(topic).items():
-                position = stored.get(where, low)
-                at[room.name, where] = position
-                if position < low:
-                    impossible[room.name, where] = f"stands at {position}, and Kafka has nothing before {low}"
-                elif position > high:
-                    impossible[room.name, where] = f"stands at {position}, and Kafka ends at {high}"
-                elif position < high:
-                    behind[room.name, where] = high - position
+        for where, (low, high) in reading.ends(*(topic for topic in room.reads if topic.on_kafka)).items():
+            position = stored.get(where, low)
+            at[room.name, where] = position
+            if position < low:
+                impossible[room.name, where] = f"stands at {position}, and Kafka has nothing before {low}"
+            elif position > high:
+                impossible[room.name, where] = f"stands at {position}, and Kafka ends at {high}"
+            elif position < high:
+                behind[room.name, where] = high - position
     return Lag(at, behind, impossible)
 
 
