@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from functools import partial
 
@@ -15,6 +16,7 @@ from topics.runtime.outbox import Publisher, keep_lease, take_lease
 
 LEASE_S = 10
 AT_ONCE = 1000
+EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
 Said = dict[tuple[str, str], int]
 
 
@@ -29,6 +31,7 @@ class LatestPublisher:
         self._waiting: set[tuple[str, str]] = set()
         self._failed = False
         self._generation = publisher.generation
+        self._begin_at = 0.0
 
     def tick(self, conn: Connection, now: datetime) -> bool:
         """One step that never waits for the broker. → whether something is still to be said."""
@@ -43,6 +46,9 @@ class LatestPublisher:
         self._failed = False
         self._waiting.clear()
         self._said.clear()
+        if time.monotonic() < self._begin_at:
+            return False
+        self._begin_at = time.monotonic() + EVERY_S
         return self._begin(conn, now)
 
     def _begin(self, conn: Connection, now: datetime) -> bool:
