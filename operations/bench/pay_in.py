@@ -235,9 +235,7 @@ def run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress
     return asyncio.run(_run(settings, status, plan, seed, progress))
 
 
-async def _run(
-    settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress
-) -> dict[str, object]:
+async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
     load, booked = Load(status, seed), Booked(settings)
     booked.start()
     progress("history", 0)
