@@ -15,6 +15,7 @@ from typing import Annotated
 import structlog
 import typer
 from prometheus_client import start_http_server
+from structlog.tracebacks import ExceptionDictTransformer
 
 from topics.catalog import CONSUMERS
 from topics.runtime.consumer import Consumer
@@ -44,7 +45,7 @@ def configure_logs(settings: Settings) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold names
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
