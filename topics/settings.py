@@ -38,7 +38,7 @@ class PspAccount(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # part of account names in the ledger
     adapter: Literal["northpay", "southpay"]
     url: str
     api_key: str = Field(repr=False)
