@@ -186,7 +186,7 @@ SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_
 _MOVEMENTS = """
 SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, movement_id::text FROM movement_view"""
 _HISTORY = "SELECT payment_order_id, event_id::text, checkout_id, id FROM history_view"
-_PLACED = "payment_order_id IS NOT NULL AND to_status = 'EXECUTING'"
+_PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_status = 'EXECUTING'"
 _JOURNALS = """
 SELECT e.payment_order_id, e.cause_event_id::text, min(e.currency), count(DISTINCT e.currency)::int,
     (SELECT j.lines FROM journal_view j WHERE j.journal_id = e.journal_id), count(*)::int,

@@ -19,7 +19,7 @@ import pytest
 from operations.stack.home import Home
 from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
-from tests.journey.books import discrepancies, drops, unfinished
+from tests.journey.books import discrepancies, drops, unfinished, verdict
 from tests.journey.mischief import Copier
 from tests.journey.shopping import Checkout, checkouts
 from tests.journey.till import BUYERS_AT_ONCE, Till, differing
@@ -75,6 +75,7 @@ def test_kills_at_random_change_nothing(home: Home, seed: int) -> None:
     print(json.dumps({**told, "door_retries": till.tries, "drops": drops(settings)}))
     assert differing(till, asked) == []
     assert discrepancies(settings, asked) == []
+    assert verdict(settings) == []
     assert all(killed[name] for name in SERVERS)
     assert drops(settings) >= copier.drops_due > 0
     wait(

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.journey.books import discrepancies, drops, unfinished
+from tests.journey.books import discrepancies, drops, unfinished, verdict
 from tests.journey.mischief import Copier
 from tests.journey.shopping import Checkout, checkouts
 from tests.journey.till import BUYERS_AT_ONCE, differing
@@ -67,6 +67,7 @@ def test_a_kill_at_any_step_changes_nothing(whole: Whole, seed: int) -> None:
     print(json.dumps({**told, "door_retries": whole.till.tries, "drops": drops(whole.settings)}))
     assert differing(whole.till, asked) == []
     assert discrepancies(whole.settings, asked) == []
+    assert verdict(whole.settings) == []
     hit = Counter(point.partition("=")[0] for _, point in whole.killed)
     assert set(hit) == set(NAMES), "every named point was reached, and killed"
     assert drops(whole.settings) >= copier.drops_due > 0

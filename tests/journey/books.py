@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from operations.auditor.audit import audit
 from operations.views import read
 from tests.journey.shopping import Checkout, captured, sold
 from topics.catalog import CONSUMERS, ROOMS
@@ -209,3 +210,8 @@ def drops(settings: Settings) -> int:
     """Repeats that the rooms' inboxes have dropped."""
     rows = chain.from_iterable(read(settings, room.name, "SELECT sum(duplicates) FROM positions") for room in CONSUMERS)
     return sum(int(row["sum"] or 0) for row in rows)
+
+
+def verdict(settings: Settings) -> list[str]:
+    """What the auditor finds wrong; empty is `tally verify` saying ok."""
+    return [f"{check.name}: {check.detail}" for check in audit(settings).checks if not check.ok]

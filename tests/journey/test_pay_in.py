@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.journey.books import discrepancies, drops, unfinished
+from tests.journey.books import discrepancies, drops, unfinished, verdict
 from tests.journey.mischief import Copier
 from tests.journey.shopping import checkouts
 from tests.journey.till import BUYERS_AT_ONCE, differing
@@ -39,6 +39,7 @@ def test_every_checkout_ends_as_its_card_says_and_all_books_agree(whole: Whole) 
 
     assert differing(whole.till, asked) == []
     assert discrepancies(whole.settings, asked) == []
+    assert verdict(whole.settings) == []
     assert copier.copies > 200, "a tenth of the messages came twice"
     assert drops(whole.settings) >= copier.drops_due
     assert whole.till.tries == 0, "the door took every request at once"
