@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -95,7 +94,6 @@ def test_a_buyers_velocity_counts_across_batches_for_an_hour(start: Callable[...
 def test_two_processes_load_twenty_thousand_names_at_once_in_good_time(start: Callable[..., Hearing]) -> None:
     names = "".join(f"Person Number {number} of the List\n" for number in range(20_000))
     both = [start(sanctions=names), start(sanctions=names)]
-    began = time.monotonic()
     threads = [
         threading.Thread(target=risk.hears, args=(screening(f"c{n}", f"person number {n} of the list", f"b{n}"),))
         for n, risk in enumerate(both)
@@ -104,7 +102,7 @@ def test_two_processes_load_twenty_thousand_names_at_once_in_good_time(start: Ca
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert time.monotonic() - began < 60  # it takes well under two seconds; a loop per name would take minutes
+    assert not any(thread.is_alive() for thread in threads)  # two seconds at most; a loop per name would take minutes
     assert len([said for risk in both for said in risk.all_said(RiskRefused)]) == 2
     [only] = both[0].rows("SELECT names, current FROM list_view")
     assert (only["names"], only["current"]) == (20_000, True)
