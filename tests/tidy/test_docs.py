@@ -1,0 +1,92 @@
+"""README, CHANGELOG, docs/ ← the code: links lead somewhere, commands exist, codes and settings are the real ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from operations.cli import build, modules_for
+from operations.stack.home import CHECKOUT
+from tests.tidy.reading import files, text
+from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
+
+PAGES = [path for path in files() if path.suffix == ".md" and path.parts[0] in {"docs", "schemas", path.name}]
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"(?<![\w-])tally((?: [a-z][a-z-]*)+)")
+SETTING = re.compile(r"\bTALLY_([A-Z_]+)\b")
+OTHER_SETTINGS = {"FAILPOINTS", "TEST_SERVERS", "SIMULATOR_URL"}  # of tests and of one command
+
+
+def tree_of(group: Any) -> dict[str, Any]:
+    """Command name → its subcommands, or nothing."""
+    return {name: tree_of(inner) for name, inner in getattr(group, "commands", {}).items()}
+
+
+COMMANDS = tree_of(typer.main.get_command(build(modules_for([]))))
+
+
+def exists(words: list[str]) -> bool:
+    """Whether `tally` takes these words: all of a group's are commands, what follows a command is its argument."""
+    inside = COMMANDS
+    for word in words:
+        if not inside:
+            return True
+        if word not in inside:
+            return False
+        inside = inside[word]
+    return True
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every `tally …` in a code span or a block of code."""
+    code = re.findall(r"```.*?```|`[^`\n]+`|^    .*$", text(page), re.DOTALL | re.MULTILINE)
+    return [found.split() for part in code for found in COMMAND.findall(part)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    targets = [target for target in LINK.findall(text(page)) if "://" not in target]
+    assert [target for target in targets if not (CHECKOUT / page.parent / target).exists()] == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    code = [path for path in files() if path.suffix in {".py", ".sh", ".yml"} and path.parts[0] != "tests"]
+    named = {(str(path), page) for path in code for page in re.findall(r"\bdocs/[a-z_/-]+\.(?:md|json)\b", text(path))}
+    assert [each for each in named if not (CHECKOUT / each[1]).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_in_the_docs_are_commands(page: Path) -> None:
+    assert [words for words in commands(page) if not exists(words)] == []
+
+
+def test_the_readme_shows_every_command_that_a_newcomer_needs() -> None:
+    shown = {words[0] for words in commands(Path("README.md"))}
+    assert shown >= {"up", "down", "pay", "show", "wallet", "ledger", "verify", "sim", "status"}
+    assert {"make up", "make test"} <= set(re.findall(r"make [a-z]+", text(Path("README.md"))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_settings_in_the_docs_are_settings(page: Path) -> None:
+    models = (Settings, RiskLimits, RoutingRule, PspAccount)
+    known = {name.upper() for model in models for name in model.model_fields} | OTHER_SETTINGS
+    named = {part for whole in SETTING.findall(text(page)) for part in whole.split("__")}
+    assert {name.rstrip("_") for name in named} - known - {""} == set()
+
+
+def test_every_page_is_on_the_map() -> None:
+    index = (CHECKOUT / "docs" / "index.md").read_text()
+    pages = [path.relative_to("docs") for path in PAGES if path.parts[0] == "docs" and path.name != "index.md"]
+    assert [str(page) for page in pages if f"({page})" not in index] == []
+
+
+def test_every_decision_says_context_choice_and_cost() -> None:
+    records = sorted((CHECKOUT / "docs" / "decisions").glob("*.md"))
+    assert len(records) >= 8
+    for record in records:
+        said = re.findall(r"^\*\*(Context|Choice|Cost)\.\*\*", record.read_text(), re.MULTILINE)
+        assert said == ["Context", "Choice", "Cost"], record.name
