@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -20,6 +21,7 @@ from topics.settings import Settings
 
 READ_LIMIT_S = 30.0  # without a single record
 AT_ONCE = 5000
+LEADER_S = 15.0
 Partition = tuple[str, int]
 Ends = dict[Partition, tuple[int, int]]  # (first offset that is there, next offset to be written)
 
@@ -42,6 +44,7 @@ class Reader:
                 "fetch.wait.max.ms": 50,
             }
         )
+        self._kafka.list_topics(timeout=15)  # else the leaders of each topic are asked for one topic a second
 
     def close(self) -> None:
         self._kafka.close()
@@ -60,8 +63,16 @@ class Reader:
         return {where: (first[tp], last[tp]) for tp, where in at.items()}
 
     def _offsets(self, at: Sequence[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
-        futures = self._admin.list_offsets(dict.fromkeys(at, which), request_timeout=15)
-        return {where: future.result().offset for where, future in futures.items()}
+        """A partition may be without a leader for a moment."""
+        until = time.monotonic() + LEADER_S
+        while True:
+            futures = self._admin.list_offsets(dict.fromkeys(at, which), request_timeout=15)
+            try:
+                return {where: future.result().offset for where, future in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
 
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
         """Every record of these ranges, from the first offset up to before the second."""
