@@ -21,6 +21,7 @@ import orjson
 import psutil
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
+from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
 from topics.runtime.admin import kafka_config
@@ -30,6 +31,7 @@ ORDERS_PER_CHECKOUT = 3
 SELLERS = 2000
 BUYERS = 20_000
 CONNECTIONS = 64
+REFUSALS_MAX = 20
 Progress = Callable[[str, float], None]  # phase, share done
 
 
@@ -147,6 +149,8 @@ class Load:
                 await reply.read()
             else:
                 self.refused.append(f"{reply.status} {(await reply.text())[:200]}")
+                if len(self.refused) > REFUSALS_MAX:
+                    raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
 
     def session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
