@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -19,16 +18,17 @@ import pytest
 from operations.stack.home import Home
 from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
-from tests.journey.books import discrepancies, drops, unfinished, verdict
+from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
+from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
-from tests.journey.till import BUYERS_AT_ONCE, Till, differing
+from tests.journey.till import BUYERS_AT_ONCE, Till
 from tests.journey.whole import wait_until, why
 from topics.settings import Settings
 
 LIMIT_S = 120.0
 CHECKOUTS = 80
-KILLS_S = 25.0
+KILLS_S = 22.0
 SERVERS = ("kafka", "postgres")
 
 
@@ -71,13 +71,8 @@ def test_kills_at_random_change_nothing(home: Home, seed: int) -> None:
     copier.finish()
     wait(home, settings, lambda: unfinished(settings, asked))
 
-    told = {"seed": seed, "kills": dict(killed), "offered": len(asked), "copies": copier.copies}
-    print(json.dumps({**told, "door_retries": till.tries, "drops": drops(settings)}))
-    assert differing(till, asked) == []
-    assert discrepancies(settings, asked) == []
-    assert verdict(settings) == []
+    prove(settings, till, asked, copier, seed, killed)
     assert all(killed[name] for name in SERVERS)
-    assert drops(settings) >= copier.drops_due > 0
     wait(
         home, settings, lambda: [f"{p.name} is {p.state}" for p in stack_status(home).processes if p.state != "running"]
     )

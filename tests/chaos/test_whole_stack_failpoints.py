@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections import Counter
@@ -11,17 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.journey.books import discrepancies, drops, unfinished, verdict
+from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
+from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
-from tests.journey.till import BUYERS_AT_ONCE, differing
+from tests.journey.till import BUYERS_AT_ONCE
 from tests.journey.whole import Whole, running, settings_for
 from topics.runtime.failpoints import NAMES
 from topics.settings import Settings
 
 LIMIT_S = 120.0
 CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 250
-PAUSE_S = 0.3  # between two checkouts
+PAUSE_S = 0.25  # between two checkouts
 PROCESSES = ("payments-risk-1", "payments-risk-2", "wallet-ledger-1", "wallet-ledger-2", "executor-1", "executor-2")
 AT_THE_DOOR = ("after_commit", "before_publish")
 
@@ -38,7 +38,7 @@ def whole(make_stack: Callable[..., Settings], seed: int) -> Iterator[Whole]:
 
 
 def planned(chance: random.Random) -> Mapping[str, list[str]]:
-    """Each name once, on some process that passes it; the first, second or third time that it is passed."""
+    """Each name once, on some process that passes it; the first or second time that it is passed."""
     plan: dict[str, list[str]] = {name: [] for name in PROCESSES}
     calls = [name for name in NAMES if name.startswith("call.")]
     steps = [name for name in NAMES if name not in calls]
@@ -51,7 +51,7 @@ def planned(chance: random.Random) -> Mapping[str, list[str]]:
 
 
 def _at(name: str, chance: random.Random) -> str:
-    return f"{name}=kill:{chance.randint(1, 3)}"
+    return f"{name}=kill:{chance.randint(1, 2)}"
 
 
 def test_a_kill_at_any_step_changes_nothing(whole: Whole, seed: int) -> None:
@@ -63,14 +63,9 @@ def test_a_kill_at_any_step_changes_nothing(whole: Whole, seed: int) -> None:
     copier.finish()
     whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)
 
-    told = {"seed": seed, "kills": len(whole.killed), "offered": len(asked), "copies": copier.copies}
-    print(json.dumps({**told, "door_retries": whole.till.tries, "drops": drops(whole.settings)}))
-    assert differing(whole.till, asked) == []
-    assert discrepancies(whole.settings, asked) == []
-    assert verdict(whole.settings) == []
     hit = Counter(point.partition("=")[0] for _, point in whole.killed)
+    prove(whole.settings, whole.till, asked, copier, seed, hit)
     assert set(hit) == set(NAMES), "every named point was reached, and killed"
-    assert drops(whole.settings) >= copier.drops_due > 0
 
 
 def offer_until_all_are_hit(whole: Whole, seed: int) -> list[Checkout]:
