@@ -62,6 +62,7 @@ def audit(settings: Settings, tell: Progress = lambda _: None) -> Report:
 
 
 def _checks(run: Audit) -> Iterator[Check]:
+    begun, settled = _anchor(run.stores)
     lag = unfinished.lag(run.stores, run.reading)
     lag_at = time.monotonic()
     tell, stores = run.tell, run.stores
@@ -74,16 +75,22 @@ def _checks(run: Audit) -> Iterator[Check]:
         topic.read_on(run.reading)
     tell("comparing")
     findings, on_way = _confirmed(run, _first_look(run))
-    yield from _compared(run, findings, on_way)
+    yield from _compared(run, findings, on_way, begun, settled)
     tell("sums and balances")
-    captured = any(attempt.state == "captured" for attempt in run.books.attempts.values())
-    yield from sums.check_sums(stores, expected=captured)
+    yield from sums.check_sums(stores, expected=settled)
     for balances in said.BALANCES:
-        yield _latest(run, said.Latest(*balances), captured)
+        yield _latest(run, said.Latest(*balances), settled)
     tell("what is not finished")
     yield from _unfinished(run)
     yield _lag(run, lag, lag_at)
     yield unfinished.dead_letters(stores)
+
+
+def _anchor(stores: Stores) -> tuple[bool, bool]:
+    """Whether any payment had been decided on, and any order booked, before we began: then there is something to see."""
+    begun = "SELECT EXISTS (SELECT 1 FROM payment_view WHERE status <> 'received')"
+    settled = "SELECT EXISTS (SELECT 1 FROM order_view WHERE wallet_updated AND ledger_updated)"
+    return stores.one("payments", begun)[0], stores.one("payments", settled)[0]
 
 
 # ── everything once ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,27 +199,25 @@ def _slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _compared(run: Audit, findings: Iterable[Finding], on_way: int) -> Iterator[Check]:
+def _compared(run: Audit, findings: Iterable[Finding], on_way: int, begun: bool, settled: bool) -> Iterator[Check]:
     wrong: dict[str, list[str]] = {}
     for finding in sorted(findings, key=lambda f: (f.check, f.key)):
         wrong.setdefault(finding.check, []).append(str(finding))
     counts = _counts(run.books)
-    stale = bool(run.books.requests or run.books.payments or run.books.attempts)
-    later = bool(counts["captures_charged"] or counts["movements_caused"] or counts["journals_caused"])
     for name in (*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS):
         if run.silent and name in ("captures_charged", *CHARGE_CHECKS):
             yield Check(name, False, 0, f"{run.silent}, so it cannot be compared")
             continue
-        expected = stale if name in _FROM_THE_START else later
+        expected = begun if name in _FROM_THE_START else settled
         yield judged(name, counts[name], wrong.get(name, []), expected=expected)
     for topic in run.topics:
         note = "the topic's oldest records are gone" if topic.trimmed else ""
         check = topic.subject.check
-        yield judged(check, len(topic.keys), wrong.get(check, []), expected=later and not topic.trimmed, aside=[note])
+        yield judged(check, len(topic.keys), wrong.get(check, []), expected=settled and not topic.trimmed, aside=[note])
     yield Check("on_their_way", True, on_way, f"{on_way} effects were under way" if on_way else "")
 
 
-# Not among them: what a refused or declined payment never comes to.
+# What every payment comes to that was decided on, a refused or declined one too.
 _FROM_THE_START = ("payments_requested", "payments_screened", "screenings_asked", "risk_decisions_followed")
 
 

@@ -105,7 +105,7 @@ SUMS = (
 
 
 def check_sums(stores: Stores, *, expected: bool) -> list[Check]:
-    """`expected`: there are captures, so every table has rows."""
+    """`expected`: orders have been booked, so every table has rows."""
     return [_check(stores, each, expected) for each in SUMS]
 
 

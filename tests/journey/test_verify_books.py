@@ -18,10 +18,12 @@ from confluent_kafka import Producer
 from consumers.payments.consumer import build as build_payments
 from operations.auditor import audit as auditing
 from operations.auditor.report import Check, Report
+from operations.listening import listen
 from operations.stack import layout
 from operations.stack.home import Home
 from operations.stack.servers import Servers
 from operations.stack.supervisor import Supervisor
+from operations.timeline import UnknownId, timeline
 from psp.port import Charge
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
@@ -65,7 +67,6 @@ def truth(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFact
         apply_topics(settings)
         with running(settings) as whole:
             buy(whole)
-            assert auditing.audit(settings).ok, "on the running system, before anything is broken"
         with simulator(settings):
             yield Truth(settings, servers)
     finally:
@@ -82,8 +83,11 @@ def own_settings(servers: Servers, home: Path, **overrides: object) -> Settings:
 def buy(whole: Whole) -> None:
     asked = checkouts(SEED, count=20, of_each_fault=0)
     with ThreadPoolExecutor(4) as pool:
-        for one in whole.till.offer(asked, pool):
+        offered = whole.till.offer(asked, pool)
+        assert red(auditing.audit(whole.settings)) == {}, "while everything moves"
+        for one in offered:
             one.result()
+    assert red(auditing.audit(whole.settings)) == {}, "while the last of it moves"
     whole.wait_until(lambda: not_done(whole.settings, len(asked)), LIMIT_S)
 
 
@@ -397,6 +401,38 @@ def test_a_charge_of_which_we_know_nothing_is_named_and_so_is_a_second_charge_of
     found = red(auditing.audit(copy))
     assert found.keys() >= {"charges_captured", "orders_charged_once"}
     assert row[0] in found["orders_charged_once"].detail
+
+
+# ── one payment ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_timeline_of_an_order_has_every_store_and_the_psp_in_the_order_of_time(truth: Truth) -> None:
+    with psycopg.connect(truth.settings.dsn("tally_executor_read")) as conn:
+        row = conn.execute(
+            "SELECT payment_order_id, call_id, checkout_id FROM executor.attempt_view WHERE state = 'captured'"
+        ).fetchone()
+    assert row is not None
+    order_id, call_id, checkout_id = row
+    found = timeline(truth.settings, order_id)
+    assert {moment.where for moment in found.moments} == {
+        *("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
+    }
+    assert [moment.at for moment in found.moments] == sorted(moment.at for moment in found.moments)
+    assert {moment.about for moment in found.moments} == {order_id, checkout_id}
+    assert timeline(truth.settings, call_id) == found
+    assert order_id in timeline(truth.settings, checkout_id).order_ids
+
+
+def test_an_unknown_id_is_answered_with_the_nearest(truth: Truth) -> None:
+    with pytest.raises(UnknownId) as refused:
+        timeline(truth.settings, "c-77")
+    assert "c-7" in refused.value.near
+
+
+def test_the_events_of_one_payment_can_be_listened_to_from_the_beginning(truth: Truth) -> None:
+    heard = next(listen(truth.settings, ["payment-requests.v1"], from_beginning=True, key="c-0"))
+    assert (heard.event, heard.says["checkout_id"]) == ("PaymentRequested.v1", "c-0")
+    assert "Ann Lee" not in heard.as_json()
 
 
 # ── topics: the last, since what was said stays said ─────────────────────────────────────────────────────────────────
