@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -168,6 +169,12 @@ def _made(minor: int, currency: str) -> Money:
     return money
 
 
+@lru_cache(maxsize=1 << 16)
+def _remembered(amount: str, currency: str) -> Money:
+    """The same amounts come by again and again: in each room, and in one event as gross and net."""
+    return Money.from_wire(amount, currency)
+
+
 def _check_range(minor: int) -> None:
     if not -MINOR_MAX <= minor <= MINOR_MAX:
         raise InvalidMoney("amount_too_large", "an amount has at most 64 bits in minor units")
@@ -190,7 +197,7 @@ def _validated(value: object) -> Money:
         amount, currency = value.get("amount"), value.get("currency")
         if type(amount) is str and type(currency) is str:
             try:
-                return Money.from_wire(amount, currency)
+                return _remembered(amount, currency)
             except InvalidMoney as error:
                 raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
     raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")
