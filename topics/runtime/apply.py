@@ -22,7 +22,7 @@ from topics.runtime.decode import Failure, Incoming, cause_id, decode
 from topics.runtime.failpoints import hit
 from topics.runtime.letters import Held, Verdicts
 from topics.runtime.outbox import Row, Unsaid
-from topics.runtime.store import Stopped, Store, uuid_array, verdict
+from topics.runtime.store import Stopped, Store, int_array, text_array, uuid_array, verdict
 
 Result = TypeVar("Result")
 Partition = tuple[str, int]
@@ -172,8 +172,9 @@ def _in_transaction(
     now: datetime,
 ) -> Applied:
     applied = Applied()
-    refuse_while_stopped(conn)
-    if begins is not None:
+    if begins is None:
+        refuse_while_stopped(conn)
+    else:
         applied.foreign = lock_positions(conn, begins, incomings)
         incomings = [i for i in incomings if (i.message.topic, i.message.partition) not in applied.foreign]
         hit("after_positions")
@@ -200,15 +201,21 @@ def refuse_while_stopped(conn: Connection) -> None:
 
 
 def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> set[Partition]:
-    """Lock the batch's positions, sorted. → the partitions whose position is not where our reading stands."""
+    """Lock the batch's positions, sorted. → the partitions whose position is not where our reading stands.
+
+    Errors: Stopped where the room has stopped; asked in the same statement.
+    """
     touched = sorted({(i.message.topic, i.message.partition) for i in incomings})
     rows = conn.execute(
-        "SELECT p.topic, p.partition, p.next_offset FROM positions p"
+        "SELECT p.topic, p.partition, p.next_offset, (SELECT ARRAY[code, reason] FROM stops WHERE lifted_at IS NULL)"
+        " FROM positions p"
         " JOIN unnest(%s::text[], %s::integer[]) AS t (topic, partition) USING (topic, partition)"
         " ORDER BY p.topic, p.partition FOR UPDATE OF p",
-        [[topic for topic, _ in touched], [partition for _, partition in touched]],
-    )
-    stored = {(topic, partition): offset for topic, partition, offset in rows}
+        [text_array([topic for topic, _ in touched]), int_array([partition for _, partition in touched])],
+    ).fetchall()
+    if rows and rows[0][3]:
+        raise Stopped(*rows[0][3])
+    stored = {(topic, partition): offset for topic, partition, offset, _ in rows}
     return {partition for partition in touched if stored.get(partition) != begins.get(partition, -1)}
 
 
@@ -426,11 +433,11 @@ def move_positions(
         " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[])"
         " AS u (topic, partition, next, messages, drops) WHERE p.topic = u.topic AND p.partition = u.partition",
         [
-            [topic for topic, _ in ends],
-            [partition for _, partition in ends],
-            list(ends.values()),
-            [counts[where][0] for where in ends],
-            [counts[where][1] for where in ends],
+            text_array([topic for topic, _ in ends]),
+            int_array([partition for _, partition in ends]),
+            int_array(ends.values()),
+            int_array([counts[where][0] for where in ends]),
+            int_array([counts[where][1] for where in ends]),
         ],
     )
     return ends

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -18,6 +18,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.admin import kafka_config
 from topics.runtime.consumer import Connection
+from topics.runtime.store import int_array, text_array
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -62,6 +63,23 @@ def load_headers(raw: bytes) -> HeaderPairs:
     return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]
 
 
+# One statement: it sees the table as it was before its own insert, so what it finds for the same keys is older.
+_INSERT = """
+WITH block AS MATERIALIZED (SELECT nextval('outbox_block') * %s AS first),
+unsaid AS MATERIALIZED (
+    SELECT * FROM unnest(%s::text[], %b::bytea[], %b::bytea[], %b::bytea[])
+    WITH ORDINALITY AS u (topic, key, headers, value, place)
+),
+inserted AS (
+    INSERT INTO outbox (id, topic, key, headers, value)
+    SELECT block.first + place - 1, topic, key, headers, value FROM block, unsaid
+)
+SELECT block.first, o.id, o.topic, o.key, o.headers, o.value
+FROM block LEFT JOIN (SELECT DISTINCT topic, key FROM unsaid) AS k JOIN outbox o USING (topic, key) ON true
+ORDER BY o.id
+"""
+
+
 def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
     """Store what is to be said; give it back with every older row of the same keys that is still there, lowest first.
 
@@ -71,32 +89,26 @@ def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
     if not unsaid:
         return []
     assert len(unsaid) < BLOCK, "one batch says too much"
-    block = conn.execute("SELECT nextval('outbox_block')").fetchone()
-    assert block is not None
-    first = block[0] * BLOCK
-    rows = [Row(first + place, u.topic, u.key, u.headers, u.value) for place, u in enumerate(unsaid)]
-    with (
-        conn.cursor() as cur,
-        cur.copy("COPY outbox (id, topic, key, headers, value) FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.set_types(["int8", "text", "bytea", "bytea", "bytea"])
-        for row in rows:
-            copy.write_row((row.id, row.topic, row.key, dump_headers(row.headers), row.value))
-    return older_rows(conn, rows, first) + rows
-
-
-def older_rows(conn: Connection, rows: Sequence[Row], before: int) -> list[Row]:
-    """Rows of the same topics and keys that came earlier and are still there."""
-    keys = {(row.topic, row.key) for row in rows if row.key is not None}
-    if not keys:
-        return []
     found = conn.execute(
-        "SELECT o.id, o.topic, o.key, o.headers, o.value FROM unnest(%s::text[], %b::bytea[]) AS k (topic, key)"
-        " JOIN outbox o ON o.topic = k.topic AND o.key = k.key WHERE o.id < %s ORDER BY o.id",
-        [[topic for topic, _ in keys], [key for _, key in keys], before],
+        _INSERT,
+        [
+            BLOCK,
+            text_array([u.topic for u in unsaid]),
+            [u.key for u in unsaid],
+            [dump_headers(u.headers) for u in unsaid],
+            [u.value for u in unsaid],
+        ],
         binary=True,
-    )
-    return _rows(found.fetchall())
+    ).fetchall()
+    first = found[0][0]
+    return older_rows(found) + [
+        Row(first + place, u.topic, u.key, u.headers, u.value) for place, u in enumerate(unsaid)
+    ]
+
+
+def older_rows(found: Iterable[tuple[Any, ...]]) -> list[Row]:
+    """Rows of the same topics and keys that came earlier and are still there."""
+    return _rows([row[1:] for row in found if row[1] is not None])
 
 
 def lowest_rows(conn: Connection, up_to: int, limit: int) -> list[Row]:
@@ -232,11 +244,11 @@ class Publisher:
         done = self._acknowledged[:BLOCK]
         if not done:
             return
-        conn.execute("SET LOCAL synchronous_commit = off")
         conn.execute(
-            "DELETE FROM outbox WHERE id IN"
-            " (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)",
-            ["{" + ",".join(map(str, done)) + "}"],
+            "WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),"
+            " gone AS MATERIALIZED (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)"
+            " DELETE FROM outbox WHERE id IN (SELECT id FROM gone) AND EXISTS (SELECT FROM nobody_waits)",
+            [int_array(done)],
         )
         conn.commit()
         self._in_queue.difference_update(done)
