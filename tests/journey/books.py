@@ -149,7 +149,7 @@ def unfinished(settings: Settings, asked: Sequence[Checkout]) -> list[str]:
     missing = {checkout.id: checkout.token for checkout in asked if checkout.id not in done}
     if missing:
         return [f"{len(missing)} of {len(asked)} payments not done, such as {list(missing.items())[:5]}"]
-    return lying_about(settings) or _unheard(settings)
+    return lying_about(settings) or unheard(settings)
 
 
 def lying_about(settings: Settings) -> list[str]:
@@ -163,6 +163,18 @@ def lying_about(settings: Settings) -> list[str]:
     return lines
 
 
+def open_orders(settings: Settings) -> list[str]:
+    """Orders that are not through yet, with what the executor knows of them."""
+    orders = read(settings, "payments", _OPEN_ORDERS)
+    ids = [order["payment_order_id"] for order in orders]
+    attempts = read(settings, "executor", "SELECT * FROM attempt_view WHERE payment_order_id = ANY(%s)", [ids])
+    return [f"payments: {row}" for row in orders] + [f"executor: {row}" for row in attempts]
+
+
+_OPEN_ORDERS: LiteralString = (
+    "SELECT payment_order_id, payment_order_status, detail, wallet_updated, ledger_updated FROM order_view"
+    " WHERE payment_order_status <> 'FAILED' AND NOT (wallet_updated AND ledger_updated) LIMIT 10"
+)
 _CALLS: LiteralString = (
     "SELECT state, act, act_no, count(*), min(due_at) AS due, min(lease_until) AS leased FROM call_view"
     " WHERE state <> 'ended' GROUP BY 1, 2, 3"
@@ -177,7 +189,7 @@ def _rows(settings: Settings, room: str, statement: LiteralString) -> list[str]:
     return [f"{room}: {row}" for row in read(settings, room, statement)]
 
 
-def _unheard(settings: Settings) -> list[str]:
+def unheard(settings: Settings) -> list[str]:
     """Records that a room has not taken yet."""
     ends = _ends(settings)
     behind = []

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -19,7 +20,7 @@ from operations.stack.process import Command
 from operations.stack.running import answers_ready, room_says
 from operations.stack.supervisor import Supervisor, Watched
 from producers.keys import SCOPES, create_key
-from tests.journey.books import lying_about
+from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
 from topics.settings import PspAccount, Settings
@@ -96,7 +97,7 @@ def ask(unfinished: Callable[[], Sequence[str]]) -> Sequence[str]:
 
 def why(settings: Settings, home: Home, lines: int = 8) -> str:
     """What lies about, and what the rooms have complained of, each complaint once."""
-    told = [*ask(lambda: lying_about(settings))]
+    told = [line for look in (lying_about, unheard, open_orders) for line in ask(partial(look, settings))]
     for log in sorted(home.logs.glob("*-[0-9].log")):
         bad = Counter(_complaint(line) for line in log.read_text(errors="replace").splitlines())
         told.append(f"── {log.name}")
