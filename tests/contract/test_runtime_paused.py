@@ -1,0 +1,39 @@
+"""A partition given to a room while Kafka or the database is away waits, paused; then it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from tests.contract.rooms import Books
+from tests.contract.running import Sender, settled, violations, wait
+from tests.contract.test_runtime_loop import members, send
+from topics.runtime import loop, positions
+from topics.settings import Settings
+
+KAFKA_AWAY = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+@pytest.mark.parametrize("away", [KAFKA_AWAY, psycopg.OperationalError("gone")], ids=["kafka", "database"])
+def test_what_could_not_be_placed_at_first_is_not_silent_for_ever(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch, away: Exception
+) -> None:
+    """A pause outlives its assignment (librdkafka): it must be taken back."""
+    failures = [away]
+    place: Callable[..., object] = positions.place
+
+    def failing_once(*told: object) -> object:
+        if failures:
+            raise failures.pop()
+        return place(*told)
+
+    monkeypatch.setattr(loop, "place", failing_once)
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    with members(on_kafka, 1):
+        wait("it is read", lambda: settled(books, sent), limit_s=20)
+    assert not failures
+    assert violations(on_kafka, books, sender.sent) == set()
