@@ -186,13 +186,18 @@ class RoomLoop:
         Until then they stand at the end: without any offset Kafka's would be looked for, and not found at the first start.
         """
         try:
-            kafka.incremental_assign(self._at_positions(partitions))
+            self._read(self._at_positions(partitions))
         except (psycopg.Error, KafkaException, Stopped) as error:
             kafka.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
             kafka.pause(partitions)
             self._unplaced |= {self._where(p) for p in partitions}
             if isinstance(error, Stopped):
                 self.health.stopped(error.code, error.reason)
+
+    def _read(self, partitions: list[TopicPartition]) -> None:
+        """From these offsets on. A pause outlives its assignment (librdkafka), so it is taken back each time."""
+        self._kafka.incremental_assign(partitions)
+        self._kafka.resume(partitions)
 
     def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         placed = place(self._store, self._kafka, partitions, self._settings.topic_prefix)
@@ -234,7 +239,7 @@ class RoomLoop:
         if mine:
             at = self._at_positions(mine)
             self._kafka.incremental_unassign(mine)
-            self._kafka.incremental_assign(at)
+            self._read(at)
         self._unplaced -= wheres
 
     def _commit_offsets(self) -> None:
