@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.contract.rooms import Books
 from tests.contract.running import Nursery, Sender, advance_clock, kill, nursery, settled, state_of, violations, wait
 from topics.runtime.failpoints import NAMES
@@ -12,6 +14,7 @@ from topics.settings import Settings
 PLACES = [name for name in NAMES if not name.startswith("call.")]  # those are the caller's, and tested with it
 KEYS = [f"k{i}" for i in range(60)]
 PARKED = KEYS[:3]  # throughout: their messages take no effect meanwhile
+LIMIT_S = 240  # every death leaves its partitions alone for a session of 6 s, and there are 14
 BACKLOG = 600  # enough for everybody, and no more than a slow machine can bear
 
 
@@ -31,9 +34,10 @@ def send_until_dead(sender: Sender, processes: Nursery, books: Books, doomed: di
                 del alive[pid]
         return not alive
 
-    wait("each process passes the place where it is to be killed", all_dead)
+    wait("each process passes the place where it is to be killed", all_dead, LIMIT_S)
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_every_step_of_a_batch(on_kafka: Settings, books: Books) -> None:
     """Each named place is passed, or its process would not die. A few keys are parked throughout."""
     books.breaks("world")
@@ -48,7 +52,7 @@ def test_killed_at_every_step_of_a_batch(on_kafka: Settings, books: Books) -> No
         books.mends("world")
         advance_clock(on_kafka, 60)
         sent = sum(map(len, sender.sent.values()))
-        wait("the survivor has done it all", lambda: settled(books, sent))
+        wait("the survivor has done it all", lambda: settled(books, sent), LIMIT_S)
         kill(survivor, signal.SIGTERM)
         assert processes.ended(survivor) == 0
     assert violations(on_kafka, books, sender.sent) == set()
