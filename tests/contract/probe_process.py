@@ -1,6 +1,7 @@
 """Commands on stdin → processes of the probe, forked from one that has read all its modules; what became of them on stdout.
 
-`{"start": "loop" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid, `{"wait": pid}` with how it ended.
+`{"start": "loop" | "busy loop" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid,
+`{"wait": pid}` with how it ended.
 At the end of stdin everything is killed. A child reads what it is to apply from `<home>/messages`, where it is not Kafka.
 """
 
@@ -14,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from tests.contract import probe, sabotage
 from tests.contract.rooms import EXECUTIONS
+from topics.catalog import Room
 from topics.runtime import failpoints, outbox
 from topics.runtime.apply import apply, drain
 from topics.runtime.clock import Clock
@@ -65,11 +68,11 @@ def _child(command: dict[str, Any]) -> None:
         os._exit(status)
 
 
-def run_loop(settings: Settings) -> None:
+def run_loop(settings: Settings, room: Room = probe.ROOM) -> None:
     """A process as in production, until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    RoomLoop(settings, probe.build(), stop).run()
+    RoomLoop(settings, probe.build(room=room), stop).run()
 
 
 def run_apply(settings: Settings) -> None:
@@ -110,7 +113,11 @@ def _say_the_rest(publisher: Publisher, store: Store) -> None:
                 return
 
 
-_WORK: dict[str, Callable[[Settings], None]] = {"loop": run_loop, "apply": run_apply}
+_WORK: dict[str, Callable[[Settings], None]] = {
+    "loop": run_loop,
+    "busy loop": partial(run_loop, room=probe.BUSY_ROOM),
+    "apply": run_apply,
+}
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ ROOM = Room(
     "tests.contract.probe",
     ladder_s=(5, 30),
 )
+# Only one topic, all of whose partitions are busy, so that every process of a group surely has some; and nothing dies.
+BUSY_ROOM = replace(ROOM, reads=(catalog.EXECUTIONS,), ladder_s=(3600,))
 ZERO = Money(0, "EUR")
 
 
@@ -165,8 +167,8 @@ def _balance(key: str, count: int) -> WalletBalance:
     )
 
 
-def build(compacted: bool = True) -> Consumer:
+def build(compacted: bool = True, room: Room = ROOM) -> Consumer:
     """The probe, wired."""
     if not compacted:
-        return Consumer(ROOM, load, decide, save)
-    return Consumer(ROOM, load, decide, save, {catalog.WALLET_BALANCES: latest}, versions)
+        return Consumer(room, load, decide, save)
+    return Consumer(room, load, decide, save, {catalog.WALLET_BALANCES: latest}, versions)
