@@ -22,9 +22,10 @@ from tests.contract import probe, sabotage
 from tests.contract.rooms import EXECUTIONS
 from topics.catalog import Room
 from topics.runtime import failpoints, outbox
-from topics.runtime.apply import apply, drain
+from topics.runtime.apply import apply
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
+from topics.runtime.drain import drain
 from topics.runtime.failpoints import hit
 from topics.runtime.loop import RoomLoop
 from topics.runtime.outbox import Publisher

@@ -17,8 +17,9 @@ from schemas.money import Money
 from tests.contract import probe
 from topics import catalog
 from topics.runtime import migrate as migrations
-from topics.runtime.apply import Applied, apply, drain
+from topics.runtime.apply import Applied, apply
 from topics.runtime.consumer import Consumer, Message
+from topics.runtime.drain import drain
 from topics.runtime.store import Store
 from topics.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 
 from consumers.payments.consumer import build as build_payments
 from tests.contract.rooms import EXECUTIONS, NOON, Books, Log, Process, event_id, request_body, request_headers
-from topics.runtime.apply import drain
+from topics.runtime.drain import drain
 from topics.runtime.store import Stopped, Store
 from topics.settings import Settings
 
@@ -117,7 +117,7 @@ def test_a_head_that_another_process_is_trying_makes_nobody_blame_another_letter
             process.consumer.room, process.consumer.load, process.consumer.decide, fail_and_lose_the_head
         )
         books.mends("world")
-        from topics.runtime import apply as module
+        from topics.runtime import drain as module
 
         give_up = module._give_up
 

@@ -16,8 +16,9 @@ from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import RiskCleared
 from topics.catalog import RISK_DECISIONS
 from topics.runtime import dead_letters
-from topics.runtime.apply import apply, drain
+from topics.runtime.apply import apply
 from topics.runtime.consumer import Message
+from topics.runtime.drain import drain
 from topics.runtime.store import Stopped, Store
 from topics.settings import Settings
 

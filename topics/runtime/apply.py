@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
@@ -45,7 +44,7 @@ class Applied:
     latest: bool = False  # compacted topics have something new
 
 
-class _Split(Exception):
+class Split(Exception):
     """One of several messages spoils the batch: find it."""
 
     def __init__(self, error: Exception) -> None:
@@ -71,7 +70,7 @@ def _split(
     """Halve a spoilt batch, in order, until the one is found; that one is decided once more before it is given up."""
     try:
         yield _advance(begins, _batch(store, consumer, incomings, begins, now))
-    except _Split as split:
+    except Split as split:
         if len(incomings) > 1:
             middle = len(incomings) // 2
             yield from _split(store, consumer, incomings[:middle], begins, now)
@@ -79,8 +78,8 @@ def _split(
             return
         try:
             yield _advance(begins, _batch(store, consumer, incomings, begins, now))
-        except _Split as again:
-            incomings[0].failure = _failure(again.error)
+        except Split as again:
+            incomings[0].failure = failure_of(again.error)
             yield _advance(begins, _put_away(store, consumer, incomings, begins, now, split.error))
 
 
@@ -95,7 +94,7 @@ def _put_away(
     """Give the one up. A message that cannot even be put away stops the room: nothing is ever dropped."""
     try:
         return _batch(store, consumer, incomings, begins, now)
-    except _Split:
+    except Split:
         message = incomings[0].message
         where = f"{message.topic}[{message.partition}]@{message.offset}"
         raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
@@ -111,11 +110,11 @@ def _batch(
     store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
     """One transaction."""
-    return _classify_around(store, lambda conn: _in_transaction(conn, store, consumer, incomings, begins, now))
+    return classify_around(store, lambda conn: _in_transaction(conn, store, consumer, incomings, begins, now))
 
 
-def _classify_around(store: Store, work: Callable[[Connection], Result]) -> Result:
-    """Run `work` in one transaction. A failure that one message may have caused raises _Split."""
+def classify_around(store: Store, work: Callable[[Connection], Result]) -> Result:
+    """Run `work` in one transaction. A failure that one message may have caused raises Split."""
     try:
         with store.transaction() as conn:
             result = work(conn)
@@ -124,7 +123,7 @@ def _classify_around(store: Store, work: Callable[[Connection], Result]) -> Resu
         if result is not None:
             hit("after_commit")
         return result
-    except (Stopped, _Split):
+    except (Stopped, Split):
         raise
     except Exception as error:
         raise _classified(store, error) from error
@@ -138,7 +137,7 @@ def _classified(store: Store, error: Exception) -> Exception:
         case "bug":
             return stop_room(store, "database_refuses", f"{type(error).__name__}: {error}".splitlines()[0])
         case _:
-            return _Split(error)
+            return Split(error)
 
 
 def stop_room(store: Store, code: str, reason: str) -> Stopped:
@@ -151,7 +150,7 @@ def stop_room(store: Store, code: str, reason: str) -> Stopped:
     return Stopped(code, reason)
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
     """What one message did to its transaction, told apart from what a decider raised."""
     stack = "".join(traceback.format_exception(error))
     state = getattr(error, "sqlstate", None)
@@ -250,10 +249,10 @@ def claim(conn: Connection, incomings: Sequence[Incoming]) -> tuple[list[Incomin
 def _reuse(incoming: Incoming) -> None:
     """An id that came before with other contents: a dead letter under a claim of its own. On a door it holds nothing."""
     incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
-    _refuse_reused(incoming)
+    refuse_reused(incoming)
 
 
-def _refuse_reused(incoming: Incoming) -> None:
+def refuse_reused(incoming: Incoming) -> None:
     incoming.failure = Failure("id_reused", "this id came before with other contents", ours=not incoming.door)
     if incoming.door:
         incoming.event = None
@@ -441,101 +440,3 @@ def move_positions(
         ],
     )
     return ends
-
-
-# ── the drain: parked letters whose time has come, in the same shape without positions ───────────────────────────────
-
-
-def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> Applied | None:
-    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`."""
-    tried: list[letters.Parked] = []
-    error: Exception | None = None
-    for heads, followers in ((limit, True), (1, True), (1, False)):
-        find = partial(_due, now=now, heads=heads, followers=followers, tried=tried)
-        try:
-            return _classify_around(store, partial(_drain, store, consumer, now, find, None))
-        except _Split as split:
-            error = split.error
-    assert error is not None
-    return _give_up(store, consumer, now, tried[0], error)
-
-
-def _due(
-    conn: Connection, now: datetime, heads: int, followers: bool, tried: list[letters.Parked]
-) -> list[letters.Parked]:
-    """The due letters, remembered in `tried` for when they fail."""
-    tried[:] = letters.due_letters(conn, now, heads, followers)
-    return list(tried)
-
-
-def _give_up(
-    store: Store, consumer: Consumer, now: datetime, letter: letters.Parked, error: Exception
-) -> Applied | None:
-    """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
-    only = partial(letters.due_letters, now=now, limit=1, followers=False, only=letter.seq)
-    try:
-        return _classify_around(store, partial(_drain, store, consumer, now, only, _failure(error)))
-    except _Split as split:
-        where = f"letter {letter.letter_id}"
-        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
-
-
-def _drain(
-    store: Store,
-    consumer: Consumer,
-    now: datetime,
-    find: Callable[[Connection], list[letters.Parked]],
-    spoilt: Failure | None,
-    conn: Connection,
-) -> Applied | None:
-    refuse_while_stopped(conn)
-    due = find(conn)
-    if not due:
-        return None
-    applied = Applied(messages=len(due))
-    incomings = [decode(letter.message, store.upstreams) for letter in due]
-    for letter, incoming in zip(due, incomings, strict=True):
-        if incoming.failure is None and incoming.claim != letter.event_id:
-            _refuse_reused(incoming)  # found when it was claimed, and true for ever
-        incoming.claim = letter.event_id
-        incoming.failure = spoilt or incoming.failure
-    live = [i for i in incomings if i.failure is None]
-    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
-    outcome = Outcome()
-    copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
-    save(conn, consumer, outcome, now, applied)
-    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])
-    if ours:
-        letters.count_faults(conn, store, ours, now)
-    return applied
-
-
-def _settle(
-    conn: Connection,
-    consumer: Consumer,
-    pairs: Sequence[tuple[letters.Parked, Incoming]],
-    state: State,
-    now: datetime,
-    outcome: Outcome,
-    applied: Applied,
-) -> tuple[list[Unsaid], list[str]]:
-    """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
-    done, copies, ours = [], [], []
-    held: Held = set()
-    for letter, incoming in pairs:
-        where = (letter.message.topic, letter.message.key or b"")
-        if where in held:
-            continue
-        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
-        if failure is None:
-            done.append(letter)
-            continue
-        if incoming.holds:
-            held.add(where)
-        copied, fault = letters.fail_again(conn, consumer.room, letter, incoming, failure, now)
-        copies += copied
-        applied.parked, applied.dead = applied.parked + 1 - len(copied), applied.dead + len(copied)
-        ours += [letter.letter_id] * fault
-    if done:
-        letters.finish(conn, done, now)
-    return copies, ours

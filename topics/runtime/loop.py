@@ -17,9 +17,10 @@ from confluent_kafka import Message as KafkaMessage
 from topics import catalog
 from topics.runtime import metrics
 from topics.runtime.admin import kafka_config
-from topics.runtime.apply import Applied, Partition, apply, drain, stop_room
+from topics.runtime.apply import Applied, Partition, apply, stop_room
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Consumer, Message
+from topics.runtime.drain import drain
 from topics.runtime.failpoints import hit
 from topics.runtime.health import Health
 from topics.runtime.latest import LatestPublisher
