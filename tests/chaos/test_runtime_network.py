@@ -1,0 +1,114 @@
+"""A room whose way to PostgreSQL or Kafka is slow, cut, half-closed, silent or gone → each message has one effect, in order."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.chaos.proxy import Proxy, proxied
+from tests.contract.rooms import Books
+from tests.contract.running import Nursery, Sender, kill, nursery, settled, violations, wait
+from topics.settings import Settings
+
+KEYS = [f"k{i}" for i in range(60)]
+PROCESSES = 2
+PAUSE_S = 0.4
+AWAY_S = 10.0  # longer than a member's session
+
+
+@pytest.fixture
+def ways(on_kafka: Settings) -> Iterator[Mapping[str, Proxy]]:
+    """Kafka and PostgreSQL as the room reaches them."""
+    with ExitStack() as stack:
+        yield {
+            "kafka": stack.enter_context(proxied(on_kafka.kafka, kafka=True)),
+            "postgres": stack.enter_context(proxied(on_kafka.postgres)),
+        }
+
+
+@pytest.fixture
+def room(on_kafka: Settings, ways: Mapping[str, Proxy]) -> Iterator[Nursery]:
+    """Two processes of a room that reaches its servers through proxies only."""
+    behind = {name: proxy.address for name, proxy in ways.items()}
+    with nursery(on_kafka.model_copy(update={**behind, "batch_max": 20})) as processes:
+        pids = [processes.start("busy loop") for _ in range(PROCESSES)]
+        yield processes
+        for pid in pids:
+            kill(pid, signal.SIGTERM)
+            assert processes.ended(pid) == 0, "it lived through it"
+
+
+def slow(way: Proxy) -> None:
+    way.delay(0.1)
+    time.sleep(PAUSE_S)
+    way.flow()
+
+
+def cut(way: Proxy) -> None:
+    assert way.cut()
+
+
+def half_closed(way: Proxy) -> None:
+    assert way.half_close(random.Random(7))
+
+
+def silent(way: Proxy) -> None:
+    way.stall()
+    time.sleep(PAUSE_S)
+    way.flow()
+
+
+def silent_then_cut(way: Proxy) -> None:
+    """What was on its way when the silence began never comes, an answer to COMMIT for instance."""
+    way.stall()
+    time.sleep(PAUSE_S)
+    way.cut()
+    way.flow()
+
+
+def gone(way: Proxy) -> None:
+    way.go_away()
+    time.sleep(AWAY_S)
+    way.flow()
+
+
+def feed(sender: Sender, rounds: int) -> int:
+    """→ how many messages were sent in all."""
+    for _ in range(rounds):
+        for key in KEYS:
+            sender.capture(key, twice=len(sender.sent.get(key, ())) % 5 == 0)
+    sender.flush()
+    return sum(map(len, sender.sent.values()))
+
+
+TROUBLES: tuple[Callable[[Proxy], None], ...] = (slow, cut, half_closed, silent, silent_then_cut, gone)
+
+
+@pytest.mark.parametrize("server", ["kafka", "postgres"])
+def test_no_trouble_on_the_way_loses_or_doubles_anything(
+    server: str, ways: Mapping[str, Proxy], room: Nursery, on_kafka: Settings, books: Books
+) -> None:
+    """Each kind of it in the middle of the load. The room works in between, and goes on by itself."""
+    sender = Sender(on_kafka)
+    sent = feed(sender, 2)
+    for trouble in TROUBLES:
+        half = sent // 2
+        wait(f"it works before {trouble.__name__}", lambda half=half: len(books.effects()) > half)
+        feed(sender, 4)
+        trouble(ways[server])
+        sent = feed(sender, 2)
+    wait("all is done and said", lambda: settled(books, sent))
+    assert violations(on_kafka, books, sender.sent) == set()
+    assert books.letters() == []
+
+
+def test_kafka_names_the_proxy_as_its_address(ways: Mapping[str, Proxy]) -> None:
+    """Otherwise clients would ask the proxy once, and then go around it."""
+    brokers = AdminClient({"bootstrap.servers": ways["kafka"].address}).list_topics(timeout=15).brokers
+    assert [f"{broker.host}:{broker.port}" for broker in brokers.values()] == [ways["kafka"].address]
