@@ -127,12 +127,26 @@ def test_a_head_that_another_process_is_trying_makes_nobody_blame_another_letter
 
         module._give_up = lose
         try:
-            assert drain(process.store, consumer, later) is None
+            assert drain(process.store, consumer, later) is not None
         finally:
             module._give_up = give_up
-    assert books.letters() == [("parked", "told_transient"), ("parked", "told_transient")]
+    assert books.letters() == [("parked", "told_transient"), ("done", "told_transient")]
     process.drain(after_s=60)
     assert sorted(books.effects()) == [1, 1]
+
+
+def test_one_that_spoils_the_drain_of_hundreds_is_found_and_put_away_alone(
+    process: Process, books: Books, log: Log
+) -> None:
+    books.breaks("world")
+    heads = [log.capture(f"k{i}", 1, "transient") for i in range(100)]
+    process.apply(*heads, log.capture("k70", 2, "sql:22012"), log.capture("k70", 3))
+    books.mends("world")
+    assert process.drain(after_s=6) <= 2, "it is halved for, not come upon one by one"
+    assert len(books.effects()) == 100
+    assert books.rows("SELECT state, count(*) FROM parked GROUP BY 1 ORDER BY 1") == [
+        ("dead", 1), ("done", 100), ("parked", 1)
+    ]  # fmt: skip
 
 
 # ── the ladder and its end ───────────────────────────────────────────────────────────────────────────────────────────

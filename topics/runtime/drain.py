@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -21,38 +21,88 @@ from topics.runtime.apply import (
 )
 from topics.runtime.consumer import Connection, Consumer, State
 from topics.runtime.decode import Failure, Incoming, decode
-from topics.runtime.letters import Held
+from topics.runtime.letters import Failed, Held
 from topics.runtime.outbox import Unsaid
 from topics.runtime.store import Store
 
+Find = Callable[[Connection], list[letters.Parked]]
 
-def drain(store: Store, consumer: Consumer, now: datetime, limit: int = 100) -> Applied | None:
-    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`."""
-    tried: list[letters.Parked] = []
-    error: Exception | None = None
-    for heads, followers in ((limit, True), (1, True), (1, False)):
-        find = partial(_due, now=now, heads=heads, followers=followers, tried=tried)
+
+def drain(store: Store, consumer: Consumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
+    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`.
+
+    Where one of them spoils the transaction, the heads are halved until it is found; it alone is given up.
+    """
+    heads: list[letters.Parked] = []
+    try:
+        return _transaction(store, consumer, now, partial(_due, now=now, limit=limit, found=heads))
+    except Split:
+        return _merged(_halved(store, consumer, now, heads))
+
+
+def _transaction(store: Store, consumer: Consumer, now: datetime, find: Find) -> Applied | None:
+    return classify_around(store, partial(_drain, store, consumer, now, find, None))
+
+
+def _due(conn: Connection, now: datetime, limit: int, found: list[letters.Parked]) -> list[letters.Parked]:
+    """The due letters; the heads are remembered in `found` for when they fail."""
+    found[:] = letters.due_heads(conn, now, limit)
+    return letters.with_followers(conn, found) if found else []
+
+
+def _again(conn: Connection, now: datetime, heads: Sequence[letters.Parked], followers: bool) -> list[letters.Parked]:
+    """Those of the heads that are still due: by now another process may have tried some, or may be at it."""
+    found = letters.due_heads(conn, now, len(heads), [head.seq for head in heads])
+    return letters.with_followers(conn, found) if found and followers else found
+
+
+def _halved(
+    store: Store, consumer: Consumer, now: datetime, heads: Sequence[letters.Parked]
+) -> Iterator[Applied | None]:
+    if len(heads) == 1:
+        yield _alone(store, consumer, now, heads[0])
+        return
+    middle = len(heads) // 2
+    for half in (heads[:middle], heads[middle:]):
         try:
-            return classify_around(store, partial(_drain, store, consumer, now, find, None))
+            found = partial(_again, now=now, heads=half, followers=True)
+            yield _transaction(store, consumer, now, found) if len(half) > 1 else _alone(store, consumer, now, half[0])
+        except Split:
+            yield from _halved(store, consumer, now, half)
+
+
+def _alone(store: Store, consumer: Consumer, now: datetime, head: letters.Parked) -> Applied | None:
+    """With its followers; without them, since one of these may be at fault; then it is given up."""
+    error: Exception | None = None
+    for followers in (True, False):
+        try:
+            return _transaction(store, consumer, now, partial(_again, now=now, heads=[head], followers=followers))
         except Split as split:
             error = split.error
     assert error is not None
-    return _give_up(store, consumer, now, tried[0], error)
+    return _give_up(store, consumer, now, head, error)
 
 
-def _due(
-    conn: Connection, now: datetime, heads: int, followers: bool, tried: list[letters.Parked]
-) -> list[letters.Parked]:
-    """The due letters, remembered in `tried` for when they fail."""
-    tried[:] = letters.due_letters(conn, now, heads, followers)
-    return list(tried)
+def _merged(parts: Iterable[Applied | None]) -> Applied | None:
+    """Several transactions as one. None where other processes had taken all of it."""
+    done = [part for part in parts if part is not None]
+    if not done:
+        return None
+    return Applied(
+        rows=[row for part in done for row in part.rows],
+        messages=sum(part.messages for part in done),
+        parked=sum(part.parked for part in done),
+        dead=sum(part.dead for part in done),
+        calls=sum(part.calls for part in done),
+        latest=any(part.latest for part in done),
+    )
 
 
 def _give_up(
     store: Store, consumer: Consumer, now: datetime, letter: letters.Parked, error: Exception
 ) -> Applied | None:
     """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
-    only = partial(letters.due_letters, now=now, limit=1, followers=False, only=letter.seq)
+    only = partial(_again, now=now, heads=[letter], followers=False)
     try:
         return classify_around(store, partial(_drain, store, consumer, now, only, failure_of(error)))
     except Split as split:
@@ -64,7 +114,7 @@ def _drain(
     store: Store,
     consumer: Consumer,
     now: datetime,
-    find: Callable[[Connection], list[letters.Parked]],
+    find: Find,
     spoilt: Failure | None,
     conn: Connection,
 ) -> Applied | None:
@@ -73,8 +123,9 @@ def _drain(
     if not due:
         return None
     applied = Applied(messages=len(due))
-    incomings = [decode(letter.message, store.upstreams) for letter in due]
+    incomings = [decode(letter.tried, store.upstreams) for letter in due]
     for letter, incoming in zip(due, incomings, strict=True):
+        incoming.message = letter.message  # an edit is applied, and never published
         if incoming.failure is None and incoming.claim != letter.event_id:
             refuse_reused(incoming)  # found when it was claimed, and true for ever
         incoming.claim = letter.event_id
@@ -100,7 +151,8 @@ def _settle(
     applied: Applied,
 ) -> tuple[list[Unsaid], list[str]]:
     """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
-    done, copies, ours = [], [], []
+    done: list[letters.Parked] = []
+    failed: list[Failed] = []
     held: Held = set()
     for letter, incoming in pairs:
         where = (letter.message.topic, letter.message.key or b"")
@@ -112,10 +164,11 @@ def _settle(
             continue
         if incoming.holds:
             held.add(where)
-        copied, fault = letters.fail_again(conn, consumer.room, letter, incoming, failure, now)
-        copies += copied
-        applied.parked, applied.dead = applied.parked + 1 - len(copied), applied.dead + len(copied)
-        ours += [letter.letter_id] * fault
+        failed.append(Failed(letter, incoming, failure))
     if done:
         letters.finish(conn, done, now)
+    if not failed:
+        return [], []
+    copies, ours = letters.fail_again(conn, consumer.room, failed, now)
+    applied.parked, applied.dead = len(failed) - len(copies), len(copies)
     return copies, ours

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
+import orjson
 import structlog
 
 from schemas.envelope import digest
@@ -21,6 +23,7 @@ log = structlog.get_logger()
 
 WINDOW = 10_000  # messages over which the share of our own faults is taken
 DUE_MAX = 500  # letters of one drain, about
+TRIED_MAX = 100  # attempts of which a letter tells; the oldest are forgotten first
 COPY_BYTES_MAX = (
     1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
 )
@@ -39,6 +42,12 @@ class Parked:
     rung: int
     replays: int
     counted: bool
+    edit: bytes | None = None  # a corrected value that two persons stand for
+
+    @property
+    def tried(self) -> Message:
+        """What is decided: the message as it came, or with its edit."""
+        return self.message if self.edit is None else replace(self.message, value=self.edit)
 
 
 @dataclass(slots=True)
@@ -115,8 +124,8 @@ def _insert(
     redacted = failure is not None and must_be_hashed(incoming)
     conn.execute(
         "INSERT INTO parked (letter_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms, event_id, hash,"
-        " holds, state, code, error, stack, attempts, due_at, parked_at, first_failed_at, last_failed_at)"
-        " VALUES (%s, %s, %s, %s, %b, %b, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        " holds, state, code, error, stack, attempts, due_at, parked_at, first_failed_at, last_failed_at, tried)"
+        " VALUES (%s, %s, %s, %s, %b, %b, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)",
         [
             letter,
             message.topic,
@@ -138,9 +147,18 @@ def _insert(
             now,
             now if failure else None,
             now if failure else None,
+            _attempts(failure, 0, now),
         ],
     )
     return letter
+
+
+def _attempts(failure: Failure | None, replays: int, now: datetime) -> str:
+    """What `tally dlq show` tells of one attempt, as a list of it, or of none."""
+    if failure is None:
+        return "[]"
+    told = {"at": now, "code": failure.code, "error": _clean(failure.detail)[:500], "replays": replays}
+    return orjson.dumps([told]).decode()
 
 
 def _clean(text: str) -> str:
@@ -199,33 +217,47 @@ def _pause(room: Room, rung: int) -> timedelta:
 
 _COLUMNS = (
     "seq, letter_id::text, event_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms,"
-    " attempts, rung, replays, fault_at IS NOT NULL"
+    " attempts, rung, replays, fault_at IS NOT NULL, CASE WHEN approved_by IS NOT NULL THEN edit END"
 )
 
 
-def due_letters(
-    conn: Connection, now: datetime, limit: int, followers: bool = True, only: int | None = None
-) -> list[Parked]:
-    """Due heads, locked, each followed in order by what waits behind it. A head locked elsewhere means hands off."""
-    heads = conn.execute(
-        f"SELECT {_COLUMNS} FROM parked p WHERE state = 'parked' AND due_at <= %s"
+def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] | None = None) -> list[Parked]:
+    """Letters that are due and behind nobody, locked; `only` of these numbers. One locked elsewhere means hands off."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM parked p WHERE state = 'parked' AND due_at <= %(now)s"
         " AND NOT EXISTS (SELECT 1 FROM parked q WHERE p.holds AND q.holds AND q.state IN ('parked', 'dead')"
         "                 AND q.topic = p.topic AND q.key = p.key AND q.seq < p.seq)"
-        " AND seq = coalesce(%s, seq) ORDER BY due_at, seq LIMIT %s FOR UPDATE SKIP LOCKED",
-        [now, only, limit],
-    ).fetchall()
+        + (" AND seq = ANY(%(only)s::bigint[])" if only is not None else "")
+        + " ORDER BY due_at, seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED",
+        {"now": now, "only": only, "limit": limit},
+    )
+    return [_parked(row) for row in rows]
+
+
+def with_followers(conn: Connection, heads: Sequence[Parked]) -> list[Parked]:
+    """Each head, and in order what waits behind it; about DUE_MAX in all, the rest of the heads have their next turn."""
+    followed = _followed(conn, heads)
     due: list[Parked] = []
-    for row in heads:
-        head = _parked(row)
-        due += [head, *(_followers(conn, head) if followers else ())]
+    for head in heads:
+        due.append(head)
+        if head.seq in followed:
+            due += _followers(conn, head)
         if len(due) >= DUE_MAX:
             break
     return due
 
 
+def _followed(conn: Connection, heads: Sequence[Parked]) -> set[int]:
+    """Which of the heads have anybody behind them: one question for all, since most have nobody."""
+    rows = conn.execute(
+        "SELECT h.seq FROM unnest(%s::text[], %b::bytea[], %s::bigint[]) AS h (topic, key, seq) WHERE EXISTS (SELECT 1"
+        " FROM parked p WHERE p.topic = h.topic AND p.key = h.key AND p.holds AND p.state = 'parked' AND p.seq > h.seq)",
+        [[h.message.topic for h in heads], [h.message.key for h in heads], [h.seq for h in heads]],
+    )
+    return {seq for (seq,) in rows}
+
+
 def _followers(conn: Connection, head: Parked) -> list[Parked]:
-    if head.message.key is None:
-        return []
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM parked WHERE topic = %s AND key = %b AND holds AND state = 'parked' AND seq > %s"
         " ORDER BY seq LIMIT 500 FOR UPDATE",
@@ -234,12 +266,10 @@ def _followers(conn: Connection, head: Parked) -> list[Parked]:
     return [_parked(row) for row in rows]
 
 
-def _parked(row: tuple[object, ...]) -> Parked:
-    seq, letter_id, event_id, topic, partition, offset, key, value, headers, stamp, attempts, rung, replays, counted = (
-        row
-    )
-    message = Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)  # type: ignore[arg-type]
-    return Parked(seq, letter_id, event_id, message, attempts, rung, replays, counted)  # type: ignore[arg-type]
+def _parked(row: tuple[Any, ...]) -> Parked:
+    seq, letter_id, event_id, topic, partition, offset, key, value, headers, stamp, *rest = row
+    message = Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)
+    return Parked(seq, letter_id, event_id, message, *rest)
 
 
 def finish(conn: Connection, letters: Sequence[Parked], now: datetime) -> None:
@@ -249,32 +279,51 @@ def finish(conn: Connection, letters: Sequence[Parked], now: datetime) -> None:
     )
 
 
-def fail_again(
-    conn: Connection, room: Room, letter: Parked, incoming: Incoming, failure: Failure, now: datetime
-) -> tuple[list[Unsaid], int]:
-    """One rung up the ladder, or dead at its end. → the copy if dead, and 1 if it is a new fault of ours."""
-    rung = letter.rung + 1 if letter.attempts else 0
-    dead = not failure.retry or rung >= len(room.ladder_s)
-    attempts = letter.attempts + 1
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A letter that was tried and failed again."""
+
+    letter: Parked
+    incoming: Incoming
+    failure: Failure
+
+    def rung(self, room: Room) -> int | None:
+        """Where it stands on the ladder now; None past its end, or where trying again is no use."""
+        rung = self.letter.rung + 1 if self.letter.attempts else 0
+        return rung if self.failure.retry and rung < len(room.ladder_s) else None
+
+
+_FAIL_AGAIN = f"""
+UPDATE parked p SET state = u.state, code = u.code, error = u.error, stack = u.stack, attempts = p.attempts + 1,
+    rung = u.rung, due_at = u.due_at, last_failed_at = %(now)s, first_failed_at = coalesce(p.first_failed_at, %(now)s),
+    tried = CASE WHEN jsonb_array_length(p.tried) < {TRIED_MAX} THEN p.tried ELSE p.tried - 0 END || u.tried
+FROM unnest(%(seq)s::bigint[], %(state)s::text[], %(code)s::text[], %(error)s::text[], %(stack)s::text[],
+    %(rung)s::integer[], %(due)s::timestamptz[], %(tried)s::jsonb[])
+    AS u (seq, state, code, error, stack, rung, due_at, tried) WHERE p.seq = u.seq
+"""
+
+
+def fail_again(conn: Connection, room: Room, failed: Sequence[Failed], now: datetime) -> tuple[list[Unsaid], list[str]]:
+    """One rung up the ladder, or dead at its end. → copies of the dead, and the letters that are new faults of ours."""
+    rungs = [each.rung(room) for each in failed]
     conn.execute(
-        "UPDATE parked SET state = %s, code = %s, error = %s, stack = %s, attempts = %s, rung = %s, due_at = %s,"
-        " last_failed_at = %s, first_failed_at = coalesce(first_failed_at, %s) WHERE seq = %s",
-        [
-            "dead" if dead else "parked",
-            failure.code,
-            _clean(failure.detail)[:2000],
-            _clean(failure.stack)[:8000],
-            attempts,
-            rung,
-            now if dead else now + _pause(room, rung),
-            now,
-            now,
-            letter.seq,
-        ],
+        _FAIL_AGAIN,
+        {
+            "now": now,
+            "seq": [each.letter.seq for each in failed],
+            "state": ["dead" if rung is None else "parked" for rung in rungs],
+            "code": [each.failure.code for each in failed],
+            "error": [_clean(each.failure.detail)[:2000] for each in failed],
+            "stack": [_clean(each.failure.stack)[:8000] for each in failed],
+            "rung": [rung or 0 for rung in rungs],
+            "due": [now if rung is None else now + _pause(room, rung) for rung in rungs],
+            "tried": [_attempts(each.failure, each.letter.replays, now) for each in failed],
+        },
     )
-    new_fault = int(failure.ours and not letter.counted and not letter.replays)
-    copies = [copy(room, incoming, letter.letter_id, attempts, failure, now)] if dead else []
-    return copies, new_fault
+    dead = [each for each, rung in zip(failed, rungs, strict=True) if rung is None]
+    copies = [copy(room, d.incoming, d.letter.letter_id, d.letter.attempts + 1, d.failure, now) for d in dead]
+    ours = [each.letter for each in failed if each.failure.ours]
+    return copies, [letter.letter_id for letter in ours if not letter.counted and not letter.replays]
 
 
 # ── a copied-back record is a replay ─────────────────────────────────────────────────────────────────────────────────

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 IDLE_S = 0.05
 GATHER_S_MAX = 0.02
+DRAIN_S_MAX = 0.5
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 INBOX_DAYS = 60
 
@@ -266,12 +267,14 @@ class RoomLoop:
                 chore.next_at = time.monotonic() + chore.every_s
 
     def _drain(self) -> None:
+        """What is due, for a while: behind thousands of replayed letters new messages would wait for seconds."""
+        until = time.monotonic() + DRAIN_S_MAX
         while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
             self._publisher.publish(applied.rows)
             metrics.count(self._consumer.name, applied)
             if applied.calls and self._wake:
                 self._wake.set()
-            if self._stop.is_set():
+            if self._stop.is_set() or time.monotonic() > until:
                 return
 
     def _tidy(self) -> None:
