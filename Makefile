@@ -1,6 +1,6 @@
 # The commands of a checkout. Each sets up .venv first where requirements.lock has changed.
 
-.PHONY: up test check bench docs clean lock venv
+.PHONY: up test chaos check bench docs clean lock venv
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
@@ -10,6 +10,9 @@ up: venv ## everything on this machine, in the foreground; Ctrl-C ends it
 
 test: venv ## every test, on a Kafka and PostgreSQL of its own
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-minutes 30", CHAOS_SEED=… for the same faults again
+	@$(BIN)/python -m pytest -q -s tests/chaos/test_whole_stack_at_random.py --chaos-minutes 10 $(ARGS)
 
 check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests
 	$(BIN)/ruff format --check .

@@ -31,6 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="existing" if "TALLY_TEST_SERVERS" in os.environ else "local",
         help="Kafka and PostgreSQL: started here, in containers, or those of the JSON file named by TALLY_TEST_SERVERS",
     )
+    parser.addoption(
+        "--chaos-minutes",
+        type=float,
+        default=0,
+        help="how long the whole system is hurt at random; 0 is the slice of an ordinary run",
+    )
+    parser.addoption(
+        "--chaos-checkouts-per-s", type=float, default=2, help="load of such a run; a checkout has three orders"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,35 +1,32 @@
-"""`tally up` under load, anything of it killed at any moment, Kafka and PostgreSQL included: nothing changes."""
+"""The whole system under load, hurt at random in every way there is: killed, paused, cut off, told twice. Nothing changes.
+
+`make test` has a slice of it; `make chaos` runs it for ten minutes, or for `--chaos-minutes`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from operations.stack.home import Home
-from operations.stack.layout import TALLY
-from operations.stack.running import current_settings, stack_status
+from tests.chaos.arena import SERVERS, Arena, arena
+from tests.chaos.faults import without_end
 from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
 from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
-from tests.journey.till import BUYERS_AT_ONCE, Till
-from tests.journey.whole import wait_until, why
-from topics.settings import Settings
 
-LIMIT_S = 120.0
-CHECKOUTS = 80
-KILLS_S = 22.0
-SERVERS = ("kafka", "postgres")
+LIMIT_S = 240.0
+BUYERS = 12
+SLICE_S, SLICE_PER_S, SLICE_GAP_S = 26.0, 2.5, 0.7
+ROUND_S, ROUND_GAP_S = 75.0, 1.6  # of a long run: so long under faults, then all is brought to its end
+SKIP_EVERY_S, SKIP_S = 4.0, 300.0
 
 
 @pytest.fixture
@@ -38,82 +35,88 @@ def seed() -> int:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """A stack under its own supervisor, two processes for each group of rooms."""
-    home = Home(tmp_path / "home")
-    came_up = tally(home, "up", "--detach", "--processes", "2")
-    assert came_up.returncode == 0, came_up.stderr
-    yield home
-    assert tally(home, "down", "--purge").returncode == 0
+def whole(tmp_path: Path) -> Iterator[Arena]:
+    with arena(tmp_path / "home") as found:
+        yield found
 
 
-def tally(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    command = [sys.executable, str(TALLY), *words]
-    environment = {**inherited, "TALLY_HOME": str(home.path)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
-
-
-def test_kills_at_random_change_nothing(home: Home, seed: int) -> None:
-    print(f"CHAOS_SEED={seed}")
-    settings, status = current_settings(home=home.path), stack_status(home)
-    till = Till(str(status.api_url), str(status.api_key))
-    asked = checkouts(seed, CHECKOUTS, of_each_fault=1)
-    copier = Copier(settings, seed)
+@pytest.mark.timeout(0)
+def test_whatever_happens_at_random_changes_nothing(whole: Arena, seed: int, pytestconfig: pytest.Config) -> None:
+    minutes, per_s = pytestconfig.getoption("--chaos-minutes"), pytestconfig.getoption("--chaos-checkouts-per-s")
+    print(f"CHAOS_SEED={seed}", flush=True)
+    copier = Copier(whole.settings, seed)
     copier.start()
-    with ThreadPoolExecutor(BUYERS_AT_ONCE) as pool:
-        offered: list[Future[None]] = []
-        killed = kill_at_random(home, random.Random(seed), lambda share: offer(till, pool, asked, offered, share))
-        wait(home, settings, lambda: [] if all(one.done() for one in offered) else ["requests"])
+    if minutes:
+        asked, drains_s = long_run(whole, seed, minutes * 60, per_s)
+    else:
+        asked = checkouts(seed, round(SLICE_S * SLICE_PER_S), of_each_fault=1)
+        drains_s = [one_round(whole, random.Random(seed), asked, asked, SLICE_S, SLICE_GAP_S)]
+    copier.finish()
+    whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)
+
+    more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s)}
+    prove(whole.settings, whole.till, asked, copier, seed, whole.faults, more)
+    assert whole.ended_by_itself == []
+    assert all(whole.faults[f"kill: {name}"] for name in SERVERS), "servers were among the killed"
+
+
+def long_run(whole: Arena, seed: int, seconds: float, per_s: float) -> tuple[list[Checkout], list[float]]:
+    """Round after round until the time is over. → what was asked for, how long each round's rest took to end"""
+    chance = random.Random(seed)
+    a_round = round(ROUND_S * per_s)
+    everything = checkouts(seed, a_round * (1 + round(seconds / ROUND_S)), of_each_fault=round(seconds / 60))
+    asked: list[Checkout] = []
+    drains_s: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and len(asked) < len(everything):
+        new = everything[len(asked) : len(asked) + a_round]
+        asked += new
+        drains_s.append(one_round(whole, chance, new, asked, ROUND_S, ROUND_GAP_S))
+        told = {"round": len(drains_s), "payments": len(asked), "faults": whole.faults.total()}
+        print(json.dumps({**told, "drain_s": round(drains_s[-1], 1)}), flush=True)
+    return asked, drains_s
+
+
+def one_round(
+    whole: Arena,
+    chance: random.Random,
+    new: Sequence[Checkout],
+    asked: Sequence[Checkout],
+    seconds: float,
+    gap_s: float,
+) -> float:
+    """Offer these evenly while fault follows fault; then no more of either. → seconds until all is done"""
+    faults = without_end(chance, whole.names)
+    offered: list[Future[None]] = []
+    with ThreadPoolExecutor(BUYERS) as pool:
+        started = time.monotonic()
+        next_s = 1.0
+        while (passed := time.monotonic() - started) < seconds:
+            offered += whole.till.offer(new[len(offered) : round(passed / seconds * len(new))], pool)
+            if passed >= next_s:
+                whole.strike(next(faults), chance)
+                next_s = passed + chance.uniform(0.4, 1.6) * gap_s
+            whole.keep()
+            time.sleep(0.02)
+        whole.calm()
+        calm_at = time.monotonic()
+        offered += whole.till.offer(new[len(offered) :], pool)
+        whole.wait_until(lambda: [] if all(one.done() for one in offered) else ["requests"], LIMIT_S)
     for one in offered:
         one.result()
-    wait(home, settings, lambda: unfinished(settings, asked))
-    copier.finish()
-    wait(home, settings, lambda: unfinished(settings, asked))
-
-    prove(settings, till, asked, copier, seed, killed)
-    assert all(killed[name] for name in SERVERS)
-    wait(
-        home, settings, lambda: [f"{p.name} is {p.state}" for p in stack_status(home).processes if p.state != "running"]
-    )
+    drain(whole, asked)
+    return time.monotonic() - calm_at
 
 
-def offer(
-    till: Till, pool: ThreadPoolExecutor, asked: Sequence[Checkout], offered: list[Future[None]], share: float
-) -> None:
-    """So much of the whole has been offered by now."""
-    offered += till.offer(asked[len(offered) : round(share * len(asked))], pool)
+def drain(whole: Arena, asked: Sequence[Checkout]) -> None:
+    """Until nothing is left to do. Nobody sits out the ten minutes between two askings: the clock jumps over them."""
+    skip_at = time.monotonic() + SKIP_EVERY_S
 
+    def left() -> list[str]:
+        nonlocal skip_at
+        if time.monotonic() >= skip_at:
+            whole.move_clock(SKIP_S)
+            skip_at = time.monotonic() + SKIP_EVERY_S
+        return unfinished(whole.settings, asked)
 
-def kill_at_random(home: Home, chance: random.Random, meanwhile: Callable[[float], None]) -> Counter[str]:
-    """kill -9, every second or two, of whatever stands next in a shuffled line. → how often what was killed."""
-    names = [process.name for process in stack_status(home).processes]
-    line = chance.sample(names, len(names)) + chance.sample(names, len(names))
-    killed: Counter[str] = Counter()
-    started = time.monotonic()
-    next_s = chance.uniform(1, 2)
-    while (passed := time.monotonic() - started) < KILLS_S:
-        meanwhile(passed / KILLS_S)
-        if passed >= next_s and line:
-            killed.update(kill(home, line.pop(0)))
-            next_s = passed + chance.uniform(0.7, 2)
-        time.sleep(0.05)
-    meanwhile(1)
-    return killed
-
-
-def kill(home: Home, name: str) -> list[str]:
-    """Nothing, where it is down at the moment."""
-    for process in stack_status(home).processes:
-        if process.name == name and process.state != "down":
-            os.kill(process.pid, signal.SIGKILL)
-            return [name]
-    return []
-
-
-def wait(home: Home, settings: Settings, left: Callable[[], Sequence[str]]) -> None:
-    wait_until(left, LIMIT_S, keep=lambda: None, because=lambda: "\n".join([*states(home), why(settings, home)]))
-
-
-def states(home: Home) -> list[str]:
-    return [f"{p.name} {p.state} {p.restarts} {p.reason or ''}" for p in stack_status(home).processes]
+    whole.wait_until(left, LIMIT_S)

@@ -136,22 +136,23 @@ def running(settings: Settings, failpoints: Mapping[str, Sequence[str]] | None =
     planned = {name: list(points) for name, points in (failpoints or {}).items()}
     whole = Whole(settings, home, till, failpoints=planned)
     try:
-        whole.supervisor.add(_simulator(home, settings))
+        whole.supervisor.add(simulator(home, settings))
         for plan in layout.rooms_and_api(home, environment(settings), COPIES):
             whole.start(plan.command)
-        whole.wait_until(lambda: _not_ready(whole), START_S)
+        whole.wait_until(lambda: not_ready(home, whole.rooms, till.url), START_S)
         yield whole
     finally:
         whole.supervisor.stop()
 
 
-def _not_ready(whole: Whole) -> list[str]:
-    rooms = [watched for name, watched in whole.rooms.items() if name != "api"]
-    waiting = [w.command.name for w in rooms if room_says(whole.home, w.child.pid).get("state") != "running"]
-    return waiting + ([] if answers_ready(whole.till.url) else ["api"])
+def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> list[str]:
+    """Rooms that do not run yet, and the API."""
+    rooms = [watched for name, watched in processes.items() if name != "api"]
+    waiting = [w.command.name for w in rooms if room_says(home, w.child.pid).get("state") != "running"]
+    return waiting + ([] if answers_ready(api_url) else ["api"])
 
 
-def _simulator(home: Home, settings: Settings) -> Command:
+def simulator(home: Home, settings: Settings) -> Command:
     port = int(settings.psps[0].url.rpartition(":")[2].partition("/")[0])
     keys = json.dumps({account.name: account.api_key for account in settings.psps})
     return replace(layout.simulator(home, settings, port), environment={"SIMULATOR_KEYS": keys})
@@ -167,6 +168,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TALLY_DATABASE": settings.database,
         "TALLY_SECRET": settings.secret,
         "TALLY_API_PORT": str(settings.api_port),
+        "TALLY_PAYMENT_DEADLINE_S": str(settings.payment_deadline_s),
         "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
         "TALLY_ROUTING": json.dumps([r.model_dump(mode="json", exclude_unset=True) for r in settings.routing]),
     }
