@@ -31,6 +31,6 @@ def upgrade() -> None:
         "GRANT UPDATE (state, holds, rung, replays, due_at, ended_at, edit, edited_by, edited_at, approved_by)"
         " ON parked TO tally_ops"
     )
-    op.execute("GRANT INSERT ON parked TO tally_ops")  # to rebuild the index from the dead-letter topic
+    op.execute("GRANT INSERT ON parked, inbox TO tally_ops")  # to rebuild the index from the dead-letter topic
     op.execute("GRANT UPDATE (lifted_at, lifted_by, messages) ON stops TO tally_ops")
     op.execute(f"REVOKE TRUNCATE, TRIGGER ON ops_audit FROM tally_{room}, tally_ops")
