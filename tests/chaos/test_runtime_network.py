@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -18,8 +19,6 @@ from topics.settings import Settings
 
 KEYS = [f"k{i}" for i in range(60)]
 PROCESSES = 2
-PAUSE_S = 0.4
-AWAY_S = 10.0  # longer than a member's session
 
 
 @pytest.fixture
@@ -44,37 +43,35 @@ def room(on_kafka: Settings, ways: Mapping[str, Proxy]) -> Iterator[Nursery]:
             assert processes.ended(pid) == 0, "it lived through it"
 
 
-def slow(way: Proxy) -> None:
-    way.delay(0.1)
-    time.sleep(PAUSE_S)
-    way.flow()
+@dataclass(frozen=True)
+class Trouble:
+    """How it begins, how long it lasts, and whether connections break at its end."""
+
+    name: str
+    begin: Callable[[Proxy], object]
+    seconds: float = 0.4
+    breaks: bool = False
 
 
-def cut(way: Proxy) -> None:
-    assert way.cut()
+TROUBLES = (
+    Trouble("slow", lambda way: way.delay(0.1)),
+    Trouble("cut", Proxy.cut, 0),
+    Trouble("half-closed", lambda way: way.half_close(random.Random(7)), 0),
+    Trouble("silent", Proxy.stall),
+    Trouble("silent, then cut", Proxy.stall, breaks=True),  # an answer to COMMIT, for instance, never comes
+    Trouble("gone", Proxy.go_away, 10),  # longer than a member's session
+)
 
 
-def half_closed(way: Proxy) -> None:
-    assert way.half_close(random.Random(7))
-
-
-def silent(way: Proxy) -> None:
-    way.stall()
-    time.sleep(PAUSE_S)
-    way.flow()
-
-
-def silent_then_cut(way: Proxy) -> None:
-    """What was on its way when the silence began never comes, an answer to COMMIT for instance."""
-    way.stall()
-    time.sleep(PAUSE_S)
-    way.cut()
-    way.flow()
-
-
-def gone(way: Proxy) -> None:
-    way.go_away()
-    time.sleep(AWAY_S)
+def endure(trouble: Trouble, way: Proxy, sender: Sender) -> None:
+    """From its beginning to its end, under load."""
+    trouble.begin(way)
+    end = time.monotonic() + trouble.seconds
+    while time.monotonic() < end:
+        feed(sender, 1)
+        time.sleep(trouble.seconds / 4)
+    if trouble.breaks:
+        way.cut()
     way.flow()
 
 
@@ -87,9 +84,6 @@ def feed(sender: Sender, rounds: int) -> int:
     return sum(map(len, sender.sent.values()))
 
 
-TROUBLES: tuple[Callable[[Proxy], None], ...] = (slow, cut, half_closed, silent, silent_then_cut, gone)
-
-
 @pytest.mark.parametrize("server", ["kafka", "postgres"])
 def test_no_trouble_on_the_way_loses_or_doubles_anything(
     server: str, ways: Mapping[str, Proxy], room: Nursery, on_kafka: Settings, books: Books
@@ -99,9 +93,9 @@ def test_no_trouble_on_the_way_loses_or_doubles_anything(
     sent = feed(sender, 2)
     for trouble in TROUBLES:
         half = sent // 2
-        wait(f"it works before {trouble.__name__}", lambda half=half: len(books.effects()) > half)
+        wait(f"it works before this: {trouble.name}", lambda half=half: len(books.effects()) > half)
         feed(sender, 4)
-        trouble(ways[server])
+        endure(trouble, ways[server], sender)
         sent = feed(sender, 2)
     wait("all is done and said", lambda: settled(books, sent))
     assert violations(on_kafka, books, sender.sent) == set()
