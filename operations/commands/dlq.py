@@ -1,180 +1,355 @@
-"""`tally dlq list | replay | discard`: what rooms gave up on, tried again or let go by a person with a reason."""
+"""`tally dlq …`: what rooms gave up on, looked at, tried again, mended or let go by a person with a reason."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from operations.letters.choosing import (
+    Actor,
+    AsJson,
+    Chosen,
+    Code,
+    From,
+    Key,
+    Reason,
+    RoomOption,
+    To,
+    TopicOption,
+    by,
+    choosing,
+    failed,
+    known_room,
+    make_filter,
+    one,
+)
+
 if TYPE_CHECKING:
-    from topics.runtime.dead_letters import Acted, Letter
-    from topics.settings import Settings
+    from operations.letters.pacing import Act, Tally
+    from topics.runtime.dead_letters import Filter
 
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
 
-RoomOption = Annotated[str | None, typer.Option("--room", metavar="ROOM", help="Only this room's.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `tally dlq list` shows them, or ROOM/ID.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept for ever in the room's ops_audit.")]
-All = Annotated[bool, typer.Option("--all", help="Every dead letter of --room that --code, --topic and --key name.")]
-Code = Annotated[str | None, typer.Option("--code", help="With --all: only of this reason code.")]
-TopicOption = Annotated[str | None, typer.Option("--topic", help="With --all: only from this topic, without prefix.")]
-Key = Annotated[str | None, typer.Option("--key", help="With --all: only of this key.")]
-Actor = Annotated[str | None, typer.Option("--actor", help="Who acts; else the user of this shell.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `tally dlq list` shows it, or ROOM/ID.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done to each; do nothing.")]
+Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Letters a second, at most.")]
+
+
+# ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @app.command("list")
 def list_(
+    *,
     room: RoomOption = None,
+    code: Code = None,
+    topic: TopicOption = None,
+    key: Key = None,
+    since: From = None,
+    until: To = None,
+    each: Annotated[bool, typer.Option("--each", help="One line for each letter, not for each group.")] = False,
     everything: Annotated[
-        bool, typer.Option("--waiting", help="Also messages that failed nowhere and wait behind others.")
+        bool, typer.Option("--waiting", help="With --each: also messages that failed nowhere and wait behind others.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Dead letters, and parked ones that are tried again by themselves."""
+    """Dead letters, and parked ones that are tried again by themselves: by consumer, code and age."""
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    if each or everything:
+        _list_each(room, wanted, everything, as_json)
+    else:
+        _list_groups(room, wanted, as_json)
+
+
+def _list_groups(room: str | None, wanted: Filter, as_json: bool) -> None:
+    from operations.stack.running import current_settings
+    from topics.runtime.clock import Clock
+    from topics.runtime.dead_letters import group_letters
+
+    settings = current_settings()
+    found = group_letters(settings, Clock(settings.clock_file).now(), room, wanted)
+    if as_json:
+        _print_json([asdict(group) for group in found])
+    elif found:
+        from operations.letters import shown
+
+        shown.groups(found)
+    else:
+        typer.echo("no dead or parked letters", err=True)
+
+
+def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool) -> None:
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters import list_letters
 
-    _known(room)
-    found = list_letters(current_settings(), room, followers=everything)
+    found = list_letters(current_settings(), room, followers=followers, wanted=wanted)
     if as_json:
-        typer.echo(json.dumps([asdict(letter) for letter in found], indent=2, default=str))
+        _print_json([asdict(letter) for letter in found])
     elif found:
-        _print(found)
+        from operations.letters import shown
+
+        shown.letters(found)
     else:
         typer.echo("no dead or parked letters", err=True)
 
 
 @app.command()
-def replay(
-    *,
-    ids: Ids = None,
-    reason: Reason,
-    room: RoomOption = None,
-    everything: All = False,
-    code: Code = None,
-    topic: TopicOption = None,
-    key: Key = None,
-    actor: Actor = None,
-) -> None:
-    """Try dead letters again, and what waits behind them. A second time changes nothing."""
-    from topics.runtime import dead_letters
+def show(id_: Id, as_json: AsJson = False) -> None:
+    """One letter in full: contents, error with its stack, attempts, what waits behind it, whether its effect stands."""
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters import details
+    from topics.runtime.letter_index import as_text
 
-    chosen = dead_letters.Filter(code, topic, key) if everything else None
-    _act(ids or [], room, chosen, reason, actor, dead_letters.replay, "made due again")
+    settings = current_settings()
+    found = details(settings, *one(settings, id_))
+    if as_json:
+        told = asdict(found)
+        contents = as_text("value", told.pop("value")) | as_text("edit", told.pop("edit"))
+        _print_json(told.pop("letter") | told | contents)
+    else:
+        from operations.letters import shown
+
+        typer.echo(shown.page(found))
 
 
 @app.command()
-def discard(
+def export(
     *,
-    ids: Ids = None,
-    reason: Reason,
     room: RoomOption = None,
-    everything: All = False,
     code: Code = None,
     topic: TopicOption = None,
     key: Key = None,
-    actor: Actor = None,
+    since: From = None,
+    until: To = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Also those that are tried again by themselves.")] = False,
 ) -> None:
-    """Give dead letters up for good; later messages of their keys go on. What was not done stays undone."""
-    from topics.runtime import dead_letters
-
-    chosen = dead_letters.Filter(code, topic, key) if everything else None
-    _act(ids or [], room, chosen, reason, actor, dead_letters.discard, "discarded")
-
-
-def _act(
-    ids: Sequence[str],
-    room: str | None,
-    chosen: object,
-    reason: str,
-    actor: str | None,
-    act: Callable[..., Acted],
-    done: str,
-) -> None:
+    """Dead letters as JSON lines, with their contents; oldest first."""
     from operations.stack.running import current_settings
+    from topics.runtime import letter_index
+
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    number = 0
+    for row in letter_index.export(current_settings(), room, wanted, ("dead", "parked") if parked else ("dead",)):
+        typer.echo(json.dumps(row, default=str))
+        number += 1
+    typer.echo(f"{number} letters", err=True)
+
+
+# ── replay and discard ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+@choosing
+def replay(
+    chosen: Chosen,
+    *,
+    reason: Reason,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    stop_on_error: Annotated[
+        bool, typer.Option("--stop-on-error", help="One after the other; stop at the first that fails again.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also those that were replayed three times already.")] = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try dead letters again, and what waits behind them. A second time changes nothing; Ctrl-C is safe."""
+    from topics.runtime import operators
     from topics.runtime.clock import Clock
 
-    settings = current_settings()
-    _known(room)
-    wanted = _wanted(settings, ids, room, chosen)
-    now = Clock(settings.clock_file).now()
-    for name, letter_ids in wanted.items():
-        acted = act(settings, name, letter_ids, actor=actor or who(), reason=_given(reason), now=now, chosen_by=chosen)
-        for letter_id in acted.changed:
-            typer.echo(f"{name}/{letter_id} {done}")
-        for letter_id, state in acted.unchanged.items():
-            typer.echo(f"{name}/{letter_id} is {state}, not dead: nothing to do", err=True)
+    acting, settings = by(actor, reason), chosen.settings
+    if dry_run:
+        _print_plan(chosen, as_json, force=force)
+        return
+    clock = Clock(settings.clock_file)
+    for room in chosen.letters:
+
+        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+            return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.by, force)
+
+        _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
+    _nothing(chosen, as_json)
 
 
-def _wanted(settings: Settings, ids: Sequence[str], room: str | None, chosen: object) -> dict[str, list[str]]:
-    """Room → letter ids. Exits with one line where an id is wrong; nothing has been done by then."""
-    from topics.runtime.dead_letters import Filter, NoSuchLetter, matching, resolve
+@app.command()
+@choosing
+def discard(
+    chosen: Chosen,
+    *,
+    reason: Reason,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give dead letters up for good; later messages of their keys go on. What was not done stays undone."""
+    from topics.runtime import operators
+    from topics.runtime.clock import Clock
 
-    if bool(ids) == isinstance(chosen, Filter):
-        raise typer.BadParameter("give either ids, or --all with --room")
-    wanted: dict[str, list[str]] = {}
-    if isinstance(chosen, Filter):
-        if room is None:
-            raise typer.BadParameter("--all needs --room")
-        wanted[room] = matching(settings, room, chosen)
-        if not wanted[room]:
-            typer.echo("no dead letter matches: nothing to do", err=True)
-        return {name: found for name, found in wanted.items() if found}
-    for given in ids:
-        try:
-            name, letter_id = resolve(settings, given, room)
-        except NoSuchLetter as error:
-            raise failed(str(error)) from None
-        except KeyError as error:
-            raise failed(f"{given}: there is no room {error}") from None
-        wanted.setdefault(name, []).append(letter_id)
-    return wanted
+    acting, settings = by(actor, reason), chosen.settings
+    if dry_run:
+        _print_plan(chosen, as_json, discards=True)
+        return
+    clock = Clock(settings.clock_file)
+    for room in chosen.letters:
+
+        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+            return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.by)
+
+        _run(chosen, room, act, None, False, "discarded", as_json)
+    _nothing(chosen, as_json)
 
 
-def _known(room: str | None) -> None:
-    from topics.runtime.dead_letters import rooms_named
+def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> None:
+    """Through all of one room's letters; what is done when it ends early stays done, and is said."""
+    from operations.letters import pacing
 
+    letters, tally = chosen.letters[room], pacing.Tally()
+    if stop_on_error:
+        steps = pacing.until_one_fails(chosen.settings, room, letters, act, rate)
+    else:
+        steps = pacing.paced(letters, act, rate)
     try:
-        rooms_named(room)
-    except KeyError:
-        names = ", ".join(each.name for each in rooms_named(None))
-        raise failed(f"there is no room {room}; there are {names}") from None
+        pacing.with_bar(steps, len(letters), tally, room)
+    except KeyboardInterrupt:
+        _say(room, tally, len(letters), done, as_json)
+        typer.echo("interrupted: the same again goes on from here", err=True)
+        raise typer.Exit(130) from None
+    except pacing.Failed as failure:
+        tally.changed += 1
+        _say(room, tally, len(letters), done, as_json)
+        raise failed(f"stopped: {failure}") from None
+    _say(room, tally, len(letters), done, as_json)
 
 
-def _given(reason: str) -> str:
-    if not reason.strip():
-        raise typer.BadParameter("--reason must say why")
-    return reason.strip()
+def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"room": room, "chosen": number, "changed": tally.changed, "unchanged": tally.unchanged})
+        return
+    typer.echo(f"{room}: {tally.changed} of {number} {done}")
+    for letter_id, state in tally.unchanged.items():
+        why = "was replayed three times and needs --force" if state == "dead" else f"is {state}, not dead"
+        typer.echo(f"{room}/{letter_id} {why}: nothing to do", err=True)
 
 
-def who() -> str:
-    """The person at this shell, as the machine knows them."""
-    import getpass
-
-    return getpass.getuser()
-
-
-def failed(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(1)
+def _nothing(chosen: Chosen, as_json: bool) -> None:
+    if not chosen.number and as_json:
+        _print_json({"chosen": 0, "changed": 0, "unchanged": {}})
+    elif not chosen.number:
+        typer.echo("no dead letter matches: nothing to do", err=True)
 
 
-def _print(found: Sequence[Letter]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _print_plan(chosen: Chosen, as_json: bool, *, discards: bool = False, force: bool = False) -> None:
+    from topics.runtime.dead_letters import plan
 
-    table = Table("id", "room", "state", "topic", "key", "code", "tries", "behind", "since", "why")
-    for column in table.columns[:3]:
-        column.no_wrap = True  # an id cut short is none
-    for letter in found:
-        since = letter.first_failed_at or letter.parked_at
-        cells = (
-            *(letter.letter_id[:8], letter.room, letter.state, letter.topic, letter.key or "", letter.code or ""),
-            *(str(letter.attempts), str(letter.behind), f"{since:%Y-%m-%d %H:%M:%S}", (letter.error or "")[:80]),
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    planned = [
+        (room, each)
+        for room, letters in chosen.letters.items()
+        for each in plan(chosen.settings, room, letters, discards=discards, force=force)
+    ]
+    if as_json:
+        _print_json([{"room": room, **asdict(each)} for room, each in planned])
+        return
+    if planned:
+        from operations.letters import shown
+
+        shown.plan(planned)
+    would = [each.does for _, each in planned]
+    counts = ", ".join(f"{would.count(does)} {does}" for does in ("run", "wait", "no-op", "refused") if does in would)
+    typer.echo(f"dry run, nothing done: {counts or 'no dead letter matches'}", err=True)
+
+
+# ── an edit needs two persons ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def edit(
+    id_: Id,
+    *,
+    reason: Reason,
+    file: Annotated[
+        typer.FileBinaryRead | None, typer.Option("--file", help="The corrected JSON; without it: stdin.")
+    ] = None,
+    actor: Actor = None,
+) -> None:
+    """Propose a corrected value for a dead letter, and show what it changes. A second person approves it."""
+    from operations.letters import shown
+    from operations.stack.running import current_settings
+    from topics.runtime import operators
+    from topics.runtime.clock import Clock
+
+    acting, settings = by(actor, reason), current_settings()
+    room, letter_id = one(settings, id_)
+    value = (file or sys.stdin.buffer).read(operators.EDIT_BYTES_MAX + 1)
+    try:
+        now = Clock(settings.clock_file).now()
+        proposed = operators.propose(settings, room, letter_id, value.strip(), acting, now)
+    except operators.Refused as refused:
+        raise failed(str(refused)) from None
+    typer.echo("\n".join(shown.diff(proposed)))
+    typer.echo(f"{room}/{letter_id} waits for a second person: tally dlq approve {letter_id[:8]} --reason …", err=True)
+
+
+@app.command()
+def approve(
+    id_: Id,
+    *,
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Actor = None,
+) -> None:
+    """Replay a letter with the edit that another person proposed; it is shown first."""
+    from operations.letters import shown
+    from operations.stack.running import current_settings
+    from topics.runtime import operators
+    from topics.runtime.clock import Clock
+
+    acting, settings = by(actor, reason), current_settings()
+    room, letter_id = one(settings, id_)
+    try:
+        seen = operators.proposed(settings, room, letter_id)
+        typer.echo("\n".join(shown.diff(seen)))
+        if not yes and not typer.confirm(f"replay {room}/{letter_id} with this edit of {seen.edited_by}?", err=True):
+            raise failed("not approved: nothing done")
+        operators.approve(settings, room, letter_id, seen.sha256, acting, Clock(settings.clock_file).now())
+    except operators.Refused as refused:
+        raise failed(str(refused)) from None
+    typer.echo(f"{room}/{letter_id} made due again, as {seen.edited_by} edited it", err=True)
+
+
+# ── the index itself ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def rebuild(
+    *,
+    room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Whose index.")],
+    reason: Reason,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put letters that the room's store has lost back from its dead-letter topic; settled ones come back as such."""
+    from operations.letters.rebuilding import rebuild_from_topic
+    from operations.stack.running import current_settings
+
+    known_room(room)
+    rebuilt = rebuild_from_topic(current_settings(), room, by(actor, reason))
+    if as_json:
+        _print_json(asdict(rebuilt))
+        return
+    for became, number in sorted(rebuilt.counts.items()):
+        typer.echo(f"{number:8} {became}")
+    for where in rebuilt.foreign:
+        typer.echo(f"{where} is no letter of {room}: left alone", err=True)
+    if not rebuilt.counts:
+        typer.echo("the dead-letter topic is empty: nothing to do", err=True)
+
+
+def _print_json(said: object) -> None:
+    typer.echo(json.dumps(said, indent=2, default=str))

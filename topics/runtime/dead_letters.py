@@ -1,25 +1,31 @@
-"""Operators' hands on letters and stops: every act is one transaction that holds its row in the room's `ops_audit`.
+"""Parked and dead letters as operators see them: lists, groups, one in full, and what a replay would do. Reads only.
 
-Role `tally_ops` can touch the runtime's tables only. Every act may be repeated: what is done already is not done again.
+Role `tally_ops` can touch the runtime's tables only; whether an effect stands is read by the room's read-only role.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import orjson
 import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
 
 from topics.catalog import CONSUMERS, Room
-from topics.runtime.consumer import Connection
+from topics.runtime.consumer import Connection, Message
+from topics.runtime.outbox import load_headers
+from topics.runtime.store import uuid_array
 from topics.settings import Settings
 
 State = Literal["parked", "dead", "done", "discarded"]
 SHORT = 8  # digits of a letter's id that people are shown
+REPLAYS_MAX = 3  # one more needs force
+BEHIND_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,40 +52,44 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters of a room; what is None does not matter."""
+    """Which letters of a room; what is None does not matter. Times are those of the last failure, `until` exclusive."""
 
     code: str | None = None
     topic: str | None = None
     key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def as_dict(self) -> dict[str, str]:
-        pairs = (("code", self.code), ("topic", self.topic), ("key", self.key))
-        return {name: value for name, value in pairs if value is not None}
+        named = (("code", self.code), ("topic", self.topic), ("key", self.key))
+        times = (("from", self.since), ("to", self.until))
+        return {name: value for name, value in named if value is not None} | {
+            name: value.isoformat() for name, value in times if value is not None
+        }
+
+    def values(self) -> dict[str, object]:
+        key = None if self.key is None else self.key.encode()
+        return {"code": self.code, "topic": self.topic, "key": key, "since": self.since, "until": self.until}
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
-    """What an act changed: letter ids, and the state of those that it left as they were."""
-
-    changed: tuple[str, ...]
-    unchanged: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Lifted:
-    """A stop that was lifted."""
-
-    code: str
-    reason: str
-    at: datetime
+MATCHES = """
+(%(code)s::text IS NULL OR code = %(code)s) AND (%(topic)s::text IS NULL OR topic = %(topic)s)
+AND (%(key)s::bytea IS NULL OR key = %(key)s::bytea)
+AND (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
+AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
+"""
 
 
 class NoSuchLetter(Exception):
     """The id, or the beginning of an id, names no letter, or several."""
 
 
+class NoSuchRoom(Exception):
+    """No consumer has that name; says which there are."""
+
+
 @contextmanager
-def _operators(settings: Settings, room: str) -> Iterator[Connection]:
+def as_operators(settings: Settings, room: str) -> Iterator[Connection]:
     """One transaction in a room's store, as the operators' role."""
     with psycopg.connect(
         settings.dsn("tally_ops"), options=f"-c search_path={room}", application_name="tally ops", connect_timeout=5
@@ -88,21 +98,25 @@ def _operators(settings: Settings, room: str) -> Iterator[Connection]:
 
 
 def rooms_named(name: str | None) -> tuple[Room, ...]:
-    """That consumer, or all. Errors: KeyError."""
+    """That consumer, or all. Errors: NoSuchRoom."""
     if name is None:
         return CONSUMERS
-    return ({room.name: room for room in CONSUMERS}[name],)
+    rooms = {room.name: room for room in CONSUMERS}
+    if name not in rooms:
+        raise NoSuchRoom(f"there is no room {name}; there are {', '.join(rooms)}")
+    return (rooms[name],)
 
 
-# ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_LIST = """
+_LETTER = """
 SELECT letter_id::text, state, topic, key, event_id, code, error, attempts, replays, holds,
     CASE WHEN holds THEN (SELECT count(*) FROM parked q WHERE q.holds AND q.state IN ('parked', 'dead')
                           AND q.topic = p.topic AND q.key = p.key AND q.seq > p.seq) ELSE 0 END,
     due_at, parked_at, first_failed_at, last_failed_at
-FROM parked p WHERE state = ANY(%s) AND (attempts > 0 OR %s) ORDER BY seq LIMIT %s
+FROM parked p
 """
+_LIST = f"{_LETTER} WHERE state = ANY(%(states)s) AND (attempts > 0 OR %(followers)s) AND {MATCHES} ORDER BY seq LIMIT %(limit)s"
 
 
 def list_letters(
@@ -111,150 +125,324 @@ def list_letters(
     states: Sequence[State] = ("dead", "parked"),
     limit: int = 1000,
     followers: bool = False,
+    wanted: Filter | None = None,
 ) -> list[Letter]:
     """Letters of one room or all, oldest first; with `followers` also what only waits behind another."""
-    found = []
+    values = {"states": list(states), "followers": followers, "limit": limit, **(wanted or Filter()).values()}
+    found: list[Letter] = []
     for each in rooms_named(room):
-        with _operators(settings, each.name) as conn:
-            rows = conn.execute(_LIST, [list(states), followers, limit])
-            found += [_letter(each.name, *row) for row in rows]
-    return found
+        with as_operators(settings, each.name) as conn:
+            found += [_letter(each.name, *row) for row in conn.execute(_LIST, values)]
+    return found[:limit]
 
 
 def _letter(room: str, letter_id: str, state: State, topic: str, key: bytes | None, *rest: Any) -> Letter:
     return Letter(room, letter_id, state, topic, None if key is None else key.decode("utf-8", "replace"), *rest)
 
 
-def resolve(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
-    """(room, letter id) for an id, or for its beginning, also as ROOM/ID. Errors: NoSuchLetter; KeyError for the room."""
-    named, _, beginning = given.rpartition("/")
-    beginning = beginning.lower()
-    found: list[tuple[str, str]] = []
-    for each in rooms_named(named or room):
-        with _operators(settings, each.name) as conn:
-            rows = conn.execute(
-                "SELECT letter_id::text FROM parked WHERE starts_with(letter_id::text, %s) LIMIT 3", [beginning]
-            )
-            found += [(each.name, row[0]) for row in rows]
-    if len(found) != 1 or len(beginning) < SHORT:
-        raise NoSuchLetter(_why_not(given, found if len(beginning) >= SHORT else []))
-    return found[0]
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Letters of one room that failed for one reason about as long ago. `parked` ones are tried again by themselves."""
+
+    room: str
+    code: str
+    age: str
+    dead: int
+    parked: int
+    behind: int
+    newest: str  # letter id
+    newest_at: datetime
+    newest_error: str
 
 
-def _why_not(given: str, found: Sequence[tuple[str, str]]) -> str:
-    if not found:
-        return f"{given}: no such letter; `tally dlq list` shows them ({SHORT} digits of an id are enough)"
-    return f"{given} could be any of {', '.join(f'{room}/{letter_id}' for room, letter_id in found)}"
+AGES = (("under 1 h", "1 hour"), ("1 h to 1 d", "1 day"), ("1 d to 7 d", "7 days"))  # since the first failure
+OLDEST = "over 7 d"
+_AGE = " ".join(f"WHEN first_failed_at > %(now)s - interval '{limit}' THEN '{name}'" for name, limit in AGES)
+_GROUPS = f"""
+SELECT code, CASE {_AGE} ELSE '{OLDEST}' END AS age, count(*) FILTER (WHERE state = 'dead'),
+    count(*) FILTER (WHERE state = 'parked'),
+    coalesce(sum((SELECT count(*) FROM parked q WHERE p.holds AND q.holds AND q.state = 'parked' AND q.attempts = 0
+                  AND q.topic = p.topic AND q.key = p.key AND q.seq > p.seq)), 0)::bigint,
+    (array_agg(letter_id::text ORDER BY seq DESC))[1], max(first_failed_at), (array_agg(error ORDER BY seq DESC))[1]
+FROM parked p WHERE state IN ('dead', 'parked') AND attempts > 0 AND {MATCHES}
+GROUP BY 1, 2 ORDER BY count(*) DESC, 1, 2
+"""
 
 
-def matching(settings: Settings, room: str, wanted: Filter) -> list[str]:
+def group_letters(
+    settings: Settings, now: datetime, room: str | None = None, wanted: Filter | None = None
+) -> list[Group]:
+    """Room × code × age, the largest groups of each room first. `now` is business time, as the ages are."""
+    groups = []
+    for each in rooms_named(room):
+        with as_operators(settings, each.name) as conn:
+            rows = conn.execute(_GROUPS, {"now": now, **(wanted or Filter()).values()})
+            groups += [Group(each.name, *row) for row in rows]
+    return groups
+
+
+def matching(settings: Settings, room: str, wanted: Filter, limit: int | None = None) -> list[str]:
     """The ids of a room's dead letters that match, oldest first."""
-    with _operators(settings, room) as conn:
+    with as_operators(settings, room) as conn:
         rows = conn.execute(
-            "SELECT letter_id::text FROM parked WHERE state = 'dead' AND (%(code)s::text IS NULL OR code = %(code)s)"
-            " AND (%(topic)s::text IS NULL OR topic = %(topic)s) AND (%(key)s::bytea IS NULL OR key = %(key)s::bytea)"
-            " ORDER BY seq",
-            {"code": wanted.code, "topic": wanted.topic, "key": wanted.key and wanted.key.encode()},
+            f"SELECT letter_id::text FROM parked WHERE state = 'dead' AND {MATCHES} ORDER BY seq LIMIT %(limit)s",
+            {"limit": limit, **wanted.values()},
         )
         return [row[0] for row in rows]
 
 
-# ── act ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ids ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def replay(
-    settings: Settings,
-    room: str,
-    letter_ids: Sequence[str],
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-    chosen_by: Filter | None = None,
-) -> Acted:
-    """Make dead letters due again, `now` being business time. What is not dead is left alone: twice changes nothing."""
-    statement = (
-        "UPDATE parked SET state = 'parked', rung = 0, replays = replays + 1, due_at = %s"
-        " WHERE state = 'dead' AND letter_id = ANY(%s::uuid[]) RETURNING letter_id::text"
+def resolve(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
+    """(room, letter id) for an id, or for its beginning, also as ROOM/ID. Errors: NoSuchLetter, NoSuchRoom."""
+    named, _, beginning = given.rpartition("/")
+    beginning = beginning.lower()
+    found: list[tuple[str, str]] = []
+    for each in rooms_named(named or room):
+        with as_operators(settings, each.name) as conn:
+            rows = conn.execute(
+                "SELECT letter_id::text FROM parked WHERE starts_with(letter_id::text, %s) LIMIT 3",
+                [beginning.replace("\0", "")],
+            )
+            found += [(each.name, row[0]) for row in rows]
+    if len(found) == 1 and len(beginning) >= SHORT:
+        return found[0]
+    if len(found) > 1 and len(beginning) >= SHORT:
+        raise NoSuchLetter(f"{given} could be any of {_names(found)}")
+    near = _nearest(settings, beginning, named or room)
+    hint = f"the nearest are {_names(near)}" if near else "there are none"
+    raise NoSuchLetter(f"{given}: no such letter ({SHORT} digits of an id are enough); {hint}")
+
+
+def _names(found: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{room}/{letter_id}" for room, letter_id in found)
+
+
+def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple[str, str]]:
+    """Up to three letters whose ids begin most like this."""
+    known: dict[str, str] = {}
+    for each in rooms_named(room):
+        with as_operators(settings, each.name) as conn:
+            rows = conn.execute("SELECT letter_id::text FROM parked WHERE attempts > 0 ORDER BY seq DESC LIMIT 1000")
+            known |= {letter_id: each.name for (letter_id,) in rows}
+    starts = {letter_id[: max(len(beginning), 1)]: letter_id for letter_id in known}
+    near = difflib.get_close_matches(beginning, starts, n=3, cutoff=0)
+    return [(known[starts[start]], starts[start]) for start in near]
+
+
+# ── one letter in full ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """One letter with all that is known of it."""
+
+    letter: Letter
+    partition: int
+    offset: int
+    headers: tuple[tuple[str, str], ...]
+    value: bytes | None
+    stack: str | None
+    tried: list[dict[str, Any]]  # every failed attempt: at, code, error, replays; the oldest first
+    edit: bytes | None
+    edited_by: str | None
+    edited_at: datetime | None
+    approved_by: str | None
+    waiting: list[dict[str, Any]]  # the first of what is queued behind it: letter_id, event_id, offset, parked_at
+    ahead: str | None  # the letter of its key that must go first
+    effect_stands: bool
+    acts: list[dict[str, Any]]  # of ops_audit: at, actor, action, reason
+
+
+_DETAILS = """
+SELECT partition, kafka_offset, headers, value, stack, tried, edit, edited_by, edited_at, approved_by,
+    CASE WHEN holds THEN (SELECT letter_id::text FROM parked q WHERE q.holds AND q.state IN ('parked', 'dead')
+                          AND q.topic = p.topic AND q.key = p.key AND q.seq < p.seq ORDER BY seq LIMIT 1) END
+FROM parked p WHERE letter_id = %s
+"""
+_BEHIND = """
+SELECT q.letter_id::text, q.event_id, q.kafka_offset AS offset, q.parked_at FROM parked q JOIN parked p
+    ON q.topic = p.topic AND q.key = p.key AND q.seq > p.seq
+WHERE p.letter_id = %s AND p.holds AND q.holds AND q.state IN ('parked', 'dead') ORDER BY q.seq LIMIT %s
+"""
+_ACTS = """
+SELECT at, actor, action, reason FROM ops_audit WHERE jsonb_exists(filter->'letters', %s) ORDER BY id
+"""
+
+
+def details(settings: Settings, room: str, letter_id: str) -> Details:
+    """Errors: NoSuchLetter."""
+    with as_operators(settings, room) as conn:
+        row = conn.execute(f"{_LETTER} WHERE letter_id = %s", [letter_id]).fetchone()
+        more = conn.execute(_DETAILS, [letter_id]).fetchone()
+        if row is None or more is None:
+            raise NoSuchLetter(f"{letter_id}: no such letter")
+        partition, offset, headers, value, stack, tried, edit, edited_by, edited_at, approved_by, ahead = more
+        with conn.cursor(row_factory=dict_row) as cursor:
+            waiting = cursor.execute(_BEHIND, [letter_id, BEHIND_SHOWN]).fetchall()
+            acts = cursor.execute(_ACTS, [letter_id]).fetchall()
+    letter = _letter(room, *row)
+    return Details(
+        letter=letter,
+        partition=partition,
+        offset=offset,
+        headers=tuple((name, "" if each is None else each.decode("latin-1")) for name, each in load_headers(headers)),
+        value=value,
+        stack=stack,
+        tried=tried,
+        edit=edit,
+        edited_by=edited_by,
+        edited_at=edited_at,
+        approved_by=approved_by,
+        waiting=waiting,
+        ahead=ahead,
+        effect_stands=letter.state == "done" or letter.event_id in effects(settings, room, [letter.event_id]),
+        acts=acts,
     )
-    return _act(settings, room, "replay", statement, letter_ids, actor, reason, now, chosen_by)
 
 
-def discard(
-    settings: Settings,
-    room: str,
-    letter_ids: Sequence[str],
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-    chosen_by: Filter | None = None,
-) -> Acted:
-    """Give dead letters up for good: what waits behind them on their keys goes on."""
-    statement = (
-        "UPDATE parked SET state = 'discarded', ended_at = %s"
-        " WHERE state = 'dead' AND letter_id = ANY(%s::uuid[]) RETURNING letter_id::text"
-    )
-    return _act(settings, room, "discard", statement, letter_ids, actor, reason, now, chosen_by)
+def message_of(conn: Connection, letter_id: str) -> Message:
+    """The message as it came. Errors: NoSuchLetter."""
+    row = conn.execute(
+        "SELECT topic, partition, kafka_offset, key, value, headers, timestamp_ms FROM parked WHERE letter_id = %s",
+        [letter_id],
+    ).fetchone()
+    if row is None:
+        raise NoSuchLetter(f"{letter_id}: no such letter")
+    topic, partition, offset, key, value, headers, stamp = row
+    return Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)
 
 
-def _act(
-    settings: Settings,
-    room: str,
-    action: str,
-    statement: Any,
-    letter_ids: Sequence[str],
-    actor: str,
-    reason: str,
-    now: datetime,
-    chosen_by: Filter | None,
-) -> Acted:
-    """Nothing changed is nothing to be written down."""
-    wanted = sorted(set(letter_ids))
-    with _operators(settings, room) as conn:
-        states = _lock(conn, wanted)
-        changed = [row[0] for row in conn.execute(statement, [now, wanted])]
-        if changed:
-            chosen = {"letters": changed, **(chosen_by.as_dict() if chosen_by else {})}
-            _write_down(conn, actor, action, reason, chosen, {"changed": len(changed), "asked": len(wanted)})
-    unchanged = {letter_id: states.get(letter_id, "unknown") for letter_id in wanted if letter_id not in changed}
-    return Acted(tuple(changed), unchanged)
+def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]:
+    """Which of these events have left an effect in the room: its rows keep their cause's id (DESIGN.md, section 6).
+
+    An event that changes nothing leaves none. Whoever has no right to look (a room of a test) finds none.
+    """
+    if not event_ids:
+        return set()
+    found: set[str] = set()
+    dsn, ids = settings.dsn(f"tally_{room}_read"), uuid_array(list(event_ids))
+    with psycopg.connect(dsn, application_name="tally ops", connect_timeout=5) as conn:
+        columns = conn.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
+            " AND column_name IN ('cause_event_id', 'event_id') AND table_name <> 'parked'",
+            [room],
+        ).fetchall()
+        for table, column in columns:
+            query = sql.SQL("SELECT DISTINCT {c}::text FROM {t} WHERE {c}::uuid = ANY(%s::uuid[])").format(
+                c=sql.Identifier(column), t=sql.Identifier(room, table)
+            )
+            found |= {row[0] for row in conn.execute(query, [ids])}
+    return found
 
 
-def _lock(conn: Connection, letter_ids: Sequence[str]) -> dict[str, str]:
-    rows = conn.execute(
-        "SELECT letter_id::text, state FROM parked WHERE letter_id = ANY(%s::uuid[]) ORDER BY seq FOR UPDATE",
-        [letter_ids],
-    )
-    return dict(rows.fetchall())
+def fates(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+    """What has become of these: state, and how many attempts have failed."""
+    with as_operators(settings, room) as conn:
+        rows = conn.execute(
+            "SELECT letter_id::text, state, attempts FROM parked WHERE letter_id = ANY(%s::uuid[])", [list(letter_ids)]
+        )
+        return {letter_id: (state, attempts) for letter_id, state, attempts in rows}
 
 
-def resume(settings: Settings, room: str, *, actor: str, reason: str) -> Lifted | None:
-    """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped."""
-    with _operators(settings, room) as conn:
-        row = conn.execute(
-            "UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s,"
-            " messages = (SELECT coalesce(sum(messages), 0)::bigint FROM positions)"
-            " WHERE lifted_at IS NULL RETURNING code, reason, at",
-            [actor],
-        ).fetchone()
-        if row is None:
-            return None
-        _write_down(conn, actor, "resume", reason, {"code": row[0], "reason": row[1]}, {"changed": 1})
-        return Lifted(*row)
+# ── what a replay or a discard would do ──────────────────────────────────────────────────────────────────────────────
 
 
-def open_stop(settings: Settings, room: str) -> Lifted | None:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One letter of a dry run. `does`: run, wait (behind another of its key), no-op, or refused (needs force)."""
+
+    letter_id: str
+    topic: str
+    key: str | None
+    code: str | None
+    does: Literal["run", "wait", "no-op", "refused"]
+    why: str
+
+
+_PLAN = """
+SELECT letter_id::text, state, topic, key, code, replays, event_id, edit IS NOT NULL AND approved_by IS NULL,
+    CASE WHEN holds THEN (SELECT count(*) FROM parked q WHERE q.holds AND q.state = 'parked'
+                          AND q.topic = p.topic AND q.key = p.key AND q.seq > p.seq) ELSE 0 END,
+    CASE WHEN holds THEN (SELECT letter_id::text FROM parked q WHERE q.holds AND q.state = 'dead' AND q.topic = p.topic
+                          AND q.key = p.key AND q.seq < p.seq AND q.letter_id <> ALL(%(ids)s::uuid[])
+                          ORDER BY seq LIMIT 1) END
+FROM parked p WHERE letter_id = ANY(%(ids)s::uuid[]) ORDER BY seq
+"""
+
+
+def plan(
+    settings: Settings, room: str, letter_ids: Sequence[str], *, discards: bool = False, force: bool = False
+) -> list[Planned]:
+    """What a replay (or a discard) of these would do, letter by letter, oldest first. Changes nothing."""
+    with as_operators(settings, room) as conn:
+        rows = conn.execute(_PLAN, {"ids": list(letter_ids)}).fetchall()
+    standing = effects(settings, room, [row[6] for row in rows if row[1] == "dead"])
+    planned = []
+    for letter_id, state, topic, key, code, replays, event_id, edited, behind, ahead in rows:
+        facts = _Facts(state, replays, event_id in standing, edited, behind, ahead)
+        does, why = facts.discarded() if discards else facts.replayed(force)
+        planned.append(Planned(letter_id, topic, key and key.decode("utf-8", "replace"), code, does, why))
+    return planned
+
+
+Does = tuple[Literal["run", "wait", "no-op", "refused"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What decides of one letter's fate."""
+
+    state: State
+    replays: int
+    stands: bool
+    edited: bool  # and not approved
+    behind: int
+    ahead: str | None
+
+    def replayed(self, force: bool) -> Does:
+        if self.state != "dead":
+            return "no-op", f"is {self.state}, not dead"
+        if self.replays >= REPLAYS_MAX and not force:
+            return "refused", too_often(self.replays)
+        if self.ahead:
+            return "wait", f"behind {self.ahead[:SHORT]} of its key, which is dead and not chosen"
+        if self.stands:
+            return "run", "its effect stands already: it will die again, and may be discarded"
+        if self.edited:
+            return "run", "as it came: its edit waits for a second person's approval"
+        return "run", f"and {self.behind} behind it" if self.behind else ""
+
+    def discarded(self) -> Does:
+        if self.state != "dead":
+            return "no-op", f"is {self.state}, not dead"
+        return "run", f"{self.behind} behind it go on" if self.behind else ""
+
+
+def too_often(replays: int) -> str:
+    return f"replayed {replays} times already: needs force"
+
+
+def open_stop(settings: Settings, room: str) -> Stop | None:
     """Why the room has stopped, if it has."""
-    with _operators(settings, room) as conn:
+    with as_operators(settings, room) as conn:
         row = conn.execute("SELECT code, reason, at FROM stops WHERE lifted_at IS NULL").fetchone()
-        return Lifted(*row) if row else None
+        return Stop(*row) if row else None
 
 
-def _write_down(
-    conn: Connection, actor: str, action: str, reason: str, chosen: Mapping[str, object], counts: Mapping[str, int]
-) -> None:
-    conn.execute(
-        "INSERT INTO ops_audit (actor, action, reason, filter, counts) VALUES (%s, %s, %s, %s::jsonb, %s::jsonb)",
-        [actor, action, reason, orjson.dumps(chosen).decode(), orjson.dumps(counts).decode()],
-    )
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why and when a room stopped."""
+
+    code: str
+    reason: str
+    at: datetime
+
+
+def audit(settings: Settings, room: str, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest acts of operators in a room: id, at, actor, action, reason, filter, counts."""
+    with as_operators(settings, room) as conn, conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "SELECT id, at, actor, action, reason, filter, counts FROM ops_audit ORDER BY id DESC LIMIT %s", [limit]
+        ).fetchall()

@@ -199,6 +199,7 @@ def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Fa
         ("tally_topic", message.topic.encode()),
         ("tally_partition", b"%d" % message.partition),
         ("tally_offset", b"%d" % message.offset),
+        ("tally_timestamp", b"%d" % message.timestamp_ms),
         ("tally_code", failure.code.encode()),
         ("tally_failed_at", now.isoformat().encode()),
     ]

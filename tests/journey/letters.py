@@ -1,0 +1,105 @@
+"""A store without Kafka, in which the payments room gives letters up; and the command line on it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from consumers.payments.consumer import build
+from operations.cli import build as build_cli
+from operations.stack.servers import Servers
+from schemas.envelope import Envelope, derive_id, event_type, record_headers
+from schemas.events import RiskCleared
+from tests.conftest import SECRET, copy_database, drop_database
+from tests.contract.rooms import request_body, request_headers
+from topics.catalog import PAYMENT_REQUESTS, RISK_DECISIONS
+from topics.runtime import dead_letters
+from topics.runtime.apply import apply
+from topics.runtime.consumer import Message
+from topics.runtime.store import Store
+from topics.settings import Settings, load_settings
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def cleared(checkout_id: str, number: int = 1, value: bytes | None = None) -> Message:
+    """Risk's word on a payment; where nobody asked for that, payments gives it up, and its key is held."""
+    event_id = derive_id(f"{checkout_id} {number}", "test", 0, 1)
+    headers = record_headers(Envelope(event_id, "/test", event_type(RiskCleared), NOW))
+    return Message(
+        RISK_DECISIONS.name, 0, number, checkout_id.encode(), value or cleared_value(checkout_id), headers, 1
+    )
+
+
+def cleared_value(checkout_id: str, rule: str = "none") -> bytes:
+    return RiskCleared(checkout_id=checkout_id, rule=rule, list_version="", score=0).model_dump_json().encode()
+
+
+def requested(checkout_id: str) -> Message:
+    """What was missing: the payment that risk spoke of."""
+    value = json.dumps(request_body(checkout_id, owner="shop", deadline="2200-01-01T00:00:00Z")).encode()
+    return Message(PAYMENT_REQUESTS.name, 0, 0, checkout_id.encode(), value, request_headers(checkout_id), 1)
+
+
+@pytest.fixture
+def stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Settings]:
+    name = f"tally_l{secrets.token_hex(5)}"
+    copy_database(servers, template, name)
+    settings = load_settings(
+        kafka=servers.kafka,
+        postgres=servers.postgres,
+        database=name,
+        topic_prefix=f"{name}.",
+        secret=SECRET,
+        home=tmp_path,
+    )
+    yield settings
+    drop_database(servers, name)
+
+
+@pytest.fixture
+def store(stack: Settings) -> Iterator[Store]:
+    store = Store(stack, "payments")
+    yield store
+    store.close()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a `tally` of this stack needs to know."""
+    return {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
+        "TALLY_SECRET": settings.secret,
+    }
+
+
+@pytest.fixture
+def tally(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Tally:
+    for name, value in environment(stack).items():
+        monkeypatch.setenv(name, value)
+    return Tally()
+
+
+class Tally:
+    def __call__(self, *words: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(build_cli(["dlq", "resume"]), list(words), input=stdin)
+
+
+def give_up_on(stack: Settings, store: Store, messages: Sequence[Message]) -> list[dead_letters.Letter]:
+    list(apply(store, build(stack), messages, None, NOW))
+    return dead_letters.list_letters(stack, "payments")
+
+
+def audit(stack: Settings) -> list[tuple[str, str, str]]:
+    with psycopg.connect(stack.dsn("tally_ops")) as conn:
+        return conn.execute("SELECT actor, action, reason FROM payments.ops_audit ORDER BY id").fetchall()
