@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 TEXT_MAX = 256
 
+
+def _reason(text: str) -> str:
+    """Before anything is looked up."""
+    by("nobody", text)
+    return text
+
+
+def _actor(text: str | None) -> str | None:
+    by(text, "none")
+    return text
+
+
 RoomOption = Annotated[str | None, typer.Option("--room", metavar="ROOM", help="Only this consumer's.")]
 Code = Annotated[str | None, typer.Option("--code", help="Only of this error code.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Only from this topic, without prefix.")]
@@ -28,8 +40,8 @@ To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only last 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `tally dlq list` shows them, or ROOM/ID.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter of --room.")]
 Max = Annotated[int | None, typer.Option("--max", min=1, help="At most so many in this run, the oldest first.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept for ever in the room's ops_audit.")]
-Actor = Annotated[str | None, typer.Option("--actor", help="Who acts; else the user of this shell.")]
+Reason = Annotated[str, typer.Option("--reason", callback=_reason, help="Why; kept for ever in the room's ops_audit.")]
+Actor = Annotated[str | None, typer.Option("--actor", callback=_actor, help="Who acts; else the user of this shell.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 

@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 def cleared(checkout_id: str, number: int = 1, value: bytes | None = None) -> Message:
     """Risk's word on a payment; where nobody asked for that, payments gives it up, and its key is held."""
     event_id = derive_id(f"{checkout_id} {number}", "test", 0, 1)
-    headers = record_headers(Envelope(event_id, "/test", event_type(RiskCleared), NOW))
+    headers = tuple(record_headers(Envelope(event_id, "/test", event_type(RiskCleared), NOW)))
     return Message(
         RISK_DECISIONS.name, 0, number, checkout_id.encode(), value or cleared_value(checkout_id), headers, 1
     )
@@ -48,8 +48,7 @@ def requested(checkout_id: str) -> Message:
     return Message(PAYMENT_REQUESTS.name, 0, 0, checkout_id.encode(), value, request_headers(checkout_id), 1)
 
 
-@pytest.fixture
-def stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Settings]:
+def _stack(servers: Servers, template: str, home: Path) -> Iterator[Settings]:
     name = f"tally_l{secrets.token_hex(5)}"
     copy_database(servers, template, name)
     settings = load_settings(
@@ -58,10 +57,21 @@ def stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Settings]
         database=name,
         topic_prefix=f"{name}.",
         secret=SECRET,
-        home=tmp_path,
+        home=home,
     )
     yield settings
     drop_database(servers, name)
+
+
+@pytest.fixture(scope="module")
+def bare(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A stack that nobody changes."""
+    yield from _stack(servers, template, tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture
+def stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Settings]:
+    yield from _stack(servers, template, tmp_path)
 
 
 @pytest.fixture
@@ -86,6 +96,13 @@ def environment(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def tally(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Tally:
     for name, value in environment(stack).items():
+        monkeypatch.setenv(name, value)
+    return Tally()
+
+
+@pytest.fixture
+def tally_bare(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> Tally:
+    for name, value in environment(bare).items():
         monkeypatch.setenv(name, value)
     return Tally()
 
