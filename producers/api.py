@@ -21,9 +21,10 @@ from starlette.exceptions import HTTPException
 
 from producers import replies
 from producers.door import Receive, Reply, Scope, Send, take_payment
+from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
 from producers.problems import Problem
-from producers.routes import money, payments, reports, service
+from producers.routes import money, operators, payments, reports, service, webhook_endpoints
 from schemas.requests import FieldError, PaymentRequest
 from topics.settings import Settings, SettingsError
 
@@ -199,7 +200,14 @@ def _documented(lifespan: Any) -> FastAPI:
         openapi_extra=_POST_EXTRA,
         responses={202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}},
     )
-    for router in (payments.router, money.router, reports.router, service.router):
+    for router in (
+        payments.router,
+        money.router,
+        reports.router,
+        webhook_endpoints.router,
+        operators.router,
+        service.router,
+    ):
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -244,7 +252,7 @@ def _with_security(app: FastAPI) -> Any:
             components = schema.setdefault("components", {})
             components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
             schema["security"] = [{"apiKey": []}]
-            for model in (PaymentRequest, replies.ProblemDocument):
+            for model in (PaymentRequest, EndpointRequest, replies.ProblemDocument, *operators.BODIES):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 components["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
             app.openapi_schema = schema

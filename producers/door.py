@@ -25,8 +25,8 @@ async def take_payment(house: House, scope: Scope, receive: Receive) -> Reply:
     headers = dict(scope["headers"])
     caller = await house.ring.caller(headers.get(b"authorization", b""), "payments:write")
     idempotency_key = _idempotency_key(headers.get(b"idempotency-key"))
-    body = await _read(receive, headers.get(b"content-length"))
-    _check_type(headers.get(b"content-type", b""))
+    body = await read_body(receive, headers.get(b"content-length"))
+    check_type(headers.get(b"content-type", b""))
     asked = Asked(caller.owner, _contract(body), idempotency_key, headers.get(b"traceparent", b"").decode("latin-1"))
     answer = await house.intake.submit(asked)
     return 202, _headers(asked, answer), answer.reply
@@ -55,14 +55,14 @@ def _idempotency_key(raw: bytes | None) -> str | None:
     return raw.decode("ascii")
 
 
-def _check_type(content_type: bytes) -> None:
+def check_type(content_type: bytes) -> None:
     media, _, parameters = content_type.lower().partition(b";")
     charset = parameters.replace(b" ", b"").replace(b'"', b"")
     if media.strip() != b"application/json" or charset not in (b"", b"charset=utf-8"):
         raise Problem("unsupported_media_type")
 
 
-async def _read(receive: Receive, length: bytes | None) -> bytes:
+async def read_body(receive: Receive, length: bytes | None) -> bytes:
     """The body, up to BODY_MAX. Errors: Problem `body_too_large`, after draining what can be drained."""
     if length is not None and (not length.isdigit() or int(length) > DRAINED_MAX):
         raise Problem("body_too_large", headers=[(b"connection", b"close")])

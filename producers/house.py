@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, Request
 
+from producers.endpoints import Endpoints
 from producers.intake import Intake
 from producers.keys import Caller, KeyRing
 from producers.reading import Reader
@@ -25,10 +27,13 @@ class House:
     payments: Reader
     wallet: Reader
     ledger: Reader
+    webhooks: Reader
+    endpoints: Endpoints
 
     async def close(self) -> None:
-        for reader in (self.doors, self.payments, self.wallet, self.ledger):
+        for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
             await reader.close()
+        await asyncio.to_thread(self.endpoints.close)
 
 
 def furnish(settings: Settings) -> House:
@@ -42,6 +47,8 @@ def furnish(settings: Settings) -> House:
         payments=Reader(settings, "tally_payments_read", "payments"),
         wallet=Reader(settings, "tally_wallet_read", "wallet"),
         ledger=Reader(settings, "tally_ledger_read", "ledger"),
+        webhooks=Reader(settings, "tally_webhooks_read", "webhooks"),
+        endpoints=Endpoints(settings),
     )
 
 

@@ -23,8 +23,10 @@ SCOPES = (
     "wallets:read",
     "ledger:read",
     "reports:read",
+    "webhooks:read",
+    "webhooks:write",
     "ops:read",
-    "ops:write",
+    "ops:act",
 )
 _OWNER = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 _KEY = re.compile(rb"(?i:bearer) +(tally_[a-z0-9]{8}_[A-Za-z0-9_-]{43})\Z")

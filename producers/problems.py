@@ -42,6 +42,13 @@ CODES: Mapping[str, Code] = {
     "idempotency_key_reused": Code(
         422, "Idempotency-Key reused", "This key was used for another checkout. Use a new key for each checkout."
     ),
+    # ── webhook endpoints ──
+    "last_secret": Code(
+        409, "Last secret", "An endpoint has at least one secret. Make a new one before this is retired."
+    ),
+    "too_many_secrets": Code(409, "Too many secrets", "An endpoint has at most 5 secrets at a time. Retire one first."),
+    # ── operators ──
+    "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
     # ── fields ──
     "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
     "missing_field": Code(422, "Missing field", "The field is required."),
@@ -52,6 +59,11 @@ CODES: Mapping[str, Code] = {
         422, "Invalid text", "Too long, blank, or holding NUL, lone surrogates or broken UTF-8; `detail` says how long."
     ),
     "invalid_email": Code(422, "Invalid e-mail", "An e-mail address of at most 254 characters."),
+    "invalid_url": Code(
+        422, "Invalid URL", "An https URL without user, password and fragment, not of a private address."
+    ),
+    "no_event_types": Code(422, "No event types", "At least one of the event types; left out: all of them."),
+    "invalid_event_type": Code(422, "Invalid event type", "There is no event type of that name."),
     "invalid_country": Code(422, "Invalid country", "Two capital letters of ISO 3166-1."),
     "invalid_time": Code(422, "Invalid time", 'A time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z".'),
     "invalid_amount": Code(422, "Invalid amount", 'A plain decimal number such as "12.34", as a string.'),

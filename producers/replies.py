@@ -61,6 +61,72 @@ class Payment(_Shape):
     refused: Refused | None = None
 
 
+class Endpoint(_Shape):
+    """Where an owner hears of their payments. Secrets go by their version."""
+
+    endpoint_id: str
+    url: str
+    event_types: list[str]
+    secret_versions: list[int]
+    created_at: datetime
+    changed_at: datetime
+
+
+class EndpointMade(Endpoint):
+    """`secret` is that of the last of `secret_versions` where it was made by this request; it is not shown again."""
+
+    secret: str | None
+
+
+class EndpointList(_Shape):
+    webhook_endpoints: list[Endpoint]
+
+
+class Delivery(_Shape):
+    """One event for one endpoint. `due_at` is when it is tried next, null where it is over."""
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    state: Literal["due", "waiting", "sending", "delivered", "given_up", "cancelled"]
+    created_at: datetime
+    due_at: datetime | None
+    attempts: int
+    ended_at: datetime | None
+
+
+class DeliveryPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    deliveries: list[Delivery]
+    next_cursor: str | None
+
+
+class DeliveryAttempt(_Shape):
+    """`error` is null where the receiver took it (2xx); `reply` is the beginning of what it said."""
+
+    attempt_no: int
+    at: datetime
+    took_ms: int | None
+    status: int | None
+    error: str | None
+    reply: str | None
+
+
+class DeliveryShown(Delivery):
+    """With the exact body, and the log of its attempts."""
+
+    body: str
+    log: list[DeliveryAttempt]
+
+
+class DeliveryAsked(_Shape):
+    """Will be sent."""
+
+    delivery_id: str
+
+
 class PaymentPage(_Shape):
     """Newest first. `next_cursor` leads to older ones."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.ids import BuyerAccount, CheckoutId, Owner, PaymentOrderId, SellerAccount, Token
+from schemas.ids import BuyerAccount, CheckoutId, EndpointId, Owner, PaymentOrderId, SellerAccount, Token
 from schemas.money import Money
 from schemas.requests import PaymentRequest
 
@@ -239,6 +239,39 @@ class AccountBalance(Event):
     debits: Money
     credits: Money
     balance_version: int
+
+
+# ── webhooks out: what their owners want ─────────────────────────────────────────────────────────────────────────────
+
+
+class WebhookEndpointSet(Event):
+    """Where an owner wants to hear of their payments, as it is now. Secrets do not travel: their versions do."""
+
+    keyed_by: ClassVar[str] = "endpoint_id"
+    endpoint_id: EndpointId
+    owner: Owner
+    url: str
+    event_types: tuple[str, ...]
+    secret_versions: tuple[int, ...]  # those that sign, the oldest first
+    endpoint_revision: int  # higher replaces lower
+    deleted: bool = False
+
+
+class WebhookTestRequested(Event):
+    """Send a test event to this endpoint."""
+
+    keyed_by: ClassVar[str] = "endpoint_id"
+    endpoint_id: EndpointId
+    owner: Owner
+
+
+class WebhookResendRequested(Event):
+    """Send this delivery once more, whatever became of it."""
+
+    keyed_by: ClassVar[str] = "endpoint_id"
+    endpoint_id: EndpointId
+    owner: Owner
+    delivery_id: str
 
 
 # ── the caller's own words: pseudo-topic `calls`, never on Kafka ─────────────────────────────────────────────────────

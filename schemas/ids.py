@@ -18,6 +18,7 @@ PaymentOrderId = _Id
 SellerAccount = _Id
 BuyerAccount = _Id
 Owner = _Id
+EndpointId = _Id
 
 Token = Annotated[
     str,

@@ -72,6 +72,15 @@ PAYMENTS = Topic(
     "payments",
 )
 
+WEBHOOK_ENDPOINTS = Topic(
+    "webhook-endpoints.v1",
+    "endpoint_id",
+    (events.WebhookEndpointSet, events.WebhookTestRequested, events.WebhookResendRequested),
+    "doors",
+    None,
+    partitions=3,
+)
+
 TOPICS = (
     PAYMENT_REQUESTS,
     SCREENINGS,
@@ -83,9 +92,10 @@ TOPICS = (
     LEDGER_ENTRIES,
     ACCOUNT_BALANCES,
     PAYMENTS,
+    WEBHOOK_ENDPOINTS,
 )
 
-DOORS = Room("doors", (), (PAYMENT_REQUESTS,), "producers")
+DOORS = Room("doors", (), (PAYMENT_REQUESTS, WEBHOOK_ENDPOINTS), "producers")
 PAYMENTS_ROOM = Room(
     "payments",
     (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES),
@@ -96,8 +106,9 @@ RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
 EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, CALLS), (EXECUTIONS,), "consumers.executor")
 WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
+WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks")
 
-ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM)
+ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, WEBHOOKS_ROOM)
 CONSUMERS = tuple(room for room in ROOMS if room.reads)
 
 

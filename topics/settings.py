@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -56,6 +57,18 @@ class RiskLimits(BaseModel):
     blocked_countries: frozenset[str] = frozenset({"KP", "IR", "SY", "CU"})
 
 
+class WebhookLimits(BaseModel):
+    """How merchants' endpoints are called, and which may be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    http_allowed: bool = False  # else https alone
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # private ones that may be connected to nevertheless
+    ladder_s: tuple[float, ...] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 29845)  # 24 h in all
+    timeout_s: float = Field(default=10, gt=0, le=20)  # of one attempt, from the name's look-up to the reply's head
+    endpoint_concurrency: int = Field(default=8, ge=1, le=100)  # of one endpoint, in each process
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -92,6 +105,8 @@ class Settings(BaseSettings):
     risk: RiskLimits = RiskLimits()
     risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
 
+    webhooks: WebhookLimits = WebhookLimits()
+
     batch_max: int = Field(default=500, ge=1, le=5000)
     stop_share: float = Field(default=0.01, gt=0, le=1)
     stop_at_least: int = Field(default=20, ge=1)
@@ -113,6 +128,10 @@ class Settings(BaseSettings):
     def derive(self, purpose: str) -> str:
         """A secret for one purpose, as 64 hex digits."""
         return hmac.new(self.master_secret(), purpose.encode(), hashlib.sha256).hexdigest()
+
+    def webhook_key(self, owner: str, endpoint_id: str, version: int) -> bytes:
+        """What signs an endpoint's webhooks: derived, so that it is stored nowhere and travels over no topic."""
+        return bytes.fromhex(self.derive(f"webhook:{owner}:{endpoint_id}:{version}"))
 
     def dsn(self, role: str) -> str:
         """The PostgreSQL address for a login role: `tally_<room>`, `tally_<room>_read`, `tally_ops`."""

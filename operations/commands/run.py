@@ -90,6 +90,9 @@ def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) ->
     if wake is not None:
         caller = importlib.import_module("consumers.executor.caller")
         parts.add("caller", lambda: caller.run_caller(settings, consumer, stop, wake))
+    if name == "webhooks":
+        sender = importlib.import_module("consumers.webhooks.sender")
+        parts.add("webhook sender", lambda: sender.run_sender(settings, stop))
 
 
 def _calm_collector() -> None:

@@ -14,9 +14,12 @@ from operations.stack.process import Command
 from topics.settings import PspAccount, RoutingRule, Settings
 
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
-ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger"))
+ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger", "webhooks"))
 PSPS = ("northpay", "southpay")
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
+
+# On one's own machine webhooks may go to it, and in clear.
+WEBHOOKS = json.dumps({"http_allowed": True, "allowed_networks": ["127.0.0.0/8", "::1/128"]})
 
 TALLY = Path(sys.executable).with_name("tally")
 
@@ -67,6 +70,7 @@ def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[st
         "TALLY_ROUTING", json.dumps([rule.model_dump(mode="json", exclude_unset=True) for rule in ROUTING])
     )
     given.setdefault("TALLY_RISK_LISTS", json.dumps([str(Home(settings.home).demo_list)]))
+    given.setdefault("TALLY_WEBHOOKS", WEBHOOKS)
     given.pop("TALLY_POSTGRES_ADMIN", None)
     return given
 

@@ -22,7 +22,14 @@ from topics.settings import Settings
 LIMIT_S = 120.0
 CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 250
 PAUSE_S = 0.25  # between two checkouts
-PROCESSES = ("payments-risk-1", "payments-risk-2", "wallet-ledger-1", "wallet-ledger-2", "executor-1", "executor-2")
+PROCESSES = (
+    "payments-risk-1",
+    "payments-risk-2",
+    "wallet-ledger-webhooks-1",
+    "wallet-ledger-webhooks-2",
+    "executor-1",
+    "executor-2",
+)
 AT_THE_DOOR = ("after_commit", "before_publish")
 
 

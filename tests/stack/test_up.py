@@ -61,7 +61,15 @@ def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
     assert set(told) == {"ready", "api_url", "api_key", "kafka", "postgres", "simulator_url", "processes"}
     assert told["ready"]
     names = {process["name"] for process in told["processes"]}
-    assert names == {"kafka", "postgres", "simulator", "payments-risk-1", "executor-1", "wallet-ledger-1", "api"}
+    assert names == {
+        "kafka",
+        "postgres",
+        "simulator",
+        "payments-risk-1",
+        "executor-1",
+        "wallet-ledger-webhooks-1",
+        "api",
+    }
     assert {process["state"] for process in told["processes"]} == {"running"}
 
 

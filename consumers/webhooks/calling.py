@@ -1,0 +1,134 @@
+"""A leased delivery → one signed POST → what came of it. Addresses are checked when they are connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from consumers.webhooks.queue import Leased, Outcome
+from schemas.webhooks import Network, address, address_fault, sign, url_fault
+from topics.settings import Settings
+
+REPLY_MAX = 500  # characters that are kept of a reply
+REPLY_WAIT_S = 1.0  # for them, once the status is there
+USER_AGENT = "Tallystick-Webhooks/1"
+
+
+class Forbidden(OSError):
+    """An address that must not be connected to."""
+
+
+class Guarded(AbstractResolver):
+    """Names → only those of their addresses that may be connected to, looked up anew for each connection."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._names = ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._names.resolve(host, port, family)
+        fit = [one for one in found if self._fault(one["host"]) is None]
+        if not fit:
+            raise Forbidden(self._fault(found[0]["host"]) if found else "no address")
+        return fit
+
+    def _fault(self, host: str) -> str | None:
+        to = address(host)
+        return address_fault(to, self._allowed) if to else f"{host} is no address"
+
+    async def close(self) -> None:
+        await self._names.close()
+
+
+class Caller:
+    """Warm connections to all endpoints. Used within one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = settings.webhooks
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        """No redirects, cookies or proxies; as many connections as there are deliveries in flight."""
+        if self._session is None:
+            resolver = Guarded(self._limits.allowed_networks)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=resolver, limit=0, use_dns_cache=False, keepalive_timeout=4),
+                timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("Accept", "Accept-Encoding"),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, leased: Leased) -> Outcome:
+        """Never raises: whatever happens here is a line in the log of attempts, and a later attempt."""
+        started = time.perf_counter()
+        status, error, reply = await self._attempt(leased)
+        return Outcome(int((time.perf_counter() - started) * 1000), status, error, reply)
+
+    async def _attempt(self, leased: Leased) -> tuple[int | None, str | None, str]:
+        fault = url_fault(leased.url, self._limits.http_allowed, self._limits.allowed_networks)
+        if fault:  # settings may have become stricter since it was registered
+            return None, f"refused: {fault}", ""
+        try:
+            return await self._post(leased)
+        except TimeoutError:
+            return None, f"no reply within {self._limits.timeout_s:g} s", ""
+        except aiohttp.ClientConnectorError as error:
+            inner = error.os_error
+            why = f"refused: {inner}" if isinstance(inner, Forbidden) else f"not connected: {inner}"
+            return None, _plain(why), ""
+        except (aiohttp.ClientError, OSError) as error:
+            return None, _plain(f"broken off: {type(error).__name__}: {error}"), ""
+        except Exception as error:
+            return None, _plain(f"not sent: {type(error).__name__}: {error}"), ""
+
+    async def _post(self, leased: Leased) -> tuple[int, str | None, str]:
+        async with self._open().post(
+            URL(leased.url, encoded=True), data=leased.body, headers=self._headers(leased), allow_redirects=False
+        ) as response:
+            status = response.status
+            reply = await _beginning(response)
+        if 200 <= status < 300:
+            return status, None, reply
+        return status, f"HTTP {status}" + (", and redirects are not followed" if 300 <= status < 400 else ""), reply
+
+    def _headers(self, leased: Leased) -> dict[str, str]:
+        """Signed at this moment by the machine's clock: receivers refuse what is minutes away from theirs."""
+        now = int(time.time())
+        keys = [self._settings.webhook_key(leased.owner, leased.endpoint_id, v) for v in leased.secret_versions]
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+            "webhook-id": leased.event_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": sign(keys, leased.event_id, now, leased.body),
+        }
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """The first characters of a reply, if they come soon. The status was said: nothing here changes it."""
+    try:
+        async with asyncio.timeout(REPLY_WAIT_S):
+            return _plain((await response.content.read(REPLY_MAX)).decode("utf-8", "replace"))
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return ""
+
+
+def _plain(text: str) -> str:
+    """Strangers' words, fit to be stored and shown on a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:REPLY_MAX]

@@ -1,0 +1,13 @@
+"""payments and owners' wishes → webhooks → (by the sender) the owners' own services"""
+
+from __future__ import annotations
+
+from consumers.webhooks import store
+from consumers.webhooks.decide import decide
+from topics.catalog import WEBHOOKS_ROOM
+from topics.runtime.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer:
+    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save)

@@ -1,0 +1,187 @@
+"""Deliveries as rows, for the sender: due → sending (leased, numbered) → delivered, due again later, or given up.
+
+Each function runs in a transaction of its own. Two clocks, never compared: `due_at` is business time, given by whoever
+calls; `lease_until` is PostgreSQL's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from topics.runtime.consumer import Connection
+
+LEASE_S = 30.0  # longer than an attempt may take
+SWEPT_AT_ONCE = 500
+LOST = "the sender ended before it could say what became of this"
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A delivery that this process alone may now send, until its lease ends."""
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    body: bytes
+    attempt_no: int
+    tries: int  # this one included
+    owner: str
+    url: str
+    secret_versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one attempt. `error` is None where the receiver took it (2xx)."""
+
+    took_ms: int
+    status: int | None
+    error: str | None
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt ended, and what becomes of its delivery."""
+
+    delivery_id: str
+    attempt_no: int
+    at: datetime
+    took_ms: int
+    status: int | None
+    error: str | None
+    reply: str
+    state: str  # delivered | due | given_up
+    due_at: datetime
+
+
+_LEASE = """
+WITH wanted AS (
+    SELECT due.delivery_id
+    FROM endpoints e LEFT JOIN unnest(%(busy)s::text[], %(free)s::int[]) AS b (endpoint_id, free) USING (endpoint_id),
+    LATERAL (SELECT d.delivery_id FROM deliveries d
+             WHERE d.endpoint_id = e.endpoint_id AND d.state = 'due' AND d.due_at <= %(now)s
+             ORDER BY d.due_at LIMIT coalesce(b.free, %(most)s) FOR UPDATE SKIP LOCKED) AS due
+    WHERE NOT e.deleted LIMIT %(all)s
+)
+UPDATE deliveries d SET state = 'sending', attempt_no = attempt_no + 1, tries = tries + 1,
+                        lease_until = clock_timestamp() + %(lease)s
+FROM wanted, endpoints e WHERE d.delivery_id = wanted.delivery_id AND e.endpoint_id = d.endpoint_id
+RETURNING d.delivery_id::text, d.endpoint_id, d.event_id::text, d.body, d.attempt_no, d.tries,
+          e.owner, e.url, e.secret_versions
+"""
+
+
+def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: datetime) -> list[Leased]:
+    """What is due: of each endpoint at most `most`, of those in `free` at most what it says; at most `room` in all."""
+    values = {
+        "busy": list(free),
+        "free": list(free.values()),
+        "most": most,
+        "all": room,
+        "now": now,
+        "lease": timedelta(seconds=LEASE_S),
+    }
+    return [
+        Leased(id_, endpoint, event, body, no, tries, owner, url, tuple(versions))
+        for id_, endpoint, event, body, no, tries, owner, url, versions in conn.execute(_LEASE, values)
+    ]
+
+
+def has_endpoints(conn: Connection) -> bool:
+    """Whether anybody wants to hear anything."""
+    return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
+
+
+_RECORD = """
+UPDATE deliveries d SET state = a.state, due_at = a.due_at, lease_until = NULL,
+                        ended_at = CASE WHEN a.state = 'due' THEN NULL ELSE a.due_at END
+FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::timestamptz[]) AS a (delivery_id, attempt_no, state, due_at)
+WHERE d.delivery_id = a.delivery_id AND d.attempt_no = a.attempt_no AND d.state = 'sending'
+RETURNING d.endpoint_id, d.lane, d.state
+"""
+_LOG = """
+INSERT INTO attempts (delivery_id, attempt_no, at, took_ms, status, error, reply)
+SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::text[], %s::text[])
+ON CONFLICT DO NOTHING
+"""
+
+
+def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool:
+    """Log these attempts; what they end lets the next of its lane go. → whether something became due by that.
+
+    An attempt whose lease was taken meanwhile decides nothing any more: the one after it does.
+    """
+    ids = [attempt.delivery_id for attempt in attempts]
+    numbers = [attempt.attempt_no for attempt in attempts]
+    _lock(conn, ids)
+    moved = conn.execute(
+        _RECORD, [ids, numbers, [attempt.state for attempt in attempts], [attempt.due_at for attempt in attempts]]
+    ).fetchall()
+    conn.execute(
+        _LOG,
+        [
+            ids,
+            numbers,
+            [attempt.at for attempt in attempts],
+            [attempt.took_ms for attempt in attempts],
+            [attempt.status for attempt in attempts],
+            [attempt.error for attempt in attempts],
+            [attempt.reply for attempt in attempts],
+        ],
+    )
+    return _let_go(conn, [(endpoint_id, lane) for endpoint_id, lane, state in moved if state != "due"], now)
+
+
+def _lock(conn: Connection, delivery_ids: list[str]) -> None:
+    """In the order in which the room locks its lanes."""
+    conn.execute(
+        "SELECT FROM deliveries WHERE delivery_id = ANY(%s::uuid[]) ORDER BY endpoint_id, lane, seq FOR UPDATE",
+        [delivery_ids],
+    )
+
+
+_LET_GO = """
+UPDATE deliveries SET state = 'due', due_at = %s WHERE delivery_id IN (
+    SELECT (SELECT d.delivery_id FROM deliveries d
+            WHERE d.endpoint_id = l.endpoint_id AND d.lane = l.lane AND d.state = 'waiting' ORDER BY d.seq LIMIT 1)
+    FROM unnest(%s::text[], %s::text[]) AS l (endpoint_id, lane)
+    WHERE NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.endpoint_id = l.endpoint_id AND o.lane = l.lane
+                      AND o.state IN ('due', 'sending')))
+"""
+
+
+def _let_go(conn: Connection, lanes: Sequence[tuple[str, str]], now: datetime) -> bool:
+    """In a statement after the one that ended their heads: by then what was put behind them meanwhile is seen."""
+    if not lanes:
+        return False
+    return conn.execute(_LET_GO, [now, [endpoint for endpoint, _ in lanes], [lane for _, lane in lanes]]).rowcount > 0
+
+
+def expire(conn: Connection, now: datetime) -> int:
+    """Whoever held these is gone: they are sent again, under the same webhook-id. Attempts that were lost are logged."""
+    rows = conn.execute(
+        "UPDATE deliveries SET state = 'due', due_at = %s, lease_until = NULL WHERE delivery_id IN"
+        " (SELECT delivery_id FROM deliveries WHERE state = 'sending' AND lease_until < clock_timestamp()"
+        "  ORDER BY endpoint_id, lane, seq LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING delivery_id::text, attempt_no",
+        [now, SWEPT_AT_ONCE],
+    ).fetchall()
+    for delivery_id, attempt_no in rows:
+        conn.execute(
+            "INSERT INTO attempts (delivery_id, attempt_no, at, error) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [delivery_id, attempt_no, now, LOST],
+        )
+    return len(rows)
+
+
+def cancel(conn: Connection, now: datetime) -> int:
+    """What was still owed to endpoints that were deleted."""
+    return conn.execute(
+        "UPDATE deliveries SET state = 'cancelled', ended_at = %s WHERE delivery_id IN"
+        " (SELECT d.delivery_id FROM endpoints e JOIN deliveries d USING (endpoint_id)"
+        "  WHERE e.deleted AND d.state IN ('due', 'waiting') ORDER BY d.endpoint_id, d.lane, d.seq"
+        "  LIMIT %s FOR UPDATE OF d SKIP LOCKED)",
+        [now, SWEPT_AT_ONCE],
+    ).rowcount

@@ -1,0 +1,227 @@
+"""due deliveries → leased → sent, many endpoints side by side → what came of them on their rows. One thread of its own.
+
+The process may die at any line: a lease that runs out is sent again, under the same webhook-id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+from prometheus_client import Counter as Metric
+from prometheus_client import Histogram
+
+from consumers.webhooks import queue
+from consumers.webhooks.queue import LEASE_S, Attempt, Leased, Outcome
+from topics.catalog import WEBHOOKS_ROOM
+from topics.runtime.clock import Clock
+from topics.runtime.store import Store, verdict
+from topics.settings import Settings
+
+if TYPE_CHECKING:
+    from consumers.webhooks.calling import Caller
+
+log = structlog.get_logger()
+
+IN_FLIGHT_MAX = 1000
+ALONE_AFTER = 5  # failures in a row, after which an endpoint is tried by one delivery at a time until one succeeds
+POLL_S = 0.1  # while there is something to do
+BUSY_FOR_S = 5.0
+IDLE_POLL_S = 1.0
+NOBODY_POLL_S = 2.0  # no endpoint is registered
+SWEEP_EVERY_S = 2.0
+AWAY_S = 0.5
+LEASE_MARGIN_S = 2.0
+REPLY_SPARE_S = 2.0
+NAMES_AT_ONCE = 32  # look-ups block a thread each
+
+ATTEMPTS = Metric("tally_webhook_attempts_total", "Attempts to deliver a webhook", ["outcome"])
+SECONDS = Histogram("tally_webhook_seconds", "From opening the connection to the reply")
+
+
+def run_sender(settings: Settings, stop: threading.Event) -> None:
+    """Until `stop`; what is in flight then ends first. Raises only on a bug."""
+    asyncio.run(Sender(settings, stop).run())
+
+
+def verdict_on(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: datetime) -> tuple[str, datetime]:
+    """→ what becomes of the delivery, and when: delivered, due again a tenth around the ladder's step, or given up."""
+    if outcome.error is None:
+        return "delivered", now
+    if tries > len(ladder_s):
+        return "given_up", now
+    return "due", now + timedelta(seconds=ladder_s[tries - 1] * random.uniform(0.9, 1.1))
+
+
+class Sender:
+    """One process's share of the deliveries."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings = settings
+        self._limits = settings.webhooks
+        self._stop = stop
+        self._clock = Clock(settings.clock_file)
+        self._store = Store(settings, WEBHOOKS_ROOM.name)
+        self._caller: Caller | None = None
+        self._in_flight: Counter[str] = Counter()  # endpoint → deliveries
+        self._failures: Counter[str] = Counter()  # endpoint → in a row
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[Attempt] = []
+        self._news = asyncio.Event()
+        self._busy_until = self._sweep_at = 0.0
+        self._nobody = True
+
+    async def run(self) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NAMES_AT_ONCE, "webhook names"))
+        try:
+            while not self._stop.is_set():
+                await self._guarded_turn()
+                await self._rest()
+            await self._finish()
+        finally:
+            if self._caller is not None:
+                await self._caller.close()
+            self._store.close()
+
+    async def _rest(self) -> None:
+        """Until something has ended, or it is time to look again."""
+        left_s = self._poll_s()
+        while left_s > 0 and not self._stop.is_set() and not self._news.is_set():
+            try:
+                async with asyncio.timeout(min(left_s, IDLE_POLL_S)):
+                    await self._news.wait()
+            except TimeoutError:
+                left_s -= IDLE_POLL_S
+        self._news.clear()
+
+    def _poll_s(self) -> float:
+        if self._nobody:
+            return NOBODY_POLL_S if not self._tasks else IDLE_POLL_S
+        return POLL_S if time.monotonic() < self._busy_until else IDLE_POLL_S
+
+    async def _guarded_turn(self) -> None:
+        """Database away: what ended is kept here until it is back; leases run out meanwhile, and are sent again."""
+        try:
+            self._turn()
+        except psycopg.Error as error:
+            if verdict(error) != "away":
+                raise
+            log.warning("database away", action="deliver", error=str(error).strip()[:200])
+            await asyncio.sleep(AWAY_S)
+
+    def _turn(self) -> None:
+        """The database is asked from this loop: a few short statements, and nobody else lives on it but the exchanges."""
+        self._record()
+        if time.monotonic() >= self._sweep_at:
+            self._sweep()
+            self._sweep_at = time.monotonic() + SWEEP_EVERY_S
+        if not self._nobody:
+            self._lease()
+
+    def _sweep(self) -> None:
+        now = self._clock.now()
+        with self._store.transaction() as conn:
+            stopped = conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None
+            self._nobody = stopped or not queue.has_endpoints(conn)
+            if self._nobody:
+                return
+            lost, cancelled = queue.expire(conn, now), queue.cancel(conn, now)
+        if lost or cancelled:
+            log.info("swept", action="deliver", lost=lost, cancelled=cancelled)
+
+    def _lease(self) -> None:
+        room = IN_FLIGHT_MAX - self._in_flight.total()
+        if room <= 0:
+            return
+        leased_at, now = time.monotonic(), self._clock.now()
+        with self._store.transaction() as conn:
+            leased = queue.lease(conn, self._free(), self._limits.endpoint_concurrency, room, now)
+        for one in leased:
+            self._begin(one, leased_at)
+        if leased:
+            self._busy_until = time.monotonic() + BUSY_FOR_S
+
+    def _free(self) -> dict[str, int]:
+        """How many more may be sent at once, of the endpoints that are not simply free."""
+        known = self._in_flight.keys() | self._failures.keys()
+        return {id_: max(0, self._most(id_) - self._in_flight[id_]) for id_ in known}
+
+    def _most(self, endpoint_id: str) -> int:
+        return 1 if self._failures[endpoint_id] >= ALONE_AFTER else self._limits.endpoint_concurrency
+
+    def _begin(self, leased: Leased, leased_at: float) -> None:
+        self._in_flight[leased.endpoint_id] += 1
+        task = asyncio.get_running_loop().create_task(self._exchange(leased, leased_at))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, leased: Leased, leased_at: float) -> None:
+        try:
+            if leased_at + LEASE_S - time.monotonic() < self._limits.timeout_s + LEASE_MARGIN_S:
+                return  # the lease may end before the reply comes: whoever takes it over sends it
+            outcome = await self._calling().send(leased)
+            self._note(leased, outcome)
+        finally:
+            self._in_flight[leased.endpoint_id] -= 1
+            if not self._in_flight[leased.endpoint_id]:
+                del self._in_flight[leased.endpoint_id]
+            self._news.set()
+
+    def _calling(self) -> Caller:
+        """An HTTP client costs 20 MB: it is loaded when the first webhook leaves."""
+        if self._caller is None:
+            from consumers.webhooks.calling import Caller
+
+            self._caller = Caller(self._settings)
+        return self._caller
+
+    def _note(self, leased: Leased, outcome: Outcome) -> None:
+        now = self._clock.now()
+        state, due_at = verdict_on(outcome, leased.tries, self._limits.ladder_s, now)
+        if outcome.error is None:
+            self._failures.pop(leased.endpoint_id, None)
+        else:
+            self._failures[leased.endpoint_id] += 1
+        ATTEMPTS.labels(state if state != "due" else "failed").inc()
+        SECONDS.observe(outcome.took_ms / 1000)
+        attempt = Attempt(
+            delivery_id=leased.delivery_id,
+            attempt_no=leased.attempt_no,
+            at=now,
+            took_ms=outcome.took_ms,
+            status=outcome.status,
+            error=outcome.error,
+            reply=outcome.reply,
+            state=state,
+            due_at=due_at,
+        )
+        self._ended.append(attempt)
+        if state == "given_up":
+            why = {"delivery": leased.delivery_id, "endpoint": leased.endpoint_id, "error": outcome.error}
+            log.warning("webhook given up", action="deliver", **why)
+
+    def _record(self) -> None:
+        ended = self._ended[:]
+        if ended:
+            with self._store.transaction() as conn:
+                queue.record(conn, ended, self._clock.now())
+            del self._ended[: len(ended)]
+            self._busy_until = time.monotonic() + BUSY_FOR_S
+
+    async def _finish(self) -> None:
+        """What is in flight ends within its time-out, and is written down."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._limits.timeout_s + REPLY_SPARE_S)
+        try:
+            self._record()
+        except psycopg.Error as error:
+            log.warning("unclean end", action="deliver", error=str(error).strip()[:200])

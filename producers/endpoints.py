@@ -1,0 +1,324 @@
+"""An owner's wish about webhooks → the endpoint's row and an event that says so, in one transaction; then on Kafka."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import psycopg
+import structlog
+from psycopg.rows import dict_row
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from producers.claims import SOURCE
+from producers.problems import RETRY_SOON, Problem, broken
+from producers.reading import Row
+from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
+from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
+from schemas.requests import FieldError, field_errors
+from schemas.webhooks import EVENT_TYPES, delivery_id, secret_text, url_fault
+from topics.catalog import WEBHOOK_ENDPOINTS
+from topics.runtime import outbox
+from topics.runtime.clock import Clock
+from topics.runtime.consumer import Connection
+from topics.runtime.outbox import Publisher, Unsaid
+from topics.runtime.store import Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+SECRETS_MAX = 5
+SAID_WITHIN_S = 2.0  # else the sweep says it
+_TAKEN = [FieldError("endpoint_id", "id_taken", "this id is taken")]
+Result = TypeVar("Result")
+
+
+def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
+    if not types:
+        raise PydanticCustomError("no_event_types", "at least one, or none named: all")
+    if not set(types) <= set(EVENT_TYPES):
+        raise PydanticCustomError("invalid_event_type", "the types are {types}", {"types": ", ".join(EVENT_TYPES)})
+    return tuple(sorted(set(types)))
+
+
+class EndpointRequest(BaseModel):
+    """Where to send, and what of. Without `event_types`: everything."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str
+    event_types: Annotated[tuple[str, ...], AfterValidator(_known_types)] = tuple(sorted(EVENT_TYPES))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as doors have it: the truth, of which the room hears."""
+
+    endpoint_id: str
+    owner: str
+    url: str
+    event_types: tuple[str, ...]
+    secret_versions: tuple[int, ...]
+    last_version: int
+    revision: int
+    deleted: bool
+    created_at: datetime
+    changed_at: datetime
+
+    def shown(self) -> dict[str, object]:
+        """As its owner sees it."""
+        names = ("endpoint_id", "url", "event_types", "secret_versions", "created_at", "changed_at")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An endpoint, and the secret that was made for it now, if one was. It is shown this once."""
+
+    endpoint: Endpoint
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a transaction comes to, and the events that say so."""
+
+    events: Sequence[tuple[EventId, Event, int]] = ()  # id, event, revision
+
+
+def parse(body: bytes, settings: Settings) -> EndpointRequest:
+    """Errors: Problem that names the field."""
+    try:
+        request = EndpointRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise broken(field_errors(error, body)) from None
+    fault = url_fault(request.url, settings.webhooks.http_allowed, settings.webhooks.allowed_networks)
+    if fault:
+        raise broken([FieldError("url", "invalid_url", fault)])
+    return request
+
+
+class Endpoints:
+    """What owners and operators may do. Each call blocks for a commit and Kafka's acknowledgement; from any thread.
+
+    An `owner` of None is an operator, who may touch everybody's. Errors of all: Problem; `unavailable` while the store
+    is away, then nothing was done.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = Clock(settings.clock_file)
+        self._store = Store(settings, "doors")
+        self._publisher: Publisher | None = None  # made on first use: most processes never need it
+        self._lock = threading.Lock()
+
+    def put(self, owner: str, endpoint_id: str, request: EndpointRequest) -> Made:
+        """Made, or changed to this. The same again changes nothing."""
+        return self._do(lambda conn, now: self._put(conn, now, owner, endpoint_id, request))
+
+    def delete(self, owner: str, endpoint_id: str) -> Endpoint:
+        """What is still owed to it is not sent any more."""
+
+        def work(conn: Connection, now: datetime) -> tuple[Endpoint, Said]:
+            return _change(conn, now, replace(_own(conn, owner, endpoint_id), deleted=True))
+
+        return self._do(work)
+
+    def add_secret(self, owner: str, endpoint_id: str) -> Made:
+        """One more that signs, beside those that do: receivers take any of them until the old ones are retired."""
+
+        def work(conn: Connection, now: datetime) -> tuple[Made, Said]:
+            known = _own(conn, owner, endpoint_id)
+            if len(known.secret_versions) >= SECRETS_MAX:
+                raise Problem("too_many_secrets")
+            version = known.last_version + 1
+            wanted = replace(known, secret_versions=(*known.secret_versions, version), last_version=version)
+            changed, said = _change(conn, now, wanted)
+            return Made(changed, self._secret(changed, version)), said
+
+        return self._do(work)
+
+    def retire_secret(self, owner: str, endpoint_id: str, version: int) -> Endpoint:
+        """It signs nothing from now on, and never will again."""
+
+        def work(conn: Connection, now: datetime) -> tuple[Endpoint, Said]:
+            known = _own(conn, owner, endpoint_id)
+            if version not in known.secret_versions:
+                raise Problem("not_found")
+            if len(known.secret_versions) == 1:
+                raise Problem("last_secret")
+            left = tuple(each for each in known.secret_versions if each != version)
+            return _change(conn, now, replace(known, secret_versions=left))
+
+        return self._do(work)
+
+    def test(self, owner: str | None, endpoint_id: str) -> str:
+        """Have a test event sent. → the id of its delivery."""
+
+        def work(conn: Connection, now: datetime) -> tuple[str, Said]:
+            known = _own(conn, owner, endpoint_id)
+            event_id = _new_id(now)
+            event = WebhookTestRequested(endpoint_id=endpoint_id, owner=known.owner)
+            return delivery_id(event_id, endpoint_id), Said([(event_id, event, 0)])
+
+        return self._do(work)
+
+    def resend(self, owner: str | None, endpoint_id: str, delivery: str) -> None:
+        """Have a delivery sent once more. Whether there is such a one is asked of the room's view before."""
+
+        def work(conn: Connection, now: datetime) -> tuple[None, Said]:
+            known = _own(conn, owner, endpoint_id)
+            event = WebhookResendRequested(endpoint_id=endpoint_id, owner=known.owner, delivery_id=delivery)
+            return None, Said([(_new_id(now), event, 0)])
+
+        self._do(work)
+
+    def close(self) -> None:
+        with self._lock:
+            self._store.close()
+
+    # ── one at a time ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _do(self, work: Callable[[Connection, datetime], tuple[Result, Said]]) -> Result:
+        with self._lock:
+            try:
+                return self._commit(work)
+            except psycopg.Error as error:
+                if verdict(error) != "away":
+                    raise
+            try:  # a connection that died while it was idle costs nobody a 503
+                return self._commit(work)
+            except psycopg.Error as error:
+                if verdict(error) != "away":
+                    raise
+                raise Problem("unavailable", headers=RETRY_SOON) from error
+
+    def _commit(self, work: Callable[[Connection, datetime], tuple[Result, Said]]) -> Result:
+        now = self._clock.now()
+        with self._store.transaction() as conn:
+            result, said = work(conn, now)
+            rows = outbox.insert(conn, [_unsaid(*event, now) for event in said.events])
+        if rows:
+            self._publish(rows)
+        return result
+
+    def _publish(self, rows: Sequence[outbox.Row]) -> None:
+        """It is committed: whatever goes wrong here, the sweep of any API process says it within seconds."""
+        if self._publisher is None:
+            self._publisher = Publisher(self._settings)
+        try:
+            self._publisher.publish(rows)
+            self._publisher.flush(SAID_WITHIN_S)
+            self._publisher.tidy(self._store.connection())
+        except psycopg.Error as error:
+            log.warning("left to the sweep", action="publish", error=str(error).strip()[:200])
+            self._store.close()
+
+    def _put(
+        self, conn: Connection, now: datetime, owner: str, endpoint_id: str, request: EndpointRequest
+    ) -> tuple[Made, Said]:
+        made = conn.execute(
+            "INSERT INTO webhook_endpoints (endpoint_id, owner, url, event_types, secret_versions, last_version,"
+            " revision, created_at, changed_at) VALUES (%s, %s, %s, %s, '{1}', 1, 1, %s, %s) ON CONFLICT DO NOTHING",
+            [endpoint_id, owner, request.url, list(request.event_types), now, now],
+        )
+        known = _locked(conn, endpoint_id)
+        assert known is not None
+        if made.rowcount:
+            return Made(known, self._secret(known, 1)), Said([_set(known, now)])
+        if known.owner != owner:
+            raise Problem("id_taken", "endpoint_id: this id is taken", _TAKEN)
+        wanted = replace(known, url=request.url, event_types=request.event_types)
+        if known.deleted:
+            version = known.last_version + 1
+            wanted = replace(wanted, deleted=False, secret_versions=(version,), last_version=version)
+            changed, said = _change(conn, now, wanted)
+            return Made(changed, self._secret(changed, version)), said
+        if wanted == known:
+            return Made(known), Said()
+        changed, said = _change(conn, now, wanted)
+        return Made(changed), said
+
+    def _secret(self, endpoint: Endpoint, version: int) -> str:
+        return secret_text(self._settings.webhook_key(endpoint.owner, endpoint.endpoint_id, version))
+
+
+# ── rows and events ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+SELECT = (
+    "SELECT endpoint_id, owner, url, event_types, secret_versions, last_version, revision, deleted, created_at,"
+    " changed_at FROM webhook_endpoints"
+)
+
+
+def endpoint_of(row: Row) -> Endpoint:
+    lists = {"event_types": tuple(row["event_types"]), "secret_versions": tuple(row["secret_versions"])}
+    return Endpoint(**(row | lists))
+
+
+def _locked(conn: Connection, endpoint_id: str) -> Endpoint | None:
+    cursor = conn.cursor(row_factory=dict_row)
+    row = cursor.execute(SELECT + " WHERE endpoint_id = %s FOR UPDATE", [endpoint_id]).fetchone()
+    return endpoint_of(row) if row else None
+
+
+def _own(conn: Connection, owner: str | None, endpoint_id: str) -> Endpoint:
+    """Locked: its events get their outbox ids in the order of its changes. Errors: Problem `not_found`."""
+    known = _locked(conn, endpoint_id)
+    if known is None or known.deleted or (owner is not None and known.owner != owner):
+        raise Problem("not_found")
+    return known
+
+
+def _change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint, Said]:
+    """The row as it is wanted, its next revision, and the event that says so."""
+    changed = replace(wanted, revision=wanted.revision + 1, changed_at=now)
+    conn.execute(
+        "UPDATE webhook_endpoints SET url = %s, event_types = %s, secret_versions = %s, last_version = %s,"
+        " revision = %s, deleted = %s, changed_at = %s WHERE endpoint_id = %s",
+        [
+            changed.url,
+            list(changed.event_types),
+            list(changed.secret_versions),
+            changed.last_version,
+            changed.revision,
+            changed.deleted,
+            changed.changed_at,
+            changed.endpoint_id,
+        ],
+    )
+    return changed, Said([_set(changed, now)])
+
+
+def _set(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
+    event = WebhookEndpointSet(
+        endpoint_id=endpoint.endpoint_id,
+        owner=endpoint.owner,
+        url=endpoint.url,
+        event_types=endpoint.event_types,
+        secret_versions=endpoint.secret_versions,
+        endpoint_revision=endpoint.revision,
+        deleted=endpoint.deleted,
+    )
+    cause = f"{endpoint.endpoint_id}|{endpoint.revision}"
+    return derive_id(cause, SOURCE, 0, _milliseconds(now)), event, endpoint.revision
+
+
+def _new_id(now: datetime) -> EventId:
+    """Of a wish that may be repeated: each is one of its own."""
+    return derive_id(secrets.token_hex(16), SOURCE, 0, _milliseconds(now))
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _unsaid(event_id: EventId, event: Event, revision: int, now: datetime) -> Unsaid:
+    envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision)
+    value = event.model_dump_json().encode()
+    return Unsaid(WEBHOOK_ENDPOINTS.name, event.key.encode(), record_headers(envelope), value)
