@@ -67,6 +67,7 @@ class RoomLoop:
         self._latest = LatestPublisher(consumer, self._publisher) if consumer.compacted else None
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
+        self._gaps: dict[Partition, tuple[int, int]] = {}  # the last one seen: the offset that was due, and what came
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
@@ -147,7 +148,7 @@ class RoomLoop:
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
-        rest = self._unapplied(messages)
+        rest = self._without_gaps(self._unapplied(messages))
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
@@ -164,6 +165,30 @@ class RoomLoop:
     def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
         """Without partitions that are not ours now, and without what stands before the position already."""
         return [m for m in messages if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
+
+    def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
+        """Up to where offsets are missing: from there a partition is read again, from its position.
+
+        What the client has lost on the way (seen: two records, after cuts of the connection) comes then. Offsets that
+        are missing again are no messages: a transaction's marks, or what compaction took.
+        """
+        due = dict(self._placed)
+        whole: list[Message] = []
+        broken: set[Partition] = set()
+        for message in messages:
+            where = (message.topic, message.partition)
+            if where in broken:
+                continue
+            gap = (due[where], message.offset)
+            if gap[0] < gap[1] and self._gaps.get(where) != gap:
+                log.warning("gap", action="read again", room=self._consumer.name, partition=where, gap=gap)
+                self._gaps[where] = gap
+                broken.add(where)
+                continue
+            due[where] = message.offset + 1
+            whole.append(message)
+        self._unplaced |= broken
+        return whole
 
     def _after(self, applied: Applied) -> None:
         """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
