@@ -119,11 +119,11 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
+        self._make_fair()
         self._cut()
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        if rest:
+            await asyncio.wait(rest, timeout=ANSWER_S / 2)
 
     async def _serve(self, heard: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         if self._away:

@@ -1,0 +1,92 @@
+"""A Kafka client that loses records on their way to a room, and offsets that hold no message → nothing is lost, nothing waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Producer
+
+from tests.contract import probe
+from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
+from tests.contract.running import LIMIT_S, Sender, settled, violations, wait
+from topics.runtime.admin import kafka_config
+from topics.runtime.loop import RoomLoop
+from topics.settings import Settings
+
+KEYS = [f"k{i}" for i in range(10)]
+
+
+class Lossy:
+    """A client that forgets every fifth record, and gives it when it is asked for it again."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.lost: set[tuple[str, int, int]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        return [record for record in self._client.consume(count, timeout_s) if not self._loses(record)]
+
+    def _loses(self, record: Any) -> bool:
+        place = (record.topic(), record.partition(), record.offset())
+        if record.error() is not None or place in self.lost or record.offset() % 5 != 3:
+            return False
+        self.lost.add(place)
+        return True
+
+
+@contextmanager
+def member(settings: Settings, losing: bool) -> Iterator[Any]:
+    """A process of the room, and its client."""
+    stop = threading.Event()
+    loop = RoomLoop(settings, probe.build(), stop)
+    if losing:
+        loop._kafka = Lossy(loop._kafka)  # type: ignore[assignment]
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        yield loop._kafka
+    finally:
+        stop.set()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+
+
+def feed(sender: Sender, rounds: int) -> int:
+    """One by one, so that they come in many batches. → how many in all"""
+    for _ in range(rounds):
+        for key in KEYS:
+            sender.capture(key)
+            sender.flush()
+    return sum(map(len, sender.sent.values()))
+
+
+def test_what_the_client_has_lost_is_read_again(on_kafka: Settings, books: Books) -> None:
+    """Offsets go up by one: a record that is left out is missed when the next one of its partition comes."""
+    sender = Sender(on_kafka)
+    with member(on_kafka, losing=True) as client:
+        sent = feed(sender, 15)
+        wait("all are done but those after which none came", lambda: len(books.effects()) > sent - len(KEYS))
+        assert client.lost
+    done = {key: numbers[: len(books.effects(key))] for key, numbers in sender.sent.items()}
+    assert violations(on_kafka, books, done) <= {"said: lost"}, "in order, each once"
+
+
+def test_offsets_without_a_message_are_passed(on_kafka: Settings, books: Books) -> None:
+    """A writer with transactions leaves its marks between the messages."""
+    writer = Producer(kafka_config(on_kafka) | {"transactional.id": on_kafka.topic_prefix})
+    writer.init_transactions(30)
+    with member(on_kafka, losing=False):
+        for n in range(1, 6):
+            writer.begin_transaction()
+            event = captured("k", n)
+            value, headers = event.model_dump_json().encode(), headers_of(event, event_id("k", n))
+            writer.produce(on_kafka.topic_prefix + EXECUTIONS, value, b"k", headers=list(headers))
+            writer.commit_transaction(30)
+        wait("all is done and said", lambda: settled(books, 5))
+    assert books.effects("k") == [1, 2, 3, 4, 5]
