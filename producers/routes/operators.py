@@ -1,0 +1,342 @@
+"""Dead letters, stopped rooms and the audit over HTTP: `ops:read` looks, `ops:act` acts, in the name of the key's owner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+import psycopg
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from producers import replies
+from producers.door import check_type, read_body
+from producers.house import house_of, needs
+from producers.keys import Caller
+from producers.problems import CODES, RETRY_SOON, Problem
+from schemas.requests import field_errors
+from topics.catalog import CONSUMERS
+from topics.runtime import dead_letters, letter_index, operators
+from topics.runtime.clock import Clock
+from topics.runtime.dead_letters import Filter, NoSuchLetter, NoSuchRoom, State
+from topics.runtime.operators import By, Refused
+from topics.settings import Settings
+
+router = APIRouter(tags=["operators"])
+
+LETTERS = "/v1/ops/letters"
+ONE = LETTERS + "/{room}/{letter_id}"
+AT_ONCE_MAX = 1000
+Result = TypeVar("Result")
+
+
+# ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds control characters")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
+Reason = Annotated[str, Field(min_length=1, max_length=operators.REASON_MAX), AfterValidator(_printable)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Chosen(_Asked):
+    """Letters whose last failure fits. `from` is inclusive, `to` exclusive."""
+
+    code: Text | None = None
+    topic: Text | None = None
+    key: Text | None = None
+    since: AwareDatetime | None = Field(default=None, alias="from")
+    until: AwareDatetime | None = Field(default=None, alias="to")
+
+    def wanted(self) -> Filter:
+        return Filter(self.code, self.topic, self.key, self.since, self.until)
+
+
+class Listed(Chosen):
+    """Dead letters, and parked ones that are tried again by themselves, of one room or all."""
+
+    room: Text | None = None
+    state: list[State] = Field(default=["dead", "parked"])
+    limit: int = Field(default=100, ge=1, le=AT_ONCE_MAX)
+
+
+class Grouped(Chosen):
+    room: Text | None = None
+
+
+class Exported(Chosen):
+    room: Text | None = None
+    state: list[State] = Field(default=["dead"])
+
+
+class Because(_Asked):
+    """Why; kept for ever in ops_audit, beside the owner of the key."""
+
+    reason: Reason
+
+
+class ActRequest(Because):
+    """Either `letters`, or a `filter` over the room's dead letters, `{}` being all of them. `max` are done at once."""
+
+    room: Text
+    letters: list[Text] | None = Field(default=None, min_length=1, max_length=AT_ONCE_MAX)
+    filter: Chosen | None = None
+    max: int = Field(default=AT_ONCE_MAX, ge=1, le=AT_ONCE_MAX)
+    dry_run: bool = False
+
+
+class ReplayRequest(ActRequest):
+    """`force` replays also what was replayed three times already."""
+
+    force: bool = False
+
+
+class EditRequest(Because):
+    """The corrected value, whole."""
+
+    value: JsonValue
+
+
+class ApproveRequest(Because):
+    """The `sha256` of the edit that was looked at."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, Because)
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """Bodies are read by hand, up to the size that any body may have."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def _read(request: Request, model: type[Model]) -> Model:
+    length = request.headers.get("content-length")
+    body = await read_body(request.receive, length.encode() if length else None)
+    check_type(request.headers.get("content-type", "").encode())
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        errors = field_errors(error, body)
+        code = errors[0].code if errors[0].code in CODES else "invalid_parameter"
+        raise Problem(code, f"{errors[0].field}: {errors[0].detail}", errors) from None
+
+
+async def _do(request: Request, work: Callable[[Settings, datetime], Result]) -> Result:
+    """In a thread, since it waits for the store. Errors: Problem."""
+    settings = house_of(request).settings
+    now = Clock(settings.clock_file).now()
+    try:
+        return await asyncio.to_thread(work, settings, now)
+    except (NoSuchLetter, NoSuchRoom) as error:
+        raise Problem("not_found", str(error)) from None
+    except Refused as refused:
+        raise Problem("refused", str(refused)) from None
+    except psycopg.OperationalError as error:
+        raise Problem("unavailable", headers=RETRY_SOON) from error
+
+
+def _by(caller: Caller, asked: Because) -> By:
+    try:
+        return By(caller.owner, asked.reason)
+    except Refused as refused:
+        raise Problem("refused", str(refused)) from None
+
+
+# ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.get(LETTERS)
+async def list_letters(
+    request: Request, asked: Annotated[Listed, Query()], caller: Caller = needs("ops:read")
+) -> Response:
+    """One object for each letter, oldest first, without contents."""
+    found = await _do(
+        request,
+        lambda settings, _: dead_letters.list_letters(
+            settings, asked.room, asked.state, asked.limit, wanted=asked.wanted()
+        ),
+    )
+    return replies.json({"letters": [asdict(letter) for letter in found]})
+
+
+@router.get(LETTERS + "/groups")
+async def group_letters(
+    request: Request, asked: Annotated[Grouped, Query()], caller: Caller = needs("ops:read")
+) -> Response:
+    """By consumer, error code and age, with counts and the newest example."""
+    found = await _do(
+        request, lambda settings, now: dead_letters.group_letters(settings, now, asked.room, asked.wanted())
+    )
+    return replies.json({"groups": [asdict(group) for group in found]})
+
+
+@router.get(LETTERS + "/export", response_class=Response)
+async def export_letters(
+    request: Request, asked: Annotated[Exported, Query()], caller: Caller = needs("ops:read")
+) -> Response:
+    """JSON lines with contents, oldest first."""
+    lines = await _do(request, lambda settings, _: _lines(settings, asked))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+def _lines(settings: Settings, asked: Exported) -> Iterator[bytes]:
+    dead_letters.rooms_named(asked.room)  # a wrong name is a 404, not an answer that breaks off
+    rows = letter_index.export(settings, asked.room, asked.wanted(), asked.state)
+    return (orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n" for row in rows)
+
+
+@router.get(ONE)
+async def show_letter(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:read")) -> Response:
+    """One letter in full; the id may be cut short to eight digits."""
+    found = await _do(request, lambda settings, _: _details(settings, room, letter_id))
+    told = asdict(found)
+    contents = letter_index.as_text("value", told.pop("value")) | letter_index.as_text("edit", told.pop("edit"))
+    return replies.json(told.pop("letter") | told | contents)
+
+
+def _details(settings: Settings, room: str, given: str) -> dead_letters.Details:
+    return dead_letters.details(settings, *_resolved(settings, room, given))
+
+
+def _resolved(settings: Settings, room: str, given: str) -> tuple[str, str]:
+    if "/" in given or not given.isprintable():
+        raise NoSuchLetter("no such letter")
+    dead_letters.rooms_named(room)
+    return dead_letters.resolve(settings, given, room)
+
+
+@router.get("/v1/ops/rooms")
+async def rooms(request: Request, caller: Caller = needs("ops:read")) -> Response:
+    """Every room, and why it has stopped, if it has."""
+
+    def stops(settings: Settings, _: datetime) -> list[dict[str, object]]:
+        found = [(room.name, dead_letters.open_stop(settings, room.name)) for room in CONSUMERS]
+        return [{"room": name, "stopped": asdict(stop) if stop else None} for name, stop in found]
+
+    return replies.json({"rooms": await _do(request, stops)})
+
+
+@router.get("/v1/ops/rooms/{room}/audit")
+async def audit(
+    request: Request, room: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100, caller: Caller = needs("ops:read")
+) -> Response:
+    """What operators did to a room's letters and stops, newest first."""
+
+    def rows(settings: Settings, _: datetime) -> list[dict[str, Any]]:
+        dead_letters.rooms_named(room)
+        return dead_letters.audit(settings, room, limit)
+
+    return replies.json({"acts": await _do(request, rows)})
+
+
+# ── act ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/ops/replays", openapi_extra=_body(ReplayRequest))
+async def replay(request: Request, caller: Caller = needs("ops:act")) -> Response:
+    """Make dead letters due again. Sent twice it changes nothing more; `left` says how many the filter still has."""
+    asked = await _read(request, ReplayRequest)
+    by = _by(caller, asked)
+
+    def work(settings: Settings, now: datetime) -> dict[str, object]:
+        ids, left = _ids(settings, asked)
+        if asked.dry_run:
+            return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, force=asked.force)]}
+        chosen = asked.filter.wanted() if asked.filter else None
+        return _acted(operators.replay(settings, asked.room, ids, by, now, chosen, asked.force), left)
+
+    return replies.json(await _do(request, work))
+
+
+@router.post("/v1/ops/discards", openapi_extra=_body(ActRequest))
+async def discard(request: Request, caller: Caller = needs("ops:act")) -> Response:
+    """Give dead letters up for good; what waits behind them goes on."""
+    asked = await _read(request, ActRequest)
+    by = _by(caller, asked)
+
+    def work(settings: Settings, now: datetime) -> dict[str, object]:
+        ids, left = _ids(settings, asked)
+        if asked.dry_run:
+            return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, discards=True)]}
+        chosen = asked.filter.wanted() if asked.filter else None
+        return _acted(operators.discard(settings, asked.room, ids, by, now, chosen), left)
+
+    return replies.json(await _do(request, work))
+
+
+def _ids(settings: Settings, asked: ActRequest) -> tuple[list[str], int]:
+    """The letters that are meant now, and how many more the filter finds."""
+    dead_letters.rooms_named(asked.room)
+    if (asked.letters is None) == (asked.filter is None):
+        raise Refused("give either letters or a filter")
+    if asked.letters is not None:
+        return [_resolved(settings, asked.room, given)[1] for given in asked.letters][: asked.max], 0
+    assert asked.filter is not None
+    found = dead_letters.matching(settings, asked.room, asked.filter.wanted())
+    return found[: asked.max], len(found[asked.max :])
+
+
+def _acted(acted: operators.Acted, left: int) -> dict[str, object]:
+    return {"changed": list(acted.changed), "unchanged": dict(acted.unchanged), "left": left}
+
+
+@router.put(ONE + "/edit", openapi_extra=_body(EditRequest))
+async def edit(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
+    """Propose a corrected value. It is tried once the holder of another owner's key has approved its `sha256`."""
+    asked = await _read(request, EditRequest)
+    by, value = _by(caller, asked), orjson.dumps(asked.value)
+
+    def work(settings: Settings, now: datetime) -> operators.Edit:
+        name, resolved = _resolved(settings, room, letter_id)
+        return operators.propose(settings, name, resolved, value, by, now)
+
+    proposed = await _do(request, work)
+    return replies.json({"sha256": proposed.sha256, "edited_by": proposed.edited_by, "state": "proposed"})
+
+
+@router.post(ONE + "/approval", openapi_extra=_body(ApproveRequest))
+async def approve(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
+    """Replay the letter with the edit that another proposed."""
+    asked = await _read(request, ApproveRequest)
+    by = _by(caller, asked)
+
+    def work(settings: Settings, now: datetime) -> None:
+        name, resolved = _resolved(settings, room, letter_id)
+        operators.approve(settings, name, resolved, asked.sha256, by, now)
+
+    await _do(request, work)
+    state: Literal["approved"] = "approved"
+    return replies.json({"sha256": asked.sha256, "approved_by": by.actor, "state": state})
+
+
+@router.post("/v1/ops/rooms/{room}/resume", openapi_extra=_body(Because))
+async def resume(request: Request, room: str, caller: Caller = needs("ops:act")) -> Response:
+    """Let a stopped room go on; `stopped` is null where it had not stopped."""
+    asked = await _read(request, Because)
+    by = _by(caller, asked)
+
+    def work(settings: Settings, _: datetime) -> dead_letters.Stop | None:
+        dead_letters.rooms_named(room)
+        return operators.resume(settings, room, by)
+
+    lifted = await _do(request, work)
+    return replies.json({"room": room, "stopped": asdict(lifted) if lifted else None})

@@ -1,0 +1,137 @@
+"""Operators over HTTP: who may look may not act; a replay, an edit by two, a room that goes on; all in the audit."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from consumers.payments.consumer import build
+from operations.stack.servers import Servers
+from tests.contract.http.door import Door, Reply
+from tests.journey.letters import cleared, cleared_value, requested
+from topics.runtime import dead_letters
+from topics.runtime.apply import apply
+from topics.runtime.drain import drain
+from topics.runtime.letters import write_stop
+from topics.runtime.store import Store
+from topics.settings import Settings
+
+LATER = datetime(2150, 1, 1, tzinfo=UTC)
+WHY = {"reason": "the payment was missing"}
+
+
+@pytest.fixture
+def store(http_stack: Settings) -> Iterator[Store]:
+    store = Store(http_stack.model_copy(update={"stop_at_least": 1000}), "payments")
+    yield store
+    store.close()
+
+
+def die(store: Store, http_stack: Settings, value: bytes | None = None) -> dead_letters.Letter:
+    """A dead letter with a key of its own."""
+    key = f"c{secrets.token_hex(5)}"
+    list(
+        apply(
+            store, build(http_stack), [cleared(key, value=value and value.replace(b"KEY", key.encode()))], None, LATER
+        )
+    )
+    (letter,) = dead_letters.list_letters(http_stack, "payments", wanted=dead_letters.Filter(key=key))
+    return letter
+
+
+def act(door: Door, path: str, body: dict[str, Any], key: str | None = None, method: str = "POST") -> Reply:
+    return door.send(method, path, json.dumps(body).encode(), key=key)
+
+
+def test_who_may_look_may_not_act_and_who_may_act_must_be_allowed_to_look(
+    door: Door, http_stack: Settings, store: Store
+) -> None:
+    letter = die(store, http_stack)
+    looks, acts = door.key_for("carol", "ops:read"), door.key_for("dan", "ops:act")
+    assert door.get(f"/v1/ops/letters/payments/{letter.letter_id}", looks).json["key"] == letter.key
+    wanted = {"room": "payments", "letters": [letter.letter_id], **WHY}
+    assert act(door, "/v1/ops/replays", wanted, looks).json["code"] == "forbidden"
+    assert door.get("/v1/ops/letters", acts).json["code"] == "forbidden"
+    assert door.get("/v1/ops/letters", key="").status == 401
+
+
+def test_a_letter_is_replayed_once_in_the_name_of_the_keys_owner(
+    door: Door, http_stack: Settings, store: Store
+) -> None:
+    letter = die(store, http_stack)
+    wanted = {"room": "payments", "filter": {"key": letter.key}, **WHY}
+    planned = act(door, "/v1/ops/replays", {**wanted, "dry_run": True}).json["planned"]
+    assert [(each["letter_id"], each["does"]) for each in planned] == [(letter.letter_id, "run")]
+    done = act(door, "/v1/ops/replays", wanted)
+    assert (done.status, done.json) == (200, {"changed": [letter.letter_id], "unchanged": {}, "left": 0})
+    again = act(door, "/v1/ops/replays", {"room": "payments", "letters": [letter.letter_id[:8]], **WHY})
+    assert again.json == {"changed": [], "unchanged": {letter.letter_id: "parked"}, "left": 0}
+    newest = door.get("/v1/ops/rooms/payments/audit?limit=1").json["acts"][0]
+    assert (newest["actor"], newest["action"], newest["filter"]["letters"]) == ("shop", "replay", [letter.letter_id])
+    list(apply(store, build(http_stack), [requested(str(letter.key))], None, datetime.now(UTC)))
+    drain(store, build(http_stack), LATER)
+    assert door.get(f"/v1/ops/letters/payments/{letter.letter_id}").json["effect_stands"] is True
+
+
+def test_an_edit_needs_the_key_of_another_owner(door: Door, http_stack: Settings, store: Store) -> None:
+    letter = die(store, http_stack, b'{"checkout_id": "KEY"}')
+    where = f"/v1/ops/letters/payments/{letter.letter_id}"
+    value = json.loads(cleared_value(str(letter.key)))
+    assert act(door, f"{where}/edit", {"value": {}, **WHY}, method="PUT").json["code"] == "refused"
+    proposed = act(door, f"{where}/edit", {"value": value, **WHY}, method="PUT").json
+    approval = {"sha256": proposed["sha256"], **WHY}
+    assert act(door, f"{where}/approval", approval).json["code"] == "refused"
+    second = door.key_for("erin", "ops:act")
+    assert act(door, f"{where}/approval", {**approval, "sha256": "0" * 64}, second).json["code"] == "refused"
+    assert act(door, f"{where}/approval", approval, second).json["approved_by"] == "erin"
+    assert door.get(where).json["state"] == "parked"
+
+
+def test_discards_groups_and_export_are_there_too(door: Door, http_stack: Settings, store: Store) -> None:
+    letter = die(store, http_stack)
+    groups = door.get("/v1/ops/letters/groups?room=payments&code=unknown_payment").json["groups"]
+    assert sum(group["dead"] for group in groups) >= 1
+    (line,) = door.get(f"/v1/ops/letters/export?key={letter.key}").body.splitlines()
+    assert json.loads(line)["letter_id"] == letter.letter_id
+    gone = act(door, "/v1/ops/discards", {"room": "payments", "letters": [letter.letter_id], **WHY})
+    assert gone.json["changed"] == [letter.letter_id]
+    assert door.get(f"/v1/ops/letters?key={letter.key}").json == {"letters": []}
+
+
+def test_a_stopped_room_says_why_and_goes_on(door: Door, http_stack: Settings, store: Store, servers: Servers) -> None:
+    with store.transaction() as conn:
+        write_stop(conn, "too_many_faults", "of a test")
+    said = {each["room"]: each["stopped"] for each in door.get("/v1/ops/rooms").json["rooms"]}
+    assert (said["payments"]["reason"], said["wallet"]) == ("of a test", None)
+    assert act(door, "/v1/ops/rooms/payments/resume", WHY).json["stopped"]["code"] == "too_many_faults"
+    assert act(door, "/v1/ops/rooms/payments/resume", WHY).json["stopped"] is None
+    with psycopg.connect(http_stack.dsn("tally_ops")) as conn:
+        acts = conn.execute("SELECT actor FROM payments.ops_audit WHERE action = 'resume'").fetchall()
+    assert acts == [("shop",)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"room": "payments", "letters": ["deadbeef"], "reason": " "}, 409),
+        ({"room": "payments", "letters": ["deadbeef"], "reason": "a\x1b"}, 400),
+        ({"room": "payments", "letters": ["deadbeef"]}, 422),
+        ({"room": "payments", **WHY}, 409),
+        ({"room": "payments", "letters": [], **WHY}, 400),
+        ({"room": "payments", "letters": ["deadbeef"], **WHY}, 404),
+        ({"room": "payments", "letters": ["wallet/deadbeef"], **WHY}, 404),
+        ({"room": "nowhere", "letters": ["deadbeef"], **WHY}, 404),
+        ({"room": "payments", "filter": {"from": "yesterday"}, **WHY}, 422),
+        ({"room": "payments", "filter": {}, "max": 0, **WHY}, 400),
+        ({"room": "payments", "filter": {"colour": "red"}, **WHY}, 422),
+    ],
+)
+def test_what_makes_no_sense_is_refused(body: dict[str, Any], status: int, door: Door) -> None:
+    refused = act(door, "/v1/ops/replays", body)
+    assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json"), refused.body
