@@ -10,26 +10,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from operations.stack import layout
 from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
 from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
 from tests.journey.till import BUYERS_AT_ONCE
-from tests.journey.whole import Whole, running, settings_for
+from tests.journey.whole import COPIES, Whole, running, settings_for
 from topics.runtime.failpoints import NAMES
 from topics.settings import Settings
 
 LIMIT_S = 120.0
 CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 250
 PAUSE_S = 0.25  # between two checkouts
-PROCESSES = (
-    "payments-risk-1",
-    "payments-risk-2",
-    "wallet-ledger-webhooks-1",
-    "wallet-ledger-webhooks-2",
-    "executor-1",
-    "executor-2",
-)
+PROCESSES = tuple(f"{'-'.join(rooms)}-{number}" for rooms in layout.ROOM_PROCESSES for number in range(1, COPIES + 1))
+CALLERS = tuple(name for name in PROCESSES if name.startswith("executor-"))
 AT_THE_DOOR = ("after_commit", "before_publish")
 
 
@@ -51,7 +46,7 @@ def planned(chance: random.Random) -> Mapping[str, list[str]]:
     steps = [name for name in NAMES if name not in calls]
     chance.shuffle(steps)
     for name in calls:
-        plan[min(PROCESSES[-2:], key=lambda process: len(plan[process]))].append(_at(name, chance))
+        plan[min(CALLERS, key=lambda process: len(plan[process]))].append(_at(name, chance))
     for name in steps:
         plan[min(PROCESSES, key=lambda process: len(plan[process]))].append(_at(name, chance))
     return plan | {"api": [_at(name, chance) for name in AT_THE_DOOR]}
