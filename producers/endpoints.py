@@ -42,7 +42,7 @@ def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
     if not types:
         raise PydanticCustomError("no_event_types", "at least one, or none named: all")
     if not set(types) <= set(EVENT_TYPES):
-        raise PydanticCustomError("invalid_event_type", "the types are {types}", {"types": ", ".join(EVENT_TYPES)})
+        raise PydanticCustomError("unknown_event", "the types are {types}", {"types": ", ".join(EVENT_TYPES)})
     return tuple(sorted(set(types)))
 
 

@@ -63,7 +63,7 @@ CODES: Mapping[str, Code] = {
         422, "Invalid URL", "An https URL without user, password and fragment, not of a private address."
     ),
     "no_event_types": Code(422, "No event types", "At least one of the event types; left out: all of them."),
-    "invalid_event_type": Code(422, "Invalid event type", "There is no event type of that name."),
+    "unknown_event": Code(422, "Unknown event", "There is no event type of that name."),
     "invalid_country": Code(422, "Invalid country", "Two capital letters of ISO 3166-1."),
     "invalid_time": Code(422, "Invalid time", 'A time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z".'),
     "invalid_amount": Code(422, "Invalid amount", 'A plain decimal number such as "12.34", as a string.'),

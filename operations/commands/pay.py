@@ -40,7 +40,7 @@ class Api:
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=REPLY_WITHIN_S) as reply:
-                told: dict[str, Any] = json.load(reply)
+                told: dict[str, Any] = json.loads(reply.read() or b"{}")
                 return told
         except urllib.error.HTTPError as error:
             raise _failed(_reason(error)) from None
@@ -59,7 +59,7 @@ def pay(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """Pay: one checkout, several orders, over the API. Exits 1 where --watch does not see it done in time."""
-    api = _running_api()
+    api = running_api()
     payment = api.call("POST", "/v1/payments", _demo(checkout_id or _new_id(), orders, token, currency))
     if watch:
         states = _follow(api, payment, timeout)
@@ -73,7 +73,7 @@ def pay(
         raise _failed(f"{payment['checkout_id']} is not done after {timeout:g} s")
 
 
-def _running_api() -> Api:
+def running_api() -> Api:
     from operations.stack.home import Home, StackError, read_json
     from operations.stack.running import current_settings, read_api_key
 

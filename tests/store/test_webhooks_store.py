@@ -28,7 +28,7 @@ from schemas.events import (
 )
 from schemas.webhooks import EVENT_TYPES, verify
 from tests.store.hearing import Hearing
-from tests.store.receiving import Got, Receiver, receiving, wait_for
+from tests.store.receiving import Got, receiving, wait_for
 from topics.settings import Settings, WebhookLimits
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ("127.0.0.0/8",)}
