@@ -1,10 +1,11 @@
-"""`tally bench pay-in | ledger`: figures of this machine, as JSON where asked for."""
+"""`tally bench pay-in | ledger | letters`: figures of this machine, as JSON where asked for."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -47,6 +48,22 @@ def ledger(
 
     plan = Plan(journals=journals, processes=processes, batch_max=batch)
     _show(run(current_settings(), plan, lambda line: print(line, file=sys.stderr)), as_json)
+
+
+@app.command()
+def letters(
+    as_json: Json = False,
+    letters: Annotated[int, typer.Option(min=100, max=1_000_000, help="Dead letters.")] = 10_000,
+    rate: Annotated[int, typer.Option(min=10, help="Replays a second that are allowed.")] = 5000,
+) -> None:
+    """A replay of many dead letters, interrupted and resumed, in a database and under a topic prefix of their own."""
+    from operations.bench.letters import Plan, run
+    from operations.commands.run import build
+    from operations.stack.running import current_settings
+
+    plan = Plan(letters=letters, rate=rate)
+    progress = partial(print, file=sys.stderr)
+    _show(run(current_settings(), partial(build, "payments"), plan, progress), as_json)
 
 
 def _progress() -> Callable[[str, float], None]:

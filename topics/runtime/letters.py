@@ -251,8 +251,10 @@ def with_followers(conn: Connection, heads: Sequence[Parked]) -> list[Parked]:
 def _followed(conn: Connection, heads: Sequence[Parked]) -> set[int]:
     """Which of the heads have anybody behind them: one question for all, since most have nobody."""
     rows = conn.execute(
-        "SELECT h.seq FROM unnest(%s::text[], %b::bytea[], %s::bigint[]) AS h (topic, key, seq) WHERE EXISTS (SELECT 1"
-        " FROM parked p WHERE p.topic = h.topic AND p.key = h.key AND p.holds AND p.state = 'parked' AND p.seq > h.seq)",
+        # LIMIT keeps it a look by key for each; as EXISTS it was planned as a join over all (300 ms for 500, not 3).
+        "SELECT h.seq FROM unnest(%s::text[], %b::bytea[], %s::bigint[]) AS h (topic, key, seq) CROSS JOIN LATERAL"
+        " (SELECT FROM parked p WHERE p.topic = h.topic AND p.key = h.key AND p.holds AND p.state = 'parked'"
+        "  AND p.seq > h.seq LIMIT 1) AS behind",
         [[h.message.topic for h in heads], [h.message.key for h in heads], [h.seq for h in heads]],
     )
     return {seq for (seq,) in rows}

@@ -33,7 +33,8 @@ log = structlog.get_logger()
 
 IDLE_S = 0.05
 GATHER_S_MAX = 0.02
-DRAIN_S_MAX = 0.5
+DRAIN_EVERY_S = 0.5
+DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 INBOX_DAYS = 60
 
@@ -71,8 +72,9 @@ class RoomLoop:
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
+        self._draining = Chore(DRAIN_EVERY_S, self._drain)
         self._chores = [
-            Chore(0.5, self._drain),
+            self._draining,
             Chore(0.1, self._tidy),
             Chore(1.0, self._commit_offsets),
             Chore(5, self._trim_inbox),
@@ -292,7 +294,7 @@ class RoomLoop:
                 chore.next_at = time.monotonic() + chore.every_s
 
     def _drain(self) -> None:
-        """What is due, for a while: behind thousands of replayed letters new messages would wait for seconds."""
+        """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
         until = time.monotonic() + DRAIN_S_MAX
         while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
             self._publisher.publish(applied.rows)
@@ -300,7 +302,9 @@ class RoomLoop:
             if applied.calls and self._wake:
                 self._wake.set()
             if self._stop.is_set() or time.monotonic() > until:
+                self._draining.every_s = 0.0
                 return
+        self._draining.every_s = DRAIN_EVERY_S
 
     def _tidy(self) -> None:
         self._publisher.tidy(self._store.connection())
