@@ -14,9 +14,9 @@ from typing import Annotated
 
 import structlog
 import typer
-from prometheus_client import start_http_server
 from structlog.tracebacks import ExceptionDictTransformer
 
+from operations.process_page import serve_page
 from topics.catalog import CONSUMERS
 from topics.runtime.consumer import Consumer
 from topics.runtime.health import Health, write_report
@@ -69,7 +69,7 @@ def serve(settings: Settings, names: list[str]) -> int:
     parts = _Parts(stop)
     for name in names:
         _add(parts, settings, name, stop)
-    _, metrics_port = _serve_metrics(settings)
+    metrics_port = serve_page(settings.metrics_port_base, parts.healths)
     _calm_collector()
     parts.start()
     while not stop.wait(0.5):
@@ -100,11 +100,6 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-
-
-def _serve_metrics(settings: Settings) -> tuple[object, int]:
-    server, _ = start_http_server(settings.metrics_port_base, addr="127.0.0.1")
-    return server, server.server_port
 
 
 class _Parts:
