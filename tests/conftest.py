@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -97,30 +98,47 @@ def template(servers: Servers) -> Iterator[str]:
     drop_database(servers, name)
 
 
-@pytest.fixture
-def make_stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
-    """A maker of settings with an empty database, topics and a home of their own; keywords are further settings."""
-    from topics.runtime.admin import apply_topics
-
+@contextmanager
+def stores(servers: Servers, template: str, folder: Path) -> Iterator[Callable[..., Settings]]:
+    """A maker of settings with an empty database and a home of their own, and no topics; databases end with the block."""
     made: list[Settings] = []
 
     def make(**overrides: object) -> Settings:
         name = f"t{secrets.token_hex(5)}"
-        home = tmp_path / name
+        home = folder / name
         home.mkdir(mode=0o700)
         copy_database(servers, template, f"tally_{name}")
         own = {"topic_prefix": f"{name}.", "database": f"tally_{name}", "secret": SECRET, "home": home}
         where = {"kafka": servers.kafka, "postgres": servers.postgres}
         settings = load_settings(**{**where, **own, **overrides})
         made.append(settings)
-        apply_topics(settings)
-        await_topics(settings)
         return settings
 
-    yield make
-    for settings in made:
-        delete_topics(settings)
-        drop_database(servers, settings.database)
+    try:
+        yield make
+    finally:
+        for settings in made:
+            drop_database(servers, settings.database)
+
+
+@pytest.fixture
+def make_stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
+    """A maker of settings with an empty database, topics and a home of their own; keywords are further settings."""
+    from topics.runtime.admin import apply_topics
+
+    made: list[Settings] = []
+    with stores(servers, template, tmp_path) as make_store:
+
+        def make(**overrides: object) -> Settings:
+            settings = make_store(**overrides)
+            made.append(settings)
+            apply_topics(settings)
+            await_topics(settings)
+            return settings
+
+        yield make
+        for settings in made:
+            delete_topics(settings)
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from operations.stack.servers import Servers
 from schemas.envelope import EventId, derive_id
+from tests.conftest import stores
 from topics.runtime import calls
 from topics.runtime.calls import Answer, Leased
 from topics.runtime.consumer import Call, Connection, Ended, Retry
@@ -21,16 +23,25 @@ NOT_THERE = {"reply": "not_there"}
 UNKNOWN = {"reply": "unknown", "reason": "timeout"}
 
 
+@pytest.fixture(scope="module")
+def database(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with stores(servers, template, tmp_path_factory.mktemp("calls")) as make:
+        yield make()
+
+
 @pytest.fixture
-def store(stack: Settings) -> Iterator[Store]:
-    with closing(Store(stack, "executor")) as store:
+def store(database: Settings) -> Iterator[Store]:
+    """No calls yet."""
+    with closing(Store(database, "executor")) as store:
+        with store.transaction() as conn:
+            conn.execute("DELETE FROM calls")
         yield store
 
 
 @pytest.fixture
-def other(stack: Settings) -> Iterator[Store]:
+def other(database: Settings) -> Iterator[Store]:
     """A second process's connection."""
-    with closing(Store(stack, "executor")) as store:
+    with closing(Store(database, "executor")) as store:
         yield store
 
 
