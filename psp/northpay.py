@@ -19,9 +19,12 @@ from psp.port import (
     HttpRequest,
     ListedCharge,
     ListingError,
+    Notification,
     NotThere,
+    Pending,
     Unknown,
 )
+from psp.webhooks import Signature, hex_macs, seconds
 from psp.wire import Wire, agreed, is_reference, read, refused
 from schemas.money import InvalidMoney, Money, exponent
 
@@ -41,8 +44,9 @@ class _Metadata(Wire):
 
 class _Charge(Wire):
     id: str
-    status: Literal["succeeded", "declined"]
+    status: Literal["succeeded", "declined", "pending"]
     decline_code: str | None = None
+    pending_reason: str | None = None
     network: str | None = None
     amount: int
     currency: str
@@ -54,6 +58,15 @@ class _Charge(Wire):
 class _Page(Wire):
     data: list[_Charge]
     has_more: bool
+
+
+class _Event(Wire):
+    id: str
+    type: str
+
+
+class _ChargeEvent(_Event):
+    data: _Charge
 
 
 class _Problem(Wire):
@@ -72,6 +85,7 @@ class Northpay:
     name: str
     url: str
     api_key: str = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     settling_s: float = 2.0
     key_life_s: float = 24 * 3600.0
 
@@ -116,13 +130,34 @@ class Northpay:
             raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
         return complete, page.data[-1].id if page.has_more else None
 
+    def signature(self, headers: Mapping[str, str]) -> Signature | None:
+        """`Northpay-Signature: t=1772366400,v1=<hex>`, a v1 for each secret."""
+        parts = [part.strip().partition("=") for part in headers.get("northpay-signature", "").split(",")]
+        at = seconds(next((value for name, _, value in parts if name == "t"), None))
+        return None if at is None else Signature(at, hex_macs(value for name, _, value in parts if name == "v1"))
+
+    def read_notification(self, body: bytes) -> Notification | None:
+        event = read(_Event, body)
+        if event is None or not is_reference(event.id):
+            return None
+        if not event.type.startswith("charge."):
+            return Notification(event.id, None)
+        told = read(_ChargeEvent, body)
+        listed = None if told is None else _listed(told.data)
+        return None if told is None or listed is None else Notification(event.id, listed, _code(told.data))
+
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"}
 
 
-def _agreed(charge: Charge, told: _Charge | None) -> Captured | Declined | Unknown:
+def _agreed(charge: Charge, told: _Charge | None) -> Captured | Declined | Pending | Unknown:
     listed = None if told is None else _listed(told)
-    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, told.decline_code)
+    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, _code(told))
+
+
+def _code(told: _Charge) -> str | None:
+    """Why it was declined, or what it waits for."""
+    return told.pending_reason if told.status == "pending" else told.decline_code
 
 
 def _listed(told: _Charge) -> ListedCharge | None:

@@ -1,4 +1,4 @@
-"""A charge goes in, an HTTP request comes out; whatever the PSP answers becomes one of five replies.
+"""A charge goes in, an HTTP request comes out; whatever the PSP answers becomes one of six replies.
 
 Nothing here opens a connection: the executor sends. Adapters never raise on what a PSP says.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from psp.webhooks import Signature
 from schemas.money import Money
 
 
@@ -64,6 +65,17 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """The PSP has the charge and has not decided yet: ask, or wait to be told; never send."""
+
+    psp_reference: str
+    reason: str
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "pending", "psp_reference": self.psp_reference, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class NothingHappened:
     """The PSP promises that this send did nothing: it may be sent again, same key, not before `retry_after_s`."""
 
@@ -92,9 +104,9 @@ class NotThere:
         return {"reply": "not_there"}
 
 
-ChargeReply = Captured | Declined | NothingHappened | Unknown
-FindReply = Captured | Declined | Unknown | NotThere  # a failed question never says that nothing happened
-Reply = Captured | Declined | NothingHappened | Unknown | NotThere
+ChargeReply = Captured | Declined | Pending | NothingHappened | Unknown
+FindReply = Captured | Declined | Pending | Unknown | NotThere  # a failed question never says that nothing happened
+Reply = Captured | Declined | Pending | NothingHappened | Unknown | NotThere
 
 
 def reply_from_json(stored: Mapping[str, object]) -> Reply:
@@ -114,6 +126,8 @@ def _read_stored(stored: Mapping[str, object]) -> Reply:
             return Declined(
                 _text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"])
             )
+        case "pending":
+            return Pending(_text(stored["psp_reference"]), _text(stored["reason"]))
         case "nothing_happened":
             return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
         case "unknown":
@@ -150,9 +164,18 @@ class ListedCharge:
     psp_reference: str
     payment_order_id: str
     amount: Money
-    status: Literal["succeeded", "declined"]
+    status: Literal["succeeded", "declined", "pending"]
     scheme: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What a PSP tells unasked. `charge` is None where it is of a kind that we do not read."""
+
+    id: str  # the PSP's own: the same however often it is sent
+    charge: ListedCharge | None
+    code: str | None = None  # why it was declined, or what it waits for
 
 
 class ListingError(Exception):
@@ -165,6 +188,8 @@ class Psp(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def webhook_secrets(self) -> tuple[str, ...]: ...
+    @property
     def settling_s(self) -> float: ...  # after this long since the last possible send, "not there" is proof
     @property
     def key_life_s(self) -> float: ...  # after this long the PSP forgets a key, and sending again is a second charge
@@ -175,3 +200,5 @@ class Psp(Protocol):
     def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply: ...
     def list_charges(self, cursor: str | None = None) -> HttpRequest: ...
     def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]: ...
+    def signature(self, headers: Mapping[str, str]) -> Signature | None: ...  # names in lower case; None: unsigned
+    def read_notification(self, body: bytes) -> Notification | None: ...  # None: not what the PSP promises

@@ -20,8 +20,8 @@ def _adapter(account: PspAccount) -> Psp:
     url = account.url.rstrip("/")
     match account.adapter:
         case "northpay":
-            return Northpay(account.name, url, account.api_key)
+            return Northpay(account.name, url, account.api_key, account.webhook_secrets)
         case "southpay":
-            return Southpay(account.name, url, account.api_key)
+            return Southpay(account.name, url, account.api_key, account.webhook_secrets)
         case _:
             assert_never(account.adapter)

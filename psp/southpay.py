@@ -19,9 +19,12 @@ from psp.port import (
     HttpRequest,
     ListedCharge,
     ListingError,
+    Notification,
     NotThere,
+    Pending,
     Unknown,
 )
+from psp.webhooks import Signature, hex_macs, seconds
 from psp.wire import Wire, agreed, is_reference, read, refused
 from schemas.money import InvalidMoney, Money, exponent
 
@@ -30,7 +33,11 @@ EXPONENTS: Mapping[str, int] = {"CLP": 2, "ISK": 2}
 """Southpay counts these in hundredths, though ISO 4217 gives them no decimals."""
 
 _SCHEMES = {"visa": "visa", "mc": "mastercard", "amex": "amex", "discover": "discover"}
-_STATUSES: Mapping[str, Literal["succeeded", "declined"]] = {"Authorised": "succeeded", "Refused": "declined"}
+_STATUSES: Mapping[str, Literal["succeeded", "declined", "pending"]] = {
+    "Authorised": "succeeded",
+    "Refused": "declined",
+    "Pending": "pending",
+}
 _PROBLEMS = {"000": "unauthorised", "702": "invalid", "704": "key_conflict", "911": "not_processed"}
 
 
@@ -45,8 +52,9 @@ class _Method(Wire):
 
 class _Payment(Wire):
     pspReference: str
-    resultCode: Literal["Authorised", "Refused"]
+    resultCode: Literal["Authorised", "Refused", "Pending"]
     refusalReasonCode: str | None = None
+    pendingReasonCode: str | None = None
     amount: _Amount
     merchantReference: str
     merchantOrderReference: str
@@ -57,6 +65,15 @@ class _Payment(Wire):
 class _Page(Wire):
     payments: list[_Payment]
     nextPageToken: str | None = None
+
+
+class _Event(Wire):
+    eventId: str
+    eventCode: str
+
+
+class _PaymentEvent(_Event):
+    payment: _Payment
 
 
 class _Error(Wire):
@@ -71,6 +88,7 @@ class Southpay:
     name: str
     url: str
     api_key: str = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     settling_s: float = 2.0
     key_life_s: float = 24 * 3600.0
 
@@ -115,13 +133,33 @@ class Southpay:
             raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
         return complete, page.nextPageToken
 
+    def signature(self, headers: Mapping[str, str]) -> Signature | None:
+        """`X-Southpay-Timestamp` in seconds, `X-Southpay-Signature: <hex>`, one for each secret with spaces between."""
+        at = seconds(headers.get("x-southpay-timestamp"))
+        return None if at is None else Signature(at, hex_macs(headers.get("x-southpay-signature", "").split()))
+
+    def read_notification(self, body: bytes) -> Notification | None:
+        event = read(_Event, body)
+        if event is None or not is_reference(event.eventId):
+            return None
+        if event.eventCode != "PAYMENT":
+            return Notification(event.eventId, None)
+        told = read(_PaymentEvent, body)
+        listed = None if told is None else _listed(told.payment)
+        return None if told is None or listed is None else Notification(event.eventId, listed, _code(told.payment))
+
     def _headers(self) -> dict[str, str]:
         return {"X-API-Key": self.api_key}
 
 
-def _agreed(charge: Charge, told: _Payment | None) -> Captured | Declined | Unknown:
+def _agreed(charge: Charge, told: _Payment | None) -> Captured | Declined | Pending | Unknown:
     listed = None if told is None else _listed(told)
-    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, told.refusalReasonCode)
+    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, _code(told))
+
+
+def _code(told: _Payment) -> str | None:
+    """Why it was refused, or what it waits for."""
+    return told.pendingReasonCode if told.resultCode == "Pending" else told.refusalReasonCode
 
 
 def _listed(told: _Payment) -> ListedCharge | None:

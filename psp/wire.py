@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Unknown
+from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Pending, Unknown
 
 RETRY_AFTER_S_MAX = 3600.0
 _REFERENCE = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
@@ -56,7 +56,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return min(float(seconds), RETRY_AFTER_S_MAX) if seconds.is_finite() and seconds >= 0 else None
 
 
-def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured | Declined | Unknown:
+def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured | Declined | Pending | Unknown:
     """What the PSP says of a charge, believed only where it speaks of the charge that we asked for."""
     if listed.reference != charge.call_id:
         return Unknown("reference_mismatch")
@@ -64,6 +64,8 @@ def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured |
         return Unknown("amount_mismatch")
     if listed.status == "declined":
         return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
+    if listed.status == "pending":
+        return Pending(listed.psp_reference, decline_code(code))
     if code is not None:
         return Unknown("contradictory")
     return Captured(listed.psp_reference, listed.scheme or "other", listed.amount)

@@ -16,7 +16,7 @@ from schemas.requests import PaymentRequest
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
-OrderDetail = Literal["", "refused", "unknown", "unresolved", "declined", "expired"]
+OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declined", "expired"]
 
 
 class Event(BaseModel):
@@ -145,6 +145,24 @@ class PaymentCompleted(Event):
     status: PaymentStatus
 
 
+# ── notifications: what a PSP tells us unasked ────────────────────────────────────────────────────────────────────────
+
+
+class NotificationReceived(Event):
+    """What was said about a charge outside of replies. Repeated and unordered by nature."""
+
+    keyed_by: ClassVar[str] = "reference"
+    reference: str  # our call id, as the PSP gives it back
+    psp: str
+    notification_id: str  # the PSP's own id of it
+    source: Literal["webhook", "settlement_line", "operator"]
+    status: Literal["succeeded", "declined", "pending"]
+    amount: Money
+    psp_reference: str
+    scheme: str | None = None
+    code: str | None = None  # why it was declined, or what it waits for
+
+
 # ── executions: what the PSP said ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -164,6 +182,15 @@ class PaymentDeclined(Terms):
     call_id: str
     code: str
     scheme: str | None = None
+
+
+class PaymentPending(Terms):
+    """The PSP has it and has not decided: the buyer authenticates (3-D Secure), or a person there looks at it."""
+
+    psp: str
+    call_id: str
+    psp_reference: str
+    reason: str
 
 
 class OutcomeUnknown(Terms):

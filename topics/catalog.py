@@ -54,11 +54,18 @@ PAYMENT_REQUESTS = Topic(
 SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,), "payments", 7)
 RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused), "risk")
 PAYMENT_ORDERS = Topic("payment-orders.v1", "payment_order_id", (events.OrderPlaced,), "payments")
+PSP_NOTIFICATIONS = Topic("psp-notifications.v1", "reference", (events.NotificationReceived,), "doors")
 CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
 EXECUTIONS = Topic(
     "executions.v1",
     "payment_order_id",
-    (events.PaymentCaptured, events.PaymentDeclined, events.OutcomeUnknown, events.OutcomeUnresolved),
+    (
+        events.PaymentCaptured,
+        events.PaymentDeclined,
+        events.PaymentPending,
+        events.OutcomeUnknown,
+        events.OutcomeUnresolved,
+    ),
     "executor",
 )
 WALLET_MOVEMENTS = Topic("wallet-movements.v1", "payment_order_id", (events.WalletCredited,), "wallet")
@@ -86,6 +93,7 @@ TOPICS = (
     SCREENINGS,
     RISK_DECISIONS,
     PAYMENT_ORDERS,
+    PSP_NOTIFICATIONS,
     EXECUTIONS,
     WALLET_MOVEMENTS,
     WALLET_BALANCES,
@@ -95,7 +103,7 @@ TOPICS = (
     WEBHOOK_ENDPOINTS,
 )
 
-DOORS = Room("doors", (), (PAYMENT_REQUESTS, WEBHOOK_ENDPOINTS), "producers")
+DOORS = Room("doors", (), (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS), "producers")
 PAYMENTS_ROOM = Room(
     "payments",
     (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES),
@@ -103,7 +111,7 @@ PAYMENTS_ROOM = Room(
     "consumers.payments",
 )
 RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
-EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, CALLS), (EXECUTIONS,), "consumers.executor")
+EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS), (EXECUTIONS,), "consumers.executor")
 WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
 WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks")

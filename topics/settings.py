@@ -43,8 +43,29 @@ class PspAccount(BaseModel):
     adapter: Literal["northpay", "southpay"]
     url: str
     api_key: str = Field(repr=False)
+    webhook_secrets: tuple[Annotated[str, Field(min_length=16)], ...] = Field(default=(), repr=False)  # any may sign
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
+
+
+class Failover(BaseModel):
+    """When an order goes to the next PSP that routing allows. Never once a send of it has ended unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codes: frozenset[str] = frozenset({"do_not_honor", "issuer_unavailable", "processing_error", "try_another_psp"})
+    after_refusals: int = Field(default=3, ge=1)  # sends that surely did nothing
+
+
+class StuckLimits(BaseModel):
+    """How long an order may be in each state before `tally stuck` and the metrics tell of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calling_s: int = Field(default=120, ge=1)
+    unknown_s: int = Field(default=600, ge=1)
+    pending_s: int = Field(default=3600, ge=1)
+    notification_s: int = Field(default=600, ge=1)  # of a PSP, about a charge that we do not know
 
 
 class RiskLimits(BaseModel):
@@ -102,6 +123,8 @@ class Settings(BaseSettings):
 
     psps: tuple[PspAccount, ...] = ()
     routing: tuple[RoutingRule, ...] = ()
+    failover: Failover = Failover()
+    stuck: StuckLimits = StuckLimits()
     risk: RiskLimits = RiskLimits()
     risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
 

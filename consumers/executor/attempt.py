@@ -8,14 +8,16 @@ from typing import Literal
 
 from schemas.events import OrderPlaced
 
-AttemptState = Literal["calling", "unknown", "unresolved", "captured", "declined"]
+AttemptState = Literal["calling", "unknown", "pending", "unresolved", "captured", "declined"]
 
 NO_PSP = "none"  # the order was declined before a PSP was called
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`unknown` lasts until the PSP has said yes or no, through every ask and every send that follows."""
+    """`unknown` lasts until the PSP has said yes or no, through every ask and every send that follows; `pending`, in
+    which nothing is sent any more, likewise. After a failover it is the attempt at the next PSP.
+    """
 
     placed: OrderPlaced
     attempt_no: int
@@ -39,7 +41,7 @@ class Attempt:
 
     @property
     def open(self) -> bool:
-        return self.state in ("calling", "unknown")
+        return self.state in ("calling", "unknown", "pending")
 
     def evolve(self, now: datetime, **changes: object) -> Attempt:
         return replace(self, revision=self.revision + 1, changed_at=now, **changes)  # type: ignore[arg-type]
@@ -54,6 +56,8 @@ class CallFacts:
     first_sent_at: datetime | None
     acted_at: datetime | None  # when the act that came back was begun
     sent_until: datetime | None  # after this none of its sends can have left us
+    payment_order_id: str
+    psp: str
 
     def settles_in_s(self, settling_s: float) -> float:
         """How long before "not there" is proof, seen from the beginning of the act; not positive where it is."""

@@ -16,6 +16,7 @@ import psycopg
 import structlog
 from prometheus_client import Gauge
 
+from consumers.executor import early
 from consumers.executor.attempt import key_expired
 from consumers.executor.decide import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
@@ -164,11 +165,17 @@ class Caller:
             log.warning("leases ran out", action="expire", calls=expired)
 
     def _take_over(self) -> None:
-        """Replies stored and not applied. What expires now is found here when its lease is seen to be over."""
+        """Replies stored and not applied, and what was told too early.
+
+        What expires now is found here when its lease is seen to be over.
+        """
         with self._store.transaction() as conn:
             stored = calls.unapplied(conn, self._me)
+            ready = early.ready(conn)
         for reply in stored:
             self._recorder.put(reply)
+        for notification in ready:
+            self._recorder.put(notification)
 
     def _end_overdue(self, now: datetime) -> None:
         """Behind an open breaker calls wait, but not past their payment's deadline."""

@@ -1,4 +1,4 @@
-"""payment orders and the caller's replies → executor → executions"""
+"""payment orders, PSPs' notifications and the caller's replies → executor → executions"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from topics.settings import Settings
 def build(settings: Settings) -> Consumer:
     """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
     declared = {name: Declared(psp.settling_s, psp.key_life_s) for name, psp in make_psps(settings.psps).items()}
-    policy = Policy(Routing.of(settings), declared)
+    policy = Policy(Routing.of(settings), declared, settings.failover)
     return Consumer(
         room=catalog.EXECUTOR_ROOM,
         load=store.lock,

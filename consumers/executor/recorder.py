@@ -12,6 +12,8 @@ from typing import TypeVar
 import psycopg
 import structlog
 
+from consumers.executor import early
+from consumers.executor.early import TakenUp
 from topics.runtime import calls, metrics
 from topics.runtime.apply import apply
 from topics.runtime.calls import Answer, Leased, Stored
@@ -32,7 +34,7 @@ AWAY_S = 0.5
 BACKLOG_MAX = 20_000  # unacknowledged records, above which nothing more is sent to a PSP
 CLEAR = ("captured", "declined")
 
-Item = Answer | Leased | Stored  # came back; leased but not sent; found on its row
+Item = Answer | Leased | Stored | TakenUp  # came back; leased but not sent; found on its row; told too early
 Result = TypeVar("Result")
 
 
@@ -100,15 +102,19 @@ class Recorder:
         unsent = [item for item in items if isinstance(item, Leased)]
         answers = [item for item in items if isinstance(item, Answer)]
         found = [item for item in items if isinstance(item, Stored)]
+        ready = [item for item in items if isinstance(item, TakenUp)]
         if unsent:
             self._in_transaction(lambda conn: calls.give_back(conn, unsent))
         messages = self._record(answers) + [calls.message(stored) for stored in found]
+        messages += [one.message() for one in ready]
         if messages:
             hit("call.after_record")
             applied = self._apply(messages)
             hit("call.after_apply")
             if applied and found:
                 self._in_transaction(lambda conn: calls.handed_over(conn, found))
+            if applied and ready:
+                self._in_transaction(lambda conn: early.taken(conn, ready))
 
     def _record(self, answers: Sequence[Answer]) -> list[Message]:
         """What came after its lease was taken for lost counts only where it is a clear yes or no."""

@@ -31,9 +31,20 @@ class Routing:
 
     def choose(self, order: OrderPlaced) -> str | None:
         """Among the rules whose every stated condition holds, one by weight; None where none holds."""
-        scheme = scheme_of(order.token)
-        open_to_it = [rule for rule in self.rules if _holds(rule, order, scheme)]
+        open_to_it = self._open_to(order)
         return _weighted(open_to_it, order.payment_order_id) if open_to_it else None
+
+    def alternatives(self, order: OrderPlaced) -> tuple[str, ...]:
+        """The PSPs that may have it, each once: the chosen one, then the others by weight."""
+        open_to_it = self._open_to(order)
+        if not open_to_it:
+            return ()
+        others = sorted(open_to_it, key=lambda rule: (-rule.weight, rule.psp))
+        return tuple(dict.fromkeys([_weighted(open_to_it, order.payment_order_id), *(rule.psp for rule in others)]))
+
+    def _open_to(self, order: OrderPlaced) -> list[RoutingRule]:
+        scheme = scheme_of(order.token)
+        return [rule for rule in self.rules if _holds(rule, order, scheme)]
 
 
 def scheme_of(token: str) -> str | None:

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from consumers.executor.pacing import Pace, Went
-from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Psp, Reply, Unknown
+from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Pending, Psp, Reply, Unknown
 from schemas.money import Money
 from topics.runtime.calls import LEASE_S, Answer, Leased
 from topics.runtime.failpoints import hit
@@ -160,7 +160,7 @@ def _session() -> aiohttp.ClientSession:
 
 def _went(reply: Reply) -> Went:
     match reply:
-        case Captured() | Declined() | NotThere():
+        case Captured() | Declined() | Pending() | NotThere():
             return "well"
         case NothingHappened(reason="rate_limited"):
             return "neither"

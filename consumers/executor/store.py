@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from consumers.executor import early
 from consumers.executor.attempt import Attempt, CallFacts, call_key
+from consumers.executor.early import Early
 from schemas.errors import Permanent
-from schemas.events import AnyEvent, CallEnded, OrderPlaced
+from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from topics.runtime.consumer import Broken, Connection, State
 from topics.runtime.store import int_array, text_array
 
@@ -17,14 +19,20 @@ SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, chan
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = """
-SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until
+SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, payment_order_id, psp
 FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
 """
 
 
+_ORDERS_OF = "SELECT payment_order_id FROM calls WHERE id = ANY(%s::text[])"
+
+
 def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
-    """Attempts by payment order; the facts of the calls that came back under `call_key`."""
-    orders, calls = _wanted(events)
+    """Attempts by payment order; the facts of the calls that came back, or are spoken of, under `call_key`."""
+    orders, calls, told = _wanted(events)
+    if told:  # a call's order never changes: no lock is needed to read it
+        orders |= {row[0] for row in conn.execute(_ORDERS_OF, (text_array(told),))}
+        calls |= told
     state: State = {}
     for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (text_array(orders),), binary=True):
         attempt = Attempt(OrderPlaced.model_validate_json(placed), *rest)
@@ -35,18 +43,21 @@ def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     return state
 
 
-def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[list[str], list[str]]:
-    orders, calls = set(), []
+def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], set[str]]:
+    """Orders, calls, and the references of notifications."""
+    orders, calls, told = set(), set(), set()
     for event in events:
         match event:
             case OrderPlaced():
                 orders.add(event.payment_order_id)
             case CallEnded():
                 orders.add(event.payment_order_id)
-                calls.append(event.call_id)
+                calls.add(event.call_id)
+            case NotificationReceived():
+                told.add(event.reference)
             case _:
                 raise Permanent("unexpected_event", type(event).__name__)
-    return list(orders), calls
+    return orders, calls, told
 
 
 _COPY = """
@@ -61,22 +72,27 @@ _COPY_TYPES = (
 )
 _UPDATE = """
 UPDATE attempts SET state = new.state, changed_at = new.changed_at, revision = new.revision, refusals = new.refusals,
-                    asks = new.asks,
+                    asks = new.asks, attempt_no = new.attempt_no, call_id = new.call_id, psp = new.psp,
                     scheme = new.scheme, psp_reference = new.psp_reference,
                     code = new.code, outcome_event_id = new.outcome_event_id
-FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[],
-            %s::text[], %s::text[])
-     AS new(payment_order_id, state, changed_at, revision, refusals, asks, scheme, psp_reference, code,
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+     AS new(payment_order_id, state, changed_at, revision, refusals, asks, attempt_no, call_id, psp, scheme, psp_reference, code,
             outcome_event_id)
 WHERE attempts.payment_order_id = new.payment_order_id
 """
 
 
-def save(conn: Connection, changes: Sequence[Attempt]) -> None:
+def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
     """New attempts are copied in, others updated; the last of several states of one attempt counts."""
+    kept = [change for change in changes if isinstance(change, Early)]
+    if kept:
+        early.keep(conn, kept)
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
     for attempt in changes:
+        if isinstance(attempt, Early):
+            continue
         first_revision.setdefault(attempt.key, attempt.revision)
         last[attempt.key] = attempt
     new = [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])]
@@ -113,6 +129,9 @@ def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:
         int_array(a.revision for a in attempts),
         int_array(a.refusals for a in attempts),
         int_array(a.asks for a in attempts),
+        int_array(a.attempt_no for a in attempts),
+        text_array(a.call_id for a in attempts),
+        text_array(a.psp for a in attempts),
         _nullable_array(a.scheme for a in attempts),
         _nullable_array(a.psp_reference for a in attempts),
         _nullable_array(a.code for a in attempts),

@@ -9,10 +9,17 @@ from typing import assert_never
 from consumers.ledger import templates
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
-from schemas.events import JournalPosted, OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
+from schemas.events import (
+    JournalPosted,
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentPending,
+)
 from topics.runtime.consumer import Cause, Decision, State
 
-Execution = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 JournalKey = tuple[str, str]  # payment order, template
 BalanceKey = tuple[str, str, str]  # "balance", account, currency
 
@@ -53,7 +60,7 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
     match event:
         case PaymentCaptured():
             return _post(state, event, cause)
-        case PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+        case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return NOTHING
         case _:
             assert_never(event)

@@ -33,6 +33,7 @@ from schemas.events import (
     PaymentCaptured,
     PaymentCompleted,
     PaymentDeclined,
+    PaymentPending,
     PaymentRefused,
     PaymentRequested,
     PaymentStatus,
@@ -46,12 +47,17 @@ from schemas.money import Money
 from schemas.requests import contents
 from topics.runtime.consumer import Broken, Cause, Change, Decision, State
 
-Outcome = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+Outcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Booking = WalletCredited | JournalPosted
 Heard = PaymentRequested | Broken | RiskCleared | RiskRefused | Outcome | Booking
 
 NOTHING = Decision()
-_WAITING_RANK: dict[str, int] = {"": 0, "unknown": 1, "unresolved": 2}  # an older word never takes back a newer one
+_WAITING_RANK: dict[str, int] = {
+    "": 0,
+    "unknown": 1,
+    "pending": 2,
+    "unresolved": 3,
+}  # an older word never takes back a newer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def decide(state: State, event: Heard, cause: Cause, policy: Policy) -> Decision
     match event:
         case WalletCredited() | JournalPosted():
             return _book(state, event, cause)
-        case PaymentCaptured() | PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+        case PaymentCaptured() | PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return _execute(state, event, cause)
         case PaymentRequested():
             return _request(state, event, cause, policy)
@@ -258,6 +264,8 @@ def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
             return _capture(state, payment, order, event, cause)
         case PaymentDeclined():
             return _decline(state, payment, order, event, cause)
+        case PaymentPending():
+            return _wait(state, payment, order, "pending", cause)
         case OutcomeUnknown():
             return _wait(state, payment, order, "unknown", cause)
         case OutcomeUnresolved():

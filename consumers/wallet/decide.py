@@ -8,11 +8,18 @@ from typing import Literal, assert_never
 
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
-from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, WalletCredited
+from schemas.events import (
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentPending,
+    WalletCredited,
+)
 from schemas.money import Money
 from topics.runtime.consumer import Cause, Decision, State
 
-Execution = PaymentCaptured | PaymentDeclined | OutcomeUnknown | OutcomeUnresolved
+Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Kind = Literal["captured"]
 WalletKey = tuple[str, str, str]  # "wallet", seller, currency
 MovementKey = tuple[str, str, str]  # "movement", payment order, kind
@@ -87,7 +94,7 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
     match event:
         case PaymentCaptured():
             return _credit(state, event, cause)
-        case PaymentDeclined() | OutcomeUnknown() | OutcomeUnresolved():
+        case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return NOTHING
         case _:
             assert_never(event)

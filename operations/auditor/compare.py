@@ -13,7 +13,7 @@ from topics import catalog
 from topics.catalog import Topic
 
 NO_PSP = "none"  # an attempt that was declined before a PSP was called
-OPEN = ("calling", "unknown")
+OPEN = ("calling", "unknown", "pending")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from consumers.executor.decide import Declared, Policy, decide
 from consumers.executor.routing import Routing
 from psp.port import Reply
 from schemas.envelope import EventId, derive_id
-from schemas.events import AnyEvent, CallEnded, OrderPlaced
+from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from schemas.money import Money
 from topics.runtime.consumer import Call, Cause, Decision, Ended, Retry, State
 from topics.settings import RoutingRule
@@ -52,10 +52,11 @@ class Desk:
     now: datetime = NOW
     state: State = field(default_factory=dict)
     said: list[AnyEvent] = field(default_factory=list)
-    row: CallFacts = field(default_factory=lambda: CallFacts(0, False, None, None, None))
+    row: CallFacts = field(default_factory=lambda: CallFacts(0, False, None, None, None, "", ""))
     call: Call | None = None
     next: Retry | Ended | None = None
     sends: int = 0
+    earlier: list[Call] = field(default_factory=list)  # those that a failover has ended
 
     def pass_s(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -85,7 +86,6 @@ class Desk:
             unknown = self.row.ever_unknown or isinstance(reply, Unknown)
             self.row = replace(self.row, ever_unknown=unknown, sent_until=self.now)
         assert self.call is not None, "no call was made"
-        self.state[call_key(self.call.id)] = self.row
         number = self.row.act_no if act_no is None else act_no
         ended = CallEnded(
             payment_order_id=self.call.payment_order_id,
@@ -97,19 +97,48 @@ class Desk:
         )
         return self._decide(ended, derive_id(self.call.id, act, number, 0))
 
+    def told(self, event: NotificationReceived) -> Decision:
+        return self._decide(event, derive_id(event.notification_id, "doors", 0, 0))
+
     def comes_back(self, act: str, reply: Reply) -> Decision:
         self.lease(act)
         return self.answer(act, reply)
 
-    def _decide(self, event: OrderPlaced | CallEnded, event_id: EventId) -> Decision:
+    def _decide(self, event: OrderPlaced | CallEnded | NotificationReceived, event_id: EventId) -> Decision:
+        if self.call is not None:
+            self.state[call_key(self.call.id)] = self.row
         decision = decide(self.policy, self.state, event, Cause(event_id, "t", None, self.now, 0))
         for change in decision.changes:
-            self.state[change.key] = change
+            if change.key is not None:
+                self.state[change.key] = change
         self.said += decision.events
         for call in decision.calls:
             if isinstance(call, Call):
-                assert self.call is None, "a second call for one order"
-                self.call = call
+                self._begin(call)
             else:
                 self.next = call
         return decision
+
+    def _begin(self, call: Call) -> None:
+        """As `topics.runtime.calls.save`: a call that follows another begins with a row of its own."""
+        if self.call is not None:
+            assert isinstance(self.next, Ended), "a second call while the first is open"
+            self.earlier.append(self.call)
+        self.call, self.next = call, None
+        self.row = CallFacts(0, False, None, None, None, call.payment_order_id, call.psp)
+
+
+def notification(call: Call, status: str = "succeeded", **changes: object) -> NotificationReceived:
+    """The PSP's word about that call."""
+    said: dict[str, object] = {
+        "reference": call.id,
+        "psp": call.psp,
+        "notification_id": f"evt_{status}",
+        "source": "webhook",
+        "status": status,
+        "amount": Money(1234, "EUR"),
+        "psp_reference": "ch_1",
+        "scheme": "visa",
+        "code": None if status == "succeeded" else f"{status}_reason",
+    }
+    return NotificationReceived(**{**said, **changes})  # type: ignore[arg-type]

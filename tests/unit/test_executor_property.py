@@ -1,4 +1,4 @@
-"""Whatever a PSP does with charges and answers: never declined when charged, never charged twice, and an end."""
+"""Whatever PSPs do with charges, answers and notifications: never declined when charged, never charged twice, an end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.executor.decide import ASK_AGAIN_S
-from psp.port import Captured, Declined, NothingHappened, NotThere, Reply, Unknown
-from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
+from consumers.executor.decide import ASK_AGAIN_S, Declared, Policy
+from consumers.executor.routing import Routing
+from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
+from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
-from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, order
-from topics.runtime.consumer import Retry
+from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
+from topics.runtime.consumer import Call, Retry
+from topics.settings import RoutingRule
 
 AMOUNT = Money(1234, "EUR")
 
@@ -108,3 +110,111 @@ def test_an_answering_psp_is_never_left_unresolved() -> None:
     _run(desk, psp, ["unanswered", "answered"], [0.0])
     assert [type(event) for event in desk.said] == [OutcomeUnknown, PaymentCaptured]
     assert len(ASK_AGAIN_S) == 7
+
+
+# ── two PSPs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PSPS = ("north", "south")
+TWO: Policy = policy(
+    routing=Routing(tuple(RoutingRule(psp=name) for name in PSPS)),
+    psps=dict.fromkeys(PSPS, Declared(SETTLING_S, KEY_LIFE_S)),
+)
+MOODS = ("takes", "declines", "invites", "reviews", "fails review")
+CODES = {"declines": "insufficient_funds", "invites": "do_not_honor", "fails review": "do_not_honor"}
+
+
+@dataclass
+class TellingPsp(ModelPsp):
+    """It may also decide later, and tells whenever it likes what is so by then."""
+
+    mood: str = "takes"
+    decided_at: datetime = NOW
+
+    def charge(self, now: datetime, fate: str) -> Reply:
+        fresh = self.key_since is None
+        reply = super().charge(now, fate)
+        if fresh and self.key_since is not None and "review" in self.mood:
+            self.charges = []
+            self.decided_at = now + timedelta(hours=1)
+        return self._now(now) if isinstance(reply, Captured | Declined) else reply
+
+    def find(self, now: datetime, fate: str) -> Reply:
+        reply = super().find(now, fate)
+        return self._now(now) if isinstance(reply, Captured | Declined) else reply
+
+    def _now(self, now: datetime) -> Reply:
+        if now < self.decided_at:
+            return Pending("ch_1", self.mood.replace(" ", "_"))
+        if self.mood == "reviews":
+            self.charges = self.charges or [self.decided_at]
+        return Declined(CODES[self.mood], "ch_1", "visa") if self.mood in CODES else Captured("ch_1", "visa", AMOUNT)
+
+    def tell(self, now: datetime) -> str | None:
+        """The status that a webhook would carry now; None where it knows of no charge."""
+        if self.key_since is None:
+            return None
+        match self._now(now):
+            case Pending():
+                return "pending"
+            case Captured():
+                return "succeeded"
+        return "declined"
+
+
+@settings(max_examples=200, deadline=None)
+@given(FATES, DELAYS_S, st.tuples(st.sampled_from(MOODS), st.sampled_from(MOODS)), st.lists(st.booleans(), min_size=1))
+def test_no_two_psps_charge_one_order(
+    fates: list[str], delays_s: list[float], moods: tuple[str, str], tells: list[bool]
+) -> None:
+    """Routing, failover, webhooks before and after replies, repeated, out of order: one charge at most, one outcome."""
+    desk = Desk(TWO)
+    psps = {name: TellingPsp(mood in CODES, mood=mood) for name, mood in zip(PSPS, moods, strict=True)}
+    desk.place(order(deadline=NOW + timedelta(seconds=7200)))
+    act, turns, calls = "send", 0, set[Call]()
+    while act and turns < 6000:
+        assert desk.call is not None
+        psp = psps[desk.call.psp]
+        calls.add(desk.call)
+        desk.pass_s(delays_s[turns % len(delays_s)])
+        desk.lease(act)
+        reply = _acted(desk, psp, act, fates[turns % len(fates)])
+        if tells[turns % len(tells)]:
+            _tell(desk, psps, calls)
+        if desk.attempt.open:
+            desk.answer(act, reply)
+        turns += 1
+        act = _next(desk)
+    for psp in psps.values():
+        psp.tell(desk.now)
+    _tell(desk, psps, calls)
+    _check_both(desk, psps)
+
+
+def _next(desk: Desk) -> str:
+    if not desk.attempt.open:
+        return ""
+    if isinstance(desk.next, Retry):
+        desk.pass_s(desk.next.due_in_s)
+        return desk.next.act
+    return "send"  # a failover has made a new call
+
+
+def _tell(desk: Desk, psps: dict[str, TellingPsp], calls: set[Call]) -> None:
+    """Each PSP tells of the call that it had, twice over."""
+    for call in sorted(calls, key=lambda call: call.id):
+        status = psps[call.psp].tell(desk.now)
+        if status is not None:
+            code = None if status == "succeeded" else CODES.get(psps[call.psp].mood, "review")
+            for _ in range(2):
+                desk.told(notification(call, status, code=code))
+
+
+def _check_both(desk: Desk, psps: dict[str, TellingPsp]) -> None:
+    said = [type(event) for event in desk.said]
+    charged = sum(len(psp.charges) for psp in psps.values())
+    assert charged <= 1, "two PSPs charged one order"
+    assert said.count(PaymentCaptured) + said.count(PaymentDeclined) <= 1
+    assert said.count(OutcomeUnknown) <= 1
+    assert said.count(PaymentPending) <= 1
+    assert (PaymentCaptured in said) == (charged == 1), "what was charged is captured once somebody tells"
+    assert said.count(PaymentCaptured) + said.count(PaymentDeclined) + said.count(OutcomeUnresolved) >= 1, "it ends"

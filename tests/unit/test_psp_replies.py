@@ -18,6 +18,7 @@ from psp.port import (
     ListingError,
     NothingHappened,
     NotThere,
+    Pending,
     Psp,
     Reply,
     Unknown,
@@ -64,9 +65,13 @@ def south_error(status: int, code: str) -> dict[str, Any]:
 
 NORTH_NO = NORTH_OK | {"status": "declined", "decline_code": "insufficient_funds"}
 SOUTH_NO = SOUTH_OK | {"resultCode": "Refused", "refusalReasonCode": "insufficient_funds"}
+NORTH_PENDING = NORTH_OK | {"status": "pending", "pending_reason": "3ds"}
+SOUTH_PENDING = SOUTH_OK | {"resultCode": "Pending", "pendingReasonCode": "review"}
 Case = tuple[Psp, int, dict[str, Any], Reply]
 
 CHARGE_TABLE: dict[str, Case] = {
+    "north pending": (NORTHPAY, 200, NORTH_PENDING, Pending("ch_1", "3ds")),
+    "south pending": (SOUTHPAY, 200, SOUTH_PENDING, Pending("8AB1", "review")),
     "north yes": (NORTHPAY, 200, NORTH_OK, Captured("ch_1", "visa", CHARGE.amount)),
     "south yes": (SOUTHPAY, 200, SOUTH_OK, Captured("8AB1", "mastercard", CHARGE.amount)),
     "north no": (NORTHPAY, 200, NORTH_NO, Declined("insufficient_funds", "ch_1", "visa")),
@@ -124,7 +129,7 @@ CHARGE_TABLE: dict[str, Case] = {
     "another reference": (NORTHPAY, 200, NORTH_OK | {"reference": "x"}, Unknown("reference_mismatch")),
     "declined, another reference": (SOUTHPAY, 200, SOUTH_NO | {"merchantReference": ""}, Unknown("reference_mismatch")),
     "yes with a decline code": (NORTHPAY, 200, NORTH_OK | {"decline_code": "x"}, Unknown("contradictory")),
-    "new status": (NORTHPAY, 200, NORTH_OK | {"status": "pending"}, Unknown("unreadable")),
+    "new status": (NORTHPAY, 200, NORTH_OK | {"status": "thinking"}, Unknown("unreadable")),
     "amount as text": (NORTHPAY, 200, NORTH_OK | {"amount": "1234"}, Unknown("unreadable")),
     "amount as float": (NORTHPAY, 200, NORTH_OK | {"amount": 1234.0}, Unknown("unreadable")),
     "amount past 64 bits": (NORTHPAY, 200, NORTH_OK | {"amount": 2**63}, Unknown("unreadable")),

@@ -107,7 +107,9 @@ class Stored:
 
 
 def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]], now: datetime) -> None:
-    """New calls become due at once; others become due again or end. Of several about one call the last one counts."""
+    """New calls become due at once; others become due again, unless they are out just now, or end. Of several about one
+    call the last one counts.
+    """
     new: list[tuple[Call, EventId]] = []
     old: dict[str, Retry | Ended] = {}
     for call, cause in calls:
@@ -137,7 +139,7 @@ def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime
 _AGAIN = """
 UPDATE calls SET state = 'due', act = again.act, due_at = again.due_at, lease_until = NULL, leased_by = NULL
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS again(id, act, due_at)
-WHERE calls.id = again.id AND state = 'answered'
+WHERE calls.id = again.id AND state IN ('answered', 'due')
 """
 _END = """
 UPDATE calls SET state = 'ended', outcome = now_is.outcome, due_at = %s, lease_until = NULL, leased_by = NULL
