@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from operations.auditor import psps as psp_books
-from operations.auditor import said, sums, unfinished
+from operations.auditor import said, sums, unfinished, webhooks
 from operations.auditor.books import Books, Stores, read_all, read_checkouts, read_orders
 from operations.auditor.compare import (
     CHARGE_CHECKS,
@@ -36,6 +36,7 @@ PAUSES_S = (0.3, 0.7, 1.5, 3.0, 5.0)  # between the looks at what looks wrong
 LATEST_S = 20.0  # for a balance to be said: a lease of a publisher that died ends after 10
 STILL_S = 25.0  # for a room to read on: a partition of one that died is taken over after 6
 AT_ONCE = 5000  # suspects of one look
+LOOKS = unfinished.LOOKS | {"webhooks_sent": webhooks.sent}
 Progress = Callable[[str], None]
 
 
@@ -82,6 +83,7 @@ def _checks(run: Audit) -> Iterator[Check]:
         yield _latest(run, said.Latest(*balances), settled)
     tell("what is not finished")
     yield from _unfinished(run)
+    yield webhooks.check_made(stores, run.reading)
     yield _lag(run, lag, lag_at)
     yield unfinished.dead_letters(stores)
 
@@ -269,10 +271,10 @@ def _latest(run: Audit, topic: said.Latest, expected: bool) -> Check:
 
 
 def _unfinished(run: Audit) -> Iterator[Check]:
-    first = {name: look(run.stores, run.clock.now()) for name, look in unfinished.LOOKS.items()}
+    first = {name: look(run.stores, run.clock.now()) for name, look in LOOKS.items()}
     if any(seen.wrong for seen in first.values()):
         time.sleep(PAUSES_S[3])
-    for name, look in unfinished.LOOKS.items():
+    for name, look in LOOKS.items():
         seen = first[name]
         if seen.wrong:
             again = look(run.stores, run.clock.now())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from operations.auditor.audit import LOOKS
 from operations.auditor.compare import CHARGE_CHECKS, CHECKOUT_CHECKS, ORDER_CHECKS
 from operations.auditor.said import BALANCES, SUBJECTS
 from operations.auditor.sums import SUMS
-from operations.auditor.unfinished import LOOKS
+from operations.auditor.webhooks import CHECK
 from operations.command_page import page
 from operations.stack.home import CHECKOUT
 
@@ -18,6 +19,6 @@ def test_the_page_of_commands_is_what_make_docs_would_write() -> None:
 
 def test_every_check_of_the_auditor_is_explained() -> None:
     explained = (DOCS / "auditor.md").read_text()
-    names = [*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS, *LOOKS, *(each.name for each in SUMS)]
+    names = [*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS, *LOOKS, CHECK, *(each.name for each in SUMS)]
     names += [subject.check for subject in SUBJECTS] + [balances[0] for balances in BALANCES]
     assert [name for name in names if f"`{name}`" not in explained] == []

@@ -64,7 +64,8 @@ SELECT endpoint_id, owner, url, event_types, secret_versions, revision, deleted,
 
 CREATE VIEW delivery_view AS
 SELECT d.delivery_id, d.seq, d.endpoint_id, e.owner, d.lane, d.event_id, d.event_type, d.body, d.state, d.created_at,
-       CASE WHEN d.state IN ('due', 'waiting', 'sending') THEN d.due_at END AS due_at, d.attempt_no AS attempts, d.ended_at
+       CASE WHEN d.state IN ('due', 'waiting', 'sending') THEN d.due_at END AS due_at, d.attempt_no AS attempts, d.lease_until,
+       d.ended_at
 FROM deliveries d JOIN endpoints e USING (endpoint_id);
 
 CREATE VIEW attempt_view AS SELECT delivery_id, attempt_no, at, took_ms, status, error, reply FROM attempts;

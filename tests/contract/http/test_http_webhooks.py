@@ -9,20 +9,31 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import Result
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from consumers.webhooks.consumer import build
 from consumers.webhooks.sender import run_sender
+from operations.auditor.books import Stores
+from operations.auditor.records import reader
+from operations.auditor.webhooks import check_made
 from operations.cli import build as build_cli
 from operations.stack.home import Home, write_private
+from operations.stack.servers import Servers
+from operations.views import read
+from schemas.envelope import Envelope, derive_id, event_type, record_headers
+from schemas.events import PaymentCompleted
 from schemas.webhooks import secret_key, verify
 from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from tests.store.receiving import Receiver, receiving
+from topics import catalog
 from topics.runtime.loop import RoomLoop
 from topics.settings import Settings, WebhookLimits
 
@@ -159,6 +170,44 @@ def test_a_bad_id_type_or_page_is_a_problem_too(hooked: Door, shop: Receiver) ->
     refused(ask(hooked, "GET", "/once/deliveries?cursor=x"), 400, "invalid_cursor")
     refused(ask(hooked, "GET", "/once/deliveries/not-an-id"), 404, "not_found")
     refused(ask(hooked, "DELETE", "/once/secrets/0"), 404, "not_found")
+
+
+def test_the_auditor_misses_a_delivery_that_an_endpoint_wanted(hooked: Door, shop: Receiver, servers: Servers) -> None:
+    key = hooked.key_for("audited", "webhooks:read", "webhooks:write")
+    put(hooked, "audited", shop, key, event_types=["payment.completed"])
+    wait_for(lambda: "audited" in str(_heard(hooked.settings)))
+    events = [PaymentCompleted(checkout_id=f"a-{n}", owner="audited", status="succeeded") for n in range(3)]
+    _say(hooked.settings, events)
+    wait_for(lambda: len(shop.got) == 3)
+    with Stores(hooked.settings) as stores, reader(hooked.settings) as reading:
+        whole = check_made(stores, reading)
+        assert (whole.ok, whole.examined) == (True, 3), whole.detail
+        dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=hooked.settings.database)
+        with psycopg.connect(dsn) as conn:
+            conn.execute(
+                "DELETE FROM webhooks.attempts WHERE delivery_id IN"
+                " (SELECT delivery_id FROM webhooks.deliveries WHERE lane = 'a-1')"
+            )
+            conn.execute("DELETE FROM webhooks.deliveries WHERE lane = 'a-1'")
+        broken = check_made(stores, reading)
+        assert not broken.ok
+        assert broken.detail.startswith("a-1: ")
+
+
+def _heard(settings: Settings) -> list[dict[str, Any]]:
+    return read(settings, "webhooks", "SELECT endpoint_id FROM endpoint_view")
+
+
+def _say(settings: Settings, events: list[PaymentCompleted]) -> None:
+    """As payments would, a minute from now: what is said just after an endpoint was made is not examined."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random"})
+    at = datetime.now(UTC) + timedelta(minutes=1)
+    for event in events:
+        id_ = derive_id(event.checkout_id, "a test", 0, int(at.timestamp() * 1000))
+        headers = record_headers(Envelope(id_, "/tallystick/payments", event_type(type(event)), at))
+        topic = settings.topic_prefix + catalog.PAYMENTS.name
+        producer.produce(topic, event.model_dump_json(), event.key, headers=list(headers))
+    assert producer.flush(15) == 0
 
 
 # ── the commands ─────────────────────────────────────────────────────────────────────────────────────────────────────

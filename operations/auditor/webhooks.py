@@ -1,0 +1,138 @@
+"""payments.v1, as far as webhooks has read it → has each event that an endpoint wanted its delivery? And are they sent?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
+
+import orjson
+
+from operations.auditor.books import Stores
+from operations.auditor.records import Partition, Reader, positions
+from operations.auditor.report import Check, judged
+from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
+from schemas.envelope import TYPE_PREFIX
+from schemas.webhooks import delivery_id
+from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
+
+ROOM = WEBHOOKS_ROOM.name
+CHECK = "webhooks_made"
+# An event counts if it was said so long after the endpoint was last changed: two topics are read in no one order.
+APART = timedelta(seconds=10)
+AT_ONCE = 5000
+_TYPES = {
+    f"{TYPE_PREFIX}PaymentStatusChanged.v1": "payment.status_changed",
+    f"{TYPE_PREFIX}PaymentRefused.v1": "payment.refused",
+    f"{TYPE_PREFIX}PaymentCompleted.v1": "payment.completed",
+}
+
+
+class Endpoint(NamedTuple):
+    endpoint_id: str
+    owner: str
+    event_types: list[str]
+    changed_at: datetime
+
+
+class Wanted(NamedTuple):
+    """One event that one endpoint should have been told of."""
+
+    delivery_id: str
+    endpoint_id: str
+    checkout_id: str
+    event_id: str
+
+
+def check_made(stores: Stores, reading: Reader) -> Check:
+    """Without endpoints the topic is not even read."""
+    endpoints: dict[str, list[Endpoint]] = {}
+    for row in stores.rows(
+        ROOM, "SELECT endpoint_id, owner, event_types, changed_at FROM endpoint_view WHERE NOT deleted"
+    ):
+        endpoints.setdefault(row[1], []).append(Endpoint(*row))
+    examined = 0
+    missing: list[Wanted] = []
+    for wanted in _slices(_wanted(stores, reading, endpoints)) if endpoints else ():
+        examined += len(wanted)
+        missing += _missing(stores, wanted)
+    wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
+    return judged(CHECK, examined, wrong, expected=False)
+
+
+def _wanted(stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoint]]) -> Iterator[Wanted]:
+    at = positions(stores, ROOM)
+    ends = reading.ends(PAYMENTS)
+    ranges: dict[Partition, tuple[int, int]] = {
+        where: (low, min(high, at.get(where, low))) for where, (low, high) in ends.items()
+    }
+    for record in reading.records({where: (low, high) for where, (low, high) in ranges.items() if low < high}):
+        headers = cast(dict[str, bytes], dict(record.headers() or ()))
+        kind = _TYPES.get(headers.get("ce_type", b"").decode())
+        if kind is None:
+            continue
+        said_at = datetime.fromisoformat(headers["ce_time"].decode())
+        event_id, checkout_id = headers["ce_id"].decode(), (record.key() or b"").decode()
+        for endpoint in endpoints.get(_owner(record.value() or b""), ()):
+            if kind in endpoint.event_types and said_at > endpoint.changed_at + APART:
+                id_ = delivery_id(event_id, endpoint.endpoint_id)
+                yield Wanted(id_, endpoint.endpoint_id, checkout_id, event_id)
+
+
+def _owner(value: bytes) -> str:
+
+    try:
+        return str(orjson.loads(value)["owner"])
+    except (ValueError, KeyError, TypeError):
+        return ""  # unreadable: a dead letter, which another check reports
+
+
+def _missing(stores: Stores, wanted: list[Wanted]) -> Iterator[Wanted]:
+    """Those that are not there, and whose payment is not held by a letter: then somebody knows."""
+    ids = [each.delivery_id for each in wanted]
+    there = {
+        row[0]
+        for row in stores.rows(
+            ROOM, "SELECT delivery_id::text FROM delivery_view WHERE delivery_id = ANY(%s::uuid[])", [ids]
+        )
+    }
+    owed = [each for each in wanted if each.delivery_id not in there]
+    if not owed:
+        return
+    keys = [each.checkout_id.encode() for each in owed]
+    rows = stores.rows(ROOM, "SELECT DISTINCT key FROM parked WHERE key = ANY(%s) AND state <> 'done'", [keys])
+    held = {bytes(row[0]).decode() for row in rows}
+    yield from (each for each in owed if each.checkout_id not in held)
+
+
+def _slices(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    part: list[Wanted] = []
+    for each in wanted:
+        part.append(each)
+        if len(part) == AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def sent(stores: Stores, now: datetime) -> Seen:
+    """Every delivery that is not over is worked at. An endpoint that fails is tried by one delivery at a time: its
+    others may be late for as long as it was tried lately."""
+    seen = Seen(stores.one(ROOM, "SELECT count(*) FROM delivery_view")[0])
+    given_up = stores.one(ROOM, "SELECT count(*) FROM delivery_view WHERE state = 'given_up'")[0]
+    seen.aside.append(f"{given_up} given up" if given_up else "")
+    rows = stores.rows(
+        ROOM,
+        "SELECT d.delivery_id::text, d.endpoint_id, CASE d.state WHEN 'due' THEN 'due since ' || d.due_at"
+        " WHEN 'sending' THEN 'its lease ended ' || d.lease_until ELSE 'waits behind nothing' END"
+        " FROM delivery_view d WHERE"
+        f" (d.state = 'sending' AND d.lease_until < clock_timestamp() - interval '{LEASE_S} seconds')"
+        " OR (d.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM delivery_view o WHERE o.endpoint_id = d.endpoint_id"
+        "   AND o.lane = d.lane AND o.state IN ('due', 'sending')))"
+        " OR (d.state = 'due' AND d.due_at < %s AND NOT EXISTS (SELECT 1 FROM attempt_view a JOIN delivery_view o"
+        "   USING (delivery_id) WHERE o.endpoint_id = d.endpoint_id AND a.at > %s)) LIMIT 100",
+        [now - OVERDUE, now - OVERDUE],
+    )
+    seen.wrong = {delivery: f"to {endpoint}: {why}" for delivery, endpoint, why in rows}
+    return seen
