@@ -42,6 +42,7 @@ class Room:
     writes: tuple[Topic, ...]
     migrations: str  # the package whose folder `migrations` makes its tables
     ladder_s: tuple[float, ...] = (5, 30, 120, 600, 3600)
+    gather_s: float = 0  # at least so long between two batches, where no payment waits for this room
 
     @property
     def dead_letters(self) -> Topic:
@@ -114,7 +115,7 @@ RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
 EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS), (EXECUTIONS,), "consumers.executor")
 WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
-WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks")
+WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks", gather_s=0.1)
 
 ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, WEBHOOKS_ROOM)
 CONSUMERS = tuple(room for room in ROOMS if room.reads)

@@ -121,8 +121,9 @@ class RoomLoop:
 
     def _gather(self) -> None:
         """A busy room lets messages come together for as long as its last batch took: half as many transactions, half
-        their cost. After a quiet spell nobody waits."""
-        left = self._ended_at + min(self._took_s, GATHER_S_MAX) - time.monotonic()
+        their cost. After a quiet spell nobody waits. A room that nobody waits for may say longer."""
+        gather_s = max(self._consumer.room.gather_s, min(self._took_s, GATHER_S_MAX))
+        left = self._ended_at + gather_s - time.monotonic()
         if left > 0:
             self._publisher.poll()
             time.sleep(left)
