@@ -10,8 +10,8 @@ from typing import cast
 
 import psycopg
 import structlog
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from topics import catalog
@@ -213,12 +213,14 @@ class RoomLoop:
     def _on_assign(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
         """Reading starts at the stored position. Without a database the partitions wait, paused.
 
-        Until then they stand at the end: without any offset Kafka's would be looked for, and not found at the first start.
+        Until then they stand at 0, and what comes from there is thrown away. Without any offset Kafka's would be looked
+        for, and not found at the first start; and the end is asked of the broker: when that cannot be reached, librdkafka
+        asks on, and reading goes to the end although it was given a position meanwhile (seen).
         """
         try:
             self._read(self._at_positions(partitions))
         except (psycopg.Error, KafkaException, Stopped) as error:
-            kafka.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
+            kafka.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
             kafka.pause(partitions)
             self._unplaced |= {self._where(p) for p in partitions}
             if isinstance(error, Stopped):
