@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
@@ -90,3 +90,24 @@ def test_offsets_without_a_message_are_passed(on_kafka: Settings, books: Books) 
             writer.commit_transaction(30)
         wait("all is done and said", lambda: settled(books, 5))
     assert books.effects("k") == [1, 2, 3, 4, 5]
+
+
+class Watcher:
+    """A client in the hands of a rebalance: where it was told to read."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.offsets += [partition.offset for partition in partitions]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """It is asked to."""
+
+
+def test_a_partition_that_waits_for_its_position_does_not_stand_at_the_end(on_kafka: Settings) -> None:
+    """The end is asked of the broker. A late answer took reading there, past what nobody had read (librdkafka 2.16)."""
+    loop = RoomLoop(on_kafka.model_copy(update={"postgres": "127.0.0.1:1"}), probe.build(), threading.Event())
+    watcher = Watcher()
+    loop._on_assign(watcher, [TopicPartition(on_kafka.topic_prefix + EXECUTIONS, 0)])  # type: ignore[arg-type]
+    assert watcher.offsets == [0]
