@@ -24,7 +24,7 @@ from producers.door import Receive, Reply, Scope, Send, take_payment
 from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
 from producers.problems import Problem
-from producers.routes import money, operators, payments, reports, service, webhook_endpoints
+from producers.routes import money, notifications, operators, payments, reports, service, webhook_endpoints
 from schemas.requests import FieldError, PaymentRequest
 from topics.settings import Settings, SettingsError
 
@@ -205,6 +205,7 @@ def _documented(lifespan: Any) -> FastAPI:
         money.router,
         reports.router,
         webhook_endpoints.router,
+        notifications.router,
         operators.router,
         service.router,
     ):

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from producers.endpoints import Endpoints
 from producers.intake import Intake
 from producers.keys import Caller, KeyRing
+from producers.notifications import Notifications
 from producers.reading import Reader
 from topics.settings import Settings
 
@@ -29,11 +30,13 @@ class House:
     ledger: Reader
     webhooks: Reader
     endpoints: Endpoints
+    notifications: Notifications
 
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
             await reader.close()
         await asyncio.to_thread(self.endpoints.close)
+        await asyncio.to_thread(self.notifications.close)
 
 
 def furnish(settings: Settings) -> House:
@@ -49,6 +52,7 @@ def furnish(settings: Settings) -> House:
         ledger=Reader(settings, "tally_ledger_read", "ledger"),
         webhooks=Reader(settings, "tally_webhooks_read", "webhooks"),
         endpoints=Endpoints(settings),
+        notifications=Notifications(settings),
     )
 
 

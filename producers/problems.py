@@ -29,6 +29,9 @@ CODES: Mapping[str, Code] = {
     "invalid_parameter": Code(400, "Invalid parameter", "A query parameter is unknown, missing or malformed."),
     "invalid_cursor": Code(400, "Invalid cursor", "The cursor did not come from an earlier page of this list."),
     "unauthorised": Code(401, "No valid API key", "Send `Authorization: Bearer <key>`; the key is unknown or revoked."),
+    "invalid_signature": Code(
+        401, "Invalid signature", "Not signed with an active secret, or signed more than five minutes ago or ahead."
+    ),
     "forbidden": Code(403, "Scope missing", "The API key lacks the scope that this needs."),
     "not_found": Code(404, "Not found", "There is no such thing, or it belongs to another owner."),
     "method_not_allowed": Code(405, "Method not allowed", "This address does not take that method."),

@@ -121,6 +121,12 @@ class DeliveryShown(Delivery):
     log: list[DeliveryAttempt]
 
 
+class NotificationStored(_Shape):
+    """It need not be sent again."""
+
+    stored: Literal[True]
+
+
 class DeliveryAsked(_Shape):
     """Will be sent."""
 

@@ -1,0 +1,34 @@
+"""What PSPs tell us unasked: signed by them, stored before the 2xx."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+
+from producers import replies
+from producers.door import check_type, read_body
+from producers.house import house_of
+
+router = APIRouter(tags=["PSPs"])
+
+
+@router.post(
+    "/v1/psp-notifications/{psp}",
+    status_code=202,
+    response_model=replies.NotificationStored,
+    operation_id="notify",
+    openapi_extra={
+        "security": [],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+)
+async def notify(request: Request, psp: str) -> Response:
+    """A PSP's webhook, in its own words and signed in its own way with a secret of `TALLY_PSPS`. It may come again."""
+    length = request.headers.get("content-length")
+    body = await read_body(request.receive, length.encode() if length else None)
+    check_type(request.headers.get("content-type", "").encode())
+    notifications = house_of(request).notifications
+    given = notifications.read(psp, request.headers, body)
+    await asyncio.to_thread(notifications.receive, given)
+    return replies.json({"stored": True}, 202)

@@ -1,0 +1,127 @@
+"""PSPs' webhooks at the door: believed only where signed, stored before the 2xx, once however often they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from psp.webhooks import TOLERANCE_S, mac
+from tests.contract.http.door import Door, Reply, open_door
+from topics.settings import PspAccount, Settings
+
+OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"
+SECRETS = (OLD, NEW)
+
+
+def charge(reference: str, **changes: object) -> dict[str, object]:
+    told = {
+        "id": "ch_1",
+        "status": "succeeded",
+        "network": "visa",
+        "amount": 1234,
+        "currency": "eur",
+        "reference": reference,
+        "metadata": {"order": "order-1"},
+        "created": 1_700_000_000,
+    }
+    return {**told, **changes}
+
+
+def event(event_id: str, **changes: object) -> bytes:
+    return json.dumps({"id": event_id, "type": "charge.updated", "data": charge("ab" * 16), **changes}).encode()
+
+
+@dataclass
+class Hooks:
+    """Northpay, telling."""
+
+    door: Door
+
+    def tell(self, body: bytes, secret: str = NEW, ago_s: int = 0, psp: str = "northpay", **headers: str) -> Reply:
+        at = int(time.time()) - ago_s
+        signed = {"Northpay-Signature": f"t={at},v1={mac(secret, at, body).hex()}"}
+        return self.door.send("POST", f"/v1/psp-notifications/{psp}", body, {**signed, **headers}, key="")
+
+    def rows(self, event_id: str) -> list[tuple[object, ...]]:
+        options = "-c search_path=doors"
+        with psycopg.connect(self.door.settings.dsn("tally_doors"), options=options, autocommit=True) as conn:
+            return conn.execute(
+                "SELECT body, event_id IS NOT NULL FROM notifications WHERE notification_id = %s", [event_id]
+            ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def hooks(http_stack: Settings) -> Iterator[Hooks]:
+    account = PspAccount(
+        name="northpay", adapter="northpay", url="http://127.0.0.1:1", api_key="key", webhook_secrets=SECRETS
+    )
+    with open_door(http_stack.model_copy(update={"psps": (account,)})) as door:
+        yield Hooks(door)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_any_active_secret_signs_and_what_is_told_is_kept_as_it_came(hooks: Hooks, secret: str) -> None:
+    body = event(f"evt_{secret}")
+    assert hooks.tell(body, secret).status == 202
+    assert hooks.rows(f"evt_{secret}") == [(body, True)]
+
+
+def test_a_repeat_is_taken_and_stored_once(hooks: Hooks) -> None:
+    assert [hooks.tell(event("evt_twice")).status for _ in range(3)] == [202, 202, 202]
+    assert len(hooks.rows("evt_twice")) == 1
+
+
+def test_the_same_id_with_another_body_is_not_lost(hooks: Hooks) -> None:
+    hooks.tell(event("evt_reused"))
+    hooks.tell(event("evt_reused", data=charge("cd" * 16)))
+    assert len(hooks.rows("evt_reused")) == 2
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"secret": "a-secret-of-nobody"},
+        {"ago_s": TOLERANCE_S + 30},
+        {"ago_s": -TOLERANCE_S - 30},
+        {"Northpay-Signature": "t=x,v1=zz"},
+        {"Northpay-Signature": ""},
+    ],
+)
+def test_what_is_not_signed_as_agreed_is_refused_and_not_stored(hooks: Hooks, how: dict[str, object]) -> None:
+    refused = hooks.tell(event("evt_forged"), **how)  # type: ignore[arg-type]
+    assert (refused.status, refused.json["code"]) == (401, "invalid_signature")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert hooks.rows("evt_forged") == []
+
+
+def test_a_signature_is_of_these_bytes(hooks: Hooks) -> None:
+    at = int(time.time())
+    signed = f"t={at},v1={mac(NEW, at, event('evt_other')).hex()}"
+    assert hooks.tell(event("evt_bytes"), **{"Northpay-Signature": signed}).status == 401
+
+
+def test_a_psp_that_we_do_not_have_is_not_found(hooks: Hooks) -> None:
+    assert hooks.tell(event("evt_1"), psp="westpay").json["code"] == "not_found"
+
+
+def test_a_body_past_the_limit_is_refused(hooks: Hooks) -> None:
+    assert hooks.tell(b" " * 300_000).json["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    ("event_id", "changes"),
+    [("evt_payout", {"type": "payout.paid"}), ("evt_odd", {"data": charge("a b")})],
+)
+def test_what_we_do_not_read_is_kept_and_moves_nothing(hooks: Hooks, event_id: str, changes: dict[str, object]) -> None:
+    body = event(event_id, **changes)
+    assert hooks.tell(body).status == 202
+    assert hooks.rows(event_id) == [(body, False)]
+
+
+def test_a_genuine_body_that_is_no_json_is_kept_too(hooks: Hooks) -> None:
+    assert hooks.tell(b"not json").status == 202
