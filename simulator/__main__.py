@@ -22,9 +22,11 @@ from simulator.memory import Memory
 from simulator.northpay import Northpay
 from simulator.server import Simulator
 from simulator.southpay import Southpay
+from simulator.telling import Endpoint, Teller
 from simulator.wire import Shape
 
 KEYS_VARIABLE = "SIMULATOR_KEYS"
+SECRETS_VARIABLE = "SIMULATOR_WEBHOOK_SECRETS"
 SHAPES: Mapping[str, Shape] = {shape.name: shape for shape in (Northpay(), Southpay())}
 
 
@@ -35,8 +37,9 @@ class WrongStart(Exception):
 def main() -> None:
     arguments = _arguments()
     try:
-        keys = _read_keys(os.environ.get(KEYS_VARIABLE, ""))
-        uvloop.run(_serve(arguments, keys))
+        keys = _read_keys(KEYS_VARIABLE)
+        endpoint = Endpoint(arguments.webhooks, _read_keys(SECRETS_VARIABLE)) if arguments.webhooks else None
+        uvloop.run(_serve(arguments, keys, endpoint))
     except (WrongStart, OSError) as error:
         sys.exit(f"simulator: {error}")
 
@@ -47,11 +50,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of the PSPs' books")
     parser.add_argument("--clock", type=Path, help="file with the seconds that the world is ahead of the machine")
+    parser.add_argument("--webhooks", metavar="URL", help="where PSPs tell of charges, each at URL/<psp>")
     return parser.parse_args()
 
 
-def _read_keys(text: str) -> Mapping[str, str]:
-    """API key by PSP, from JSON. Errors: WrongStart."""
+def _read_keys(variable: str) -> Mapping[str, str]:
+    """API key, or webhook secret, by PSP, from JSON. Errors: WrongStart."""
+    text = os.environ.get(variable, "")
     shape = ", ".join(f'"{name}": "…"' for name in SHAPES)
     try:
         keys = json.loads(text)
@@ -59,18 +64,22 @@ def _read_keys(text: str) -> Mapping[str, str]:
     except (ValueError, TypeError, AttributeError):
         complete = False
     if not complete:
-        raise WrongStart(f"{KEYS_VARIABLE} must be set to JSON like {{{shape}}}")
+        raise WrongStart(f"{variable} must be set to JSON like {{{shape}}}")
     return dict(keys)
 
 
-async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str]) -> None:
+async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoint: Endpoint | None) -> None:
     arguments.data.mkdir(parents=True, exist_ok=True)
     memory = Memory(arguments.data / "psps.sqlite")
     clock = Clock(arguments.clock)
     control = Control(memory, clock, SHAPES)
-    simulator = Simulator(memory, Charging(memory, clock, random.Random()), control, SHAPES, keys)
+    teller = Teller(endpoint, SHAPES, clock, random.Random())
+    charging = Charging(memory, clock, random.Random(), teller)
+    simulator = Simulator(memory, charging, control, SHAPES, keys, clock)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
+    for charge in memory.undecided(clock.now_us()):
+        teller.tell_decided(charge)
     await server.listen(arguments.host, arguments.port)
     print(f"simulator: http://{arguments.host}:{arguments.port} ready", file=sys.stderr, flush=True)
     await _asked_to_stop(committing)

@@ -82,7 +82,7 @@ class Control:
     def _charges(self, query: Mapping[str, str]) -> Answer:
         wanted = query.get("reference")
         charges = self._memory.known_as(wanted) if wanted else self._memory.newest(read_limit(query.get("limit"), 20))
-        return json_answer(200, {"charges": [_told(charge) for charge in charges]})
+        return json_answer(200, {"charges": [_told(charge, self._clock.now_us()) for charge in charges]})
 
     async def _preload(self, body: bytes) -> Answer:
         """A JSON array or one object a line; answers the ids that the PSP gave, in the same order."""
@@ -148,7 +148,7 @@ def _json(body: bytes) -> object:
         raise Refused(Problem.INVALID, "the body is not JSON") from None
 
 
-def _told(charge: Charge) -> dict[str, object]:
+def _told(charge: Charge, now_us: int) -> dict[str, object]:
     return {
         "psp": charge.psp,
         "id": charge.id,
@@ -156,7 +156,7 @@ def _told(charge: Charge) -> dict[str, object]:
         "order": charge.order_id,
         "amount": charge.amount,
         "currency": charge.currency,
-        "status": "declined" if charge.decline_code else "succeeded",
+        "status": "pending" if charge.pending(now_us) else "declined" if charge.decline_code else "succeeded",
         "decline_code": charge.decline_code,
         "scheme": charge.scheme,
         "token": charge.token,

@@ -22,6 +22,7 @@ class Faults:
     rates: Mapping[Fault, float] = field(default_factory=dict)
     down: bool = False
     latency_ms: float = 0.0
+    told: float = 0.0  # share of the answered charges of which webhooks tell besides
 
     def draw(self, rng: random.Random) -> Fault | None:
         """The fault of one charge, or none."""
@@ -35,8 +36,8 @@ class Faults:
         return None
 
     def with_changes(self, changes: Mapping[str, object]) -> Faults:
-        """These faults with the named fields replaced; `clear` first drops all rates and the latency, not `down`."""
-        changed = replace(self, rates={}, latency_ms=0.0) if changes.get("clear") is True else self
+        """These faults with the named fields replaced; `clear` first drops all but `down`."""
+        changed = replace(self, rates={}, latency_ms=0.0, told=0.0) if changes.get("clear") is True else self
         for name, value in changes.items():
             changed = changed._with(name, value)
         if sum(changed.rates.values()) > 1 + 1e-9:
@@ -53,6 +54,8 @@ class Faults:
                 return replace(self, down=value)
             case "latency_ms":
                 return replace(self, latency_ms=_number(name, value, LATENCY_MS_MAX))
+            case "told":
+                return replace(self, told=_number(name, value, 1))
             case _:
                 return self._with_rate(name, value)
 
@@ -67,7 +70,7 @@ class Faults:
 
     def to_json(self) -> dict[str, object]:
         rates = {fault.value: self.rates.get(fault, 0.0) for fault in Fault}
-        return {**rates, "down": self.down, "latency_ms": self.latency_ms}
+        return {**rates, "down": self.down, "latency_ms": self.latency_ms, "told": self.told}
 
 
 def _number(name: str, value: object, highest: float) -> float:

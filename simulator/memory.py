@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS charges (
     scheme TEXT,
     decline_code TEXT,              -- NULL: succeeded
     created_at INTEGER NOT NULL,    -- microseconds, by the clock that can be moved
-    visible_at INTEGER NOT NULL     -- microseconds, by the machine's clock: look-ups and listings miss it before
+    visible_at INTEGER NOT NULL,    -- microseconds, by the machine's clock: look-ups and listings miss it before
+    decided_at INTEGER NOT NULL DEFAULT 0  -- microseconds, by the clock that can be moved: pending before
 );
 CREATE INDEX IF NOT EXISTS charges_by_reference ON charges (reference);
 -- Callers mostly use one id for both: an index for the rest alone halves what a charge writes.
@@ -37,9 +38,10 @@ CREATE INDEX IF NOT EXISTS charges_by_other_key ON charges (key) WHERE key <> re
 CREATE TABLE IF NOT EXISTS first_tries (psp TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (psp, key)) WITHOUT ROWID;
 """
 _COLUMNS = (
-    "seq, id, psp, key, reference, order_id, amount, currency, token, scheme, decline_code, created_at, visible_at"
+    "seq, id, psp, key, reference, order_id, amount, currency, token, scheme, decline_code, created_at, visible_at,"
+    " decided_at"
 )
-_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _BY_KEY = f"""
 SELECT * FROM (
     SELECT {_COLUMNS} FROM charges WHERE reference=:key AND key=:key AND psp=:psp AND created_at>:since
@@ -49,6 +51,7 @@ SELECT * FROM (
 """
 _BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? AND psp=? AND visible_at<=? ORDER BY seq"
 _PAGE = f"SELECT {_COLUMNS} FROM charges WHERE seq>? AND psp=? AND visible_at<=? ORDER BY seq LIMIT ?"
+_UNDECIDED = f"SELECT {_COLUMNS} FROM charges WHERE decided_at>? ORDER BY seq"
 _COUNTS = "SELECT psp, decline_code IS NULL, count(*) FROM charges GROUP BY 1, 2"
 _NEWEST = f"SELECT {_COLUMNS} FROM charges ORDER BY seq DESC LIMIT ?"
 _ALL_BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? OR order_id=? ORDER BY seq"
@@ -84,6 +87,10 @@ class Charge:
     decline_code: str | None
     created_at: int
     visible_at: int
+    decided_at: int
+
+    def pending(self, now_us: int) -> bool:
+        return now_us < self.decided_at
 
     def answers(self, asked: Asked) -> bool:
         """Whether this is the charge that was asked for, and not another under the same key."""
@@ -108,6 +115,7 @@ class Memory:
     def __init__(self, file: Path) -> None:
         self._writing = _connect(file)
         self._writing.executescript(_SCHEMA)
+        _add_columns(self._writing)
         self._reading = _connect(file)
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
@@ -159,6 +167,7 @@ class Memory:
         now_us: int,
         key_life_us: int,
         hidden_us: int,
+        decided_us: int = 0,
     ) -> Kept:
         """The charge under this key if the key is still known, else a new one."""
 
@@ -170,6 +179,7 @@ class Memory:
             charge = Charge(
                 seq, _id(seq), psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
                 asked.token, scheme, decline_code, now_us, machine_us() + hidden_us,
+                now_us + decided_us if decided_us else 0,
             )  # fmt: skip
             self._writing.execute(_INSERT, _row(charge))
             return Kept(charge, replayed=False)
@@ -195,7 +205,7 @@ class Memory:
     ) -> tuple[object, ...]:
         seq = self._draw_seq()
         wanted = (asked.key, asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
-        return (seq, _id(seq), psp, *wanted, scheme, decline, created_at, 0)
+        return (seq, _id(seq), psp, *wanted, scheme, decline, created_at, 0, 0)
 
     def _draw_seq(self) -> int:
         seq = self._next_seq
@@ -210,6 +220,10 @@ class Memory:
         """Charges of a PSP in the order they were made, and whether there are more."""
         found = _charges(self._reading.execute(_PAGE, (after_seq, psp, machine_us(), limit + 1)))
         return found[:limit], len(found) > limit
+
+    def undecided(self, now_us: int) -> list[Charge]:
+        """Those that are pending now."""
+        return _charges(self._reading.execute(_UNDECIDED, (now_us,)))
 
     def newest(self, limit: int) -> list[Charge]:
         return _charges(self._reading.execute(_NEWEST, (limit,)))
@@ -240,6 +254,12 @@ def _connect(file: Path) -> sqlite3.Connection:
     return connection
 
 
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Books of an earlier release know of nothing pending."""
+    if "decided_at" not in {row[1] for row in connection.execute("PRAGMA table_info(charges)")}:
+        connection.execute("ALTER TABLE charges ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0")
+
+
 def _outcome(work: Callable[[], T]) -> T | Exception:
     """Each piece of work checks before it writes, so one that fails has written nothing."""
     try:
@@ -265,6 +285,7 @@ def _row(charge: Charge) -> tuple[object, ...]:
     return (
         charge.seq, charge.id, charge.psp, charge.key, charge.reference, charge.order_id, charge.amount,
         charge.currency, charge.token, charge.scheme, charge.decline_code, charge.created_at, charge.visible_at,
+        charge.decided_at,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from simulator.currencies import ISO
 from simulator.memory import Asked, Charge
+from simulator.tokens import waits_for
 from simulator.wire import Problem, read_amount, read_currency, read_object, read_text, sub_object
 
 _FIELDS = frozenset({"amount", "currency", "source", "reference", "metadata"})
@@ -47,12 +48,15 @@ class Northpay:
             token=read_text(asked["source"], "source"),
         )
 
-    def charge(self, charge: Charge) -> dict[str, object]:
+    def charge(self, charge: Charge, now_us: int) -> dict[str, object]:
+        if charge.pending(now_us):
+            told = {"status": "pending", "decline_code": None, "pending_reason": waits_for(charge.token)}
+        else:
+            told = {"status": "declined" if charge.decline_code else "succeeded", "decline_code": charge.decline_code}
         return {
             "id": f"ch_{charge.id}",
             "object": "charge",
-            "status": "declined" if charge.decline_code else "succeeded",
-            "decline_code": charge.decline_code,
+            **told,
             "network": charge.scheme,
             "amount": charge.amount,
             "currency": charge.currency.lower(),
@@ -61,11 +65,18 @@ class Northpay:
             "created": charge.created_at // 1_000_000,
         }
 
-    def found(self, charges: Sequence[Charge]) -> dict[str, object]:
-        return {"object": "list", "data": [self.charge(charge) for charge in charges], "has_more": False}
+    def found(self, charges: Sequence[Charge], now_us: int) -> dict[str, object]:
+        return {"object": "list", "data": [self.charge(charge, now_us) for charge in charges], "has_more": False}
 
-    def page(self, charges: Sequence[Charge], more: bool) -> dict[str, object]:
-        return {"object": "list", "data": [self.charge(charge) for charge in charges], "has_more": more}
+    def page(self, charges: Sequence[Charge], more: bool, now_us: int) -> dict[str, object]:
+        return {"object": "list", "data": [self.charge(charge, now_us) for charge in charges], "has_more": more}
+
+    def event(self, event_id: str, charge: Charge, now_us: int) -> dict[str, object]:
+        told = self.charge(charge, now_us)
+        return {"id": event_id, "type": f"charge.{told['status']}", "created": now_us // 1_000_000, "data": told}
+
+    def signed(self, at: int, mac: str) -> dict[str, str]:
+        return {"Northpay-Signature": f"t={at},v1={mac}"}
 
     def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]:
         status, kind, code = _ERRORS[problem]

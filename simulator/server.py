@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 
 from simulator.charging import KEY_LIFE_S, SETTLING_S, Charged, Charging
+from simulator.clock import Clock
 from simulator.control import Control
 from simulator.faults import Faults
 from simulator.http import Answer, Request, Reset
@@ -22,13 +23,20 @@ class Simulator:
     """Dispatches each request and plays the faults; holds no state of its own."""
 
     def __init__(
-        self, memory: Memory, charging: Charging, control: Control, shapes: Mapping[str, Shape], keys: Mapping[str, str]
+        self,
+        memory: Memory,
+        charging: Charging,
+        control: Control,
+        shapes: Mapping[str, Shape],
+        keys: Mapping[str, str],
+        clock: Clock,
     ) -> None:
         self._memory = memory
         self._charging = charging
         self._control = control
         self._shapes = shapes
         self._keys = keys
+        self._clock = clock
 
     async def handle(self, request: Request) -> Answer | Reset:
         shape = self._shapes.get(request.path.strip("/").partition("/")[0])
@@ -78,10 +86,10 @@ class Simulator:
         key = read_text(request.headers.get(shape.key_header), shape.key_header)
         asked = shape.read_charge(key, request.body)
         charged = await self._charging.charge(shape.name, asked, faults)
-        return _charge_answer(shape, charged), charged.fault
+        return _charge_answer(shape, charged, self._clock.now_us()), charged.fault
 
     def _find(self, shape: Shape, reference: str) -> Answer:
-        return json_answer(200, shape.found(self._memory.find(shape.name, reference)))
+        return json_answer(200, shape.found(self._memory.find(shape.name, reference), self._clock.now_us()))
 
     def _list(self, shape: Shape, query: Mapping[str, str]) -> Answer:
         cursor = query.get(shape.cursor_parameter)
@@ -89,7 +97,7 @@ class Simulator:
         if after is None:
             raise Refused(Problem.INVALID, f"{shape.cursor_parameter}: not one of ours")
         charges, more = self._memory.page(shape.name, after, read_limit(query.get(shape.limit_parameter)))
-        return json_answer(200, shape.page(charges, more))
+        return json_answer(200, shape.page(charges, more, self._clock.now_us()))
 
 
 def _capabilities(shape: Shape) -> Answer:
@@ -103,7 +111,7 @@ def _capabilities(shape: Shape) -> Answer:
     return json_answer(200, declared)
 
 
-def _charge_answer(shape: Shape, charged: Charged) -> Answer:
+def _charge_answer(shape: Shape, charged: Charged, now_us: int) -> Answer:
     match charged.fault:
         case Fault.TOO_MANY:
             return _problem(shape, Problem.TOO_MANY, "slow down", retry_after_s=1)
@@ -113,7 +121,9 @@ def _charge_answer(shape: Shape, charged: Charged) -> Answer:
             return _problem(shape, Problem.INTERNAL, "something went wrong")
     if charged.charge is None:
         return _problem(shape, Problem.INTERNAL, "never sent")
-    return json_answer(200, shape.charge(charged.charge), {"Idempotent-Replayed": "true"} if charged.replayed else None)
+    return json_answer(
+        200, shape.charge(charged.charge, now_us), {"Idempotent-Replayed": "true"} if charged.replayed else None
+    )
 
 
 def _problem(shape: Shape, problem: Problem, message: str, retry_after_s: int | None = None) -> Answer:

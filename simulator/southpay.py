@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from simulator.currencies import ISO
 from simulator.memory import Asked, Charge
+from simulator.tokens import waits_for
 from simulator.wire import Problem, iso_time, read_amount, read_currency, read_object, read_text, sub_object
 
 _FIELDS = frozenset({"amount", "paymentMethod", "reference", "merchantOrderReference"})
@@ -50,13 +51,18 @@ class Southpay:
             token=read_text(method["token"], "paymentMethod.token"),
         )
 
-    def charge(self, charge: Charge) -> dict[str, object]:
-        refusal = {"refusalReasonCode": charge.decline_code} if charge.decline_code else {}
+    def charge(self, charge: Charge, now_us: int) -> dict[str, object]:
+        if charge.pending(now_us):
+            result, why = "Pending", {"pendingReasonCode": waits_for(charge.token)}
+        elif charge.decline_code:
+            result, why = "Refused", {"refusalReasonCode": charge.decline_code}
+        else:
+            result, why = "Authorised", {}
         brand = {"brand": _BRANDS[charge.scheme]} if charge.scheme else {}
         return {
             "pspReference": charge.id.upper(),
-            "resultCode": "Refused" if charge.decline_code else "Authorised",
-            **refusal,
+            "resultCode": result,
+            **why,
             "amount": {"value": charge.amount, "currency": charge.currency},
             "merchantReference": charge.reference,
             "merchantOrderReference": charge.order_id,
@@ -64,12 +70,19 @@ class Southpay:
             "creationDate": iso_time(charge.created_at),
         }
 
-    def found(self, charges: Sequence[Charge]) -> dict[str, object]:
-        return {"payments": [self.charge(charge) for charge in charges]}
+    def found(self, charges: Sequence[Charge], now_us: int) -> dict[str, object]:
+        return {"payments": [self.charge(charge, now_us) for charge in charges]}
 
-    def page(self, charges: Sequence[Charge], more: bool) -> dict[str, object]:
+    def page(self, charges: Sequence[Charge], more: bool, now_us: int) -> dict[str, object]:
         next_token = {"nextPageToken": charges[-1].id.upper()} if more else {}
-        return {"payments": [self.charge(charge) for charge in charges], **next_token}
+        return {"payments": [self.charge(charge, now_us) for charge in charges], **next_token}
+
+    def event(self, event_id: str, charge: Charge, now_us: int) -> dict[str, object]:
+        told = self.charge(charge, now_us)
+        return {"eventId": event_id, "eventCode": "PAYMENT", "eventDate": iso_time(now_us), "payment": told}
+
+    def signed(self, at: int, mac: str) -> dict[str, str]:
+        return {"X-Southpay-Timestamp": str(at), "X-Southpay-Signature": mac}
 
     def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]:
         status, code, kind = _ERRORS[problem]

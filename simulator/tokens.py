@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -38,11 +39,18 @@ class Card:
     scheme: str | None
     decline_code: str | None = None
     first_try: Fault | None = None
+    pending: str | None = None  # what it waits for before the PSP decides
+    only_at: str | None = None  # the one PSP that does not decline it
 
 
 _FAULT_TOKENS = {
     f"tok_{fault.value}{'_once' if fault in (Fault.TOO_MANY, Fault.UNAVAILABLE) else ''}": fault for fault in Fault
 }
+PENDING_S: Mapping[str, float] = {"3ds": 3.0, "review": 30.0}
+"""How long the PSP takes to decide, by the clock that can be moved."""
+
+_PENDING = re.compile(r"tok_(3ds|review)(?:_declined_([a-z0-9_]{1,48}))?")
+_ONLY = re.compile(r"tok_only_([a-z]{1,32})")
 _DECLINED = re.compile(r"tok_declined_([a-z0-9_]{1,48})")
 
 
@@ -56,7 +64,16 @@ def read_token(token: str) -> Card:
         return Card(token.removeprefix("tok_"))
     if declined := _DECLINED.fullmatch(token):
         return Card("visa", decline_code=declined[1])
+    if pending := _PENDING.fullmatch(token):
+        return Card("visa", decline_code=pending[2], pending=pending[1])
+    if only := _ONLY.fullmatch(token):
+        return Card("visa", only_at=only[1])
     return Card(None, decline_code="invalid_token")
+
+
+def waits_for(token: str) -> str:
+    """What a pending charge of this card waits for."""
+    return read_token(token).pending or "review"
 
 
 def _split_scheme(token: str) -> tuple[str, str | None]:

@@ -57,6 +57,7 @@ def faults(
     reset_charged: Annotated[float | None, typer.Option(**_RATE, help="connection reset in the middle")] = None,
     garbage: Annotated[float | None, typer.Option(**_RATE, help="charged, and the answer is not JSON")] = None,
     latency_ms: Annotated[float | None, typer.Option(min=0, max=60_000, help="added to every answer")] = None,
+    told: Annotated[float | None, typer.Option(**_RATE, help="answered, and told by webhook besides")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make charges go wrong by rate; what is not named stays as it is. Without options: show the rates."""
@@ -71,6 +72,7 @@ def faults(
         "reset_charged": reset_charged,
         "garbage": garbage,
         "latency_ms": latency_ms,
+        "told": told,
     }
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:

@@ -53,11 +53,21 @@ def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str) -> 
     return Command("prepare", argv, home.logs / "prepare.log", own)
 
 
-def simulator(home: Home, settings: Settings, port: int) -> Command:
+def simulator(home: Home, settings: Settings, port: int, api_url: str = "") -> Command:
+    """With the API's address its PSPs tell it of charges, too."""
     argv = [sys.executable, "-m", "simulator", "--host", "127.0.0.1", "--port", str(port)]
     argv += ["--data", str(home.simulator), "--clock", str(home.clock)]
-    keys = {name: settings.derive(f"psp:{name}") for name in PSPS}
-    return Command("simulator", argv, home.logs / "simulator.log", {"SIMULATOR_KEYS": json.dumps(keys)})
+    argv += ["--webhooks", f"{api_url}/v1/psp-notifications"] if api_url else []
+    secrets = {
+        "SIMULATOR_KEYS": json.dumps({name: settings.derive(f"psp:{name}") for name in PSPS}),
+        "SIMULATOR_WEBHOOK_SECRETS": json.dumps({name: webhook_secret(settings, name) for name in PSPS}),
+    }
+    return Command("simulator", argv, home.logs / "simulator.log", secrets)
+
+
+def webhook_secret(settings: Settings, psp: str) -> str:
+    """Derived like the API key; processes get it in their environment, which the home keeps readable to its owner alone."""
+    return settings.derive(f"psp-webhooks:{psp}")
 
 
 def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[str, int]) -> dict[str, str]:
@@ -82,6 +92,7 @@ def simulated_psps(settings: Settings, port: int) -> str:
             adapter=name,
             url=f"http://127.0.0.1:{port}/{name}",
             api_key=settings.derive(f"psp:{name}"),
+            webhook_secrets=(webhook_secret(settings, name),),
         )
         for name in PSPS
     ]

@@ -71,7 +71,7 @@ class Stack:
 
     def _start_simulator(self, port: int) -> None:
         """Not waited for: the executor copes with a PSP that is not there yet."""
-        self.supervisor.add(layout.simulator(self.home, self.settings, port))
+        self.supervisor.add(layout.simulator(self.home, self.settings, port, self.addresses["api_url"]))
         self._reach(simulator_url=f"http://127.0.0.1:{port}")
 
     def _prepare(self, environment: Mapping[str, str], postgres_admin: str) -> None:

@@ -19,7 +19,7 @@ from consumers.executor.consumer import build
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import OrderPlaced
-from tests.simulator.running import KEYS, send, wait_for
+from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from topics.runtime.apply import apply
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
@@ -32,7 +32,14 @@ _ENTERED_MS = 1_780_000_000_000
 
 def psp_accounts(simulator_url: str, **changes: object) -> tuple[PspAccount, ...]:
     return tuple(
-        PspAccount(name=name, adapter=name, url=f"{simulator_url}/{name}", api_key=KEYS[name], **changes)  # type: ignore[arg-type]
+        PspAccount(
+            name=name,
+            adapter=name,
+            url=f"{simulator_url}/{name}",
+            api_key=KEYS[name],
+            webhook_secrets=(WEBHOOK_SECRETS[name],),
+            **changes,  # type: ignore[arg-type]
+        )
         for name in ("northpay", "southpay")
     )
 

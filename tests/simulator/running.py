@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from psp.port import HttpRequest
 
 KEYS = {"northpay": "north-key", "southpay": "south-key"}
+WEBHOOK_SECRETS = {"northpay": "north-webhook-secret", "southpay": "south-webhook-secret"}
 T = TypeVar("T")
 
 
@@ -42,7 +43,8 @@ def free_port() -> int:
 class RunningSimulator:
     """Started at once; `kill` is kill -9; `start` starts it again on the same books."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, webhooks: str = "") -> None:
+        self._webhooks = ["--webhooks", webhooks] if webhooks else []
         self.folder = folder
         self.clock = folder / "clock"
         self.port = free_port()
@@ -51,8 +53,9 @@ class RunningSimulator:
 
     def start(self) -> None:
         argv = [sys.executable, "-m", "simulator", "--port", str(self.port)]
-        argv += ["--data", str(self.folder / "data"), "--clock", str(self.clock)]
-        self._process = subprocess.Popen(argv, env={**os.environ, "SIMULATOR_KEYS": json.dumps(KEYS)})
+        argv += ["--data", str(self.folder / "data"), "--clock", str(self.clock), *self._webhooks]
+        given = {"SIMULATOR_KEYS": json.dumps(KEYS), "SIMULATOR_WEBHOOK_SECRETS": json.dumps(WEBHOOK_SECRETS)}
+        self._process = subprocess.Popen(argv, env={**os.environ, **given})
         wait_for(self._answers)
 
     def _answers(self) -> bool:

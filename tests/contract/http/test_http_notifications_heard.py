@@ -1,0 +1,71 @@
+"""Simulator → webhook → door → Kafka → executor: all real. What no reply told is told, and once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from consumers.executor.consumer import build
+from schemas.events import OrderPlaced
+from tests.contract.calls_running import Desk, calling, psp_accounts
+from tests.contract.http.door import open_door
+from tests.simulator.running import RunningSimulator, wait_for
+from tests.unit.executor_cases import order
+from topics.runtime.loop import RoomLoop
+from topics.settings import Settings
+
+
+@contextmanager
+def hearing(settings: Settings) -> Iterator[None]:
+    """The executor's room, reading Kafka."""
+    stop = threading.Event()
+    thread = threading.Thread(target=RoomLoop(settings, build(settings), stop, threading.Event()).run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+@pytest.fixture
+def desk(http_stack: Settings) -> Iterator[Desk]:
+    """PSPs that tell this installation's door; its executor hears, and calls."""
+    with open_door(http_stack.model_copy(update={"psps": psp_accounts("http://127.0.0.1:1")})) as door:
+        simulator = RunningSimulator(http_stack.home, f"http://127.0.0.1:{door.port}/v1/psp-notifications")
+        settings = http_stack.model_copy(update={"psps": psp_accounts(simulator.url)})
+        try:
+            with hearing(settings), calling(settings):
+                yield Desk(settings)
+        finally:
+            simulator.kill()
+
+
+def placed(name: str, token: str) -> OrderPlaced:
+    now = datetime.now(UTC)
+    return order(name, token=token, available_on=now, deadline=now + timedelta(hours=1))
+
+
+def test_what_was_pending_and_what_was_lost_end_by_webhook_and_exactly_once(desk: Desk) -> None:
+    wanted = {
+        "h-3ds": ("tok_3ds", "captured"),
+        "h-3ds-no": ("tok_3ds_declined_authentication_failed", "declined"),
+        "h-500": ("tok_500_charged", "captured"),
+        "h-reset": ("tok_reset_charged", "captured"),
+        "h-only-south": ("tok_only_southpay", "captured"),
+        "h-only-north": ("tok_only_northpay", "captured"),
+    }
+    desk.place([placed(name, token) for name, (token, _) in wanted.items()])
+    wait_for(lambda: desk.states() == {name: state for name, (_, state) in wanted.items()}, 30)
+    charged = {name: statuses.count("succeeded") for name, statuses in desk.charges().items()}
+    assert charged == {name: int(state == "captured") for name, (_, state) in wanted.items()}
+    outcomes = desk.rows("SELECT outcome, count(*) FROM calls GROUP BY 1 ORDER BY 1")
+    assert ("captured", 5) in outcomes
+    assert desk.rows("SELECT 1 FROM parked") == []
+    wait_for(
+        lambda: desk.rows("SELECT 1 FROM positions WHERE topic = 'psp-notifications.v1' AND next_offset > 0") != []
+    )
