@@ -40,7 +40,7 @@ def list_(
         if state is not None:
             raise typer.BadParameter("--state needs an endpoint")
         rows = _endpoints(settings)
-        columns: tuple[str, ...] = ("endpoint_id", "owner", "url", "event_types", "secret_versions", *STATES)
+        columns: tuple[str, ...] = ("endpoint_id", "owner", "url", "event_types", "secret_versions", "deliveries")
     else:
         _known_endpoint(settings, endpoint_id)
         rows = _deliveries(settings, endpoint_id, state, limit)
@@ -48,7 +48,7 @@ def list_(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, default=str))
     elif rows:
-        _print(rows, columns)
+        _print([row | {"deliveries": _counted(row)} for row in rows], columns)
     else:
         typer.echo("no deliveries" if endpoint_id else "no endpoints", err=True)
 
@@ -230,6 +230,11 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in columns))
     Console().print(table)
+
+
+def _counted(row: dict[str, Any]) -> str:
+    """The states that there are any deliveries in."""
+    return ", ".join(f"{row[state]} {state}" for state in STATES if row.get(state))
 
 
 def _cell(value: object) -> str:
