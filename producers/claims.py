@@ -94,7 +94,7 @@ def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outco
     _give_back(conn, [asked[id_] for id_ in fresh if not _is_answer(outcomes[id_])])
 
     accepted = [one for id_, one in asked.items() if id_ in fresh and _is_answer(outcomes[id_])]
-    return outcomes, outbox.insert(conn, [_say(one, events[one.checkout_id], terms) for one in accepted])
+    return outcomes, outbox.insert(conn, [_say(one, events[one.checkout_id], terms) for one in accepted])()
 
 
 def _is_answer(outcome: Answer | Problem) -> bool:

@@ -11,7 +11,7 @@ from consumers.executor.early import Early
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from topics.runtime.consumer import Broken, Connection, State
-from topics.runtime.store import int_array, text_array
+from topics.runtime.store import insert_rows, int_array, text_array
 
 _LOCK_ATTEMPTS = """
 SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision, refusals, asks,
@@ -60,15 +60,13 @@ def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], se
     return orders, calls, told
 
 
-_COPY = """
-COPY attempts (payment_order_id, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision,
-               refusals, asks, scheme, psp_reference, code, outcome_event_id, placed, checkout_id, gross_minor,
-               currency)
-FROM STDIN (FORMAT BINARY)
-"""
-_COPY_TYPES = (
-    *("text", "int4", "text", "text", "text", "text", "timestamptz", "timestamptz", "int4"),
-    *("int4", "int4", "text", "text", "text", "text", "bytea", "text", "int8", "text"),
+_ATTEMPTS = (
+    "attempts (payment_order_id, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision,"
+    " refusals, asks, scheme, psp_reference, code, outcome_event_id, placed, checkout_id, gross_minor, currency)",
+    (
+        *("text", "int4", "text", "text", "text", "text", "timestamptz", "timestamptz", "int4"),
+        *("int4", "int4", "text", "text", "text", "text", "bytea", "text", "int8", "text"),
+    ),
 )
 _UPDATE = """
 UPDATE attempts SET state = new.state, changed_at = new.changed_at, revision = new.revision, refusals = new.refusals,
@@ -97,8 +95,7 @@ def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
         last[attempt.key] = attempt
     new = [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])]
     old = [attempt for key, attempt in last.items() if not _is_new(attempt, first_revision[key])]
-    if new:
-        _insert(conn, new)
+    insert_rows(conn, *_ATTEMPTS, [_row(attempt) for attempt in new])
     if old:
         _update(conn, old)
 
@@ -107,18 +104,13 @@ def _is_new(attempt: Attempt, first_revision: int) -> bool:
     return first_revision == 1 or attempt.outcome_event_id == attempt.cause_event_id  # declined as it was placed
 
 
-def _insert(conn: Connection, attempts: Sequence[Attempt]) -> None:
-    with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(_COPY_TYPES)
-        for a in attempts:
-            gross = a.placed.gross
-            copy.write_row(
-                (
-                    *(a.key, a.attempt_no, a.call_id, a.psp, a.state, a.cause_event_id, a.created_at, a.changed_at),
-                    *(a.revision, a.refusals, a.asks, a.scheme, a.psp_reference, a.code, a.outcome_event_id),
-                    *(a.placed.model_dump_json().encode(), a.placed.checkout_id, gross.minor, gross.currency),
-                )
-            )
+def _row(a: Attempt) -> tuple[object, ...]:
+    gross = a.placed.gross
+    return (
+        *(a.key, a.attempt_no, a.call_id, a.psp, a.state, a.cause_event_id, a.created_at, a.changed_at),
+        *(a.revision, a.refusals, a.asks, a.scheme, a.psp_reference, a.code, a.outcome_event_id),
+        *(a.placed.model_dump_json().encode(), a.placed.checkout_id, gross.minor, gross.currency),
+    )
 
 
 def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
-from struct import Struct
 from typing import Any
 
 from consumers.ledger import templates
@@ -15,25 +13,24 @@ from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCa
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.consumer import Connection, Latest, State
-from topics.runtime.store import int_array, text_array
+from topics.runtime.consumer import Connection, Cursor, Latest, State
+from topics.runtime.store import insert_rows, int_array, text_array
 
 Side = tuple[str, str]  # account, currency
 
-# COPY's binary form is raw bytes, whatever the column is called: half the price of a UUID object or an array.
-_UUID = _INT4_ARRAY = "bytea"
-INT4_OID = 23
-
 
 def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
-    """The journals that the batch's orders have, then its balances, locked last and so for the shortest time."""
+    """The journals that the batch's orders have, then its balances, locked last and so for the shortest time.
+
+    Both are asked for before either is read: in a batch that is one round trip.
+    """
     captured = [event for event in events if type(event) is PaymentCaptured]
     if not captured:
         return {}
-    state: State = {posting.key: posting for posting in _posted(conn, [event.payment_order_id for event in captured])}
-    for balance in _lock(conn, _sides(captured), now):
-        state[balance.key] = balance
-    return state
+    asked = _ask_posted(conn, [event.payment_order_id for event in captured])
+    balances = _lock(conn, _sides(captured), now)
+    state: State = {posting.key: posting for posting in _posted(conn, asked)}
+    return state | {balance.key: balance for balance in balances}
 
 
 def _sides(captured: Iterable[PaymentCaptured]) -> set[Side]:
@@ -48,11 +45,15 @@ def _sides(captured: Iterable[PaymentCaptured]) -> set[Side]:
     return sides
 
 
-def _posted(conn: Connection, payment_order_ids: list[str]) -> list[Posting]:
-    found = conn.execute(
+def _ask_posted(conn: Connection, payment_order_ids: list[str]) -> Cursor:
+    return conn.execute(
         "SELECT payment_order_id, template, journal_id FROM journals WHERE payment_order_id = ANY(%s::text[])",
         [text_array(payment_order_ids)],
-    ).fetchall()
+    )
+
+
+def _posted(conn: Connection, asked: Cursor) -> list[Posting]:
+    found = asked.fetchall()
     return _read_postings(conn, [journal_id for _, _, journal_id in found]) if found else []
 
 
@@ -131,63 +132,38 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
+_JOURNALS = (
+    "journals (journal_id, template, payment_order_id, checkout_id, cause_event_id, posted_at, account_ids)",
+    ("uuid", "text", "text", "text", "uuid", "timestamptz", "int4[]"),
+)
+_ENTRIES = (
+    "entries (account_id, journal_id, line, currency, direction, amount)",
+    ("int4", "uuid", "int2", "text", "text", "int8"),
+)
+
+
 def save(conn: Connection, postings: Sequence[Posting]) -> None:
     """Journals first: the trigger on entries asks for their journals."""
-    ids = [bytes.fromhex(posting.journal.journal_id.replace("-", "")) for posting in postings]
-    _copy_journals(conn, postings, ids)
-    _copy_entries(conn, postings, ids)
+    insert_rows(conn, *_JOURNALS, [_journal_row(posting) for posting in postings])
+    insert_rows(conn, *_ENTRIES, [row for posting in postings for row in _entry_rows(posting)])
     _move_balances(conn, postings)
 
 
-def _copy_journals(conn: Connection, postings: Sequence[Posting], ids: Sequence[bytes]) -> None:
-    with (
-        conn.cursor() as cur,
-        cur.copy(
-            "COPY journals (journal_id, template, payment_order_id, checkout_id, cause_event_id, account_ids,"
-            " posted_at) FROM STDIN (FORMAT BINARY)"
-        ) as copy,
-    ):
-        copy.set_types([_UUID, "text", "text", "text", _UUID, _INT4_ARRAY, "timestamptz"])
-        for journal_id, posting in zip(ids, postings, strict=True):
-            journal = posting.journal
-            copy.write_row(
-                (
-                    journal_id,
-                    journal.template,
-                    journal.payment_order_id,
-                    journal.checkout_id,
-                    bytes.fromhex(posting.cause_event_id.replace("-", "")),
-                    _int4_array([balance.account_id for balance in posting.balances]),
-                    posting.posted_at,
-                )
-            )
+def _journal_row(posting: Posting) -> tuple[object, ...]:
+    j = posting.journal
+    account_ids = [balance.account_id for balance in posting.balances]
+    return (
+        *(j.journal_id, j.template, j.payment_order_id, j.checkout_id, posting.cause_event_id, posting.posted_at),
+        account_ids,
+    )
 
 
-def _copy_entries(conn: Connection, postings: Sequence[Posting], ids: Sequence[bytes]) -> None:
-    with (
-        conn.cursor() as cur,
-        cur.copy(
-            "COPY entries (account_id, journal_id, line, currency, direction, amount) FROM STDIN (FORMAT BINARY)"
-        ) as copy,
-    ):
-        copy.set_types(["int4", _UUID, "int2", "text", "text", "int8"])
-        for journal_id, posting in zip(ids, postings, strict=True):
-            lines = zip(posting.balances, posting.journal.entries, strict=True)
-            for line, (balance, entry) in enumerate(lines, 1):
-                copy.write_row(
-                    (balance.account_id, journal_id, line, balance.currency, entry.direction, entry.amount.minor)
-                )
-
-
-def _int4_array(numbers: Sequence[int]) -> bytes:
-    """One dimension from 1, no nulls; each number with its length (array_recv in PostgreSQL's arrayfuncs.c)."""
-    sized = [part for number in numbers for part in (4, number)]
-    return _int4_array_form(len(numbers)).pack(1, 0, INT4_OID, len(numbers), 1, *sized)
-
-
-@cache
-def _int4_array_form(length: int) -> Struct:
-    return Struct(f">5i{length * 2}i")
+def _entry_rows(posting: Posting) -> list[tuple[object, ...]]:
+    journal_id = posting.journal.journal_id
+    return [
+        (balance.account_id, journal_id, line, balance.currency, entry.direction, entry.amount.minor)
+        for line, (balance, entry) in enumerate(zip(posting.balances, posting.journal.entries, strict=True), 1)
+    ]
 
 
 def _move_balances(conn: Connection, postings: Sequence[Posting]) -> None:

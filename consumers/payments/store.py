@@ -23,18 +23,33 @@ from consumers.payments.payment import (
 from schemas.envelope import EventId
 from schemas.events import AnyEvent, PaymentRequested, RiskCleared
 from schemas.money import Money
-from topics.runtime.consumer import Broken, Connection, State
+from topics.runtime.consumer import Broken, Connection, Cursor, State
+from topics.runtime.store import insert_rows
 
-_PAYMENT_COLUMNS = (
+_PAYMENTS = (
     "payments (checkout_id, owner, buyer_account, token, description, metadata, contents, status, done_at, version,"
-    " deadline, received_at, event_id)"
+    " deadline, received_at, event_id)",
+    (
+        *("text", "text", "text", "text", "text", "json", "text", "text", "timestamptz", "int4"),
+        *("timestamptz", "timestamptz", "uuid"),
+    ),
 )
-_ORDER_COLUMNS = (
+_ORDERS = (
     "orders (payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, status, detail,"
-    " wallet_updated, ledger_updated, version)"
+    " wallet_updated, ledger_updated, version)",
+    (
+        *("text", "text", "int2", "text", "text", "int8", "int8", "int8", "text", "text"),
+        *("bool", "bool", "int4"),
+    ),
 )
-_STEP_COLUMNS = "history (checkout_id, payment_order_id, from_status, to_status, detail, at, event_id)"
-_REFUSAL_COLUMNS = "refusals (checkout_id, owner, code, detail, at, event_id)"
+_STEPS = (
+    "history (checkout_id, payment_order_id, from_status, to_status, detail, at, event_id)",
+    ("text", "text", "text", "text", "text", "timestamptz", "uuid"),
+)
+_REFUSALS = (
+    "refusals (checkout_id, owner, code, detail, at, event_id)",
+    ("text", "text", "text", "text", "timestamptz", "uuid"),
+)
 
 Stored = Checkout | Payment | Order | Fact | Step | Refusal
 
@@ -49,34 +64,35 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     checkout_ids = sorted({event.checkout_id for event in about})
     if not checkout_ids:
         return {}
-    payments = _lock(conn, checkout_ids)
+    locked = _ask_locked(conn, checkout_ids)
     requests = [event for event in about if isinstance(event, PaymentRequested)]
-    orders = _orders(conn, checkout_ids, sorted({o.payment_order_id for r in requests for o in r.payment_orders}))
+    asked = _ask_orders(conn, checkout_ids, sorted({o.payment_order_id for r in requests for o in r.payment_orders}))
+    payments = locked.fetchall()
+    orders: State = {order_key(row[0]): Order._make(row) for row in asked}
     unseen = {order.checkout_id for order in orders.values()}.intersection(checkout_ids) - {row[0] for row in payments}
     if unseen:  # committed by another process between our two statements
-        payments += _lock(conn, sorted(unseen))
+        payments += _ask_locked(conn, sorted(unseen)).fetchall()
     cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
     return _payments(payments, orders) | orders | (_checkouts(conn, cleared) if cleared else {})
 
 
-def _lock(conn: Connection, checkout_ids: list[str]) -> list[tuple[Any, ...]]:
+def _ask_locked(conn: Connection, checkout_ids: list[str]) -> Cursor:
     return conn.execute(
         "SELECT checkout_id, owner, contents, status, done_at, version FROM payments"
         " WHERE checkout_id = ANY(%s::text[]) ORDER BY checkout_id FOR UPDATE",
         [_words(checkout_ids)],
         binary=True,
-    ).fetchall()
+    )
 
 
-def _orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> State:
+def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> Cursor:
     """The orders of these payments, and those, whoever's, whose ids are asked for anew."""
-    rows = conn.execute(
+    return conn.execute(
         "SELECT payment_order_id, checkout_id, status, detail, wallet_updated, ledger_updated, version FROM orders"
         " WHERE checkout_id = ANY(%s::text[]) OR payment_order_id = ANY(%s::text[]) ORDER BY checkout_id, position",
         [_words(checkout_ids), _words(asked)],
         binary=True,
     )
-    return {order_key(row[0]): Order._make(row) for row in rows.fetchall()}
 
 
 def _payments(rows: list[tuple[Any, ...]], orders: State) -> State:
@@ -148,15 +164,14 @@ def _insert(
     """New payments and their orders, sorted, so that two processes with the same ids wait and do not deadlock."""
     if not checkouts:
         return
-    _copy(
-        conn, _PAYMENT_COLUMNS, [_payment_row(checkout, payments.pop(checkout.checkout_id)) for checkout in checkouts]
-    )
+    new = [_payment_row(checkout, payments.pop(checkout.checkout_id)) for checkout in checkouts]
+    insert_rows(conn, *_PAYMENTS, new)
     rows = [
         _order_row(orders.pop(terms.payment_order_id), place, terms)
         for checkout in checkouts
         for place, terms in enumerate(checkout.terms)
     ]
-    _copy(conn, _ORDER_COLUMNS, sorted(rows))
+    insert_rows(conn, *_ORDERS, sorted(rows))
 
 
 def _payment_row(checkout: Checkout, payment: Payment) -> tuple[object, ...]:
@@ -271,21 +286,5 @@ def _flags(flags: Sequence[bool]) -> str:
 
 
 def _append(conn: Connection, steps: Sequence[Step], refusals: Sequence[Refusal]) -> None:
-    _copy(
-        conn,
-        _STEP_COLUMNS,
-        steps,
-    )
-    _copy(
-        conn,
-        _REFUSAL_COLUMNS,
-        [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals],
-    )
-
-
-def _copy(conn: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    with conn.cursor() as cur, cur.copy(f"COPY {into} FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    insert_rows(conn, *_STEPS, steps)
+    insert_rows(conn, *_REFUSALS, [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals])

@@ -9,7 +9,8 @@ from typing import Any, cast
 from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, hour_key, name_key
 from consumers.risk.names import NameList, normalise
 from schemas.events import AnyEvent, ScreeningRequested
-from topics.runtime.consumer import Broken, Connection, State
+from topics.runtime.consumer import Broken, Connection, Cursor, State
+from topics.runtime.store import insert_rows
 
 HOUR = timedelta(hours=1)
 _LOADING = 0x4C495354  # advisory: one process at a time puts lists in
@@ -55,23 +56,26 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime, l
     limit may be passed by what is in flight, which is less than what a lock per buyer would cost.
     """
     asked = cast("Sequence[ScreeningRequested]", events)  # the catalogue says what this room hears
-    known = _screenings(conn, sorted({event.checkout_id for event in asked}))
-    state: State = {**known, **_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)}
-    return state | _listed(conn, {event.name: normalise(event.name) for event in asked if event.name is not None})
+    names = {event.name: normalise(event.name) for event in asked if event.name is not None}
+    screenings = _ask_screenings(conn, sorted({event.checkout_id for event in asked}))
+    hours = _ask_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)
+    lists = _ask_lists(conn, sorted(set(names.values())))
+    state: State = {row[0]: Screening(*row) for row in screenings}
+    state |= {hour_key(buyer): BuyerHour(buyer, checkouts) for buyer, checkouts in hours}
+    return state | _listed(lists.fetchall(), names)
 
 
-def _screenings(conn: Connection, checkout_ids: list[str]) -> State:
-    rows = conn.execute(
+def _ask_screenings(conn: Connection, checkout_ids: list[str]) -> Cursor:
+    return conn.execute(
         "SELECT checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id::text"
         " FROM screenings WHERE checkout_id = ANY(%b::text[])",
         [checkout_ids],
         binary=True,
     )
-    return {row[0]: Screening(*row) for row in rows}
 
 
-def _hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> State:
-    rows = conn.execute(
+def _ask_hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> Cursor:
+    return conn.execute(
         "SELECT b.account, h.checkouts FROM unnest(%b::text[]) AS b (account) CROSS JOIN LATERAL"
         " (SELECT count(*)::int AS checkouts FROM"
         "   (SELECT FROM screenings s WHERE s.buyer_account = b.account AND s.decided_at > %s LIMIT %s) AS recent) AS h"
@@ -79,18 +83,20 @@ def _hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> St
         [buyers, now - HOUR, limit],
         binary=True,
     )
-    return {hour_key(buyer): BuyerHour(buyer, checkouts) for buyer, checkouts in rows}
 
 
-def _listed(conn: Connection, names: dict[str, str]) -> State:
-    """The versions that are current, and a hit for each name, as written, that one of them holds."""
-    rows = conn.execute(
+def _ask_lists(conn: Connection, names: list[str]) -> Cursor:
+    return conn.execute(
         "SELECT l.name, l.version, n.name FROM lists l"
         " LEFT JOIN list_names n ON n.list_name = l.name AND n.list_version = l.version AND n.name = ANY(%b::text[])"
         " WHERE l.current ORDER BY l.name",
-        [sorted(set(names.values()))],
+        [names],
         binary=True,
-    ).fetchall()
+    )
+
+
+def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> State:
+    """The versions that are current, and a hit for each name, as written, that one of them holds."""
     hits: dict[str, NameHit] = {}
     for list_name, version, name in rows:
         if name is not None:
@@ -107,20 +113,15 @@ def _label(list_name: str, version: str) -> str:
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_SCREENINGS = (
+    "screenings (checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id)",
+    ("text", "text", "timestamptz", "text", "text", "text", "int4", "uuid"),
+)
+
+
 def save(conn: Connection, changes: Sequence[Screening | BuyerHour]) -> None:
     """A second process with the same checkout runs into the primary key, and finds this decision on its next try."""
-    rows = sorted(_row(change) for change in changes if isinstance(change, Screening))
-    if not rows:
-        return
-    with (
-        conn.cursor() as cur,
-        cur.copy(
-            "COPY screenings (checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id)"
-            " FROM STDIN"
-        ) as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)
+    insert_rows(conn, *_SCREENINGS, sorted(_row(change) for change in changes if isinstance(change, Screening)))
 
 
 def _row(screening: Screening) -> tuple[Any, ...]:

@@ -233,7 +233,7 @@ def test_a_record_that_is_refused_lets_none_of_its_key_past(on_kafka: Settings, 
 
     def say(size: int) -> None:
         with store.transaction() as conn:
-            rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])
+            rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])()
         publisher.publish(rows)
         publisher.poll(0.01)
 

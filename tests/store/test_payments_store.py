@@ -213,8 +213,8 @@ def test_a_repeat_that_comes_while_the_first_commits_is_no_conflict(
 ) -> None:
     """The first statement of `load` does not see the payment yet, the second sees its orders."""
     payments.hears(requested())
-    lock, blind = store._lock, [True]
-    monkeypatch.setattr(store, "_lock", lambda conn, ids: [] if blind and blind.pop() else lock(conn, ids))
+    ask, blind = store._ask_locked, [True]
+    monkeypatch.setattr(store, "_ask_locked", lambda conn, ids: ask(conn, [] if blind and blind.pop() else ids))
     assert payments.hears(requested()) == []
     assert not blind
 

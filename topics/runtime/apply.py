@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
@@ -42,6 +43,14 @@ class Applied:
     revived: int = 0
     calls: int = 0
     latest: bool = False  # compacted topics have something new
+
+
+class _Foreign(Exception):
+    """Someone else was at these partitions: the batch again without them."""
+
+    def __init__(self, partitions: set[Partition]) -> None:
+        super().__init__(f"positions moved: {sorted(partitions)}")
+        self.partitions = partitions
 
 
 class Split(Exception):
@@ -109,21 +118,31 @@ def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
 def _batch(
     store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
-    """One transaction."""
-    return classify_around(store, lambda conn: _in_transaction(conn, store, consumer, incomings, begins, now))
+    """One transaction: what is sent in it, and its commit, in three round trips."""
+    foreign: set[Partition] = set()
+    while mine := [i for i in incomings if (i.message.topic, i.message.partition) not in foreign]:
+        work = partial(_in_transaction, store=store, consumer=consumer, incomings=mine, begins=begins, now=now)
+        try:
+            applied, rows = classify_around(store, work)
+        except _Foreign as found:
+            foreign |= found.partitions
+            continue
+        applied.rows, applied.foreign = rows(), foreign
+        return applied
+    return Applied(foreign=foreign)
 
 
 def classify_around(store: Store, work: Callable[[Connection], Result]) -> Result:
     """Run `work` in one transaction. A failure that one message may have caused raises Split."""
     try:
-        with store.transaction() as conn:
+        with store.batch() as conn:
             result = work(conn)
             if result is not None:  # a drain with nothing due is not a batch
                 hit("before_commit")
         if result is not None:
             hit("after_commit")
         return result
-    except (Stopped, Split):
+    except (Stopped, Split, _Foreign):
         raise
     except Exception as error:
         raise _classified(store, error) from error
@@ -169,57 +188,73 @@ def _in_transaction(
     incomings: Sequence[Incoming],
     begins: Begins | None,
     now: datetime,
-) -> Applied:
-    applied = Applied()
-    if begins is None:
-        refuse_while_stopped(conn)
-    else:
-        applied.foreign = lock_positions(conn, begins, incomings)
-        incomings = [i for i in incomings if (i.message.topic, i.message.partition) not in applied.foreign]
-        hit("after_positions")
-    if not incomings:
-        return applied
-    fresh, duplicates = claim(conn, incomings)
+) -> tuple[Applied, Callable[[], list[Row]]]:
+    """→ what came of it, and how to read its outbox rows once it is committed.
+
+    Positions, claims and the look at what is parked are sent together, in this order; if a position then turns out to
+    be another's, all of it is rolled back.
+    """
+    stopped = refuse_while_stopped(conn) if begins is None else lock_positions(conn, begins, incomings)
+    hit("after_positions")
+    claimed = claim(conn, incomings)
     hit("after_claim")
-    applied.messages, applied.duplicates = len(incomings), len(duplicates)
-    fresh = _revive(conn, fresh, duplicates, now, applied)
-    held = letters.held_keys(conn, fresh) if fresh else set()
+    anything_holds = letters.anything_holds(conn)
     hit("after_parked")
-    faults = _fold_and_save(conn, consumer, fresh, held, now, applied)
+    stopped()
+    fresh, duplicates = claimed()
+    applied = Applied(messages=len(incomings), duplicates=len(duplicates))
+    fresh = _revive(conn, fresh, duplicates, now, applied)
+    held = letters.held_keys(conn, fresh) if fresh and anything_holds() else set()
+    rows, faults = _fold_and_save(conn, consumer, fresh, held, now, applied)
     if begins is not None:
         applied.ends = move_positions(conn, incomings, duplicates)
     if faults:
         letters.count_faults(conn, store, faults, now)
-    return applied
+    return applied, rows
 
 
-def refuse_while_stopped(conn: Connection) -> None:
-    row = conn.execute("SELECT code, reason FROM stops WHERE lifted_at IS NULL").fetchone()
-    if row:
-        raise Stopped(row[0], row[1])
+def refuse_while_stopped(conn: Connection) -> Callable[[], None]:
+    """Ask now, read later. Errors, then: Stopped."""
+    asked = conn.execute("SELECT code, reason FROM stops WHERE lifted_at IS NULL")
+
+    def answer() -> None:
+        if row := asked.fetchone():
+            raise Stopped(row[0], row[1])
+
+    return answer
 
 
-def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> set[Partition]:
-    """Lock the batch's positions, sorted. → the partitions whose position is not where our reading stands.
+def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> Callable[[], None]:
+    """Lock the batch's positions, sorted; read later whether each is where our reading stands.
 
-    Errors: Stopped where the room has stopped; asked in the same statement.
+    Errors, then: _Foreign; Stopped where the room has stopped, asked in the same statement.
     """
     touched = sorted({(i.message.topic, i.message.partition) for i in incomings})
-    rows = conn.execute(
+    asked = conn.execute(
         "SELECT p.topic, p.partition, p.next_offset, (SELECT ARRAY[code, reason] FROM stops WHERE lifted_at IS NULL)"
         " FROM positions p"
         " JOIN unnest(%s::text[], %s::integer[]) AS t (topic, partition) USING (topic, partition)"
         " ORDER BY p.topic, p.partition FOR UPDATE OF p",
         [text_array([topic for topic, _ in touched]), int_array([partition for _, partition in touched])],
-    ).fetchall()
-    if rows and rows[0][3]:
-        raise Stopped(*rows[0][3])
-    stored = {(topic, partition): offset for topic, partition, offset, _ in rows}
-    return {partition for partition in touched if stored.get(partition) != begins.get(partition, -1)}
+    )
+
+    def answer() -> None:
+        rows = asked.fetchall()
+        if rows and rows[0][3]:
+            raise Stopped(*rows[0][3])
+        stored = {(topic, partition): offset for topic, partition, offset, _ in rows}
+        if foreign := {place for place in touched if stored.get(place) != begins.get(place, -1)}:
+            raise _Foreign(foreign)
+
+    return answer
 
 
-def claim(conn: Connection, incomings: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
-    """Claim the ids, sorted. → (those that are new, in order; repeats). The same id with another hash is new and dead."""
+Claimed = tuple[list[Incoming], list[Incoming]]
+
+
+def claim(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Claimed]:
+    """Claim the ids, sorted; read later: (those that are new, in order; repeats). The same id with another hash is new
+    and dead."""
     first: dict[str, Incoming] = {}
     repeats: list[Incoming] = []
     fresh = []
@@ -233,14 +268,22 @@ def claim(conn: Connection, incomings: Sequence[Incoming]) -> tuple[list[Incomin
             _reuse(incoming)
             again = first.setdefault(incoming.claim, incoming)
             (fresh if again is incoming else repeats).append(incoming)
-    known = _insert_claims(conn, fresh)
-    if not known:
-        return fresh, repeats
+    inserted = _insert_claims(conn, fresh)
+
+    def answer() -> Claimed:
+        known = inserted()
+        return _without(conn, fresh, repeats, known) if known else (fresh, repeats)
+
+    return answer
+
+
+def _without(conn: Connection, fresh: list[Incoming], repeats: list[Incoming], known: Mapping[str, str]) -> Claimed:
+    """Some ids were there already: with the same hash a repeat, with another a dead letter."""
     reused = [i for i in fresh if i.claim in known and known[i.claim] != i.hash]
-    repeats += [i for i in fresh if known.get(i.claim) == i.hash]
+    repeats = repeats + [i for i in fresh if known.get(i.claim) == i.hash]
     for incoming in reused:
         _reuse(incoming)
-    known_too = _insert_claims(conn, reused)
+    known_too = _insert_claims(conn, reused)()
     repeats += [i for i in reused if i.claim in known_too]
     gone = {id(i) for i in repeats}
     return [i for i in fresh if id(i) not in gone], repeats
@@ -258,22 +301,28 @@ def refuse_reused(incoming: Incoming) -> None:
         incoming.event = None
 
 
-def _insert_claims(conn: Connection, incomings: Sequence[Incoming]) -> dict[str, str]:
-    """Insert; → id → stored hash of those that were there already (empty in the usual case, at no further cost)."""
+def _insert_claims(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], dict[str, str]]:
+    """Insert; read later: id → stored hash of those that were there already (usually none, at no further cost)."""
     if not incomings:
-        return {}
+        return dict
     pairs = sorted((i.claim, i.hash) for i in incomings)
     ids = uuid_array([claim_id for claim_id, _ in pairs])
-    inserted = conn.execute(
-        "INSERT INTO inbox (id, hash) SELECT * FROM unnest(%s::uuid[], %s::uuid[]) ON CONFLICT DO NOTHING",
+    asked = conn.execute(
+        "WITH new AS (INSERT INTO inbox (id, hash) SELECT * FROM unnest(%s::uuid[], %s::uuid[])"
+        " ON CONFLICT DO NOTHING RETURNING 1) SELECT count(*) FROM new",
         [ids, uuid_array([content for _, content in pairs])],
-    ).rowcount
-    if inserted == len(pairs):
-        return {}
-    rows = conn.execute(
-        "SELECT id::text, hash::text FROM inbox WHERE id = ANY(%s::uuid[]) AND xmin <> pg_current_xact_id()::xid", [ids]
     )
-    return dict(rows.fetchall())
+
+    def known() -> dict[str, str]:
+        if asked.fetchone() == (len(pairs),):
+            return {}
+        rows = conn.execute(
+            "SELECT id::text, hash::text FROM inbox WHERE id = ANY(%s::uuid[]) AND xmin <> pg_current_xact_id()::xid",
+            [ids],
+        )
+        return dict(rows.fetchall())
+
+    return known
 
 
 def _revive(
@@ -290,8 +339,9 @@ def _revive(
 
 def _fold_and_save(
     conn: Connection, consumer: Consumer, fresh: Sequence[Incoming], held: Held, now: datetime, applied: Applied
-) -> list[str]:
-    """Load, decide in order, save, and store what is to be said. → the letter ids that count as our own faults."""
+) -> tuple[Callable[[], list[Row]], list[str]]:
+    """Load, decide in order, save, and store what is to be said. → its rows, to be read later; the ids of the letters
+    that count as our own faults."""
     live = [i for i in fresh if i.failure is None and (i.message.topic, i.message.key) not in held]
     state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
     hit("after_load")
@@ -307,9 +357,9 @@ def _fold_and_save(
         applied.dead += len(copies)
         applied.parked += len(outcome.verdicts.letters) - len(copies)
         ours = [letters.letter_id(consumer.room, i) for i, fault in outcome.verdicts.letters if fault and fault.ours]
-    applied.rows = outbox.insert(conn, unsaid)
+    rows = outbox.insert(conn, unsaid)
     hit("after_outbox")
-    return ours
+    return rows, ours
 
 
 @dataclass(slots=True)

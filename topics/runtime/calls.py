@@ -18,7 +18,7 @@ import orjson
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
 from topics.runtime.consumer import Call, Connection, Ended, Message, Retry
-from topics.runtime.store import int_array, text_array
+from topics.runtime.store import insert_rows, int_array, text_array
 
 LEASE_S = 15.0
 
@@ -123,17 +123,15 @@ def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]]
         _move(conn, [old[call_id] for call_id in sorted(old)], now)
 
 
-_COPY = """
-COPY calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, due_at) FROM STDIN (FORMAT BINARY)
-"""
-_COPY_TYPES = ("text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "timestamptz")
+_NEW = (
+    "calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, due_at)",
+    ("text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "timestamptz"),
+)
 
 
 def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime) -> None:
-    with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(_COPY_TYPES)
-        for call, cause in new:
-            copy.write_row((call.id, call.payment_order_id, call.psp, call.request, call.deadline, cause, now, now))
+    rows = [(c.id, c.payment_order_id, c.psp, c.request, c.deadline, cause, now, now) for c, cause in new]
+    insert_rows(conn, *_NEW, rows)
 
 
 _AGAIN = """

@@ -14,6 +14,7 @@ from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
 
 Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
 
 
 @dataclass(frozen=True, slots=True)

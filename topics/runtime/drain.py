@@ -118,7 +118,7 @@ def _drain(
     spoilt: Failure | None,
     conn: Connection,
 ) -> Applied | None:
-    refuse_while_stopped(conn)
+    refuse_while_stopped(conn)()
     due = find(conn)
     if not due:
         return None
@@ -135,7 +135,7 @@ def _drain(
     outcome = Outcome()
     copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
     save(conn, consumer, outcome, now, applied)
-    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])
+    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])()
     if ours:
         letters.count_faults(conn, store, ours, now)
     return applied

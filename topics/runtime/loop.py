@@ -32,7 +32,7 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-GATHER_S_MAX = 0.02
+GATHER_S_MAX = 0.1
 DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more

@@ -80,16 +80,16 @@ ORDER BY o.id
 """
 
 
-def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
-    """Store what is to be said; give it back with every older row of the same keys that is still there, lowest first.
+def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> Callable[[], list[Row]]:
+    """Store what is to be said now; read later: its rows, after every older row of the same keys that is still there.
 
     Called after the entities are locked: ids of one key are then drawn in commit order, and every older row of it
     is committed and seen here.
     """
     if not unsaid:
-        return []
+        return list
     assert len(unsaid) < BLOCK, "one batch says too much"
-    found = conn.execute(
+    asked = conn.execute(
         _INSERT,
         [
             BLOCK,
@@ -99,11 +99,16 @@ def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> list[Row]:
             [u.value for u in unsaid],
         ],
         binary=True,
-    ).fetchall()
-    first = found[0][0]
-    return older_rows(found) + [
-        Row(first + place, u.topic, u.key, u.headers, u.value) for place, u in enumerate(unsaid)
-    ]
+    )
+
+    def rows() -> list[Row]:
+        found = asked.fetchall()
+        first = found[0][0]
+        return older_rows(found) + [
+            Row(first + place, u.topic, u.key, u.headers, u.value) for place, u in enumerate(unsaid)
+        ]
+
+    return rows
 
 
 def older_rows(found: Iterable[tuple[Any, ...]]) -> list[Row]:

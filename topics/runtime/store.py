@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, LiteralString
 
 import psycopg
 
@@ -44,7 +45,7 @@ def verdict(error: BaseException) -> Verdict | None:
 
 # Every statement of a room finds its rows by key, a batch at a time. A plan made while a table was small, and kept, would
 # go on reading all of it (an update of 500 rows in 50,000: 54 ms instead of 5).
-_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+_BY_KEY = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 
 class Store:
@@ -89,6 +90,17 @@ class Store:
                     conn.close()
             raise
 
+    @contextmanager
+    def batch(self) -> Iterator[Connection]:
+        """As `transaction`, but statements are sent without waiting for each other's answers: reading one waits for all
+        before it, and the commit goes out with the last of them. A statement that fails lets nothing after it happen.
+
+        No COPY and no `rowcount` in here: neither knows of pipelines.
+        """
+        with self.transaction() as conn, conn.pipeline():
+            yield conn
+            conn.execute("COMMIT")
+
     def close(self) -> None:
         if self._conn is not None:
             self._conn.close()
@@ -104,6 +116,65 @@ def text_array(ids: Iterable[str]) -> str:
     """A text[] literal of ids and account names, which hold neither quotes nor backslashes. A fifth of the price of a list."""
     quoted = [f'"{id_}"' for id_ in ids]
     return "{" + ",".join(quoted) + "}"
+
+
+def insert_rows(conn: Connection, into: str, types: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Insert rows, in their order: one array literal for each column. As fast as COPY, and fit for a pipeline.
+
+    `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`.
+    """
+    if rows:
+        columns = zip(*rows, strict=True)
+        conn.execute(
+            _insert(into, tuple(types)), [_LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)]
+        )
+
+
+@cache
+def _insert(into: str, types: Sequence[str]) -> LiteralString:
+    """An array of arrays would come out flat, so inner ones travel as text."""
+    inner = [kind.endswith("[]") for kind in types]
+    columns = ", ".join(f"c{n}::{kind}" if inner[n] else f"c{n}" for n, kind in enumerate(types))
+    arrays = ", ".join(f"%s::{'text' if inner[n] else kind}[]" for n, kind in enumerate(types))
+    names = ", ".join(f"c{n}" for n in range(len(types)))
+    return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names})"
+
+
+def _texts(texts: Sequence[Any]) -> str:
+    if None not in texts:
+        joined = '","'.join(texts)
+        if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:
+            return '{"' + joined + '"}'
+    quoted = ["NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts]
+    return "{" + ",".join(quoted) + "}"
+
+
+def _words(values: Sequence[Any]) -> str:
+    """Numbers, truths, UUIDs: nothing that needs quotes."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def _times(times: Sequence[Any]) -> str:
+    """A batch has few different ones."""
+    written = {time: f'"{time.isoformat()}"' for time in set(times) - {None}}
+    return "{" + ",".join([written.get(time, "NULL") for time in times]) + "}"
+
+
+def _bytes(values: Sequence[Any]) -> str:
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
+
+
+def _int_arrays(arrays: Sequence[Any]) -> str:
+    return "{" + ",".join(['"{' + ",".join(map(str, numbers)) + '}"' for numbers in arrays]) + "}"
+
+
+_LITERALS: Mapping[str, Callable[[Sequence[Any]], str]] = {
+    **dict.fromkeys(("text", "json"), _texts),
+    **dict.fromkeys(("int2", "int4", "int8", "bool", "uuid"), _words),
+    "timestamptz": _times,
+    "bytea": _bytes,
+    "int4[]": _int_arrays,
+}
 
 
 def int_array(numbers: Iterable[int]) -> str:
