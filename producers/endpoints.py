@@ -202,7 +202,7 @@ class Endpoints:
         now = self._clock.now()
         with self._store.transaction() as conn:
             result, said = work(conn, now)
-            rows = outbox.insert(conn, [_unsaid(*event, now) for event in said.events])
+            rows = outbox.insert(conn, [_unsaid(*event, now) for event in said.events])()
         if rows:
             self._publish(rows)
         return result
