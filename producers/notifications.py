@@ -138,7 +138,7 @@ class Notifications:
         now = self._clock.now()
         with self._store.transaction() as conn:
             fresh = _insert(conn, batch, now)
-            rows = outbox.insert(conn, [_unsaid(given, now) for given in fresh if given.event is not None])
+            rows = outbox.insert(conn, [_unsaid(given, now) for given in fresh if given.event is not None])()
         for given in batch:
             what = "repeated" if given not in fresh else "taken" if given.event is not None else "not_read"
             RECEIVED.labels(given.psp, what).inc()
