@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
+from typing import Annotated
 
 import orjson
+from pydantic import Field
 
 from producers.problems import Problem
 
+Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # no store can look for a text that holds NUL
 NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 

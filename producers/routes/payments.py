@@ -31,8 +31,8 @@ class Filters(BaseModel):
 
     status: PaymentStatus | None = None
     is_payment_done: bool | None = None
-    buyer_account: str | None = None
-    seller_account: str | None = None
+    buyer_account: paging.Storable | None = None
+    seller_account: paging.Storable | None = None
     since: AwareDatetime | None = Field(default=None, alias="from")
     to: AwareDatetime | None = None
     limit: int = Field(default=50, ge=1, le=500)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import replies
+from producers import paging, replies
 from producers.house import house_of, needs
 from producers.keys import Caller
 
@@ -24,9 +24,9 @@ class Revenue(BaseModel):
 
     since: date | None = Field(default=None, alias="from")
     to: date | None = None
-    currency: str | None = None
-    seller_account: str | None = None
-    psp: str | None = None
+    currency: paging.Storable | None = None
+    seller_account: paging.Storable | None = None
+    psp: paging.Storable | None = None
     by: list[Literal["day", "seller", "psp"]] = Field(default=["day", "seller", "psp"])
 
 

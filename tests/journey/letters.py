@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from typer.testing import CliRunner, Result
 
 from consumers.payments.consumer import build
@@ -48,30 +49,34 @@ def requested(checkout_id: str) -> Message:
     return Message(PAYMENT_REQUESTS.name, 0, 0, checkout_id.encode(), value, request_headers(checkout_id), 1)
 
 
-def _stack(servers: Servers, template: str, home: Path) -> Iterator[Settings]:
+@pytest.fixture(scope="module")
+def letters_database(servers: Servers, template: str) -> Iterator[str]:
     name = f"tally_l{secrets.token_hex(5)}"
     copy_database(servers, template, name)
-    settings = load_settings(
-        kafka=servers.kafka,
-        postgres=servers.postgres,
-        database=name,
-        topic_prefix=f"{name}.",
-        secret=SECRET,
-        home=home,
-    )
-    yield settings
+    yield name
     drop_database(servers, name)
 
 
-@pytest.fixture(scope="module")
-def bare(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A stack that nobody changes."""
-    yield from _stack(servers, template, tmp_path_factory.mktemp("bare"))
-
-
 @pytest.fixture
-def stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Settings]:
-    yield from _stack(servers, template, tmp_path)
+def stack(servers: Servers, letters_database: str, tmp_path: Path) -> Settings:
+    """The payments room is empty; its topics are not made."""
+    _empty(psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=letters_database))
+    return load_settings(
+        kafka=servers.kafka,
+        postgres=servers.postgres,
+        database=letters_database,
+        topic_prefix=f"{letters_database}.",
+        secret=SECRET,
+        home=tmp_path,
+    )
+
+
+def _empty(admin: str) -> None:
+    """The audit too, which only a superuser who switches its triggers off can do."""
+    with psycopg.connect(admin, options="-c search_path=payments -c session_replication_role=replica") as conn:
+        tables = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'payments'").fetchall()
+        names = [sql.Identifier(name) for (name,) in tables if name != "alembic_version"]
+        conn.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(names)))
 
 
 @pytest.fixture
@@ -96,13 +101,6 @@ def environment(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def tally(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Tally:
     for name, value in environment(stack).items():
-        monkeypatch.setenv(name, value)
-    return Tally()
-
-
-@pytest.fixture
-def tally_bare(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> Tally:
-    for name, value in environment(bare).items():
         monkeypatch.setenv(name, value)
     return Tally()
 

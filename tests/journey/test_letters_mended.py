@@ -17,15 +17,14 @@ from tests.journey.letters import (
     NOW,
     Tally,
     audit,
-    bare,
     cleared,
     cleared_value,
     give_up_on,
+    letters_database,
     requested,
     stack,
     store,
     tally,
-    tally_bare,
 )
 from topics.catalog import PAYMENTS_ROOM, RISK_DECISIONS
 from topics.runtime import dead_letters, letter_index, operators
@@ -37,7 +36,7 @@ from topics.runtime.outbox import Publisher, Row, lowest_rows
 from topics.runtime.store import Store
 from topics.settings import Settings
 
-__all__ = ["bare", "stack", "store", "tally", "tally_bare"]
+__all__ = ["letters_database", "stack", "store", "tally"]
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 ANN, BEN = By("ann", "the rule was missing"), By("ben", "looked at it")
 
@@ -283,11 +282,11 @@ def test_the_index_comes_back_from_kafka(make_stack: Callable[..., Settings], se
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_done(
-    words: tuple[str, ...], code: int, bare: Settings, tally_bare: Tally
+    words: tuple[str, ...], code: int, stack: Settings, tally: Tally
 ) -> None:
-    refused = tally_bare(*words)
+    refused = tally(*words)
     assert (refused.exit_code, bool(refused.stderr.strip())) == (code, True)
-    assert audit(bare) == []
+    assert audit(stack) == []
 
 
 def test_a_wrong_id_names_the_nearest(stack: Settings, store: Store, tally: Tally) -> None:

@@ -15,7 +15,19 @@ from datetime import timedelta
 import pytest
 
 from consumers.payments.consumer import build
-from tests.journey.letters import NOW, Tally, audit, cleared, environment, give_up_on, requested, stack, store, tally
+from tests.journey.letters import (
+    NOW,
+    Tally,
+    audit,
+    cleared,
+    environment,
+    give_up_on,
+    letters_database,
+    requested,
+    stack,
+    store,
+    tally,
+)
 from topics.runtime import dead_letters, operators
 from topics.runtime.apply import apply
 from topics.runtime.dead_letters import Filter
@@ -24,7 +36,7 @@ from topics.runtime.operators import By
 from topics.runtime.store import Store
 from topics.settings import Settings
 
-__all__ = ["stack", "store", "tally"]
+__all__ = ["letters_database", "stack", "store", "tally"]
 LATER = NOW.replace(year=2100)
 ANN = By("ann", "fixed")
 
@@ -122,7 +134,7 @@ def test_interrupted_in_the_middle_and_run_again_nothing_takes_effect_twice(
         running = subprocess.Popen(
             command, env={**os.environ, **environment(stack)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while running.poll() is None and len(dead_letters.matching(stack, "payments", Filter())) > 250:
             assert time.monotonic() < end
             time.sleep(0.02)

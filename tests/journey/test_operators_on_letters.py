@@ -9,7 +9,7 @@ import pytest
 
 from consumers.payments.consumer import build
 from operations.stack.servers import Servers
-from tests.journey.letters import NOW, Tally, audit, cleared, give_up_on, stack, store, tally
+from tests.journey.letters import NOW, Tally, audit, cleared, give_up_on, letters_database, stack, store, tally
 from topics.runtime import dead_letters, operators
 from topics.runtime.apply import apply
 from topics.runtime.drain import drain
@@ -17,7 +17,7 @@ from topics.runtime.operators import By
 from topics.runtime.store import Stopped, Store
 from topics.settings import Settings
 
-__all__ = ["stack", "store", "tally"]
+__all__ = ["letters_database", "stack", "store", "tally"]
 
 
 def test_a_dead_letter_says_who_gave_up_on_what_and_how_many_wait_behind_it(stack: Settings, store: Store) -> None:

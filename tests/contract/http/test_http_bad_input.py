@@ -174,6 +174,7 @@ def test_an_unknown_path_and_a_wrong_method_are_problems_too(door: Door) -> None
         ("status=paid", "status"),
         ("sort=up", "sort"),
         ("from=today", "from"),
+        ("buyer_account=a%00b", "buyer_account"),
     ],
 )
 def test_a_wrong_query_parameter_is_named(door: Door, query: str, field: str) -> None:
