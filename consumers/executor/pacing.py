@@ -16,43 +16,49 @@ Went = Literal["well", "badly", "neither"]  # neither: 429, or not sent at all
 
 OPEN_AFTER = 10  # failures in a row
 COOL_S = 1.0
-COOL_S_MAX = 30.0
+COOL_S_MAX = 10.0  # a PSP that is back is found to be within this
+PROBE_S = 2.0  # a probe without an answer for so long does not keep the next one back
 BURST_S = 0.1
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed; open until a time; then half open: one probe after the other, until one goes well."""
+    """Closed; open until a time; then half open: one probe after the other, until one goes well.
+
+    A probe may hang until its hard deadline; the next one leaves after PROBE_S all the same.
+    """
 
     failures: int = 0
     open_until: float | None = None
     cool_s: float = COOL_S
-    probing: bool = False
+    probing_since: float | None = None
 
     def permits(self, now: float) -> int | None:
         """How many may leave; None: any number."""
         if self.open_until is None:
             return None
-        return 0 if now < self.open_until or self.probing else 1
+        patient = self.probing_since is not None and now < self.probing_since + PROBE_S
+        return 0 if now < self.open_until or patient else 1
 
-    def sent(self) -> None:
-        self.probing = self.open_until is not None
+    def sent(self, now: float) -> None:
+        self.probing_since = None if self.open_until is None else now
 
     def ended(self, went: Went, now: float) -> None:
         match went:
             case "well":
-                self.failures, self.open_until, self.cool_s, self.probing = 0, None, COOL_S, False
+                self.failures, self.open_until, self.cool_s, self.probing_since = 0, None, COOL_S, None
             case "badly":
                 self._failed(now)
             case "neither":
-                self.probing = False
+                self.probing_since = None
 
     def _failed(self, now: float) -> None:
         self.failures += 1
-        if self.probing:
+        probing = self.probing_since is not None
+        if probing:
             self.cool_s = min(self.cool_s * 2, COOL_S_MAX)
-        if self.probing or (self.open_until is None and self.failures >= OPEN_AFTER):
-            self.open_until, self.probing = now + self.cool_s, False
+        if probing or (self.open_until is None and self.failures >= OPEN_AFTER):
+            self.open_until, self.probing_since = now + self.cool_s, None
 
 
 class Pace:
@@ -100,7 +106,7 @@ class Pace:
         with self._lock:
             self._in_flight += calls
             self._tokens -= calls
-            self._breaker.sent()
+            self._breaker.sent(self._clock())
 
     def ended(self, went: Went) -> None:
         with self._lock:

@@ -17,8 +17,8 @@ import psycopg
 from consumers.executor.caller import run_caller
 from consumers.executor.consumer import build
 from psp.registry import make_psps
-from schemas.envelope import Envelope, derive_id, event_type, record_headers
-from schemas.events import OrderPlaced
+from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
+from schemas.events import NotificationReceived, OrderPlaced
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from topics.runtime.apply import apply
 from topics.runtime.clock import Clock
@@ -72,6 +72,19 @@ class Desk:
         store = Store(self.settings, "executor")
         now = Clock(self.settings.clock_file).now()
         for _ in apply(store, build(self.settings), [as_message(order) for order in orders], None, now):
+            pass
+        store.close()
+
+    def tell(self, event: NotificationReceived) -> None:
+        """As if heard on Kafka."""
+        ms = _ENTERED_MS
+        envelope = Envelope(
+            derive_id(event.notification_id, "doors", 0, ms), "/tallystick/doors", event_type(type(event)), utc(ms)
+        )
+        value = event.model_dump_json().encode()
+        message = Message("psp-notifications.v1", 0, 0, event.key.encode(), value, record_headers(envelope), ms)
+        store = Store(self.settings, "executor")
+        for _ in apply(store, build(self.settings), [message], None, Clock(self.settings.clock_file).now()):
             pass
         store.close()
 

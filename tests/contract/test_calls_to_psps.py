@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from consumers.executor import sending
+from consumers.executor.decide import call_id_of
+from operations.commands.stuck import look
 from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
 from tests.simulator.running import RunningSimulator, free_port, wait_for
-from tests.unit.executor_cases import order
-from topics.settings import Settings
+from tests.unit.executor_cases import notification, order
+from topics.runtime.consumer import Call
+from topics.settings import RoutingRule, Settings
 
 CHARGED = (
     "tok_visa",
@@ -145,3 +148,36 @@ _HAS_LOOKED = """
 SELECT 1 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'tally executor' AND query = 'COMMIT'
 """
+
+
+def test_what_is_stuck_is_told_with_age_amount_and_what_comes_next(desk: Desk) -> None:
+    desk.place([placed("tok_review"), placed("tok_visa")])  # type: ignore[list-item]
+    with calling(desk.settings):
+        wait_for(lambda: set(desk.states().values()) == {"pending", "captured"})
+    assert look(desk.settings) == []
+    wait = desk.settings.stuck.pending_s + 60
+    desk.now_is_later_by(wait)
+    (one,) = look(desk.settings)
+    assert (one.id, one.state, str(one.amount)) == ("order-tok_review", "pending", "12.34 EUR")
+    assert one.age_s >= wait
+    assert one.next.startswith("asks as soon as")
+    with calling(desk.settings):
+        assert desk.finish()["order-tok_review"] == "captured"
+    assert look(desk.settings) == []
+
+
+def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None:
+    late = placed("tok_visa", "order-late")
+    call = Call(call_id_of("order-late", 1), "order-late", "northpay", b"", late.deadline)  # type: ignore[attr-defined]
+    desk.tell(notification(call, psp="southpay", notification_id="evt_of_nobody"))
+    desk.tell(notification(call))
+    assert desk.rows("SELECT count(*) FROM notifications WHERE taken_at IS NULL") == [(2,)]
+    desk.settings = desk.settings.model_copy(update={"routing": (RoutingRule(psp="northpay"),)})
+    desk.place([late])  # type: ignore[list-item]
+    desk.rows("UPDATE calls SET due_at = due_at + interval '1 day'")  # so that only the notification can decide
+    with calling(desk.settings):
+        assert desk.finish() == {"order-late": "captured"}
+        wait_for(lambda: desk.rows("SELECT 1 FROM notifications WHERE taken_at IS NOT NULL") != [])
+    desk.now_is_later_by(desk.settings.stuck.notification_s + 60)
+    assert [one.state for one in look(desk.settings)] == ["notification"]
+    assert desk.charges() == {}

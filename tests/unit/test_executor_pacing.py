@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consumers.executor.pacing import COOL_S, OPEN_AFTER, Pace
+from consumers.executor.pacing import COOL_S, COOL_S_MAX, OPEN_AFTER, PROBE_S, Pace
 
 
 @dataclass
@@ -99,3 +99,33 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     north.ended("well")
     fail(north, OPEN_AFTER - 1)
     assert not north.open
+
+
+def test_a_probe_that_hangs_does_not_keep_the_next_one_back() -> None:
+    clock = HandClock()
+    north = pace(clock)
+    fail(north, OPEN_AFTER)
+    clock.now += COOL_S
+    north.sent(1)
+    clock.now += PROBE_S / 2
+    assert north.permits() == 0
+    clock.now += PROBE_S / 2
+    assert north.permits() == 1
+    north.sent(1)
+    north.ended("well")
+    assert not north.open
+    north.ended("badly")  # the one that hung
+    assert not north.open
+
+
+def test_a_psp_that_is_back_after_minutes_is_probed_soon() -> None:
+    clock = HandClock()
+    north = pace(clock)
+    fail(north, OPEN_AFTER)
+    for _ in range(40):
+        while not north.permits():
+            clock.now += 0.25
+        north.sent(1)
+        north.ended("badly")
+    clock.now += COOL_S_MAX
+    assert north.permits() == 1

@@ -24,7 +24,10 @@ CREATE TABLE notifications (
 );
 CREATE INDEX notifications_waiting ON notifications (received_at) WHERE taken_at IS NULL;
 CREATE VIEW notification_view AS
-SELECT event_id, psp, notification_id, reference, received_at, taken_at FROM notifications;
+SELECT event_id, psp, notification_id, reference, received_at, taken_at,
+       convert_from(value, 'UTF8')::json #>> '{amount,amount}' AS amount,
+       convert_from(value, 'UTF8')::json #>> '{amount,currency}' AS currency
+FROM notifications;
 GRANT SELECT ON notification_view TO tally_executor_read;
 """
 
