@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from topics import settings
-from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
+from topics.settings import Failover, PspAccount, RiskLimits, RoutingRule, Settings, StuckLimits, WebhookLimits
 
 HEAD = """# Configuration
 
@@ -50,7 +50,10 @@ def page() -> str:
     for title, model in (
         ("`TALLY_PSPS`: a list of", PspAccount),
         ("`TALLY_ROUTING`: a list of", RoutingRule),
+        ("`TALLY_FAILOVER`", Failover),
+        ("`TALLY_STUCK`", StuckLimits),
         ("`TALLY_RISK`", RiskLimits),
+        ("`TALLY_WEBHOOKS`", WebhookLimits),
     ):
         parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(model, comments, "")]
     return "\n".join(parts)
