@@ -37,6 +37,7 @@ DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 INBOX_DAYS = 60
+SILENT_S = 10.0  # for so long a partition may say nothing before we ask whether it holds more
 
 
 @dataclass(slots=True)
@@ -69,6 +70,8 @@ class RoomLoop:
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
         self._gaps: dict[Partition, tuple[int, int]] = {}  # the last one seen: the offset that was due, and what came
+        self._looked: Placed = {}  # positions as they were at the last look for silent partitions
+        self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
@@ -78,6 +81,7 @@ class RoomLoop:
             Chore(0.1, self._tidy),
             Chore(1.0, self._commit_offsets),
             Chore(5, self._trim_inbox),
+            Chore(SILENT_S, self._wake_the_silent),
         ]
         if self._latest:
             self._chores.append(Chore(0.05, self._say_latest))
@@ -328,6 +332,23 @@ class RoomLoop:
                 " (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead')) LIMIT 10000 FOR UPDATE SKIP LOCKED)",
                 [INBOX_DAYS],
             )
+
+    def _wake_the_silent(self) -> None:
+        """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
+        looked, self._looked = self._looked, dict(self._placed)
+        assigned = {self._where(p) for p in self._kafka.assignment()}
+        self._unplaced |= assigned - self._placed.keys()
+        for where, due in self._looked.items():
+            if looked.get(where) != due or where in self._unplaced:
+                continue
+            try:
+                end = self._kafka.get_watermark_offsets(self._kafka_name(where), timeout=1)[1]
+            except KafkaException:
+                return  # it says nothing because Kafka does not
+            if end > due and self._woken.get(where) != (due, end):
+                log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
+                self._woken[where] = (due, end)
+                self._unplaced.add(where)
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
