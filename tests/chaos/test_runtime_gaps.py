@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from tests.contract.running import LIMIT_S, Sender, settled, violations, wait
+from topics.runtime import loop as loop_module
 from topics.runtime.admin import kafka_config
 from topics.runtime.loop import RoomLoop
 from topics.settings import Settings
@@ -40,13 +42,27 @@ class Lossy:
         return True
 
 
+class Deaf(Lossy):
+    """A client that hears nothing of any partition until it is told anew to read it."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.told: set[tuple[str, int]] = set()
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.told |= {(p.topic, p.partition) for p in partitions}
+        self._client.incremental_unassign(partitions)
+
+    def _loses(self, record: Any) -> bool:
+        return (record.topic(), record.partition()) not in self.told
+
+
 @contextmanager
-def member(settings: Settings, losing: bool) -> Iterator[Any]:
+def member(settings: Settings, client: Callable[[Any], Any]) -> Iterator[Any]:
     """A process of the room, and its client."""
     stop = threading.Event()
     loop = RoomLoop(settings, probe.build(), stop)
-    if losing:
-        loop._kafka = Lossy(loop._kafka)  # type: ignore[assignment]
+    loop._kafka = client(loop._kafka)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
@@ -69,7 +85,7 @@ def feed(sender: Sender, rounds: int) -> int:
 def test_what_the_client_has_lost_is_read_again(on_kafka: Settings, books: Books) -> None:
     """Offsets go up by one: a record that is left out is missed when the next one of its partition comes."""
     sender = Sender(on_kafka)
-    with member(on_kafka, losing=True) as client:
+    with member(on_kafka, Lossy) as client:
         sent = feed(sender, 15)
         wait("all are done but those after which none came", lambda: len(books.effects()) > sent - len(KEYS))
         assert client.lost
@@ -77,11 +93,23 @@ def test_what_the_client_has_lost_is_read_again(on_kafka: Settings, books: Books
     assert violations(on_kafka, books, done) <= {"said: lost"}, "in order, each once"
 
 
+def test_a_partition_that_says_nothing_although_it_holds_more_is_read_again(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SILENT_S", 1.0)
+    sender = Sender(on_kafka)
+    sent = feed(sender, 2)
+    with member(on_kafka, Deaf) as client:
+        wait("all is done and said", lambda: settled(books, sent))
+        assert client.told
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
 def test_offsets_without_a_message_are_passed(on_kafka: Settings, books: Books) -> None:
     """A writer with transactions leaves its marks between the messages."""
     writer = Producer(kafka_config(on_kafka) | {"transactional.id": on_kafka.topic_prefix})
     writer.init_transactions(30)
-    with member(on_kafka, losing=False):
+    with member(on_kafka, lambda client: client):
         for n in range(1, 6):
             writer.begin_transaction()
             event = captured("k", n)
