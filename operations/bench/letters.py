@@ -149,7 +149,7 @@ def _wait(conn: psycopg.Connection[Any], room: subprocess.Popen[bytes], true: st
             last, moved_at = row[1:], now
         if now - moved_at > SILENCE_S_MAX or room.poll() is not None:
             raise RuntimeError(f"the payments room stands still: outbox and letters are {row[1:]}")
-        time.sleep(0.02)
+        time.sleep(0.1)  # to look is work too
 
 
 _LEFT = "(SELECT count(*) FROM parked WHERE state <> 'done')"
