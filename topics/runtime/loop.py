@@ -37,7 +37,7 @@ DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 INBOX_DAYS = 60
-SILENT_S = 10.0  # for so long a partition may say nothing before we ask whether it holds more
+SILENT_S = 10.0  # for so long a partition that holds more may say nothing
 
 
 @dataclass(slots=True)
@@ -71,6 +71,7 @@ class RoomLoop:
         self._unplaced: set[Partition] = set()
         self._gaps: dict[Partition, tuple[int, int]] = {}  # the last one seen: the offset that was due, and what came
         self._looked: Placed = {}  # positions as they were at the last look for silent partitions
+        self._overdue: Placed = {}  # of these, the ones that held more
         self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
@@ -336,6 +337,7 @@ class RoomLoop:
     def _wake_the_silent(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
         looked, self._looked = self._looked, dict(self._placed)
+        overdue, self._overdue = self._overdue, {}
         assigned = {self._where(p) for p in self._kafka.assignment()}
         self._unplaced |= assigned - self._placed.keys()
         for where, due in self._looked.items():
@@ -345,7 +347,10 @@ class RoomLoop:
                 end = self._kafka.get_watermark_offsets(self._kafka_name(where), timeout=1)[1]
             except KafkaException:
                 return  # it says nothing because Kafka does not
-            if end > due and self._woken.get(where) != (due, end):
+            if end <= due:
+                continue
+            self._overdue[where] = due
+            if overdue.get(where) == due and self._woken.get(where) != (due, end):  # not only just come
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
                 self._woken[where] = (due, end)
                 self._unplaced.add(where)
