@@ -20,7 +20,9 @@ TOLERANCE_S = 300
 URL_LENGTH_MAX = 2000
 _PREFIX = "whsec_"
 # No top-level domain starts with a digit: what does is one of the many other spellings of an IPv4 address.
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
+)
 _PRINTABLE = re.compile(r"[!-~]+\Z")
 
 Address = IPv4Address | IPv6Address
