@@ -58,12 +58,14 @@ def letters(
 ) -> None:
     """A replay of many dead letters, interrupted and resumed, in a database and under a topic prefix of their own."""
     from operations.bench.letters import Plan, run
-    from operations.commands.run import build
+    from operations.commands.run import build, configure_logs
     from operations.stack.running import current_settings
 
+    settings = current_settings()
+    configure_logs(settings.model_copy(update={"log_level": "error"}))  # ten thousand letters are ten thousand warnings
     plan = Plan(letters=letters, rate=rate)
     progress = partial(print, file=sys.stderr)
-    _show(run(current_settings(), partial(build, "payments"), plan, progress), as_json)
+    _show(run(settings, partial(build, "payments"), plan, progress), as_json)
 
 
 def _progress() -> Callable[[str, float], None]:
