@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from consumers.ledger import templates
 from schemas.envelope import EventId, derive_id
@@ -41,8 +41,7 @@ class Balance:
         return ("balance", self.account, self.currency)
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """One journal with the balances that its lines move, in the same order."""
 
     journal: JournalPosted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import assert_never
@@ -195,7 +195,7 @@ def _clear(state: State, event: RiskCleared, cause: Cause) -> Decision:
         return _move_all(state, payment, cause, to="FAILED", detail="expired", status="failed")
     moved = _move_all(state, payment, cause, to="EXECUTING", detail="", status="executing")
     placed = [_place(payment, checkout, terms, cause.now) for terms in checkout.terms]
-    return replace(moved, events=[*placed, *moved.events])
+    return moved._replace(events=[*placed, *moved.events])
 
 
 def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime) -> OrderPlaced:
@@ -225,7 +225,7 @@ def _refuse_by_risk(state: State, event: RiskRefused, cause: Cause) -> Decision:
     refused = PaymentRefused(
         checkout_id=payment.checkout_id, owner=payment.owner, code=event.rule, detail="refused by risk"
     )
-    return replace(moved, events=[refused, *moved.events])
+    return moved._replace(events=[refused, *moved.events])
 
 
 def _move_all(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -218,7 +217,7 @@ def test_a_letter_whose_effect_stands_comes_back_as_done(stack: Settings, server
 
 def copied_back(record: Message) -> Message:
     """A record of the dead-letter topic, where it came from once more."""
-    return replace(record, topic=RISK_DECISIONS.name, offset=99)
+    return record._replace(topic=RISK_DECISIONS.name, offset=99)
 
 
 def test_records_that_are_no_letters_are_named_and_left_alone(stack: Settings, store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
@@ -17,8 +17,7 @@ Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One record as it came: from Kafka, from the parked, or from the caller (topic `calls`). Names carry no prefix."""
 
     topic: str
@@ -30,8 +29,7 @@ class Message:
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Why we decide: the event's id, where it came from, and the batch's one reading of the clock."""
 
     event_id: EventId
@@ -77,8 +75,7 @@ class Ended:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """All that follows from one event. Nothing of it happens before the commit."""
 
     changes: Sequence[Change] = ()

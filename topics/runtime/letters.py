@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,7 +47,7 @@ class Parked:
     @property
     def tried(self) -> Message:
         """What is decided: the message as it came, or with its edit."""
-        return self.message if self.edit is None else replace(self.message, value=self.edit)
+        return self.message if self.edit is None else self.message._replace(value=self.edit)
 
 
 @dataclass(slots=True)

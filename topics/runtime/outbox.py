@@ -7,9 +7,8 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 import structlog
@@ -32,8 +31,7 @@ _Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as c
 Delivered = Callable[[KafkaError | None, KafkaMessage], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsaid:
+class Unsaid(NamedTuple):
     """What is to be said, before it has an id."""
 
     topic: str
@@ -42,8 +40,7 @@ class Unsaid:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of the outbox: the exact bytes, so that a repeat has the same hash."""
 
     id: int
