@@ -13,7 +13,7 @@ import statistics
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -33,6 +33,7 @@ BUYERS = 20_000
 CONNECTIONS = 64
 REFUSALS_MAX = 20
 Progress = Callable[[str, float], None]  # phase, share done
+Heard = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class Booked:
     def watch(self, payment_order_id: str) -> None:
         """Take this order's time from now until it is booked."""
         self._watched[payment_order_id.encode()] = time.monotonic()
+
+    def waiting(self) -> set[bytes]:
+        """The watched orders that are not booked yet."""
+        return set(self._watched.copy())  # copied in one step, whatever the other thread does
 
     def stop(self) -> None:
         self._stop.set()
@@ -107,7 +112,9 @@ class Load:
     seed: int
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
     accepted: int = 0  # orders
+    offered: int = 0
     refused: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)  # requests of `steady` that broke off: nobody knows
     _number: int = 0
     _random: random.Random = field(init=False)
 
@@ -138,8 +145,10 @@ class Load:
         }
         return ids, orjson.dumps(body)
 
-    async def send(self, session: aiohttp.ClientSession, watch: Callable[[str], None] | None = None) -> None:
+    async def send(self, session: aiohttp.ClientSession, watch: Callable[[str], None] | None = None) -> Sequence[str]:
+        """→ the orders that were accepted, all or none."""
         ids, body = self.checkout()
+        self.offered += len(ids)
         if watch:
             for id_ in ids:
                 watch(id_)
@@ -147,10 +156,11 @@ class Load:
             if reply.status == 202:
                 self.accepted += len(ids)
                 await reply.read()
-            else:
-                self.refused.append(f"{reply.status} {(await reply.text())[:200]}")
-                if len(self.refused) > REFUSALS_MAX:
-                    raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
+                return ids
+            self.refused.append(f"{reply.status} {(await reply.text())[:200]}")
+            if len(self.refused) > REFUSALS_MAX:
+                raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
+            return ()
 
     def session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -186,18 +196,30 @@ async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: 
         await asyncio.sleep(0.05)
 
 
-async def steady(load: Load, booked: Booked, plan: Plan) -> None:
-    """One checkout after another at a fixed rate, whatever the stack does: no request waits for another."""
-    pause = ORDERS_PER_CHECKOUT / plan.latency_orders_per_s
+async def steady(
+    load: Load, booked: Booked, orders_per_s: float, until: Callable[[float], bool], heard: Heard = lambda ids: None
+) -> None:
+    """One checkout after another at a fixed rate, whatever the stack does: no request waits for another.
+
+    Ends when `until`, given the seconds since the beginning, says so; `heard` is told of the orders that were accepted.
+    """
+    pause = ORDERS_PER_CHECKOUT / orders_per_s
     began = time.monotonic()
     pending: set[asyncio.Task[None]] = set()
+
+    async def send(session: aiohttp.ClientSession) -> None:
+        try:
+            heard(await load.send(session, booked.watch))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            load.unanswered.append(repr(error))
+
     async with load.session() as session:
         for turn in itertools.count():
             due = began + turn * pause
-            if due > began + plan.latency_s:
+            if until(due - began):
                 break
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            task = asyncio.create_task(load.send(session, booked.watch))
+            task = asyncio.create_task(send(session))
             pending.add(task)
             task.add_done_callback(pending.discard)
         await asyncio.gather(*pending)
@@ -248,7 +270,7 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
     progress("throughput", 0)
     throughput = await _throughput(load, booked, plan, status, progress)
     progress("latency", 0)
-    await steady(load, booked, plan)
+    await steady(load, booked, plan.latency_orders_per_s, lambda elapsed_s: elapsed_s > plan.latency_s)
     await drain(load, booked, 0, 0)
     booked.stop()
     if load.refused:

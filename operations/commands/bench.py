@@ -1,4 +1,4 @@
-"""`tally bench pay-in | ledger | letters`: figures of this machine, as JSON where asked for."""
+"""`tally bench pay-in | ledger | letters | outage`: figures of this machine, as JSON where asked for."""
 
 from __future__ import annotations
 
@@ -66,6 +66,34 @@ def letters(
     plan = Plan(letters=letters, rate=rate)
     progress = partial(print, file=sys.stderr)
     _show(run(settings, partial(build, "payments"), plan, progress), as_json)
+
+
+@app.command()
+def outage(
+    *,
+    as_json: Json = False,
+    psp: Annotated[str, typer.Option(help="northpay, southpay or all: failover could hide one alone.")] = "all",
+    hang: Annotated[
+        bool, typer.Option("--hang", help="It takes connections and never answers, and says no 503.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=1, max=1000, help="Orders a second.")] = 50,
+    minutes: Annotated[float, typer.Option(min=0.05, max=50, help="Length of the outage.")] = 5,
+    before: Annotated[float, typer.Option(min=3, max=600, help="Seconds of load before it.")] = 20,
+    seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
+) -> None:
+    """A PSP down under a steady load, on the running stack: lost, doubled, given up, and the drain on its return."""
+    from operations.bench.outage import Plan, run
+    from operations.commands.sim import call, change
+    from operations.stack.home import Home, StackError
+    from operations.stack.running import current_settings, stack_status
+
+    settings = current_settings()
+    status = stack_status(Home(settings.home))
+    if not status.ready:
+        raise StackError("the stack is not ready: `tally status` says why")
+    plan = Plan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
+    tell = partial(print, file=sys.stderr)
+    _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), tell), as_json)
 
 
 def _progress() -> Callable[[str, float], None]:

@@ -31,7 +31,7 @@ _RATE = {"min": 0.0, "max": 1.0, "metavar": "SHARE", "rich_help_panel": "Share o
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """What each PSP has charged, and how it misbehaves at present."""
-    told = _call("GET", "/control/status")
+    told = call("GET", "/control/status")
     if as_json:
         _print_json(told)
         return
@@ -77,19 +77,19 @@ def faults(
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:
         changes["clear"] = True
-    _show_faults(_change(psp, changes) if changes else _call("GET", "/control/faults"), as_json)
+    _show_faults(change(psp, changes) if changes else call("GET", "/control/faults"), as_json)
 
 
 @app.command()
 def down(psp: PspName, as_json: AsJson = False) -> None:
     """Take a PSP down: it answers 503 to everything and does nothing."""
-    _show_faults(_change(psp, {"down": True}), as_json)
+    _show_faults(change(psp, {"down": True}), as_json)
 
 
 @app.command()
 def up(psp: PspName, as_json: AsJson = False) -> None:
     """Bring a PSP back."""
-    _show_faults(_change(psp, {"down": False}), as_json)
+    _show_faults(change(psp, {"down": False}), as_json)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def charges(
 ) -> None:
     """Charges as the PSPs keep them, those that look-ups do not show yet too."""
     query = {"reference": reference} if reference else {"limit": str(limit)}
-    told = _call("GET", f"/control/charges?{urlencode(query)}")
+    told = call("GET", f"/control/charges?{urlencode(query)}")
     if as_json:
         _print_json(told)
         return
@@ -112,8 +112,9 @@ def charges(
     typer.echo("amounts are minor units, by the PSP's own exponents", err=True)
 
 
-def _change(psp: str, changes: Mapping[str, object]) -> dict[str, Any]:
-    return _call("PUT", "/control/faults", {"psp": psp, **changes})
+def change(psp: str, changes: Mapping[str, object]) -> dict[str, Any]:
+    """Change a PSP's faults, or all PSPs'. → those of every PSP. Errors: as `call`."""
+    return call("PUT", "/control/faults", {"psp": psp, **changes})
 
 
 def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
@@ -142,7 +143,7 @@ def simulator_url() -> str:
     return str(found).rstrip("/")
 
 
-def _call(method: str, path: str, body: object = None) -> dict[str, Any]:
+def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     """Errors: StackError with the simulator's reason, ConnectionError."""
     url = simulator_url()
     data = None if body is None else json.dumps(body).encode()

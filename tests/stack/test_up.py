@@ -98,6 +98,21 @@ def test_up_when_it_is_up_changes_nothing(home: Path) -> None:
     assert pids(status(home)) == before
 
 
+@pytest.mark.parametrize("how", [(), ("--hang",)], ids=["refuses", "hangs"])
+def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Path, how: tuple[str, ...]) -> None:
+    before = json.loads(tally(home, "sim", "faults", "--json").stdout)
+    words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.1", "--before", "3", *how)
+    done = tally(home, *words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["offered"] == told["accepted"] == told["captured"] > 0
+    faultless = dict.fromkeys(("lost", "doubled", "dead_letters", "declined", "failed_otherwise", "unanswered"), 0)
+    assert {name: told[name] for name in faultless} == faultless
+    assert told["backlog_max"] > 0, "the PSPs were really away"
+    assert (told["verify_ok"], told["verify_wrong"]) == (True, [])
+    assert json.loads(tally(home, "sim", "faults", "--json").stdout) == before
+
+
 def test_whatever_is_killed_comes_back_servers_included(home: Path) -> None:
     before = pids(status(home))
     victims = ("kafka", "postgres", "executor-1", "api")
