@@ -13,7 +13,16 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from topics import settings
-from topics.settings import Failover, PspAccount, RiskLimits, RoutingRule, Settings, StuckLimits, WebhookLimits
+from topics.settings import (
+    Failover,
+    PspAccount,
+    Retention,
+    RiskLimits,
+    RoutingRule,
+    Settings,
+    StuckLimits,
+    WebhookLimits,
+)
 
 HEAD = """# Configuration
 
@@ -52,6 +61,7 @@ def page() -> str:
         ("`TALLY_ROUTING`: a list of", RoutingRule),
         ("`TALLY_FAILOVER`", Failover),
         ("`TALLY_STUCK`", StuckLimits),
+        ("`TALLY_RETENTION`", Retention),
         ("`TALLY_RISK`", RiskLimits),
         ("`TALLY_WEBHOOKS`", WebhookLimits),
     ):

@@ -66,7 +66,10 @@ class Failover(BaseModel):
 
 
 class StuckLimits(BaseModel):
-    """How long an order may be in each state before `tally stuck` and the metrics tell of it."""
+    """How long money may wait in each state before `tally stuck`, the metrics and the log tell of it.
+
+    Orders that are unresolved, payments in review and dead letters wait for a person: they are told at once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +77,19 @@ class StuckLimits(BaseModel):
     unknown_s: int = Field(default=600, ge=1)
     pending_s: int = Field(default=3600, ge=1)
     notification_s: int = Field(default=600, ge=1)  # of a PSP, about a charge that we do not know
+    risk_s: int = Field(default=120, ge=1)  # a payment that has no answer of risk
+    executing_s: int = Field(default=600, ge=1)  # an order of which payments has heard nothing since it was placed
+    booking_s: int = Field(default=120, ge=1)  # a captured order that is not in the wallet, or not in the ledger
+    parked_s: int = Field(default=600, ge=1)  # a letter that is still tried again
+
+
+class Retention(BaseModel):
+    """How long what is finished is kept. What is still waiting is never deleted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    psp_notifications_days: int = Field(default=90, ge=30)  # PSPs' webhooks as they came
+    webhook_deliveries_days: int = Field(default=90, ge=60)  # merchants' webhooks and the log of their attempts
 
 
 class RiskLimits(BaseModel):
@@ -133,6 +149,7 @@ class Settings(BaseSettings):
     routing: tuple[RoutingRule, ...] = ()
     failover: Failover = Failover()
     stuck: StuckLimits = StuckLimits()
+    retention: Retention = Retention()
     risk: RiskLimits = RiskLimits()
     risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
 

@@ -22,7 +22,6 @@ from consumers.executor.decide import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
 from consumers.executor.sending import Sender, answer_of
-from consumers.executor.stuck import Watch, stuck
 from psp.port import NothingHappened, Psp, Unknown
 from psp.registry import make_psps
 from topics.runtime import calls
@@ -37,7 +36,6 @@ log = structlog.get_logger()
 POLL_S = 0.25
 BUSY_POLL_S = 0.01  # more is due than may leave now
 SWEEP_EVERY_S = 1.0
-STUCK_EVERY_S = 10.0
 AWAY_S = 0.5
 OVERDUE_AT_ONCE = 500
 
@@ -76,9 +74,6 @@ class Caller:
         self._hungry = False
         self._stopped = False
         self._sweep_at = 0.0
-        self._limits = settings.stuck
-        self._watch = Watch()
-        self._watch_at = 0.0
 
     def run(self) -> None:
         self._recorder.start()
@@ -99,9 +94,6 @@ class Caller:
         if time.monotonic() >= self._sweep_at:
             self._sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
-        if time.monotonic() >= self._watch_at:
-            self._look_for_stuck()
-            self._watch_at = time.monotonic() + STUCK_EVERY_S
         if not self._stopped and not self._recorder.backlogged:
             self._lease_due()
 
@@ -164,11 +156,6 @@ class Caller:
         self._expire(now)
         self._take_over()
         self._end_overdue(now)
-
-    def _look_for_stuck(self) -> None:
-        with self._store.transaction() as conn:
-            found = stuck(conn, self._limits, self._clock.now())
-        self._watch.look(found)
 
     def _expire(self, now: datetime) -> None:
         """A lost lease is unknown: it is asked about, never sent again as it is."""

@@ -7,6 +7,7 @@ from functools import partial
 from consumers.executor import store
 from consumers.executor.decide import Declared, Policy, decide
 from consumers.executor.routing import Routing
+from consumers.executor.stuck import stuck
 from psp.registry import make_psps
 from topics import catalog
 from topics.runtime.consumer import Consumer
@@ -22,4 +23,5 @@ def build(settings: Settings) -> Consumer:
         load=store.lock,
         decide=partial(decide, policy),
         save=store.save,
+        find_stuck=stuck,
     )

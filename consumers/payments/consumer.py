@@ -6,6 +6,7 @@ from functools import partial
 
 from consumers.payments import store
 from consumers.payments.decide import Policy, decide
+from consumers.payments.stuck import stuck
 from topics.catalog import PAYMENTS_ROOM
 from topics.runtime.consumer import Consumer
 from topics.settings import Settings
@@ -15,4 +16,5 @@ def build(settings: Settings) -> Consumer:
     policy = Policy(
         deadline_s=settings.payment_deadline_s, contents_key=bytes.fromhex(settings.derive("payments:contents"))
     )
-    return Consumer(PAYMENTS_ROOM, load=store.load, decide=partial(decide, policy=policy), save=store.save)
+    decider = partial(decide, policy=policy)
+    return Consumer(PAYMENTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck)

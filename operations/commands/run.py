@@ -21,6 +21,7 @@ from topics.catalog import CONSUMERS
 from topics.runtime.consumer import Consumer
 from topics.runtime.health import Health, write_report
 from topics.runtime.loop import RoomLoop
+from topics.runtime.upkeep import Upkeep
 from topics.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -87,6 +88,7 @@ def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) ->
     wake = threading.Event() if name == "executor" else None
     loop = RoomLoop(settings, consumer, stop, wake)
     parts.add(name, loop.run, loop.health)
+    parts.add(f"{name} upkeep", Upkeep(settings, name, stop, consumer.find_stuck, consumer.trim).run)
     if wake is not None:
         caller = importlib.import_module("consumers.executor.caller")
         parts.add("caller", lambda: caller.run_caller(settings, consumer, stop, wake))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from consumers.executor.stuck import Stuck
+    from datetime import datetime
+
+    from topics.runtime.stuck import Stuck
     from topics.settings import Settings
 
 app = typer.Typer()
@@ -16,7 +19,7 @@ app = typer.Typer()
 
 @app.command()
 def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
-    """Orders past their limit (TALLY_STUCK) at a PSP, and what PSPs told of charges that we do not know."""
+    """What is not finished past its limit (TALLY_STUCK): payments, orders, dead and parked letters, in every room."""
     from operations.stack.running import current_settings
 
     found = look(current_settings())
@@ -29,27 +32,31 @@ def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on st
 
 
 def look(settings: Settings) -> list[Stuck]:
-    """Oldest first. Errors: psycopg.OperationalError while the executor's store is away."""
-    import psycopg
-
-    from consumers.executor.stuck import stuck as find
+    """Of every room, oldest first. Errors: psycopg.OperationalError while a room's store is away."""
+    from topics.catalog import CONSUMERS
     from topics.runtime.clock import Clock
 
-    options = "-c search_path=executor -c default_transaction_read_only=on"
-    with psycopg.connect(settings.dsn("tally_executor_read"), options=options, connect_timeout=5) as conn:
-        return find(conn, settings.stuck, Clock(settings.clock_file).now())
+    now = Clock(settings.clock_file).now()
+    found = [one for room in CONSUMERS for one in _of(settings, room.name, now)]
+    return sorted(found, key=lambda one: -one.age_s)
+
+
+def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
+    import psycopg
+
+    from consumers.executor.stuck import stuck as at_psps
+    from consumers.payments.stuck import stuck as payments
+    from topics.runtime.stuck import letters
+
+    looks = {"payments": payments, "executor": at_psps}
+    options = f"-c search_path={room} -c default_transaction_read_only=on"
+    with psycopg.connect(settings.dsn(f"tally_{room}_read"), options=options, connect_timeout=5) as conn:
+        found = letters(conn, room, settings, now)
+        return found + looks[room](conn, settings.stuck, now) if room in looks else found
 
 
 def _shown(one: Stuck) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "checkout_id": one.checkout_id,
-        "psp": one.psp,
-        "state": one.state,
-        **one.amount.wire(),
-        "age_s": one.age_s,
-        "next": one.next,
-    }
+    return asdict(one) | {"amounts": [amount.wire() for amount in one.amounts]}
 
 
 def _print(found: list[Stuck]) -> None:
@@ -59,8 +66,9 @@ def _print(found: list[Stuck]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("order", "PSP", "state", "amount", "age", "next")
+    table = Table("room", "what", "PSP", "state", "amount", "age", "next")
     for one in found:
-        cells = (one.id, one.psp, one.state, str(one.amount), str(timedelta(seconds=one.age_s)), one.next)
+        amounts, age = ", ".join(map(str, one.amounts)), str(timedelta(seconds=one.age_s))
+        cells = (one.room, one.id, one.psp or "", one.state, amounts, age, one.next)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)

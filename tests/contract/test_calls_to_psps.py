@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 from consumers.executor import sending
 from consumers.executor.decide import call_id_of
 from operations.commands.stuck import look
+from operations.stack.servers import Servers
+from tests.conftest import await_topics, delete_topics
 from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
+from topics.runtime.admin import apply_topics
 from topics.runtime.consumer import Call
-from topics.settings import RoutingRule, Settings
+from topics.settings import RoutingRule, Settings, load_settings
 
 CHARGED = (
     "tok_visa",
@@ -40,9 +44,25 @@ def simulator(tmp_path: Path) -> Iterator[RunningSimulator]:
     running.kill()
 
 
+@pytest.fixture(scope="module")
+def prefix(servers: Servers) -> Iterator[str]:
+    """Topics for all of these tests: nobody here listens to what is said there."""
+    settings = load_settings(kafka=servers.kafka, topic_prefix=f"c{secrets.token_hex(5)}.")
+    apply_topics(settings)
+    await_topics(settings)
+    yield settings.topic_prefix
+    delete_topics(settings)
+
+
 @pytest.fixture
-def desk(simulator: RunningSimulator, make_stack: Callable[..., Settings], tmp_path: Path) -> Desk:
-    return Desk(make_stack(home=tmp_path, psps=psp_accounts(simulator.url)))
+def make_desk(make_store: Callable[..., Settings], prefix: str, tmp_path: Path) -> Callable[[str], Desk]:
+    """A maker of an executor whose PSPs are at that address."""
+    return lambda url: Desk(make_store(home=tmp_path, topic_prefix=prefix, psps=psp_accounts(url)))
+
+
+@pytest.fixture
+def desk(simulator: RunningSimulator, make_desk: Callable[[str], Desk]) -> Desk:
+    return make_desk(simulator.url)
 
 
 @pytest.fixture
@@ -110,10 +130,8 @@ def test_while_a_psp_is_down_its_calls_wait_and_then_all_go_through(desk: Desk, 
     assert desk.rows("SELECT 1 FROM parked") == []
 
 
-def test_a_psp_that_cannot_be_reached_until_the_deadline_declines(
-    make_stack: Callable[..., Settings], tmp_path: Path
-) -> None:
-    desk = Desk(make_stack(home=tmp_path, psps=psp_accounts(f"http://127.0.0.1:{free_port()}")))
+def test_a_psp_that_cannot_be_reached_until_the_deadline_declines(make_desk: Callable[[str], Desk]) -> None:
+    desk = make_desk(f"http://127.0.0.1:{free_port()}")
     desk.place([placed("tok_visa", f"order-{number}", in_s=60) for number in range(40)])  # type: ignore[misc]
     with calling(desk.settings):
         wait_for(lambda: desk.rows("SELECT 1 FROM calls WHERE state = 'due' AND send_no > 0") != [])
@@ -122,10 +140,7 @@ def test_a_psp_that_cannot_be_reached_until_the_deadline_declines(
     assert desk.rows("SELECT DISTINCT code FROM attempts") == [("deadline_passed",)]
 
 
-def test_what_was_sent_and_never_answered_is_unresolved_past_its_key(
-    make_stack: Callable[..., Settings], simulator: RunningSimulator, tmp_path: Path
-) -> None:
-    desk = Desk(make_stack(home=tmp_path, psps=psp_accounts(simulator.url)))
+def test_what_was_sent_and_never_answered_is_unresolved_past_its_key(desk: Desk) -> None:
     desk.place([placed("tok_500_uncharged", in_s=9 * 86_400)])  # type: ignore[list-item]
     with calling(desk.settings):
         wait_for(lambda: desk.states() == {"order-tok_500_uncharged": "unknown"})
@@ -158,7 +173,7 @@ def test_what_is_stuck_is_told_with_age_amount_and_what_comes_next(desk: Desk) -
     wait = desk.settings.stuck.pending_s + 60
     desk.now_is_later_by(wait)
     (one,) = look(desk.settings)
-    assert (one.id, one.state, str(one.amount)) == ("order-tok_review", "pending", "12.34 EUR")
+    assert (one.id, one.state, [*map(str, one.amounts)]) == ("order-tok_review", "pending", ["12.34 EUR"])
     assert one.age_s >= wait
     assert one.next.startswith("asks as soon as")
     with calling(desk.settings):

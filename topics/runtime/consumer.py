@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import psycopg
 
 from schemas.envelope import EventId
 from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
+from topics.settings import Retention, StuckLimits
+
+if TYPE_CHECKING:
+    from topics.runtime.stuck import Stuck
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -109,6 +113,8 @@ Load = Callable[[Connection, Sequence[AnyEvent | Broken], datetime], State]
 Decide = Callable[[State, Any, Cause], Decision]
 Save = Callable[[Connection, Sequence[Any]], None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
+FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence["Stuck"]]  # by business time, oldest first
+Trim = Callable[[Connection, Retention, datetime], int]  # deletes one slice of what is old enough → its rows; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,8 @@ class Consumer:
     save: Save
     compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
     versions: Callable[[Sequence[Any]], Mapping[Topic, Mapping[str, int]]] | None = None  # changes → key → version
+    find_stuck: FindStuck | None = None
+    trim: Trim | None = None
 
     @property
     def name(self) -> str:

@@ -1,0 +1,90 @@
+"""Payments that are not done → which of them, or of their orders, are past a limit, and what happens to them next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+from schemas.money import Money
+from topics.runtime.consumer import Connection
+from topics.runtime.stuck import FOUND_MAX, Stuck, age_s, total
+from topics.settings import StuckLimits
+
+ROOM = "payments"
+
+
+class Open(NamedTuple):
+    """An order of a payment that is not done, with what is known of its payment."""
+
+    checkout_id: str
+    payment_status: str
+    received_at: datetime
+    deadline: datetime
+    payment_order_id: str
+    gross: int
+    currency: str
+    status: str
+    detail: str
+    wallet_updated: bool
+    ledger_updated: bool
+    captured_at: datetime | None
+    psp: str | None
+
+
+_OPEN = """
+WITH oldest AS (SELECT checkout_id FROM open_payment_view WHERE received_at <= %s ORDER BY received_at LIMIT %s)
+SELECT o.checkout_id, o.status, o.received_at, o.deadline, o.payment_order_id, o.gross, o.currency,
+       o.payment_order_status, o.detail, o.wallet_updated, o.ledger_updated, o.captured_at, o.psp
+FROM oldest JOIN open_order_view o USING (checkout_id) ORDER BY o.received_at, o.checkout_id, o.position
+"""
+
+
+def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
+    """Oldest first. `now` is business time."""
+    shortest = timedelta(seconds=min(limits.risk_s, limits.executing_s, limits.booking_s))
+    return told(map(Open._make, conn.execute(_OPEN, [now - shortest, FOUND_MAX])), limits, now)
+
+
+def told(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
+    """Orders of one payment come together. What the executor has spoken of (pending, unknown, unresolved) it tells itself."""
+    found: list[Stuck] = []
+    for _, group in groupby(orders, key=lambda order: order.checkout_id):
+        payment = list(group)
+        if payment[0].payment_status in ("received", "in_review"):
+            found += _undecided(payment, limits, now)
+        else:
+            found += [one for order in payment if (one := _order(order, limits, now)) is not None]
+    return found
+
+
+def _undecided(payment: list[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
+    head = payment[0]
+    age = age_s(head.received_at, now)
+    amounts = total([Money(order.gross, order.currency) for order in payment])
+    if head.payment_status == "in_review":
+        return [Stuck(ROOM, head.checkout_id, head.checkout_id, None, "review", amounts, age, "a person must decide")]
+    if age < limits.risk_s:
+        return []
+    asks = "goes on when risk answers (tally status, tally dlq list --room risk)"
+    waits = f"{asks}; ends expired if that is after its deadline, {head.deadline:%Y-%m-%d %H:%M:%S %Z}"
+    return [Stuck(ROOM, head.checkout_id, head.checkout_id, None, "risk", amounts, age, waits)]
+
+
+def _order(order: Open, limits: StuckLimits, now: datetime) -> Stuck | None:
+    if order.status == "EXECUTING" and order.detail == "":
+        since, limit, state = order.received_at, limits.executing_s, "executing"
+        waits = f"goes on when the executor says what the PSP did: tally show {order.payment_order_id}"
+    elif order.status == "SUCCESS" and order.captured_at and not (order.wallet_updated and order.ledger_updated):
+        since, limit, state = order.captured_at, limits.booking_s, "booking"
+        owing = [("wallet", order.wallet_updated), ("ledger", order.ledger_updated)]
+        rooms = " and ".join(room for room, said in owing if not said)
+        waits = f"ends when {rooms} has booked it (tally status, tally dlq list)"
+    else:
+        return None
+    age = age_s(since, now)
+    if age < limit:
+        return None
+    amounts = (Money(order.gross, order.currency),)
+    return Stuck(ROOM, order.payment_order_id, order.checkout_id, order.psp, state, amounts, age, waits)
