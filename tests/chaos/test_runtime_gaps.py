@@ -105,6 +105,25 @@ def test_a_partition_that_says_nothing_although_it_holds_more_is_read_again(
     assert violations(on_kafka, books, sender.sent) == set()
 
 
+def test_looking_for_the_silent_holds_up_nobody(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked over the consumer's own connection, each of a dozen ends would wait for a fetch: six seconds a message."""
+    monkeypatch.setattr(loop_module, "SILENT_S", 0.0)
+    sender = Sender(on_kafka)
+
+    def one_after_another() -> bool:
+        done = len(books.effects())
+        if done == sum(map(len, sender.sent.values())) < 30:
+            sender.capture("k")
+            sender.flush()
+        return done == 30
+
+    with member(on_kafka, lambda client: client):
+        wait("thirty are done, each sent when the one before was", one_after_another)
+    assert books.effects("k") == list(range(1, 31))
+
+
 def test_offsets_without_a_message_are_passed(on_kafka: Settings, books: Books) -> None:
     """A writer with transactions leaves its marks between the messages."""
     writer = Producer(kafka_config(on_kafka) | {"transactional.id": on_kafka.topic_prefix})

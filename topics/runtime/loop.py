@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import psycopg
 import structlog
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from topics import catalog
 from topics.runtime import metrics
@@ -76,6 +77,7 @@ class RoomLoop:
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
+        self._asking = AdminClient(kafka_config(settings))
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
         self._chores = [
             self._draining,
@@ -340,13 +342,17 @@ class RoomLoop:
         overdue, self._overdue = self._overdue, {}
         assigned = {self._where(p) for p in self._kafka.assignment()}
         self._unplaced |= assigned - self._placed.keys()
-        for where, due in self._looked.items():
-            if looked.get(where) != due or where in self._unplaced:
-                continue
-            try:
-                end = self._kafka.get_watermark_offsets(self._kafka_name(where), timeout=1)[1]
-            except KafkaException:
-                return  # it says nothing because Kafka does not
+        quiet = {
+            where: due
+            for where, due in self._looked.items()
+            if looked.get(where) == due and where not in self._unplaced
+        }
+        try:
+            ends = self._ends_of(quiet)
+        except KafkaException:
+            return  # they say nothing because Kafka does not
+        for where, due in quiet.items():
+            end = ends[where]
             if end <= due:
                 continue
             self._overdue[where] = due
@@ -354,6 +360,15 @@ class RoomLoop:
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
                 self._woken[where] = (due, end)
                 self._unplaced.add(where)
+
+    def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {self._kafka_name(where): latest for where in partitions}
+        if not wanted:
+            return {}
+        asked = self._asking.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=1)
+        return {self._where(partition): future.result().offset for partition, future in asked.items()}
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
