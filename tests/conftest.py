@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from confluent_kafka.admin import AdminClient, TopicMetadata
 from psycopg import sql
 
 from operations.stack.servers import Servers
+from tests import workers
 from topics.settings import Settings, load_settings
 
 # Login roles belong to the server, not to a database: sessions that share one server must agree on their passwords.
@@ -41,6 +43,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-checkouts-per-s", type=float, default=2, help="load of such a run; a checkout has three orders"
     )
+
+
+def pytest_configure() -> None:
+    """A script's shell starts what it puts into the background deaf to Ctrl-C, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return workers.workers(config)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.ByGroup:
+    return workers.ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = workers.in_order(items)
 
 
 @pytest.fixture(scope="session")
@@ -122,23 +142,29 @@ def stores(servers: Servers, template: str, folder: Path) -> Iterator[Callable[.
 
 
 @pytest.fixture
-def make_stack(servers: Servers, template: str, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
-    """A maker of settings with an empty database, topics and a home of their own; keywords are further settings."""
+def make_store(servers: Servers, template: str, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
+    """A maker of settings with an empty database and a home of their own; keywords are further settings."""
+    with stores(servers, template, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture
+def make_stack(make_store: Callable[..., Settings]) -> Iterator[Callable[..., Settings]]:
+    """The same, with topics of their own."""
     from topics.runtime.admin import apply_topics
 
     made: list[Settings] = []
-    with stores(servers, template, tmp_path) as make_store:
 
-        def make(**overrides: object) -> Settings:
-            settings = make_store(**overrides)
-            made.append(settings)
-            apply_topics(settings)
-            await_topics(settings)
-            return settings
+    def make(**overrides: object) -> Settings:
+        settings = make_store(**overrides)
+        made.append(settings)
+        apply_topics(settings)
+        await_topics(settings)
+        return settings
 
-        yield make
-        for settings in made:
-            delete_topics(settings)
+    yield make
+    for settings in made:
+        delete_topics(settings)
 
 
 @pytest.fixture
