@@ -52,7 +52,7 @@ def booked(stack: Settings) -> Settings:
     return stack
 
 
-def test_every_balance_is_rebuilt_from_the_entries_alone(booked: Settings) -> None:
+def test_every_balance_is_rebuilt_from_the_entries_alone_and_a_forged_one_is_seen(booked: Settings) -> None:
     done = rebuild(booked)
     assert done.returncode == 0, done.stderr
     assert f"{ORDERS} journals, 9 balances, 0 differ" in done.stderr
@@ -63,18 +63,16 @@ def test_every_balance_is_rebuilt_from_the_entries_alone(booked: Settings) -> No
     rebuilt = {(account, currency): amount for account, currency, amount, _ in table(done.stdout)}
     assert rebuilt == {account: balance.amount for account, balance in balances.items()}
 
-
-def test_a_journal_that_the_ledger_never_posted_is_seen(booked: Settings) -> None:
     forged = everything_on(booked, catalog.LEDGER_ENTRIES.name)[0]
     headers = [(name, b"0" * 36 if name == "ce_id" else value) for name, value in forged.headers() or []]
     say(booked, catalog.LEDGER_ENTRIES.name, [(forged.key(), forged.value(), headers)])
-    done = rebuild(booked)
+    done = rebuild(booked, wait_s="3")  # it waits in vain for the two topics to agree
     assert done.returncode == 1
     assert "DIFFERS" in done.stdout
 
 
-def rebuild(settings: Settings) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLE), settings.kafka, "--prefix", settings.topic_prefix, "--wait", "5"]
+def rebuild(settings: Settings, wait_s: str = "10") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLE), settings.kafka, "--prefix", settings.topic_prefix, "--wait", wait_s]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
