@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from consumers.webhooks import store
 from consumers.webhooks.decide import decide
+from consumers.webhooks.trimming import trim
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.consumer import Consumer
 from topics.settings import Settings
 
 
 def build(settings: Settings) -> Consumer:
-    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save)
+    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from operations.auditor import psps as psp_books
 from operations.auditor import said, sums, unfinished, webhooks
@@ -83,7 +84,7 @@ def _checks(run: Audit) -> Iterator[Check]:
         yield _latest(run, said.Latest(*balances), settled)
     tell("what is not finished")
     yield from _unfinished(run)
-    yield webhooks.check_made(stores, run.reading)
+    yield webhooks.check_made(stores, run.reading, _kept_since(run))
     yield _lag(run, lag, lag_at)
     yield unfinished.dead_letters(stores)
 
@@ -290,3 +291,8 @@ def _lag(run: Audit, first: unfinished.Lag, at: float) -> Check:
         time.sleep(0.5)
         last = unfinished.lag(run.stores, run.reading)
     return unfinished.check_lag(first, last)
+
+
+def _kept_since(run: Audit) -> datetime:
+    """Deliveries of events that were said before may have been deleted by now."""
+    return run.clock.now() - timedelta(days=run.settings.retention.webhook_deliveries_days - 1)

@@ -44,8 +44,8 @@ class Wanted(NamedTuple):
     event_id: str
 
 
-def check_made(stores: Stores, reading: Reader) -> Check:
-    """Without endpoints the topic is not even read."""
+def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
+    """Of what was said `since`. Without endpoints the topic is not even read."""
     endpoints: dict[str, list[Endpoint]] = {}
     for row in stores.rows(
         ROOM, "SELECT endpoint_id, owner, event_types, changed_at FROM endpoint_view WHERE NOT deleted"
@@ -53,14 +53,16 @@ def check_made(stores: Stores, reading: Reader) -> Check:
         endpoints.setdefault(row[1], []).append(Endpoint(*row))
     examined = 0
     missing: list[Wanted] = []
-    for wanted in _slices(_wanted(stores, reading, endpoints)) if endpoints else ():
+    for wanted in _slices(_wanted(stores, reading, endpoints, since)) if endpoints else ():
         examined += len(wanted)
         missing += _missing(stores, wanted)
     wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
     return judged(CHECK, examined, wrong, expected=False)
 
 
-def _wanted(stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoint]]) -> Iterator[Wanted]:
+def _wanted(
+    stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoint]], since: datetime
+) -> Iterator[Wanted]:
     at = positions(stores, ROOM)
     ends = reading.ends(PAYMENTS)
     ranges: dict[Partition, tuple[int, int]] = {
@@ -72,6 +74,8 @@ def _wanted(stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoi
         if kind is None:
             continue
         said_at = datetime.fromisoformat(headers["ce_time"].decode())
+        if said_at < since:
+            continue
         event_id, checkout_id = headers["ce_id"].decode(), (record.key() or b"").decode()
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
             if kind in endpoint.event_types and said_at > endpoint.changed_at + APART:

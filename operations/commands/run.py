@@ -83,6 +83,8 @@ def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) ->
     if name == "api":
         health = Health("api", state="running")
         parts.add("api", lambda: importlib.import_module("producers.api").serve(settings, stop), health)
+        trim = importlib.import_module("producers.trimming").trim
+        parts.add("doors upkeep", Upkeep(settings, "doors", stop, trim=trim).run)
         return
     consumer = build(name, settings)
     wake = threading.Event() if name == "executor" else None

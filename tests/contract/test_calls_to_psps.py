@@ -196,3 +196,18 @@ def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None
     desk.now_is_later_by(desk.settings.stuck.notification_s + 60)
     assert [one.state for one in look(desk.settings)] == ["notification"]
     assert desk.charges() == {}
+
+
+def test_a_notification_that_comes_again_under_another_id_changes_nothing(desk: Desk) -> None:
+    """As one does that a PSP repeats after the door has forgotten it."""
+    order = placed("tok_visa")
+    desk.place([order])  # type: ignore[list-item]
+    with calling(desk.settings):
+        assert desk.finish() == {"order-tok_visa": "captured"}
+        [(call_id, psp, theirs, before)] = desk.rows("SELECT call_id, psp, psp_reference, revision FROM attempts")
+        call = Call(str(call_id), "order-tok_visa", str(psp), b"", order.deadline)  # type: ignore[attr-defined]
+        for number in range(2):
+            desk.tell(notification(call, notification_id=f"evt_again_{number}", psp_reference=theirs))
+    assert desk.rows("SELECT state, revision FROM attempts") == [("captured", before)]
+    assert desk.rows("SELECT 1 FROM parked UNION ALL SELECT 1 FROM notifications") == []
+    assert [statuses.count("succeeded") for statuses in desk.charges().values()] == [1]

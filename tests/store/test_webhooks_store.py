@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from consumers.webhooks.consumer import build
 from consumers.webhooks.sender import run_sender
+from consumers.webhooks.trimming import trim
 from schemas.events import (
     PaymentCompleted,
     PaymentRefused,
@@ -191,6 +194,32 @@ def test_a_resend_has_the_same_webhook_id_and_the_same_bytes(room: Hearing) -> N
             room.hears(WebhookResendRequested(endpoint_id="hook", owner="shop", delivery_id=sent))
             wait_for(lambda: len(shop.got) == 2 and deliveries(room, "delivered"))
     assert (shop.got[0].id, shop.got[0].body) == (shop.got[1].id, shop.got[1].body)
+
+
+def test_what_ended_long_ago_is_deleted_and_what_is_owed_is_not(room: Hearing) -> None:
+    with receiving(lambda got: 200 if b"c1" in got.body else 500) as shop:
+        room.hears(endpoint(shop.url), changed("c1", "succeeded"))
+        with sending(room, ladder_s=(5000,)):
+            wait_for(lambda: deliveries(room, "delivered"))
+            room.hears(changed("c2", "succeeded"))
+            wait_for(lambda: len(shop.got) == 2 and deliveries(room, "due"))
+    assert trimmed(room, days=89) == 0
+    assert trimmed(room, days=91) == 1
+    assert [each["state"] for each in deliveries(room)] == ["due"]
+    assert {row["delivery_id"] for row in room.rows("SELECT delivery_id FROM attempt_view")} == {
+        row["delivery_id"] for row in room.rows("SELECT delivery_id FROM delivery_view")
+    }
+    room._count = 1
+    room.hears(changed("c1", "succeeded"))  # the same message once more: the inbox knows it
+    assert len(deliveries(room)) == 1
+    room._count = 9
+    room.hears(WebhookResendRequested(endpoint_id="hook", owner="shop", delivery_id=str(uuid4())))  # one that is gone
+    assert (len(deliveries(room)), room.dead) == (1, 0)
+
+
+def trimmed(room: Hearing, days: int) -> int:
+    with room.store.transaction() as conn:
+        return trim(conn, room.settings.retention, datetime.now(UTC) + timedelta(days=days))
 
 
 def test_while_secrets_change_receivers_may_believe_either(room: Hearing) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
+from topics.catalog import CONSUMERS
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import FindStuck, Trim
 from topics.runtime.store import Store, verdict
@@ -50,7 +51,9 @@ class Upkeep:
         self._trim = trim
         self._clock = Clock(settings.clock_file)
         self._watch = Watch()
-        self._tasks = [_Task(LOOK_EVERY_S, self.look), _Task(TRIM_EVERY_S, self.trim)]
+        self._tasks = [_Task(TRIM_EVERY_S, self.trim)]
+        if room in {consumer.name for consumer in CONSUMERS}:  # the doors have no letters
+            self._tasks.append(_Task(LOOK_EVERY_S, self.look))
 
     def run(self) -> None:
         """Until told to stop. Raises only on a bug."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from producers.trimming import trim
 from psp.webhooks import TOLERANCE_S, mac
 from tests.contract.http.door import Door, Reply, open_door
+from topics.runtime.store import Store
 from topics.settings import PspAccount, Settings
 
 OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"
@@ -80,6 +84,20 @@ def test_the_same_id_with_another_body_is_not_lost(hooks: Hooks) -> None:
     hooks.tell(event("evt_reused"))
     hooks.tell(event("evt_reused", data=charge("cd" * 16)))
     assert len(hooks.rows("evt_reused")) == 2
+
+
+def test_what_was_told_long_ago_is_deleted_and_a_repeat_after_that_is_taken_anew(hooks: Hooks) -> None:
+    hooks.tell(event("evt_old"))
+    assert trimmed(hooks, days=89) == 0
+    assert trimmed(hooks, days=91) > 0
+    assert hooks.rows("evt_old") == []
+    assert hooks.tell(event("evt_old")).status == 202
+    assert len(hooks.rows("evt_old")) == 1
+
+
+def trimmed(hooks: Hooks, days: int) -> int:
+    with closing(Store(hooks.door.settings, "doors")) as store, store.transaction() as conn:
+        return trim(conn, hooks.door.settings.retention, datetime.now(UTC) + timedelta(days=days))
 
 
 @pytest.mark.parametrize(

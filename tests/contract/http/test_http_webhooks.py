@@ -40,6 +40,8 @@ from topics.settings import Settings, WebhookLimits
 LOOPBACK = {"http_allowed": True, "allowed_networks": ["127.0.0.0/8"]}
 ROOT = "/v1/webhook-endpoints"
 
+SINCE = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 @pytest.fixture(scope="module")
 def hooked(http_stack: Settings) -> Iterator[Door]:
@@ -180,7 +182,7 @@ def test_the_auditor_misses_a_delivery_that_an_endpoint_wanted(hooked: Door, sho
     _say(hooked.settings, events)
     wait_for(lambda: len(shop.got) == 3)
     with Stores(hooked.settings) as stores, reader(hooked.settings) as reading:
-        whole = check_made(stores, reading)
+        whole = check_made(stores, reading, SINCE)
         assert (whole.ok, whole.examined) == (True, 3), whole.detail
         dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=hooked.settings.database)
         with psycopg.connect(dsn) as conn:
@@ -189,7 +191,7 @@ def test_the_auditor_misses_a_delivery_that_an_endpoint_wanted(hooked: Door, sho
                 " (SELECT delivery_id FROM webhooks.deliveries WHERE lane = 'a-1')"
             )
             conn.execute("DELETE FROM webhooks.deliveries WHERE lane = 'a-1'")
-        broken = check_made(stores, reading)
+        broken = check_made(stores, reading, SINCE)
         assert not broken.ok
         assert broken.detail.startswith("a-1: ")
 

@@ -1,0 +1,29 @@
+"""Deliveries that ended long ago → gone, with the log of their attempts.
+
+A delivery's own id keeps its event from being told again. Beyond its life nothing brings the event back: Kafka and the
+inbox have forgotten it sooner. What is due, waits or is being sent stays, and so does one that is sent again by hand.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from topics.runtime.consumer import Connection
+from topics.settings import Retention
+
+SLICE = 2000
+
+_OLD = """
+SELECT delivery_id::text FROM deliveries
+WHERE ended_at < %s AND state IN ('delivered', 'given_up', 'cancelled')
+ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+
+def trim(conn: Connection, retention: Retention, now: datetime) -> int:
+    """One slice. → how many deliveries went. `now` is business time."""
+    before = now - timedelta(days=retention.webhook_deliveries_days)
+    old = [delivery_id for (delivery_id,) in conn.execute(_OLD, [before, SLICE])]
+    conn.execute("DELETE FROM attempts WHERE delivery_id = ANY(%s::uuid[])", [old])
+    conn.execute("DELETE FROM deliveries WHERE delivery_id = ANY(%s::uuid[])", [old])
+    return len(old)
