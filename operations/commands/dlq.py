@@ -30,8 +30,8 @@ from operations.letters.choosing import (
 )
 
 if TYPE_CHECKING:
-    from operations.letters.pacing import Act, Tally
     from topics.runtime.dead_letters import Filter
+    from topics.runtime.pacing import Act, Tally
 
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
 
@@ -208,7 +208,8 @@ def discard(
 
 def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> None:
     """Through all of one room's letters; what is done when it ends early stays done, and is said."""
-    from operations.letters import pacing
+    from operations.letters.pacing import with_bar
+    from topics.runtime import pacing
 
     letters, tally = chosen.letters[room], pacing.Tally()
     if stop_on_error:
@@ -216,7 +217,7 @@ def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: b
     else:
         steps = pacing.paced(letters, act, rate)
     try:
-        pacing.with_bar(steps, len(letters), tally, room)
+        with_bar(steps, len(letters), tally, room)
     except KeyboardInterrupt:
         _say(room, tally, len(letters), done, as_json)
         typer.echo("interrupted: the same again goes on from here", err=True)

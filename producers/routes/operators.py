@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,7 +22,7 @@ from producers.keys import Caller
 from producers.problems import CODES, RETRY_SOON, Problem
 from schemas.requests import field_errors
 from topics.catalog import CONSUMERS
-from topics.runtime import dead_letters, letter_index, operators
+from topics.runtime import dead_letters, letter_index, operators, pacing
 from topics.runtime.clock import Clock
 from topics.runtime.dead_letters import Filter, NoSuchLetter, NoSuchRoom, State
 from topics.runtime.operators import By, Refused
@@ -32,6 +33,8 @@ router = APIRouter(tags=["operators"])
 LETTERS = "/v1/ops/letters"
 ONE = LETTERS + "/{room}/{letter_id}"
 AT_ONCE_MAX = 1000
+PACED_S_MAX = 20  # of one request
+TRIED_WITHIN_S = 10  # a letter, where the next one waits for it
 Result = TypeVar("Result")
 
 
@@ -99,9 +102,12 @@ class ActRequest(Because):
 
 
 class ReplayRequest(ActRequest):
-    """`force` replays also what was replayed three times already."""
+    """`force` replays also what was replayed three times already. `rate` is letters a second. With `stop_on_error` they are
+    replayed one after the other, up to the first that fails again."""
 
     force: bool = False
+    rate: int | None = Field(default=None, ge=1, le=100_000)
+    stop_on_error: bool = False
 
 
 class EditRequest(Because):
@@ -253,7 +259,11 @@ async def audit(
 
 @router.post("/v1/ops/replays", openapi_extra=_body(ReplayRequest))
 async def replay(request: Request, caller: Caller = needs("ops:act")) -> Response:
-    """Make dead letters due again. Sent twice it changes nothing more; `left` says how many the filter still has."""
+    """Make dead letters due again. Sent twice it changes nothing more; `left` says how many there still are.
+
+    With `rate` or `stop_on_error` a request ends after 20 s at the latest, or with the letter that it is at: send it again
+    while `left` is above 0. `stopped` says what failed again.
+    """
     asked = await _read(request, ReplayRequest)
     by = _by(caller, asked)
 
@@ -262,7 +272,13 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
         if asked.dry_run:
             return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, force=asked.force)]}
         chosen = asked.filter.wanted() if asked.filter else None
-        return _acted(operators.replay(settings, asked.room, ids, by, now, chosen, asked.force), left)
+
+        def act(some: Sequence[str]) -> operators.Acted:
+            return operators.replay(settings, asked.room, some, by, now, chosen, asked.force)
+
+        if asked.rate is None and not asked.stop_on_error:
+            return _acted(act(ids), left)
+        return _paced(settings, asked, ids, left, act)
 
     return replies.json(await _do(request, work))
 
@@ -293,6 +309,34 @@ def _ids(settings: Settings, asked: ActRequest) -> tuple[list[str], int]:
     assert asked.filter is not None
     found = dead_letters.matching(settings, asked.room, asked.filter.wanted())
     return found[: asked.max], len(found[asked.max :])
+
+
+def _paced(
+    settings: Settings, asked: ReplayRequest, ids: Sequence[str], left: int, act: pacing.Act
+) -> dict[str, object]:
+    """Slice after slice, for a while. Each is committed, so an answer that is lost has lost nothing."""
+    changed: list[str] = []
+    unchanged: dict[str, str] = {}
+
+    def remembered(some: Sequence[str]) -> operators.Acted:
+        acted = act(some)
+        changed.extend(acted.changed)
+        unchanged.update(acted.unchanged)
+        return acted
+
+    if asked.stop_on_error:
+        steps = pacing.until_one_fails(settings, asked.room, ids, remembered, asked.rate, TRIED_WITHIN_S)
+    else:
+        steps = pacing.paced(ids, remembered, asked.rate)
+    until, stopped = time.monotonic() + PACED_S_MAX, None
+    try:
+        for _ in steps:
+            if time.monotonic() > until:
+                break
+    except pacing.Failed as failure:
+        stopped = str(failure)
+    left += len(ids) - len(changed) - len(unchanged)
+    return {"changed": changed, "unchanged": unchanged, "left": left, "stopped": stopped}
 
 
 def _acted(acted: operators.Acted, left: int) -> dict[str, object]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,3 +138,59 @@ def test_a_stopped_room_says_why_and_goes_on(door: Door, http_stack: Settings, s
 def test_what_makes_no_sense_is_refused(body: dict[str, Any], status: int, door: Door) -> None:
     refused = act(door, "/v1/ops/replays", body)
     assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json"), refused.body
+
+
+def test_a_replay_at_a_rate_does_them_all_no_faster_and_says_so(door: Door, http_stack: Settings, store: Store) -> None:
+    letters = [die(store, http_stack).letter_id for _ in range(3)]
+    began = time.monotonic()
+    done = act(door, "/v1/ops/replays", {"room": "payments", "letters": letters, "rate": 2, **WHY})
+    assert time.monotonic() - began >= 1  # the third is due a second after the first
+    assert (sorted(done.json["changed"]), done.json["left"], done.json["stopped"]) == (sorted(letters), 0, None)
+    again = act(door, "/v1/ops/replays", {"room": "payments", "letters": letters, "rate": 1000, **WHY})
+    assert (again.json["changed"], set(again.json["unchanged"].values())) == ([], {"parked"})
+
+
+def test_a_replay_that_stops_on_error_leaves_what_comes_after(door: Door, http_stack: Settings, store: Store) -> None:
+    letters = [die(store, http_stack).letter_id for _ in range(3)]
+    wanted = {"room": "payments", "letters": letters, "stop_on_error": True, **WHY}
+    with draining(store, http_stack):
+        stopped = act(door, "/v1/ops/replays", wanted)
+    assert (stopped.json["changed"], stopped.json["left"]) == (letters[:1], 2)
+    assert letters[0] in stopped.json["stopped"]
+    states = {
+        each["letter_id"]: each["state"]
+        for each in door.get("/v1/ops/letters?room=payments&limit=1000").json["letters"]
+    }
+    assert [states[letter] for letter in letters[1:]] == ["dead", "dead"]
+
+
+@contextmanager
+def draining(store: Store, settings: Settings) -> Iterator[None]:
+    """The room, as far as letters go."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(0.05):
+            drain(store, build(settings), LATER)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"rate": 0}, "invalid_parameter"),
+        ({"rate": 10**9}, "invalid_parameter"),
+        ({"rate": "fast"}, "wrong_type"),
+        ({"stop_on_error": 7}, "wrong_type"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused(door: Door, wrong: dict[str, object], code: str) -> None:
+    refused = act(door, "/v1/ops/replays", {"room": "payments", "filter": {}, **wrong, **WHY})
+    assert (refused.status // 100, refused.json["code"]) == (4, code)
