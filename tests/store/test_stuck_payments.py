@@ -88,3 +88,9 @@ def test_upkeep_says_in_the_log_what_tally_stuck_shows(payments: Hearing) -> Non
     ]
     [shown] = look(payments.settings)
     assert (shown.room, shown.id, shown.next) == ("payments", "c1", lines[0]["next"])
+
+
+def test_upkeep_trims_slice_after_slice_until_nothing_is_old_enough(stored: Settings) -> None:
+    slices = [2, 2, 1, 0]
+    Upkeep(stored, "doors", threading.Event(), trim=lambda conn, kept, now: slices.pop(0)).trim()
+    assert slices == []
