@@ -72,7 +72,9 @@ EXECUTIONS = Topic(
 WALLET_MOVEMENTS = Topic("wallet-movements.v1", "payment_order_id", (events.WalletCredited,), "wallet")
 WALLET_BALANCES = Topic("wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True)
 LEDGER_ENTRIES = Topic("ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None)
-ACCOUNT_BALANCES = Topic("account-balances.v1", "account:currency", (events.AccountBalance,), "ledger", None, compacted=True)
+ACCOUNT_BALANCES = Topic(
+    "account-balances.v1", "account:currency", (events.AccountBalance,), "ledger", None, compacted=True
+)
 PAYMENTS = Topic(
     "payments.v1",
     "checkout_id",
