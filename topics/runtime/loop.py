@@ -76,6 +76,7 @@ class RoomLoop:
         self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
+        self._full = False  # the last batch: more is there already
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
@@ -122,8 +123,10 @@ class RoomLoop:
             return []
         records = self._kafka.consume(1, IDLE_S)
         if records:
-            self._gather()
+            if not self._full:
+                self._gather()
             records += self._kafka.consume(self._settings.batch_max - 1, 0)
+        self._full = len(records) == self._settings.batch_max
         return [self._message(record) for record in records if self._usable(record)]
 
     def _gather(self) -> None:
