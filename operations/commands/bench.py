@@ -6,9 +6,13 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from operations.stack.running import StackStatus
+    from topics.settings import Settings
 
 app = typer.Typer(help="Measure this installation.", no_args_is_help=True)
 
@@ -24,13 +28,8 @@ def pay_in(
 ) -> None:
     """From HTTP accept to wallet and ledger booked, on the running stack. Its payments stay in the books."""
     from operations.bench.pay_in import Plan, run
-    from operations.stack.home import Home, StackError
-    from operations.stack.running import current_settings, stack_status
 
-    settings = current_settings()
-    status = stack_status(Home(settings.home))
-    if not status.ready:
-        raise StackError("the stack is not ready: `tally status` says why")
+    settings, status = _running_stack()
     figures = run(settings, status, Plan(history_orders=history, measure_s=seconds), seed, _progress())
     _show(figures, as_json)
 
@@ -84,6 +83,15 @@ def outage(
     """A PSP down under a steady load, on the running stack: lost, doubled, given up, and the drain on its return."""
     from operations.bench.outage import Plan, run
     from operations.commands.sim import call, change
+
+    settings, status = _running_stack()
+    plan = Plan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
+    tell = partial(print, file=sys.stderr)
+    _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), tell), as_json)
+
+
+def _running_stack() -> tuple[Settings, StackStatus]:
+    """Errors: StackError where it is not ready."""
     from operations.stack.home import Home, StackError
     from operations.stack.running import current_settings, stack_status
 
@@ -91,9 +99,7 @@ def outage(
     status = stack_status(Home(settings.home))
     if not status.ready:
         raise StackError("the stack is not ready: `tally status` says why")
-    plan = Plan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
-    tell = partial(print, file=sys.stderr)
-    _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), tell), as_json)
+    return settings, status
 
 
 def _progress() -> Callable[[str, float], None]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from topics.catalog import PAYMENT_REQUESTS, RISK_DECISIONS
 from topics.runtime import dead_letters
 from topics.runtime.apply import apply
 from topics.runtime.consumer import Message
+from topics.runtime.drain import drain
 from topics.runtime.store import Store
 from topics.settings import Settings, load_settings
 
@@ -118,3 +121,22 @@ def give_up_on(stack: Settings, store: Store, messages: Sequence[Message]) -> li
 def audit(stack: Settings) -> list[tuple[str, str, str]]:
     with psycopg.connect(stack.dsn("tally_ops")) as conn:
         return conn.execute("SELECT actor, action, reason FROM payments.ops_audit ORDER BY id").fetchall()
+
+
+@contextmanager
+def draining(settings: Settings, now: datetime) -> Iterator[None]:
+    """The payments room as far as letters go, at work in a thread and with a store of its own."""
+    stop, mine = threading.Event(), Store(settings, "payments")
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            drain(mine, build(settings), now)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        mine.close()

@@ -6,10 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -20,6 +17,7 @@ from tests.journey.letters import (
     Tally,
     audit,
     cleared,
+    draining,
     environment,
     give_up_on,
     letters_database,
@@ -46,25 +44,6 @@ def placed(store: Store) -> list[str]:
     with store.transaction() as conn:
         rows = conn.execute("SELECT key FROM outbox WHERE topic = 'payment-orders.v1' ORDER BY id").fetchall()
     return [key.decode() for (key,) in rows]
-
-
-@contextmanager
-def draining(stack: Settings) -> Iterator[None]:
-    """The room at work, in a thread of its own."""
-    stop, mine = threading.Event(), Store(stack, "payments")
-
-    def work() -> None:
-        while not stop.wait(0.02):
-            drain(mine, build(stack), LATER)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        mine.close()
 
 
 def test_a_dry_run_says_what_would_run_and_what_not_and_does_nothing(
@@ -106,7 +85,7 @@ def test_letters_are_chosen_by_the_time_of_their_last_failure(stack: Settings, s
 def test_one_at_a_time_stops_at_the_first_that_fails_again(stack: Settings, store: Store, tally: Tally) -> None:
     give_up_on(stack, store, [cleared("one"), cleared("two"), cleared("three")])
     list(apply(store, build(stack), [requested("one"), requested("three")], None, NOW))
-    with draining(stack):
+    with draining(stack, LATER):
         said = tally("dlq", "replay", "--room", "payments", "--all", "--stop-on-error", "--reason", "mended")
     assert (said.exit_code, "dead again" in said.stderr) == (1, True)
     assert placed(store) == ["one"]
@@ -130,7 +109,7 @@ def test_interrupted_in_the_middle_and_run_again_nothing_takes_effect_twice(
     list(apply(store, build(stack), [requested(name) for name in names], None, NOW))
     again = ("dlq", "replay", "--room", "payments", "--all", "--reason", "mended")
     command = [sys.executable, "-m", "operations.cli", *again, "--rate", "100"]
-    with draining(raised):
+    with draining(raised, LATER):
         running = subprocess.Popen(
             command, env={**os.environ, **environment(stack)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

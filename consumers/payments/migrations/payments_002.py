@@ -7,7 +7,7 @@ down_revision = "payments_001"
 branch_labels = None
 depends_on = None
 
-# `done_at` changes once in a payment's life, so one of its updates is not in place any more: 10 µs of 5 ms for an order.
+# `done_at` changes once in a payment's life, so one of its updates is not in place any more.
 INDEX = "CREATE INDEX payments_open ON payments (received_at) WHERE done_at IS NULL"
 
 VIEWS = """

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 from consumers.payments.consumer import build
 from operations.stack.servers import Servers
 from tests.contract.http.door import Door, Reply
-from tests.journey.letters import cleared, cleared_value, requested
+from tests.journey.letters import cleared, cleared_value, draining, requested
 from topics.runtime import dead_letters
 from topics.runtime.apply import apply
 from topics.runtime.drain import drain
@@ -153,7 +151,7 @@ def test_a_replay_at_a_rate_does_them_all_no_faster_and_says_so(door: Door, http
 def test_a_replay_that_stops_on_error_leaves_what_comes_after(door: Door, http_stack: Settings, store: Store) -> None:
     letters = [die(store, http_stack).letter_id for _ in range(3)]
     wanted = {"room": "payments", "letters": letters, "stop_on_error": True, **WHY}
-    with draining(store, http_stack):
+    with draining(http_stack, LATER):
         stopped = act(door, "/v1/ops/replays", wanted)
     assert (stopped.json["changed"], stopped.json["left"]) == (letters[:1], 2)
     assert letters[0] in stopped.json["stopped"]
@@ -162,24 +160,6 @@ def test_a_replay_that_stops_on_error_leaves_what_comes_after(door: Door, http_s
         for each in door.get("/v1/ops/letters?room=payments&limit=1000").json["letters"]
     }
     assert [states[letter] for letter in letters[1:]] == ["dead", "dead"]
-
-
-@contextmanager
-def draining(store: Store, settings: Settings) -> Iterator[None]:
-    """The room, as far as letters go."""
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(0.05):
-            drain(store, build(settings), LATER)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(20)
 
 
 @pytest.mark.parametrize(
