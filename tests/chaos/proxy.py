@@ -14,6 +14,9 @@ from typing import TypeVar
 T = TypeVar("T")
 CHUNK = 65_536
 ANSWER_S = 10.0
+PRODUCE = (0).to_bytes(2, "big")  # Kafka's key of that request
+NOT_LEADER = 6
+PIPELINED_S = 0.3
 
 
 @dataclass(eq=False)
@@ -47,6 +50,7 @@ class Proxy:
         self._kafka = kafka
         self._delay_s = 0.0
         self._away = False
+        self._refusals = 0
         self._pairs: set[Pair] = set()
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
@@ -84,6 +88,15 @@ class Proxy:
     def half_close(self, chance: random.Random) -> int:
         """Each connection ends in one direction only, drawn by lot. → how many"""
         return self._now(lambda: self._half_close(chance))
+
+    def refuse(self) -> None:
+        """The next record is refused, as by a broker that has started and does not lead its partition yet."""
+        self._now(lambda: setattr(self, "_refusals", 1))
+
+    @property
+    def refused(self) -> bool:
+        """It has come, and was told so."""
+        return self._now(lambda: self._refusals == 0)
 
     def close(self) -> None:
         self._do(self._close())
@@ -146,8 +159,13 @@ class Proxy:
 
     async def _pump(self, pair: Pair, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         """Until the source ends; what cannot be said any more is heard all the same, and thrown away."""
-        read = self._frame if self._kafka and to is pair.client else self._chunk
+        read = self._frame if self._kafka else self._chunk
         while data := await read(source):
+            if self._refusals and to is pair.server and data[4:6] == PRODUCE:
+                self._refusals -= 1
+                await asyncio.sleep(PIPELINED_S)  # whatever else is on its way may come, and is read after this
+                pair.client.write(refusal(data))
+                continue
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._flowing.wait()
@@ -160,7 +178,7 @@ class Proxy:
         return await source.read(CHUNK)
 
     async def _frame(self, source: asyncio.StreamReader) -> bytes:
-        """One answer of Kafka, whole, so that no address in it is torn apart; as long with our port as with its own."""
+        """A request or an answer, whole, so that no address in it is torn apart; as long with our port as with Kafka's."""
         try:
             size = await source.readexactly(4)
         except asyncio.IncompleteReadError:
@@ -172,6 +190,23 @@ class Proxy:
 def _named(host: str, port: int) -> bytes:
     """An address as Kafka's protocol writes it: the host, then the port as INT32."""
     return host.encode() + struct.pack(">i", port)
+
+
+def refusal(request: bytes) -> bytes:
+    """A produce request (https://kafka.apache.org/protocol, version 9 to 12) of one partition → "not leader".
+
+    Lengths of compact strings and arrays are one more than what they count, and below 128 here: a byte each.
+    """
+    correlation, client = request[8:12], 14 + int.from_bytes(request[12:14], "big")
+    transaction = request[client + 1] or 1  # after the tags of the header; none is 0, as empty is 1
+    topic = client + 1 + transaction + 2 + 4  # after acks and the time-out
+    length = request[topic + 1]
+    partition = topic + 1 + length
+    assert request[topic] == request[partition] == 2, "one topic, one partition"
+    index = request[partition + 1 : partition + 5]
+    nowhere = struct.pack(">hqqq", NOT_LEADER, -1, -1, -1) + b"\x01\x00"  # no offset, time, start, errors, message
+    answer = correlation + b"\x00" + request[topic : partition + 1] + index + nowhere + bytes(2 + 4 + 1)
+    return struct.pack(">i", len(answer)) + answer
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from tests.chaos.proxy import Proxy, proxied
+from tests.chaos.proxy import PIPELINED_S, Proxy, proxied
 from tests.contract.rooms import Books
-from tests.contract.running import Nursery, Sender, kill, nursery, settled, violations, wait
+from tests.contract.running import Nursery, Sender, heard, kill, nursery, settled, violations, wait
+from topics.runtime.outbox import Publisher, Unsaid, insert
+from topics.runtime.store import Store
 from topics.settings import Settings
 
 KEYS = [f"k{i}" for i in range(60)]
@@ -106,3 +108,27 @@ def test_kafka_names_the_proxy_as_its_address(ways: Mapping[str, Proxy]) -> None
     """Otherwise clients would ask the proxy once, and then go around it."""
     brokers = AdminClient({"bootstrap.servers": ways["kafka"].address}).list_topics(timeout=15).brokers
     assert [f"{broker.host}:{broker.port}" for broker in brokers.values()] == [ways["kafka"].address]
+
+
+def test_a_record_that_is_refused_while_the_broker_starts_is_said_again(
+    ways: Mapping[str, Proxy], on_kafka: Settings, books: Books
+) -> None:
+    """With the next already on its way, a broker that knows nothing of this producer takes it, and the first is lost."""
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka.model_copy(update={"kafka": ways["kafka"].address}))
+
+    def say(key: bytes, value: bytes) -> None:
+        with store.transaction() as conn:
+            rows = insert(conn, [Unsaid("wallet-movements.v1", key, [], value)])()
+        publisher.publish(rows)
+        publisher.poll(PIPELINED_S / 4)
+
+    say(b"elsewhere", b"the producer has its id")
+    wait("it is said", lambda: publisher.poll() or publisher.unacknowledged == 0)
+    ways["kafka"].refuse()
+    for n in b"123":
+        say(b"k", bytes([n]))
+    wait("the first was refused", lambda: ways["kafka"].refused)
+    wait("all is acknowledged", lambda: publisher.poll() or publisher.unacknowledged == 0)
+    said = [record.value() for record in heard(on_kafka, "wallet-movements.v1") if record.key() == b"k"]
+    assert said == [b"1", b"2", b"3"]
+    store.close()

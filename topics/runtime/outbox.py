@@ -149,7 +149,7 @@ class Publisher:
                 "enable.idempotence": True,
                 "enable.gapless.guarantee": True,  # what the broker refuses lets nothing of its partition past
                 # A broker that has just started knows no producer and takes any sequence as the first. With two requests on
-                # their way it may refuse one, not being leader yet, take the next, and call the other a duplicate then (seen).
+                # their way it may refuse one, not being leader yet, and take the next: which librdkafka takes for both (seen).
                 "max.in.flight": 1,
                 "error_cb": self._errored,
                 "acks": "all",
