@@ -117,7 +117,8 @@ def _kafka(topic: Topic) -> Json:
     """AsyncAPI's Kafka binding, version 0.5.0."""
     kept = -1 if topic.retention_days is None else topic.retention_days * DAYS * 1000
     configuration: Json = {"cleanup.policy": ["compact"]} if topic.compacted else {"retention.ms": kept}
-    return {"partitions": topic.partitions, "topicConfiguration": configuration, "bindingVersion": "0.5.0"}
+    count: Json = {"partitions": topic.partitions} if topic.partitions else {}  # else a setting
+    return {**count, "topicConfiguration": configuration, "bindingVersion": "0.5.0"}
 
 
 def _operations() -> Iterator[tuple[str, Json]]:

@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from schemas.envelope import TYPE_PREFIX
 from topics.catalog import all_topics
-from topics.runtime.admin import kafka_config
+from topics.runtime.admin import kafka_config, partitions
 from topics.settings import Settings
 
 HIDDEN = frozenset({"name", "email", "country", "token", "description", "metadata"})
@@ -65,7 +65,7 @@ def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key:
             [
                 TopicPartition(settings.topic_prefix + name, partition, start)
                 for name in topics
-                for partition in range(known[name].partitions)
+                for partition in range(partitions(known[name], settings))
             ]
         )
         while True:

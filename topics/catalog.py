@@ -8,7 +8,6 @@ from schemas import events
 from schemas.events import AnyEvent
 
 DAYS = 86_400
-PARTITIONS = 12  # never changes for a keyed topic: the order of one key hangs on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Topic:
         False  # a service that writes itself gets `<stem>.<upstream>.v1`, so its name is known, not claimed
     )
     on_kafka: bool = True
-    partitions: int = PARTITIONS
+    partitions: int | None = None  # None: as many as the setting says
 
     def of(self, upstream: str) -> str:
         stem, _, version = self.name.rpartition(".")

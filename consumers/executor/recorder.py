@@ -27,9 +27,10 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-LINGER_S = 0.005  # several replies share one commit
+LINGER_S = 0.005  # several replies share one commit: at least so long, and
+GATHER_S_MAX = 0.2  # under load twice as long as the last batch took, up to this
 BATCH_MAX = 500
-TIDY_EVERY_S = 0.02
+TIDY_EVERY_S = 0.25
 AWAY_S = 0.5
 BACKLOG_MAX = 20_000  # unacknowledged records, above which nothing more is sent to a PSP
 CLEAR = ("captured", "declined")
@@ -51,6 +52,7 @@ class Recorder:
         self._closing = threading.Event()
         self._died: BaseException | None = None
         self._tidied_at = 0.0
+        self._ended_at = self._took_s = 0.0  # of the last batch
         self._thread = threading.Thread(target=self._run, name="recorder")
 
     def start(self) -> None:
@@ -86,19 +88,24 @@ class Recorder:
             self._store.close()
 
     def _collect(self) -> list[Item]:
+        """What has come back by now; under load, what comes back in twice the time that the last batch took."""
         try:
             items = [self._items.get(timeout=IDLE_S)]
         except queue.Empty:
             return []
-        until = time.monotonic() + LINGER_S
+        gather_s = min(2 * self._took_s, GATHER_S_MAX)
+        time.sleep(max(LINGER_S, self._ended_at + gather_s - time.monotonic()))
         while len(items) < BATCH_MAX:
             try:
-                items.append(self._items.get(timeout=max(0.0, until - time.monotonic())))
+                items.append(self._items.get_nowait())
             except queue.Empty:
                 break
         return items
 
     def _handle(self, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        started = time.monotonic()
         unsent = [item for item in items if isinstance(item, Leased)]
         answers = [item for item in items if isinstance(item, Answer)]
         found = [item for item in items if isinstance(item, Stored)]
@@ -115,6 +122,8 @@ class Recorder:
                 self._in_transaction(lambda conn: calls.handed_over(conn, found))
             if applied and ready:
                 self._in_transaction(lambda conn: early.taken(conn, ready))
+        self._ended_at = time.monotonic()
+        self._took_s = self._ended_at - started
 
     def _record(self, answers: Sequence[Answer]) -> list[Message]:
         """What came after its lease was taken for lost counts only where it is a clear yes or no."""

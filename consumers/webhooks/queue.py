@@ -164,7 +164,7 @@ def expire(conn: Connection, now: datetime) -> int:
     """Whoever held these is gone: they are sent again, under the same webhook-id. Attempts that were lost are logged."""
     rows = conn.execute(
         "UPDATE deliveries SET state = 'due', due_at = %s, lease_until = NULL WHERE delivery_id IN"
-        " (SELECT delivery_id FROM deliveries WHERE state = 'sending' AND lease_until < clock_timestamp()"
+        " (SELECT delivery_id FROM deliveries WHERE state = 'sending' AND lease_until < statement_timestamp()"
         "  ORDER BY endpoint_id, lane, seq LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING delivery_id::text, attempt_no",
         [now, SWEPT_AT_ONCE],
     ).fetchall()

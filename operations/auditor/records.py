@@ -16,7 +16,7 @@ from schemas.envelope import digest, event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.admin import kafka_config
+from topics.runtime.admin import kafka_config, partitions
 from topics.settings import Settings
 
 READ_LIMIT_S = 30.0  # without a single record
@@ -30,6 +30,7 @@ class Reader:
     """Reads ranges of partitions, belongs to no group, commits nothing. Names carry no prefix."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._prefix = settings.topic_prefix
         self._upstreams = settings.upstreams
         self._admin = AdminClient(kafka_config(settings))
@@ -54,7 +55,7 @@ class Reader:
 
     def ends(self, *topics: Topic) -> Ends:
         """Of all partitions of these topics, in two requests. Errors: KafkaException where the broker is away."""
-        wheres = [(name, partition) for t in topics for name in self.names(t) for partition in range(t.partitions)]
+        wheres = [(name, n) for t in topics for name in self.names(t) for n in range(partitions(t, self._settings))]
         at = {TopicPartition(self._prefix + name, partition): (name, partition) for name, partition in wheres}
         if not at:
             return {}

@@ -24,7 +24,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
-from topics.runtime.admin import kafka_config
+from topics.runtime.admin import kafka_config, partitions
 from topics.settings import Settings
 
 ORDERS_PER_CHECKOUT = 3
@@ -79,11 +79,12 @@ class Booked:
         consumer = Consumer(
             {**kafka_config(self._settings), "group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
         )
-        topics = [self._settings.topic_prefix + t.name for t in (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)]
         ends = []
-        for topic, partition in itertools.product(topics, range(catalog.PARTITIONS)):
-            _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            ends.append(TopicPartition(topic, partition, high if high >= 0 else OFFSET_END))
+        for topic in (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES):
+            for partition in range(partitions(topic, self._settings)):
+                where = TopicPartition(self._settings.topic_prefix + topic.name, partition)
+                _, high = consumer.get_watermark_offsets(where, timeout=10)
+                ends.append(TopicPartition(where.topic, partition, high if high >= 0 else OFFSET_END))
         consumer.assign(ends)
         self._ready.set()
         while not self._stop.is_set():

@@ -48,6 +48,7 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum_vacuum_insert_scale_factor": "0.2",
     "autovacuum_vacuum_cost_limit": "2000",
     "autovacuum_max_workers": "2",
+    "default_statistics_target": "10",  # rooms find rows by key whatever the statistics say; samples of 30,000 rows cost much
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",

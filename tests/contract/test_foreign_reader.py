@@ -124,7 +124,7 @@ def everything_on(settings: Settings, topic: str) -> list[Record]:
     config = {"bootstrap.servers": settings.kafka, "group.id": "everything", "enable.auto.commit": False}
     consumer = Consumer(config)
     parts = [
-        TopicPartition(settings.topic_prefix + topic, number, OFFSET_BEGINNING) for number in range(catalog.PARTITIONS)
+        TopicPartition(settings.topic_prefix + topic, number, OFFSET_BEGINNING) for number in range(settings.partitions)
     ]
     ends = [consumer.get_watermark_offsets(part, timeout=LIMIT_S)[1] for part in parts]
     consumer.assign(parts)

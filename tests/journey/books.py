@@ -17,6 +17,7 @@ from operations.auditor.audit import audit
 from operations.views import read
 from tests.journey.shopping import Checkout, captured, sold
 from topics.catalog import CONSUMERS, ROOMS
+from topics.runtime.admin import partitions
 from topics.settings import PspAccount, Settings
 
 Amounts = Counter[tuple[str, str]]
@@ -210,7 +211,7 @@ def _ends(settings: Settings) -> dict[tuple[str, int], int]:
     asked = {
         TopicPartition(settings.topic_prefix + topic.name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
         for topic in heard
-        for partition in range(topic.partitions)
+        for partition in range(partitions(topic, settings))
     }
     admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})  # gone, it answers nobody
     found = admin.list_offsets(asked, request_timeout=5)

@@ -22,6 +22,10 @@ _PATIENCE: dict[str, str | int | float | bool] = {
 }
 
 
+def partitions(topic: Topic, settings: Settings) -> int:
+    return topic.partitions or settings.partitions
+
+
 def topic_config(topic: Topic) -> dict[str, str]:
     """Retention, compaction and whose clock stamps the records."""
     config = {
@@ -44,14 +48,17 @@ def apply_topics(settings: Settings) -> list[str]:
     present = admin.list_topics(timeout=15).topics
     done = _make(admin, {name: topic for name, topic in wanted.items() if name not in present}, settings)
     for name, topic in wanted.items():
-        if name in present and len(present[name].partitions) != topic.partitions:
-            raise ValueError(f"{name} has {len(present[name].partitions)} partitions, not {topic.partitions}")
+        if name in present and len(present[name].partitions) != partitions(topic, settings):
+            raise ValueError(
+                f"{name} has {len(present[name].partitions)} partitions, not {partitions(topic, settings)}: the order of"
+                " a key's events hangs on their number. Is TALLY_PARTITIONS as it was when the topic was made?"
+            )
     return done + _correct(admin, {name: topic for name, topic in wanted.items() if name in present})
 
 
 def _make(admin: AdminClient, missing: dict[str, Topic], settings: Settings) -> list[str]:
     new = [
-        NewTopic(name, topic.partitions, settings.replication_factor, config=topic_config(topic))
+        NewTopic(name, partitions(topic, settings), settings.replication_factor, config=topic_config(topic))
         for name, topic in missing.items()
     ]
     for future in admin.create_topics(new, operation_timeout=30).values() if new else ():

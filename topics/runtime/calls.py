@@ -245,7 +245,7 @@ def _stored(answer: Answer, value: bytes) -> Stored:
 
 _EXPIRED = """
 SELECT id, payment_order_id, cause_event_id, act, act_no FROM calls
-WHERE state = 'sending' AND lease_until < clock_timestamp() ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
+WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
 
@@ -262,7 +262,7 @@ _EXPIRE = "UPDATE calls SET state = 'answered', reply = %s, ever_unknown = ever_
 
 _UNAPPLIED = """
 UPDATE calls SET lease_until = clock_timestamp() + %s, leased_by = %s WHERE id IN (
-    SELECT id FROM calls WHERE state = 'answered' AND lease_until < clock_timestamp()
+    SELECT id FROM calls WHERE state = 'answered' AND lease_until < statement_timestamp()
     ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id, payment_order_id, cause_event_id, act, act_no, reply
 """

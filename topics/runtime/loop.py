@@ -38,6 +38,15 @@ DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 INBOX_DAYS = 60
+TRIM_EVERY_S = 60
+TRIM_ROWS = 10_000
+# now() is one moment for the whole statement, so the index serves: clock_timestamp() had all claims read every time.
+TRIM = """
+DELETE FROM inbox WHERE id IN (
+    SELECT id FROM inbox WHERE claimed_at < now() - make_interval(days => %s)
+    AND id NOT IN (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead'))
+    LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
 
 
@@ -80,11 +89,12 @@ class RoomLoop:
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
+        self._trimming = Chore(TRIM_EVERY_S, self._trim)
         self._chores = [
             self._draining,
-            Chore(0.1, self._tidy),
+            Chore(0.25, self._tidy),
             Chore(1.0, self._commit_offsets),
-            Chore(5, self._trim_inbox),
+            self._trimming,
             Chore(SILENT_S, self._wake_the_silent),
         ]
         if self._latest:
@@ -326,18 +336,17 @@ class RoomLoop:
         assert self._latest is not None
         self._latest.tick(self._store.connection(), self._clock.now())
 
-    def _trim_inbox(self) -> None:
-        """Old claims go, a slice at a time; beyond that the effect's own primary key makes a repeat a duplicate.
+    def _trim(self) -> None:
+        """A slice of old claims; the next one soon while there are more."""
+        self._trimming.every_s = 0.0 if self._trim_inbox() == TRIM_ROWS else TRIM_EVERY_S
+
+    def _trim_inbox(self) -> int:
+        """Beyond INBOX_DAYS the effect's own primary key makes a repeat a duplicate. → how many claims went
 
         A letter has no effect yet: its claim stays for as long as it waits.
         """
         with self._store.transaction() as conn:
-            conn.execute(
-                "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox"
-                " WHERE claimed_at < clock_timestamp() - make_interval(days => %s) AND id NOT IN"
-                " (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead')) LIMIT 10000 FOR UPDATE SKIP LOCKED)",
-                [INBOX_DAYS],
-            )
+            return conn.execute(TRIM, [INBOX_DAYS, TRIM_ROWS]).rowcount
 
     def _wake_the_silent(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""

@@ -76,6 +76,13 @@ FROM block LEFT JOIN (SELECT DISTINCT topic, key FROM unsaid) AS k JOIN outbox o
 ORDER BY o.id
 """
 
+# Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another.
+DELETE = """
+WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+gone AS MATERIALIZED (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)
+DELETE FROM outbox WHERE id IN (SELECT id FROM gone) AND EXISTS (SELECT FROM nobody_waits)
+"""
+
 
 def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> Callable[[], list[Row]]:
     """Store what is to be said now; read later: its rows, after every older row of the same keys that is still there.
@@ -245,16 +252,10 @@ class Publisher:
             self._sweep(conn)
 
     def _delete(self, conn: Connection) -> None:
-        """Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another."""
         done = self._acknowledged[:BLOCK]
         if not done:
             return
-        conn.execute(
-            "WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),"
-            " gone AS MATERIALIZED (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)"
-            " DELETE FROM outbox WHERE id IN (SELECT id FROM gone) AND EXISTS (SELECT FROM nobody_waits)",
-            [int_array(done)],
-        )
+        conn.execute(DELETE, [int_array(done)])
         conn.commit()
         self._in_queue.difference_update(done)
         del self._acknowledged[: len(done)]

@@ -1,0 +1,40 @@
+"""What rooms ask all the time → a plan that reads no more than it needs, however large the tables have become."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+from tests.contract.rooms import Books, Process
+from topics.runtime.consumer import Connection
+from topics.runtime.loop import TRIM
+from topics.runtime.outbox import DELETE
+
+CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"
+ROWS = (
+    "INSERT INTO outbox (id, topic, key, headers, value)"
+    " SELECT n, 't', n::text::bytea, '[]', '' FROM generate_series(1, 5000) AS n"
+)
+EMPTY = "SELECT pg_restore_relation_stats('schemaname', 'probe', 'relname', 'outbox', 'relpages', 100, 'reltuples', 0::real)"
+
+
+def plan(conn: Connection, query: LiteralString, values: list[object]) -> str:
+    return "\n".join(row[0] for row in conn.execute("EXPLAIN " + query, values))
+
+
+def test_old_claims_are_found_without_reading_all_claims(process: Process) -> None:
+    with process.store.transaction() as conn:
+        conn.execute(CLAIMS)
+        conn.execute("ANALYZE inbox")
+        found = plan(conn, TRIM, [60, 100])
+    assert "on inbox_claimed_at" in found
+    assert "Seq Scan on inbox" not in found
+
+
+def test_rows_of_the_outbox_are_deleted_by_their_ids(process: Process, books: Books) -> None:
+    """Though the planner takes it for empty, as it is between busy moments: any index looks as good as another then."""
+    books.run(ROWS)
+    books.run(EMPTY)
+    with process.store.transaction() as conn:
+        found = plan(conn, DELETE, ["{1,2,3}"])
+    assert found.count("outbox_pkey") == 2
+    assert "outbox_key" not in found
