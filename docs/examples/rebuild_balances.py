@@ -6,18 +6,13 @@ python rebuild_balances.py 127.0.0.1:9092 [--prefix PREFIX] [--wait SECONDS]
 import argparse
 import json
 import sys
-import time
 from collections import defaultdict
 from decimal import Decimal
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-ENTRIES, BALANCES = "ledger-entries.v1", "account-balances.v1"
-
 seen = set()  # ids of the events counted: delivery is at least once, so any of them may come again
-rebuilt = defaultdict(
-    lambda: {"debit": Decimal(0), "credit": Decimal(0)}
-)  # (account, currency) → totals of its entries
+rebuilt = defaultdict(lambda: dict.fromkeys(("debit", "credit"), Decimal(0)))  # (account, currency) → its totals
 said = {}  # (account, currency) → (version, totals) as the ledger itself says
 
 
@@ -35,20 +30,19 @@ def hear(record):
             said[account] = (version, totals)
 
 
-def read(kafka, prefix, wait_s):
-    """Read both topics from the beginning until they agree, or until nothing has helped for `wait_s`."""
+def read(kafka, prefix, wait):
+    """Read both topics from the beginning until they agree, or until nothing has helped for `wait` seconds."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "rebuild-balances", "enable.auto.commit": False})
-    topics = consumer.list_topics(timeout=15).topics
-    names = [prefix + ENTRIES, prefix + BALANCES]
-    consumer.assign([TopicPartition(n, p, OFFSET_BEGINNING) for n in names for p in topics[n].partitions])
-    moved_at = time.monotonic()
-    while time.monotonic() - moved_at < wait_s:
+    for name in (prefix + "ledger-entries.v1", prefix + "account-balances.v1"):
+        partitions = consumer.list_topics(name, timeout=15).topics[name].partitions
+        consumer.incremental_assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in partitions])
+    silent_s = 0.0
+    while silent_s < wait:
         records = consumer.consume(1000, timeout=0.5)
         for record in records:
             hear(record)
-        if records:
-            moved_at = time.monotonic()
-        elif said and rebuilt == {account: totals for account, (_, totals) in said.items()}:
+        silent_s = 0.0 if records else silent_s + 0.5
+        if silent_s and said and rebuilt == {account: totals for account, (_, totals) in said.items()}:
             break  # at rest; while payments flow the two topics are a moment apart
     consumer.close()
 
@@ -58,8 +52,7 @@ if __name__ == "__main__":
     arguments.add_argument("kafka")
     arguments.add_argument("--prefix", default="")
     arguments.add_argument("--wait", type=float, default=10)
-    given = arguments.parse_args()
-    read(given.kafka, given.prefix, given.wait)
+    read(**vars(arguments.parse_args()))
     wrong = [a for a in rebuilt.keys() | said.keys() if a not in said or rebuilt.get(a) != said[a][1]]
     for account, totals in sorted(rebuilt.items()):
         print(*account, totals["debit"] - totals["credit"], "DIFFERS" if account in wrong else "", sep="\t")
