@@ -40,7 +40,9 @@ def _make_database(name: str, admin_dsn: str, done: list[str]) -> None:
     with psycopg.connect(admin_dsn, autocommit=True) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        # Whatever the server was set up with: names are UTF-8, and ids sort by their bytes.
+        as_ours = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+        conn.execute(sql.SQL(as_ours).format(sql.Identifier(name)))
         done.append(f"database {name} made")
 
 
