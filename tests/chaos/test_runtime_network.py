@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from producers.client import UpstreamClient
 from tests.chaos.proxy import PIPELINED_S, Proxy, proxied
 from tests.contract.rooms import Books
 from tests.contract.running import Nursery, Sender, heard, kill, nursery, settled, violations, wait
@@ -132,3 +133,17 @@ def test_a_record_that_is_refused_while_the_broker_starts_is_said_again(
     said = [record.value() for record in heard(on_kafka, "wallet-movements.v1") if record.key() == b"k"]
     assert said == [b"1", b"2", b"3"]
     store.close()
+
+
+def test_nor_is_an_upstreams_request_lost_so(ways: Mapping[str, Proxy], on_kafka: Settings) -> None:
+    topic, kafka = "payment-requests.shop.v1", ways["kafka"]
+    with UpstreamClient(kafka.address, "shop", on_kafka.topic_prefix, {"linger.ms": "0"}) as client:
+        client.send_raw(b"elsewhere", b"the producer has its id", [])
+        client.flush()
+        kafka.refuse()
+        for n in b"123":
+            client.send_raw(b"k", bytes([n]), [])
+            time.sleep(PIPELINED_S / 4)
+        wait("the first was refused", lambda: kafka.refused)
+    said = [record.value() for record in heard(on_kafka, topic) if record.key() == b"k"]
+    assert said == [b"1", b"2", b"3"]
