@@ -26,6 +26,6 @@ def test_topics_are_made_once_with_as_many_partitions_as_the_setting_says(stack:
 
 def test_another_number_of_partitions_is_refused_and_the_setting_named(stack: Settings) -> None:
     before = counts(stack)
-    with pytest.raises(ValueError, match="has 4 partitions, not 5.*TALLY_PARTITIONS"):
+    with pytest.raises(ValueError, match=r"has 4 partitions, not 5.*TALLY_PARTITIONS"):
         apply_topics(stack.model_copy(update={"partitions": 5}))
     assert counts(stack) == before
