@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from producers.client import UpstreamClient
 from tests.chaos.proxy import PIPELINED_S, Proxy, proxied
 from tests.contract.rooms import Books
-from tests.contract.running import Nursery, Sender, heard, kill, nursery, settled, violations, wait
+from tests.contract.running import Nursery, Sender, heard, kill, newest_last, nursery, settled, violations, wait
 from topics.runtime.outbox import Publisher, Unsaid, insert
 from topics.runtime.store import Store
 from topics.settings import Settings
@@ -101,6 +101,7 @@ def test_no_trouble_on_the_way_loses_or_doubles_anything(
         endure(trouble, ways[server], sender)
         sent = feed(sender, 2)
     wait("all is done and said", lambda: settled(books, sent))
+    wait("what was said last is the newest", lambda: newest_last(on_kafka, books))
     assert violations(on_kafka, books, sender.sent) == set()
     assert books.letters() == []
 
