@@ -144,7 +144,7 @@ def test_nor_is_an_upstreams_request_lost_so(ways: Mapping[str, Proxy], on_kafka
         kafka.refuse()
         for n in b"123":
             client.send_raw(b"k", bytes([n]), [])
-            time.sleep(PIPELINED_S / 4)
+            client._producer.poll(PIPELINED_S / 4)
         wait("the first was refused", lambda: kafka.refused)
     said = [record.value() for record in heard(on_kafka, topic) if record.key() == b"k"]
     assert said == [b"1", b"2", b"3"]
