@@ -19,7 +19,7 @@ def apply() -> None:
     try:
         done = apply_topics(current_settings())
     except ValueError as error:
-        typer.echo(f"{error}: partitions of a keyed topic never change", err=True)
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     for line in done:
         typer.echo(line)
