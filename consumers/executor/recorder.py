@@ -20,6 +20,7 @@ from topics.runtime.calls import Answer, Leased, Stored
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Connection, Consumer, Message
 from topics.runtime.failpoints import hit
+from topics.runtime.loop import GATHER_S_MAX
 from topics.runtime.outbox import Publisher
 from topics.runtime.store import Stopped, Store, verdict
 from topics.settings import Settings
@@ -27,8 +28,7 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-LINGER_S = 0.005  # several replies share one commit: at least so long, and
-GATHER_S_MAX = 0.2  # under load twice as long as the last batch took, up to this
+LINGER_S = 0.005  # several replies share one commit
 BATCH_MAX = 500
 TIDY_EVERY_S = 0.25
 AWAY_S = 0.5
