@@ -55,19 +55,13 @@ def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
 
 def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key: str | None) -> Iterator[Heard]:
     """For ever. Belongs to no group and commits nothing."""
-    known = all_topics(settings.upstreams)
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     kafka = Consumer(
         {**kafka_config(settings), "group.id": f"{settings.topic_prefix}tail", "enable.auto.commit": False}
     )
     try:
-        kafka.assign(
-            [
-                TopicPartition(settings.topic_prefix + name, partition, start)
-                for name in topics
-                for partition in range(partitions(known[name], settings))
-            ]
-        )
+        found = partitions(kafka, [settings.topic_prefix + name for name in topics])
+        kafka.assign([TopicPartition(where.topic, where.partition, start) for where in found])
         while True:
             for record in [*kafka.consume(1, POLL_S), *kafka.consume(500, 0)]:
                 if record.error() is None and (key is None or _text(record.key()) == key):

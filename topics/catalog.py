@@ -8,6 +8,7 @@ from schemas import events
 from schemas.events import AnyEvent
 
 DAYS = 86_400
+PARTITIONS = 4  # of a new topic, where nobody says
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,9 @@ class Settings(BaseSettings):
     kafka: str = "127.0.0.1:9092"
     kafka_options: dict[str, str] = {}  # passed to librdkafka as they are: security.protocol, sasl.…
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    # Of a topic when it is made, and for ever; as many processes of a room share its work.
-    partitions: int = Field(default=4, ge=1, le=1000)
+    # Of a topic when it is made (where this is silent: 4; by `tally up`, as many as its processes), and for ever; as many
+    # processes of a room share its work.
+    partitions: int | None = Field(default=None, ge=1, le=1000)
     replication_factor: int = Field(default=1, ge=1, le=7)
     postgres: str = "127.0.0.1:5432"  # host:port
     database: str = "tallystick"

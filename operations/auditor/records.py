@@ -55,8 +55,8 @@ class Reader:
 
     def ends(self, *topics: Topic) -> Ends:
         """Of all partitions of these topics, in two requests. Errors: KafkaException where the broker is away."""
-        wheres = [(name, n) for t in topics for name in self.names(t) for n in range(partitions(t, self._settings))]
-        at = {TopicPartition(self._prefix + name, partition): (name, partition) for name, partition in wheres}
+        found = partitions(self._kafka, [self._prefix + name for topic in topics for name in self.names(topic)])
+        at = {where: (where.topic[len(self._prefix) :], where.partition) for where in found}
         if not at:
             return {}
         first = self._offsets(list(at), OffsetSpec.earliest())  # type: ignore[no-untyped-call]

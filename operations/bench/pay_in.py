@@ -80,11 +80,10 @@ class Booked:
             {**kafka_config(self._settings), "group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
         )
         ends = []
-        for topic in (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES):
-            for partition in range(partitions(topic, self._settings)):
-                where = TopicPartition(self._settings.topic_prefix + topic.name, partition)
-                _, high = consumer.get_watermark_offsets(where, timeout=10)
-                ends.append(TopicPartition(where.topic, partition, high if high >= 0 else OFFSET_END))
+        topics = (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)
+        for where in partitions(consumer, [self._settings.topic_prefix + topic.name for topic in topics]):
+            _, high = consumer.get_watermark_offsets(where, timeout=10)
+            ends.append(TopicPartition(where.topic, where.partition, high if high >= 0 else OFFSET_END))
         consumer.assign(ends)
         self._ready.set()
         while not self._stop.is_set():

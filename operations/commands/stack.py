@@ -22,7 +22,12 @@ def up(
         str | None,
         typer.Option(help="postgresql:// address of an existing PostgreSQL, of a role that may create roles."),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=16, help="Processes for each group of rooms.")] = 1,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=16, help="Processes for each group of rooms. More than at the very first start only stand by."
+        ),
+    ] = 1,
 ) -> None:
     """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
     from operations.stack import show

@@ -46,9 +46,10 @@ def tally(home: Home, name: str, arguments: Sequence[str], environment: Mapping[
     return Command(name, [sys.executable, str(TALLY), *arguments], home.logs / f"{name}.log", environment)
 
 
-def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str) -> Command:
+def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str, partitions: int) -> Command:
     """Migrations, topics and the demo key. It alone gets the superuser's address."""
     argv = [sys.executable, "-m", "operations.stack.prepare", "--home", str(home.path)]
+    argv += ["--partitions", str(partitions)]
     own = {**environment, "TALLY_POSTGRES_ADMIN": postgres_admin}
     return Command("prepare", argv, home.logs / "prepare.log", own)
 

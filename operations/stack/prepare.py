@@ -11,11 +11,11 @@ from operations.stack.home import Home, write_private
 from topics.settings import Settings, load_settings
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings, partitions: int) -> None:
     from topics.runtime.admin import apply_topics
     from topics.runtime.migrate import migrate
 
-    for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings)]:
+    for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings, partitions)]:
         print(line, flush=True)
     ensure_demo_key(settings)
     ensure_demo_list(settings)
@@ -43,7 +43,9 @@ def ensure_demo_list(settings: Settings) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m operations.stack.prepare", description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
-    prepare(load_settings(home=parser.parse_args().home))
+    parser.add_argument("--partitions", type=int, required=True, help="of new topics, where no setting says")
+    given = parser.parse_args()
+    prepare(load_settings(home=given.home), given.partitions)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from operations.stack.process import last_lines, start
 from operations.stack.running import answers_ready, forget_the_dead, holder_process, own_processes, room_says
 from operations.stack.servers import Existing, Report, end_on_signals, hold, start_servers
 from operations.stack.supervisor import Supervisor, Watched
+from topics import catalog
 from topics.settings import Settings
 
 ROOMS_TIMEOUT_S = 120.0
@@ -76,7 +77,9 @@ class Stack:
 
     def _prepare(self, environment: Mapping[str, str], postgres_admin: str) -> None:
         self.progress("Migrations and topics", 0, 1)
-        command = layout.prepare(self.home, environment, postgres_admin)
+        # A partition more is a request more for the same records: a Kafka of our own has as many as there are processes.
+        partitions = catalog.PARTITIONS if self.existing.kafka else self.copies
+        command = layout.prepare(self.home, environment, postgres_admin, partitions)
         command.log.unlink(missing_ok=True)
         child = start(command)
         self.supervisor.wait_until(lambda: child.poll() is not None, "migrations and topics", (), PREPARE_TIMEOUT_S)

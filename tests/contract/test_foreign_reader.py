@@ -123,9 +123,9 @@ def everything_on(settings: Settings, topic: str) -> list[Record]:
     """All that is on a topic now."""
     config = {"bootstrap.servers": settings.kafka, "group.id": "everything", "enable.auto.commit": False}
     consumer = Consumer(config)
-    parts = [
-        TopicPartition(settings.topic_prefix + topic, number, OFFSET_BEGINNING) for number in range(settings.partitions)
-    ]
+    name = settings.topic_prefix + topic
+    numbers = consumer.list_topics(name, timeout=LIMIT_S).topics[name].partitions
+    parts = [TopicPartition(name, number, OFFSET_BEGINNING) for number in numbers]
     ends = [consumer.get_watermark_offsets(part, timeout=LIMIT_S)[1] for part in parts]
     consumer.assign(parts)
     found: list[Record] = []

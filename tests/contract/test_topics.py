@@ -19,9 +19,9 @@ def counts(settings: Settings) -> dict[str, int]:
 def test_topics_are_made_once_with_as_many_partitions_as_the_setting_says(stack: Settings) -> None:
     found = counts(stack)
     assert found.keys() == catalog.all_topics(stack.upstreams).keys()
-    assert found["ledger-entries.v1"] == stack.partitions
+    assert found["ledger-entries.v1"] == catalog.PARTITIONS
     assert found["ledger.dlq.v1"] == 3
-    assert apply_topics(stack) == []
+    assert apply_topics(stack, catalog.PARTITIONS + 1) == [], "what is there keeps its number"
 
 
 def test_another_number_of_partitions_is_refused_and_the_setting_named(stack: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
@@ -71,6 +72,12 @@ def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
         "api",
     }
     assert {process["state"] for process in told["processes"]} == {"running"}
+
+
+def test_topics_have_as_many_partitions_as_rooms_have_processes(home: Path) -> None:
+    topics = AdminClient({"bootstrap.servers": status(home)["kafka"]}).list_topics(timeout=15).topics
+    assert len(topics["executions.v1"].partitions) == 1
+    assert len(topics["executor.dlq.v1"].partitions) == 3, "as the catalogue says"
 
 
 def test_the_demo_key_opens_the_api_and_only_its_owner_can_read_it(home: Path) -> None:

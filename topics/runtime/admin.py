@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaException
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
-from topics.catalog import DAYS, Topic, all_topics
+from topics.catalog import DAYS, PARTITIONS, Topic, all_topics
 from topics.settings import Settings
 
 
@@ -22,8 +24,12 @@ _PATIENCE: dict[str, str | int | float | bool] = {
 }
 
 
-def partitions(topic: Topic, settings: Settings) -> int:
-    return topic.partitions or settings.partitions
+def partitions(kafka: Consumer, names: Sequence[str]) -> list[TopicPartition]:
+    """Every partition of these topics (full names), as the broker has them. Errors: KafkaException."""
+    topics = kafka.list_topics(timeout=15).topics
+    if unknown := [name for name in names if name not in topics]:
+        raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"no topic {unknown[0]}"))
+    return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
@@ -38,27 +44,32 @@ def topic_config(topic: Topic) -> dict[str, str]:
     return config | ({"min.cleanable.dirty.ratio": "0.1"} if topic.compacted else {})
 
 
-def apply_topics(settings: Settings) -> list[str]:
+def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
     """Make what is missing and correct settings that differ; says what was done, a line each.
+
+    `partitions` are those of new topics where neither catalogue nor settings say.
 
     Errors: KafkaException where the broker is away; ValueError where an existing topic has another partition count.
     """
     admin = AdminClient(kafka_config(settings))
     wanted = {settings.topic_prefix + name: topic for name, topic in all_topics(settings.upstreams).items()}
     present = admin.list_topics(timeout=15).topics
-    done = _make(admin, {name: topic for name, topic in wanted.items() if name not in present}, settings)
-    for name, topic in wanted.items():
-        if name in present and len(present[name].partitions) != partitions(topic, settings):
+    missing = {name: topic for name, topic in wanted.items() if name not in present}
+    done = _make(admin, missing, settings.partitions or partitions, settings.replication_factor)
+    kept = {name: topic for name, topic in wanted.items() if name in present}
+    for name, topic in kept.items():
+        count, said = len(present[name].partitions), topic.partitions or settings.partitions
+        if said not in (None, count):
             raise ValueError(
-                f"{name} has {len(present[name].partitions)} partitions, not {partitions(topic, settings)}: the order of"
-                " a key's events hangs on their number. Is TALLY_PARTITIONS as it was when the topic was made?"
+                f"{name} has {count} partitions, not {said}: the order of a key's events hangs on their number."
+                " Is TALLY_PARTITIONS as it was when the topic was made?"
             )
-    return done + _correct(admin, {name: topic for name, topic in wanted.items() if name in present})
+    return done + _correct(admin, kept)
 
 
-def _make(admin: AdminClient, missing: dict[str, Topic], settings: Settings) -> list[str]:
+def _make(admin: AdminClient, missing: dict[str, Topic], partitions: int, replicas: int) -> list[str]:
     new = [
-        NewTopic(name, partitions(topic, settings), settings.replication_factor, config=topic_config(topic))
+        NewTopic(name, topic.partitions or partitions, replicas, config=topic_config(topic))
         for name, topic in missing.items()
     ]
     for future in admin.create_topics(new, operation_timeout=30).values() if new else ():
