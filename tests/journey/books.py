@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, LiteralString
 
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from operations.auditor.audit import audit
@@ -208,13 +207,9 @@ def unheard(settings: Settings) -> list[str]:
 
 def _ends(settings: Settings) -> dict[tuple[str, int], int]:
     heard = {topic for room in CONSUMERS for topic in room.reads if topic.on_kafka}
-    asked = {
-        TopicPartition(settings.topic_prefix + topic.name, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        for topic in heard
-        for partition in range(partitions(topic, settings))
-    }
     admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})  # gone, it answers nobody
-    found = admin.list_offsets(asked, request_timeout=5)
+    asked = partitions(admin, [settings.topic_prefix + topic.name for topic in heard])
+    found = admin.list_offsets(dict.fromkeys(asked, OffsetSpec.latest()), request_timeout=5)  # type: ignore[no-untyped-call]
     cut = len(settings.topic_prefix)
     return {(where.topic[cut:], where.partition): future.result(10).offset for where, future in found.items()}
 

@@ -30,6 +30,7 @@ from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentRequested, RiskCleared, WalletCredited
 from schemas.money import Money
 from tests.conftest import SECRET, copy_database, delete_topics, drop_database
+from tests.journey.books import unfinished
 from tests.journey.shopping import checkouts
 from tests.journey.whole import Whole, running, settings_for
 from tests.simulator.running import free_port, send, wait_for
@@ -88,13 +89,7 @@ def buy(whole: Whole) -> None:
         for one in offered:
             one.result()
     assert red(auditing.audit(whole.settings)) == {}, "while the last of it moves"
-    whole.wait_until(lambda: not_done(whole.settings, len(asked)), LIMIT_S)
-
-
-def not_done(settings: Settings, asked: int) -> list[str]:
-    with psycopg.connect(settings.dsn("tally_payments_read")) as conn:
-        row = conn.execute("SELECT count(*) FROM payments.payment_view WHERE is_payment_done").fetchone()
-    return [] if row == (asked,) else [f"{row} of {asked} payments are done"]
+    whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)  # the last balances too: the rooms end now
 
 
 @contextmanager

@@ -24,7 +24,7 @@ _PATIENCE: dict[str, str | int | float | bool] = {
 }
 
 
-def partitions(kafka: Consumer, names: Sequence[str]) -> list[TopicPartition]:
+def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[TopicPartition]:
     """Every partition of these topics (full names), as the broker has them. Errors: KafkaException."""
     topics = kafka.list_topics(timeout=15).topics
     if unknown := [name for name in names if name not in topics]:
