@@ -62,7 +62,7 @@ def on_kafka(settings: Settings) -> Iterator[Settings]:
     wanted = {
         settings.topic_prefix + name: topic for topic in TOPICS for name in catalog.names(topic, settings.upstreams)
     }
-    admin._make(admin.AdminClient(admin.kafka_config(settings)), wanted, settings)
+    admin._make(admin.AdminClient(admin.kafka_config(settings)), wanted, catalog.PARTITIONS, 1)
     yield settings
     delete_topics(settings)
 
