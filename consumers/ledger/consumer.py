@@ -16,5 +16,4 @@ def build(settings: Settings) -> Consumer:
         decide=decide,
         save=store.save,
         compacted={catalog.ACCOUNT_BALANCES: store.latest_balances},
-        versions=store.versions,
     )

@@ -28,12 +28,11 @@ NOTHING = Decision()
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """An account in one currency, locked, as the batch found it. Facts always post, so no sum is needed to decide."""
+    """An account in one currency. Facts always post: no sum is needed to decide, so none is locked until `save`."""
 
     account_id: int
     account: str
     currency: str
-    version: int
     name: str  # <account>:<currency>, its key on account-balances.v1
 
     @property

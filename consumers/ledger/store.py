@@ -1,4 +1,4 @@
-"""The ledger's tables: balances locked and journals found before deciding, postings copied in after."""
+"""The ledger's tables: accounts and journals found before deciding; after it postings copied in, and balances moved last."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from schemas.envelope import EventId
 from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
 from schemas.money import Money
 from topics import catalog
-from topics.catalog import Topic
-from topics.runtime.consumer import Connection, Cursor, Latest, State
+from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
 from topics.runtime.store import insert_rows, int_array, text_array
 
 Side = tuple[str, str]  # account, currency
 
 
 def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
-    """The journals that the batch's orders have, then its balances, locked last and so for the shortest time.
+    """The journals that the batch's orders have, and its balances, not locked yet.
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
@@ -28,7 +27,7 @@ def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
     if not captured:
         return {}
     asked = _ask_posted(conn, [event.payment_order_id for event in captured])
-    balances = _lock(conn, _sides(captured), now)
+    balances = _find(conn, _sides(captured), now)
     state: State = {posting.key: posting for posting in _posted(conn, asked)}
     return state | {balance.key: balance for balance in balances}
 
@@ -94,24 +93,23 @@ def _as_posting(
     return Posting(journal, (), EventId(cause), posted_at)
 
 
-def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
-    """Lock the balances, sorted; accounts are opened on first use."""
+def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
+    """Accounts are opened on first use."""
     wanted = sorted(sides)
-    locked = _lock_known(conn, wanted)
-    if len(locked) < len(wanted):
-        known = {(balance.account, balance.currency) for balance in locked}
+    found = _find_known(conn, wanted)
+    if len(found) < len(wanted):
+        known = {(balance.account, balance.currency) for balance in found}
         _open(conn, [side for side in wanted if side not in known], now)
-        locked = _lock_known(conn, wanted)
-    return locked
+        found = _find_known(conn, wanted)
+    return found
 
 
-def _lock_known(conn: Connection, sides: Sequence[Side]) -> list[Balance]:
+def _find_known(conn: Connection, sides: Sequence[Side]) -> list[Balance]:
     rows = conn.execute(
-        "SELECT a.account_id, a.account, b.currency, b.version, a.account || ':' || b.currency"
+        "SELECT a.account_id, a.account, b.currency, a.account || ':' || b.currency"
         " FROM unnest(%s::text[], %s::text[]) AS t (account, currency)"
         " JOIN accounts a ON a.account = t.account"
-        " JOIN balances b ON b.account_id = a.account_id AND b.currency = t.currency"
-        " ORDER BY a.account_id, b.currency FOR UPDATE OF b",
+        " JOIN balances b ON b.account_id = a.account_id AND b.currency = t.currency",
         [text_array(account for account, _ in sides), text_array(currency for _, currency in sides)],
     )
     return [Balance(*row) for row in rows]
@@ -142,11 +140,12 @@ _ENTRIES = (
 )
 
 
-def save(conn: Connection, postings: Sequence[Posting]) -> None:
-    """Journals first: the trigger on entries asks for their journals."""
+def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
+    """Journals first: the trigger on entries asks for their journals. Balances last: every batch moves the same few, and
+    whoever holds them has all others wait."""
     insert_rows(conn, *_JOURNALS, [_journal_row(posting) for posting in postings])
     insert_rows(conn, *_ENTRIES, [row for posting in postings for row in _entry_rows(posting)])
-    _move_balances(conn, postings)
+    return {catalog.ACCOUNT_BALANCES: _move_balances(conn, postings)}
 
 
 def _journal_row(posting: Posting) -> tuple[object, ...]:
@@ -166,33 +165,35 @@ def _entry_rows(posting: Posting) -> list[tuple[object, ...]]:
     ]
 
 
-def _move_balances(conn: Connection, postings: Sequence[Posting]) -> None:
-    """One new version for each balance that the batch moved; all are locked since `load`."""
-    moved: dict[str, tuple[Balance, list[int]]] = {}
+def _move_balances(conn: Connection, postings: Sequence[Posting]) -> Mapping[str, int]:
+    """One new version for each balance that the batch moved, by name. Locked sorted, so that nobody waits in a ring."""
+    moved: dict[tuple[int, str], tuple[Balance, list[int]]] = {}
     for posting in postings:
         for balance, entry in zip(posting.balances, posting.journal.entries, strict=True):
-            found = moved.get(balance.name)
+            side = (balance.account_id, balance.currency)
+            found = moved.get(side)
             if found is None:
-                found = moved[balance.name] = (balance, [0, 0])
+                found = moved[side] = (balance, [0, 0])
             found[1][entry.direction == "credit"] += entry.amount.minor
+    ids = int_array(account_id for account_id, _ in moved)
+    currencies = text_array(currency for _, currency in moved)
+    locked = conn.execute(
+        "SELECT b.account_id, b.currency, b.version FROM unnest(%s::integer[], %s::text[]) AS t (account_id, currency)"
+        " JOIN balances b USING (account_id, currency) ORDER BY b.account_id, b.currency FOR UPDATE OF b",
+        [ids, currencies],
+    )
     conn.execute(
         "UPDATE balances b SET debits = b.debits + m.debits, credits = b.credits + m.credits, version = b.version + 1"
         " FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bigint[])"
         " AS m (account_id, currency, debits, credits)"
         " WHERE b.account_id = m.account_id AND b.currency = m.currency",
         [
-            int_array(balance.account_id for balance, _ in moved.values()),
-            text_array(balance.currency for balance, _ in moved.values()),
+            *(ids, currencies),
             int_array(debits for _, (debits, _) in moved.values()),
             int_array(credits for _, (_, credits) in moved.values()),
         ],
     )
-
-
-def versions(postings: Sequence[Posting]) -> Mapping[Topic, Mapping[str, int]]:
-    """Which balances have a new version to be said."""
-    moved = {balance.name: balance.version + 1 for posting in postings for balance in posting.balances}
-    return {catalog.ACCOUNT_BALANCES: moved}
+    return {moved[account_id, currency][0].name: version + 1 for account_id, currency, version in locked.fetchall()}
 
 
 def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,7 @@ from schemas.envelope import EventId
 from schemas.events import PaymentCaptured, WalletBalance
 from schemas.money import Money
 from topics import catalog
-from topics.catalog import Topic
-from topics.runtime.consumer import Connection, Cursor, Latest, State
+from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
 from topics.runtime.store import insert_rows, int_array, text_array
 
 Side = tuple[str, str]  # seller, currency
@@ -80,11 +79,13 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
-def save(conn: Connection, changes: Sequence[Change]) -> None:
+def save(conn: Connection, changes: Sequence[Change]) -> Versions:
     moved = [_movement_row(change) for change in changes if type(change) is Movement]
     insert_rows(conn, _MOVEMENTS, _MOVEMENT_TYPES, moved)
-    _write_wallets(conn, _last(changes))
+    wallets = _last(changes)
+    _write_wallets(conn, wallets)
     _add_purchases(conn, [change for change in changes if type(change) is Purchase])
+    return {catalog.WALLET_BALANCES: {wallet.name: wallet.version for wallet in wallets}}
 
 
 def _last(changes: Iterable[Change]) -> list[Wallet]:
@@ -153,11 +154,6 @@ def _add_purchases(conn: Connection, purchases: Sequence[Purchase]) -> None:
             int_array(totals[side][1] for side in buyers),
         ],
     )
-
-
-def versions(changes: Sequence[Change]) -> Mapping[Topic, Mapping[str, int]]:
-    """Which balances have a new version to be said."""
-    return {catalog.WALLET_BALANCES: {wallet.name: wallet.version for wallet in _last(changes)}}
 
 
 def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:

@@ -22,7 +22,7 @@ class Books(dict):  # type: ignore[type-arg]
 
     def __missing__(self, key: tuple[str, str, str]) -> Balance:
         _, account, currency = key
-        return Balance(len(self), account, currency, 0, f"{account}:{currency}")
+        return Balance(len(self), account, currency, f"{account}:{currency}")
 
 
 def post(books: State, event: object, seed: str = "1") -> Decision:

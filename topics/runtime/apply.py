@@ -17,7 +17,18 @@ from schemas.errors import Permanent, Transient
 from schemas.events import AnyEvent
 from topics.catalog import Topic
 from topics.runtime import calls, letters, outbox
-from topics.runtime.consumer import Call, Cause, Connection, Consumer, Decision, Ended, Message, Retry, State
+from topics.runtime.consumer import (
+    Call,
+    Cause,
+    Connection,
+    Consumer,
+    Decision,
+    Ended,
+    Message,
+    Retry,
+    State,
+    Versions,
+)
 from topics.runtime.decode import Failure, Incoming, cause_id, decode
 from topics.runtime.failpoints import hit
 from topics.runtime.letters import Held, Verdicts
@@ -440,22 +451,15 @@ def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid
 def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
     """The room's changes, its calls, and which rows of its compacted topics are new."""
     if outcome.changes:
-        consumer.save(conn, outcome.changes)
-        applied.latest = mark_latest(conn, consumer, outcome.changes)
+        applied.latest = mark_latest(conn, consumer.save(conn, outcome.changes) or {})
     if outcome.calls:
         calls.save(conn, outcome.calls, now)
         applied.calls = len(outcome.calls)
 
 
-def mark_latest(conn: Connection, consumer: Consumer, changes: Sequence[Any]) -> bool:
+def mark_latest(conn: Connection, new: Versions) -> bool:
     """Upsert key and version; the publisher says the row as it is when it comes to it."""
-    if consumer.versions is None:
-        return False
-    rows = sorted(
-        (topic.name, key, version)
-        for topic, versions in consumer.versions(changes).items()
-        for key, version in versions.items()
-    )
+    rows = sorted((topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
     if rows:
         conn.execute(
             "INSERT INTO latest_outbox (topic, key, version) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])"

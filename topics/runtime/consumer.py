@@ -111,7 +111,8 @@ class Latest:
 State = dict[Hashable, Any]
 Load = Callable[[Connection, Sequence[AnyEvent | Broken], datetime], State]
 Decide = Callable[[State, Any, Cause], Decision]
-Save = Callable[[Connection, Sequence[Any]], None]
+Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic: key → version
+Save = Callable[[Connection, Sequence[Any]], Versions | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
 FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence["Stuck"]]  # by business time, oldest first
 Trim = Callable[[Connection, Retention, datetime], int]  # deletes one slice of what is old enough → its rows; 0: none
@@ -126,7 +127,6 @@ class Consumer:
     decide: Decide
     save: Save
     compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
-    versions: Callable[[Sequence[Any]], Mapping[Topic, Mapping[str, int]]] | None = None  # changes → key → version
     find_stuck: FindStuck | None = None
     trim: Trim | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,8 @@ from schemas.errors import Permanent, Transient
 from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, WalletBalance, WalletCredited
 from schemas.money import Money
 from topics import catalog
-from topics.catalog import Room, Topic
-from topics.runtime.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State
+from topics.catalog import Room
+from topics.runtime.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Versions
 
 ROOM = Room(
     "probe",
@@ -147,7 +147,8 @@ def _misbehave(conn: Connection, told: str) -> None:
             raise KeyError("told to, in save")
 
 
-def versions(changes: Sequence[Any]) -> Mapping[Topic, Mapping[str, int]]:
+def save_and_tell(conn: Connection, changes: Sequence[Any]) -> Versions:
+    save(conn, changes)
     return {catalog.WALLET_BALANCES: {c.key: c.count for c in changes if isinstance(c, Count)}}
 
 
@@ -171,4 +172,4 @@ def build(compacted: bool = True, room: Room = ROOM) -> Consumer:
     """The probe, wired."""
     if not compacted:
         return Consumer(room, load, decide, save)
-    return Consumer(room, load, decide, save, {catalog.WALLET_BALANCES: latest}, versions)
+    return Consumer(room, load, decide, save_and_tell, {catalog.WALLET_BALANCES: latest})
