@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -16,7 +16,7 @@ from schemas.money import Money
 from schemas.requests import FieldError, PaymentRequest, RequestedOrder
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime import outbox
-from topics.runtime.consumer import Connection
+from topics.runtime.consumer import Connection, Cursor
 from topics.runtime.outbox import Row, Unsaid
 
 SOURCE = "/tallystick/doors"
@@ -73,11 +73,12 @@ class Known:
 Outcomes = dict[str, Answer | Problem]
 
 
-def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outcomes, list[Row]]:
-    """Take the ids of the whole batch, in one order for everybody: checkouts, keys, orders, each sorted.
+def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outcomes, Callable[[], list[Row]]]:
+    """Take the ids of the whole batch, in one order for everybody: checkouts, orders, keys, each sorted.
 
     Who loses an id waits until the winner has committed and then sees it. → an outcome for each checkout, and the
-    rows to be published after the commit.
+    rows to be published, read after the commit. Checkouts and orders are taken in one round trip, as if all were well;
+    what a refused request has taken so is given back.
     """
     asked = {one.checkout_id: one for one in sorted(batch, key=lambda one: one.checkout_id)}
     assert len(asked) == len(batch), "a batch holds a checkout once"
@@ -85,16 +86,22 @@ def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outco
     replies = {id_: reply_to(one.request, terms) for id_, one in asked.items()}
     events = {id_: derive_id(id_, SOURCE, 0, _milliseconds(terms.now)) for id_ in asked}
 
-    fresh = _claim_checkouts(conn, asked, hashes, replies, events, terms.now)
+    checkouts = _claim_checkouts(conn, asked, hashes, replies, events, terms.now)
+    orders = _claim_orders(conn, list(asked.values()))
+    fresh, mine = _ids(checkouts), _ids(orders)
     outcomes: Outcomes = {id_: Answer(replies[id_], replayed=False) for id_ in fresh}
     for id_, known in _known(conn, [id_ for id_ in asked if id_ not in fresh]).items():
         outcomes[id_] = _again(asked[id_], hashes[id_] | shown(replies[id_]), known)
     outcomes |= _claim_keys(conn, [one for id_, one in asked.items() if isinstance(outcomes[id_], Answer)])
-    outcomes |= _claim_orders(conn, [asked[id_] for id_ in asked if id_ in fresh and _is_answer(outcomes[id_])])
-    _give_back(conn, [asked[id_] for id_ in fresh if not _is_answer(outcomes[id_])])
+    outcomes |= _taken_orders([asked[id_] for id_ in asked if id_ in fresh and _is_answer(outcomes[id_])], mine)
+    accepted = {id_ for id_ in fresh if _is_answer(outcomes[id_])}
+    _give_back(conn, [one for id_, one in asked.items() if id_ not in accepted], fresh, mine)
+    said = [_say(one, events[id_], terms) for id_, one in asked.items() if id_ in accepted]
+    return outcomes, outbox.insert(conn, said)
 
-    accepted = [one for id_, one in asked.items() if id_ in fresh and _is_answer(outcomes[id_])]
-    return outcomes, outbox.insert(conn, [_say(one, events[one.checkout_id], terms) for one in accepted])()
+
+def _ids(rows: Cursor) -> set[str]:
+    return {row[0] for row in rows}
 
 
 def _is_answer(outcome: Answer | Problem) -> bool:
@@ -218,9 +225,10 @@ def _claim_checkouts(
     replies: dict[str, bytes],
     events: dict[str, EventId],
     now: datetime,
-) -> set[str]:
+) -> Cursor:
+    """→ those that are new."""
     ids = list(asked)
-    rows = conn.execute(
+    return conn.execute(
         "INSERT INTO requests (checkout_id, owner, hidden, reply, accepted_at, event_id)"
         " SELECT id, owner, hidden, reply, %b, event_id"
         " FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[], %t::uuid[])"
@@ -234,7 +242,6 @@ def _claim_checkouts(
             [str(events[id_]) for id_ in ids],
         ],
     )
-    return {row[0] for row in rows}
 
 
 def _known(conn: Connection, ids: list[str]) -> dict[str, Known]:
@@ -270,21 +277,20 @@ def _claim_keys(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
     }
 
 
-def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
-    """→ those that name an order id of another checkout, whoever's it is."""
+def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Cursor:
+    """→ those that are new. A payment has at least one order."""
     claims = sorted(
         (order.payment_order_id, one.checkout_id, one.owner) for one in asked for order in one.request.payment_orders
     )
-    if not claims:
-        return {}
-    rows = conn.execute(
+    return conn.execute(
         "INSERT INTO order_ids (payment_order_id, checkout_id, owner)"
         " SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) ON CONFLICT DO NOTHING RETURNING payment_order_id",
         [list(column) for column in zip(*claims, strict=True)],
     )
-    mine = {row[0] for row in rows}
-    if len(mine) == len(claims):
-        return {}
+
+
+def _taken_orders(asked: Sequence[Asked], mine: set[str]) -> Outcomes:
+    """→ those that name an order id of another checkout, whoever's it is."""
     refused: Outcomes = {}
     for one in asked:
         for index, order in enumerate(one.request.payment_orders):
@@ -293,17 +299,17 @@ def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
     return refused
 
 
-def _give_back(conn: Connection, refused: Sequence[Asked]) -> None:
-    """Only 202s are remembered: what a refused request had claimed a moment ago is free again."""
+def _give_back(conn: Connection, others: Sequence[Asked], fresh: set[str], mine: set[str]) -> None:
+    """Only 202s are remembered: what a refused request or a replay has taken a moment ago is free again."""
+    orders = [o.payment_order_id for one in others for o in one.request.payment_orders if o.payment_order_id in mine]
+    if orders:
+        conn.execute("DELETE FROM order_ids WHERE payment_order_id = ANY(%s)", [orders])
+    refused = [one for one in others if one.checkout_id in fresh]
     if not refused:
         return
     checkouts = [one.checkout_id for one in refused]
-    orders = [order.payment_order_id for one in refused for order in one.request.payment_orders]
     owners, keys = [one.owner for one in refused], [one.idempotency_key or "" for one in refused]
     conn.execute("DELETE FROM requests WHERE checkout_id = ANY(%s)", [checkouts])
-    conn.execute(
-        "DELETE FROM order_ids WHERE payment_order_id = ANY(%s) AND checkout_id = ANY(%s)", [orders, checkouts]
-    )
     conn.execute(
         "DELETE FROM idempotency_keys i USING unnest(%s::text[], %s::text[]) AS k (owner, key)"
         " WHERE i.owner = k.owner AND i.key = k.key AND i.checkout_id = ANY(%s)",

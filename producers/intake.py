@@ -178,11 +178,11 @@ class Intake:
 
     def _commit(self, batch: list[Asked]) -> tuple[Outcomes, list[Row]]:
         terms = Terms(self._clock.now(), self._deadline_s, self._hash_key)
-        with self._store.transaction() as conn:
-            decided = claim(conn, batch, terms)
+        with self._store.batch() as conn:
+            outcomes, rows = claim(conn, batch, terms)
             hit("before_commit")
         hit("after_commit")
-        return decided
+        return outcomes, rows()
 
     def _refuse(self, batch: list[Asked], code: str, error: Exception) -> tuple[Outcomes, list[Row]]:
         why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
@@ -205,7 +205,7 @@ class Intake:
             return
         self._tidied_at = now
         try:
-            self._publisher.tidy(self._store.connection())
+            self._publisher.tidy(self._store)
             self.trouble = ""
         except psycopg.Error as error:
             self.trouble = f"database: {error}".splitlines()[0][:200]
@@ -214,7 +214,7 @@ class Intake:
     def _end(self) -> None:
         try:
             self._publisher.flush(5)
-            self._publisher.tidy(self._store.connection())
+            self._publisher.tidy(self._store)
         except psycopg.Error as error:
             log.warning("unclean end", action="close", error=str(error).strip()[:200])
         self._store.close()

@@ -154,7 +154,7 @@ class Notifications:
                 self._publisher = Publisher(self._settings)
             self._publisher.publish(rows)
             self._publisher.flush(SAID_WITHIN_S)
-            self._publisher.tidy(self._store.connection())
+            self._publisher.tidy(self._store)
         except Exception as error:
             log.warning("left to the sweep", action="publish", error=str(error).strip()[:200])
             self._store.close()

@@ -115,8 +115,9 @@ class Caller:
             self._hungry = not all(pace.open for pace in self._paces.values())
             return
         leased_at, now = time.monotonic(), self._clock.now()
-        with self._store.transaction() as conn:
-            leased = calls.lease(conn, limits, now, self._me)
+        with self._store.batch() as conn:
+            taken = calls.lease(conn, limits, now, self._me)
+        leased = taken()
         self._hungry = len(leased) >= min(limits.values())
         self._send(leased, leased_at, now)
 
@@ -184,7 +185,7 @@ class Caller:
             BREAKER.labels(name).set(pace.open)
         if not waiting:
             return
-        with self._store.transaction() as conn:
+        with self._store.batch() as conn:
             overdue = calls.lease_overdue(conn, dict.fromkeys(waiting, OVERDUE_AT_ONCE), now, self._me)
-        for call in overdue:
+        for call in overdue():
             assert self._refuse(call, now), "its deadline is over"

@@ -133,7 +133,7 @@ class Recorder:
         recorded = self._in_transaction(lambda conn: calls.record(conn, answers, now))
         if recorded is None:
             return []
-        stored, late = recorded
+        stored, late = recorded()
         clear = [answer for answer in late if answer.reply["reply"] in CLEAR]
         return [calls.message(s) for s in stored] + [calls.late_message(answer, now) for answer in clear]
 
@@ -158,7 +158,7 @@ class Recorder:
             return
         self._tidied_at = time.monotonic()
         try:
-            self._publisher.tidy(self._store.connection())
+            self._publisher.tidy(self._store)
         except psycopg.Error as error:
             self._away(error)
 
@@ -166,7 +166,7 @@ class Recorder:
         """None where the database stayed away until our end, or where there is nothing to give back."""
 
         def once() -> Result:
-            with self._store.transaction() as conn:
+            with self._store.batch() as conn:
                 return work(conn)
 
         return self._until_back(once)

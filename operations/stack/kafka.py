@@ -49,6 +49,8 @@ def properties(data: Path, port: int, controller_port: int) -> Mapping[str, str]
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
+        "num.network.threads": "1",  # with 3 and 8, made for large machines, requests go from one cold thread to another
+        "num.io.threads": "2",
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),

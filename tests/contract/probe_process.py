@@ -108,7 +108,7 @@ def _say_the_rest(publisher: Publisher, store: Store) -> None:
     end = time.monotonic() + 20
     while time.monotonic() < end:
         publisher.flush(1)
-        publisher.tidy(store.connection())
+        publisher.tidy(store)
         with store.transaction() as conn:
             if conn.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is None:
                 return

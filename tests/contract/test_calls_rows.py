@@ -56,7 +56,7 @@ def due(store: Store, *wanted: tuple[Call, EventId]) -> None:
 
 def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[Leased]:
     with store.transaction() as conn:
-        return calls.lease(conn, {"north": most}, now, "me")
+        return calls.lease(conn, {"north": most}, now, "me")()
 
 
 def answer(leased: Leased, reply: dict[str, object]) -> Answer:
@@ -71,7 +71,7 @@ def end_leases(conn: Connection) -> None:
 def test_two_processes_never_lease_the_same_call(store: Store, other: Store) -> None:
     due(store, *[call(number) for number in range(10)])
     with store.transaction() as conn:
-        mine = calls.lease(conn, {"north": 6}, NOW, "me")
+        mine = calls.lease(conn, {"north": 6}, NOW, "me")()
         theirs = lease(other)
     assert len(mine) == 6
     assert len(theirs) == 4
@@ -112,7 +112,7 @@ def test_a_lost_lease_is_unknown_and_its_late_reply_is_told_apart(store: Store) 
         end_leases(conn)
         assert calls.expire(conn, UNKNOWN, NOW) == 1
     with store.transaction() as conn:
-        stored, late = calls.record(conn, [answer(leased, {"reply": "declined", "code": "no"})], NOW)
+        stored, late = calls.record(conn, [answer(leased, {"reply": "declined", "code": "no"})], NOW)()
     assert stored == []
     with store.transaction() as conn:
         (found,) = calls.unapplied(conn, "another")
@@ -125,7 +125,7 @@ def test_a_stored_reply_is_found_once_its_recorder_is_late_and_is_the_same_messa
     due(store, call(1))
     (leased,) = lease(store)
     with store.transaction() as conn:
-        (stored,), _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)
+        (stored,), _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)()
     with other.transaction() as conn:
         assert calls.unapplied(conn, "another") == []
         end_leases(conn)
@@ -139,7 +139,7 @@ def test_what_the_runtime_has_parked_is_not_found_again(store: Store) -> None:
     due(store, call(1))
     (leased,) = lease(store)
     with store.transaction() as conn:
-        stored, _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)
+        stored, _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)()
         calls.handed_over(conn, stored)
         end_leases(conn)
         assert calls.unapplied(conn, "me") == []
@@ -158,5 +158,5 @@ def test_an_ended_call_is_never_leased_again(store: Store) -> None:
 def test_only_sends_past_their_payment_s_deadline_are_overdue(store: Store) -> None:
     due(store, call(1))
     with store.transaction() as conn:
-        assert calls.lease_overdue(conn, {"north": 10}, NOW, "me") == []
-        assert len(calls.lease_overdue(conn, {"north": 10}, NOW + timedelta(hours=1), "me")) == 1
+        assert calls.lease_overdue(conn, {"north": 10}, NOW, "me")() == []
+        assert len(calls.lease_overdue(conn, {"north": 10}, NOW + timedelta(hours=1), "me")()) == 1

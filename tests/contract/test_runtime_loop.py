@@ -239,7 +239,7 @@ def test_a_record_that_is_refused_lets_none_of_its_key_past(on_kafka: Settings, 
 
     def tidied() -> Publisher:
         publisher.poll(0.05)
-        publisher.tidy(store.connection())
+        publisher.tidy(store)
         return publisher
 
     say(50_000)

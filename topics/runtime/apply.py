@@ -129,7 +129,7 @@ def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
 def _batch(
     store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
-    """One transaction: what is sent in it, and its commit, in three round trips."""
+    """One transaction in two round trips: all that is asked, then all that is written, and its commit."""
     foreign: set[Partition] = set()
     while mine := [i for i in incomings if (i.message.topic, i.message.partition) not in foreign]:
         work = partial(_in_transaction, store=store, consumer=consumer, incomings=mine, begins=begins, now=now)
@@ -202,8 +202,9 @@ def _in_transaction(
 ) -> tuple[Applied, Callable[[], list[Row]]]:
     """→ what came of it, and how to read its outbox rows once it is committed.
 
-    Positions, claims and the look at what is parked are sent together, in this order; if a position then turns out to
-    be another's, all of it is rolled back.
+    Positions, claims, the look at what is parked and what `load` asks for are sent together, in this order, with the
+    BEGIN: one round trip. So repeats and parked messages are loaded for too; if a position then turns out to be
+    another's, all of it is rolled back.
     """
     stopped = refuse_while_stopped(conn) if begins is None else lock_positions(conn, begins, incomings)
     hit("after_positions")
@@ -211,12 +212,15 @@ def _in_transaction(
     hit("after_claim")
     anything_holds = letters.anything_holds(conn)
     hit("after_parked")
+    readable = [i.event for i in incomings if i.failure is None and i.event is not None]
+    state = consumer.load(conn, readable, now) if readable else {}
+    hit("after_load")
     stopped()
     fresh, duplicates = claimed()
     applied = Applied(messages=len(incomings), duplicates=len(duplicates))
     fresh = _revive(conn, fresh, duplicates, now, applied)
     held = letters.held_keys(conn, fresh) if fresh and anything_holds() else set()
-    rows, faults = _fold_and_save(conn, consumer, fresh, held, now, applied)
+    rows, faults = _fold_and_save(conn, consumer, fresh, state, held, now, applied)
     if begins is not None:
         applied.ends = move_positions(conn, incomings, duplicates)
     if faults:
@@ -349,13 +353,16 @@ def _revive(
 
 
 def _fold_and_save(
-    conn: Connection, consumer: Consumer, fresh: Sequence[Incoming], held: Held, now: datetime, applied: Applied
+    conn: Connection,
+    consumer: Consumer,
+    fresh: Sequence[Incoming],
+    state: State,
+    held: Held,
+    now: datetime,
+    applied: Applied,
 ) -> tuple[Callable[[], list[Row]], list[str]]:
-    """Load, decide in order, save, and store what is to be said. → its rows, to be read later; the ids of the letters
-    that count as our own faults."""
-    live = [i for i in fresh if i.failure is None and (i.message.topic, i.message.key) not in held]
-    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
-    hit("after_load")
+    """Decide in order, save, and store what is to be said. → its rows, to be read later; the ids of the letters that
+    count as our own faults."""
     outcome = _fold(consumer, fresh, state, held, now)
     hit("after_decide")
     save(conn, consumer, outcome, now, applied)

@@ -1,6 +1,7 @@
 """Calls to the outside as rows: due → sending (leased, numbered) → answered (reply kept) → due again, or ended.
 
-`save` runs inside the room's batch. Everything else is the caller's, each function in a transaction of its own.
+`save` runs inside the room's batch. Everything else is the caller's, each function in a transaction of its own; what
+`lease` and `record` give may be read after its commit, so that both are one round trip.
 
 Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are business time, given by whoever calls;
 `lease_until`, `acted_at` and `sent_until` are PostgreSQL's, which no `tally clock advance` moves.
@@ -8,7 +9,7 @@ Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are busines
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -178,17 +179,17 @@ _LEASE_DUE = _LEASE.format(only="")
 _LEASE_OVERDUE = _LEASE.format(only="AND act = 'send' AND deadline <= %(now)s")
 
 
-def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
-    """Due calls, at most `limits` for each PSP, each with its next number, for LEASE_S."""
+def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
+    """Take due calls, at most `limits` for each PSP, each with its next number, for LEASE_S; read later which."""
     return _lease(conn, _LEASE_DUE, limits, now, by)
 
 
-def lease_overdue(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
+def lease_overdue(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
     """Only what was to be sent and may not be any more: its payment's deadline is over."""
     return _lease(conn, _LEASE_OVERDUE, limits, now, by)
 
 
-def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime, by: str) -> list[Leased]:
+def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
     values = {
         "psps": list(limits),
         "limits": list(limits.values()),
@@ -196,7 +197,8 @@ def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime,
         "by": by,
         "lease": timedelta(seconds=LEASE_S),
     }
-    return [Leased(*row) for row in conn.execute(cast(Any, sql), values)]
+    taken = conn.execute(cast(Any, sql), values)
+    return lambda: [Leased(*row) for row in taken]
 
 
 _GIVE_BACK = """
@@ -220,8 +222,11 @@ RETURNING calls.id
 """
 
 
-def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> tuple[list[Stored], list[Answer]]:
-    """Keep the replies on their rows. Gives what was stored, and what came after its lease was taken."""
+Recorded = tuple[list[Stored], list[Answer]]
+
+
+def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> Callable[[], Recorded]:
+    """Keep the replies on their rows; read later what was stored, and what came after its lease was taken."""
     answers = sorted(answers, key=lambda answer: answer.call_id)
     values = [answer.value(ended_at) for answer in answers]
     columns = (
@@ -230,9 +235,14 @@ def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> t
         _bytes_array(values),
         text_array("t" if answer.unknown else "f" for answer in answers),
     )
-    taken = {row[0] for row in conn.execute(_RECORD, columns)}
-    stored = [_stored(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
-    return stored, [answer for answer in answers if answer.call_id not in taken]
+    kept = conn.execute(_RECORD, columns)
+
+    def recorded() -> Recorded:
+        taken = {row[0] for row in kept}
+        stored = [_stored(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
+        return stored, [answer for answer in answers if answer.call_id not in taken]
+
+    return recorded
 
 
 def _bytes_array(values: Iterable[bytes]) -> str:

@@ -85,7 +85,6 @@ class RoomLoop:
         self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
         self._ended_at = self._took_s = 0.0  # of the last batch
-        self._full = False  # the last batch: more is there already
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
@@ -127,26 +126,22 @@ class RoomLoop:
             self.health.running()
 
     def _poll(self) -> list[Message]:
-        """What is there, up to a batch. `consume(n, t)` would wait out t for a full batch, so: one, then the rest."""
+        """What is there, up to a batch; a busy room lets more come together."""
         if self._publisher.unacknowledged > BACKLOG_MAX:
             self._publisher.poll(IDLE_S)
             return []
         records = self._kafka.consume(1, IDLE_S)
         if records:
-            if not self._full:
-                self._gather()
-            records += self._kafka.consume(self._settings.batch_max - 1, 0)
-        self._full = len(records) == self._settings.batch_max
+            self._publisher.poll()
+            records += self._kafka.consume(self._settings.batch_max - 1, self._gather_s())
         return [self._message(record) for record in records if self._usable(record)]
 
-    def _gather(self) -> None:
-        """A busy room lets messages come together for twice as long as its last batch took: fewer transactions, less of
-        their fixed cost. After a quiet spell nobody waits. A room that nobody waits for may say longer."""
+    def _gather_s(self) -> float:
+        """How long messages may come together, at most: until a batch is full, or twice as long as the last batch took
+        since that ended. Fewer transactions, less of their fixed cost. After a quiet spell nobody waits. A room that
+        nobody waits for may say longer."""
         gather_s = max(self._consumer.room.gather_s, min(2 * self._took_s, GATHER_S_MAX))
-        left = self._ended_at + gather_s - time.monotonic()
-        if left > 0:
-            self._publisher.poll()
-            time.sleep(left)
+        return max(0.0, self._ended_at + gather_s - time.monotonic())
 
     def _usable(self, record: KafkaMessage) -> bool:
         error = record.error()
@@ -330,7 +325,7 @@ class RoomLoop:
         self._draining.every_s = DRAIN_EVERY_S
 
     def _tidy(self) -> None:
-        self._publisher.tidy(self._store.connection())
+        self._publisher.tidy(self._store)
 
     def _say_latest(self) -> None:
         assert self._latest is not None
@@ -453,7 +448,7 @@ class RoomLoop:
         """A clean end: say what is owed, give the partitions back. Anything left is swept by the others."""
         try:
             self._publisher.flush(5)
-            self._publisher.tidy(self._store.connection())
+            self._publisher.tidy(self._store)
             self._commit_offsets()
         except (psycopg.Error, KafkaException) as error:
             log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])

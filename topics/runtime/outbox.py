@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.admin import kafka_config
 from topics.runtime.consumer import Connection
-from topics.runtime.store import int_array, text_array
+from topics.runtime.store import Store, int_array, text_array
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -240,27 +240,27 @@ class Publisher:
         except KafkaException as error:
             self._fail(error.args[0])
 
-    def tidy(self, conn: Connection) -> None:
+    def tidy(self, store: Store) -> None:
         """Delete what is acknowledged; start again at the lowest row after an error; sweep what the dead left."""
         self.poll()
-        self._delete(conn)
+        self._delete(store)
         if self._failed is not None:
             if time.monotonic() - self._healed_at >= HEAL_EVERY_S:
-                self._heal(conn)
+                self._heal(store)
         elif time.monotonic() - self._swept_at >= SWEEP_AFTER_S and not self._stuck:
             self._swept_at = time.monotonic()
-            self._sweep(conn)
+            self._sweep(store)
 
-    def _delete(self, conn: Connection) -> None:
+    def _delete(self, store: Store) -> None:
         done = self._acknowledged[:BLOCK]
         if not done:
             return
-        conn.execute(DELETE, [int_array(done)])
-        conn.commit()
+        with store.batch() as conn:
+            conn.execute(DELETE, [int_array(done)])
         self._in_queue.difference_update(done)
         del self._acknowledged[: len(done)]
 
-    def _heal(self, conn: Connection) -> None:
+    def _heal(self, store: Store) -> None:
         """A new producer, an empty queue, and everything still there again, lowest first."""
         self._healed_at = time.monotonic()
         self.generation += 1
@@ -269,20 +269,20 @@ class Publisher:
         self._in_queue.clear()
         self._acknowledged.clear()
         self._failed = None
-        self.publish(lowest_rows(conn, 2**62, BLOCK))
-        conn.commit()
+        with store.transaction() as conn:
+            self.publish(lowest_rows(conn, 2**62, BLOCK))
 
-    def _sweep(self, conn: Connection) -> None:
+    def _sweep(self, store: Store) -> None:
         """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
-        if take_lease(conn, "sweep", self.holder, SWEEP_AFTER_S * 3):
-            # Ids are not drawn in the order of created_at: everything below the newest old row goes along.
-            newest = conn.execute(
-                "SELECT max(id) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
-                [SWEEP_AFTER_S],
-            ).fetchone()
-            if newest and newest[0] is not None:
-                self.publish(lowest_rows(conn, newest[0], BLOCK))
-        conn.commit()
+        with store.transaction() as conn:
+            if take_lease(conn, "sweep", self.holder, SWEEP_AFTER_S * 3):
+                # Ids are not drawn in the order of created_at: everything below the newest old row goes along.
+                newest = conn.execute(
+                    "SELECT max(id) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
+                    [SWEEP_AFTER_S],
+                ).fetchone()
+                if newest and newest[0] is not None:
+                    self.publish(lowest_rows(conn, newest[0], BLOCK))
 
     def flush(self, timeout_s: float) -> None:
         try:

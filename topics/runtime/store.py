@@ -9,7 +9,6 @@ from typing import Any, Literal, LiteralString
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.generators import send
 
 from topics.runtime.consumer import Connection
 from topics.settings import Settings
@@ -61,9 +60,9 @@ class _Held(psycopg.Pipeline):
             self.command_queue.popleft()()
         yield from ()
 
-    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
-        yield from send(self.pgconn)
-        yield from super()._fetch_gen(flush=flush)
+    def _sync_gen(self) -> PQGen[None]:
+        """Asked for after BEGIN alone, which waits like the rest; the end of the pipeline has a sync of its own."""
+        yield from ()
 
 
 class Store:

@@ -122,6 +122,15 @@ def test_a_refused_request_claims_nothing(door: Door) -> None:
     assert door.post(asked("retry-elsewhere", order("retry-1")), Idempotency_Key="retry-key").status == 202
 
 
+def test_a_refused_repetition_claims_no_further_order_and_loses_none(door: Door) -> None:
+    door.post(asked("grown"))
+    refused = door.post(asked("grown", order("grown-1"), order("grown-2"), order("grown-3")))
+    assert refused.json["code"] == "checkout_conflict"
+    assert stored(door, "order_ids", checkout_id="grown") == 2
+    assert door.post(asked("thief", order("grown-1"))).json["code"] == "id_taken"
+    assert door.post(asked("grown-elsewhere", order("grown-3"))).status == 202
+
+
 def test_an_idempotency_key_belongs_to_one_checkout(door: Door) -> None:
     first = door.post(asked("keyed"), Idempotency_Key="k-1")
     assert first.status == 202
