@@ -80,7 +80,8 @@ def format_storage(home: Home, class_path: str, data: Path, port: int, controlle
     shutil.rmtree(draft, ignore_errors=True)
     config = write_properties(home.kafka / "format.properties", properties(draft, port, controller_port))
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = [*jvm(home), "-cp", class_path, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id]
+    tool = [*jvm(home), "-cp", class_path, "kafka.tools.StorageTool", "format", "--standalone"]
+    tool += [f"--cluster-id={cluster_id}"]  # one in 64 begins with "-", which by itself is taken for an option
     log = home.logs / "kafka-format.log"
     with log.open("wb") as out:
         done = subprocess.run([*tool, "-c", str(config)], stdout=out, stderr=subprocess.STDOUT, check=False)
