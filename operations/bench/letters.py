@@ -160,6 +160,7 @@ def _replay(
 ) -> dict[str, Any]:
     """Run, interrupt in the middle, run again, until every effect is said."""
     progress("replay, interrupted in the middle")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children too
     before = _cpu_s(room)
     first = _tally_replay(settings, plan)
     begun = _wait(conn, room, f"(SELECT count(*) FROM parked WHERE state = 'dead') < {plan.letters}")
