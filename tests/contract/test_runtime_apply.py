@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.contract.rooms import EXECUTIONS, REQUESTS, Books, Log, Process, event_id, said_movements
+from topics.runtime.apply import stop_room
 from topics.runtime.store import Stopped
 
 # ── inbox ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +156,7 @@ SPOILERS = {
     "sql:23514": ("dead", "database_23514"),
     "sql:54000": ("dead", "database_54000"),
     "sql:P0001": ("dead", "database_P0001"),
+    "load:22012": ("dead", "database_22012"),
     "deferred": ("dead", "database_23505"),
     "nul": ("dead", "database_DataError"),
     "surrogate": ("dead", "database_UnicodeEncodeError"),
@@ -178,6 +180,25 @@ def test_poison_in_the_middle_of_a_batch_is_put_away_alone(told: str, process: P
     assert books.letters() == [SPOILERS[told], ("parked", None)]
     assert books.rows("SELECT next_offset FROM positions WHERE topic = %s", EXECUTIONS) == [(6,)]
     assert books.stops() == []
+
+
+def test_what_cannot_be_loaded_is_put_away_neither_while_the_room_is_stopped_nor_where_another_has_been(
+    process: Process, other: Process, books: Books, log: Log
+) -> None:
+    """What a room loads is asked for before it is known whether it may go on."""
+    poison = log.capture("poison", 1, "load:22012")
+    process.begin((EXECUTIONS, 0))
+    other.begin((EXECUTIONS, 0))
+    stop_room(process.store, "told", "to")
+    with pytest.raises(Stopped):
+        process.apply(poison)
+    assert books.letters() == []
+    books.lift()
+    process.apply(poison)
+    assert books.letters() == [("dead", "database_22012")]
+    (thrown,) = other.apply(poison)
+    assert thrown.foreign == {(EXECUTIONS, 0)}
+    assert books.letters() == [("dead", "database_22012")]
 
 
 @pytest.mark.parametrize("state", ["08006", "25P03", "40001", "40P01", "53300", "55P03", "57P01", "57014", "58030"])

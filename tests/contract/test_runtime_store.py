@@ -11,11 +11,13 @@ def last_statement(books: Books, pid: int) -> str:
 
 
 def test_the_server_hears_of_a_batch_when_an_answer_is_read(process: Process, books: Books) -> None:
+    pid = process.store.connection().info.backend_pid
+    before = last_statement(books, pid)
     with process.store.batch() as conn:
         asked = conn.execute("SELECT 'held back'")
-        assert last_statement(books, conn.info.backend_pid) != "SELECT 'held back'"
+        assert last_statement(books, pid) == before  # not even BEGIN
         assert asked.fetchone() == ("held back",)
-        assert last_statement(books, conn.info.backend_pid) == "SELECT 'held back'"
+        assert last_statement(books, pid) == "SELECT 'held back'"
 
 
 def test_what_nobody_asks_the_answer_of_is_sent_with_the_commit(process: Process, books: Books) -> None:

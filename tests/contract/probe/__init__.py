@@ -48,6 +48,9 @@ class Effect:
 
 
 def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+    for told, _ in map(_told, events):
+        if told.startswith("load:"):
+            conn.execute("SELECT raise(%s)", [told.removeprefix("load:")])
     keys = sorted({_key(event) for event in events})
     conn.execute(
         "INSERT INTO counts SELECT unnest(%s::text[]), 0, 0 ON CONFLICT DO NOTHING",
