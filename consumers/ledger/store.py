@@ -188,7 +188,8 @@ def _move_balances(conn: Connection, postings: Sequence[Posting]) -> Mapping[str
         " AS m (account_id, currency, debits, credits)"
         " WHERE b.account_id = m.account_id AND b.currency = m.currency",
         [
-            *(ids, currencies),
+            ids,
+            currencies,
             int_array(debits for _, (debits, _) in moved.values()),
             int_array(credits for _, (_, credits) in moved.values()),
         ],

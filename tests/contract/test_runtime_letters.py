@@ -11,6 +11,7 @@ import pytest
 
 from consumers.payments.consumer import build as build_payments
 from tests.contract.rooms import EXECUTIONS, NOON, Books, Log, Process, event_id, request_body, request_headers
+from topics.runtime import inbox
 from topics.runtime.drain import drain
 from topics.runtime.store import Stopped, Store
 from topics.settings import Settings
@@ -284,15 +285,12 @@ def test_a_letter_that_names_another_message_revives_nothing(process: Process, b
 
 def test_a_letters_claim_outlives_the_inbox(process: Process, books: Books, log: Log) -> None:
     """Dead for longer than the inbox remembers: copied back, it is still a replay and not a second letter."""
-    from topics.runtime.loop import RoomLoop
-
     books.breaks("code")
     old, done = log.capture("k", 1, "permanent"), log.capture("x", 1)
     process.apply(old, done)
     books.run("UPDATE inbox SET claimed_at = now() - interval '61 days'")
-    chores = RoomLoop.__new__(RoomLoop)
-    chores._store = process.store
-    chores._trim_inbox()
+    with process.store.transaction() as conn:
+        inbox.trim(conn)
     assert books.rows("SELECT id::text FROM inbox") == [(event_id("k", 1),)]
     books.mends("code")
     process.apply(log.again(old, headers=copies(process)[0].headers))

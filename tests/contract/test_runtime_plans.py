@@ -6,7 +6,7 @@ from typing import LiteralString
 
 from tests.contract.rooms import Books, Process
 from topics.runtime.consumer import Connection
-from topics.runtime.loop import TRIM
+from topics.runtime.inbox import TRIM
 from topics.runtime.outbox import DELETE
 
 CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"

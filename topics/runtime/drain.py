@@ -14,13 +14,13 @@ from topics.runtime.apply import (
     classify_around,
     decide_one,
     failure_of,
-    refuse_reused,
     refuse_while_stopped,
     save,
     stop_room,
 )
 from topics.runtime.consumer import Connection, Consumer, State
 from topics.runtime.decode import Failure, Incoming, decode
+from topics.runtime.inbox import refuse_reused
 from topics.runtime.letters import Failed, Held
 from topics.runtime.outbox import Unsaid
 from topics.runtime.store import Store

@@ -16,7 +16,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from topics import catalog
-from topics.runtime import metrics
+from topics.runtime import inbox, metrics
 from topics.runtime.admin import kafka_config
 from topics.runtime.apply import Applied, Partition, apply, stop_room
 from topics.runtime.clock import Clock
@@ -37,16 +37,7 @@ GATHER_S_MAX = 0.2
 DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
-INBOX_DAYS = 60
 TRIM_EVERY_S = 60
-TRIM_ROWS = 10_000
-# now() is one moment for the whole statement, so the index serves: clock_timestamp() had all claims read every time.
-TRIM = """
-DELETE FROM inbox WHERE id IN (
-    SELECT id FROM inbox WHERE claimed_at < now() - make_interval(days => %s)
-    AND id NOT IN (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead'))
-    LIMIT %s FOR UPDATE SKIP LOCKED)
-"""
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
 
 
@@ -333,15 +324,9 @@ class RoomLoop:
 
     def _trim(self) -> None:
         """A slice of old claims; the next one soon while there are more."""
-        self._trimming.every_s = 0.0 if self._trim_inbox() == TRIM_ROWS else TRIM_EVERY_S
-
-    def _trim_inbox(self) -> int:
-        """Beyond INBOX_DAYS the effect's own primary key makes a repeat a duplicate. → how many claims went
-
-        A letter has no effect yet: its claim stays for as long as it waits.
-        """
         with self._store.transaction() as conn:
-            return conn.execute(TRIM, [INBOX_DAYS, TRIM_ROWS]).rowcount
+            gone = inbox.trim(conn)
+        self._trimming.every_s = 0.0 if gone == inbox.TRIM_ROWS else TRIM_EVERY_S
 
     def _wake_the_silent(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
