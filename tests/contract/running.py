@@ -208,8 +208,8 @@ def _compare(wanted: Sequence[int], found: Sequence[int], what: str) -> set[str]
 def newest_last(settings: Settings, books: Books) -> bool:
     """Compacted topics: the last record of a key is its latest version, where any was said.
 
-    A process whose way to Kafka was cut for longer than its lease may say an old version after another's new one. It
-    says the new one again then: a moment after the books look settled.
+    A process whose way to Kafka was cut for longer than a lease may say an old version after another's new one. It
+    says the new one again then: half a second after the books look settled.
     """
     last = {r.key().decode(): json.loads(r.value())["balance_version"] for r in heard(settings, "wallet-balances.v1")}
     now = dict(books.rows("SELECT key, count FROM counts WHERE count > 0"))

@@ -351,6 +351,61 @@ def test_a_publisher_that_lost_its_lease_says_again_what_is_newer(
     assert len(heard(on_kafka, "wallet-balances.v1")) == 3
 
 
+def test_who_kept_its_lease_says_again_what_another_said_without_one(
+    sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books
+) -> None:
+    """The late one says again what is newer, and deletes the mark; the heir's older word lands after that."""
+    late, heir = sayers
+    held = []
+    for version, sayer in enumerate(sayers, 1):
+        dirty(books, version)
+        sayer.latest._publisher = Held(sayer.publisher)
+        held.append(sayer.latest._publisher)
+        sayer.tick()
+        books.run("UPDATE leases SET until = now() + make_interval(secs => %s)", -1 if sayer is late else 60)
+    dirty(books, 3)
+    held[0].let_go()
+    late.finish()
+    assert last_said(on_kafka) == 3
+    held[1].let_go()
+    heir.finish()
+    assert [int(dict(r.headers())["ce_revision"]) for r in heard(on_kafka, "wallet-balances.v1")] == [1, 3, 2, 3]
+
+
+def test_what_a_broken_producer_may_have_said_is_said_again(
+    sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books
+) -> None:
+    """Its old word landed after the heir's, and it was replaced before it heard so."""
+    late, heir = sayers
+    dirty(books, 1)
+    late.latest._publisher = held = Held(late.publisher)
+    late.tick()
+    books.run("UPDATE leases SET until = now() - interval '1 s'")
+    dirty(books, 2)
+    heir.finish()
+    held.let_go()
+    late.publisher.generation += 1
+    late.finish()
+    assert last_said(on_kafka) == 2
+
+
+def test_a_process_that_ends_looks_at_its_last_words_again(
+    sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books
+) -> None:
+    """They landed after the heir's, a moment before its end."""
+    dirty(books, 1)
+    loop, heir = RoomLoop(on_kafka, probe.build(), threading.Event()), sayers[0]
+    assert loop._latest
+    loop._latest._publisher = held = Held(loop._publisher)  # type: ignore[assignment]
+    loop._say_latest()
+    books.run("UPDATE leases SET until = now() - interval '1 s'")
+    dirty(books, 2)
+    heir.finish()
+    held.let_go()
+    loop._close()
+    assert last_said(on_kafka) == 2
+
+
 class Held:
     """A publisher whose records are on their way for a long time."""
 

@@ -12,7 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 from schemas.envelope import Envelope, EventId, as_uuid, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.consumer import Connection, Consumer, Latest
-from topics.runtime.outbox import Publisher, keep_lease, take_lease
+from topics.runtime.outbox import Publisher, take_lease
 
 LEASE_S = 10
 AT_ONCE = 1000
@@ -21,53 +21,62 @@ Said = dict[tuple[str, str], int]
 
 
 class LatestPublisher:
-    """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, and looks again."""
+    """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, looks again, says what is newer."""
 
     def __init__(self, consumer: Consumer, publisher: Publisher) -> None:
         self._consumer = consumer
         self._publisher = publisher
         self._topics = {topic.name: topic for topic in consumer.compacted}
-        self._said: Said = {}
+        self._said: Said = {}  # until it is found to be the newest
         self._waiting: set[tuple[str, str]] = set()
+        self._acknowledged = False
         self._failed = False
         self._generation = publisher.generation
         self._begin_at = 0.0
 
     def tick(self, conn: Connection, now: datetime) -> bool:
-        """One step that never waits for the broker. → whether something is still to be said."""
+        """One step that never waits for the broker. → whether something is still to be said, or looked at again."""
         self._publisher.poll()
         if self._generation != self._publisher.generation:
             self._generation, self._failed = self._publisher.generation, True  # a new producer owes us nothing
-        if self._waiting and not self._failed:
+        if self._failed:
+            self._waiting.clear()
+            self._said = dict.fromkeys(self._said, -1)  # what of it is on the topic, and where, nobody knows
+            self._failed = self._acknowledged = False
+        if self._waiting:
             return True
-        if self._said and not self._failed:
-            self._settle(conn, now)
+        if self._acknowledged:
+            self._delete(conn)
             return True
-        self._failed = False
-        self._waiting.clear()
-        self._said.clear()
-        if time.monotonic() < self._begin_at:
-            return False
-        self._begin_at = time.monotonic() + EVERY_S
-        return self._begin(conn, now)
+        if time.monotonic() >= self._begin_at:
+            self._begin_at = time.monotonic() + EVERY_S
+            self._begin(conn, now)
+        return bool(self._said)
 
-    def _begin(self, conn: Connection, now: datetime) -> bool:
-        if not take_lease(conn, "latest", self._publisher.holder, LEASE_S):
-            conn.commit()
-            return False
-        rows = conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall()
-        self._say(conn, [(topic, key) for topic, key in rows], now, above={})
-        conn.commit()
-        return bool(rows)
+    def finish(self, conn: Connection, now: datetime) -> None:
+        """A clean end, after a flush: what landed is looked at again now. Nobody will later."""
+        if self._said and not self._waiting and not self._failed:
+            self._delete(conn)
+            self._begin(conn, now)
 
-    def _settle(self, conn: Connection, now: datetime) -> None:
-        """All is acknowledged. Whoever lost its lease meanwhile may have said an old version after a newer one of another
-        process: so what is newer by now is said again, lease or not."""
-        self._delete(conn)
-        said = dict(self._said)
-        self._said.clear()
-        if not keep_lease(conn, "latest", self._publisher.holder, LEASE_S):
-            self._say(conn, list(said), now, above=said)
+    def _begin(self, conn: Connection, now: datetime) -> None:
+        """What is dirty, for who holds the lease. And, lease or not, what is newer than what we said last: it may have landed
+        after another's newer word, said while our lease had run out, or by one whose own had."""
+        keys = set(self._said)
+        if take_lease(conn, "latest", self._publisher.holder, LEASE_S):
+            keys |= set(conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall())
+        newer = [
+            (topic, latest)
+            for name, topic in self._topics.items()
+            if (mine := sorted(key for topic_name, key in keys if topic_name == name))
+            for latest in self._consumer.compacted[topic](conn, mine)
+            if latest.version > self._said.get((name, latest.key), -1)
+        ]
+        self._said = {(topic.name, latest.key): latest.version for topic, latest in newer}
+        self._waiting = set(self._said)
+        self._acknowledged = bool(newer)  # once nothing is waited for
+        for topic, latest in newer:
+            self._produce(topic, latest, now)
         conn.commit()
 
     def _delete(self, conn: Connection) -> None:
@@ -77,15 +86,8 @@ class LatestPublisher:
             " WHERE l.topic = s.topic AND l.key = s.key AND l.version <= s.version",
             [[topic for topic, _ in keys], [key for _, key in keys], [self._said[key] for key in keys]],
         )
-
-    def _say(self, conn: Connection, keys: list[tuple[str, str]], now: datetime, above: Said) -> None:
-        for name, topic in self._topics.items():
-            mine = [key for topic_name, key in keys if topic_name == name]
-            for latest in self._consumer.compacted[topic](conn, mine) if mine else ():
-                if latest.version > above.get((name, latest.key), -1):
-                    self._said[(name, latest.key)] = latest.version
-                    self._waiting.add((name, latest.key))
-                    self._produce(topic, latest, now)
+        conn.commit()
+        self._acknowledged = False
 
     def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
         """The event's id comes from topic, key and version: the same words always have the same id."""

@@ -433,6 +433,9 @@ class RoomLoop:
         """A clean end: say what is owed, give the partitions back. Anything left is swept by the others."""
         try:
             self._publisher.flush(5)
+            if self._latest:
+                self._latest.finish(self._store.connection(), self._clock.now())
+                self._publisher.flush(1)
             self._publisher.tidy(self._store)
             self._commit_offsets()
         except (psycopg.Error, KafkaException) as error:

@@ -300,12 +300,3 @@ def take_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:
         [name, holder, for_s],
     ).fetchone()
     return taken is not None
-
-
-def keep_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:
-    """Renew a lease of one's own. → False where another has had it meanwhile, even if it is free again."""
-    kept = conn.execute(
-        "UPDATE leases SET until = clock_timestamp() + make_interval(secs => %s) WHERE name = %s AND holder = %s",
-        [for_s, name, holder],
-    )
-    return kept.rowcount == 1
