@@ -78,8 +78,10 @@ def held_keys(conn: Connection, incomings: Sequence[Incoming]) -> Held:
     """
     keys = {(i.message.topic, i.message.key) for i in incomings if i.holds}
     found = conn.execute(
-        "SELECT DISTINCT p.topic, p.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key)"
-        " JOIN parked p ON p.topic = k.topic AND p.key = k.key WHERE p.holds AND p.state IN ('parked', 'dead')",
+        # LIMIT keeps it a look by key for each, however few letters the planner believes in.
+        "SELECT k.topic, k.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
+        " (SELECT FROM parked p WHERE p.topic = k.topic AND p.key = k.key AND p.holds"
+        "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before",
         [[topic for topic, _ in keys], [key for _, key in keys]],
     )
     return {(topic, bytes(key)) for topic, key in found}

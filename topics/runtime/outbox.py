@@ -60,8 +60,12 @@ def load_headers(raw: bytes) -> HeaderPairs:
     return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]
 
 
+# The planner takes the outbox for empty, as it is between busy moments, and would as soon read all of it for each row that is
+# asked for: 1,300 × 1,000 rows, 360 ms a batch. So each statement here leaves one way only: by key, row after row (OFFSET 0 is
+# what keeps a LATERAL from being turned into a join), or by an array of ids.
+
 # One statement: it sees the table as it was before its own insert, so what it finds for the same keys is older.
-_INSERT = """
+INSERT = """
 WITH block AS MATERIALIZED (SELECT nextval('outbox_block') * %s AS first),
 unsaid AS MATERIALIZED (
     SELECT * FROM unnest(%s::text[], %b::bytea[], %b::bytea[], %b::bytea[])
@@ -72,7 +76,9 @@ inserted AS (
     SELECT block.first + place - 1, topic, key, headers, value FROM block, unsaid
 )
 SELECT block.first, o.id, o.topic, o.key, o.headers, o.value
-FROM block LEFT JOIN (SELECT DISTINCT topic, key FROM unsaid) AS k JOIN outbox o USING (topic, key) ON true
+FROM block LEFT JOIN (SELECT DISTINCT topic, key FROM unsaid) AS k CROSS JOIN LATERAL (
+    SELECT * FROM outbox WHERE outbox.topic = k.topic AND outbox.key = k.key OFFSET 0
+) AS o ON true
 ORDER BY o.id
 """
 
@@ -80,7 +86,7 @@ ORDER BY o.id
 DELETE = """
 WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 gone AS MATERIALIZED (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)
-DELETE FROM outbox WHERE id IN (SELECT id FROM gone) AND EXISTS (SELECT FROM nobody_waits)
+DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM gone)) AND EXISTS (SELECT FROM nobody_waits)
 """
 
 
@@ -94,7 +100,7 @@ def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> Callable[[], list[Row]
         return list
     assert len(unsaid) < BLOCK, "one batch says too much"
     asked = conn.execute(
-        _INSERT,
+        INSERT,
         [
             BLOCK,
             text_array([u.topic for u in unsaid]),
