@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -14,6 +14,7 @@ from confluent_kafka import Message as KafkaMessage
 from schemas.envelope import TYPE_PREFIX
 from topics.catalog import all_topics
 from topics.runtime.admin import kafka_config, partitions
+from topics.runtime.record import headers_of
 from topics.settings import Settings
 
 HIDDEN = frozenset({"name", "email", "country", "token", "description", "metadata"})
@@ -71,7 +72,7 @@ def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key:
 
 
 def heard(record: KafkaMessage, prefix: str) -> Heard:
-    headers = {name: _text(value) for name, value in cast(list[tuple[str, bytes]], record.headers() or [])}
+    headers = {name: _text(value) for name, value in headers_of(record)}
     return Heard(
         datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC),
         (record.topic() or "")[len(prefix) :],

@@ -287,4 +287,6 @@ def _flags(flags: Sequence[bool]) -> str:
 
 def _append(conn: Connection, steps: Sequence[Step], refusals: Sequence[Refusal]) -> None:
     insert_rows(conn, *_STEPS, steps)
-    insert_rows(conn, *_REFUSALS, [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals])
+    # A request that was refused before the inbox forgot it is refused once more, and stands here as it did.
+    rows = [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals]
+    insert_rows(conn, *_REFUSALS, rows, "ON CONFLICT (event_id) DO NOTHING")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,18 @@ from typing import Any
 import pytest
 
 from consumers.payments.consumer import build as build_payments
-from tests.contract.rooms import EXECUTIONS, NOON, Books, Log, Process, event_id, request_body, request_headers
+from tests.contract.rooms import (
+    EXECUTIONS,
+    NOON,
+    Books,
+    Log,
+    Process,
+    captured,
+    event_id,
+    headers_of,
+    request_body,
+    request_headers,
+)
 from topics.runtime import inbox
 from topics.runtime.drain import drain
 from topics.runtime.store import Stopped, Store
@@ -298,6 +310,24 @@ def test_a_letters_claim_outlives_the_inbox(process: Process, books: Books, log:
     assert books.effects("k") == [1]
 
 
+@pytest.mark.parametrize("discarded", [True, False])
+def test_what_was_closed_stays_closed_longer_than_the_inbox_remembers(
+    discarded: bool, process: Process, books: Books, log: Log
+) -> None:
+    """Its repeat is no new letter (the room could not put it away a second time, and stopped), and takes no effect."""
+    unreadable = log.record(b"{", key=b"k", headers=headers_of(captured("k", 1), event_id("k", 1)))
+    process.apply(unreadable)
+    (copy,) = copies(process)
+    books.run("UPDATE parked SET state = %s, ended_at = now()", "discarded" if discarded else "done")
+    books.run("UPDATE inbox SET claimed_at = now() - interval '61 days'")
+    with process.store.transaction() as conn:
+        inbox.trim(conn)
+    process.apply(log.again(unreadable), log.again(unreadable, headers=copy.headers), log.capture("x", 1))
+    assert books.effects() == [1]
+    assert books.stops() == []
+    assert len(books.letters()) == 1
+
+
 # ── the limit ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -387,6 +417,7 @@ UNREADABLE: dict[str, tuple[bytes | None, bytes | None, Any, str]] = {
     ),
     "no value": (b"k", None, GOOD, "null_value"),
     "no key": (None, b"{}", GOOD, "null_key"),
+    "a body in place of the key": (random.Random(7).randbytes(4096), b"{}", GOOD, "malformed"),
     "a letter's number beyond all numbers": (
         b"k",
         b"{}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import confluent_kafka
 import psycopg
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
@@ -278,6 +281,50 @@ def limit(settings: Settings, topic: str, bytes_max: int) -> None:
 
     if bytes_max < 60_000:
         wait("the broker refuses", as_wanted)
+
+
+# ── strange records, stopped rooms ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_header_whose_name_is_no_text_holds_up_nobody(on_kafka: Settings, books: Books) -> None:
+    """The client cannot say such headers, and raises; the process ended, and so did the next at the same record."""
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    name = on_kafka.topic_prefix + EXECUTIONS
+    send_raw(on_kafka.kafka, name, b"caf\xe9")
+    sent = send(sender, 1)
+    with members(on_kafka, 1):
+        wait("all else is done", lambda: settled(books, sent))
+    assert books.letters() == [("dead", "bad_headers")]
+
+
+def send_raw(kafka: str, topic: str, header: bytes) -> None:
+    """With a header of that name, as a client in C would; Python's takes text only."""
+    (path,) = Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka-*")
+    library, error = ctypes.CDLL(str(path)), ctypes.create_string_buffer(512)
+    library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
+    conf = ctypes.c_void_p(library.rd_kafka_conf_new())
+    library.rd_kafka_conf_set(conf, b"bootstrap.servers", kafka.encode(), error, ctypes.c_size_t(512))
+    producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, error, ctypes.c_size_t(512)))
+    text, size = ctypes.c_char_p, ctypes.c_ssize_t
+    tags = {"topic": 1, "value": 4, "key": 5, "copy": 7, "header": 9, "end": 0}
+    told = (
+        *(tags["topic"], text(topic.encode()), tags["value"], text(b"{}"), size(2), tags["key"], text(b"k1"), size(2)),
+        *(tags["copy"], 2, tags["header"], text(header), text(b"x"), size(1), tags["end"]),
+    )
+    assert library.rd_kafka_producev(producer, *told) == 0
+    assert library.rd_kafka_flush(producer, 10_000) == 0
+    library.rd_kafka_destroy(producer)
+
+
+def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, books: Books) -> None:
+    """A process that died between its commit and saying so: whoever comes next is stopped, and sweeps all the same."""
+    books.run("INSERT INTO stops (code, reason, messages) VALUES ('test', 'a test', 0)")
+    books.run("INSERT INTO outbox VALUES (1, 'wallet-movements.v1', 'k', '[]', '{}', now() - interval '1 minute')")
+    dirty(books, 1)
+    with members(on_kafka, 1):
+        wait("it is said", lambda: settled(books, 0))
+    assert books.stops() == ["test"]
 
 
 # ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
 from tests.contract.rooms import Books, Process
+from tests.contract.running import wait
+from topics.runtime.store import verdict
 
 
 def last_statement(books: Books, pid: int) -> str:
@@ -26,3 +33,23 @@ def test_what_nobody_asks_the_answer_of_is_sent_with_the_commit(process: Process
         conn.execute("INSERT INTO broken VALUES ('b')")
         assert books.rows("SELECT what FROM broken") == []
     assert books.rows("SELECT what FROM broken ORDER BY 1") == [("a",), ("b",)]
+
+
+def test_a_batch_that_stands_still_does_not_keep_its_locks(process: Process, books: Books) -> None:
+    """In a pipeline a session is never idle in its transaction: another limit ends it, and the batch comes again."""
+    with process.store.transaction() as conn:
+        assert conn.execute("SHOW transaction_timeout").fetchone() == ("1min",)
+    pid = process.store.connection().info.backend_pid
+    with pytest.raises(psycopg.Error) as ended:
+        stand_still(process, lambda: not books.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid))
+    assert verdict(ended.value) == "away"
+    assert books.rows("SELECT what FROM broken") == []
+
+
+def stand_still(process: Process, ended: Callable[[], bool]) -> None:
+    """In the middle of a batch, for longer than is let."""
+    with process.store.batch() as conn:
+        conn.execute("INSERT INTO broken VALUES ('a')")
+        conn.execute("SELECT set_config('transaction_timeout', '100ms', true)").fetchone()
+        wait("the server ends it", ended)
+        conn.execute("SELECT 1").fetchone()

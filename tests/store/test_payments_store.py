@@ -118,6 +118,19 @@ def test_a_refusal_leaves_a_trace_and_no_payment(payments: Hearing) -> None:
     assert [row["code"] for row in payments.rows("SELECT * FROM refusal_view")] == ["id_taken"]
 
 
+def test_a_request_refused_longer_ago_than_the_inbox_remembers_is_refused_again(payments: Hearing) -> None:
+    """Under the same id: a dead letter would hold its key, and enough of them would stop the room."""
+    asked = (requested("c1"), requested("c2", owner="rival"))
+    payments.hears(*asked)
+    with payments.store.transaction() as conn:
+        conn.execute("DELETE FROM inbox")
+    payments._count = 0  # the same ids once more
+    [said] = payments.hears(*asked)
+    assert isinstance(said, PaymentRefused)
+    assert payments.dead == 0
+    assert len(payments.rows("SELECT * FROM refusal_view")) == 1
+
+
 def test_an_order_id_of_an_older_payment_is_taken(payments: Hearing) -> None:
     payments.hears(requested("c1"))
     payments.hears(requested("c2"), requested("c3", prefix="p"))

@@ -32,8 +32,8 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
     return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
 
-def topic_config(topic: Topic) -> dict[str, str]:
-    """Retention, compaction and whose clock stamps the records."""
+def topic_config(topic: Topic, replicas: int) -> dict[str, str]:
+    """Retention, compaction, whose clock stamps the records, and how many brokers have what is acknowledged."""
     config = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": "-1" if topic.retention_days is None else str(topic.retention_days * DAYS * 1000),
@@ -41,6 +41,8 @@ def topic_config(topic: Topic) -> dict[str, str]:
         # A dead letter is its message and some headers more: it must always fit.
         "max.message.bytes": "2097152" if topic.name.endswith(".dlq.v1") else "1048588",
     }
+    if replicas >= 3:
+        config["min.insync.replicas"] = "2"  # rows of an outbox go once Kafka has them: one disk is not enough
     return config | ({"min.cleanable.dirty.ratio": "0.1"} if topic.compacted else {})
 
 
@@ -64,12 +66,12 @@ def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
                 f"{name} has {count} partitions, not {said}: the order of a key's events hangs on their number."
                 " Is TALLY_PARTITIONS as it was when the topic was made?"
             )
-    return done + _correct(admin, kept)
+    return done + _correct(admin, kept, settings.replication_factor)
 
 
 def _make(admin: AdminClient, missing: dict[str, Topic], partitions: int, replicas: int) -> list[str]:
     new = [
-        NewTopic(name, topic.partitions or partitions, replicas, config=topic_config(topic))
+        NewTopic(name, topic.partitions or partitions, replicas, config=topic_config(topic, replicas))
         for name, topic in missing.items()
     ]
     for future in admin.create_topics(new, operation_timeout=30).values() if new else ():
@@ -81,14 +83,14 @@ def _make(admin: AdminClient, missing: dict[str, Topic], partitions: int, replic
     return [f"topic {name} made" for name in missing]
 
 
-def _correct(admin: AdminClient, topics: dict[str, Topic]) -> list[str]:
+def _correct(admin: AdminClient, topics: dict[str, Topic], replicas: int) -> list[str]:
     if not topics:
         return []
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
     changed = []
     for resource, future in admin.describe_configs(resources).items():
         now = {key: entry.value for key, entry in future.result().items()}
-        wanted = topic_config(topics[resource.name])
+        wanted = topic_config(topics[resource.name], replicas)
         if any(now.get(key) != value for key, value in wanted.items()):
             changed.append(ConfigResource(ResourceType.TOPIC, resource.name, set_config=wanted))
     for future in admin.alter_configs(changed).values() if changed else ():

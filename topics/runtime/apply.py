@@ -211,7 +211,7 @@ def _in_transaction(
     hit("after_positions")
     claimed = claim(conn, incomings)
     hit("after_claim")
-    anything_holds = letters.anything_holds(conn)
+    holding = letters.ask_held(conn, incomings)
     hit("after_parked")
     readable = [i.event for i in incomings if i.failure is None and i.event is not None]
     state = consumer.load(conn, readable, now) if readable else {}
@@ -220,8 +220,7 @@ def _in_transaction(
     fresh, duplicates = claimed()
     applied = Applied(messages=len(incomings), duplicates=len(duplicates))
     fresh = _revive(conn, fresh, duplicates, now, applied)
-    held = letters.held_keys(conn, fresh) if fresh and anything_holds() else set()
-    rows, faults = _fold_and_save(conn, consumer, fresh, state, held, now, applied)
+    rows, faults = _fold_and_save(conn, consumer, fresh, state, holding(), now, applied)
     if begins is not None:
         applied.ends = move_positions(conn, incomings, duplicates)
     if faults:

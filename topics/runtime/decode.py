@@ -111,7 +111,7 @@ def _identify(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Fail
     message = incoming.message
     event_id = headers.get("ce_id", "")
     if topic.door and event_id and len(event_id) <= 256:
-        incoming.claim = digest(message.topic.encode(), headers.get("ce_source", "").encode(), event_id.encode())
+        incoming.claim = door_claim(message.topic, headers.get("ce_source", ""), event_id)
         incoming.entered_ms = message.timestamp_ms
         return None
     if not topic.door and is_event_id(event_id):
@@ -120,6 +120,11 @@ def _identify(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Fail
         return None
     incoming.claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
     return Failure("bad_headers", "ce_id is missing or not an id")
+
+
+def door_claim(topic: str, source: str, event_id: str) -> str:
+    """The inbox key of what came by a door topic. `topic` without the prefix."""
+    return digest(topic.encode(), source.encode(), event_id.encode())
 
 
 def _read(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:

@@ -15,7 +15,7 @@ TRIM_ROWS = 10_000
 TRIM = """
 DELETE FROM inbox WHERE id IN (
     SELECT id FROM inbox WHERE claimed_at < now() - make_interval(days => %s)
-    AND id NOT IN (SELECT event_id::uuid FROM parked WHERE state IN ('parked', 'dead'))
+    AND NOT EXISTS (SELECT FROM parked WHERE event_id = inbox.id::text)
     LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 
@@ -99,6 +99,6 @@ def trim(conn: Connection) -> int:
     """Delete a slice of what is older than DAYS: beyond it the effect's own primary key makes a repeat a duplicate.
     → how many claims went
 
-    A letter has no effect yet: its claim stays for as long as it waits.
+    A letter's claim stays for as long as the letter: what is dead or was given up has no effect that would know a repeat.
     """
     return conn.execute(TRIM, [DAYS, TRIM_ROWS]).rowcount

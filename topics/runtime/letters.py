@@ -17,7 +17,7 @@ from topics.catalog import Room
 from topics.runtime.consumer import Broken, Connection, Message
 from topics.runtime.decode import Failure, Incoming
 from topics.runtime.outbox import HeaderPairs, Unsaid, dump_headers, load_headers
-from topics.runtime.store import Store, uuid_array
+from topics.runtime.store import Store, text_array, uuid_array
 
 log = structlog.get_logger()
 
@@ -27,6 +27,7 @@ TRIED_MAX = 100  # attempts of which a letter tells; the oldest are forgotten fi
 COPY_BYTES_MAX = (
     1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
 )
+KEY_BYTES_MAX = 1000  # of a copy: it is indexed in the outbox; our own keys are ids
 Held = set[tuple[str, bytes]]
 
 
@@ -65,26 +66,21 @@ def letter_id(room: Room, incoming: Incoming) -> str:
     return digest(b"letter", room.name.encode(), incoming.claim.encode())
 
 
-def anything_holds(conn: Connection) -> Callable[[], bool]:
-    """Ask now, read later: whether the room has anything parked or dead at all, which it seldom has."""
-    asked = conn.execute("SELECT 1 FROM parked WHERE holds AND state IN ('parked', 'dead') LIMIT 1")
-    return lambda: asked.fetchone() is not None
+def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Held]:
+    """Ask now, read later: which (topic, key) of the batch have something parked or dead before them.
 
-
-def held_keys(conn: Connection, incomings: Sequence[Incoming]) -> Held:
-    """Which (topic, key) of the batch have something parked or dead before them.
-
-    A statement of its own, later than the claim: in one statement an event could overtake one parked meanwhile.
+    A statement of its own, later than the claim: in one statement an event could overtake one parked meanwhile. And earlier
+    than `load`: what a drain has done since, `load` must see.
     """
     keys = {(i.message.topic, i.message.key) for i in incomings if i.holds}
     found = conn.execute(
         # LIMIT keeps it a look by key for each, however few letters the planner believes in.
-        "SELECT k.topic, k.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
+        "SELECT k.topic, k.key FROM unnest(%s::text[], %b::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
         " (SELECT FROM parked p WHERE p.topic = k.topic AND p.key = k.key AND p.holds"
         "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before",
-        [[topic for topic, _ in keys], [key for _, key in keys]],
+        [text_array(topic for topic, _ in keys), [key for _, key in keys]],
     )
-    return {(topic, bytes(key)) for topic, key in found}
+    return lambda: {(topic, bytes(key)) for topic, key in found.fetchall()}
 
 
 def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> list[Unsaid]:
@@ -193,7 +189,9 @@ def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Fa
     What is too large for any topic of ours is verbatim in the room's store alone; its copy has a hash in its place.
     """
     message = incoming.message
-    value, headers = message.value, _original(message)
+    key, value, headers = message.key, message.value, _original(message)
+    if len(key or b"") > KEY_BYTES_MAX:
+        key = incoming.hash.encode()
     if sum(len(name) + len(content or b"") for name, content in headers) > COPY_BYTES_MAX // 2:
         headers = []
     if must_be_hashed(incoming) or len(value or b"") > COPY_BYTES_MAX // 2:
@@ -209,7 +207,7 @@ def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Fa
         ("tally_code", failure.code.encode()),
         ("tally_failed_at", now.isoformat().encode()),
     ]
-    return Unsaid(room.dead_letters.name, message.key, [*headers, *about], value)
+    return Unsaid(room.dead_letters.name, key, [*headers, *about], value)
 
 
 def _original(message: Message) -> HeaderPairs:

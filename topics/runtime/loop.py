@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import psycopg
 import structlog
@@ -27,6 +26,7 @@ from topics.runtime.health import Health
 from topics.runtime.latest import LatestPublisher
 from topics.runtime.outbox import Publisher
 from topics.runtime.positions import Placed, place
+from topics.runtime.record import message_of
 from topics.runtime.store import Stopped, Store, verdict
 from topics.settings import Settings
 
@@ -125,7 +125,7 @@ class RoomLoop:
         if records:
             self._publisher.poll()
             records += self._kafka.consume(self._settings.batch_max - 1, self._gather_s())
-        return [self._message(record) for record in records if self._usable(record)]
+        return [message_of(record, self._settings.topic_prefix) for record in records if self._usable(record)]
 
     def _gather_s(self) -> float:
         """How long messages may come together, at most: until a batch is full, or twice as long as the last batch took
@@ -145,15 +145,6 @@ class RoomLoop:
             raise stop_room(self._store, "offset_gone", reason)
         log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
         return False
-
-    def _message(self, record: KafkaMessage) -> Message:
-        topic, partition, offset = record.topic(), record.partition(), record.offset()
-        assert topic is not None
-        assert partition is not None
-        assert offset is not None
-        headers = tuple(cast(list[tuple[str, bytes]], record.headers() or ()))
-        name = topic[len(self._settings.topic_prefix) :]
-        return Message(name, partition, offset, record.key(), record.value(), headers, record.timestamp()[1])
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
@@ -403,10 +394,14 @@ class RoomLoop:
         log.info("room goes on", action="resume", room=self._consumer.name)
 
     def _lifted(self) -> bool:
+        """What is committed is said meanwhile, the rows of the dead too."""
         try:
+            self._tidy()
+            if self._latest:
+                self._say_latest()
             with self._store.transaction() as conn:
                 return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is None
-        except psycopg.Error:
+        except (psycopg.Error, KafkaException):
             return False
 
     def _pause_until(self, ready: Callable[[], bool]) -> None:
@@ -418,8 +413,9 @@ class RoomLoop:
                 self._kafka.pause(assigned)
             for record in self._kafka.consume(100, 0.2):
                 if record.error() is None:  # came before the pause took hold: read it again
-                    message = self._message(record)
-                    self._unplaced.add((message.topic, message.partition))
+                    self._unplaced.add(
+                        ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
+                    )
             self._publisher.poll()
             if time.monotonic() >= next_try:
                 if ready():

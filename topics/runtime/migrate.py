@@ -81,6 +81,11 @@ def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> No
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {login}",
             "ALTER ROLE {login} SET idle_in_transaction_session_timeout = '10s'",
             "ALTER ROLE {login} SET lock_timeout = '30s'",
+            # Between the statements of a pipeline a session is never idle: a batch whose process stands still, or whose machine
+            # is gone, would keep its locks for hours.
+            "ALTER ROLE {login} SET transaction_timeout = '60s'",
+            "ALTER ROLE {login} SET default_transaction_isolation = 'read committed'",
+            "ALTER ROLE {login} SET synchronous_commit = 'on'",
         ):
             conn.execute(sql.SQL(statement).format(**names))
 

@@ -137,26 +137,29 @@ def text_array(ids: Iterable[str]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def insert_rows(conn: Connection, into: str, types: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def insert_rows(
+    conn: Connection, into: str, types: Sequence[str], rows: Sequence[Sequence[object]], otherwise: str = ""
+) -> None:
     """Insert rows, in their order: one array literal for each column. As fast as COPY, and fit for a pipeline.
 
-    `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`.
+    `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`; `otherwise` an ON CONFLICT.
     """
     if rows:
         columns = zip(*rows, strict=True)
         conn.execute(
-            _insert(into, tuple(types)), [_LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)]
+            _insert(into, tuple(types), otherwise),
+            [_LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)],
         )
 
 
 @cache
-def _insert(into: str, types: Sequence[str]) -> LiteralString:
+def _insert(into: str, types: Sequence[str], otherwise: str) -> LiteralString:
     """An array of arrays would come out flat, so inner ones travel as text."""
     inner = [kind.endswith("[]") for kind in types]
     columns = ", ".join(f"c{n}::{kind}" if inner[n] else f"c{n}" for n, kind in enumerate(types))
     arrays = ", ".join(f"%s::{'text' if inner[n] else kind}[]" for n, kind in enumerate(types))
     names = ", ".join(f"c{n}" for n in range(len(types)))
-    return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names})"
+    return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names}) {otherwise}"
 
 
 def _texts(texts: Sequence[Any]) -> str:

@@ -1,0 +1,34 @@
+"""A Kafka record as the client gives it → a message that is free of transport."""
+
+from __future__ import annotations
+
+from operator import methodcaller
+from typing import cast
+
+from confluent_kafka import Message as KafkaMessage
+
+from topics.runtime.consumer import Message
+
+_headers = methodcaller(
+    "headers"
+)  # from C, where a result with an exception set is noticed: a loop in Python misses it
+
+
+def headers_of(record: KafkaMessage) -> tuple[tuple[str, bytes], ...]:
+    """None where a name is not UTF-8: the client cannot say them then, and raises (confluent-kafka 2.16).
+
+    To be asked once for each record: a second answer would hold null pointers.
+    """
+    try:
+        return tuple(cast(list[tuple[str, bytes]], _headers(record) or ()))
+    except SystemError:
+        return ()
+
+
+def message_of(record: KafkaMessage, prefix: str) -> Message:
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    stamp = record.timestamp()[1]
+    return Message(topic[len(prefix) :], partition, offset, record.key(), record.value(), headers_of(record), stamp)
