@@ -17,6 +17,7 @@ from schemas.requests import FieldError, PaymentRequest, RequestedOrder
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime import outbox
 from topics.runtime.consumer import Connection, Cursor
+from topics.runtime.decode import door_claim
 from topics.runtime.outbox import Row, Unsaid
 
 SOURCE = "/tallystick/doors"
@@ -176,6 +177,11 @@ def _order(order: RequestedOrder) -> dict[str, object]:
     }
 
 
+def claim_of(event_id: str) -> str:
+    """The id by which payments knows the request that was accepted here as this event."""
+    return door_claim(PAYMENT_REQUESTS.name, SOURCE, event_id)
+
+
 def links(checkout_id: str) -> dict[str, str]:
     return {"self": f"/v1/payments/{checkout_id}"}
 
@@ -207,7 +213,11 @@ def _taken(field: str) -> Problem:
 def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
     """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
     request = asked.request
-    said = request.__dict__ | {"deadline": _deadline(request, terms), "owner": asked.owner}
+    said = request.__dict__ | {
+        "deadline": _deadline(request, terms),
+        "deadline_defaulted": True if request.deadline is None else None,
+        "owner": asked.owner,
+    }
     event = PaymentRequested.model_construct(set(said), **said)
     trace = child_trace(asked.traceparent, event_id)
     envelope = Envelope(event_id, SOURCE, EVENT_TYPE, terms.now, 0, trace)

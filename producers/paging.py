@@ -28,6 +28,8 @@ def decode(cursor: str, *kinds: type) -> list[str | int]:
         raise Problem("invalid_cursor") from None
     if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds):
         raise Problem("invalid_cursor")
+    if any(isinstance(part, str) and (not part.isascii() or "\0" in part) for part in parts):
+        raise Problem("invalid_cursor")
     return parts
 
 

@@ -40,6 +40,8 @@ class PaymentRequested(PaymentRequest):
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str] = "checkout_id"
     owner: Owner | None = None
+    # The HTTP door fixed the deadline, the request named none: so it tells no two requests apart.
+    deadline_defaulted: bool | None = None
 
     @property
     def key(self) -> str:

@@ -115,8 +115,11 @@ def _sender(event: PaymentRequested | Broken, cause: Cause) -> str:
 
 
 def contents_hash(event: PaymentRequested, key: bytes) -> str:
-    """One hash for equal contents (`schemas.requests.contents` says what equal means)."""
-    return blake2b(orjson.dumps(contents(event), option=orjson.OPT_SORT_KEYS), key=key, digest_size=16).hexdigest()
+    """One hash for equal contents (`schemas.requests.contents` says what equal means), by whichever door they came."""
+    asked = contents(event)
+    if event.deadline_defaulted:
+        asked.pop("deadline", None)
+    return blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), key=key, digest_size=16).hexdigest()
 
 
 def _again(known: Payment, owner: str, asked: str, cause: Cause) -> Decision:

@@ -12,6 +12,7 @@ from producers.house import house_of, needs
 from producers.keys import Caller
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.envelope import is_event_id
 
 router = APIRouter(tags=["money"])
 
@@ -100,7 +101,7 @@ async def entries(
 
 
 def _journal(text: str) -> str:
-    if len(text) != 36 or not text.replace("-", "").isalnum() or not all(c in "0123456789abcdef-" for c in text):
+    if not is_event_id(text):
         raise Problem("invalid_cursor")
     return text
 

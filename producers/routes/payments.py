@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.claims import links
+from producers.claims import claim_of, links
 from producers.house import House, house_of, needs
 from producers.keys import Caller
 from producers.problems import Problem
+from producers.reading import Row
 from schemas.events import PaymentStatus
 
 router = APIRouter(tags=["payments"])
@@ -103,18 +104,25 @@ async def payment(request: Request, checkout_id: str, caller: Caller = needs("pa
 
 async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
     """Payments does not have it: it refused it, it has not heard of it yet, or it is nobody's."""
-    refusals = await house.payments.rows(
-        "SELECT checkout_id, code, detail, at FROM refusal_view WHERE checkout_id = %s AND owner = %s ORDER BY at LIMIT 1",
-        [checkout_id, caller.owner],
-    )
-    if refusals:
-        return replies.json(replies.refused(refusals[0]))
     accepted = await house.doors.rows(
-        "SELECT reply FROM requests WHERE checkout_id = %s AND owner = %s", [checkout_id, caller.owner]
+        "SELECT reply, event_id::text FROM requests WHERE checkout_id = %s AND owner = %s", [checkout_id, caller.owner]
     )
+    refusal = await _refusal(house, checkout_id, caller, accepted[0]["event_id"] if accepted else None)
+    if refusal:
+        return replies.json(replies.refused(refusal))
     if not accepted:
         raise Problem("not_found")
     return Response(bytes(accepted[0]["reply"]), media_type="application/json")
+
+
+async def _refusal(house: House, checkout_id: str, caller: Caller, accepted: str | None) -> Row | None:
+    """Of what we accepted; and where we accepted nothing, of what came first on the owner's own topic."""
+    rows = await house.payments.rows(
+        "SELECT checkout_id, code, detail, at FROM refusal_view WHERE checkout_id = %s AND owner = %s"
+        " AND (%s::uuid IS NULL OR event_id = %s::uuid) ORDER BY at LIMIT 1",
+        [checkout_id, caller.owner, *(2 * [accepted and claim_of(accepted)])],
+    )
+    return rows[0] if rows else None
 
 
 @router.get("/v1/payment-orders/{payment_order_id}", response_model=replies.OrderOfPayment)
@@ -134,15 +142,18 @@ async def payment_order(request: Request, payment_order_id: str, caller: Caller 
 
 async def _order_not_yet(house: House, payment_order_id: str, caller: Caller) -> Response:
     rows = await house.doors.rows(
-        "SELECT r.checkout_id, r.reply FROM order_ids o JOIN requests r USING (checkout_id)"
+        "SELECT r.checkout_id, r.reply, r.event_id::text FROM order_ids o JOIN requests r USING (checkout_id)"
         " WHERE o.payment_order_id = %s AND o.owner = %s",
         [payment_order_id, caller.owner],
     )
     if not rows:
         raise Problem("not_found")
+    checkout_id = rows[0]["checkout_id"]
     asked = replies.order_in_reply(bytes(rows[0]["reply"]), payment_order_id)
-    more = {"checkout_id": rows[0]["checkout_id"], "psp": None, "scheme": None, "captured_at": None}
-    return replies.json(asked | more | {"links": links(rows[0]["checkout_id"])})
+    if await _refusal(house, checkout_id, caller, rows[0]["event_id"]):
+        asked |= {"payment_order_status": "FAILED", "detail": "refused"}
+    more = {"checkout_id": checkout_id, "psp": None, "scheme": None, "captured_at": None}
+    return replies.json(asked | more | {"links": links(checkout_id)})
 
 
 def _storable(text: str) -> str:

@@ -106,6 +106,22 @@ def test_the_same_checkout_again_has_no_second_effect() -> None:
     assert not again.events
 
 
+def test_the_same_request_by_both_doors_has_one_effect() -> None:
+    """The HTTP door names a deadline where the request named none; an upstream's own topic does not."""
+    by_http = requested(deadline="2026-02-01T00:00:00+00:00", deadline_defaulted=True)
+    for first, second in ((by_http, requested()), (requested(), by_http)):
+        story = Story()
+        story.hears(first)
+        assert not story.hears(second).events
+
+
+def test_another_deadline_asked_for_is_another_request() -> None:
+    story = Story()
+    story.hears(requested())
+    [said] = story.hears(requested(deadline="2026-02-01T00:00:00+00:00")).events
+    assert isinstance(said, PaymentRefused)
+
+
 def test_a_lost_race_shows_nothing_of_the_winner() -> None:
     story = Story()
     story.hears(requested(owner="winner"))

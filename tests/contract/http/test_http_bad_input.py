@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from producers import paging
 from producers.keys import revoke_key
 from producers.problems import CODES
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
@@ -181,7 +182,11 @@ def test_a_wrong_query_parameter_is_named(door: Door, query: str, field: str) ->
     refused(door.get(f"/v1/payments?{query}"), 400, "invalid_parameter", field)
 
 
-@pytest.mark.parametrize("cursor", ["x", "e30", "W10", "WzEsMl0", "%F0%9F%98%80"])
+NUL = paging.encode("2026-01-01T00:00:00+00:00", "a\0b")
+NO_UUID = paging.encode("0" * 36, 0)
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30", "W10", "WzEsMl0", "%F0%9F%98%80", NUL, NO_UUID])
 def test_a_made_up_cursor_is_refused(door: Door, cursor: str) -> None:
     refused(door.get(f"/v1/payments?cursor={cursor}"), 400, "invalid_cursor")
     refused(door.get(f"/v1/ledger/accounts/platform:fees/entries?cursor={cursor}"), 400, "invalid_cursor")

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Message
 from operations.stack.servers import Servers
 from schemas.events import PaymentRequested
 from tests.contract.http.door import Door, asked, open_door, order, wait_for
+from topics.runtime.store import Store
 
 
 def stored(door: Door, table: str, **where: str) -> int:
@@ -218,3 +219,14 @@ def test_lost_connections_to_the_store_cost_nobody_an_answer(door: Door, servers
     assert door.post(asked("after-the-cut")).status == 202
     assert door.get("/v1/payments/after-the-cut").status == 200
     assert len(said(door, "after-the-cut")) == 1
+
+
+def test_what_was_accepted_is_not_refused_for_what_was_sent_before(door: Door) -> None:
+    """A broken request on the owner's own topic was refused; mended it came by HTTP, and payments has not heard it yet."""
+    refusal = "INSERT INTO refusals VALUES ('mended', 'shop', 'missing', 'buyer_info', now(), gen_random_uuid())"
+    with Store(door.settings, "payments").transaction() as conn:
+        conn.execute(refusal)
+    assert door.get("/v1/payments/mended").json["status"] == "refused"
+    assert door.post(asked("mended")).status == 202
+    assert door.get("/v1/payments/mended").json["status"] == "received"
+    assert door.get("/v1/payment-orders/mended-1").json["payment_order_status"] == "NOT_STARTED"

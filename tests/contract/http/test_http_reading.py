@@ -213,6 +213,9 @@ def test_who_loses_an_id_to_kafka_reads_why(door: Door, seller: str) -> None:
     found = door.get(f"/v1/payments/{checkout_id}").json
     replies.Payment.model_validate(found)
     assert found["refused"]["code"] == "id_taken"
+    own_order, _ = asked(checkout_id)["payment_orders"]
+    order = door.get(f"/v1/payment-orders/{own_order['payment_order_id']}").json
+    assert (order["payment_order_status"], order["detail"]) == ("FAILED", "refused")
 
 
 def asked_strictly(checkout_id: str) -> dict[str, Any]:
