@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from operations.auditor import psps as psp_books
 from operations.auditor import said, sums, unfinished, webhooks
-from operations.auditor.books import Books, Stores, read_all, read_checkouts, read_orders
+from operations.auditor.books import Books, Payment, Request, Stores, read_all, read_checkouts, read_orders
 from operations.auditor.compare import (
     CHARGE_CHECKS,
     CHECKOUT_CHECKS,
@@ -25,7 +25,7 @@ from operations.auditor.compare import (
     compare_orders,
 )
 from operations.auditor.flight import on_their_way
-from operations.auditor.records import Reader, reader, upstream_claims
+from operations.auditor.records import Reader, reader, upstream_requests
 from operations.auditor.report import Check, Report, judged
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
@@ -80,6 +80,7 @@ def _checks(run: Audit) -> Iterator[Check]:
     yield from _compared(run, findings, on_way, begun, settled)
     tell("sums and balances")
     yield from sums.check_sums(stores, expected=settled)
+    yield _ended(run, settled)
     for balances in said.BALANCES:
         yield _latest(run, said.Latest(*balances), settled)
     tell("what is not finished")
@@ -123,19 +124,26 @@ def _without_silence(run: Audit, findings: set[Finding]) -> set[Finding]:
 
 
 def _without_upstreams(run: Audit, findings: set[Finding]) -> set[Finding]:
-    """Payments that came by an upstream's own topic, not by HTTP: their cause is a record there."""
-    unasked = {f.key: f for f in findings if f.check == "payments_requested"}
+    """Payments that came by an upstream's own topic, not by HTTP: their cause is a record there. An owner who asked for
+    the same by both doors has one payment."""
+    payments, requests = run.books.payments, run.books.requests
+    unasked = {
+        finding
+        for finding in findings
+        if finding.check == "payments_requested"
+        or (finding.check == "requests_stored" and _owners_agree(payments.get(finding.key), requests[finding.key]))
+    }
     if not unasked:
         return findings
-    claims, trimmed = upstream_claims(run.reading, PAYMENT_REQUESTS)
-    upstream = run.settings.upstreams
-    payments = run.books.payments
-    fine = {
-        finding
-        for key, finding in unasked.items()
-        if payments[key].event_id in claims or (trimmed and payments[key].owner in upstream)
-    }
-    return findings - fine
+    owners = {payments[finding.key].owner for finding in unasked}
+    by_http = {request.owner for request in requests.values()}
+    now_ms = int(run.clock.now().timestamp() * 1000)
+    asked = upstream_requests(run.reading, PAYMENT_REQUESTS, owners, by_http, now_ms)
+    return findings - {finding for finding in unasked if asked.explain(payments[finding.key])}
+
+
+def _owners_agree(payment: Payment | None, request: Request) -> bool:
+    return payment is not None and payment.owner == request.owner
 
 
 # ── what looks wrong, again ──────────────────────────────────────────────────────────────────────────────────────────
@@ -253,6 +261,19 @@ def _counts(books: Books) -> dict[str, int]:
         "charges_captured": charges,
         "orders_charged_once": charges,
     }
+
+
+def _ended(run: Audit, expected: bool) -> Check:
+    """The store first: what it says by then was written with its event."""
+    ended, topic, until = said.endings(run.stores), said.Endings(), time.monotonic() + LATEST_S
+    topic.read_on(run.reading)
+    while not ended <= topic.said and not topic.trimmed and time.monotonic() < until:
+        time.sleep(PAUSES_S[0])
+        topic.read_on(run.reading)
+    silent = [] if topic.trimmed else sorted(ended - topic.said)
+    wrong = [f"{checkout_id}: {how}, and payments.v1 does not say so" for how, checkout_id in silent]
+    note = "the topic's oldest records are gone" if topic.trimmed else ""
+    return judged("payments_said", len(ended), wrong, expected=expected, aside=[note])
 
 
 def _latest(run: Audit, topic: said.Latest, expected: bool) -> Check:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
+from producers.claims import claim_of
 from psp.port import ListedCharge
 from topics.catalog import ROOMS
 from topics.runtime.consumer import Connection
@@ -20,6 +21,13 @@ from topics.settings import Settings
 CHUNK = 20_000
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 T = TypeVar("T")
+
+
+class Request(NamedTuple):
+    """What the HTTP door accepted. `claim` is the id by which payments knows it."""
+
+    owner: str
+    claim: str
 
 
 class Payment(NamedTuple):
@@ -100,9 +108,9 @@ class Charge(NamedTuple):
 class Books:
     """Everything known, by checkout, order or call id. With `of` only what these keys are about."""
 
-    requests: dict[str, str] = field(default_factory=dict)  # checkout → owner
+    requests: dict[str, Request] = field(default_factory=dict)  # by checkout
     payments: dict[str, Payment] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)  # checkouts with a refusal
+    refused: set[str] = field(default_factory=set)  # ids of the requests that payments refused
     screenings: dict[str, str] = field(default_factory=dict)  # checkout → outcome
     orders: dict[str, Order] = field(default_factory=dict)
     placed_by: dict[str, str] = field(default_factory=dict)  # order → id of the event that had it placed
@@ -170,8 +178,8 @@ def read_all(stores: Stores, books: Books) -> None:
     books.placed_by = dict(_placed(stores))
     books.screenings = dict(_scan(stores, "risk", "SELECT checkout_id, outcome FROM screening_view", "checkout_id", ""))
     books.payments = {row[0]: Payment(*row[1:]) for row in _scan(stores, "payments", _PAYMENTS, "checkout_id", "")}
-    books.refused = {row[0] for row in stores.rows("payments", "SELECT DISTINCT checkout_id FROM refusal_view")}
-    books.requests = dict(_scan(stores, "doors", "SELECT checkout_id, owner FROM request_view", "checkout_id", ""))
+    books.refused = {row[0] for row in stores.rows("payments", "SELECT event_id::text FROM refusal_view")}
+    books.requests = {row[0]: _request(*row[1:]) for row in _scan(stores, "doors", _REQUESTS, "checkout_id", "")}
 
 
 _ORDERS = """
@@ -181,6 +189,7 @@ _ATTEMPTS = """
 SELECT payment_order_id, state, psp, call_id, psp_reference, gross_minor, currency, cause_event_id, outcome_event_id
 FROM attempt_view"""
 _CALLS = "SELECT call_id, payment_order_id, state, outcome FROM call_view"
+_REQUESTS = "SELECT checkout_id, owner, event_id::text FROM request_view"
 _PAYMENTS = """
 SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_at) * 1000)::bigint FROM payment_view"""
 _MOVEMENTS = """
@@ -198,6 +207,10 @@ SELECT e.payment_order_id, e.cause_event_id::text, min(e.currency), count(DISTIN
     coalesce(sum(amount) FILTER (WHERE account LIKE 'seller:%%' AND direction = 'credit'), 0)::bigint,
     coalesce(sum(amount) FILTER (WHERE account = 'platform:fees' AND direction = 'credit'), 0)::bigint
 FROM entry_view e WHERE {where} GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id"""
+
+
+def _request(owner: str, event_id: str) -> Request:
+    return Request(owner, claim_of(event_id))
 
 
 def _scan(stores: Stores, room: str, select: str, key: str, after: str, place: int = 0) -> Iterator[tuple[Any, ...]]:
@@ -274,6 +287,8 @@ def read_checkouts(stores: Stores, checkout_ids: Sequence[str]) -> Books:
     mine = "WHERE checkout_id = ANY(%s)"
     books.screenings = dict(stores.rows("risk", f"SELECT checkout_id, outcome FROM screening_view {mine}", wanted))
     books.payments = {row[0]: Payment(*row[1:]) for row in stores.rows("payments", f"{_PAYMENTS} {mine}", wanted)}
-    books.refused = {row[0] for row in stores.rows("payments", f"SELECT checkout_id FROM refusal_view {mine}", wanted)}
-    books.requests = dict(stores.rows("doors", f"SELECT checkout_id, owner FROM request_view {mine}", wanted))
+    books.refused = {
+        row[0] for row in stores.rows("payments", f"SELECT event_id::text FROM refusal_view {mine}", wanted)
+    }
+    books.requests = {row[0]: _request(*row[1:]) for row in stores.rows("doors", f"{_REQUESTS} {mine}", wanted)}
     return books

@@ -61,12 +61,14 @@ CHECKOUT_CHECKS = (
 
 
 def compare_checkouts(books: Books) -> Iterator[Finding]:
-    for checkout_id, owner in books.requests.items():
-        if checkout_id not in books.payments and checkout_id not in books.refused:
-            detail = f"accepted from {owner}, and payments neither has nor refused it"
-            yield Finding("requests_stored", checkout_id, detail, REQUESTED)
+    for checkout_id, request in books.requests.items():
+        found = books.payments.get(checkout_id)
+        if request.claim in books.refused or (found is not None and found.event_id == request.claim):
+            continue
+        there = "payments neither has nor refused it" if found is None else f"the payment there is of {found.event_id}"
+        yield Finding("requests_stored", checkout_id, f"accepted from {request.owner}, and {there}", REQUESTED)
     for checkout_id, payment in books.payments.items():
-        if books.requests.get(checkout_id) != payment.owner:
+        if books.requests.get(checkout_id) != (payment.owner, payment.event_id):
             yield Finding("payments_requested", checkout_id, f"no door accepted this from {payment.owner}")
         if checkout_id not in books.screenings:
             yield Finding("payments_screened", checkout_id, "never screened", TO_SCREEN)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from operations.auditor.books import Stores
-from schemas.envelope import digest, event_type
+from operations.auditor.books import Payment, Stores
+from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.admin import kafka_config, partitions
+from topics.runtime.decode import decode
+from topics.runtime.record import headers_of, message_of
 from topics.settings import Settings
 
+DAY_MS = 86_400_000
+LATE_MS = DAY_MS  # for so long a request may have waited before payments read it
 READ_LIMIT_S = 30.0  # without a single record
 AT_ONCE = 5000
 LEADER_S = 15.0
@@ -31,8 +35,8 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._prefix = settings.topic_prefix
-        self._upstreams = settings.upstreams
+        self.prefix = settings.topic_prefix
+        self.upstreams = settings.upstreams
         self._admin = AdminClient(kafka_config(settings))
         self._kafka = Consumer(
             {
@@ -51,12 +55,19 @@ class Reader:
         self._kafka.close()
 
     def names(self, topic: Topic) -> list[str]:
-        return catalog.names(topic, self._upstreams)
+        return catalog.names(topic, self.upstreams)
 
     def ends(self, *topics: Topic) -> Ends:
         """Of all partitions of these topics, in two requests. Errors: KafkaException where the broker is away."""
-        found = partitions(self._kafka, [self._prefix + name for topic in topics for name in self.names(topic)])
-        at = {where: (where.topic[len(self._prefix) :], where.partition) for where in found}
+        return self.ends_of([name for topic in topics for name in self.names(topic)])
+
+    def existing(self, names: Sequence[str]) -> list[str]:
+        there = self._kafka.list_topics(timeout=15).topics
+        return [name for name in names if self.prefix + name in there]
+
+    def ends_of(self, names: Sequence[str]) -> Ends:
+        found = partitions(self._kafka, [self.prefix + name for name in names])
+        at = {where: (where.topic[len(self.prefix) :], where.partition) for where in found}
         if not at:
             return {}
         first = self._offsets(list(at), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
@@ -78,7 +89,7 @@ class Reader:
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
         """Every record of these ranges, from the first offset up to before the second."""
         left = {where: until for where, (start, until) in ranges.items() if start < until}
-        at = [TopicPartition(self._prefix + name, partition, ranges[name, partition][0]) for name, partition in left]
+        at = [TopicPartition(self.prefix + name, partition, ranges[name, partition][0]) for name, partition in left]
         self._kafka.assign(at)
         try:
             while left:
@@ -91,7 +102,7 @@ class Reader:
             self._kafka.unassign()
 
     def name_of(self, record: KafkaMessage) -> str:
-        return (record.topic() or "")[len(self._prefix) :]
+        return (record.topic() or "")[len(self.prefix) :]
 
     def _wanted(self, batch: Sequence[KafkaMessage], left: dict[Partition, int]) -> Iterator[KafkaMessage]:
         for record in batch:
@@ -122,12 +133,12 @@ def reader(settings: Settings) -> Iterator[Reader]:
 
 
 def event_ids(records: Iterator[KafkaMessage], kinds: Sequence[type[AnyEvent]]) -> Iterator[tuple[str, str]]:
-    """(event id, key) of the records of these types."""
+    """(event id, key) of the records of these types. What has no id is nobody's: each room makes a dead letter of it."""
     wanted = {event_type(kind).encode() for kind in kinds}
     for record in records:
-        headers = cast(dict[str, bytes], dict(record.headers() or ()))
-        if headers.get("ce_type") in wanted:
-            yield headers["ce_id"].decode(), _key(record)
+        headers = dict(headers_of(record))
+        if headers.get("ce_type") in wanted and headers.get("ce_id"):
+            yield headers["ce_id"].decode("utf-8", "replace"), _key(record)
 
 
 def _key(record: KafkaMessage) -> str:
@@ -159,11 +170,38 @@ def unread_keys(
             yield key
 
 
-def upstream_claims(reading: Reader, topic: Topic) -> tuple[set[str], bool]:
-    """The inbox ids of all that upstreams wrote to door topics of their own; whether retention has taken the oldest."""
-    ends = {where: range_ for where, range_ in reading.ends(topic).items() if where[0] != topic.name}
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What upstreams wrote to door topics of their own, as far as it is still there."""
+
+    claims: frozenset[str]  # the inbox ids, as the payments room makes them
+    gone_until_ms: Mapping[str, int]  # owner → what payments read before this may have been taken by retention since
+
+    def explain(self, payment: Payment) -> bool:
+        return payment.event_id in self.claims or payment.received_ms < self.gone_until_ms[payment.owner]
+
+
+def upstream_requests(
+    reading: Reader, topic: Topic, owners: Collection[str], by_http: Collection[str], now_ms: int
+) -> Requests:
+    """Of these owners, whether they are upstreams still or were once. What is empty held nothing that is younger than its
+    retention; so did what is no longer there, unless its owner is known `by_http` and may never have had a topic."""
+    assert topic.retention_days is not None
+    kept_since = now_ms - topic.retention_days * DAY_MS
+    upstreams = frozenset(owners)
+    topics = {
+        name: owner for owner in upstreams for name in catalog.names(topic, frozenset([owner])) if name != topic.name
+    }
+    ends = reading.ends_of(reading.existing(sorted(topics)))
+    oldest = {where: kept_since for where, (low, high) in ends.items() if low == high > 0}
     claims = set()
     for record in reading.records(ends):
-        headers = cast(dict[str, bytes], dict(record.headers() or ()))
-        claims.add(digest(reading.name_of(record).encode(), headers.get("ce_source", b""), headers.get("ce_id", b"")))
-    return claims, any(low > 0 for low, _ in ends.values())
+        message = message_of(record, reading.prefix)
+        claims.add(decode(message, upstreams).claim)
+        if ends[message.topic, message.partition][0] > 0:
+            oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
+    missing = upstreams - {topics[name] for name, _ in ends} - set(by_http)
+    gone = dict.fromkeys(upstreams, 0) | dict.fromkeys(missing, kept_since)
+    for (name, _), at_ms in oldest.items():
+        gone[topics[name]] = max(gone[topics[name]], at_ms)
+    return Requests(frozenset(claims), {owner: at_ms + LATE_MS if at_ms else 0 for owner, at_ms in gone.items()})

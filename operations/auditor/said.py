@@ -11,11 +11,12 @@ from operations.auditor.books import Books, Stores
 from operations.auditor.compare import Finding, Hop, captured_event_id
 from operations.auditor.records import Ends, Partition, Reader, event_ids
 from schemas import events
-from schemas.envelope import derive_id, header, time_ms_of
+from schemas.envelope import derive_id, event_type, header, time_ms_of
 from schemas.events import AnyEvent
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Topic
+from topics.runtime.record import headers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,38 @@ class Said:
                 yield Finding(check, key, f"{topic.name} says {event_id}, and {topic.spoken_by} knows nothing of it")
 
 
+# ── payments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_KIND_OF = {
+    event_type(events.PaymentCompleted).encode(): "done",
+    event_type(events.PaymentRefused).encode(): "refused",
+}
+
+
+def endings(stores: Stores) -> set[tuple[str, str]]:
+    """(how, checkout) of each payment that is done and each request that was refused."""
+    done = stores.rows("payments", "SELECT 'done', checkout_id FROM payment_view WHERE is_payment_done")
+    return {*done, *stores.rows("payments", "SELECT 'refused', checkout_id FROM refusal_view")}
+
+
+@dataclass(slots=True)
+class Endings:
+    """What payments.v1 says of how payments ended, so far."""
+
+    said: set[tuple[str, str]] = field(default_factory=set)
+    at: dict[Partition, int] = field(default_factory=dict)
+    trimmed: bool = False
+
+    def read_on(self, reading: Reader) -> None:
+        ends = reading.ends(catalog.PAYMENTS)
+        self.trimmed = self.trimmed or any(low > 0 for low, _ in ends.values())
+        for record in reading.records({w: (max(low, self.at.get(w, low)), high) for w, (low, high) in ends.items()}):
+            how = _KIND_OF.get(dict(headers_of(record)).get("ce_type", b""))
+            if how:
+                self.said.add((how, (record.key() or b"").decode("utf-8", "replace")))
+        self.at = {where: high for where, (_, high) in ends.items()}
+
+
 # ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 BALANCES: tuple[tuple[str, Topic, str, str], ...] = (
@@ -120,7 +153,8 @@ class Latest:
         ranges = {where: (max(low, self.at.get(where, low)), high) for where, (low, high) in ends.items()}
         for record in reading.records(ranges):
             key = (record.key() or b"").decode("utf-8", "replace")
-            version = int(header(record.headers() or (), "ce_revision") or 0)  # type: ignore[arg-type]
+            revision = header(headers_of(record), "ce_revision") or ""
+            version = int(revision) if revision.isdecimal() else 0
             if version >= self.records.get(key, (-1, b""))[0]:
                 self.records[key] = (version, record.value() or b"")
         self.at = {where: high for where, (_, high) in ranges.items()}

@@ -43,7 +43,7 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
             seen.aside.append(f"{rows[0][0]} rows in {room.name}")
         old = stores.rows(
             room.name,
-            "SELECT id, topic, convert_from(coalesce(key, ''), 'UTF8'),"
+            "SELECT id, topic, encode(coalesce(key, ''), 'escape'),"
             " extract(epoch FROM clock_timestamp() - created_at)::bigint FROM outbox"
             f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id LIMIT 100",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import orjson
 
@@ -12,9 +12,10 @@ from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions
 from operations.auditor.report import Check, judged
 from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
-from schemas.envelope import TYPE_PREFIX
+from schemas.envelope import TYPE_PREFIX, header, is_event_id
 from schemas.webhooks import delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
+from topics.runtime.record import headers_of
 
 ROOM = WEBHOOKS_ROOM.name
 CHECK = "webhooks_made"
@@ -69,22 +70,29 @@ def _wanted(
         where: (low, min(high, at.get(where, low))) for where, (low, high) in ends.items()
     }
     for record in reading.records({where: (low, high) for where, (low, high) in ranges.items() if low < high}):
-        headers = cast(dict[str, bytes], dict(record.headers() or ()))
-        kind = _TYPES.get(headers.get("ce_type", b"").decode())
-        if kind is None:
+        headers = headers_of(record)
+        kind = _TYPES.get(header(headers, "ce_type") or "")
+        event_id, said = header(headers, "ce_id") or "", header(headers, "ce_time") or ""
+        if kind is None or not is_event_id(event_id):
+            continue  # a dead letter, if anything
+        said_at = _time(said)
+        if said_at is None or said_at < since:
             continue
-        said_at = datetime.fromisoformat(headers["ce_time"].decode())
-        if said_at < since:
-            continue
-        event_id, checkout_id = headers["ce_id"].decode(), (record.key() or b"").decode()
+        checkout_id = (record.key() or b"").decode("utf-8", "replace")
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
             if kind in endpoint.event_types and said_at > endpoint.changed_at + APART:
                 id_ = delivery_id(event_id, endpoint.endpoint_id)
                 yield Wanted(id_, endpoint.endpoint_id, checkout_id, event_id)
 
 
-def _owner(value: bytes) -> str:
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
+
+def _owner(value: bytes) -> str:
     try:
         return str(orjson.loads(value)["owner"])
     except (ValueError, KeyError, TypeError):

@@ -237,6 +237,20 @@ BREAKS = {
         f"DELETE FROM payments.payments WHERE checkout_id = {A_PAYMENT}",
         {"requests_stored", "screenings_asked", "attempts_placed", "movements_caused", "journals_caused"},
     ),
+    "a request was accepted, and another one made the payment": (
+        f"UPDATE payments.payments SET event_id = gen_random_uuid() WHERE checkout_id = {A_PAYMENT}",
+        {"requests_stored", "payments_requested"},
+    ),
+    "an accepted request is gone, and another of its checkout was refused": (
+        "INSERT INTO payments.refusals SELECT checkout_id, 'rival', 'id_taken', '', now(), gen_random_uuid() FROM"
+        f" payments.payments WHERE checkout_id = {A_PAYMENT};DELETE FROM payments.payments WHERE checkout_id ="
+        f" {A_PAYMENT}",
+        {"requests_stored"},
+    ),
+    "nobody is told of a refusal": (
+        "INSERT INTO payments.refusals VALUES ('untold', 'shop', 'id_taken', '', now(), gen_random_uuid())",
+        {"payments_said"},
+    ),
     "nobody asked for a payment": (
         f"DELETE FROM doors.requests WHERE checkout_id = {A_PAYMENT}",
         {"payments_requested"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operations.auditor.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment
+from operations.auditor.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment, Request
 from operations.auditor.compare import (
     TO_LEDGER,
     TO_WALLET,
@@ -24,7 +24,7 @@ def true_books() -> Books:
     attempt = Attempt("captured", "north", "call", "ch_1", 1234, "EUR", _placed(), REPLIED)
     cause = captured_event_id(attempt)
     return Books(
-        requests={"c": "shop"},
+        requests={"c": Request("shop", "event")},
         payments={"c": Payment("shop", "succeeded", "event", 1)},
         screenings={"c": "cleared"},
         orders={"o": Order("c", 0, "s", "EUR", 1234, 34, 1200, "SUCCESS", "", True, True, "north", "ch_1")},
