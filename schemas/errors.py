@@ -17,7 +17,11 @@ class Transient(TallyError):
 
 
 class Permanent(TallyError):
-    """It will never work: the message becomes a dead letter."""
+    """It will never work: the message becomes a dead letter. What an outsider got wrong is not `ours`: it stops no room."""
+
+    def __init__(self, code: str, detail: str = "", *, ours: bool = True) -> None:
+        super().__init__(code, detail)
+        self.ours = ours
 
 
 class UnknownOutcome(TallyError):

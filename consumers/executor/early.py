@@ -34,7 +34,8 @@ class Early:
 def told(event: NotificationReceived, gross: Money) -> Captured | Declined | Pending:
     """The notification as the reply that it is. Errors: Permanent `notification_mismatch`."""
     if event.amount != gross:
-        raise Permanent("notification_mismatch", f"it speaks of {event.amount}, and {gross} was asked for")
+        why = f"it speaks of {event.amount}, and {gross} was asked for"
+        raise Permanent("notification_mismatch", why, ours=False)
     match event.status:
         case "succeeded":
             return Captured(event.psp_reference, event.scheme or "other", event.amount)

@@ -110,7 +110,7 @@ def _sender(event: PaymentRequested | Broken, cause: Cause) -> str:
     """Whose request it is: on an upstream's own topic the topic says so, on the house's own the door does."""
     owner = event.owner if cause.upstream is None else cause.upstream
     if owner is None:
-        raise Permanent("no_owner", "neither the topic nor the event names an owner")
+        raise Permanent("no_owner", "neither the topic nor the event names an owner", ours=False)
     return owner
 
 
@@ -174,7 +174,7 @@ def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> Scree
 def _refuse_broken(broken: Broken, cause: Cause) -> Decision:
     owner = cause.upstream or broken.owner
     if broken.checkout_id is None or owner is None:
-        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told")
+        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told", ours=False)
     return _refuse(broken.checkout_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import random
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from consumers.payments.consumer import build as build_payments
 from tests.contract.rooms import (
     EXECUTIONS,
     NOON,
@@ -20,16 +17,12 @@ from tests.contract.rooms import (
     captured,
     event_id,
     headers_of,
-    request_body,
-    request_headers,
 )
 from topics.runtime import inbox
 from topics.runtime.drain import drain
-from topics.runtime.store import Stopped, Store
-from topics.settings import Settings
+from topics.runtime.store import Stopped
 
 DLQ = "probe.dlq.v1"
-CARD = "4111 1111 1111 1111"
 
 
 def copies(process: Process) -> list[Any]:
@@ -52,6 +45,17 @@ def test_a_key_keeps_its_order_through_parking(process: Process, books: Books, l
     assert books.effects("k") == [1, 2, 3]
     process.apply(log.capture("k", 4))
     assert books.effects("k") == [1, 2, 3, 4]
+
+
+def test_a_dead_letters_copy_tells_when_it_first_failed(process: Process, books: Books, log: Log) -> None:
+    books.breaks("world")
+    process.apply(log.capture("k", 1, "transient"))
+    for pause_s in (6, 40):
+        process.drain(after_s=pause_s)
+    (copy,) = copies(process)
+    about = dict(copy.headers)
+    assert about["tally_first_failed_at"].decode() == NOON.isoformat()
+    assert about["tally_failed_at"].decode() == process.now.isoformat()
 
 
 def test_a_follower_that_fails_in_its_turn_holds_those_behind_it(process: Process, books: Books, log: Log) -> None:
@@ -331,6 +335,14 @@ def test_what_was_closed_stays_closed_longer_than_the_inbox_remembers(
 # ── the limit ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_outsiders_got_wrong_stops_no_room(process: Process, books: Books, log: Log) -> None:
+    """A PSP, for instance, whose notifications name other amounts."""
+    process.apply(*[log.capture(f"k{i}", 1, "foreign") for i in range(30)], log.capture("x", 1))
+    assert len(books.letters()) == 30
+    assert books.effects() == [1]
+    assert books.stops() == []
+
+
 def test_too_many_faults_of_our_own_stop_the_room_for_all_its_processes_until_it_is_lifted(
     process: Process, other: Process, books: Books, log: Log
 ) -> None:
@@ -382,158 +394,3 @@ def test_neither_the_worlds_failures_nor_replays_count_as_our_faults(process: Pr
         books.replay()
         process.drain()
     assert books.stops() == []
-
-
-# ── what cannot be read ──────────────────────────────────────────────────────────────────────────────────────────────
-
-GOOD = (
-    ("ce_specversion", b"1.0"),
-    ("ce_id", b"0190aaaa-0000-8000-8000-000000000001"),
-    ("ce_type", b"tallystick.PaymentCaptured.v1"),
-)
-
-
-def without(name: str, *more: tuple[str, bytes | None]) -> tuple[tuple[str, bytes | None], ...]:
-    return (*[pair for pair in GOOD if pair[0] != name], *more)
-
-
-UNREADABLE: dict[str, tuple[bytes | None, bytes | None, Any, str]] = {
-    "garbage": (b"k", b"\xff\xfe\0garbage", GOOD, "malformed"),
-    "not JSON": (b"k", b"{", GOOD, "malformed"),
-    "another event": (b"k", b"{}", GOOD, "malformed"),
-    "no headers": (b"k", b"{}", (), "bad_headers"),
-    "no id": (b"k", b"{}", without("ce_id"), "bad_headers"),
-    "an id that is none": (b"k", b"{}", without("ce_id", ("ce_id", b"x")), "bad_headers"),
-    "an id that is not text": (b"k", b"{}", without("ce_id", ("ce_id", b"\xff" * 36)), "bad_headers"),
-    "an id without a value": (b"k", b"{}", without("ce_id", ("ce_id", None)), "bad_headers"),
-    "another envelope": (b"k", b"{}", without("ce_specversion", ("ce_specversion", b"2.0")), "bad_headers"),
-    "a type with NUL": (b"k", b"{}", without("ce_type", ("ce_type", b"a\0b")), "unknown_type"),
-    "a type unheard of": (b"k", b"{}", without("ce_type", ("ce_type", b"com.example.Thing")), "unknown_type"),
-    "a future version": (
-        b"k",
-        b"{}",
-        without("ce_type", ("ce_type", b"tallystick.PaymentCaptured.v2\0")),
-        "unsupported_version",
-    ),
-    "no value": (b"k", None, GOOD, "null_value"),
-    "no key": (None, b"{}", GOOD, "null_key"),
-    "a body in place of the key": (random.Random(7).randbytes(4096), b"{}", GOOD, "malformed"),
-    "a letter's number beyond all numbers": (
-        b"k",
-        b"{}",
-        (*GOOD, ("tally_letter", GOOD[1][1]), ("tally_attempts", b"9" * 5000)),
-        "malformed",
-    ),
-    "headers in the way": (b"k", b"{}", (*GOOD, ("traceparent", b"\xff\0"), ("", b""), ("x", None)), "malformed"),
-    "megabytes of headers": (b"k", b"{}", (*GOOD, ("x", b"x" * 3_000_000)), "malformed"),
-    "megabytes": (b"k", b" " * 3_000_000, GOOD, "malformed"),
-}
-
-
-@pytest.mark.parametrize("what", UNREADABLE)
-def test_what_cannot_be_read_is_a_dead_letter_with_a_reason_and_holds_up_nobody(
-    what: str, process: Process, books: Books, log: Log
-) -> None:
-    key, value, headers, code = UNREADABLE[what]
-    process.apply(
-        log.capture("k", 1),
-        log.record(value, key=key, headers=headers),
-        log.capture("k", 2),
-    )
-    assert books.effects("k") == [1, 2]
-    assert books.letters() == [("dead", code)]
-    (copy,) = copies(process)
-    assert dict(copy.headers)["tally_code"] == code.encode()
-    size = len(copy.value or b"") + sum(len(name) + len(content or b"") for name, content in copy.headers)
-    assert size < 2_000_000, "no producer of ours would take it"
-    process.drain(after_s=100_000)
-    books.replay()
-    process.drain()
-    assert [state for state, _ in books.letters()] == ["dead"]
-
-
-def test_a_key_that_is_not_the_events_own_is_refused(process: Process, books: Books, log: Log) -> None:
-    message = log.capture("k", 1)
-    process.apply(log.again(message, key=b"other"), log.capture("other", 1), log.capture("k", 2))
-    assert books.letters() == [("dead", "wrong_key")]
-    assert (books.effects("other"), books.effects("k")) == ([1], [2])
-
-
-def test_a_parked_letter_of_a_topic_that_is_gone_is_a_dead_letter(
-    process: Process, settings: Settings, books: Books, log: Log
-) -> None:
-    """An upstream was taken out of the settings while a message of its own waited."""
-    books.breaks("world")
-    process.apply(log.request("c", 1, topic="payment-requests.shop.v1", description="transient"))
-    assert books.letters() == [("parked", "told_transient")]
-    process.store.upstreams = frozenset()
-    process.drain(after_s=60)
-    assert books.letters() == [("dead", "unknown_topic")]
-
-
-def test_a_refused_card_number_is_not_kept(process: Process, books: Books, log: Log) -> None:
-    body = json.dumps({"card": CARD}).encode()
-    process.apply(log.record(body, key=b"k", headers=GOOD))
-    ((value, error),) = books.rows("SELECT value, error FROM parked")
-    (copy,) = copies(process)
-    for kept in (bytes(value), error.encode(), copy.value, repr(copy.headers).encode()):
-        assert b"4111" not in kept
-        assert b"1111 1111" not in kept
-
-
-def test_digits_that_only_look_like_a_card_number_are_tried_again_as_they_were(
-    process: Process, books: Books, log: Log
-) -> None:
-    """An order's id may be sixteen digits; without its value the message could never take effect."""
-    books.breaks("world")
-    process.apply(log.capture("4111111111111111", 1, "transient"))
-    books.mends("world")
-    process.drain(after_s=6)
-    assert books.effects("4111111111111111") == [1]
-
-
-# ── a hostile upstream, and the real payments room ───────────────────────────────────────────────────────────────────
-
-
-def hostile() -> list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]]:
-    """A hundred records, each broken in its own way."""
-    found: list[tuple[bytes | None, bytes | None, Any]] = []
-    for index in range(20):
-        id_ = f"h{index}"
-        headers = request_headers(id_)
-        for field in (f"x{index}\0", "\ud800", CARD, "a" * 3000):
-            body = {**request_body(id_), field: 1}
-            found.append((id_.encode(), json.dumps(body).encode(), request_headers(f"{id_}-{len(found)}")))
-        found.append((id_.encode(), b'{"checkout_id": "%s"' % id_.encode() + b"[" * 2000, headers))
-    amounts = ["1e999999999", "9" * 400, "NaN", "0x10", "١٢", "1\0", "-1", "", "1.001"]
-    for index, amount in enumerate(amounts):
-        orders = [{"payment_order_id": "o", "seller_account": "s", "amount": amount, "currency": "EUR"}]
-        body = request_body(f"a{index}", payment_orders=orders)
-        found.append((f"a{index}".encode(), json.dumps(body).encode(), request_headers(f"a{index}")))
-    for index, change in enumerate(
-        ({"deadline": "9999-12-31T23:59:59-23:59"}, {"metadata": {"\0": "\0"}}, {"owner": "\0"}, {"owner": "o" * 500})
-    ):
-        body = {**request_body(f"d{index}"), **change}
-        found.append((f"d{index}".encode(), json.dumps(body).encode(), request_headers(f"d{index}")))
-    found += [(b"\xff", b"\xff", ()), (None, None, ()), (b"k", None, request_headers("k")), (b"", b"{}", ())]
-    return found
-
-
-def test_a_hundred_garbage_records_of_one_upstream_hold_up_nobody(settings: Settings, log: Log) -> None:
-    """The real payments room: none of it counts as our fault, the neighbours' requests are taken."""
-    payments = Process(settings, build_payments(settings))
-    payments.store = Store(settings, "payments")
-    topic = "payment-requests.shop.v1"
-    batch = [log.record(value, key=key, headers=headers, topic=topic) for key, value, headers in hostile()]
-    batch.insert(50, log.request("honest-1", topic=topic))
-    batch.append(log.request("honest-2", owner="web"))
-    assert len(batch) > 100
-    try:
-        payments.apply(*batch)
-        with payments.store.transaction() as conn:
-            assert conn.execute("SELECT code, error, value FROM parked WHERE fault_at IS NOT NULL").fetchall() == []
-            assert conn.execute("SELECT count(*) FROM stops").fetchone() == (0,)
-        screened = {row.key for row in payments.rows if row.topic == "screenings.v1"}
-        assert screened >= {b"honest-1", b"honest-2"}
-    finally:
-        payments.store.close()

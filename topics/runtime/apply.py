@@ -343,7 +343,7 @@ def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: dateti
     except Transient as error:
         return Failure(error.code, error.detail, retry=True)
     except Permanent as error:
-        return Failure(error.code, error.detail, ours=True)
+        return Failure(error.code, error.detail, ours=error.ours)
     except Exception as error:
         stack = traceback.format_exc()
         return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)

@@ -83,6 +83,7 @@ class _Copy:
     letter: str
     attempts: int
     code: str
+    first_failed_at: datetime
     failed_at: datetime
     incoming: Incoming
 
@@ -144,6 +145,7 @@ def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
             int(said.get("tally_timestamp", record.timestamp_ms)),
         )
         attempts, failed_at = int(said["tally_attempts"]), datetime.fromisoformat(said["tally_failed_at"])
+        first_failed_at = datetime.fromisoformat(said.get("tally_first_failed_at", said["tally_failed_at"]))
         letter, code = said["tally_letter"], said["tally_code"]
     except (KeyError, ValueError, AttributeError):
         return None
@@ -151,9 +153,9 @@ def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
     if code == "id_reused":
         incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
         incoming.event = None if incoming.door else incoming.event
-    if letter_id(room, incoming) != letter or failed_at.tzinfo is None:
+    if letter_id(room, incoming) != letter or failed_at.tzinfo is None or first_failed_at.tzinfo is None:
         return None
-    return _Copy(letter, attempts, code, failed_at, incoming)
+    return _Copy(letter, attempts, code, first_failed_at, failed_at, incoming)
 
 
 Acts = dict[tuple[str, str], int]  # letter and action → the attempts that had failed by then
@@ -194,7 +196,7 @@ def _put_back(conn: Connection, copy: _Copy, state: State, now: datetime) -> boo
             *(copy.letter, message.topic, message.partition, message.offset, message.key, message.value),
             *(dump_headers(message.headers), message.timestamp_ms, incoming.claim, incoming.hash, incoming.holds),
             *(state, copy.code, "rebuilt from the dead-letter topic; its log line has the error", copy.attempts),
-            *(now, copy.failed_at, copy.failed_at, copy.failed_at, None if state == "dead" else now),
+            *(now, copy.failed_at, copy.first_failed_at, copy.failed_at, None if state == "dead" else now),
         ],
     )
     return put.rowcount == 1

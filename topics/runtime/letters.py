@@ -43,6 +43,7 @@ class Parked:
     rung: int
     replays: int
     counted: bool
+    first_failed_at: datetime | None  # None while it only waited behind another
     edit: bytes | None = None  # a corrected value that two persons stand for
 
     @property
@@ -97,7 +98,7 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> li
         due = now if dead else now + _pause(room, 0)
         letter = _insert(conn, room, incoming, failure, "dead" if dead else "parked", 1, due, now)
         if dead:
-            copies.append(copy(room, incoming, letter, 1, failure, now))
+            copies.append(copy(room, incoming, letter, 1, failure, now, now))
         log.warning(
             "message dead" if dead else "message parked",
             action="dead_letter" if dead else "park",
@@ -183,7 +184,15 @@ def _hashed(incoming: Incoming) -> bytes:
     return f'{{"redacted":"card_number","hash":"{incoming.hash}"}}'.encode()
 
 
-def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Failure, now: datetime) -> Unsaid:
+def copy(
+    room: Room,
+    incoming: Incoming,
+    letter: str,
+    attempts: int,
+    failure: Failure,
+    first_failed_at: datetime,
+    now: datetime,
+) -> Unsaid:
     """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here.
 
     What is too large for any topic of ours is verbatim in the room's store alone; its copy has a hash in its place.
@@ -205,6 +214,7 @@ def copy(room: Room, incoming: Incoming, letter: str, attempts: int, failure: Fa
         ("tally_offset", b"%d" % message.offset),
         ("tally_timestamp", b"%d" % message.timestamp_ms),
         ("tally_code", failure.code.encode()),
+        ("tally_first_failed_at", first_failed_at.isoformat().encode()),
         ("tally_failed_at", now.isoformat().encode()),
     ]
     return Unsaid(room.dead_letters.name, key, [*headers, *about], value)
@@ -222,7 +232,7 @@ def _pause(room: Room, rung: int) -> timedelta:
 
 _COLUMNS = (
     "seq, letter_id::text, event_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms,"
-    " attempts, rung, replays, fault_at IS NOT NULL, CASE WHEN approved_by IS NOT NULL THEN edit END"
+    " attempts, rung, replays, fault_at IS NOT NULL, first_failed_at, CASE WHEN approved_by IS NOT NULL THEN edit END"
 )
 
 
@@ -328,7 +338,12 @@ def fail_again(conn: Connection, room: Room, failed: Sequence[Failed], now: date
         },
     )
     dead = [each for each, rung in zip(failed, rungs, strict=True) if rung is None]
-    copies = [copy(room, d.incoming, d.letter.letter_id, d.letter.attempts + 1, d.failure, now) for d in dead]
+    copies = [
+        copy(
+            room, d.incoming, d.letter.letter_id, d.letter.attempts + 1, d.failure, d.letter.first_failed_at or now, now
+        )
+        for d in dead
+    ]
     ours = [each.letter for each in failed if each.failure.ours]
     return copies, [letter.letter_id for letter in ours if not letter.counted and not letter.replays]
 

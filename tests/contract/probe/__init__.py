@@ -76,6 +76,8 @@ def decide(state: State, event: AnyEvent | Broken, cause: Cause) -> Decision:
             raise Transient("told_transient")
         case "permanent" if "code" in state["broken"]:
             raise Permanent("told_permanent")
+        case "foreign":
+            raise Permanent("told_foreign", ours=False)
         case "bug" if "code" in state["broken"]:
             raise ValueError("told to")
     before: Count = state[_key(event)]
