@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from operations.auditor import buyers, said, sums, unfinished, webhooks
 from operations.auditor import psps as psp_books
-from operations.auditor import said, sums, unfinished, webhooks
 from operations.auditor.books import Books, Payment, Request, Stores, read_all, read_checkouts, read_orders
 from operations.auditor.compare import (
     CHARGE_CHECKS,
@@ -80,6 +80,7 @@ def _checks(run: Audit) -> Iterator[Check]:
     yield from _compared(run, findings, on_way, begun, settled)
     tell("sums and balances")
     yield from sums.check_sums(stores, expected=settled)
+    yield buyers.check_totals(stores, PAUSES_S, expected=settled)
     yield _ended(run, settled)
     for balances in said.BALANCES:
         yield _latest(run, said.Latest(*balances), settled)

@@ -287,6 +287,10 @@ BREAKS = {
         "UPDATE wallet.buyers SET orders = orders + 1 WHERE ctid = (SELECT ctid FROM wallet.buyers LIMIT 1)",
         {"buyers_totals"},
     ),
+    "a buyer's sum is another's": (
+        "UPDATE wallet.buyers SET gross_total = gross_total + 1 WHERE ctid = (SELECT ctid FROM wallet.buyers LIMIT 1)",
+        {"buyers_paid"},
+    ),
     "an event is never published": (
         "INSERT INTO executor.outbox (id, topic, key, headers, value, created_at)"
         " VALUES (1, 'executions.v1', 'k', '[]', '', now() - interval '1 hour')",
