@@ -223,9 +223,11 @@ def _compared(run: Audit, findings: Iterable[Finding], on_way: int, begun: bool,
         expected = begun if name in _FROM_THE_START else settled
         yield judged(name, counts[name], wrong.get(name, []), expected=expected)
     for topic in run.topics:
-        note = "the topic's oldest records are gone" if topic.trimmed else ""
+        note = "the topic's oldest records are gone" if topic.place.trimmed else ""
         check = topic.subject.check
-        yield judged(check, len(topic.keys), wrong.get(check, []), expected=settled and not topic.trimmed, aside=[note])
+        yield judged(
+            check, len(topic.keys), wrong.get(check, []), expected=settled and not topic.place.trimmed, aside=[note]
+        )
     yield Check("on_their_way", True, on_way, f"{on_way} effects were under way" if on_way else "")
 
 
@@ -268,12 +270,12 @@ def _ended(run: Audit, expected: bool) -> Check:
     """The store first: what it says by then was written with its event."""
     ended, topic, until = said.endings(run.stores), said.Endings(), time.monotonic() + LATEST_S
     topic.read_on(run.reading)
-    while not ended <= topic.said and not topic.trimmed and time.monotonic() < until:
+    while not ended <= topic.said and not topic.place.trimmed and time.monotonic() < until:
         time.sleep(PAUSES_S[0])
         topic.read_on(run.reading)
-    silent = [] if topic.trimmed else sorted(ended - topic.said)
+    silent = [] if topic.place.trimmed else sorted(ended - topic.said)
     wrong = [f"{checkout_id}: {how}, and payments.v1 does not say so" for how, checkout_id in silent]
-    note = "the topic's oldest records are gone" if topic.trimmed else ""
+    note = "the topic's oldest records are gone" if topic.place.trimmed else ""
     return judged("payments_said", len(ended), wrong, expected=expected, aside=[note])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -123,6 +123,24 @@ class Reader:
             yield record
 
 
+@dataclass(slots=True)
+class Bookmark:
+    """How far a topic was read."""
+
+    topic: Topic
+    trimmed: bool = False  # retention has taken the oldest: not everything can be asked for
+    at: dict[Partition, int] = field(default_factory=dict)
+
+    def read_on(self, reading: Reader) -> Iterator[KafkaMessage]:
+        """What has come since. The next call goes on where this one ended."""
+        ends = reading.ends(self.topic)
+        self.trimmed = self.trimmed or any(low > 0 for low, _ in ends.values())
+        yield from reading.records(
+            {where: (max(low, self.at.get(where, low)), high) for where, (low, high) in ends.items()}
+        )
+        self.at = {where: high for where, (_, high) in ends.items()}
+
+
 @contextmanager
 def reader(settings: Settings) -> Iterator[Reader]:
     reading = Reader(settings)
@@ -138,10 +156,10 @@ def event_ids(records: Iterator[KafkaMessage], kinds: Sequence[type[AnyEvent]]) 
     for record in records:
         headers = dict(headers_of(record))
         if headers.get("ce_type") in wanted and headers.get("ce_id"):
-            yield headers["ce_id"].decode("utf-8", "replace"), _key(record)
+            yield headers["ce_id"].decode("utf-8", "replace"), key_of(record)
 
 
-def _key(record: KafkaMessage) -> str:
+def key_of(record: KafkaMessage) -> str:
     return (record.key() or b"").decode("utf-8", "replace")
 
 
@@ -165,7 +183,7 @@ def unread_keys(
 ) -> Iterator[str]:
     """Keys with a record that the room has not applied yet."""
     for record in reading.records(unread(reading, stores, room, topic)):
-        key = _key(record)
+        key = key_of(record)
         if wanted(key):
             yield key
 

@@ -9,7 +9,7 @@ import orjson
 
 from operations.auditor.books import Books, Stores
 from operations.auditor.compare import Finding, Hop, captured_event_id
-from operations.auditor.records import Ends, Partition, Reader, event_ids
+from operations.auditor.records import Bookmark, Reader, event_ids, key_of
 from schemas import events
 from schemas.envelope import derive_id, event_type, header, time_ms_of
 from schemas.events import AnyEvent
@@ -58,25 +58,23 @@ def stored_ids(subject: Subject, books: Books) -> Iterator[tuple[str, str]]:
 
 @dataclass(slots=True)
 class Said:
-    """The ids on one topic so far, and where reading goes on."""
+    """The ids on one topic so far."""
 
     subject: Subject
     keys: dict[str, str] = field(default_factory=dict)  # event id → key
-    at: dict[Partition, int] = field(default_factory=dict)
-    trimmed: bool = False  # retention has taken the oldest: not everything can be asked for
+    place: Bookmark = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = Bookmark(self.subject.topic)
 
     def read_on(self, reading: Reader) -> None:
-        ends: Ends = reading.ends(self.subject.topic)
-        ranges = {where: (max(low, self.at.get(where, low)), high) for where, (low, high) in ends.items()}
-        self.trimmed = self.trimmed or any(low > 0 for low, _ in ends.values())
-        self.keys.update(event_ids(reading.records(ranges), self.subject.kinds))
-        self.at = {where: high for where, (_, high) in ranges.items()}
+        self.keys.update(event_ids(self.place.read_on(reading), self.subject.kinds))
 
     def compare(self, books: Books, among: Collection[str] | None = None) -> Iterator[Finding]:
         """Stored, and not said; said, and not stored. With `among` only what is said of these orders."""
         stored = dict(stored_ids(self.subject, books))
         topic, check = self.subject.topic, self.subject.check
-        if not self.trimmed:
+        if not self.place.trimmed:
             for event_id in stored.keys() - self.keys.keys():
                 detail = f"event {event_id} is not on {topic.name}"
                 yield Finding(check, stored[event_id], detail, Hop(topic.spoken_by, topic, None))
@@ -104,17 +102,13 @@ class Endings:
     """What payments.v1 says of how payments ended, so far."""
 
     said: set[tuple[str, str]] = field(default_factory=set)
-    at: dict[Partition, int] = field(default_factory=dict)
-    trimmed: bool = False
+    place: Bookmark = field(default_factory=lambda: Bookmark(catalog.PAYMENTS))
 
     def read_on(self, reading: Reader) -> None:
-        ends = reading.ends(catalog.PAYMENTS)
-        self.trimmed = self.trimmed or any(low > 0 for low, _ in ends.values())
-        for record in reading.records({w: (max(low, self.at.get(w, low)), high) for w, (low, high) in ends.items()}):
+        for record in self.place.read_on(reading):
             how = _KIND_OF.get(dict(headers_of(record)).get("ce_type", b""))
             if how:
-                self.said.add((how, (record.key() or b"").decode("utf-8", "replace")))
-        self.at = {where: high for where, (_, high) in ends.items()}
+                self.said.add((how, key_of(record)))
 
 
 # ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,18 +140,18 @@ class Latest:
     room: str
     statement: str
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    at: dict[Partition, int] = field(default_factory=dict)
+    place: Bookmark = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = Bookmark(self.topic)
 
     def read_on(self, reading: Reader) -> None:
-        ends = reading.ends(self.topic)
-        ranges = {where: (max(low, self.at.get(where, low)), high) for where, (low, high) in ends.items()}
-        for record in reading.records(ranges):
-            key = (record.key() or b"").decode("utf-8", "replace")
+        for record in self.place.read_on(reading):
+            key = key_of(record)
             revision = header(headers_of(record), "ce_revision") or ""
             version = int(revision) if revision.isdecimal() else 0
             if version >= self.records.get(key, (-1, b""))[0]:
                 self.records[key] = (version, record.value() or b"")
-        self.at = {where: high for where, (_, high) in ranges.items()}
 
     def compare(self, stores: Stores) -> Compared:
         """Read the topic first: the store can only be newer then."""

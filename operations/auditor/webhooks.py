@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from operations.auditor.books import Stores
-from operations.auditor.records import Partition, Reader, positions
+from operations.auditor.records import Partition, Reader, key_of, positions
 from operations.auditor.report import Check, judged
 from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
 from schemas.envelope import TYPE_PREFIX, header, is_event_id
@@ -78,7 +78,7 @@ def _wanted(
         said_at = _time(said)
         if said_at is None or said_at < since:
             continue
-        checkout_id = (record.key() or b"").decode("utf-8", "replace")
+        checkout_id = key_of(record)
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
             if kind in endpoint.event_types and said_at > endpoint.changed_at + APART:
                 id_ = delivery_id(event_id, endpoint.endpoint_id)

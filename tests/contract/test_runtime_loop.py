@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -383,16 +383,11 @@ def test_a_publisher_that_lost_its_lease_says_again_what_is_newer(
 ) -> None:
     """The late one's record lands after its heir's: the last word must still be the latest version."""
     late, heir = sayers
-    dirty(books, 1)
-    late.latest._publisher = _held_back = Held(late.publisher)
-    late.tick()
-    books.run("UPDATE leases SET until = now() - interval '1 s'")
-    dirty(books, 2)
-    heir.finish()
+    held = overtaken(late.latest, late.tick, heir, books)
     assert last_said(on_kafka) == 2
     if heir_is_gone:
         books.run("UPDATE leases SET until = now() - interval '1 s'")
-    _held_back.let_go()
+    held.let_go()
     late.finish()
     assert last_said(on_kafka) == 2
     assert len(heard(on_kafka, "wallet-balances.v1")) == 3
@@ -424,12 +419,7 @@ def test_what_a_broken_producer_may_have_said_is_said_again(
 ) -> None:
     """Its old word landed after the heir's, and it was replaced before it heard so."""
     late, heir = sayers
-    dirty(books, 1)
-    late.latest._publisher = held = Held(late.publisher)
-    late.tick()
-    books.run("UPDATE leases SET until = now() - interval '1 s'")
-    dirty(books, 2)
-    heir.finish()
+    held = overtaken(late.latest, late.tick, heir, books)
     held.let_go()
     late.publisher.generation += 1
     late.finish()
@@ -440,17 +430,23 @@ def test_a_process_that_ends_looks_at_its_last_words_again(
     sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books
 ) -> None:
     """They landed after the heir's, a moment before its end."""
-    dirty(books, 1)
     loop, heir = RoomLoop(on_kafka, probe.build(), threading.Event()), sayers[0]
     assert loop._latest
-    loop._latest._publisher = held = Held(loop._publisher)  # type: ignore[assignment]
-    loop._say_latest()
-    books.run("UPDATE leases SET until = now() - interval '1 s'")
-    dirty(books, 2)
-    heir.finish()
+    held = overtaken(loop._latest, loop._say_latest, heir, books)
     held.let_go()
     loop._close()
     assert last_said(on_kafka) == 2
+
+
+def overtaken(latest: LatestPublisher, say: Callable[[], object], heir: Sayer, books: Books) -> Held:
+    """It has said version 1, which is still on its way; its lease ran out, and its heir has said version 2."""
+    dirty(books, 1)
+    latest._publisher = held = Held(latest._publisher)  # type: ignore[assignment]
+    say()
+    books.run("UPDATE leases SET until = now() - interval '1 s'")
+    dirty(books, 2)
+    heir.finish()
+    return held
 
 
 class Held:

@@ -9,13 +9,12 @@ from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.consumer import Message
 
-_headers = methodcaller(
-    "headers"
-)  # from C, where a result with an exception set is noticed: a loop in Python misses it
+# Called from C, where a result with an exception set is noticed: Python's own call of a method, once specialised, misses it.
+_headers = methodcaller("headers")
 
 
 def headers_of(record: KafkaMessage) -> tuple[tuple[str, bytes], ...]:
-    """None where a name is not UTF-8: the client cannot say them then, and raises (confluent-kafka 2.16).
+    """Empty where a name is not UTF-8: the client cannot say them then, and raises (confluent-kafka 2.16).
 
     To be asked once for each record: a second answer would hold null pointers.
     """
