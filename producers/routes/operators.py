@@ -347,9 +347,13 @@ def _acted(acted: operators.Acted, left: int) -> dict[str, object]:
 async def edit(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Propose a corrected value. It is tried once the holder of another owner's key has approved its `sha256`."""
     asked = await _read(request, EditRequest)
-    by, value = _by(caller, asked), orjson.dumps(asked.value)
+    by = _by(caller, asked)
 
     def work(settings: Settings, now: datetime) -> operators.Edit:
+        try:
+            value = orjson.dumps(asked.value)
+        except orjson.JSONEncodeError as error:  # a number beyond 64 bits
+            raise Refused(f"the value cannot be stored: {error}") from None
         name, resolved = _resolved(settings, room, letter_id)
         return operators.propose(settings, name, resolved, value, by, now)
 
