@@ -42,10 +42,13 @@ def test_rows_of_the_outbox_are_deleted_by_their_ids(process: Process, books: Bo
 
 
 def test_older_rows_of_the_outbox_are_found_by_their_keys(process: Process, books: Books) -> None:
-    """All of it was read for each row that a batch says: 360 ms, whenever the planner had last seen it empty."""
+    """All of it was read for each row that a batch says: 360 ms, whenever the planner had last seen it empty.
+
+    By the index itself or by a bitmap of it is the same to us; which one it is depends on what was counted last.
+    """
     books.run(ROWS)
     books.run(EMPTY)
     with process.store.transaction() as conn:
         found = plan(conn, INSERT, [BLOCK, ["t"], [b"1"], [b"[]"], [b""]])
     assert found.count("on outbox ") == 2, "the insert, and the look"
-    assert re.search(r"using outbox_key on outbox .*\n +Index Cond: \(\(topic = .*\) AND \(key = ", found)
+    assert re.search(r"Index Scan (using|on) outbox_key .*\n +Index Cond: \(\(topic = .*\) AND \(key = ", found), found
