@@ -6,11 +6,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import assert_never
+from functools import partial
+from typing import Any, assert_never
 
 import aiohttp
 import orjson
 import uvloop
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
@@ -52,7 +56,8 @@ class Sender:
         self._paces = paces
         self._done = done
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        self._session: aiohttp.ClientSession | None = None
+        self._sends: aiohttp.ClientSession | None = None
+        self._asks: aiohttp.ClientSession | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
         self._urls: dict[str, URL] = {}
         self._closing = asyncio.Event()
@@ -81,7 +86,7 @@ class Sender:
             self._loop.close()
 
     async def _serve(self) -> None:
-        async with _session() as self._session:
+        async with _session(keep_alive=True) as self._sends, _session(keep_alive=False) as self._asks:
             await self._closing.wait()
             while self._exchanges:
                 await asyncio.wait(self._exchanges)
@@ -123,13 +128,14 @@ class Sender:
     async def _ask_psp(self, call: Leased) -> Reply:
         psp, charge = self._psps[call.psp], charge_of(call)
         request = psp.charge(charge) if call.act == "send" else psp.find(call.id)
-        status, headers, body = await self._http(request)
+        session = self._sends if call.act == "send" else self._asks
+        assert session is not None
+        status, headers, body = await self._http(session, request)
         read = psp.read_charge if call.act == "send" else psp.read_find
         return read(charge, status, headers, body)
 
-    async def _http(self, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
-        assert self._session is not None
-        async with self._session.request(
+    async def _http(self, session: aiohttp.ClientSession, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
+        async with session.request(
             request.method,
             self._url(request),
             data=request.body or None,
@@ -147,11 +153,45 @@ class Sender:
         return self._urls.setdefault(request.url, URL(request.url, encoded=True))
 
 
-def _session() -> aiohttp.ClientSession:
-    """No redirects, cookies or proxies: what is sent is what the adapter made, once."""
+class _OneAnswerEach(ResponseHandler):
+    """A connection on which an answer is believed only as the one answer to the request before it.
+
+    A PSP, or a proxy before it, that answers twice leaves an answer for whoever uses the connection next. Only 200s name
+    the charge that they speak of: after any other answer, or one that nobody asked for, the connection is not used again.
+    """
+
+    _asked = False
+
+    def set_response_params(self, **params: Any) -> None:
+        self._asked = True
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code != 200:
+            self.force_close()
+        if not self._asked:
+            self.close()
+            return
+        self._asked = data[0].code < 200  # "100 Continue" and its like come before the answer
+        super().feed_data(data, size)
+
+
+def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
+    """No redirects, cookies or proxies: what is sent is what the adapter made, once.
+
+    Questions have a connection each: an answer that there is no such charge names none.
+    """
+    connector = (
+        aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        if keep_alive
+        else aiohttp.TCPConnector(limit=0, force_close=True)
+    )
+    protocol: partial[Any] = partial(_OneAnswerEach, loop=asyncio.get_running_loop())
+    connector._factory = protocol  # aiohttp has no public place for it
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-        timeout=aiohttp.ClientTimeout(total=HARD_DEADLINE_S, sock_connect=CONNECT_S),
+        connector=connector,
+        # connect: to have looked up the name and tried every address that it has; sock_connect: one address
+        timeout=aiohttp.ClientTimeout(total=HARD_DEADLINE_S, connect=CONNECT_S, sock_connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
@@ -162,7 +202,7 @@ def _went(reply: Reply) -> Went:
     match reply:
         case Captured() | Declined() | Pending() | NotThere():
             return "well"
-        case NothingHappened(reason="rate_limited"):
+        case NothingHappened(reason="rate_limited") | Unknown(reason="rate_limited"):
             return "neither"
         case NothingHappened() | Unknown():
             return "badly"
