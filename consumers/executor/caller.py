@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import psycopg
 import structlog
@@ -29,7 +29,7 @@ from topics.runtime.calls import Leased
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Consumer
 from topics.runtime.store import Store, verdict
-from topics.settings import Settings
+from topics.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
@@ -37,25 +37,16 @@ POLL_S = 0.25
 BUSY_POLL_S = 0.01  # more is due than may leave now
 SWEEP_EVERY_S = 1.0
 AWAY_S = 0.5
-OVERDUE_AT_ONCE = 500
 
 BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp"])
 
 
 def run_caller(settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event) -> None:
-    """Until `stop`; `wake` is set when a batch with calls was committed. Raises only on a bug."""
+    """Until `stop`; `wake` is set when a batch with calls was committed.
+
+    Errors: SettingsError where calls of a PSP that is not in the settings have not ended; else raises only on a bug.
+    """
     Caller(settings, consumer, stop, wake).run()
-
-
-def forbidden(
-    deadline: datetime, ever_unknown: bool, first_sent_at: datetime | None, now: datetime, key_life_s: float
-) -> str | None:
-    """Why a call may not be sent any more, if so: it may have waited long behind a breaker since that was decided."""
-    if now >= deadline:
-        return "deadline_passed"
-    if ever_unknown and key_expired(first_sent_at, now, key_life_s, KEY_MARGIN_S):
-        return "key_expired"
-    return None
 
 
 class Caller:
@@ -73,6 +64,7 @@ class Caller:
         self._sender = Sender(self._psps, self._paces, self._done)
         self._hungry = False
         self._stopped = False
+        self._complete = False  # the PSPs of all open calls are in the settings
         self._sweep_at = 0.0
 
     def run(self) -> None:
@@ -91,11 +83,24 @@ class Caller:
             self._store.close()
 
     def _turn(self) -> None:
+        if not self._complete:
+            self._check_psps()
         if time.monotonic() >= self._sweep_at:
             self._sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
         if not self._stopped and not self._recorder.backlogged:
             self._lease_due()
+
+    def _check_psps(self) -> None:
+        """Once, at the start: later ones are of a process that was given a new PSP before we were."""
+        with self._store.transaction() as conn:
+            gone = sorted(calls.psps(conn) - self._psps.keys())
+        if gone:
+            raise SettingsError(
+                f"TALLY_PSPS: calls at {', '.join(gone)} have not ended, and nobody else can say what became of them:"
+                " keep the account until they have, and let TALLY_ROUTING send orders to others"
+            )
+        self._complete = True
 
     def _guard(self, work: Callable[[], None]) -> None:
         """Database away: nothing is lost, leases run out meanwhile."""
@@ -131,14 +136,15 @@ class Caller:
             self._sender.submit(allowed, leased_at)
 
     def _refuse(self, call: Leased, now: datetime) -> bool:
-        """Nothing is sent, and the decider hears that nothing happened: it knows what follows."""
-        if call.act != "send":
-            return False
+        """It may have waited long behind a breaker since its send was decided: a key that the PSP may have forgotten is not
+        sent. The decider hears that nothing happened: it knows what follows.
+        """
         key_life_s = self._psps[call.psp].key_life_s
-        why = forbidden(call.deadline, call.ever_unknown, call.first_sent_at, now, key_life_s)
-        if why:
-            self._recorder.put(answer_of(call, NothingHappened(why)))
-        return why is not None
+        forgotten = call.ever_unknown and key_expired(call.first_sent_at, now, key_life_s, KEY_MARGIN_S)
+        if call.act != "send" or not forgotten:
+            return False
+        self._recorder.put(answer_of(call, NothingHappened("key_expired")))
+        return True
 
     def _done(self, ended: calls.Answer | Leased) -> None:
         """From the sender's thread. A full house has let go of half its places: there is room for more."""
@@ -179,13 +185,11 @@ class Caller:
             self._recorder.put(notification)
 
     def _end_overdue(self, now: datetime) -> None:
-        """Behind an open breaker calls wait, but not past their payment's deadline."""
-        waiting = [name for name, pace in self._paces.items() if pace.open]
+        """Calls wait behind an open breaker, but not past their payment's deadline."""
         for name, pace in self._paces.items():
             BREAKER.labels(name).set(pace.open)
-        if not waiting:
-            return
-        with self._store.batch() as conn:
-            overdue = calls.lease_overdue(conn, dict.fromkeys(waiting, OVERDUE_AT_ONCE), now, self._me)
-        for call in overdue():
-            assert self._refuse(call, now), "its deadline is over"
+        never_left = NothingHappened("deadline_passed").to_json()
+        with self._store.transaction() as conn:
+            overdue = calls.end_overdue(conn, never_left, now, datetime.now(UTC), self._me)
+        for reply in overdue:
+            self._recorder.put(reply)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
 from operations.stack.servers import Servers
 from schemas.envelope import EventId, derive_id
 from tests.conftest import stores
 from topics.runtime import calls
-from topics.runtime.calls import Answer, Leased
+from topics.runtime.calls import Answer, Leased, Stored
 from topics.runtime.consumer import Call, Connection, Ended, Retry
 from topics.runtime.store import Store
 from topics.settings import Settings
@@ -155,8 +156,44 @@ def test_an_ended_call_is_never_leased_again(store: Store) -> None:
     assert lease(store, now=NOW + timedelta(days=1)) == []
 
 
-def test_only_sends_past_their_payment_s_deadline_are_overdue(store: Store) -> None:
+def test_an_older_reply_s_end_does_not_hide_the_one_after_it(store: Store, other: Store) -> None:
+    """A recorder had applied act 1 and died before it said so; another has done act 2 meanwhile, and died in its turn."""
     due(store, call(1))
+    (first,) = lease(store)
     with store.transaction() as conn:
-        assert calls.lease_overdue(conn, {"north": 10}, NOW, "me")() == []
-        assert len(calls.lease_overdue(conn, {"north": 10}, NOW + timedelta(hours=1), "me")()) == 1
+        stored, _ = calls.record(conn, [answer(first, UNKNOWN)], NOW)()
+        calls.save(conn, [(Retry(first.id, "ask", 0.0), CAUSE)], NOW)
+    (second,) = lease(other)
+    with other.transaction() as conn:
+        calls.record(conn, [answer(second, NOT_THERE)], NOW)()
+    with store.transaction() as conn:
+        calls.handed_over(conn, stored)
+        end_leases(conn)
+    with store.transaction() as conn:
+        assert [found.act_no for found in calls.unapplied(conn, "me")] == [2]
+
+
+def test_a_send_past_its_payment_s_deadline_never_leaves(store: Store, other: Store) -> None:
+    late = NOW + timedelta(hours=1)
+    due(store, call(1), call(2, "a PSP that left the settings"), call(3))
+    with store.transaction() as conn:
+        assert end_overdue(conn, NOW) == []
+        conn.execute("UPDATE calls SET act = 'ask' WHERE id = %s", [call(3)[0].id])
+    asked = lease(store, now=late)
+    assert [leased.id for leased in asked] == [call(3)[0].id], "asked about whenever; the others are not leased"
+    with store.transaction() as conn:
+        ended = end_overdue(conn, late)
+        assert end_overdue(conn, late) == []
+        rows = conn.execute("SELECT state, send_no, first_sent_at, ever_unknown FROM calls WHERE state <> 'sending'")
+        assert set(rows) == {("answered", 0, None, False)}
+        end_leases(conn)
+    assert {(one.act, one.act_no, orjson.loads(one.value)["reply"]["reason"]) for one in ended} == {
+        ("send", 1, "deadline_passed")
+    }
+    with other.transaction() as conn:  # whoever did it died: it is found, and is the same
+        assert {*map(calls.message, calls.unapplied(conn, "another"))} == {*map(calls.message, ended)}
+
+
+def end_overdue(conn: Connection, now: datetime) -> list[Stored]:
+    never_left = {"reply": "nothing_happened", "reason": "deadline_passed", "retry_after_s": None}
+    return calls.end_overdue(conn, never_left, now, NOW, "me")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from consumers.executor import sending
+from consumers.executor.caller import run_caller
+from consumers.executor.consumer import build
 from consumers.executor.decide import call_id_of
 from operations.commands.stuck import look
 from operations.stack.servers import Servers
@@ -19,7 +22,7 @@ from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
 from topics.runtime.admin import apply_topics
 from topics.runtime.consumer import Call
-from topics.settings import RoutingRule, Settings, load_settings
+from topics.settings import RoutingRule, Settings, SettingsError, load_settings
 
 CHARGED = (
     "tok_visa",
@@ -147,6 +150,24 @@ def test_what_was_sent_and_never_answered_is_unresolved_past_its_key(desk: Desk)
         desk.now_is_later_by(86_400)
         assert desk.finish() == {"order-tok_500_uncharged": "unresolved"}
     assert desk.charges() == {}
+
+
+def test_a_psp_is_not_taken_out_of_the_settings_before_its_calls_have_ended(desk: Desk) -> None:
+    """Its PSP alone can say what became of a call: without the account it would never be asked."""
+    desk.place([placed("tok_review")])  # type: ignore[list-item]
+    with calling(desk.settings):
+        wait_for(lambda: desk.states() == {"order-tok_review": "pending"})
+    [(psp,)] = desk.rows("SELECT psp FROM calls")
+    others = tuple(account for account in desk.settings.psps if account.name != psp)
+    gone = desk.settings.model_copy(update={"psps": others, "routing": ()})
+    with pytest.raises(SettingsError, match=f"TALLY_PSPS: calls at {psp} have not ended"):
+        run_caller(gone, build(gone), threading.Event(), threading.Event())
+    with calling(desk.settings):
+        desk.finish()
+    desk.settings = gone
+    desk.place([placed("tok_visa")])  # type: ignore[list-item]
+    with calling(gone):
+        assert desk.finish()["order-tok_visa"] == "captured"
 
 
 def test_a_stopped_room_sends_nothing_until_it_is_lifted(desk: Desk) -> None:

@@ -9,7 +9,8 @@ from itertools import cycle
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.executor.decide import ASK_AGAIN_S, Declared, Policy
+from consumers.executor.attempt import key_expired
+from consumers.executor.decide import ASK_AGAIN_S, KEY_MARGIN_S, Declared, Policy
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
@@ -86,13 +87,14 @@ def _run(desk: Desk, psp: ModelPsp, fates: list[str], delays_s: list[float]) -> 
 
 
 def _acted(desk: Desk, psp: ModelPsp, act: str, fate: str) -> Reply:
-    from consumers.executor.caller import forbidden
-
     if act == "ask":
         return psp.find(desk.now, fate)
     assert desk.call is not None
-    why = forbidden(desk.call.deadline, desk.row.ever_unknown, desk.row.first_sent_at, desk.now, KEY_LIFE_S)
-    return NothingHappened(why) if why else psp.charge(desk.now, fate)
+    if desk.now >= desk.call.deadline:
+        return NothingHappened("deadline_passed")
+    if desk.row.ever_unknown and key_expired(desk.row.first_sent_at, desk.now, KEY_LIFE_S, KEY_MARGIN_S):
+        return NothingHappened("key_expired")
+    return psp.charge(desk.now, fate)
 
 
 def _check(desk: Desk, psp: ModelPsp) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
 
 import orjson
 
@@ -163,7 +162,8 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
 _LEASE = """
 WITH wanted AS (
     SELECT due.id FROM unnest(%(psps)s::text[], %(limits)s::int[]) AS psp(name, most),
-    LATERAL (SELECT id FROM calls WHERE state = 'due' AND calls.psp = psp.name AND due_at <= %(now)s {only}
+    LATERAL (SELECT id FROM calls WHERE state = 'due' AND calls.psp = psp.name AND due_at <= %(now)s
+             AND NOT (act = 'send' AND deadline <= %(now)s)
              ORDER BY due_at LIMIT psp.most FOR UPDATE SKIP LOCKED) AS due
 )
 UPDATE calls SET
@@ -175,21 +175,13 @@ UPDATE calls SET
 FROM wanted WHERE calls.id = wanted.id
 RETURNING calls.id, payment_order_id, psp, request, deadline, cause_event_id, act, act_no, ever_unknown, first_sent_at
 """
-_LEASE_DUE = _LEASE.format(only="")
-_LEASE_OVERDUE = _LEASE.format(only="AND act = 'send' AND deadline <= %(now)s")
 
 
 def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
-    """Take due calls, at most `limits` for each PSP, each with its next number, for LEASE_S; read later which."""
-    return _lease(conn, _LEASE_DUE, limits, now, by)
+    """Take due calls, at most `limits` for each PSP, each with its next number, for LEASE_S; read later which.
 
-
-def lease_overdue(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
-    """Only what was to be sent and may not be any more: its payment's deadline is over."""
-    return _lease(conn, _LEASE_OVERDUE, limits, now, by)
-
-
-def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
+    What was to be sent, past its payment's deadline, is `end_overdue`'s: leased, it might have been sent.
+    """
     values = {
         "psps": list(limits),
         "limits": list(limits.values()),
@@ -197,8 +189,46 @@ def _lease(conn: Connection, sql: str, limits: Mapping[str, int], now: datetime,
         "by": by,
         "lease": timedelta(seconds=LEASE_S),
     }
-    taken = conn.execute(cast(Any, sql), values)
+    taken = conn.execute(_LEASE, values)
     return lambda: [Leased(*row) for row in taken]
+
+
+_OVERDUE = """
+SELECT id, payment_order_id, cause_event_id, act, act_no + 1 FROM calls
+WHERE state = 'due' AND act = 'send' AND due_at <= %(now)s AND deadline <= %(now)s
+ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_REFUSE = """
+UPDATE calls SET state = 'answered', act_no = answer.act_no, reply = answer.value,
+                 acted_at = clock_timestamp(), lease_until = clock_timestamp() + %s, leased_by = %s
+FROM unnest(%s::text[], %s::int[], %s::bytea[]) AS answer(id, act_no, value)
+WHERE calls.id = answer.id
+"""
+
+
+def end_overdue(
+    conn: Connection, reply: Mapping[str, object], now: datetime, ended_at: datetime, by: str, limit: int = 500
+) -> list[Stored]:
+    """Sends past their payment's deadline, of whatever PSP, answered with `reply`, which says that they never left."""
+    rows = conn.execute(_OVERDUE, {"now": now, "limit": limit}).fetchall()
+    answers = [Answer(id_, order, cause, act, act_no, reply, unknown=False) for id_, order, cause, act, act_no in rows]
+    stored = [_stored(answer, answer.value(ended_at)) for answer in answers]
+    if stored:
+        columns = (
+            text_array(one.call_id for one in stored),
+            int_array(one.act_no for one in stored),
+            _bytes_array(one.value for one in stored),
+        )
+        conn.execute(_REFUSE, (timedelta(seconds=LEASE_S), by, *columns))
+    return stored
+
+
+_PSPS = "SELECT psp FROM calls WHERE state = 'due' UNION SELECT psp FROM calls WHERE state IN ('sending', 'answered')"
+
+
+def psps(conn: Connection) -> set[str]:
+    """Whose calls have not ended."""
+    return {row[0] for row in conn.execute(_PSPS)}
 
 
 _GIVE_BACK = """
@@ -283,12 +313,18 @@ def unapplied(conn: Connection, by: str, limit: int = 500) -> list[Stored]:
     return [Stored(*row) for row in conn.execute(_UNAPPLIED, (timedelta(seconds=LEASE_S), by, limit))]
 
 
-_HANDED_OVER = "UPDATE calls SET lease_until = NULL WHERE id = ANY(%s) AND state = 'answered'"
+_HANDED_OVER = """
+UPDATE calls SET lease_until = NULL FROM unnest(%s::text[], %s::int[]) AS applied(id, act_no)
+WHERE calls.id = applied.id AND calls.act_no = applied.act_no AND state = 'answered'
+"""
 
 
 def handed_over(conn: Connection, stored: Sequence[Stored]) -> None:
-    """Applied, and yet not moved on: the runtime has parked them and brings them back itself. Leave them to it."""
-    conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored],))
+    """Applied, and yet not moved on: the runtime has parked them and brings them back itself. Leave them to it.
+
+    By number: meanwhile the call may have acted again, and its new reply is nobody's until it is applied.
+    """
+    conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored], [reply.act_no for reply in stored]))
 
 
 def message(reply: Stored) -> Message:
