@@ -169,10 +169,11 @@ def _given(psp: str, told: Notification | None, body: bytes) -> Given:
 
 def _event(psp: str, told: Notification) -> NotificationReceived | None:
     charge = told.charge
-    if charge is None or not is_reference(charge.reference):
+    if charge is None:
         return None
     return NotificationReceived(
-        reference=charge.reference,
+        # without one that can be ours the executor keeps it under the PSP's own, and `tally stuck` shows it
+        reference=charge.reference if is_reference(charge.reference) else charge.psp_reference,
         psp=psp,
         notification_id=told.id,
         source="webhook",

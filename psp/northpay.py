@@ -25,7 +25,7 @@ from psp.port import (
     Unknown,
 )
 from psp.webhooks import Signature, hex_macs, seconds
-from psp.wire import Wire, agreed, is_reference, read, refused
+from psp.wire import Wire, agreed, is_reference, read, refused, unanswered
 from schemas.money import InvalidMoney, Money, exponent
 
 PAGE = 1000
@@ -110,7 +110,7 @@ class Northpay:
 
     def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
         if status != 200:
-            return Unknown(f"http_{status}")
+            return unanswered(status, headers)
         page = read(_Page, body)
         if page is None or page.has_more or len(page.data) > 1:
             return Unknown("unreadable" if page is None else "several_charges")

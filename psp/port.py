@@ -88,12 +88,13 @@ class NothingHappened:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Anything may have happened. Ask; never send."""
+    """Anything may have happened. Ask, not before `retry_after_s`; never send."""
 
     reason: str
+    retry_after_s: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        return {"reply": "unknown", "reason": self.reason}
+        return {"reply": "unknown", "reason": self.reason, "retry_after_s": self.retry_after_s}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def _read_stored(stored: Mapping[str, object]) -> Reply:
         case "nothing_happened":
             return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
         case "unknown":
-            return Unknown(_text(stored["reason"]))
+            return Unknown(_text(stored["reason"]), _seconds_or_none(stored.get("retry_after_s")))
         case "not_there":
             return NotThere()
         case other:

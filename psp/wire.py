@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Pending, Unknown
 
-RETRY_AFTER_S_MAX = 3600.0
+RETRY_AFTER_S_MAX = 86_400.0
 _REFERENCE = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -47,13 +48,31 @@ def decline_code(text: str | None) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds, at most an hour; None where it is absent, a date or nonsense (RFC 9110, 10.2.3)."""
-    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+    """Retry-After, seconds or a date, in seconds, at most a day; None where it is absent or nonsense (RFC 9110, 10.2.3).
+
+    A date is counted from the answer's own Date: their clock, whatever ours says.
+    """
+    sent = {name.lower(): value.strip() for name, value in headers.items()}
+    text = sent.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is None:
+        seconds = _seconds_between(sent.get("date", ""), text)
+    return None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_S_MAX)
+
+
+def _number(text: str) -> float | None:
     try:
-        seconds = Decimal((text or "").strip())
+        number = Decimal(text)
     except InvalidOperation:
         return None
-    return min(float(seconds), RETRY_AFTER_S_MAX) if seconds.is_finite() and seconds >= 0 else None
+    return float(number) if number.is_finite() and number >= 0 else None
+
+
+def _seconds_between(start: str, end: str) -> float | None:
+    try:
+        return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured | Declined | Pending | Unknown:
@@ -69,6 +88,11 @@ def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured |
     if code is not None:
         return Unknown("contradictory")
     return Captured(listed.psp_reference, listed.scheme or "other", listed.amount)
+
+
+def unanswered(status: int, headers: Mapping[str, str]) -> Unknown:
+    """A question's answer other than 200: it says nothing about the charge."""
+    return Unknown("rate_limited" if status == 429 else f"http_{status}", retry_after_s(headers))
 
 
 def refused(status: int, headers: Mapping[str, str], problem: str | None) -> ChargeReply:

@@ -134,7 +134,7 @@ def hear(policy: Policy, state: State, event: CallEnded, cause: Cause) -> Decisi
     if isinstance(reply, Pending):
         return _pending(policy, attempt, reply, cause)
     if attempt.state == "pending":  # it was there: whatever went wrong since, it is not sent again
-        return _ask_again(policy, attempt, "still_pending", cause)
+        return _ask_again(policy, attempt, "still_pending", _not_before_s(reply), cause)
     if event.act == "send":
         return _after_send(policy, attempt, call, reply, cause)
     return _after_ask(policy, attempt, call, reply, cause)
@@ -184,7 +184,9 @@ def _captured(attempt: Attempt, reply: Captured, cause: Cause) -> Decision:
     if attempt.state == "captured" and attempt.psp_reference == reply.psp_reference:
         return Decision()
     if attempt.state in ("captured", "declined"):
-        raise Permanent("contradiction", f"captured as {reply.psp_reference}, but was {attempt.state} before")
+        raise Permanent(
+            "contradiction", f"captured as {reply.psp_reference}, but was {attempt.state} before", ours=False
+        )
     captured = attempt.evolve(
         cause.now,
         state="captured",
@@ -206,7 +208,7 @@ def _declined(attempt: Attempt, reply: Declined, cause: Cause) -> Decision:
     if attempt.state == "declined":
         return Decision()
     if attempt.state == "captured":
-        raise Permanent("contradiction", f"declined with {reply.code}, but was captured before")
+        raise Permanent("contradiction", f"declined with {reply.code}, but was captured before", ours=False)
     return _decline(
         attempt,
         reply.code,
@@ -246,7 +248,7 @@ def _nothing_happened(
     other = _other_psp(policy, attempt, call, cause)
     if other and attempt.refusals + 1 >= policy.failover.after_refusals:
         return _fail_over(attempt, other, "nothing_happened", cause)
-    return _send_again(policy, attempt, reply.retry_after_s or 0.0, cause)
+    return _send_again(policy, attempt, _not_before_s(reply), cause)
 
 
 def _send_again(policy: Policy, attempt: Attempt, not_before_s: float, cause: Cause) -> Decision:
@@ -308,7 +310,7 @@ def _unknown(policy: Policy, attempt: Attempt, reason: str, cause: Cause) -> Dec
 def _pending(policy: Policy, attempt: Attempt, reply: Pending, cause: Cause) -> Decision:
     """The PSP has it: ask until it has decided, or is heard to have. Said once."""
     if attempt.state == "pending":
-        return _ask_again(policy, attempt, "still_pending", cause)
+        return _ask_again(policy, attempt, "still_pending", 0.0, cause)
     pending = attempt.evolve(cause.now, state="pending", asks=0, psp_reference=reply.psp_reference)
     asked = _again(pending, "ask", policy.ask_again_s[0])
     said = PaymentPending(
@@ -323,7 +325,7 @@ def _pending(policy: Policy, attempt: Attempt, reply: Pending, cause: Cause) -> 
 
 def _after_ask(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cause: Cause) -> Decision:
     if not isinstance(reply, NotThere):
-        return _ask_again(policy, attempt, "no_answer", cause)
+        return _ask_again(policy, attempt, "no_answer", _not_before_s(reply), cause)
     settles_in_s = call.settles_in_s(policy.psps[attempt.psp].settling_s)
     if settles_in_s > 0:
         return _again(attempt.evolve(cause.now), "ask", settles_in_s)
@@ -333,11 +335,17 @@ def _after_ask(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, 
     return _send_again(policy, attempt, 0.0, cause)
 
 
-def _ask_again(policy: Policy, attempt: Attempt, otherwise: str, cause: Cause) -> Decision:
+def _ask_again(policy: Policy, attempt: Attempt, otherwise: str, not_before_s: float, cause: Cause) -> Decision:
+    """A PSP that takes no questions just now has used one up all the same: the ladder must end."""
     asks = attempt.asks + 1
     if asks >= len(policy.ask_again_s):
         return _unresolved(attempt, otherwise, cause)
-    return _again(attempt.evolve(cause.now, asks=asks), "ask", policy.ask_again_s[asks])
+    return _again(attempt.evolve(cause.now, asks=asks), "ask", max(policy.ask_again_s[asks], not_before_s))
+
+
+def _not_before_s(reply: Reply) -> float:
+    """Retry-After, of a reply that has one."""
+    return (reply.retry_after_s or 0.0) if isinstance(reply, NothingHappened | Unknown) else 0.0
 
 
 def _unresolved(attempt: Attempt, reason: str, cause: Cause) -> Decision:

@@ -197,7 +197,7 @@ def test_a_psp_that_is_down_does_nothing_and_says_so(psp: Psp, simulator: Runnin
     simulator.control("PUT", "/control/faults", {"psp": psp.name, "down": True})
     charge = a_charge()
     assert charged(psp, charge) == NothingHappened("unavailable", 1.0)
-    assert found(psp, charge) == Unknown("http_503")
+    assert found(psp, charge) == Unknown("http_503", 1.0)
     simulator.control("PUT", "/control/faults", {"psp": psp.name, "down": False})
     assert found(psp, charge) == NotThere()
     assert isinstance(charged(psp, charge), Captured)

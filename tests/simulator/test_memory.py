@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from psp.port import Captured, Psp
+from psp.port import Captured, Psp, Unknown
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.simulator.test_charging import a_charge, books, charged, found, in_books
@@ -76,7 +76,7 @@ def test_after_its_life_a_key_is_forgotten_and_a_second_charge_is_made(
     own_simulator.clock.write_text("90000")
     wait_for(lambda: charged(psp, charge) != first)
     assert in_books(own_simulator, charge) == 2
-    assert repr(found(psp, charge)) == "Unknown(reason='several_charges')"
+    assert found(psp, charge) == Unknown("several_charges")
 
 
 def test_preloaded_history_is_listed_to_the_end_once_and_in_order(simulator: RunningSimulator, psp: Psp) -> None:

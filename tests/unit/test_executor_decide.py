@@ -107,6 +107,16 @@ def test_retry_after_is_honoured(desk: Desk) -> None:
     assert desk.next.due_in_s == 17.0
 
 
+def test_a_question_waits_as_long_as_the_psp_asks_and_uses_up_a_rung(unknown: Desk) -> None:
+    call_id = unknown.attempt.call_id
+    unknown.comes_back("ask", Unknown("rate_limited", 17.0))
+    assert unknown.next == Retry(call_id, "ask", ASK_AGAIN_S[1])
+    unknown.comes_back("ask", Unknown("rate_limited", 3000.0))
+    assert unknown.next == Retry(call_id, "ask", 3000.0)
+    unknown.comes_back("ask", YES)
+    assert [type(event) for event in unknown.said] == [OutcomeUnknown, PaymentCaptured]
+
+
 def test_nobody_waits_past_the_deadline(desk: Desk) -> None:
     desk.comes_back("send", NothingHappened("rate_limited", 9999.0))
     assert isinstance(desk.next, Retry)
@@ -225,8 +235,9 @@ def test_a_psp_that_contradicts_itself_is_a_dead_letter_that_somebody_sees(
     desk: Desk, first: Captured | Declined, then: Captured | Declined
 ) -> None:
     desk.comes_back("send", first)
-    with pytest.raises(Permanent, match="contradiction"):
+    with pytest.raises(Permanent, match="contradiction") as raised:
         desk.answer("send", then, act_no=1)
+    assert not raised.value.ours, "the others' orders go on"
 
 
 def test_a_reply_to_no_call_of_ours_is_a_dead_letter(desk: Desk) -> None:

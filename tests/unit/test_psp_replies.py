@@ -163,26 +163,41 @@ FIND_TABLE: dict[str, Case] = {
     "nothing, but more": (NORTHPAY, 200, north_page(more=True), Unknown("several_charges")),
     "another reference": (NORTHPAY, 200, north_page(NORTH_OK | {"reference": "x"}), Unknown("reference_mismatch")),
     "unreadable entry": (SOUTHPAY, 200, {"payments": [{}]}, Unknown("unreadable")),
-    "404": (NORTHPAY, 404, north_error("invalid_request_error", "not_found"), Unknown("http_404")),
-    "429": (NORTHPAY, 429, {}, Unknown("http_429")),
-    "503 not processed": (NORTHPAY, 503, north_error("api_error", "not_processed"), Unknown("http_503")),
-    "401": (SOUTHPAY, 401, south_error(401, "000"), Unknown("http_401")),
+    "404": (NORTHPAY, 404, north_error("invalid_request_error", "not_found"), Unknown("http_404", 7.0)),
+    "north 429": (NORTHPAY, 429, {}, Unknown("rate_limited", 7.0)),
+    "south 429": (SOUTHPAY, 429, {}, Unknown("rate_limited", 7.0)),
+    "503 not processed": (NORTHPAY, 503, north_error("api_error", "not_processed"), Unknown("http_503", 7.0)),
+    "401": (SOUTHPAY, 401, south_error(401, "000"), Unknown("http_401", 7.0)),
 }
 
 
 @pytest.mark.parametrize("case", FIND_TABLE)
 def test_what_an_answer_to_a_question_means(case: str) -> None:
     psp, status, body, meaning = FIND_TABLE[case]
-    assert psp.read_find(CHARGE, status, {}, orjson.dumps(body)) == meaning
+    assert psp.read_find(CHARGE, status, {"Retry-After": "7"}, orjson.dumps(body)) == meaning
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1", "NaN", "inf", "Wed, 21 Oct 2026 07:28:00 GMT"])
-def test_a_retry_after_that_is_no_number_is_none(text: str) -> None:
-    assert NORTHPAY.read_charge(CHARGE, 429, {"retry-after": text}, b"") == NothingHappened("rate_limited", None)
+@pytest.mark.parametrize("text", ["", "soon", "-1", "NaN", "inf", "Wed, 21 Oct 2026 25:28:00 GMT"])
+def test_a_retry_after_that_says_no_time_is_none(text: str) -> None:
+    assert after({"retry-after": text, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}) is None
 
 
-def test_a_retry_after_is_an_hour_at_most() -> None:
-    assert SOUTHPAY.read_charge(CHARGE, 429, {"RETRY-AFTER": "1e9"}, b"") == NothingHappened("rate_limited", 3600.0)
+def test_a_retry_after_that_is_a_date_counts_from_the_answer_s_own() -> None:
+    dated = {"Retry-After": "Wed, 21 Oct 2026 07:30:05 GMT", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    assert after(dated) == 125.0
+    assert after(dated | {"Date": "Wed, 21 Oct 2026 07:31:00 GMT"}) == 0.0
+    assert after({"Retry-After": dated["Retry-After"]}) is None, "their clock is not ours"
+    assert after(dated | {"Date": "Wed, 21 Oct 2026 07:28:00 -0000"}) is None, "a date without a zone"
+
+
+def test_a_retry_after_is_a_day_at_most() -> None:
+    assert after({"RETRY-AFTER": "1e9"}) == 86_400.0
+
+
+def after(headers: dict[str, str]) -> float | None:
+    reply = NORTHPAY.read_charge(CHARGE, 429, headers, b"")
+    assert isinstance(reply, NothingHappened)
+    return reply.retry_after_s
 
 
 def test_southpay_counts_chilean_pesos_in_hundredths() -> None:

@@ -131,14 +131,10 @@ def test_a_body_past_the_limit_is_refused(hooks: Hooks) -> None:
     assert hooks.tell(b" " * 300_000).json["code"] == "body_too_large"
 
 
-@pytest.mark.parametrize(
-    ("event_id", "changes"),
-    [("evt_payout", {"type": "payout.paid"}), ("evt_odd", {"data": charge("a b")})],
-)
-def test_what_we_do_not_read_is_kept_and_moves_nothing(hooks: Hooks, event_id: str, changes: dict[str, object]) -> None:
-    body = event(event_id, **changes)
+def test_what_we_do_not_read_is_kept_and_moves_nothing(hooks: Hooks) -> None:
+    body = event("evt_payout", type="payout.paid")
     assert hooks.tell(body).status == 202
-    assert hooks.rows(event_id) == [(body, False)]
+    assert hooks.rows("evt_payout") == [(body, False)]
 
 
 def test_a_genuine_body_that_is_no_json_is_kept_too(hooks: Hooks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumers.executor.consumer import build
+from psp.port import Charge
+from psp.registry import make_psps
 from schemas.events import OrderPlaced
+from schemas.money import Money
 from tests.contract.calls_running import Desk, calling, psp_accounts
 from tests.contract.http.door import open_door
-from tests.simulator.running import RunningSimulator, wait_for
+from tests.simulator.running import RunningSimulator, send, wait_for
 from tests.unit.executor_cases import order
 from topics.runtime.loop import RoomLoop
 from topics.settings import Settings
@@ -69,3 +73,14 @@ def test_what_was_pending_and_what_was_lost_end_by_webhook_and_exactly_once(desk
     wait_for(
         lambda: desk.rows("SELECT 1 FROM positions WHERE topic = 'psp-notifications.v1' AND next_offset > 0") != []
     )
+
+
+def test_a_charge_without_our_reference_waits_where_a_person_sees_it(desk: Desk) -> None:
+    """Somebody charged by hand, in the PSP's own pages: money that our books do not know."""
+    psp = make_psps(desk.settings.psps)["northpay"]
+    charged = send(psp.charge(Charge("made/by/hand", "h-nobody", Money(1234, "EUR"), "tok_3ds")))
+    [(reference, amount)] = wait_for(
+        lambda: desk.rows("SELECT reference, amount FROM notification_view WHERE taken_at IS NULL")
+    )
+    assert (reference, amount) == (json.loads(charged[2])["id"], "12.34")
+    assert desk.rows("SELECT 1 FROM parked") == []
