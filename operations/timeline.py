@@ -68,21 +68,35 @@ _ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
 
 
 def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
-    """The checkout, and those of its orders that were asked for: all of them, or the one."""
+    """The checkout, and those of its orders that were asked for: all of them, or the one.
+
+    The door claims an id for one owner while another's, by Kafka, is on its way: whose it is, payments say.
+    """
     for room, statement in (
-        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE checkout_id = %s ORDER BY 2"),
         ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE checkout_id = %s ORDER BY position"),
-        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE payment_order_id = %s"),
         ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE payment_order_id = %s"),
+        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE checkout_id = %s ORDER BY 2"),
+        ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE call_id = %s"),
     ):
         rows = stores.rows(room, statement, [given])
         if rows:
-            return rows[0][0], [row[1] for row in rows]
+            checkout_id, order_ids = rows[0][0], [row[1] for row in rows]
+            return checkout_id, _without_others(stores, checkout_id, order_ids)
     if stores.rows("payments", "SELECT 1 FROM refusal_view WHERE checkout_id = %s LIMIT 1", [given]):
         return given, []
     raise UnknownId(given, _near(stores, given))
+
+
+def _without_others(stores: Stores, checkout_id: str, order_ids: list[str]) -> list[str]:
+    """Without orders that are another checkout's, for which this one was refused: their money is not its story."""
+    others = stores.rows(
+        "payments",
+        "SELECT payment_order_id FROM order_view WHERE payment_order_id = ANY(%s) AND checkout_id <> %s",
+        [order_ids, checkout_id],
+    )
+    return [order_id for order_id in order_ids if (order_id,) not in others]
 
 
 def _near(stores: Stores, given: str) -> list[str]:

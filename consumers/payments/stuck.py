@@ -34,7 +34,17 @@ class Open(NamedTuple):
 
 
 _OPEN = """
-WITH oldest AS (SELECT checkout_id FROM open_payment_view WHERE received_at <= %s ORDER BY received_at LIMIT %s)
+WITH undecided AS (
+    SELECT checkout_id FROM open_payment_view
+    WHERE status IN ('received', 'in_review') AND received_at <= %(seen)s ORDER BY received_at LIMIT %(most)s
+), executing AS (
+    SELECT checkout_id FROM open_order_view
+    WHERE payment_order_status = 'EXECUTING' AND detail = '' AND received_at <= %(seen)s ORDER BY received_at LIMIT %(most)s
+), unbooked AS (
+    SELECT checkout_id FROM open_order_view
+    WHERE payment_order_status = 'SUCCESS' AND captured_at <= %(seen)s AND NOT (wallet_updated AND ledger_updated)
+    ORDER BY captured_at LIMIT %(most)s
+), oldest AS (TABLE undecided UNION TABLE executing UNION TABLE unbooked)
 SELECT o.checkout_id, o.status, o.received_at, o.deadline, o.payment_order_id, o.gross, o.currency,
        o.payment_order_status, o.detail, o.wallet_updated, o.ledger_updated, o.captured_at, o.psp
 FROM oldest JOIN open_order_view o USING (checkout_id) ORDER BY o.received_at, o.checkout_id, o.position
@@ -42,9 +52,10 @@ FROM oldest JOIN open_order_view o USING (checkout_id) ORDER BY o.received_at, o
 
 
 def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
-    """Oldest first. `now` is business time."""
+    """Oldest first. `now` is business time. Of each kind its own oldest: many at a PSP hide nobody who waits for a room."""
     shortest = timedelta(seconds=min(limits.risk_s, limits.executing_s, limits.booking_s))
-    return told(map(Open._make, conn.execute(_OPEN, [now - shortest, FOUND_MAX])), limits, now)
+    found = conn.execute(_OPEN, {"seen": now - shortest, "most": FOUND_MAX})
+    return told(map(Open._make, found), limits, now)
 
 
 def told(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from consumers.payments import store
 from consumers.payments.consumer import build
+from operations.stack.servers import Servers
+from operations.timeline import timeline
 from schemas.events import (
     AnyEvent,
     OrderPlaced,
@@ -25,6 +29,8 @@ from schemas.events import (
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, refused, requested, unknown
 from topics.runtime.consumer import Connection, Consumer, State
+from topics.runtime.dead_letters import as_operators
+from topics.runtime.store import Store
 from topics.settings import Settings
 
 
@@ -70,6 +76,36 @@ def test_terms_read_back_are_the_terms_that_were_asked(payments: Hearing) -> Non
     [payment] = payments.rows("SELECT description, metadata FROM payment_view")
     assert payment["description"] == text
     assert list(payment["metadata"].items()) == [("z", text), ("a", "1")]
+
+
+def test_a_story_is_told_of_the_payment_that_has_the_money(payments: Hearing) -> None:
+    """The door had claimed both ids for the shop; payments had heard the partner first, by Kafka."""
+    settings = payments.settings
+    (order,) = placed(payments, "theirs", orders=1, prefix="both-")
+    payments.hears(captured(order))
+    with closing(Store(settings, "doors")) as doors, doors.transaction() as conn:
+        conn.execute("INSERT INTO order_ids VALUES ('both-1', 'ours', 'shop'), ('other-1', 'theirs', 'shop')")
+    payments.hears(requested("ours", orders=1, prefix="both-"))
+    for given in ("both-1", "theirs"):
+        told = timeline(settings, given)
+        assert (told.checkout_id, told.order_ids) == ("theirs", ("both-1",))
+    refused = timeline(settings, "ours")
+    assert refused.order_ids == ()
+    assert [moment.what for moment in refused.moments] == ["refused: id_taken"]
+
+
+def test_a_payment_without_an_end_is_read_wherever_its_server_stands(servers: Servers, payments: Hearing) -> None:
+    """The last second of the calendar, read as Berlin's time, is in a year that Python does not have."""
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        name = sql.Identifier(payments.settings.database)
+        admin.execute(sql.SQL("ALTER DATABASE {} SET timezone = 'Europe/Berlin'").format(name))
+    never = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    payments.hears(requested(orders=1, deadline=never))
+    [order] = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
+    assert order.deadline == never
+    assert [row["deadline"] for row in payments.rows("SELECT deadline FROM payment_view")] == [never]
+    with as_operators(payments.settings, "payments") as conn:
+        assert conn.execute("SHOW timezone").fetchone() == ("UTC",)
 
 
 def test_a_whole_life_in_one_batch_is_saved_as_it_ended(payments: Hearing) -> None:

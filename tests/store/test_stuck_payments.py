@@ -68,6 +68,19 @@ def test_money_that_stands_still_is_told_at_every_stage_of_a_payment(payments: H
     assert payments.rows("SELECT 1 FROM open_payment_view") == []
 
 
+def test_many_at_a_psp_hide_nobody_who_waits_for_a_room(payments: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest of all kinds were read together: behind 2,000 abandoned 3-D Secure nobody saw what was never booked."""
+    monkeypatch.setattr("consumers.payments.stuck.FOUND_MAX", 2)
+    for number in range(3):
+        payments.hears(requested(f"old{number}", orders=1, prefix=f"old{number}-"))
+        [order] = [event for event in payments.hears(cleared(f"old{number}")) if isinstance(event, OrderPlaced)]
+        payments.hears(unknown(order))
+    payments.hears(requested(orders=1), after=timedelta(seconds=1))
+    [order] = placed(payments)
+    payments.hears(captured(order))
+    assert [(one.id, one.state) for one in found(payments, 86_400)] == [("o1", "booking")]
+
+
 def test_payments_that_are_done_are_not_read_to_find_those_that_are_not(payments: Hearing) -> None:
     with payments.store.transaction() as conn:
         conn.execute("SET LOCAL enable_seqscan = off")

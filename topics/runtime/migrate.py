@@ -47,7 +47,10 @@ def _make_database(name: str, admin_dsn: str, done: list[str]) -> None:
 
 
 def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> None:
-    """A login where there is a password. Roles are the server's, so two databases may share them."""
+    """A login where there is a password. Roles are the server's, so two databases may share them.
+
+    Times come back as UTC whatever the server says: the end of year 9999, read in Berlin, is in no year that Python knows.
+    """
     role = sql.Identifier(name)
     if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
         try:
@@ -56,6 +59,7 @@ def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> Non
             pass  # another migration on this server was faster
     if password:
         conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+        conn.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role))
 
 
 def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> None:
