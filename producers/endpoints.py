@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Annotated, TypeVar
 
 import psycopg
-import structlog
 from psycopg.rows import dict_row
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
@@ -18,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem, broken
 from producers.reading import Row
+from producers.saying import Sayer
 from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError, field_errors
@@ -26,14 +26,12 @@ from topics.catalog import WEBHOOK_ENDPOINTS
 from topics.runtime import outbox
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Connection
-from topics.runtime.outbox import Publisher, Unsaid
+from topics.runtime.outbox import Unsaid
 from topics.runtime.store import Store, verdict
 from topics.settings import Settings
 
-log = structlog.get_logger()
-
 SECRETS_MAX = 5
-SAID_WITHIN_S = 2.0  # else the sweep says it
+ENDPOINTS_MAX = 50  # each hears of every payment of its owner
 _TAKEN = [FieldError("endpoint_id", "id_taken", "this id is taken")]
 Result = TypeVar("Result")
 
@@ -114,7 +112,7 @@ class Endpoints:
         self._settings = settings
         self._clock = Clock(settings.clock_file)
         self._store = Store(settings, "doors")
-        self._publisher: Publisher | None = None  # made on first use: most processes never need it
+        self._sayer = Sayer(settings, self._store)
         self._lock = threading.Lock()
 
     def put(self, owner: str, endpoint_id: str, request: EndpointRequest) -> Made:
@@ -204,20 +202,8 @@ class Endpoints:
             result, said = work(conn, now)
             rows = outbox.insert(conn, [_unsaid(*event, now) for event in said.events])()
         if rows:
-            self._publish(rows)
+            self._sayer.say(rows)
         return result
-
-    def _publish(self, rows: Sequence[outbox.Row]) -> None:
-        """It is committed: whatever goes wrong here, the sweep of any API process says it within seconds."""
-        if self._publisher is None:
-            self._publisher = Publisher(self._settings)
-        try:
-            self._publisher.publish(rows)
-            self._publisher.flush(SAID_WITHIN_S)
-            self._publisher.tidy(self._store)
-        except psycopg.Error as error:
-            log.warning("left to the sweep", action="publish", error=str(error).strip()[:200])
-            self._store.close()
 
     def _put(
         self, conn: Connection, now: datetime, owner: str, endpoint_id: str, request: EndpointRequest
@@ -229,6 +215,8 @@ class Endpoints:
         )
         known = _locked(conn, endpoint_id)
         assert known is not None
+        if made.rowcount or (known.owner == owner and known.deleted):
+            _room_for_it(conn, owner, endpoint_id)
         if made.rowcount:
             return Made(known, self._secret(known, 1)), Said([_set(known, now)])
         if known.owner != owner:
@@ -265,6 +253,16 @@ def _locked(conn: Connection, endpoint_id: str) -> Endpoint | None:
     cursor = conn.cursor(row_factory=dict_row)
     row = cursor.execute(SELECT + " WHERE endpoint_id = %s FOR UPDATE", [endpoint_id]).fetchone()
     return endpoint_of(row) if row else None
+
+
+def _room_for_it(conn: Connection, owner: str, endpoint_id: str) -> None:
+    """Errors: Problem `too_many_endpoints`. Two at once may go past it by one, which hurts nobody."""
+    others = conn.execute(
+        "SELECT count(*) FROM webhook_endpoints WHERE owner = %s AND endpoint_id <> %s AND NOT deleted",
+        [owner, endpoint_id],
+    ).fetchone()
+    if others and others[0] >= ENDPOINTS_MAX:
+        raise Problem("too_many_endpoints")
 
 
 def _own(conn: Connection, owner: str | None, endpoint_id: str) -> Endpoint:

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 
 from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem
+from producers.saying import Sayer
 from psp.port import Notification, Psp
 from psp.registry import make_psps
 from psp.webhooks import genuine
@@ -23,13 +24,11 @@ from topics.catalog import PSP_NOTIFICATIONS
 from topics.runtime import outbox
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Connection
-from topics.runtime.outbox import Publisher, Unsaid
+from topics.runtime.outbox import Unsaid
 from topics.runtime.store import Store, verdict
 from topics.settings import Settings
 
 log = structlog.get_logger()
-
-SAID_WITHIN_S = 2.0  # else the sweep says it
 
 RECEIVED = Counter("tally_psp_notifications_total", "Webhooks of PSPs, by what became of them", ["psp", "what"])
 
@@ -86,7 +85,7 @@ class Notifications:
         self._psps: Mapping[str, Psp] = make_psps(settings.psps)
         self._clock = Clock(settings.clock_file)
         self._store = Store(settings, "doors")
-        self._publisher: Publisher | None = None  # made on first use: most processes never need it
+        self._sayer = Sayer(settings, self._store)
         self._queue = Queue()
         self._lock = threading.Lock()
 
@@ -145,19 +144,7 @@ class Notifications:
             if what == "not_read":
                 log.warning("notification not read", action="store", psp=given.psp, notification_id=given.id)
         if rows:
-            self._publish(rows)
-
-    def _publish(self, rows: Sequence[outbox.Row]) -> None:
-        """It is committed: whatever goes wrong here, the sweep of any API process says it within seconds."""
-        try:
-            if self._publisher is None:
-                self._publisher = Publisher(self._settings)
-            self._publisher.publish(rows)
-            self._publisher.flush(SAID_WITHIN_S)
-            self._publisher.tidy(self._store)
-        except Exception as error:
-            log.warning("left to the sweep", action="publish", error=str(error).strip()[:200])
-            self._store.close()
+            self._sayer.say(rows)
 
 
 def _given(psp: str, told: Notification | None, body: bytes) -> Given:

@@ -49,6 +49,7 @@ CODES: Mapping[str, Code] = {
     "last_secret": Code(
         409, "Last secret", "An endpoint has at least one secret. Make a new one before this is retired."
     ),
+    "too_many_endpoints": Code(409, "Too many endpoints", "An owner has at most 50 endpoints. Delete one first."),
     "too_many_secrets": Code(409, "Too many secrets", "An endpoint has at most 5 secrets at a time. Retire one first."),
     # ── operators ──
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
@@ -86,6 +87,9 @@ CODES: Mapping[str, Code] = {
         500, "Our fault", "A bug. Nothing is known to have been done; the same request may be sent again."
     ),
     "unavailable": Code(503, "Not available now", "The store cannot be reached. Send the same request again later."),
+    "too_slow": Code(
+        503, "Took too long", "The answer takes longer than 5 s to find. Ask for less: a shorter time, say."
+    ),
     "busy": Code(503, "Too busy now", "More requests wait than can be taken. Send the same request again later."),
 }
 

@@ -27,6 +27,7 @@ from operations.cli import build as build_cli
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.views import read
+from producers import endpoints
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted
 from schemas.webhooks import secret_key, verify
@@ -117,6 +118,20 @@ def test_secrets_rotate_and_a_retired_one_never_comes_back(hooked: Door, shop: R
     assert ask(hooked, "DELETE", "/rotating").status == 204
     again = put(hooked, "rotating", shop).json
     assert (again["secret_versions"], again["secret"] in (first, second.json["secret"])) == ([7], False)
+
+
+def test_an_owner_has_so_many_endpoints_and_no_more(
+    hooked: Door, shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them hears of every payment of its owner: ten thousand would be ten thousand rows for each."""
+    monkeypatch.setattr(endpoints, "ENDPOINTS_MAX", 2)
+    key = hooked.key_for("many")
+    assert [put(hooked, name, shop, key).status for name in ("many-1", "many-2")] == [201, 201]
+    refused(put(hooked, "many-3", shop, key), 409, "too_many_endpoints")
+    assert put(hooked, "many-2", shop, key).status == 200
+    assert ask(hooked, "DELETE", "/many-1", key=key).status == 204
+    assert put(hooked, "many-3", shop, key).status == 201
+    refused(put(hooked, "many-1", shop, key), 409, "too_many_endpoints")
 
 
 def test_another_owner_sees_and_touches_nothing(hooked: Door, shop: Receiver) -> None:
