@@ -31,12 +31,21 @@ class Reader:
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def rows(self, statement: LiteralString, values: Values = ()) -> list[Row]:
-        """Errors: Problem `unavailable` while the store cannot be reached."""
+        """Errors: Problem `unavailable` while the store cannot be reached, `too_slow` past STATEMENT_MS_MAX."""
         async with self._free:
             try:
                 return await self._query(statement, values)
+            except psycopg.errors.QueryCanceled as error:
+                raise Problem("too_slow") from error
             except psycopg.OperationalError as error:
                 raise Problem("unavailable", headers=RETRY_SOON) from error
+
+    async def reach(self) -> None:
+        """By a connection of its own: that others wait for theirs says nothing of the store. Errors: Problem `unavailable`."""
+        try:
+            await (await self._connect()).close()
+        except psycopg.OperationalError as error:
+            raise Problem("unavailable", headers=RETRY_SOON) from error
 
     async def _query(self, statement: LiteralString, values: Values) -> list[Row]:
         """A connection that had been idle may be dead; then a new one is asked once more."""

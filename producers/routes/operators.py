@@ -174,14 +174,15 @@ def _by(caller: Caller, asked: Because) -> By:
 async def list_letters(
     request: Request, asked: Annotated[Listed, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
-    """One object for each letter, oldest first, without contents."""
+    """One object for each letter, oldest first, without contents; `truncated` where there are more than `limit`."""
     found = await _do(
         request,
         lambda settings, _: dead_letters.list_letters(
-            settings, asked.room, asked.state, asked.limit, wanted=asked.wanted()
+            settings, asked.room, asked.state, asked.limit + 1, wanted=asked.wanted()
         ),
     )
-    return replies.json({"letters": [asdict(letter) for letter in found]})
+    shown = [asdict(letter) for letter in found[: asked.limit]]
+    return replies.json({"letters": shown, "truncated": len(found) > asked.limit})
 
 
 @router.get(LETTERS + "/groups")

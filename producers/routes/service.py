@@ -34,7 +34,7 @@ async def _reasons(house: House) -> list[str]:
         reasons.append(f"kafka: {intake.publishing_trouble}")
     for name, reader in (("doors", house.doors), ("payments", house.payments)):
         try:
-            await reader.rows("SELECT 1 AS one")
+            await reader.reach()
         except Problem as problem:
             reasons.append(f"store of {name}: {problem.__cause__ or problem.detail}".splitlines()[0])
     return reasons

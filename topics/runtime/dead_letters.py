@@ -133,7 +133,7 @@ def list_letters(
     for each in rooms_named(room):
         with as_operators(settings, each.name) as conn:
             found += [_letter(each.name, *row) for row in conn.execute(_LIST, values)]
-    return found[:limit]
+    return sorted(found, key=lambda letter: letter.parked_at)[:limit]
 
 
 def _letter(room: str, letter_id: str, state: State, topic: str, key: bytes | None, *rest: Any) -> Letter:

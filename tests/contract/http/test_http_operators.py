@@ -50,6 +50,20 @@ def act(door: Door, path: str, body: dict[str, Any], key: str | None = None, met
     return door.send(method, path, json.dumps(body).encode(), key=key)
 
 
+def test_a_list_that_was_cut_says_so_and_begins_with_the_oldest_of_all_rooms(
+    door: Door, http_stack: Settings, store: Store
+) -> None:
+    letters = [die(store, http_stack), die(store, http_stack)]
+    looks = door.key_for("carol", "ops:read")
+    cut = door.get("/v1/ops/letters?limit=1", looks).json
+    assert (len(cut["letters"]), cut["truncated"]) == (1, True)
+    whole = door.get("/v1/ops/letters?limit=1000", looks).json
+    assert whole["truncated"] is False
+    assert {letter.letter_id for letter in letters} <= {letter["letter_id"] for letter in whole["letters"]}
+    parked = [letter["parked_at"] for letter in whole["letters"]]
+    assert parked == sorted(parked)
+
+
 def test_who_may_look_may_not_act_and_who_may_act_must_be_allowed_to_look(
     door: Door, http_stack: Settings, store: Store
 ) -> None:
@@ -103,7 +117,7 @@ def test_discards_groups_and_export_are_there_too(door: Door, http_stack: Settin
     assert json.loads(line)["letter_id"] == letter.letter_id
     gone = act(door, "/v1/ops/discards", {"room": "payments", "letters": [letter.letter_id], **WHY})
     assert gone.json["changed"] == [letter.letter_id]
-    assert door.get(f"/v1/ops/letters?key={letter.key}").json == {"letters": []}
+    assert door.get(f"/v1/ops/letters?key={letter.key}").json == {"letters": [], "truncated": False}
 
 
 def test_a_stopped_room_says_why_and_goes_on(door: Door, http_stack: Settings, store: Store, servers: Servers) -> None:
