@@ -29,7 +29,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # Addresses that carry another one inside (RFC 6052 and 8215: NAT64): as reachable as what they carry.
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")  # all that is given out to the public Internet
 
 
 def delivery_id(event_id: str, endpoint_id: str) -> EventId:
@@ -106,7 +107,7 @@ def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
     inner = _carried(to)
     if inner is not None:
         return address_fault(inner, allowed)
-    if to.is_global and not to.is_multicast:
+    if to.is_global and not to.is_multicast and (to.version == 4 or to in _UNICAST):
         return None
     return f"{to} is a private, local or reserved address"
 
@@ -115,6 +116,6 @@ def _carried(to: Address) -> Address | None:
     """The IPv4 address that an IPv6 one stands for."""
     if isinstance(to, IPv4Address):
         return None
-    if any(to in network for network in _NAT64):
+    if to in _NAT64:
         return IPv4Address(int(to) & 0xFFFFFFFF)
     return to.ipv4_mapped or to.sixtofour or (to.teredo[1] if to.teredo else None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -15,6 +16,9 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as Unparsable
+
+from schemas.countries import COUNTRIES
 
 
 class SettingsError(Exception):
@@ -92,6 +96,12 @@ class Retention(BaseModel):
     webhook_deliveries_days: int = Field(default=90, ge=60)  # merchants' webhooks and the log of their attempts
 
 
+def _countries(codes: frozenset[str]) -> frozenset[str]:
+    if not codes <= COUNTRIES:
+        raise ValueError("a country is two capital letters of ISO 3166-1")
+    return codes
+
+
 class RiskLimits(BaseModel):
     """What risk refuses by number. Amounts are major units of the order's own currency."""
 
@@ -99,7 +109,7 @@ class RiskLimits(BaseModel):
 
     checkout_amount_max: Decimal = Decimal("1000000")
     buyer_checkouts_per_hour_max: int = 1000
-    blocked_countries: frozenset[str] = frozenset({"KP", "IR", "SY", "CU"})
+    blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
 
 
 class WebhookLimits(BaseModel):
@@ -112,6 +122,15 @@ class WebhookLimits(BaseModel):
     ladder_s: tuple[float, ...] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 29845)  # 24 h in all
     timeout_s: float = Field(default=10, gt=0, le=20)  # of one attempt, from the name's look-up to the reply's head
     endpoint_concurrency: int = Field(default=8, ge=1, le=100)  # of one endpoint, in each process
+
+
+def _topic_parts(names: frozenset[str]) -> frozenset[str]:
+    if any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
+        raise ValueError("an upstream's name is 1 to 64 letters, digits or any of . _ -")
+    return names
+
+
+Upstreams = Annotated[frozenset[str], AfterValidator(_topic_parts)]
 
 
 def _absolute(path: Path) -> Path:
@@ -141,7 +160,7 @@ class Settings(BaseSettings):
     database: str = "tallystick"
     postgres_admin: str = ""  # DSN of a role that may create roles and schemas; `tally migrate` alone uses it
     dsns: dict[str, str] = {}  # role name → DSN, where a room's store lives elsewhere
-    upstreams: frozenset[str] = frozenset()  # services that write to payment-requests.<upstream>.v1 themselves
+    upstreams: Upstreams = frozenset()  # services that write to payment-requests.<upstream>.v1 themselves
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
@@ -205,4 +224,11 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"])
-        raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r:.60})") from None
+        got = "" if first["loc"][0] in _SECRETIVE else f" (got {first['input']!r:.60})"
+        raise SettingsError(f"{name}: {first['msg']}{got}") from None
+    except Unparsable as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(f"TALLY_{field[1].upper() if field else '…'}: not JSON: {error.__cause__}") from None
+
+
+_SECRETIVE = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # what was given is not shown

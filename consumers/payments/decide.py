@@ -96,6 +96,8 @@ def _request(state: State, event: PaymentRequested, cause: Cause, policy: Policy
         return _refuse(
             event.checkout_id, owner, "owner_claimed", "the topic names the owner, the event must not", cause
         )
+    if cause.upstream is not None and event.deadline_defaulted is not None:
+        return _refuse(event.checkout_id, owner, "deadline_claimed", "the HTTP door alone fixes a deadline", cause)
     asked = contents_hash(event, policy.contents_key)
     known: Payment | None = state.get(event.checkout_id)
     if known is not None:

@@ -293,6 +293,11 @@ def test_public_https_addresses_are_fit(url: str) -> None:
         "https://[::ffff:10.0.0.1]/",
         "https://[64:ff9b::10.0.0.1]/",
         "https://[2002:0a00:0001::]/",
+        "https://[fec0::1]/",
+        "https://[5f00::1]/",
+        "https://[::127.0.0.1]/",
+        "https://[::ffff:0:7f00:1]/",
+        "https://[64:ff9b:1:7f00:0:100:808:808]/",
     ],
 )
 def test_what_points_inwards_or_is_no_plain_https_url_is_not_fit(url: str) -> None:
