@@ -53,3 +53,30 @@ def stand_still(process: Process, ended: Callable[[], bool]) -> None:
         conn.execute("SELECT set_config('transaction_timeout', '100ms', true)").fetchone()
         wait("the server ends it", ended)
         conn.execute("SELECT 1").fetchone()
+
+
+def test_a_batch_begins_once_however_often_an_answer_is_read(process: Process) -> None:
+    """Each reading was followed by another BEGIN, and by a warning in the server's log: 80,000 lines in 25 minutes."""
+    warned: list[str | None] = []
+    process.store.connection().add_notice_handler(lambda notice: warned.append(notice.message_primary))
+    for _ in range(2):
+        with process.store.batch() as conn:
+            for number in range(3):
+                assert conn.execute("SELECT %s::int", [number]).fetchone() == (number,)
+    assert warned == []
+    conn = process.store.connection()
+    assert not conn.autocommit, "whoever takes the connection itself commits by hand"
+
+
+def test_a_failed_batch_leaves_nothing_and_the_next_is_whole(process: Process, books: Books) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero), process.store.batch() as conn:
+        conn.execute("INSERT INTO broken VALUES ('a')")
+        conn.execute("SELECT 1 / 0").fetchone()
+    with pytest.raises(KeyError), process.store.batch() as conn:
+        conn.execute("INSERT INTO broken VALUES ('b')")
+        raise KeyError
+    with process.store.batch() as conn:
+        conn.execute("INSERT INTO broken VALUES ('c')")
+    with process.store.transaction() as conn:
+        conn.execute("INSERT INTO broken VALUES ('d')")
+    assert books.rows("SELECT what FROM broken ORDER BY 1") == [("c",), ("d",)]

@@ -60,10 +60,6 @@ class _Held(psycopg.Pipeline):
             self.command_queue.popleft()()
         yield from ()
 
-    def _sync_gen(self) -> PQGen[None]:
-        """Asked for after BEGIN alone, which waits like the rest; the end of the pipeline has a sync of its own."""
-        yield from ()
-
 
 class Store:
     """One room's store through one connection, opened on first use and again after it was lost. Not thread-safe."""
@@ -90,6 +86,8 @@ class Store:
                 keepalives_count=3,
                 tcp_user_timeout=15_000,
             )
+        elif self._conn.autocommit:  # as the last batch left it
+            self._conn.autocommit = False
         return self._conn
 
     @contextmanager
@@ -115,8 +113,10 @@ class Store:
         No COPY and no `rowcount` in here: neither knows of pipelines.
         """
         with self.transaction() as conn:
+            conn.autocommit = True  # our own BEGIN: after each answer that is read psycopg would send one more
             conn._pipeline = _Held(conn)  # taken up by the next line
             with conn.pipeline():
+                conn.execute("BEGIN")
                 yield conn
                 conn.execute("COMMIT")
 
