@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -69,14 +70,20 @@ def test_a_batch_begins_once_however_often_an_answer_is_read(process: Process) -
 
 
 def test_a_failed_batch_leaves_nothing_and_the_next_is_whole(process: Process, books: Books) -> None:
-    with pytest.raises(psycopg.errors.DivisionByZero), process.store.batch() as conn:
-        conn.execute("INSERT INTO broken VALUES ('a')")
-        conn.execute("SELECT 1 / 0").fetchone()
-    with pytest.raises(KeyError), process.store.batch() as conn:
-        conn.execute("INSERT INTO broken VALUES ('b')")
-        raise KeyError
+    for fault, error in (("SELECT 1 / 0", psycopg.errors.DivisionByZero), (None, KeyError)):
+        with pytest.raises(error):
+            spoil(process, fault)
     with process.store.batch() as conn:
-        conn.execute("INSERT INTO broken VALUES ('c')")
+        conn.execute("INSERT INTO broken VALUES ('b')")
     with process.store.transaction() as conn:
-        conn.execute("INSERT INTO broken VALUES ('d')")
-    assert books.rows("SELECT what FROM broken ORDER BY 1") == [("c",), ("d",)]
+        conn.execute("INSERT INTO broken VALUES ('c')")
+    assert books.rows("SELECT what FROM broken ORDER BY 1") == [("b",), ("c",)]
+
+
+def spoil(process: Process, fault: LiteralString | None) -> None:
+    """A batch in which a statement, or we, fail after the first row."""
+    with process.store.batch() as conn:
+        conn.execute("INSERT INTO broken VALUES ('a')")
+        if fault is None:
+            raise KeyError
+        conn.execute(fault).fetchone()
