@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -48,6 +49,10 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
+    if not sys.stdout.isatty():
+        os.environ.setdefault(
+            "COLUMNS", "200"
+        )  # what is read by a program, or from a file, is not cut to a screen's width
     try:
         build(modules_for(sys.argv[1:]))()
     except SettingsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from operations.auditor.books import Stores
 from operations.auditor.psps import found
@@ -60,8 +60,14 @@ def timeline(settings: Settings, given: str) -> Timeline:
             *_psps(stores, make_psps(settings.psps), order_ids),
         ]
     rank = {room: place for place, room in enumerate(_ORDER)}
-    moments.sort(key=lambda moment: (moment.at, rank.get(moment.where, len(rank))))
+    moments.sort(key=lambda moment: (_not_before(moment), rank.get(moment.where, len(rank))))
     return Timeline(checkout_id, tuple(order_ids), tuple(moments))
+
+
+def _not_before(moment: Moment) -> datetime:
+    """A PSP that tells whole seconds means some time within: it did not charge before it was asked."""
+    whole = moment.where == "PSP" and moment.at.microsecond == 0
+    return moment.at + timedelta(microseconds=999_999) if whole else moment.at
 
 
 _ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")

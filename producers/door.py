@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from producers.claims import Answer, Asked
 from producers.house import House
 from producers.problems import Problem, broken
-from schemas.requests import PaymentRequest, field_errors
+from schemas.requests import PaymentRequest, field_errors, repeated_field
 
 Scope = dict[str, Any]
 Receive = Any
@@ -34,9 +34,12 @@ async def take_payment(house: House, scope: Scope, receive: Receive) -> Reply:
 
 def _contract(body: bytes) -> PaymentRequest:
     try:
-        return PaymentRequest.model_validate_json(body)
+        request = PaymentRequest.model_validate_json(body)
     except ValidationError as error:
         raise broken(field_errors(error, body)) from None
+    if repeated := repeated_field(body):
+        raise broken([repeated])
+    return request
 
 
 def _headers(asked: Asked, answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -55,6 +55,7 @@ CODES: Mapping[str, Code] = {
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
     # ── fields ──
     "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
+    "repeated_field": Code(422, "Repeated field", "A field stands twice in one object."),
     "missing_field": Code(422, "Missing field", "The field is required."),
     "wrong_type": Code(422, "Wrong type", "Amounts are strings, lists are lists; nothing is converted."),
     "invalid_id": Code(422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`."),

@@ -193,6 +193,27 @@ def _unreadable(body: bytes) -> FieldError:
     return FieldError(_path(at), "invalid_text", "lone surrogates and broken UTF-8 are no text")
 
 
+class _Repeated(Exception):
+    """A name that stands twice in one object."""
+
+
+def repeated_field(body: bytes) -> FieldError | None:
+    """A name that stands twice in one object of a body that was read: pydantic takes the last, a proxy or a signer perhaps the
+    first, and which amount is charged must not depend on who reads.
+    """
+    try:
+        json.loads(body, object_pairs_hook=_each_once)
+    except _Repeated as repeated:
+        return FieldError(_shown(str(repeated)), "repeated_field", "this field stands twice in one object")
+    return None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Repeated(next(name for name in names if names.count(name) > 1))
+
+
 def _not_unicode(value: object, at: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
     """Where the first text is that cannot be written as UTF-8."""
     match value:

@@ -15,6 +15,7 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "man
 READS_ENVIRONMENT = {
     "topics/runtime/failpoints.py",  # a test's hand in a process that it started
     "operations/bench/ledger.py",  # starts rooms with an environment of their own
+    "operations/cli.py",  # the entry point of all commands: how wide a table may be where no screen is
     "operations/commands/sim.py",  # finds a simulator that is known by its URL alone
     "operations/stack/jars.py",  # Java, Maven and PostgreSQL say where they are
     "operations/stack/kafka.py",

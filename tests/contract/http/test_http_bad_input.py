@@ -82,6 +82,13 @@ def test_what_is_not_json_is_refused(door: Door, body: bytes) -> None:
     assert reply.json["code"] in ("invalid_json", "wrong_type", "invalid_text")
 
 
+@pytest.mark.parametrize("name", ["amount", "checkout_id", "metadata"])
+def test_a_field_that_stands_twice_is_refused(door: Door, name: str) -> None:
+    """The last one was taken, and charged; whoever read the first saw another payment."""
+    body = json.dumps(asked("twice", metadata={"a": "1"})).replace(f'"{name}":', f'"{name}": "1.00", "{name}":', 1)
+    refused(door.send("POST", "/v1/payments", body.encode()), 422, "repeated_field", name)
+
+
 def test_floats_and_other_types_are_not_converted(door: Door) -> None:
     refused(door.post(asked("bad", order("o", amount=12.34))), 422, "wrong_type", "payment_orders[0].amount")
     refused(door.send("POST", "/v1/payments", b"[]"), 422, "wrong_type", "")
