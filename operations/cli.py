@@ -49,7 +49,7 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
         os.environ.setdefault(
             "COLUMNS", "200"
         )  # what is read by a program, or from a file, is not cut to a screen's width

@@ -41,6 +41,9 @@ def entries(
     by_account = ":" in of
     rows = _read(_ENTRIES_OF_ACCOUNT if by_account else _ENTRIES_OF_ORDER, [of, limit])
     _show([_entry(row) if as_json else _short_entry(row) for row in rows], as_json)
+    if not rows:
+        typer.echo(f"{of} has no entries: neither an account (seller:…:payable) nor a booked payment order", err=True)
+        raise typer.Exit(1)
 
 
 _COLUMNS = "posted_at, journal_id::text, line, account, currency, direction, amount, template, payment_order_id"

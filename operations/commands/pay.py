@@ -140,6 +140,8 @@ def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]
     with Live(refresh_per_second=12) as live:
         for elapsed_s, payment in states:
             live.update(_picture(elapsed_s, payment))
+    if not live.console.is_terminal:
+        live.console.print()  # rich leaves the last line open there
     return payment
 
 

@@ -17,6 +17,8 @@ from topics.runtime.operators import Edit
 
 def groups(found: Sequence[Group]) -> None:
     table = Table("room", "code", "age", "dead", "retried", "behind", "newest", "at", "why")
+    table.columns[6].no_wrap = True  # an id cut short is none
+    table.columns[6].min_width = SHORT
     for group in found:
         at = f"{group.newest_at:%Y-%m-%d %H:%M:%S}"
         counts = (str(group.dead), str(group.parked), str(group.behind))
@@ -28,6 +30,7 @@ def letters(found: Sequence[Letter]) -> None:
     table = Table("id", "room", "state", "topic", "key", "code", "tries", "behind", "since", "why")
     for column in table.columns[:3]:
         column.no_wrap = True  # an id cut short is none
+    table.columns[0].min_width = SHORT
     for letter in found:
         since = letter.first_failed_at or letter.parked_at
         _row(

@@ -79,6 +79,12 @@ def test_entries_are_found_by_order_and_by_account(tally: Tally) -> None:
     assert {row["payment_order_id"] for row in by_account} == {"order-1", "order-2"}
 
 
+def test_entries_of_nothing_are_said_to_be_none(tally: Tally) -> None:
+    result = tally("ledger", "entries", "nope", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert "nope has no entries" in result.stderr
+
+
 def test_the_trial_balance_has_one_line_for_each_currency(tally: Tally) -> None:
     rows = answer(tally("ledger", "trial-balance", "--json"))
     assert [(row["currency"], row["debits"], row["credits"], row["balanced"]) for row in rows] == [
