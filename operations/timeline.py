@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -59,17 +59,25 @@ def timeline(settings: Settings, given: str) -> Timeline:
             *_letters(stores, [checkout_id, *order_ids]),
             *_psps(stores, make_psps(settings.psps), order_ids),
         ]
+    return Timeline(checkout_id, tuple(order_ids), tuple(_in_order(moments)))
+
+
+def _in_order(moments: Iterable[Moment]) -> list[Moment]:
+    """By time. A PSP that tells whole seconds means some time within: it did not charge before it was asked."""
+    moments = list(moments)
     rank = {room: place for place, room in enumerate(_ORDER)}
-    moments.sort(key=lambda moment: (_not_before(moment), rank.get(moment.where, len(rank))))
-    return Timeline(checkout_id, tuple(order_ids), tuple(moments))
+    sent = {moment.about: moment.at for moment in moments if moment.what == SENT}
+
+    def place(moment: Moment) -> tuple[datetime, int]:
+        at = moment.at
+        if moment.where == "PSP" and at.microsecond == 0:
+            at = max(at, min(sent.get(moment.about, at), at + timedelta(seconds=1)))
+        return at, rank.get(moment.where, len(rank))
+
+    return sorted(moments, key=place)
 
 
-def _not_before(moment: Moment) -> datetime:
-    """A PSP that tells whole seconds means some time within: it did not charge before it was asked."""
-    whole = moment.where == "PSP" and moment.at.microsecond == 0
-    return moment.at + timedelta(microseconds=999_999) if whole else moment.at
-
-
+SENT = "sent to the PSP"
 _ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
 
 
@@ -170,7 +178,7 @@ def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
         [list(order_ids)],
     ):
         if sent is not None:
-            yield Moment(sent, "executor", "sent to the PSP", order_id, f"call {call_id}, {sends} sends in {acts} acts")
+            yield Moment(sent, "executor", SENT, order_id, f"call {call_id}, {sends} sends in {acts} acts")
         if state != "ended":
             yield Moment(due, "executor", f"call {state}", order_id, f"to {act} next; call {call_id}")
 
