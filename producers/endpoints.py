@@ -215,14 +215,14 @@ class Endpoints:
         )
         known = _locked(conn, endpoint_id)
         assert known is not None
-        if made.rowcount or (known.owner == owner and known.deleted):
-            _room_for_it(conn, owner, endpoint_id)
         if made.rowcount:
+            _room_for_it(conn, owner, endpoint_id)
             return Made(known, self._secret(known, 1)), Said([_set(known, now)])
         if known.owner != owner:
             raise Problem("id_taken", "endpoint_id: this id is taken", _TAKEN)
         wanted = replace(known, url=request.url, event_types=request.event_types)
         if known.deleted:
+            _room_for_it(conn, owner, endpoint_id)
             version = known.last_version + 1
             wanted = replace(wanted, deleted=False, secret_versions=(version,), last_version=version)
             changed, said = _change(conn, now, wanted)

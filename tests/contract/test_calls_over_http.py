@@ -21,6 +21,7 @@ from consumers.executor.pacing import Pace
 from consumers.executor.sending import Sender
 from psp.northpay import Northpay
 from schemas.envelope import derive_id
+from tests.northpay import charge
 from tests.simulator.running import wait_for
 from topics.runtime.calls import Answer, Leased
 
@@ -71,29 +72,16 @@ def http_answer(status: int, body: object) -> bytes:
     return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(text), text)
 
 
-def charged(reference: str) -> dict[str, object]:
-    return {
-        "id": f"ch_{reference}",
-        "status": "succeeded",
-        "network": "visa",
-        "amount": 1234,
-        "currency": "eur",
-        "reference": reference,
-        "metadata": {"order": "order-1"},
-        "created": 1_772_366_400,
-    }
-
-
 INVALID = http_answer(422, {"error": {"type": "invalid_request_error", "code": "parameter_invalid"}})
 NOTHING = http_answer(200, {"data": [], "has_more": False})
 
 
 def yes(reference: str) -> bytes:
-    return http_answer(200, charged(reference))
+    return http_answer(200, charge(reference))
 
 
 def found(reference: str) -> bytes:
-    return http_answer(200, {"data": [charged(reference)], "has_more": False})
+    return http_answer(200, {"data": [charge(reference)], "has_more": False})
 
 
 @contextmanager

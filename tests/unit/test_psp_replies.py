@@ -27,23 +27,14 @@ from psp.port import (
 from psp.registry import make_psps
 from psp.southpay import Southpay
 from schemas.money import Money
+from tests.northpay import charge
 from topics.settings import PspAccount
 
 NORTHPAY = Northpay("northpay", "http://psp.test/northpay", "secret-key")
 SOUTHPAY = Southpay("southpay", "http://psp.test/southpay", "secret-key")
 CHARGE = Charge("0f" * 16, "order-1", Money(1234, "EUR"), "tok_visa")
 
-NORTH_OK: dict[str, Any] = {
-    "id": "ch_1",
-    "status": "succeeded",
-    "decline_code": None,
-    "network": "visa",
-    "amount": 1234,
-    "currency": "eur",
-    "reference": CHARGE.call_id,
-    "metadata": {"order": "order-1"},
-    "created": 1_700_000_000,
-}
+NORTH_OK: dict[str, Any] = charge(CHARGE.call_id)
 SOUTH_OK: dict[str, Any] = {
     "pspReference": "8AB1",
     "resultCode": "Authorised",

@@ -15,25 +15,12 @@ import pytest
 from producers.trimming import trim
 from psp.webhooks import TOLERANCE_S, mac
 from tests.contract.http.door import Door, Reply, open_door
+from tests.northpay import charge
 from topics.runtime.store import Store
 from topics.settings import PspAccount, Settings
 
 OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"
 SECRETS = (OLD, NEW)
-
-
-def charge(reference: str, **changes: object) -> dict[str, object]:
-    told = {
-        "id": "ch_1",
-        "status": "succeeded",
-        "network": "visa",
-        "amount": 1234,
-        "currency": "eur",
-        "reference": reference,
-        "metadata": {"order": "order-1"},
-        "created": 1_700_000_000,
-    }
-    return {**told, **changes}
 
 
 def event(event_id: str, **changes: object) -> bytes:

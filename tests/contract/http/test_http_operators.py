@@ -6,14 +6,16 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from consumers.payments.consumer import build
+from consumers.wallet.consumer import build as build_wallet
 from operations.stack.servers import Servers
+from tests.captures import capture, record
 from tests.contract.http.door import Door, Reply
 from tests.journey.letters import cleared, cleared_value, draining, requested
 from topics.runtime import dead_letters
@@ -53,6 +55,10 @@ def act(door: Door, path: str, body: dict[str, Any], key: str | None = None, met
 def test_a_list_that_was_cut_says_so_and_begins_with_the_oldest_of_all_rooms(
     door: Door, http_stack: Settings, store: Store
 ) -> None:
+    wallet = Store(http_stack.model_copy(update={"stop_at_least": 1000}), "wallet")
+    garbage = record(capture(), secrets.token_hex(5))._replace(value=b"not JSON", key=secrets.token_hex(5).encode())
+    list(apply(wallet, build_wallet(http_stack), [garbage], None, LATER - timedelta(days=1)))
+    wallet.close()
     letters = [die(store, http_stack), die(store, http_stack)]
     looks = door.key_for("carol", "ops:read")
     cut = door.get("/v1/ops/letters?limit=1", looks).json
@@ -60,8 +66,12 @@ def test_a_list_that_was_cut_says_so_and_begins_with_the_oldest_of_all_rooms(
     whole = door.get("/v1/ops/letters?limit=1000", looks).json
     assert whole["truncated"] is False
     assert {letter.letter_id for letter in letters} <= {letter["letter_id"] for letter in whole["letters"]}
+    rooms = [letter["room"] for letter in whole["letters"]]
+    assert rooms.index("wallet") < len(rooms) - 1 - rooms[::-1].index("payments"), "though payments are asked first"
     parked = [letter["parked_at"] for letter in whole["letters"]]
     assert parked == sorted(parked)
+    [old] = [letter["letter_id"] for letter in whole["letters"] if letter["room"] == "wallet"]
+    assert act(door, "/v1/ops/discards", {"room": "wallet", "letters": [old], **WHY}).json["changed"] == [old]
 
 
 def test_who_may_look_may_not_act_and_who_may_act_must_be_allowed_to_look(
