@@ -62,7 +62,7 @@ NOTHING = Posted(0, 0)
 class Plan:
     journals: int = 100_000  # of each of the two runs
     floor_journals: int = 60_000
-    processes: int = 2
+    processes: int = 4  # while one waits for PostgreSQL or a balance, another decides
     batch_max: int = 1000
 
 
