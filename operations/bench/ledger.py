@@ -60,10 +60,10 @@ NOTHING = Posted(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    journals: int = 100_000  # of each of the two runs
-    floor_journals: int = 60_000
+    journals: int = 200_000  # of each of the two runs
+    floor_journals: int = 200_000
     processes: int = 4  # while one waits for PostgreSQL or a balance, another decides
-    batch_max: int = 1000
+    batch_max: int = 2000
 
 
 def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambda line: None) -> dict[str, Any]:

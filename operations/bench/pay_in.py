@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 import psutil
+import uvloop
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from operations.stack.home import StackError
@@ -32,6 +33,7 @@ SELLERS = 2000
 BUYERS = 20_000
 CONNECTIONS = 64
 REFUSALS_MAX = 20
+FILLING_S = 10.0  # until as much waits to be booked as may
 Progress = Callable[[str, float], None]  # phase, share done
 Heard = Callable[[Sequence[str]], None]
 
@@ -39,10 +41,10 @@ Heard = Callable[[Sequence[str]], None]
 @dataclass(frozen=True, slots=True)
 class Plan:
     history_orders: int = 60_000
-    measure_s: float = 60
+    measure_s: float = 120
     latency_s: float = 30
     latency_orders_per_s: int = 100
-    backlog_orders: int = 2000  # accepted and not yet booked, above which the load waits
+    backlog_orders: int = 4000  # accepted and not yet booked, above which the load waits
 
 
 class Booked:
@@ -174,13 +176,18 @@ class Load:
 async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool]) -> None:
     """As much as is booked: the load waits while too much is accepted and not yet booked."""
     start_accepted, start_booked = load.accepted, booked.count
+    first_in_line = asyncio.Lock()  # one asks whether there is room: sixty-four that ask would cost what an order costs
+
+    def is_full() -> bool:
+        return (load.accepted - start_accepted) - (booked.count - start_booked) > plan.backlog_orders
 
     async def sender(session: aiohttp.ClientSession) -> None:
         while not until():
-            if (load.accepted - start_accepted) - (booked.count - start_booked) > plan.backlog_orders:
-                await asyncio.sleep(0.005)
-            else:
-                await load.send(session)
+            async with first_in_line:
+                if is_full():
+                    await asyncio.sleep(0.005)
+                    continue
+            await load.send(session)
 
     async with load.session() as session:
         await asyncio.gather(*(sender(session) for _ in range(CONNECTIONS)))
@@ -258,7 +265,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
     """Measure the running stack. → the figures, keys as `tally bench pay-in --json` prints them."""
-    return asyncio.run(_run(settings, status, plan, seed, progress))
+    return uvloop.run(_run(settings, status, plan, seed, progress))
 
 
 async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
@@ -288,11 +295,22 @@ def _told(progress: Progress, phase: str, share: float) -> bool:
 async def _throughput(
     load: Load, booked: Booked, plan: Plan, status: StackStatus, progress: Progress
 ) -> dict[str, object]:
-    accepted, count, before, began = load.accepted, booked.count, cost(status), time.monotonic()
-    await flood(load, booked, plan, lambda: _told(progress, "throughput", (time.monotonic() - began) / plan.measure_s))
-    took = time.monotonic() - began
-    applied, took_in, after = booked.count - count, load.accepted - accepted, cost(status)
-    await drain(load, booked, accepted, count)
+    """Under a load that does not change: it has begun, and as much waits to be booked as may, before this looks."""
+    flooded, booked_before = load.accepted, booked.count
+    ended = asyncio.Event()
+    flooding = asyncio.create_task(flood(load, booked, plan, ended.is_set))
+    try:
+        await asyncio.sleep(FILLING_S)
+        accepted, count, before, began = load.accepted, booked.count, cost(status), time.monotonic()
+        while (took := time.monotonic() - began) < plan.measure_s and not flooding.done():
+            progress("throughput", took / plan.measure_s)
+            await asyncio.sleep(0.5)
+        took = time.monotonic() - began
+        applied, took_in, after = booked.count - count, load.accepted - accepted, cost(status)
+    finally:
+        ended.set()
+        await flooding
+    await drain(load, booked, flooded, booked_before)
     cpu = {name: after.cpu_s[name] - before.cpu_s.get(name, 0) for name in after.cpu_s}
     return {
         "orders_per_s": round(applied / took, 1),

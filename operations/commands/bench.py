@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 @app.command("pay-in")
 def pay_in(
     as_json: Json = False,
-    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the throughput phase.")] = 60,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the throughput phase.")] = 120,
     history: Annotated[int, typer.Option(min=300, max=5_000_000, help="Orders put through before.")] = 60_000,
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
@@ -37,9 +37,9 @@ def pay_in(
 @app.command()
 def ledger(
     as_json: Json = False,
-    journals: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Journals of each of the two runs.")] = 100_000,
+    journals: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Journals of each of the two runs.")] = 200_000,
     processes: Annotated[int, typer.Option(min=1, max=12, help="Processes of the room.")] = 4,
-    batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 2000,
 ) -> None:
     """The ledger room fed from Kafka, and its floor, in a database and under a topic prefix of their own."""
     from operations.bench.ledger import Plan, run
