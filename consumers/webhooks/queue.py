@@ -95,11 +95,12 @@ def has_endpoints(conn: Connection) -> bool:
     return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
 
 
+# 'sending' is a parameter, as in topics.runtime.calls: by id, whatever the planner believes.
 _RECORD = """
 UPDATE deliveries d SET state = a.state, due_at = a.due_at, lease_until = NULL,
                         ended_at = CASE WHEN a.state = 'due' THEN NULL ELSE a.due_at END
 FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::timestamptz[]) AS a (delivery_id, attempt_no, state, due_at)
-WHERE d.delivery_id = a.delivery_id AND d.attempt_no = a.attempt_no AND d.state = 'sending'
+WHERE d.delivery_id = a.delivery_id AND d.attempt_no = a.attempt_no AND d.state = %s
 RETURNING d.endpoint_id, d.lane, d.state
 """
 _LOG = """
@@ -118,7 +119,8 @@ def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool
     numbers = [attempt.attempt_no for attempt in attempts]
     _lock(conn, ids)
     moved = conn.execute(
-        _RECORD, [ids, numbers, [attempt.state for attempt in attempts], [attempt.due_at for attempt in attempts]]
+        _RECORD,
+        [ids, numbers, [attempt.state for attempt in attempts], [attempt.due_at for attempt in attempts], "sending"],
     ).fetchall()
     conn.execute(
         _LOG,

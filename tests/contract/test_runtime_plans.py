@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import LiteralString
 
+import pytest
+
 from tests.contract.rooms import Books, Process
+from topics.runtime.calls import _GIVE_BACK, _HANDED_OVER, _RECORD
 from topics.runtime.consumer import Connection
 from topics.runtime.inbox import TRIM
 from topics.runtime.outbox import BLOCK, DELETE, INSERT
@@ -52,3 +55,19 @@ def test_older_rows_of_the_outbox_are_found_by_their_keys(process: Process, book
         found = plan(conn, INSERT, [BLOCK, ["t"], [b"1"], [b"[]"], [b""]])
     assert found.count("on outbox ") == 2, "the insert, and the look"
     assert re.search(r"Index Scan (using|on) outbox_key .*\n +Index Cond: \(\(topic = .*\) AND \(key = ", found), found
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        (_RECORD, [["1"], [1], [b""], [False], "sending"]),
+        (_GIVE_BACK, [["1"], [1], "sending"]),
+        (_HANDED_OVER, [["1"], [1], "answered"]),
+    ],
+)
+def test_calls_that_came_back_are_found_by_their_ids(process: Process, query: LiteralString, values: list[object]) -> None:
+    """Though few are out at any time: all of them were read for each answer, 11 ms for a batch of 200."""
+    with process.store.transaction() as conn:
+        found = plan(conn, query, values)
+    assert "calls_pkey" in found
+    assert "calls_leased" not in found

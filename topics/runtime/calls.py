@@ -231,23 +231,25 @@ def psps(conn: Connection) -> set[str]:
     return {row[0] for row in conn.execute(_PSPS)}
 
 
+# Below, the state that a call must be in is a parameter: as a constant it has the planner, who believes that few calls are
+# out, read all that are out for each answer (58 µs of an order's CPU in place of 16).
 _GIVE_BACK = """
 UPDATE calls SET state = 'due', lease_until = NULL, leased_by = NULL
 FROM unnest(%s::text[], %s::int[]) AS unsent(id, act_no)
-WHERE calls.id = unsent.id AND calls.act_no = unsent.act_no AND state = 'sending'
+WHERE calls.id = unsent.id AND calls.act_no = unsent.act_no AND state = %s
 """
 
 
 def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
     """Leased, but surely not sent: due again as it was. Its number stays used."""
-    conn.execute(_GIVE_BACK, ([call.id for call in unsent], [call.act_no for call in unsent]))
+    conn.execute(_GIVE_BACK, ([call.id for call in unsent], [call.act_no for call in unsent], "sending"))
 
 
 _RECORD = """
 UPDATE calls SET state = 'answered', reply = answer.value, ever_unknown = ever_unknown OR answer.unknown,
                  sent_until = least(sent_until, clock_timestamp())
 FROM unnest(%s::text[], %s::int[], %s::bytea[], %s::bool[]) AS answer(id, act_no, value, unknown)
-WHERE calls.id = answer.id AND calls.act_no = answer.act_no AND state = 'sending'
+WHERE calls.id = answer.id AND calls.act_no = answer.act_no AND state = %s
 RETURNING calls.id
 """
 
@@ -264,6 +266,7 @@ def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> C
         int_array(answer.act_no for answer in answers),
         _bytes_array(values),
         text_array("t" if answer.unknown else "f" for answer in answers),
+        "sending",
     )
     kept = conn.execute(_RECORD, columns)
 
@@ -315,7 +318,7 @@ def unapplied(conn: Connection, by: str, limit: int = 500) -> list[Stored]:
 
 _HANDED_OVER = """
 UPDATE calls SET lease_until = NULL FROM unnest(%s::text[], %s::int[]) AS applied(id, act_no)
-WHERE calls.id = applied.id AND calls.act_no = applied.act_no AND state = 'answered'
+WHERE calls.id = applied.id AND calls.act_no = applied.act_no AND state = %s
 """
 
 
@@ -324,7 +327,7 @@ def handed_over(conn: Connection, stored: Sequence[Stored]) -> None:
 
     By number: meanwhile the call may have acted again, and its new reply is nobody's until it is applied.
     """
-    conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored], [reply.act_no for reply in stored]))
+    conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored], [reply.act_no for reply in stored], "answered"))
 
 
 def message(reply: Stored) -> Message:
