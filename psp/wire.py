@@ -23,7 +23,7 @@ UNSPECIFIED = "unspecified"
 class Wire(BaseModel):
     """A PSP may add fields; those that we read must be there, of exactly the type that it promised."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
 
 
 W = TypeVar("W", bound=Wire)

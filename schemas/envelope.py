@@ -42,14 +42,23 @@ def is_event_id(text: str) -> bool:
 
 def as_uuid(raw: bytes) -> str:
     """16 bytes in a UUID's text form."""
-    digits = raw.hex()
+    return _with_dashes(raw.hex())
+
+
+def _with_dashes(digits: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def digest(*parts: bytes) -> str:
     """16 bytes over length-prefixed parts, in a UUID's text form."""
-    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "big"), part)])
-    return as_uuid(blake2b(framed, digest_size=16).digest())
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(len(part).to_bytes(4, "big"))
+        hashed.update(part)
+    return _with_dashes(hashed.hexdigest())
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # the two bits that RFC 9562 fixes
 
 
 def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
@@ -57,11 +66,9 @@ def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
 
     `time_ms` is the time of the record that first entered; the same cause always gives the same id.
     """
-    raw = bytearray(blake2b(f"{cause}|{by}|{position}".encode(), digest_size=16).digest())
-    raw[:6] = (time_ms & 0xFFFFFFFFFFFF).to_bytes(6, "big")
-    raw[6] = 0x80 | (raw[6] & 0x0F)
-    raw[8] = 0x80 | (raw[8] & 0x3F)
-    return EventId(as_uuid(bytes(raw)))
+    digits = blake2b(f"{cause}|{by}|{position}".encode(), digest_size=16).hexdigest()
+    time = f"{time_ms & 0xFFFFFFFFFFFF:012x}"
+    return EventId(f"{time[:8]}-{time[8:]}-8{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}")
 
 
 def time_ms_of(event_id: str) -> int:

@@ -189,15 +189,15 @@ def _why_not(amount: str, currency: str) -> InvalidMoney:
     return InvalidMoney("invalid_amount", 'an amount is a plain decimal number such as "12.34"')
 
 
-def _validated(value: object) -> Money:
+def _validated(value: Any) -> Money:
     """Money, or the object that stands for it on the wire."""
     if type(value) is Money:
         return value
-    if type(value) is dict and len(value) == 2:
-        amount, currency = value.get("amount"), value.get("currency")
-        if type(amount) is str and type(currency) is str:
-            try:
-                return _remembered(amount, currency)
-            except InvalidMoney as error:
-                raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
+    try:
+        if len(value) == 2:
+            return _remembered(value["amount"], value["currency"])
+    except InvalidMoney as error:
+        raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
+    except (TypeError, KeyError):  # no object, or one of other fields or types
+        pass
     raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")

@@ -13,7 +13,7 @@ from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCa
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
-from topics.runtime.store import insert_rows, int_array, text_array
+from topics.runtime.store import insert_columns, int_array, text_array
 
 Side = tuple[str, str]  # account, currency
 
@@ -143,40 +143,55 @@ _ENTRIES = (
 def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
     """Journals first: the trigger on entries asks for their journals. Balances last: every batch moves the same few, and
     whoever holds them has all others wait."""
-    insert_rows(conn, *_JOURNALS, [_journal_row(posting) for posting in postings])
-    insert_rows(conn, *_ENTRIES, [row for posting in postings for row in _entry_rows(posting)])
-    return {catalog.ACCOUNT_BALANCES: _move_balances(conn, postings)}
+    insert_columns(conn, *_JOURNALS, _journal_columns(postings))
+    lines = [
+        (number, posting.journal.journal_id, balance, entry)
+        for posting in postings
+        for number, balance, entry in zip(_NUMBERS, posting.balances, posting.journal.entries, strict=False)
+    ]
+    insert_columns(conn, *_ENTRIES, _entry_columns(lines))
+    return {catalog.ACCOUNT_BALANCES: _move_balances(conn, lines)}
 
 
-def _journal_row(posting: Posting) -> tuple[object, ...]:
-    j = posting.journal
-    account_ids = [balance.account_id for balance in posting.balances]
-    return (
-        *(j.journal_id, j.template, j.payment_order_id, j.checkout_id, posting.cause_event_id, posting.posted_at),
-        account_ids,
-    )
+_NUMBERS = range(1, 1000)  # of the lines of a journal, which has as many balances as entries
+Line = tuple[int, str, Balance, LedgerEntry]  # its number, its journal
 
 
-def _entry_rows(posting: Posting) -> list[tuple[object, ...]]:
-    journal_id = posting.journal.journal_id
+def _journal_columns(postings: Sequence[Posting]) -> list[Sequence[object]]:
+    journals = [posting.journal for posting in postings]
     return [
-        (balance.account_id, journal_id, line, balance.currency, entry.direction, entry.amount.minor)
-        for line, (balance, entry) in enumerate(zip(posting.balances, posting.journal.entries, strict=True), 1)
+        [journal.journal_id for journal in journals],
+        [journal.template for journal in journals],
+        [journal.payment_order_id for journal in journals],
+        [journal.checkout_id for journal in journals],
+        [posting.cause_event_id for posting in postings],
+        [posting.posted_at for posting in postings],
+        [[balance.account_id for balance in posting.balances] for posting in postings],
     ]
 
 
-def _move_balances(conn: Connection, postings: Sequence[Posting]) -> Mapping[str, int]:
+def _entry_columns(lines: Sequence[Line]) -> list[Sequence[object]]:
+    return [
+        [balance.account_id for _, _, balance, _ in lines],
+        [journal_id for _, journal_id, _, _ in lines],
+        [number for number, _, _, _ in lines],
+        [balance.currency for _, _, balance, _ in lines],
+        [entry.direction for _, _, _, entry in lines],
+        [entry.amount.minor for _, _, _, entry in lines],
+    ]
+
+
+def _move_balances(conn: Connection, lines: Sequence[Line]) -> Mapping[str, int]:
     """One new version for each balance that the batch moved, by name. Locked sorted, so that nobody waits in a ring."""
-    moved: dict[tuple[int, str], tuple[Balance, list[int]]] = {}
-    for posting in postings:
-        for balance, entry in zip(posting.balances, posting.journal.entries, strict=True):
-            side = (balance.account_id, balance.currency)
-            found = moved.get(side)
-            if found is None:
-                found = moved[side] = (balance, [0, 0])
-            found[1][entry.direction == "credit"] += entry.amount.minor
-    ids = int_array(account_id for account_id, _ in moved)
-    currencies = text_array(currency for _, currency in moved)
+    moved: dict[str, list[int]] = {}
+    balances: dict[str, Balance] = {}
+    for _, _, balance, entry in lines:
+        sums = moved.get(balance.name)
+        if sums is None:
+            balances[balance.name], sums = balance, moved.setdefault(balance.name, [0, 0])
+        sums[entry.direction == "credit"] += entry.amount.minor
+    ids = int_array([balance.account_id for balance in balances.values()])
+    currencies = text_array([balance.currency for balance in balances.values()])
     locked = conn.execute(
         "SELECT b.account_id, b.currency, b.version FROM unnest(%s::integer[], %s::text[]) AS t (account_id, currency)"
         " JOIN balances b USING (account_id, currency) ORDER BY b.account_id, b.currency FOR UPDATE OF b",
@@ -190,11 +205,12 @@ def _move_balances(conn: Connection, postings: Sequence[Posting]) -> Mapping[str
         [
             ids,
             currencies,
-            int_array(debits for _, (debits, _) in moved.values()),
-            int_array(credits for _, (_, credits) in moved.values()),
+            int_array([debits for debits, _ in moved.values()]),
+            int_array([credits for _, credits in moved.values()]),
         ],
     )
-    return {moved[account_id, currency][0].name: version + 1 for account_id, currency, version in locked.fetchall()}
+    versions = {(account_id, currency): version + 1 for account_id, currency, version in locked.fetchall()}
+    return {name: versions[balance.account_id, balance.currency] for name, balance in balances.items()}
 
 
 def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:

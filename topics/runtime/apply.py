@@ -34,7 +34,7 @@ from topics.runtime.failpoints import hit
 from topics.runtime.inbox import claim
 from topics.runtime.letters import Held, Verdicts
 from topics.runtime.outbox import Row, Unsaid
-from topics.runtime.store import Stopped, Store, int_array, text_array, verdict
+from topics.runtime.store import Stopped, Store, insert_rows, int_array, text_array, verdict
 
 Result = TypeVar("Result")
 Partition = tuple[str, int]
@@ -391,13 +391,11 @@ def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, 
 def mark_latest(conn: Connection, new: Versions) -> bool:
     """Upsert key and version; the publisher says the row as it is when it comes to it."""
     rows = sorted((topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
-    if rows:
-        conn.execute(
-            "INSERT INTO latest_outbox (topic, key, version) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])"
-            " ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)",
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+    insert_rows(conn, "latest_outbox (topic, key, version)", ("text", "text", "int8"), rows, _THE_NEWER)
     return bool(rows)
+
+
+_THE_NEWER = "ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"
 
 
 def move_positions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -66,19 +67,23 @@ def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
         topic, upstream = catalog.find(message.topic, upstreams)
     except KeyError:
         return _of_no_topic(message)
-    content = _content(message)
-    headers = _headers(message)
+    headers = dict(message.headers)  # of a name that stands twice the last counts
+    trace = headers.get("traceparent")
     incoming = Incoming(
-        message, "", content, upstream=upstream, traceparent=headers.get("traceparent"), door=topic.door
+        message, "", _content(message), upstream=upstream, traceparent=_text(trace) if trace else None, door=topic.door
     )
     if "tally_letter" in headers:
         incoming.letter = _letter(headers)
-    problem = _identify(incoming, topic, headers)
-    if problem is None:
-        problem = _read(incoming, topic, headers)
-    if problem is not None:
-        incoming.failure = problem
+    incoming.failure = _identify(incoming, topic, headers) or _read(incoming, topic, headers)
     return incoming
+
+
+_Headers = Mapping[str, bytes]
+
+
+def _text(value: bytes | None) -> str:
+    """A header as text, whatever strangers put there; empty where it has no value."""
+    return value.decode("utf-8", "replace") if value else ""
 
 
 def _content(message: Message) -> str:
@@ -92,26 +97,18 @@ def _of_no_topic(message: Message) -> Incoming:
     return Incoming(message, claim, _content(message), failure=failure, door=True)
 
 
-_READ = frozenset(("ce_id", "ce_type", "ce_specversion", "ce_source", "traceparent", "tally_letter", "tally_attempts"))
-
-
-def _headers(message: Message) -> dict[str, str]:
-    """The headers that are read here, as text."""
-    return {name: value.decode("utf-8", "replace") for name, value in message.headers if name in _READ and value}
-
-
-def _letter(headers: dict[str, str]) -> Letter | None:
-    attempts = headers.get("tally_attempts", "")
-    letter_id = headers["tally_letter"]
+def _letter(headers: _Headers) -> Letter | None:
+    attempts = _text(headers.get("tally_attempts"))
+    letter_id = _text(headers["tally_letter"])
     return Letter(letter_id, int(attempts)) if is_event_id(letter_id) and _NUMBER.match(attempts) else None
 
 
-def _identify(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:
+def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
     """The inbox key: the event's id on our own topics; on doors, where ids are the sender's, topic, source and id."""
     message = incoming.message
-    event_id = headers.get("ce_id", "")
+    event_id = _text(headers.get("ce_id"))
     if topic.door and event_id and len(event_id) <= 256:
-        incoming.claim = door_claim(message.topic, headers.get("ce_source", ""), event_id)
+        incoming.claim = door_claim(message.topic, _text(headers.get("ce_source")), event_id)
         incoming.entered_ms = message.timestamp_ms
         return None
     if not topic.door and is_event_id(event_id):
@@ -127,19 +124,19 @@ def door_claim(topic: str, source: str, event_id: str) -> str:
     return digest(topic.encode(), source.encode(), event_id.encode())
 
 
-def _read(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure | None:
+def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
     message = incoming.message
-    if headers.get("ce_specversion") != "1.0":
+    if headers.get("ce_specversion") != b"1.0":
         return Failure("bad_headers", "ce_specversion is not 1.0")
-    kind = _types(topic).get(headers.get("ce_type", ""))
+    kind = _types(topic).get(headers.get("ce_type") or b"")
     if kind is None:
-        return _unknown_type(topic, headers.get("ce_type", ""))
+        return _unknown_type(topic, _text(headers.get("ce_type")))
     if message.value is None:
         return Failure("null_value", "the record has no value")
     if message.key is None:
         return Failure("null_key", f"the record has no key; it must be the {topic.key}")
     try:
-        event = kind.model_validate_json(message.value)
+        event: AnyEvent = kind.__pydantic_validator__.validate_json(message.value)
     except ValidationError as error:
         return _broken(incoming, topic, error)
     if event.key.encode() != message.key:
@@ -148,12 +145,12 @@ def _read(incoming: Incoming, topic: Topic, headers: dict[str, str]) -> Failure 
     return None
 
 
-_TYPES: dict[str, dict[str, type[AnyEvent]]] = {}
+_TYPES: dict[str, dict[bytes, type[AnyEvent]]] = {}
 
 
-def _types(topic: Topic) -> dict[str, type[AnyEvent]]:
+def _types(topic: Topic) -> dict[bytes, type[AnyEvent]]:
     if topic.name not in _TYPES:
-        _TYPES[topic.name] = {event_type(kind): kind for kind in topic.says}
+        _TYPES[topic.name] = {event_type(kind).encode(): kind for kind in topic.says}
     return _TYPES[topic.name]
 
 

@@ -133,19 +133,26 @@ def uuid_array(ids: list[str]) -> str:
 
 def text_array(ids: Iterable[str]) -> str:
     """A text[] literal of ids and account names, which hold neither quotes nor backslashes. A fifth of the price of a list."""
-    quoted = [f'"{id_}"' for id_ in ids]
-    return "{" + ",".join(quoted) + "}"
+    listed = list(ids)
+    return '{"' + '","'.join(listed) + '"}' if listed else "{}"
 
 
 def insert_rows(
     conn: Connection, into: str, types: Sequence[str], rows: Sequence[Sequence[object]], otherwise: str = ""
 ) -> None:
+    """Insert rows, in their order, as `insert_columns` does."""
+    if rows:
+        insert_columns(conn, into, types, list(zip(*rows, strict=True)), otherwise)
+
+
+def insert_columns(
+    conn: Connection, into: str, types: Sequence[str], columns: Sequence[Sequence[object]], otherwise: str = ""
+) -> None:
     """Insert rows, in their order: one array literal for each column. As fast as COPY, and fit for a pipeline.
 
     `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`; `otherwise` an ON CONFLICT.
     """
-    if rows:
-        columns = zip(*rows, strict=True)
+    if columns[0]:
         conn.execute(
             _insert(into, tuple(types), otherwise),
             [_LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)],
@@ -172,8 +179,13 @@ def _texts(texts: Sequence[Any]) -> str:
 
 
 def _words(values: Sequence[Any]) -> str:
-    """Numbers, truths, UUIDs: nothing that needs quotes."""
+    """Truths, UUIDs: nothing that needs quotes."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def _numbers(numbers: Sequence[Any]) -> str:
+    """Python writes a list of numbers five times as fast as their texts are joined."""
+    return _words(numbers) if None in numbers else "{" + str(list(numbers))[1:-1] + "}"
 
 
 def _times(times: Sequence[Any]) -> str:
@@ -187,12 +199,14 @@ def _bytes(values: Sequence[Any]) -> str:
 
 
 def _int_arrays(arrays: Sequence[Any]) -> str:
-    return "{" + ",".join(['"{' + ",".join(map(str, numbers)) + '}"' for numbers in arrays]) + "}"
+    """As Python writes lists of lists, with PostgreSQL's brackets."""
+    return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 
 _LITERALS: Mapping[str, Callable[[Sequence[Any]], str]] = {
     **dict.fromkeys(("text", "json"), _texts),
-    **dict.fromkeys(("int2", "int4", "int8", "bool", "uuid"), _words),
+    **dict.fromkeys(("int2", "int4", "int8"), _numbers),
+    **dict.fromkeys(("bool", "uuid"), _words),
     "timestamptz": _times,
     "bytea": _bytes,
     "int4[]": _int_arrays,
@@ -201,4 +215,4 @@ _LITERALS: Mapping[str, Callable[[Sequence[Any]], str]] = {
 
 def int_array(numbers: Iterable[int]) -> str:
     """A bigint[] literal."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return "{" + str(list(numbers))[1:-1] + "}"
