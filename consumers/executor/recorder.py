@@ -28,7 +28,7 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-LINGER_S = 0.005  # several replies share one commit
+LINGER_S = 0.001  # the replies to one checkout share a commit
 BATCH_MAX = 500
 TIDY_EVERY_S = 0.25
 AWAY_S = 0.5

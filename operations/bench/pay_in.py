@@ -14,14 +14,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
-import aiohttp
 import orjson
 import psutil
 import uvloop
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
+from operations.bench.posting import Poster
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
@@ -108,7 +109,7 @@ class Booked:
 
 @dataclass(slots=True)
 class Load:
-    """Checkouts of three orders over skewed sellers and distinct buyers, sent over kept connections."""
+    """Checkouts of three orders over skewed sellers and distinct buyers."""
 
     status: StackStatus
     seed: int
@@ -147,30 +148,25 @@ class Load:
         }
         return ids, orjson.dumps(body)
 
-    async def send(self, session: aiohttp.ClientSession, watch: Callable[[str], None] | None = None) -> Sequence[str]:
+    async def send(self, poster: Poster, watch: Callable[[str], None] | None = None) -> Sequence[str]:
         """→ the orders that were accepted, all or none."""
         ids, body = self.checkout()
         self.offered += len(ids)
         if watch:
             for id_ in ids:
                 watch(id_)
-        async with session.post("/v1/payments", data=body) as reply:
-            if reply.status == 202:
-                self.accepted += len(ids)
-                await reply.read()
-                return ids
-            self.refused.append(f"{reply.status} {(await reply.text())[:200]}")
-            if len(self.refused) > REFUSALS_MAX:
-                raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
-            return ()
+        status, answer = await poster.post(body)
+        if status == 202:
+            self.accepted += len(ids)
+            return ids
+        self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
+        if len(self.refused) > REFUSALS_MAX:
+            raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
+        return ()
 
-    def session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            self.status.api_url,
-            headers={"Authorization": f"Bearer {self.status.api_key}", "Content-Type": "application/json"},
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            timeout=aiohttp.ClientTimeout(total=30),
-        )
+    def poster(self) -> Poster:
+        headers = {"Authorization": f"Bearer {self.status.api_key}", "Content-Type": "application/json"}
+        return Poster(f"{self.status.api_url}/v1/payments", headers)
 
 
 async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool]) -> None:
@@ -181,16 +177,16 @@ async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool
     def is_full() -> bool:
         return (load.accepted - start_accepted) - (booked.count - start_booked) > plan.backlog_orders
 
-    async def sender(session: aiohttp.ClientSession) -> None:
+    async def sender() -> None:
         while not until():
             async with first_in_line:
                 if is_full():
                     await asyncio.sleep(0.005)
                     continue
-            await load.send(session)
+            await load.send(poster)
 
-    async with load.session() as session:
-        await asyncio.gather(*(sender(session) for _ in range(CONNECTIONS)))
+    with closing(load.poster()) as poster:
+        await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
 
 
 async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: float = 60) -> None:
@@ -214,19 +210,19 @@ async def steady(
     began = time.monotonic()
     pending: set[asyncio.Task[None]] = set()
 
-    async def send(session: aiohttp.ClientSession) -> None:
+    async def send() -> None:
         try:
-            heard(await load.send(session, booked.watch))
-        except (aiohttp.ClientError, TimeoutError) as error:
+            heard(await load.send(poster, booked.watch))
+        except OSError as error:  # a TimeoutError is one
             load.unanswered.append(repr(error))
 
-    async with load.session() as session:
+    with closing(load.poster()) as poster:
         for turn in itertools.count():
             due = began + turn * pause
             if until(due - began):
                 break
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            task = asyncio.create_task(send(session))
+            task = asyncio.create_task(send())
             pending.add(task)
             task.add_done_callback(pending.discard)
         await asyncio.gather(*pending)

@@ -65,7 +65,9 @@ def test_older_rows_of_the_outbox_are_found_by_their_keys(process: Process, book
         (_HANDED_OVER, [["1"], [1], "answered"]),
     ],
 )
-def test_calls_that_came_back_are_found_by_their_ids(process: Process, query: LiteralString, values: list[object]) -> None:
+def test_calls_that_came_back_are_found_by_their_ids(
+    process: Process, query: LiteralString, values: list[object]
+) -> None:
     """Though few are out at any time: all of them were read for each answer, 11 ms for a batch of 200."""
     with process.store.transaction() as conn:
         found = plan(conn, query, values)
