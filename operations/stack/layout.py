@@ -16,6 +16,7 @@ from topics.settings import PspAccount, RoutingRule, Settings
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger", "webhooks"))
 PSPS = ("northpay", "southpay")
+SIMULATOR_TAKES = 256  # calls at once; with 64 a few large leases became many small ones, and calls waited for places
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
 
 # On one's own machine webhooks may go to it, and in clear.
@@ -94,6 +95,7 @@ def simulated_psps(settings: Settings, port: int) -> str:
             url=f"http://127.0.0.1:{port}/{name}",
             api_key=settings.derive(f"psp:{name}"),
             webhook_secrets=(webhook_secret(settings, name),),
+            concurrency=SIMULATOR_TAKES,
         )
         for name in PSPS
     ]
