@@ -22,7 +22,7 @@ import psutil
 import uvloop
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from operations.bench.posting import Poster
+from operations.bench.client import Client
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
@@ -117,6 +117,7 @@ class Load:
     accepted: int = 0  # orders
     offered: int = 0
     refused: list[str] = field(default_factory=list)
+    last_order: str = ""  # of those that were accepted
     unanswered: list[str] = field(default_factory=list)  # requests of `steady` that broke off: nobody knows
     _number: int = 0
     _random: random.Random = field(init=False)
@@ -148,25 +149,27 @@ class Load:
         }
         return ids, orjson.dumps(body)
 
-    async def send(self, poster: Poster, watch: Callable[[str], None] | None = None) -> Sequence[str]:
+    async def send(self, client: Client, watch: Callable[[str], None] | None = None) -> Sequence[str]:
         """→ the orders that were accepted, all or none."""
         ids, body = self.checkout()
         self.offered += len(ids)
         if watch:
             for id_ in ids:
                 watch(id_)
-        status, answer = await poster.post(body)
+        status, answer = await client.post("/v1/payments", body)
         if status == 202:
             self.accepted += len(ids)
+            self.last_order = ids[-1]
             return ids
         self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
         if len(self.refused) > REFUSALS_MAX:
             raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
         return ()
 
-    def poster(self) -> Poster:
+    def client(self) -> Client:
         headers = {"Authorization": f"Bearer {self.status.api_key}", "Content-Type": "application/json"}
-        return Poster(f"{self.status.api_url}/v1/payments", headers)
+        assert self.status.api_url is not None, "a running stack has an API"
+        return Client(self.status.api_url, headers)
 
 
 async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool]) -> None:
@@ -183,9 +186,9 @@ async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool
                 if is_full():
                     await asyncio.sleep(0.005)
                     continue
-            await load.send(poster)
+            await load.send(client)
 
-    with closing(load.poster()) as poster:
+    with closing(load.client()) as client:
         await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
 
 
@@ -197,6 +200,20 @@ async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: 
             missing = (load.accepted - accepted) - (booked.count - count)
             raise TimeoutError(f"{missing} orders were accepted and not booked within {limit_s:.0f} s")
         await asyncio.sleep(0.05)
+
+
+async def settle(load: Load, limit_s: float = 60) -> None:
+    """Wait until the last order accepted is marked as booked too: `payments` hears of bookings after they are made, and
+    what waits there would count against whoever comes next. Errors: TimeoutError.
+    """
+    async with asyncio.timeout(limit_s):
+        with closing(load.client()) as client:
+            while True:
+                status, answer = await client.get(f"/v1/payment-orders/{load.last_order}")
+                order = orjson.loads(answer) if status == 200 else {}
+                if order.get("payment_order_status") == "FAILED" or order.get("ledger_updated"):
+                    return
+                await asyncio.sleep(0.05)
 
 
 async def steady(
@@ -212,11 +229,11 @@ async def steady(
 
     async def send() -> None:
         try:
-            heard(await load.send(poster, booked.watch))
+            heard(await load.send(client, booked.watch))
         except OSError as error:  # a TimeoutError is one
             load.unanswered.append(repr(error))
 
-    with closing(load.poster()) as poster:
+    with closing(load.client()) as client:
         for turn in itertools.count():
             due = began + turn * pause
             if until(due - began):
@@ -272,6 +289,7 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
     await drain(load, booked, 0, 0)
     progress("throughput", 0)
     throughput = await _throughput(load, booked, plan, status, progress)
+    await settle(load)
     progress("latency", 0)
     await steady(load, booked, plan.latency_orders_per_s, lambda elapsed_s: elapsed_s > plan.latency_s)
     await drain(load, booked, 0, 0)
