@@ -40,22 +40,14 @@ def is_event_id(text: str) -> bool:
     return _UUID.match(text) is not None
 
 
-def as_uuid(raw: bytes) -> str:
-    """16 bytes in a UUID's text form."""
-    return _with_dashes(raw.hex())
-
-
-def _with_dashes(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
 def digest(*parts: bytes) -> str:
     """16 bytes over length-prefixed parts, in a UUID's text form."""
     hashed = blake2b(digest_size=16)
     for part in parts:
         hashed.update(len(part).to_bytes(4, "big"))
         hashed.update(part)
-    return _with_dashes(hashed.hexdigest())
+    digits = hashed.hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # the two bits that RFC 9562 fixes
@@ -69,6 +61,11 @@ def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
     digits = blake2b(f"{cause}|{by}|{position}".encode(), digest_size=16).hexdigest()
     time = f"{time_ms & 0xFFFFFFFFFFFF:012x}"
     return EventId(f"{time[:8]}-{time[8:]}-8{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}")
+
+
+def as_version_8(text: str) -> EventId:
+    """A digest as an event's id, with the bits that RFC 9562 fixes."""
+    return EventId(f"{text[:14]}8{text[15:19]}{_VARIANT[text[19]]}{text[20:]}")
 
 
 def time_ms_of(event_id: str) -> int:

@@ -62,7 +62,7 @@ class Money:
         Errors: InvalidMoney `unknown_currency`, `wrong_decimals`, `amount_too_large`, `negative_amount`,
         `invalid_amount` (anything that is not a plain decimal number).
         """
-        money = cls.from_wire(amount, currency)
+        money = _remembered(amount, currency)
         if not -_PARSED_MAX < money.minor < _PARSED_MAX:
             raise InvalidMoney("amount_too_large", f"an amount has at most {DIGITS_MAX} digits")
         if money.minor < 0 and not signed:
@@ -169,7 +169,7 @@ def _made(minor: int, currency: str) -> Money:
     return money
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=256)
 def _remembered(amount: str, currency: str) -> Money:
     """The same amounts come by again and again: in each room, and in one event as gross and net."""
     return Money.from_wire(amount, currency)

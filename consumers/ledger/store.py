@@ -220,7 +220,8 @@ def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:
         "SELECT v.account, v.currency, v.debits, v.credits, v.version"
         " FROM unnest(%s::text[], %s::text[]) AS t (account, currency)"
         " JOIN account_view v ON v.account = t.account AND v.currency = t.currency",
-        [[account for account, _, _ in sides], [currency for _, _, currency in sides]],
+        [text_array(account for account, _, _ in sides), text_array(currency for _, _, currency in sides)],
+        binary=True,
     )
     return [_as_latest(*row) for row in rows]
 

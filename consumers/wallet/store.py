@@ -163,18 +163,19 @@ def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:
         "SELECT w.seller_account, w.currency, w.available, w.pending, w.reserved, w.version"
         " FROM unnest(%s::text[], %s::text[]) AS t (seller_account, currency)"
         " JOIN wallets w ON w.seller_account = t.seller_account AND w.currency = t.currency",
-        [[seller for seller, _, _ in sides], [currency for _, _, currency in sides]],
+        [text_array(seller for seller, _, _ in sides), text_array(currency for _, _, currency in sides)],
+        binary=True,
     )
-    return [_as_latest(Wallet(*row)) for row in rows]
+    return [_as_latest(*row) for row in rows]
 
 
-def _as_latest(wallet: Wallet) -> Latest:
+def _as_latest(seller: str, currency: str, available: int, pending: int, reserved: int, version: int) -> Latest:
     event = WalletBalance(
-        wallet=wallet.name,
-        seller_account=wallet.seller_account,
-        available=Money(wallet.available, wallet.currency),
-        pending=Money(wallet.pending, wallet.currency),
-        reserved=Money(wallet.reserved, wallet.currency),
-        balance_version=wallet.version,
+        wallet=f"{seller}:{currency}",
+        seller_account=seller,
+        available=Money(available, currency),
+        pending=Money(pending, currency),
+        reserved=Money(reserved, currency),
+        balance_version=version,
     )
-    return Latest(wallet.name, wallet.version, event)
+    return Latest(event.wallet, version, event)

@@ -10,16 +10,17 @@ import orjson
 from confluent_kafka import KafkaError
 from confluent_kafka import Message as KafkaMessage
 
-from schemas.envelope import Envelope, EventId, as_uuid, digest, event_type, record_headers
+from schemas.envelope import Envelope, as_version_8, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.consumer import Connection, Consumer, Latest
 from topics.runtime.outbox import Publisher, take_lease
+from topics.runtime.store import text_array
 
 LEASE_S = 10
 AT_ONCE = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
 # No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.
-DELETE = "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s) AND version <= (%s::jsonb ->> key)::bigint"
+DELETE = "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
 
 Said = dict[tuple[str, str], int]
 
@@ -86,18 +87,14 @@ class LatestPublisher:
     def _delete(self, conn: Connection) -> None:
         for name in self._topics:
             said = {key: version for (topic_name, key), version in self._said.items() if topic_name == name}
-            conn.execute(DELETE, [name, sorted(said), orjson.dumps(said).decode()])
+            conn.execute(DELETE, [name, text_array(sorted(said)), orjson.dumps(said).decode()])
         conn.commit()
         self._acknowledged = False
 
     def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
         """The event's id comes from topic, key and version: the same words always have the same id."""
-        raw = bytearray.fromhex(
-            digest(topic.name.encode(), latest.key.encode(), b"%d" % latest.version).replace("-", "")
-        )
-        raw[6], raw[8] = 0x80 | (raw[6] & 0x0F), 0x80 | (raw[8] & 0x3F)
         envelope = Envelope(
-            EventId(as_uuid(bytes(raw))),
+            as_version_8(digest(topic.name.encode(), latest.key.encode(), b"%d" % latest.version)),
             f"/tallystick/{self._consumer.name}",
             event_type(type(latest.event)),
             now,
