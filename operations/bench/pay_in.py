@@ -117,7 +117,7 @@ class Load:
     accepted: int = 0  # orders
     offered: int = 0
     refused: list[str] = field(default_factory=list)
-    last_order: str = ""  # of those that were accepted
+    last_checkout: str = ""  # of those that were accepted
     unanswered: list[str] = field(default_factory=list)  # requests of `steady` that broke off: nobody knows
     _number: int = 0
     _random: random.Random = field(init=False)
@@ -159,7 +159,7 @@ class Load:
         status, answer = await client.post("/v1/payments", body)
         if status == 202:
             self.accepted += len(ids)
-            self.last_order = ids[-1]
+            self.last_checkout = ids[-1].rpartition("-")[0]
             return ids
         self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
         if len(self.refused) > REFUSALS_MAX:
@@ -203,15 +203,14 @@ async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: 
 
 
 async def settle(load: Load, limit_s: float = 60) -> None:
-    """Wait until the last order accepted is marked as booked too: `payments` hears of bookings after they are made, and
-    what waits there would count against whoever comes next. Errors: TimeoutError.
+    """Wait until the payment of the last order accepted is done too: `payments` hears of captures and bookings after they
+    are made, and what waits there would count against whoever comes next. Errors: TimeoutError.
     """
     async with asyncio.timeout(limit_s):
         with closing(load.client()) as client:
             while True:
-                status, answer = await client.get(f"/v1/payment-orders/{load.last_order}")
-                order = orjson.loads(answer) if status == 200 else {}
-                if order.get("payment_order_status") == "FAILED" or order.get("ledger_updated"):
+                status, answer = await client.get(f"/v1/payments/{load.last_checkout}")
+                if status == 200 and orjson.loads(answer)["is_payment_done"]:
                     return
                 await asyncio.sleep(0.05)
 
