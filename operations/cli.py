@@ -7,6 +7,8 @@ import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -33,12 +35,26 @@ def build(modules: Iterable[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    root.callback()(lambda: None)  # else a root with a single command would be that command
+    root.callback()(_root)  # with one, a root with a single command is not that command
     for name in modules:
         app = importlib.import_module(f"{commands.__name__}.{name}").app
         is_group = bool(app.info.help)
         root.add_typer(app, name=name.replace("_", "-") if is_group else None)
     return root
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tally {metadata.version('tallystick')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+]
+
+
+def _root(version: Version = False) -> None: ...
 
 
 def modules_for(words: Sequence[str]) -> list[str]:

@@ -62,7 +62,7 @@ NOTHING = Posted(0, 0)
 class Plan:
     journals: int = 200_000  # of each of the two runs
     floor_journals: int = 200_000
-    processes: int = 4  # while one waits for PostgreSQL or a balance, another decides
+    processes: int = 2
     batch_max: int = 2000
 
 

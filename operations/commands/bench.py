@@ -38,7 +38,7 @@ def pay_in(
 def ledger(
     as_json: Json = False,
     journals: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Journals of each of the two runs.")] = 200_000,
-    processes: Annotated[int, typer.Option(min=1, max=12, help="Processes of the room.")] = 4,
+    processes: Annotated[int, typer.Option(min=1, max=12, help="Processes of the room.")] = 2,
     batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 2000,
 ) -> None:
     """The ledger room fed from Kafka, and its floor, in a database and under a topic prefix of their own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 
 from tests.contract.rooms import Books, Process
 from tests.contract.running import wait
-from topics.runtime.store import verdict
+from topics.runtime.store import insert_columns, insert_rows, int_array, text_array, verdict
 
 
 def last_statement(books: Books, pid: int) -> str:
@@ -87,3 +88,42 @@ def spoil(process: Process, fault: LiteralString | None) -> None:
         if fault is None:
             raise KeyError
         conn.execute(fault).fetchone()
+
+
+TYPES = ("text", "json", "int2", "int8", "bool", "uuid", "timestamptz", "bytea", "int4[]")
+ROWS = [
+    (
+        "plain",
+        "{}",
+        1,
+        -(2**63),
+        True,
+        "0" * 8 + "-0000-8000-8000-" + "0" * 12,
+        datetime(1, 1, 1, tzinfo=UTC),
+        b"\0",
+        [1],
+    ),
+    ('"\\, {NULL}', '{"a": "\\""}', 0, 2**63 - 1, False, None, None, b"", [-1, 2, 3]),
+    (None, None, None, None, None, None, datetime(2026, 1, 1, tzinfo=UTC), b"x", [4, 5]),
+]
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []])
+def test_what_is_inserted_by_columns_is_what_was_given(process: Process, rows: list[tuple[object, ...]]) -> None:
+    names = ", ".join(f"c{n}" for n in range(len(TYPES)))
+    table = ", ".join(f"c{n} {'text' if kind == 'json' else kind}" for n, kind in enumerate(TYPES))
+    with process.store.transaction() as conn:
+        conn.execute(f"CREATE TEMPORARY TABLE given ({table}) ON COMMIT DROP")
+        insert_rows(conn, f"given ({names})", TYPES, rows)
+        if rows:
+            insert_columns(conn, f"given ({names})", TYPES, list(zip(*rows, strict=True)))
+        found = conn.execute(f"SELECT {names.replace('c5', 'c5::text')} FROM given", binary=True).fetchall()
+    assert found == [*rows, *rows]
+
+
+@pytest.mark.parametrize("numbers", [[], [0], [-(2**63), 2**63 - 1, 7]])
+@pytest.mark.parametrize("ids", [[], [""], ["a", "", "seller:b~1.c:payable"]])
+def test_arrays_of_ids_and_numbers_arrive_as_they_are(process: Process, numbers: list[int], ids: list[str]) -> None:
+    arrays = [int_array(number for number in numbers), text_array(id_ for id_ in ids)]
+    with process.store.transaction() as conn:
+        assert conn.execute("SELECT %s::bigint[], %s::text[]", arrays).fetchone() == (numbers, ids)

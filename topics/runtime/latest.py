@@ -20,7 +20,9 @@ LEASE_S = 10
 AT_ONCE = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
 # No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.
-DELETE = "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
+DELETE = (
+    "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
+)
 
 Said = dict[tuple[str, str], int]
 

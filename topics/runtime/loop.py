@@ -451,7 +451,8 @@ def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
         "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
         "queued.min.messages": 4 * settings.batch_max,
         "queued.max.messages.kbytes": 16_384,
-        "fetch.queue.backoff.ms": 50,  # by default a partition is not asked for a second once so much is queued, of whatever topic
+        # A second by default: for so long no partition was asked for once enough was queued, of whatever topic.
+        "fetch.queue.backoff.ms": 50,
         "fetch.wait.max.ms": 500,
         "max.poll.interval.ms": 300_000,
         "topic.metadata.refresh.interval.ms": 60_000,
