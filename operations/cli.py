@@ -93,11 +93,7 @@ def is_unreachable(error: Exception) -> bool:
     """Whether a server did not answer. Only libraries that are loaded can have raised it."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    known = (
-        ("psycopg", "OperationalError"),
-        ("confluent_kafka", "KafkaException"),
-        ("aiohttp", "ClientConnectionError"),
-    )
+    known = (("psycopg", "OperationalError"), ("confluent_kafka", "KafkaException"))
     loaded = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
     return isinstance(error, tuple(loaded))
 

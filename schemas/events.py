@@ -22,6 +22,7 @@ OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declin
 class Event(BaseModel):
     """One thing that happened. `key` is the record's key: events of one key keep their order."""
 
+    # cache_strings: ids are all different, and remembering each costs more than it saves.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str]
@@ -112,7 +113,7 @@ class OrderPlaced(Terms):
 
 
 class OrderState(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
     payment_order_id: PaymentOrderId
     payment_order_status: OrderStatus
     detail: OrderDetail
@@ -242,7 +243,7 @@ class WalletBalance(Event):
 
 
 class LedgerEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
     account: str
     direction: Literal["debit", "credit"]
     amount: Money

@@ -171,7 +171,8 @@ def _made(minor: int, currency: str) -> Money:
 
 @lru_cache(maxsize=256)
 def _remembered(amount: str, currency: str) -> Money:
-    """The same amounts come by again and again: in each room, and in one event as gross and net."""
+    """An amount comes by several times in a request, and fees are alike. A memory of many amounts was colder than reading
+    them again."""
     return Money.from_wire(amount, currency)
 
 
@@ -189,15 +190,15 @@ def _why_not(amount: str, currency: str) -> InvalidMoney:
     return InvalidMoney("invalid_amount", 'an amount is a plain decimal number such as "12.34"')
 
 
-def _validated(value: Any) -> Money:
+def _validated(value: object) -> Money:
     """Money, or the object that stands for it on the wire."""
     if type(value) is Money:
         return value
-    try:
-        if len(value) == 2:
-            return _remembered(value["amount"], value["currency"])
-    except InvalidMoney as error:
-        raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
-    except (TypeError, KeyError):  # no object, or one of other fields or types
-        pass
+    if type(value) is dict and len(value) == 2:
+        amount, currency = value.get("amount"), value.get("currency")
+        if type(amount) is str and type(currency) is str:
+            try:
+                return _remembered(amount, currency)
+            except InvalidMoney as error:
+                raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
     raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")

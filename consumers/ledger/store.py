@@ -147,13 +147,12 @@ def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
     lines = [
         (number, posting.journal.journal_id, balance, entry)
         for posting in postings
-        for number, balance, entry in zip(_NUMBERS, posting.balances, posting.journal.entries, strict=False)
+        for number, (balance, entry) in enumerate(zip(posting.balances, posting.journal.entries, strict=True), 1)
     ]
     insert_columns(conn, *_ENTRIES, _entry_columns(lines))
     return {catalog.ACCOUNT_BALANCES: _move_balances(conn, lines)}
 
 
-_NUMBERS = range(1, 1000)  # of the lines of a journal, which has as many balances as entries
 Line = tuple[int, str, Balance, LedgerEntry]  # its number, its journal
 
 

@@ -24,6 +24,7 @@ class Client:
         lines = [f"Host: {parts.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
         self._headers = "".join(f"{line}\r\n" for line in lines).encode()
         self._free: list[_Connection] = []
+        self._closed = False
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """As `post`."""
@@ -35,19 +36,29 @@ class Client:
         return await self._ask(head + body)
 
     async def _ask(self, request: bytes) -> tuple[int, bytes]:
+        async with asyncio.timeout(TIMEOUT_S):
+            connection = await self._connection()
+            answer = await connection.ask(request)
+        if connection.is_open and not self._closed:
+            self._free.append(connection)
+        else:
+            connection.close()
+        return answer
+
+    async def _connection(self) -> _Connection:
+        if self._closed:
+            raise ConnectionError("this client is closed")
         while self._free:
             connection = self._free.pop()
             if connection.is_open:
-                break
-        else:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(_Connection, self._host, self._port)
-        async with asyncio.timeout(TIMEOUT_S):
-            answer = await connection.ask(request)
-        self._free.append(connection)
-        return answer
+                return connection
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        return connection
 
     def close(self) -> None:
+        """Whoever asks from now on gets an error; whoever has asked, the answer."""
+        self._closed = True
         for connection in self._free:
             connection.close()
 
@@ -98,6 +109,10 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         answer = (self._parser.get_status_code(), b"".join(self._body))
         self._body.clear()
+        if answer[0] < 200:
+            return  # "103 Early Hints" and its like come before the answer
+        if self._asked is None or self._asked.done():
+            self.close()  # nobody asked: it must not be taken for the next one's
+            return
         self.is_open = self._parser.should_keep_alive()
-        if self._asked and not self._asked.done():
-            self._asked.set_result(answer)
+        self._asked.set_result(answer)

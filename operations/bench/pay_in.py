@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class Load:
     accepted: int = 0  # orders
     offered: int = 0
     refused: list[str] = field(default_factory=list)
-    last_checkout: str = ""  # of those that were accepted
+    latest: deque[str] = field(default_factory=lambda: deque(maxlen=CONNECTIONS))  # checkouts that were accepted
     unanswered: list[str] = field(default_factory=list)  # requests of `steady` that broke off: nobody knows
     _number: int = 0
     _random: random.Random = field(init=False)
@@ -159,7 +160,7 @@ class Load:
         status, answer = await client.post("/v1/payments", body)
         if status == 202:
             self.accepted += len(ids)
-            self.last_checkout = ids[-1].rpartition("-")[0]
+            self.latest.append(ids[-1].rpartition("-")[0])
             return ids
         self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
         if len(self.refused) > REFUSALS_MAX:
@@ -203,16 +204,21 @@ async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: 
 
 
 async def settle(load: Load, limit_s: float = 60) -> None:
-    """Wait until the payment of the last order accepted is done too: `payments` hears of captures and bookings after they
-    are made, and what waits there would count against whoever comes next. Errors: TimeoutError.
+    """Wait until the last payments accepted are done too: `payments` hears of captures and bookings after they are made,
+    and what waits there would count against whoever comes next. Errors: TimeoutError.
     """
-    async with asyncio.timeout(limit_s):
-        with closing(load.client()) as client:
-            while True:
-                status, answer = await client.get(f"/v1/payments/{load.last_checkout}")
-                if status == 200 and orjson.loads(answer)["is_payment_done"]:
-                    return
+    deadline = time.monotonic() + limit_s
+    with closing(load.client()) as client:
+        for checkout_id in load.latest:
+            while not await _is_done(client, checkout_id):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{checkout_id} is booked and was not done within {limit_s:.0f} s")
                 await asyncio.sleep(0.05)
+
+
+async def _is_done(client: Client, checkout_id: str) -> bool:
+    status, answer = await client.get(f"/v1/payments/{checkout_id}")
+    return status == 200 and bool(orjson.loads(answer)["is_payment_done"])
 
 
 async def steady(
@@ -293,6 +299,8 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
     await steady(load, booked, plan.latency_orders_per_s, lambda elapsed_s: elapsed_s > plan.latency_s)
     await drain(load, booked, 0, 0)
     booked.stop()
+    if load.unanswered:
+        throughput["unanswered"] = len(load.unanswered)
     if load.refused:
         throughput["refused"] = len(load.refused)
         throughput["first_refusal"] = load.refused[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ ROOMS_TIMEOUT_S = 120.0
 PREPARE_TIMEOUT_S = 120.0
 LEFTOVER_TIMEOUT_S = 10.0
 WATCH_S = 0.2
+FILES_MAX = 65_536
 SERVERS = ("kafka", "postgres")
 
 
@@ -52,6 +54,7 @@ class Stack:
 
     def start(self) -> None:
         """Everything up, in order. Errors: StartError, PrepareError and those of the servers."""
+        allow_many_files()
         end_leftovers(self.home)
         forget_the_dead(self.home)
         ports = choose_ports(self.home, self.claims, wanted_ports(self.settings))
@@ -159,6 +162,14 @@ def run_stack(stack: Stack, ready: Callable[[], None]) -> None:
 def wanted_ports(settings: Settings) -> dict[str, int]:
     """Ports that the settings state: only the API's can be."""
     return {"api": settings.api_port} if "api_port" in settings.model_fields_set and settings.api_port else {}
+
+
+def allow_many_files() -> None:
+    """As many open files as this user may have, for us and all whom we start: connections to PSPs alone are hundreds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def end_leftovers(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import LiteralString
 
@@ -11,7 +12,7 @@ from tests.contract.rooms import Books, Process
 from topics.runtime.calls import _GIVE_BACK, _HANDED_OVER, _RECORD
 from topics.runtime.consumer import Connection
 from topics.runtime.inbox import TRIM
-from topics.runtime.outbox import BLOCK, DELETE, INSERT
+from topics.runtime.outbox import DELETE, INSERT
 
 CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"
 ROWS = (
@@ -21,15 +22,18 @@ ROWS = (
 EMPTY = "SELECT pg_restore_relation_stats('schemaname', 'probe', 'relname', 'outbox', 'relpages', 100, 'reltuples', 0::real)"
 
 
-def plan(conn: Connection, query: LiteralString, values: list[object]) -> str:
-    return "\n".join(row[0] for row in conn.execute("EXPLAIN " + query, values, binary=True))
+def plan(conn: Connection, query: LiteralString) -> str:
+    """As the rooms run it, for whatever values: with values at hand a plan could be made for those."""
+    number = itertools.count(1)
+    numbered = re.sub("%[sb]", lambda _: f"${next(number)}", query)
+    return "\n".join(row[0] for row in conn.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}".encode()))
 
 
 def test_old_claims_are_found_without_reading_all_claims(process: Process) -> None:
     with process.store.transaction() as conn:
         conn.execute(CLAIMS)
         conn.execute("ANALYZE inbox")
-        found = plan(conn, TRIM, [60, 100])
+        found = plan(conn, TRIM)
     assert "on inbox_claimed_at" in found
     assert "Seq Scan on inbox" not in found
 
@@ -39,7 +43,7 @@ def test_rows_of_the_outbox_are_deleted_by_their_ids(process: Process, books: Bo
     books.run(ROWS)
     books.run(EMPTY)
     with process.store.transaction() as conn:
-        found = plan(conn, DELETE, ["{1,2,3}"])
+        found = plan(conn, DELETE)
     assert found.count("outbox_pkey") == found.count("Index Cond: (id = ANY") == 2
     assert "Join" not in found
 
@@ -52,24 +56,24 @@ def test_older_rows_of_the_outbox_are_found_by_their_keys(process: Process, book
     books.run(ROWS)
     books.run(EMPTY)
     with process.store.transaction() as conn:
-        found = plan(conn, INSERT, [BLOCK, ["t"], [b"1"], [b"[]"], [b""]])
+        found = plan(conn, INSERT)
     assert found.count("on outbox ") == 2, "the insert, and the look"
     assert re.search(r"Index Scan (using|on) outbox_key .*\n +Index Cond: \(\(topic = .*\) AND \(key = ", found), found
 
 
-@pytest.mark.parametrize(
-    ("query", "values"),
-    [
-        (_RECORD, [["1"], [1], [b""], [False], "sending"]),
-        (_GIVE_BACK, [["1"], [1], "sending"]),
-        (_HANDED_OVER, [["1"], [1], "answered"]),
-    ],
-)
-def test_calls_that_came_back_are_found_by_their_ids(
-    process: Process, query: LiteralString, values: list[object]
-) -> None:
+CALLS = """
+INSERT INTO calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, state, due_at)
+SELECT lpad(n::text, 32, '0'), n::text, 'north', '', now(), '', now(), 'ended', now() FROM generate_series(1, 5000) AS n
+"""
+
+
+@pytest.mark.parametrize("query", [_RECORD, _GIVE_BACK, _HANDED_OVER])
+def test_calls_that_came_back_are_found_by_their_ids(process: Process, query: LiteralString) -> None:
     """Though few are out at any time: all of them were read for each answer, 11 ms for a batch of 200."""
     with process.store.transaction() as conn:
-        found = plan(conn, query, values)
+        conn.execute(CALLS)
+        conn.execute("ANALYZE calls")
+        found = plan(conn, query)
+        conn.rollback()
     assert "calls_pkey" in found
     assert "calls_leased" not in found

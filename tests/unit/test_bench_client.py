@@ -94,3 +94,27 @@ def test_an_answer_that_comes_too_late_is_nobodys(monkeypatch: pytest.MonkeyPatc
     got, heard = talk([b"HTTP/1.1 202 Acc", OK], late_then_again)
     assert got == (202, b"ok")
     assert [connection for connection, _ in heard] == [1, 2]
+
+
+def test_an_answer_is_only_that_of_the_request_before_it() -> None:
+    async def twice(calling: Client) -> object:
+        return [await calling.post("/a", b"1"), await calling.post("/b", b"2")]
+
+    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    got, heard = talk([hint + OK, OK], twice)
+    assert got == [(202, b"ok"), (202, b"ok")]
+    got, heard = talk([OK + LAST, OK], twice)
+    assert got == [(202, b"ok"), (202, b"ok")]
+    assert [connection for connection, _ in heard] == [1, 2], "who says more than was asked is not asked again"
+
+
+def test_nothing_is_sent_once_it_is_closed() -> None:
+    async def after(calling: Client) -> object:
+        await calling.post("/a", b"1")
+        calling.close()
+        with pytest.raises(ConnectionError):
+            await calling.post("/b", b"2")
+        return None
+
+    _, heard = talk([OK], after)
+    assert len(heard) == 1

@@ -388,14 +388,14 @@ def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, 
         applied.calls = len(outcome.calls)
 
 
+_THE_NEWER = "ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"
+
+
 def mark_latest(conn: Connection, new: Versions) -> bool:
     """Upsert key and version; the publisher says the row as it is when it comes to it."""
     rows = sorted((topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
     insert_rows(conn, "latest_outbox (topic, key, version)", ("text", "text", "int8"), rows, _THE_NEWER)
     return bool(rows)
-
-
-_THE_NEWER = "ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"
 
 
 def move_positions(

@@ -166,7 +166,7 @@ class Publisher:
                 "max.in.flight": 1,
                 "error_cb": self._errored,
                 "acks": "all",
-                "linger.ms": 0.2,  # what one batch says goes together; more only waits
+                "linger.ms": 0.2,  # what a small batch says goes together; more only waits
                 "message.timeout.ms": 0,  # no time-out that could leave a gap: it waits until the broker is back
                 "queue.buffering.max.messages": 100_000,
                 "partitioner": "murmur2_random",  # as Java's: foreign writers of the same key land on the same partition

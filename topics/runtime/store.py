@@ -152,6 +152,7 @@ def insert_columns(
 
     `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`; `otherwise` an ON CONFLICT.
     """
+    assert len({len(column) for column in columns}) == 1, "columns of one length"
     if columns[0]:
         conn.execute(
             _insert(into, tuple(types), otherwise),
@@ -169,7 +170,8 @@ def _insert(into: str, types: Sequence[str], otherwise: str) -> LiteralString:
     return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names}) {otherwise}"
 
 
-def _texts(texts: Sequence[Any]) -> str:
+def texts_array(texts: Sequence[Any]) -> str:
+    """A text[] literal of anything."""
     if None not in texts:
         joined = '","'.join(texts)
         if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:
@@ -184,7 +186,7 @@ def _words(values: Sequence[Any]) -> str:
 
 
 def _numbers(numbers: Sequence[Any]) -> str:
-    """Python writes a list of numbers five times as fast as their texts are joined."""
+    """Of integers: Python writes a list of them five times as fast as their texts are joined."""
     return _words(numbers) if None in numbers else "{" + str(list(numbers))[1:-1] + "}"
 
 
@@ -194,25 +196,26 @@ def _times(times: Sequence[Any]) -> str:
     return "{" + ",".join([written.get(time, "NULL") for time in times]) + "}"
 
 
-def _bytes(values: Sequence[Any]) -> str:
+def bytes_array(values: Sequence[Any]) -> str:
+    """A bytea[] literal."""
     return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
 def _int_arrays(arrays: Sequence[Any]) -> str:
-    """As Python writes lists of lists, with PostgreSQL's brackets."""
+    """Of lists: as Python writes them, with PostgreSQL's brackets."""
     return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 
 _LITERALS: Mapping[str, Callable[[Sequence[Any]], str]] = {
-    **dict.fromkeys(("text", "json"), _texts),
+    **dict.fromkeys(("text", "json"), texts_array),
     **dict.fromkeys(("int2", "int4", "int8"), _numbers),
     **dict.fromkeys(("bool", "uuid"), _words),
     "timestamptz": _times,
-    "bytea": _bytes,
+    "bytea": bytes_array,
     "int4[]": _int_arrays,
 }
 
 
 def int_array(numbers: Iterable[int]) -> str:
-    """A bigint[] literal."""
+    """A bigint[] literal of integers."""
     return "{" + str(list(numbers))[1:-1] + "}"
