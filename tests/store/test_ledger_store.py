@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from operations.views import read
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
 from topics import catalog
-from topics.runtime.consumer import Connection, Consumer
+from topics.runtime.consumer import Cause, Connection, Consumer, Decision, State
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -236,3 +237,17 @@ def test_a_reader_sees_the_views_and_nothing_else(stored: Settings, conn: Connec
         assert read(stored, "ledger", f"SELECT * FROM {view}")  # type: ignore[arg-type]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         read(stored, "ledger", "SELECT * FROM entries")
+
+
+def test_a_journal_is_not_posted_in_part(stored: Settings, store: Store, ledger: Consumer) -> None:
+    """Its first lines alone would balance, and the event would tell of all of them."""
+
+    def twice_its_lines(state: State, event: object, cause: Cause) -> Decision:
+        decision = ledger.decide(state, event, cause)
+        (posting,) = decision.changes
+        journal = posting.journal.model_copy(update={"entries": posting.journal.entries * 2})
+        return decision._replace(changes=[posting._replace(journal=journal)], events=[journal])
+
+    apply_all(store, replace(ledger, decide=twice_its_lines), [record(capture(), "order-1")])
+    assert read(stored, "ledger", "SELECT * FROM journal_view") == []
+    assert balances(stored) == {}
