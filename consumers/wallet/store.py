@@ -166,16 +166,16 @@ def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:
         [text_array(seller for seller, _, _ in sides), text_array(currency for _, _, currency in sides)],
         binary=True,
     )
-    return [_as_latest(*row) for row in rows]
+    return [_as_latest(Wallet(*row)) for row in rows]
 
 
-def _as_latest(seller: str, currency: str, available: int, pending: int, reserved: int, version: int) -> Latest:
+def _as_latest(wallet: Wallet) -> Latest:
     event = WalletBalance(
-        wallet=f"{seller}:{currency}",
-        seller_account=seller,
-        available=Money(available, currency),
-        pending=Money(pending, currency),
-        reserved=Money(reserved, currency),
-        balance_version=version,
+        wallet=wallet.name,
+        seller_account=wallet.seller_account,
+        available=Money(wallet.available, wallet.currency),
+        pending=Money(wallet.pending, wallet.currency),
+        reserved=Money(wallet.reserved, wallet.currency),
+        balance_version=wallet.version,
     )
-    return Latest(event.wallet, version, event)
+    return Latest(wallet.name, wallet.version, event)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,16 @@ def test_a_wrong_address_is_named(home: Home, kafka: str | None, postgres: str |
 def test_a_postgres_address_says_where_and_who() -> None:
     existing = existing_servers(load_settings(), "a:1,b:2", "postgresql://me:word@db.here/postgres")
     assert (existing.kafka, existing.postgres) == ("a:1,b:2", "db.here:5432")
+
+
+def test_what_the_stack_starts_may_have_as_many_files_open_as_its_user() -> None:
+    """Of a process of its own: whoever has lowered a limit here would have it for all tests."""
+    tried = (
+        "import resource; _, hard = resource.getrlimit(resource.RLIMIT_NOFILE); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard)); "
+        "from operations.stack.up import FILES_MAX, allow_many_files; allow_many_files(); allow_many_files(); "
+        "soft, still = resource.getrlimit(resource.RLIMIT_NOFILE); "
+        "most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX); "
+        "assert (soft, still) == (most, hard), (soft, still)"
+    )
+    subprocess.run([sys.executable, "-c", tried], check=True)
