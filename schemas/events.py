@@ -5,6 +5,7 @@ Readers ignore fields that they do not know (so that a field can be added); door
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -17,6 +18,10 @@ from schemas.requests import PaymentRequest
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declined", "expired"]
+
+
+# What an event has several of is a dataclass: validated wherever it is read, and made at a third of a model's price.
+PART = ConfigDict(strict=True, extra="ignore")
 
 
 class Event(BaseModel):
@@ -112,8 +117,11 @@ class OrderPlaced(Terms):
     token: Token
 
 
-class OrderState(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """One order of a payment, as it stands."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
     payment_order_id: PaymentOrderId
     payment_order_status: OrderStatus
     detail: OrderDetail
@@ -242,8 +250,11 @@ class WalletBalance(Event):
     balance_version: int
 
 
-class LedgerEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of a journal."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
     account: str
     direction: Literal["debit", "credit"]
     amount: Money

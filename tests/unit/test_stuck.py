@@ -70,7 +70,7 @@ def test_a_booking_says_which_room_owes_it() -> None:
 
 
 def entries(*of: tuple[str, int, str]) -> JournalPosted:
-    made = tuple(LedgerEntry.model_construct(account="a", direction=d, amount=Money(n, c)) for d, n, c in of)
+    made = tuple(LedgerEntry(account="a", direction=d, amount=Money(n, c)) for d, n, c in of)
     return JournalPosted.model_construct(entries=made)
 
 

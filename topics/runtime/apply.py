@@ -6,6 +6,7 @@ At least once in, exactly once in effect: whoever dies wherever, the same messag
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -132,7 +133,7 @@ def _batch(
 ) -> Applied:
     """One transaction in two round trips: all that is asked, then all that is written, and its commit."""
     foreign: set[Partition] = set()
-    while mine := [i for i in incomings if (i.message.topic, i.message.partition) not in foreign]:
+    while mine := [i for i in incomings if i.message[:2] not in foreign] if foreign else incomings:
         work = partial(_in_transaction, store=store, consumer=consumer, incomings=mine, begins=begins, now=now)
         try:
             applied, rows = classify_around(store, work)
@@ -244,7 +245,7 @@ def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incomin
 
     Errors, then: _Foreign; Stopped where the room has stopped, asked in the same statement.
     """
-    touched = sorted({(i.message.topic, i.message.partition) for i in incomings})
+    touched = sorted({i.message[:2] for i in incomings})
     asked = conn.execute(
         "SELECT p.topic, p.partition, p.next_offset, (SELECT ARRAY[code, reason] FROM stops WHERE lifted_at IS NULL)"
         " FROM positions p"
@@ -320,8 +321,7 @@ def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Hel
     held = set(held)
     for incoming in fresh:
         message = incoming.message
-        where = (message.topic, message.key)
-        if where in held and incoming.holds:
+        if held and (message.topic, message.key) in held and incoming.holds:
             outcome.verdicts.letters.append((incoming, None))
             continue
         failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
@@ -402,14 +402,9 @@ def move_positions(
     conn: Connection, incomings: Sequence[Incoming], duplicates: Sequence[Incoming]
 ) -> dict[Partition, int]:
     """The positions after this batch, with its counts."""
-    ends: dict[Partition, int] = {}
-    counts: dict[Partition, list[int]] = {}
-    for incoming in incomings:
-        where = (incoming.message.topic, incoming.message.partition)
-        ends[where] = incoming.message.offset + 1
-        counts.setdefault(where, [0, 0])[0] += 1
-    for incoming in duplicates:
-        counts[(incoming.message.topic, incoming.message.partition)][1] += 1
+    ends: dict[Partition, int] = {i.message[:2]: i.message.offset + 1 for i in incomings}
+    counts = Counter([i.message[:2] for i in incomings])
+    drops = Counter([i.message[:2] for i in duplicates])
     conn.execute(
         "UPDATE positions p SET next_offset = u.next, messages = p.messages + u.messages, duplicates = p.duplicates + u.drops"
         " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[])"
@@ -418,8 +413,8 @@ def move_positions(
             text_array([topic for topic, _ in ends]),
             int_array([partition for _, partition in ends]),
             int_array(ends.values()),
-            int_array([counts[where][0] for where in ends]),
-            int_array([counts[where][1] for where in ends]),
+            int_array([counts[where] for where in ends]),
+            int_array([drops[where] for where in ends]),
         ],
     )
     return ends

@@ -17,7 +17,7 @@ from topics.catalog import Room
 from topics.runtime.consumer import Broken, Connection, Message
 from topics.runtime.decode import Failure, Incoming
 from topics.runtime.outbox import HeaderPairs, Unsaid, dump_headers, load_headers
-from topics.runtime.store import Store, text_array, uuid_array
+from topics.runtime.store import Store, bytes_array, text_array, uuid_array
 
 log = structlog.get_logger()
 
@@ -76,10 +76,10 @@ def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], He
     keys = {(i.message.topic, i.message.key) for i in incomings if i.holds}
     found = conn.execute(
         # LIMIT keeps it a look by key for each, however few letters the planner believes in.
-        "SELECT k.topic, k.key FROM unnest(%s::text[], %b::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
+        "SELECT k.topic, k.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
         " (SELECT FROM parked p WHERE p.topic = k.topic AND p.key = k.key AND p.holds"
         "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before",
-        [text_array(topic for topic, _ in keys), [key for _, key in keys]],
+        [text_array(topic for topic, _ in keys), bytes_array([key for _, key in keys])],
     )
     return lambda: {(topic, bytes(key)) for topic, key in found.fetchall()}
 

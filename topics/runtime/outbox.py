@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.admin import kafka_config
 from topics.runtime.consumer import Connection
-from topics.runtime.store import Store, int_array, text_array
+from topics.runtime.store import Store, bytes_array, int_array, text_array
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ def load_headers(raw: bytes) -> HeaderPairs:
 INSERT = """
 WITH block AS MATERIALIZED (SELECT nextval('outbox_block') * %s AS first),
 unsaid AS MATERIALIZED (
-    SELECT * FROM unnest(%s::text[], %b::bytea[], %b::bytea[], %b::bytea[])
+    SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::bytea[])
     WITH ORDINALITY AS u (topic, key, headers, value, place)
 ),
 inserted AS (
@@ -104,9 +104,9 @@ def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> Callable[[], list[Row]
         [
             BLOCK,
             text_array([u.topic for u in unsaid]),
-            [u.key for u in unsaid],
-            [dump_headers(u.headers) for u in unsaid],
-            [u.value for u in unsaid],
+            bytes_array([u.key for u in unsaid]),
+            bytes_array([dump_headers(u.headers) for u in unsaid]),
+            bytes_array([u.value for u in unsaid]),
         ],
         binary=True,
     )

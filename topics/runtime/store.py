@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, LiteralString
 
 import psycopg
-from psycopg.abc import PQGen
+from psycopg.abc import AdaptContext, PQGen
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from topics.runtime.consumer import Connection
 from topics.settings import Settings
@@ -126,9 +129,58 @@ class Store:
             self._conn = None
 
 
-def uuid_array(ids: list[str]) -> str:
-    """A uuid[] literal. The ids are ours or digests: hex digits and dashes only."""
-    return "{" + ",".join(ids) + "}"
+class Packed(bytes):
+    """An array as PostgreSQL holds it. As text each UUID takes sixteen calls of strtoul there, and bytes twice the room."""
+
+    element = "bytea"
+
+
+class _PackedUuids(Packed):
+    element = "uuid"
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def __init__(self, cls: type[Packed], context: AdaptContext | None = None) -> None:
+        super().__init__(cls, context)
+        self.oid = psycopg.adapters.types[cls.element].array_oid
+
+    def dump(self, obj: Packed) -> Packed:
+        return obj
+
+
+for _kind in (Packed, _PackedUuids):
+    psycopg.adapters.register_dumper(_kind, _PackedDumper)
+
+_ARRAY = struct.Struct(
+    ">iiIii"
+)  # dimensions, whether there are nulls, the elements' type, how many, the first's number
+_LENGTH = struct.Struct(">i").pack
+_NULL = b"\xff\xff\xff\xff"  # in place of a length
+_A_UUID = _LENGTH(16).hex()
+
+
+def _packed(kind: type[Packed], count: int, nulls: bool, elements: bytes) -> Packed:
+    dimensions = 1 if count else 0
+    head = _ARRAY.pack(dimensions, nulls, psycopg.adapters.types[kind.element].oid, count, 1)
+    return kind(head[: 12 + 8 * dimensions] + elements)
+
+
+def uuid_array(ids: Sequence[Any]) -> Packed:
+    """A uuid[], of texts and None. Errors: ValueError where one has anything but hex digits and dashes."""
+    nulls = None in ids
+    known = [_NULL.hex() if i is None else _A_UUID + i for i in ids] if nulls else [_A_UUID, _A_UUID.join(ids)]
+    return _packed(_PackedUuids, len(ids), nulls, bytes.fromhex("".join(known).replace("-", "")) if ids else b"")
+
+
+def bytes_array(values: Sequence[bytes | None]) -> Packed:
+    """A bytea[]."""
+    nulls = None in values
+    parts = [b""] * (2 * len(values))
+    parts[::2] = [_NULL if value is None else _LENGTH(len(value)) for value in values]
+    parts[1::2] = [value or b"" for value in values] if nulls else values  # type: ignore[assignment]
+    return _packed(Packed, len(values), nulls, b"".join(parts))
 
 
 def text_array(ids: Iterable[str]) -> str:
@@ -181,7 +233,7 @@ def texts_array(texts: Sequence[Any]) -> str:
 
 
 def _words(values: Sequence[Any]) -> str:
-    """Truths, UUIDs: nothing that needs quotes."""
+    """Truths, integers: nothing that needs quotes."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
@@ -196,20 +248,16 @@ def _times(times: Sequence[Any]) -> str:
     return "{" + ",".join([written.get(time, "NULL") for time in times]) + "}"
 
 
-def bytes_array(values: Sequence[Any]) -> str:
-    """A bytea[] literal."""
-    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
-
-
 def _int_arrays(arrays: Sequence[Any]) -> str:
     """Of lists: as Python writes them, with PostgreSQL's brackets."""
     return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 
-_LITERALS: Mapping[str, Callable[[Sequence[Any]], str]] = {
+_LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
     **dict.fromkeys(("text", "json"), texts_array),
     **dict.fromkeys(("int2", "int4", "int8"), _numbers),
-    **dict.fromkeys(("bool", "uuid"), _words),
+    "bool": _words,
+    "uuid": uuid_array,
     "timestamptz": _times,
     "bytea": bytes_array,
     "int4[]": _int_arrays,
