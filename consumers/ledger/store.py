@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,15 +32,12 @@ def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
     return state | {balance.key: balance for balance in balances}
 
 
-def _sides(captured: Iterable[PaymentCaptured]) -> set[Side]:
-    sides = set()
-    for event in captured:
-        currency = event.gross.currency
-        sides.add((templates.receivable(event.psp), currency))
-        if event.net.minor:
-            sides.add((templates.payable(event.seller_account), currency))
-        if event.fee.minor:
-            sides.add((templates.PLATFORM_FEES, currency))
+def _sides(captured: Sequence[PaymentCaptured]) -> set[Side]:
+    psps = {(event.psp, event.gross.currency) for event in captured}
+    sellers = {(event.seller_account, event.net.currency) for event in captured if event.net.minor}
+    sides = {(templates.PLATFORM_FEES, event.fee.currency) for event in captured if event.fee.minor}
+    sides |= {(templates.receivable(psp), currency) for psp, currency in psps}
+    sides |= {(templates.payable(seller), currency) for seller, currency in sellers}
     return sides
 
 
@@ -144,16 +141,10 @@ def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
     """Journals first: the trigger on entries asks for their journals. Balances last: every batch moves the same few, and
     whoever holds them has all others wait."""
     insert_columns(conn, *_JOURNALS, _journal_columns(postings))
-    lines = [
-        (number, posting.journal.journal_id, balance, entry)
-        for posting in postings
-        for number, (balance, entry) in enumerate(zip(posting.balances, posting.journal.entries, strict=True), 1)
-    ]
-    insert_columns(conn, *_ENTRIES, _entry_columns(lines))
-    return {catalog.ACCOUNT_BALANCES: _move_balances(conn, lines)}
-
-
-Line = tuple[int, str, Balance, LedgerEntry]  # its number, its journal
+    balances = [balance for posting in postings for balance in posting.balances]
+    entries = [entry for posting in postings for entry in posting.journal.entries]
+    insert_columns(conn, *_ENTRIES, _entry_columns(postings, balances, entries))
+    return {catalog.ACCOUNT_BALANCES: _move_balances(conn, balances, entries)}
 
 
 def _journal_columns(postings: Sequence[Posting]) -> list[Sequence[object]]:
@@ -169,26 +160,26 @@ def _journal_columns(postings: Sequence[Posting]) -> list[Sequence[object]]:
     ]
 
 
-def _entry_columns(lines: Sequence[Line]) -> list[Sequence[object]]:
+def _entry_columns(
+    postings: Sequence[Posting], balances: Sequence[Balance], entries: Sequence[LedgerEntry]
+) -> list[Sequence[object]]:
+    lines = [range(1, len(posting.journal.entries) + 1) for posting in postings]
     return [
-        [balance.account_id for _, _, balance, _ in lines],
-        [journal_id for _, journal_id, _, _ in lines],
-        [number for number, _, _, _ in lines],
-        [balance.currency for _, _, balance, _ in lines],
-        [entry.direction for _, _, _, entry in lines],
-        [entry.amount.minor for _, _, _, entry in lines],
+        [balance.account_id for balance in balances],
+        [posting.journal.journal_id for posting, numbers in zip(postings, lines, strict=True) for _ in numbers],
+        [number for numbers in lines for number in numbers],
+        [balance.currency for balance in balances],
+        [entry.direction for entry in entries],
+        [entry.amount.minor for entry in entries],
     ]
 
 
-def _move_balances(conn: Connection, lines: Sequence[Line]) -> Mapping[str, int]:
+def _move_balances(conn: Connection, lines: Sequence[Balance], entries: Sequence[LedgerEntry]) -> Mapping[str, int]:
     """One new version for each balance that the batch moved, by name. Locked sorted, so that nobody waits in a ring."""
-    moved: dict[str, list[int]] = {}
-    balances: dict[str, Balance] = {}
-    for _, _, balance, entry in lines:
-        sums = moved.get(balance.name)
-        if sums is None:
-            balances[balance.name], sums = balance, moved.setdefault(balance.name, [0, 0])
-        sums[entry.direction == "credit"] += entry.amount.minor
+    balances = {balance.name: balance for balance in lines}
+    moved = {name: [0, 0] for name in balances}
+    for balance, entry in zip(lines, entries, strict=True):
+        moved[balance.name][entry.direction == "credit"] += entry.amount.minor
     ids = int_array([balance.account_id for balance in balances.values()])
     currencies = text_array([balance.currency for balance in balances.values()])
     locked = conn.execute(

@@ -67,10 +67,12 @@ class LatestPublisher:
             self._begin(conn, now)
 
     def _begin(self, conn: Connection, now: datetime) -> None:
-        """What is dirty, for who holds the lease. And, lease or not, what is newer than what we said last: it may have landed
-        after another's newer word, said while our lease had run out, or by one whose own had."""
+        """What is dirty, for who holds the lease; while nothing is, nobody takes it, which is a write. And, lease or not,
+        what is newer than what we said last: it may have landed after another's newer word, said while our lease had run
+        out, or by one whose own had."""
         keys = set(self._said)
-        if take_lease(conn, "latest", self._publisher.holder, LEASE_S):
+        dirty = conn.execute("SELECT FROM latest_outbox LIMIT 1").fetchone() is not None
+        if dirty and take_lease(conn, "latest", self._publisher.holder, LEASE_S):
             keys |= set(conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall())
         newer = [
             (topic, latest)
