@@ -8,7 +8,10 @@ import psycopg
 import pytest
 
 from tests.contract.rooms import EXECUTIONS, REQUESTS, Books, Log, Process, event_id, said_movements
-from topics.runtime.apply import stop_room
+from tests.contract.running import wait
+from topics.runtime.apply import Applied, stop_room
+from topics.runtime.decode import decode
+from topics.runtime.inbox import claim
 from topics.runtime.store import Stopped
 
 # ── inbox ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -40,6 +43,30 @@ def test_a_repeat_that_another_process_meets_at_the_same_moment_changes_nothing(
     for thread in racing:
         thread.join(30)
     assert len(books.effects()) == 50
+    assert books.letters() == []
+
+
+def test_an_id_that_is_being_claimed_at_this_moment_is_waited_for(
+    process: Process, other: Process, books: Books, log: Log
+) -> None:
+    """By a process that commits then, which the claim of the whole batch could not have seen."""
+    messages = [log.capture("k", n) for n in (1, 2, 3)]
+    ready = decode(messages[1], frozenset())
+    applied: list[Applied] = []
+    waiting = threading.Thread(target=lambda: applied.extend(other.apply(*messages)))
+    with process.store.transaction() as conn:
+        claim(conn, [ready])
+        waiting.start()
+        wait(
+            "the other waits",
+            lambda: books.rows(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid' AND datname = current_database()"
+            ),
+        )
+    waiting.join(30)
+    assert books.effects("k") == [1, 3]
+    assert sum(each.duplicates for each in applied) == 1
+    assert books.letters() == []
 
 
 def test_the_same_id_with_other_contents_is_a_dead_letter_and_never_a_duplicate(

@@ -11,7 +11,7 @@ import pytest
 from tests.contract.rooms import Books, Process
 from topics.runtime.calls import _GIVE_BACK, _HANDED_OVER, _RECORD
 from topics.runtime.consumer import Connection
-from topics.runtime.inbox import TRIM
+from topics.runtime.inbox import CLAIM, TRIM
 from topics.runtime.outbox import DELETE, INSERT
 
 CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"
@@ -36,6 +36,16 @@ def test_old_claims_are_found_without_reading_all_claims(process: Process) -> No
         found = plan(conn, TRIM)
     assert "on inbox_claimed_at" in found
     assert "Seq Scan on inbox" not in found
+
+
+def test_claims_are_looked_for_one_by_one_by_their_ids(process: Process) -> None:
+    with process.store.transaction() as conn:
+        conn.execute(CLAIMS)
+        conn.execute("ANALYZE inbox")
+        found = plan(conn, CLAIM)
+    assert "using inbox_pkey on inbox" in found
+    assert "Join" not in found
+    assert "hashed" not in found
 
 
 def test_rows_of_the_outbox_are_deleted_by_their_ids(process: Process, books: Books) -> None:
