@@ -19,6 +19,7 @@ from operations.stack.servers import Servers
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, Process
 from tests.contract.running import LIMIT_S, Sender, heard, settled, violations, wait
+from topics.runtime import latest as saying
 from topics.runtime.admin import kafka_config
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
@@ -330,13 +331,15 @@ def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, boo
 # ── compacted topics ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def dirty(books: Books, version: int) -> None:
+def dirty(books: Books, version: int, key: str = "w") -> None:
     """The row is at that version, and nobody has said so."""
-    books.run("INSERT INTO counts VALUES ('w', %s, 0) ON CONFLICT (key) DO UPDATE SET count = excluded.count", version)
     books.run(
-        "INSERT INTO latest_outbox VALUES ('wallet-balances.v1', 'w', %s)"
+        "INSERT INTO counts VALUES (%s, %s, 0) ON CONFLICT (key) DO UPDATE SET count = excluded.count", key, version
+    )
+    books.run(
+        "INSERT INTO latest_outbox VALUES ('wallet-balances.v1', %s, %s)"
         " ON CONFLICT (topic, key) DO UPDATE SET version = excluded.version",
-        version,
+        *(key, version),
     )
 
 
@@ -375,6 +378,22 @@ def test_only_who_holds_the_lease_speaks(sayers: tuple[Sayer, Sayer], books: Boo
     one, other = sayers
     assert one.tick()
     assert not other.tick()
+
+
+def test_balances_that_move_all_the_time_hold_up_no_others(
+    sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are said at once, and those that are said first have moved again when the next are looked for."""
+    monkeypatch.setattr(saying, "AT_ONCE", 2)
+    monkeypatch.setattr(saying, "EVERY_S", 0.0)
+    for key in "abcde":
+        dirty(books, 1, key)
+    for version in range(2, 22):
+        dirty(books, version, "a")
+        dirty(books, version, "b")
+        sayers[0].tick()
+        sayers[0].publisher.flush(5)
+    assert {record.key() for record in heard(on_kafka, "wallet-balances.v1")} == {b"a", b"b", b"c", b"d", b"e"}
 
 
 @pytest.mark.parametrize("heir_is_gone", [False, True], ids=["its heir goes on", "its heir is gone as well"])

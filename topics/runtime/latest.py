@@ -19,6 +19,8 @@ from topics.runtime.store import texts_array
 LEASE_S = 10
 AT_ONCE = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
+_BEGINNING = ("", "")
+NEXT = "SELECT topic, key FROM latest_outbox WHERE (topic, key) > (%s, %s) ORDER BY topic, key LIMIT %s"
 # No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.
 DELETE = (
     "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
@@ -40,6 +42,7 @@ class LatestPublisher:
         self._failed = False
         self._generation = publisher.generation
         self._begin_at = 0.0
+        self._looked_to = _BEGINNING
 
     def tick(self, conn: Connection, now: datetime) -> bool:
         """One step that never waits for the broker. → whether something is still to be said, or looked at again."""
@@ -73,7 +76,7 @@ class LatestPublisher:
         keys = set(self._said)
         dirty = conn.execute("SELECT FROM latest_outbox LIMIT 1").fetchone() is not None
         if dirty and take_lease(conn, "latest", self._publisher.holder, LEASE_S):
-            keys |= set(conn.execute("SELECT topic, key FROM latest_outbox LIMIT %s", [AT_ONCE]).fetchall())
+            keys |= self._next_dirty(conn)
         newer = [
             (topic, latest)
             for name, topic in self._topics.items()
@@ -87,6 +90,12 @@ class LatestPublisher:
         for topic, latest in newer:
             self._produce(topic, latest, now)
         conn.commit()
+
+    def _next_dirty(self, conn: Connection) -> set[tuple[str, str]]:
+        """From where the last look ended, round and round: the first of more than are said at once are soon dirty again."""
+        found = conn.execute(NEXT, [*self._looked_to, AT_ONCE]).fetchall()
+        self._looked_to = found[-1] if len(found) == AT_ONCE else _BEGINNING
+        return set(found)
 
     def _delete(self, conn: Connection) -> None:
         for name in self._topics:
