@@ -2,7 +2,7 @@
 
 Everything happens under a topic prefix and in databases of its own, on the servers of the installation; both go at the
 end. The floor is what PostgreSQL alone does with the same tables, indexes and triggers: binary COPY and bare SQL on one
-connection, 1,000 journals to a commit.
+connection, 1,000 journals to a commit. Half of it is measured before the room and half after, since machines change.
 """
 
 from __future__ import annotations
@@ -75,9 +75,13 @@ def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambd
         stack.enter_context(_databases(own, admin, progress))
         stack.callback(delete_topics, own)
         apply_topics(own)
+        ids = _open_floor(own)
+        progress("half of the floor")
+        floors = [_measure_floor(own, plan.floor_journals // 2, ids)]
         rate = _measure_room(own, plan, skewed=True, before=NOTHING, progress=progress)
-        progress("floor")
-        floor = _measure_floor(own, plan)
+        progress("the other half of the floor")
+        floors.append(_measure_floor(own, plan.floor_journals // 2, ids))
+        floor = sum(floors) / len(floors)
         hot_rate = _measure_room(own, plan, skewed=False, before=_posted(own), progress=progress)
     return {
         "journals_per_s": round(rate),
@@ -319,16 +323,21 @@ def _check_books(settings: Settings, wanted: Posted) -> None:
 # ── the floor ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _measure_floor(settings: Settings, plan: Plan) -> float:
-    """Journals a second without Kafka, inbox, outbox, decisions and look-ups."""
+def _open_floor(settings: Settings) -> dict[str, int]:
+    """→ account → its id."""
     names = ["psp:northpay:receivable", "platform:fees", *(f"seller:seller-{n:04d}:payable" for n in range(SELLERS))]
     with _connected(settings, _floor_database(settings)) as conn:
         now = datetime.now(UTC)
         conn.execute("INSERT INTO accounts (account, opened_at) SELECT unnest(%s::text[]), %s", [names, now])
         conn.execute("INSERT INTO balances (account_id, currency) SELECT account_id, 'EUR' FROM accounts")
-        ids = dict(conn.execute("SELECT account, account_id FROM accounts").fetchall())
-        conn.commit()
-        batches = [_floor_rows(ids, now) for _ in range(max(2, plan.floor_journals // FLOOR_BATCH))]
+        return dict(conn.execute("SELECT account, account_id FROM accounts").fetchall())
+
+
+def _measure_floor(settings: Settings, journals: int, ids: dict[str, int]) -> float:
+    """Journals a second without Kafka, inbox, outbox, decisions and look-ups."""
+    now = datetime.now(UTC)
+    batches = [_floor_rows(ids, now) for _ in range(max(2, journals // FLOOR_BATCH))]
+    with _connected(settings, _floor_database(settings)) as conn:
         warm = max(1, int(len(batches) * WARM_SHARE))
         for batch in batches[:warm]:
             _post_barely(conn, *batch)
