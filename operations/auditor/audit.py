@@ -267,8 +267,8 @@ def _counts(books: Books) -> dict[str, int]:
 
 
 def _ended(run: Audit) -> Check:
-    """The store first: what it says by then was written with its event. There may be none: an order is booked before
-    the last one of its payment is, and whether a payment is marked as done once all are is `payments_done`'s."""
+    """The store first: what it says by then was written with its event. There may be none: orders are booked before their
+    payments end. That a payment is marked as done once all of its orders are is for `payments_done` to say."""
     ended, topic, until = said.endings(run.stores), said.Endings(), time.monotonic() + LATEST_S
     topic.read_on(run.reading)
     while not ended <= topic.said and not topic.place.trimmed and time.monotonic() < until:

@@ -153,9 +153,8 @@ class _PackedDumper(Dumper):
 for _kind in (Packed, _PackedUuids):
     psycopg.adapters.register_dumper(_kind, _PackedDumper)
 
-_ARRAY = struct.Struct(
-    ">iiIii"
-)  # dimensions, whether there are nulls, the elements' type, how many, the first's number
+# Dimensions, whether there are nulls, the elements' type, how many there are, the first one's number.
+_ARRAY = struct.Struct(">iiIii")
 _LENGTH = struct.Struct(">i").pack
 _NULL = b"\xff\xff\xff\xff"  # in place of a length
 _A_UUID = _LENGTH(16).hex()
