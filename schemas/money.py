@@ -61,7 +61,7 @@ class Money:
         Errors: InvalidMoney `unknown_currency`, `wrong_decimals`, `amount_too_large`, `negative_amount`,
         `invalid_amount` (anything that is not a plain decimal number).
         """
-        money = _read(amount, currency)
+        money = cls.from_wire(amount, currency)
         if not -_PARSED_MAX < money.minor < _PARSED_MAX:
             raise InvalidMoney("amount_too_large", f"an amount has at most {DIGITS_MAX} digits")
         if money.minor < 0 and not signed:
@@ -71,7 +71,15 @@ class Money:
     @classmethod
     def from_wire(cls, amount: str, currency: str) -> Money:
         """As `parse`, but what our own events may say: signed, and as many digits as 64 bits have."""
-        return _read(amount, currency)
+        shape = _SHAPE_OF.get(currency)
+        if shape is None or shape(amount) is None:
+            raise _why_not(amount, currency)
+        if len(amount) > _WIRE_MAX:
+            raise InvalidMoney("amount_too_large", "an amount has at most 64 bits in minor units")
+        minor = int(amount.replace(".", ""))
+        if not minor and amount[0] == "-":
+            raise InvalidMoney("invalid_amount", "zero has no sign")
+        return _made(minor, currency)
 
     @classmethod
     def zero(cls, currency: str) -> Money:
@@ -160,19 +168,6 @@ def _made(minor: int, currency: str) -> Money:
     return money
 
 
-def _read(amount: str, currency: str) -> Money:
-    """The hottest function of the house: once for each amount of each event."""
-    shape = _SHAPE_OF.get(currency)
-    if shape is None or shape(amount) is None:
-        raise _why_not(amount, currency)
-    if len(amount) > _WIRE_MAX:
-        raise InvalidMoney("amount_too_large", "an amount has at most 64 bits in minor units")
-    minor = int(amount.replace(".", ""))
-    if amount[0] == "-" and not minor:
-        raise InvalidMoney("invalid_amount", "zero has no sign")
-    return _made(minor, currency)
-
-
 def _check_range(minor: int) -> None:
     if not -MINOR_MAX <= minor <= MINOR_MAX:
         raise InvalidMoney("amount_too_large", "an amount has at most 64 bits in minor units")
@@ -195,7 +190,7 @@ def _validated(value: object) -> Money:
         amount, currency = value.get("amount"), value.get("currency")
         if type(amount) is str and type(currency) is str:
             try:
-                return _read(amount, currency)
+                return Money.from_wire(amount, currency)
             except InvalidMoney as error:
                 raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
     raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")

@@ -29,20 +29,21 @@ def plan(conn: Connection, query: LiteralString) -> str:
     return "\n".join(row[0] for row in conn.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}".encode()))
 
 
-def test_old_claims_are_found_without_reading_all_claims(process: Process) -> None:
+def plan_among_claims(process: Process, query: LiteralString) -> str:
     with process.store.transaction() as conn:
         conn.execute(CLAIMS)
         conn.execute("ANALYZE inbox")
-        found = plan(conn, TRIM)
+        return plan(conn, query)
+
+
+def test_old_claims_are_found_without_reading_all_claims(process: Process) -> None:
+    found = plan_among_claims(process, TRIM)
     assert "on inbox_claimed_at" in found
     assert "Seq Scan on inbox" not in found
 
 
 def test_claims_are_looked_for_one_by_one_by_their_ids(process: Process) -> None:
-    with process.store.transaction() as conn:
-        conn.execute(CLAIMS)
-        conn.execute("ANALYZE inbox")
-        found = plan(conn, CLAIM)
+    found = plan_among_claims(process, CLAIM)
     assert "using inbox_pkey on inbox" in found
     assert "Join" not in found
     assert "hashed" not in found
