@@ -143,7 +143,7 @@ class Intake:
         self._resolve([(future, outcomes[asked.checkout_id]) for asked, future in batch])
         hit("before_publish")
         if self._publisher.unacknowledged < BACKLOG_MAX:
-            self._publisher.publish(rows)
+            self._publisher.publish(self._store, rows)
         hit("after_publish")
 
     def _decide(self, batch: list[Asked]) -> tuple[Outcomes, list[Row]]:

@@ -30,7 +30,7 @@ class Sayer:
                 self._publisher = Publisher(self._settings)
             self._publisher.poll()
             if not self._publisher.unacknowledged:
-                self._publisher.publish(rows)
+                self._publisher.publish(self._store, rows)
                 self._publisher.flush(SAID_WITHIN_S)
             self._publisher.tidy(self._store)
         except Exception as error:

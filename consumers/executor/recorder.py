@@ -147,7 +147,7 @@ class Recorder:
 
     def _apply_once(self, messages: Sequence[Message]) -> bool:
         for applied in apply(self._store, self._consumer, messages, None, self._clock.now()):
-            self._publisher.publish(applied.rows)
+            self._publisher.publish(self._store, applied.rows)
             metrics.count(self._consumer.name, applied)
             if applied.calls:
                 self._wake.set()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from operations.auditor.books import Stores
 from operations.auditor.compare import Finding, Hop
 from operations.auditor.records import Reader, unread_keys
+from topics.runtime.outbox import load_records
 
 
 def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -> set[Finding]:
@@ -19,20 +20,25 @@ def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -
     known: set[Finding] = set()
     for hop, missing in by_hop.items():
         names = reading.names(hop.topic)
-        keys = set(_keys(stores, hop.speaker, _UNPUBLISHED, names, missing))
+        keys = _unpublished(stores, hop.speaker, names)
         if hop.hearer is not None:
-            keys |= set(_keys(stores, hop.hearer, _HELD, names, missing))
+            keys |= _held(stores, hop.hearer, names, missing)
             rest = missing.keys() - keys
             keys |= set(unread_keys(reading, stores, hop.hearer, hop.topic, rest.__contains__)) if rest else set()
-        known |= {missing[key] for key in keys}
+        known |= {missing[key] for key in keys & missing.keys()}
     return known
 
 
-_UNPUBLISHED = "SELECT DISTINCT key FROM outbox WHERE topic = ANY(%s) AND key = ANY(%s)"
+def _unpublished(stores: Stores, room: str, names: Sequence[str]) -> set[str]:
+    rows = stores.rows(room, "SELECT records FROM outbox")
+    said = [record for (records,) in rows for record in load_records(records)]
+    return {record.key.decode() for record in said if record.key is not None and record.topic in names}
+
+
 # Parked, dead, or let go by an operator: then it will never come, and somebody knows.
 _HELD = "SELECT DISTINCT key FROM parked WHERE topic = ANY(%s) AND key = ANY(%s) AND state <> 'done'"
 
 
-def _keys(stores: Stores, room: str, statement: str, names: Sequence[str], keys: dict[str, Finding]) -> list[str]:
-    rows = stores.rows(room, statement, [list(names), [key.encode() for key in keys]])
-    return [key.decode() for (key,) in rows]
+def _held(stores: Stores, room: str, names: Sequence[str], keys: Iterable[str]) -> set[str]:
+    rows = stores.rows(room, _HELD, [list(names), [key.encode() for key in keys]])
+    return {key.decode() for (key,) in rows}

@@ -13,6 +13,7 @@ from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
+from topics.runtime.outbox import load_records
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)
@@ -37,19 +38,19 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
     """Every room's outbox empties."""
     seen = Seen()
     for room in ROOMS:
-        rows = stores.rows(room.name, "SELECT count(*), min(id) FROM outbox")
+        (waiting,) = stores.one(room.name, "SELECT coalesce(sum(cardinality(keys)), 0)::bigint FROM outbox")
         seen.examined += 1
-        if rows[0][0]:
-            seen.aside.append(f"{rows[0][0]} rows in {room.name}")
+        if waiting:
+            seen.aside.append(f"{waiting} records in {room.name}")
         old = stores.rows(
             room.name,
-            "SELECT id, topic, encode(coalesce(key, ''), 'escape'),"
-            " extract(epoch FROM clock_timestamp() - created_at)::bigint FROM outbox"
-            f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id LIMIT 100",
+            "SELECT id, extract(epoch FROM clock_timestamp() - created_at)::bigint, records FROM outbox"
+            f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id LIMIT 10",
         )
-        seen.wrong |= {
-            f"{room.name} {row_id}": f"not on {topic} after {age} s (key {key})" for row_id, topic, key, age in old
-        }
+        for row_id, age, records in old:
+            for place, record in enumerate(load_records(records)[:10]):
+                key = (record.key or b"").decode(errors="replace")
+                seen.wrong[f"{room.name} {row_id}.{place}"] = f"not on {record.topic} after {age} s (key {key})"
     return seen
 
 

@@ -121,7 +121,7 @@ def test_a_record_that_is_refused_while_the_broker_starts_is_said_again(
     def say(key: bytes, value: bytes) -> None:
         with store.transaction() as conn:
             rows = insert(conn, [Unsaid("wallet-movements.v1", key, [], value)])()
-        publisher.publish(rows)
+        publisher.publish(store, rows)
         publisher.poll(PIPELINED_S / 4)
 
     say(b"elsewhere", b"the producer has its id")

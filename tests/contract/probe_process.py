@@ -85,11 +85,11 @@ def run_apply(settings: Settings) -> None:
         begins = {(EXECUTIONS, 0): batch[0].offset}
         for applied in apply(store, consumer, batch, begins, clock.now()):
             hit("before_publish")
-            publisher.publish(applied.rows)
+            publisher.publish(store, applied.rows)
             publisher.flush(10)
             hit("after_publish")
     while (drained := drain(store, consumer, clock.now())) is not None:
-        publisher.publish(drained.rows)
+        publisher.publish(store, drained.rows)
     _say_the_rest(publisher, store)
 
 

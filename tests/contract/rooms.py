@@ -20,6 +20,7 @@ from topics.runtime import migrate as migrations
 from topics.runtime.apply import Applied, apply
 from topics.runtime.consumer import Consumer, Message
 from topics.runtime.drain import drain
+from topics.runtime.outbox import Unsaid, records_of
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -140,7 +141,7 @@ class Process:
         self.consumer = consumer or probe.build()
         self.placed: dict[tuple[str, int], int] = {}
         self.now = NOON
-        self.rows: list[Any] = []
+        self.said: list[Unsaid] = []
 
     def begin(self, *partitions: tuple[str, int]) -> None:
         """Read on from the stored positions."""
@@ -160,7 +161,7 @@ class Process:
         done = []
         for applied in apply(self.store, self.consumer, messages, self.placed, self.now):
             self.placed |= applied.ends
-            self.rows += applied.rows
+            self.said += records_of(applied.rows)
             done.append(applied)
         return done
 
@@ -169,7 +170,7 @@ class Process:
         self.now += timedelta(seconds=after_s)
         turns = 0
         while (applied := drain(self.store, self.consumer, self.now)) is not None:
-            self.rows += applied.rows
+            self.said += records_of(applied.rows)
             turns += 1
             assert turns < 1000, "the drain does not end"
         return turns
@@ -218,15 +219,17 @@ class Books:
         self._conn.close()
 
 
-def said_movements(rows: Sequence[Any]) -> Mapping[str, list[int]]:
-    """Outgoing rows → per key the numbers of the messages that they speak of, repeats by event id dropped."""
+def said_movements(said: Sequence[Unsaid]) -> Mapping[str, list[int]]:
+    """Outgoing records → per key the numbers of the messages that they speak of, repeats by event id dropped."""
     heard: set[bytes] = set()
     by_key: dict[str, list[int]] = {}
-    for row in rows:
-        if row.topic != catalog.WALLET_MOVEMENTS.name:
+    for record in said:
+        if record.topic != catalog.WALLET_MOVEMENTS.name:
             continue
-        id_ = dict(row.headers)["ce_id"]
+        id_ = dict(record.headers)["ce_id"]
         if id_ not in heard:
             heard.add(id_)
-            by_key.setdefault(row.key.decode(), []).append(int(json.loads(row.value)["movement_id"]))
+            by_key.setdefault((record.key or b"").decode(), []).append(
+                int(json.loads(record.value or b"")["movement_id"])
+            )
     return by_key

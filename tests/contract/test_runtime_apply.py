@@ -278,7 +278,7 @@ def test_every_message_poisonous_is_every_message_put_away_and_none_lost(
 
 def test_what_is_said_of_a_split_batch_is_what_took_effect(process: Process, books: Books, log: Log) -> None:
     process.apply(*[log.capture("k" if n != 4 else "bad", n, "sql:22012" if n == 4 else "") for n in range(8)])
-    assert said_movements(process.rows) == {"k": [0, 1, 2, 3, 5, 6, 7]}
+    assert said_movements(process.said) == {"k": [0, 1, 2, 3, 5, 6, 7]}
     assert books.effects("k") == [0, 1, 2, 3, 5, 6, 7]
 
 

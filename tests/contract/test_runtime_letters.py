@@ -27,7 +27,7 @@ DLQ = "probe.dlq.v1"
 
 def copies(process: Process) -> list[Any]:
     """What was said on the dead-letter topic."""
-    return [row for row in process.rows if row.topic == DLQ]
+    return [record for record in process.said if record.topic == DLQ]
 
 
 # ── order within a key ───────────────────────────────────────────────────────────────────────────────────────────────

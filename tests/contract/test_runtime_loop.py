@@ -25,7 +25,7 @@ from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
 from topics.runtime.latest import LatestPublisher
 from topics.runtime.loop import RoomLoop
-from topics.runtime.outbox import Publisher, Unsaid, insert
+from topics.runtime.outbox import Publisher, Unsaid, dump_records, hashed_keys, insert
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -198,15 +198,17 @@ def by_partition(settings: Settings) -> dict[int, list[Message]]:
     return found
 
 
-def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
-    """Rows that nobody's process holds, as a door or a dead process leaves them."""
-    headers = b'[["ce_id","x"]]'
+def leave(books: Books, *unsaid: Unsaid) -> None:
+    """A row of the outbox that nobody's process holds, a minute old."""
     books.run(
-        "INSERT INTO outbox VALUES (1, 'wallet-movements.v1', %b, %b, %b, now() - interval '1 minute')",
-        b"k",
-        headers,
-        b'{"movement_id": "1"}',
+        "INSERT INTO outbox VALUES (nextval('outbox_id'), %s, %b, now() - interval '1 minute')",
+        *(hashed_keys(unsaid), dump_records(unsaid)),
     )
+
+
+def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
+    """As a door or a dead process leaves them."""
+    leave(books, Unsaid("wallet-movements.v1", b"k", [("ce_id", b"x")], b'{"movement_id": "1"}'))
     with members(on_kafka, 2):
         wait("it is said", lambda: settled(books, 0))
     assert [record.key() for record in heard(on_kafka, "wallet-movements.v1")] == [b"k"]
@@ -238,7 +240,7 @@ def test_a_record_that_is_refused_lets_none_of_its_key_past(on_kafka: Settings, 
     def say(size: int) -> None:
         with store.transaction() as conn:
             rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])()
-        publisher.publish(rows)
+        publisher.publish(store, rows)
         publisher.poll(0.01)
 
     def tidied() -> Publisher:
@@ -321,7 +323,7 @@ def send_raw(kafka: str, topic: str, header: bytes) -> None:
 def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, books: Books) -> None:
     """A process that died between its commit and saying so: whoever comes next is stopped, and sweeps all the same."""
     books.run("INSERT INTO stops (code, reason, messages) VALUES ('test', 'a test', 0)")
-    books.run("INSERT INTO outbox VALUES (1, 'wallet-movements.v1', 'k', '[]', '{}', now() - interval '1 minute')")
+    leave(books, Unsaid("wallet-movements.v1", b"k", [], b"{}"))
     dirty(books, 1)
     with members(on_kafka, 1):
         wait("it is said", lambda: settled(books, 0))
@@ -477,6 +479,10 @@ class Held:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._publisher, name)
+
+    @property
+    def empty_at(self) -> float:
+        return self._publisher.empty_at if self._waiting is None else 0.0
 
     def produce(self, *record: object) -> bool:
         if self._waiting is None:

@@ -170,7 +170,7 @@ def test_a_hundred_garbage_records_of_one_upstream_hold_up_nobody(settings: Sett
         with payments.store.transaction() as conn:
             assert conn.execute("SELECT code, error, value FROM parked WHERE fault_at IS NOT NULL").fetchall() == []
             assert conn.execute("SELECT count(*) FROM stops").fetchone() == (0,)
-        screened = {row.key for row in payments.rows if row.topic == "screenings.v1"}
+        screened = {record.key for record in payments.said if record.topic == "screenings.v1"}
         assert screened >= {b"honest-1", b"honest-2"}
     finally:
         payments.store.close()

@@ -31,7 +31,7 @@ from topics.runtime.apply import apply
 from topics.runtime.consumer import Message
 from topics.runtime.drain import drain
 from topics.runtime.operators import By, Refused
-from topics.runtime.outbox import Publisher, Row, lowest_rows
+from topics.runtime.outbox import Publisher, Unsaid, lowest_rows, records_of
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -40,13 +40,13 @@ LATER = datetime(2100, 1, 1, tzinfo=UTC)
 ANN, BEN = By("ann", "the rule was missing"), By("ben", "looked at it")
 
 
-def copies(store: Store) -> list[Row]:
+def copies(store: Store) -> list[Unsaid]:
     with store.transaction() as conn:
-        return [row for row in lowest_rows(conn, 2**62, 1000) if row.topic == "payments.dlq.v1"]
+        return [record for record in records_of(lowest_rows(conn, 2**62)) if record.topic == "payments.dlq.v1"]
 
 
-def as_records(rows: Sequence[Row]) -> list[Message]:
-    return [Message(r.topic, 0, n, r.key, r.value, tuple(r.headers), 1) for n, r in enumerate(rows)]
+def as_records(unsaid: Sequence[Unsaid]) -> list[Message]:
+    return [Message(r.topic, 0, n, r.key, r.value, tuple(r.headers), 1) for n, r in enumerate(unsaid)]
 
 
 # ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -124,7 +124,7 @@ def test_an_edit_takes_effect_once_a_second_person_approves_it(stack: Settings, 
     assert [(actor, action) for actor, action, _ in audit(stack)] == [("ann", "edit"), ("ben", "approve")]
     again = tally(*approve, "carl")
     assert (again.exit_code, "is done, not dead" in again.stderr or "approved by ben" in again.stderr) == (1, True)
-    said = [row for row in copies(store) if row.value == corrected]
+    said = [copy for copy in copies(store) if copy.value == corrected]
     assert said == [], "an edit is not published"
 
 
@@ -135,7 +135,7 @@ def test_an_edited_letter_that_dies_again_is_copied_as_it_came(stack: Settings, 
     drain(store, build(stack), LATER)
     (again,) = dead_letters.list_letters(stack, "payments")
     assert (again.state, again.code, again.attempts, again.holds) == ("dead", "unknown_payment", 2, True)
-    assert [row.value for row in copies(store)] == [b'{"checkout_id": "ghost"}'] * 2
+    assert [copy.value for copy in copies(store)] == [b'{"checkout_id": "ghost"}'] * 2
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,8 @@ def test_the_index_comes_back_from_kafka(make_stack: Callable[..., Settings], se
     settings = make_stack()
     store, publisher = Store(settings, "payments"), Publisher(settings)
     (letter,) = give_up_on(settings, store, [cleared("ghost")])
-    publisher.publish(copies(store))
+    for copy in copies(store):
+        publisher.produce(*copy)
     publisher.flush(20)
     lose(settings, servers)
     assert rebuild_from_topic(settings, "payments", ANN).counts == {"dead": 1}

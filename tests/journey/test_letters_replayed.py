@@ -31,6 +31,7 @@ from topics.runtime.apply import apply
 from topics.runtime.dead_letters import Filter
 from topics.runtime.drain import drain
 from topics.runtime.operators import By
+from topics.runtime.outbox import lowest_rows, records_of
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -42,8 +43,8 @@ ANN = By("ann", "fixed")
 def placed(store: Store) -> list[str]:
     """The checkouts whose order was placed, once for each time."""
     with store.transaction() as conn:
-        rows = conn.execute("SELECT key FROM outbox WHERE topic = 'payment-orders.v1' ORDER BY id").fetchall()
-    return [key.decode() for (key,) in rows]
+        said = records_of(lowest_rows(conn, 2**62))
+    return [(record.key or b"").decode() for record in said if record.topic == "payment-orders.v1"]
 
 
 def test_a_dry_run_says_what_would_run_and_what_not_and_does_nothing(

@@ -39,6 +39,7 @@ from topics.catalog import Topic
 from topics.runtime.admin import apply_topics
 from topics.runtime.apply import apply
 from topics.runtime.consumer import Message
+from topics.runtime.outbox import Unsaid, dump_records
 from topics.runtime.store import Store
 from topics.settings import Settings, load_settings
 
@@ -292,8 +293,8 @@ BREAKS = {
         {"buyers_paid"},
     ),
     "an event is never published": (
-        "INSERT INTO executor.outbox (id, topic, key, headers, value, created_at)"
-        " VALUES (1, 'executions.v1', 'k', '[]', '', now() - interval '1 hour')",
+        "INSERT INTO executor.outbox (id, keys, records, created_at) VALUES (1, '{1}',"
+        f" '\\x{dump_records([Unsaid('executions.v1', b'k', [], b'')]).hex()}', now() - interval '1 hour')",
         {"outboxes_young"},
     ),
     "nobody tries a parked message again": (

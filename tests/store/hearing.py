@@ -16,7 +16,7 @@ from schemas.events import AnyEvent
 from topics.catalog import TOPICS
 from topics.runtime.apply import apply
 from topics.runtime.consumer import Consumer, Message
-from topics.runtime.outbox import Row
+from topics.runtime.outbox import Row, records_of
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -80,8 +80,8 @@ class Hearing:
 
 
 def _read(rows: Sequence[Row]) -> Iterator[AnyEvent]:
-    for row in rows:
-        name = (header(row.headers, "ce_type") or "").removeprefix(TYPE_PREFIX).partition(".")[0]
-        if row.topic.endswith(".dlq.v1"):
+    for record in records_of(rows):
+        name = (header(record.headers, "ce_type") or "").removeprefix(TYPE_PREFIX).partition(".")[0]
+        if record.topic.endswith(".dlq.v1"):
             continue
-        yield getattr(known_events, name).model_validate_json(row.value)
+        yield getattr(known_events, name).model_validate_json(record.value or b"")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from functools import partial
 
 import orjson
-from confluent_kafka import KafkaError
-from confluent_kafka import Message as KafkaMessage
 
 from schemas.envelope import Envelope, as_version_8, digest, event_type, record_headers
 from topics.catalog import Topic
@@ -37,9 +34,7 @@ class LatestPublisher:
         self._publisher = publisher
         self._topics = {topic.name: topic for topic in consumer.compacted}
         self._said: Said = {}  # until it is found to be the newest
-        self._waiting: set[tuple[str, str]] = set()
-        self._acknowledged = False
-        self._failed = False
+        self._said_at: float | None = None  # until it is acknowledged, and its marks are deleted
         self._generation = publisher.generation
         self._begin_at = 0.0
         self._looked_to = _BEGINNING
@@ -47,16 +42,13 @@ class LatestPublisher:
     def tick(self, conn: Connection, now: datetime) -> bool:
         """One step that never waits for the broker. → whether something is still to be said, or looked at again."""
         self._publisher.poll()
-        if self._generation != self._publisher.generation:
-            self._generation, self._failed = self._publisher.generation, True  # a new producer owes us nothing
-        if self._failed:
-            self._waiting.clear()
+        if self._generation != self._publisher.generation:  # a new producer owes us nothing
+            self._generation = self._publisher.generation
             self._said = dict.fromkeys(self._said, -1)  # what of it is on the topic, and where, nobody knows
-            self._failed = self._acknowledged = False
-        if self._waiting:
-            return True
-        if self._acknowledged:
-            self._delete(conn)
+            self._said_at = None
+        if self._said_at is not None:
+            if self._publisher.empty_at > self._said_at:
+                self._delete(conn)
             return True
         if time.monotonic() >= self._begin_at:
             self._begin_at = time.monotonic() + EVERY_S
@@ -65,7 +57,8 @@ class LatestPublisher:
 
     def finish(self, conn: Connection, now: datetime) -> None:
         """A clean end, after a flush: what landed is looked at again now. Nobody will later."""
-        if self._said and not self._waiting and not self._failed:
+        landed = self._said_at is None or self._publisher.empty_at > self._said_at
+        if self._said and landed and self._generation == self._publisher.generation:
             self._delete(conn)
             self._begin(conn, now)
 
@@ -85,10 +78,9 @@ class LatestPublisher:
             if latest.version > self._said.get((name, latest.key), -1)
         ]
         self._said = {(topic.name, latest.key): latest.version for topic, latest in newer}
-        self._waiting = set(self._said)
-        self._acknowledged = bool(newer)  # once nothing is waited for
         for topic, latest in newer:
             self._produce(topic, latest, now)
+        self._said_at = time.monotonic() if newer else None
         conn.commit()
 
     def _next_dirty(self, conn: Connection) -> set[tuple[str, str]]:
@@ -102,7 +94,7 @@ class LatestPublisher:
             said = {key: version for (topic_name, key), version in self._said.items() if topic_name == name}
             conn.execute(DELETE, [name, texts_array(sorted(said)), orjson.dumps(said).decode()])
         conn.commit()
-        self._acknowledged = False
+        self._said_at = None
 
     def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
         """The event's id comes from topic, key and version: the same words always have the same id."""
@@ -114,10 +106,4 @@ class LatestPublisher:
             latest.version,
         )
         value = latest.event.__pydantic_serializer__.to_json(latest.event, exclude_none=True)
-        callback = partial(self._delivered, (topic.name, latest.key))
-        self._publisher.produce(topic.name, latest.key.encode(), record_headers(envelope), value, callback)
-
-    def _delivered(self, key: tuple[str, str], error: KafkaError | None, _: KafkaMessage) -> None:
-        if error is not None:
-            self._failed = True
-        self._waiting.discard(key)
+        self._publisher.produce(topic.name, latest.key.encode(), record_headers(envelope), value)

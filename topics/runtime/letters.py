@@ -27,7 +27,7 @@ TRIED_MAX = 100  # attempts of which a letter tells; the oldest are forgotten fi
 COPY_BYTES_MAX = (
     1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
 )
-KEY_BYTES_MAX = 1000  # of a copy: it is indexed in the outbox; our own keys are ids
+KEY_BYTES_MAX = 1000  # of a copy; our own keys are ids
 Held = set[tuple[str, bytes]]
 
 

@@ -196,7 +196,7 @@ class RoomLoop:
     def _after(self, applied: Applied) -> None:
         """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
         hit("before_publish")
-        self._publisher.publish(applied.rows)
+        self._publisher.publish(self._store, applied.rows)
         hit("after_publish")
         metrics.count(self._consumer.name, applied)
         for where, offset in applied.ends.items():
@@ -300,7 +300,7 @@ class RoomLoop:
         """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
         until = time.monotonic() + DRAIN_S_MAX
         while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
-            self._publisher.publish(applied.rows)
+            self._publisher.publish(self._store, applied.rows)
             metrics.count(self._consumer.name, applied)
             if applied.calls and self._wake:
                 self._wake.set()
