@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, Process
 from tests.contract.running import LIMIT_S, Sender, heard, settled, violations, wait
 from topics.runtime import latest as saying
+from topics.runtime import outbox
 from topics.runtime.admin import kafka_config
 from topics.runtime.clock import Clock
 from topics.runtime.consumer import Message
@@ -318,6 +320,67 @@ def send_raw(kafka: str, topic: str, header: bytes) -> None:
     assert library.rd_kafka_producev(producer, *told) == 0
     assert library.rd_kafka_flush(producer, 10_000) == 0
     library.rd_kafka_destroy(producer)
+
+
+def test_of_anothers_row_only_what_is_older_of_the_same_keys_is_said_first(on_kafka: Settings, books: Books) -> None:
+    """Of the same keys, not of those that share a hash by chance; the row stays for who says all of it."""
+    ours, twin = two_of_one_hash("wallet-movements.v1")
+    said = [
+        Unsaid("wallet-movements.v1", key, [], value) for key, value in ((ours, b"1"), (b"other", b"x"), (ours, b"2"))
+    ]
+    leave(books, *said)
+    leave(books, Unsaid("wallet-movements.v1", twin, [], b"x"))
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
+    with store.transaction() as conn:
+        rows = insert(conn, [Unsaid("wallet-movements.v1", ours, [], b"3")])()
+    assert len(rows[0].older) == 2
+    publisher.publish(store, rows)
+    publisher.flush(10)
+    assert [(record.key(), record.value()) for record in heard(on_kafka, "wallet-movements.v1")] == [
+        (ours, b"1"),
+        (ours, b"2"),
+        (ours, b"3"),
+    ]
+    publisher.tidy(store)
+    assert books.rows("SELECT cardinality(keys) FROM outbox ORDER BY id") == [(3,), (1,)]
+    store.close()
+
+
+def two_of_one_hash(topic: str) -> tuple[bytes, bytes]:
+    seen: dict[int, bytes] = {}
+    for number in itertools.count():
+        key = b"%d" % (number * number)  # neighbours never share one
+        (hashed,) = hashed_keys([Unsaid(topic, key, [], None)])
+        if hashed in seen:
+            return seen[hashed], key
+        seen[hashed] = key
+    raise AssertionError
+
+
+def test_a_queue_that_is_never_found_empty_is_waited_for(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only then is it known that all of it was acknowledged; its rows would stay."""
+    monkeypatch.setattr(outbox, "BUSY_S", 0.1)
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
+    poll = publisher.poll
+
+    def busy_poll(timeout_s: float = 0) -> None:
+        publisher.produce("wallet-movements.v1", b"more", [], b"{}")
+        poll(timeout_s)
+
+    monkeypatch.setattr(publisher, "poll", busy_poll)
+    with store.transaction() as conn:
+        rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"{}")])()
+    publisher.publish(store, rows)
+
+    def gone() -> bool:
+        publisher.publish(store, [])
+        publisher.tidy(store)
+        return books.rows("SELECT count(*) FROM outbox") == [(0,)]
+
+    wait("its row is gone", gone)
+    store.close()
 
 
 def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, books: Books) -> None:

@@ -210,6 +210,8 @@ class Publisher:
         self._wait_if_busy()
         try:
             for row in rows:
+                if self._failed is not None:
+                    break
                 if older := [row_id for row_id in row.older if row_id not in self._queued]:
                     self._say_older(store, row, older)
                 self._say(row)
@@ -229,18 +231,19 @@ class Publisher:
             self._queued.add(row.id)
 
     def _say_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
-        """Of others, or our own that could not be said: the records of this row's keys. Their rows stay, for those who
-        say all of them."""
+        """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
+        who says all of it."""
         keys = {(record.topic, record.key) for record in row.records}
         with store.transaction() as conn:
-            older = these_rows(conn, ids)
-        for record in records_of(older):
-            if (record.topic, record.key) in keys:
-                self.produce(*record)
+            found = these_rows(conn, ids)
+        for older in found:
+            shared = [record for record in older.records if (record.topic, record.key) in keys]
+            if all(self.produce(*record) for record in shared) and len(shared) == len(older.records):
+                self._queued.add(older.id)
 
     def produce(self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None) -> bool:
         """Into the producer's queue; waits where that is full. → False where the producer takes nothing any more."""
-        while self._failed is None:  # what is not said now is said by `heal`, from the lowest row on
+        while self._failed is None:
             try:
                 self._producer.produce(self._prefix + topic, value, key, headers=cast(_Headers, headers))
                 return True
