@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +20,16 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from topics import catalog
 from topics.runtime.admin import kafka_config
 from topics.runtime.consumer import Message
+from topics.runtime.loop import RoomLoop
 from topics.settings import Settings
 
 LIMIT_S = 60
+KEYS = [f"k{i}" for i in range(40)]
 
 
 def wait(what: str, ready: Callable[[], object], limit_s: float = LIMIT_S) -> None:
@@ -237,3 +241,46 @@ def advance_clock(settings: Settings, seconds: float) -> None:
 
 def kill(pid: int, signum: int = signal.SIGKILL) -> None:
     os.kill(pid, signum)
+
+
+class Member:
+    """One process's loop, in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stop = threading.Event()
+        self.loop = RoomLoop(settings, probe.build(), self._stop)
+        self._thread = threading.Thread(target=self.loop.run)
+        self._thread.start()
+
+    def leave(self) -> None:
+        self._stop.set()
+        self._thread.join(LIMIT_S)
+        assert not self._thread.is_alive()
+
+    @property
+    def state(self) -> str:
+        return self.loop.health.state
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+
+@contextmanager
+def members(settings: Settings, count: int) -> Iterator[list[Member]]:
+    """So many; those that were not asked to leave leave at the end."""
+    found = [Member(settings) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for member in found:
+            member.leave()
+
+
+def send(sender: Sender, rounds: int) -> int:
+    """So many messages for each key. → how many were sent in all."""
+    for _ in range(rounds):
+        for key in KEYS:
+            sender.capture(key)
+    sender.flush()
+    return sum(map(len, sender.sent.values()))
