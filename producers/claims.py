@@ -98,7 +98,7 @@ def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outco
     accepted = {id_ for id_ in fresh if _is_answer(outcomes[id_])}
     _give_back(conn, [one for id_, one in asked.items() if id_ not in accepted], fresh, mine)
     said = [_say(one, events[id_], terms) for id_, one in asked.items() if id_ in accepted]
-    return outcomes, outbox.insert(conn, said)
+    return outcomes, outbox.insert(conn, said, new_keys=True)
 
 
 def _ids(rows: Cursor) -> set[str]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from operations.auditor.books import Stores
 from operations.auditor.compare import Finding, Hop
 from operations.auditor.records import Reader, unread_keys
-from topics.runtime.outbox import load_records
+from topics.runtime.outbox import Unsaid, hashed_keys, load_record
+from topics.runtime.store import int_array
 
 
 def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -> set[Finding]:
@@ -20,7 +21,7 @@ def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -
     known: set[Finding] = set()
     for hop, missing in by_hop.items():
         names = reading.names(hop.topic)
-        keys = _unpublished(stores, hop.speaker, names)
+        keys = _unpublished(stores, hop.speaker, names, missing)
         if hop.hearer is not None:
             keys |= _held(stores, hop.hearer, names, missing)
             rest = missing.keys() - keys
@@ -29,9 +30,16 @@ def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -
     return known
 
 
-def _unpublished(stores: Stores, room: str, names: Sequence[str]) -> set[str]:
-    rows = stores.rows(room, "SELECT records FROM outbox")
-    said = [record for (records,) in rows for record in load_records(records)]
+# Keys are hashed there, so what comes is looked at once more.
+_UNPUBLISHED = (
+    "SELECT r.record FROM outbox CROSS JOIN LATERAL unnest(keys, records) AS r (key, record)"
+    " WHERE (r.key IN (SELECT unnest(%s::bigint[]))) IS TRUE"
+)
+
+
+def _unpublished(stores: Stores, room: str, names: Sequence[str], keys: Iterable[str]) -> set[str]:
+    asked = [Unsaid(name, key.encode(), [], None) for name in names for key in keys]
+    said = [load_record(record) for (record,) in stores.rows(room, _UNPUBLISHED, [int_array(hashed_keys(asked))])]
     return {record.key.decode() for record in said if record.key is not None and record.topic in names}
 
 

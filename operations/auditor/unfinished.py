@@ -13,7 +13,7 @@ from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
-from topics.runtime.outbox import load_records
+from topics.runtime.outbox import load_record
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)
@@ -48,7 +48,7 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
             f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id LIMIT 10",
         )
         for row_id, age, records in old:
-            for place, record in enumerate(load_records(records)[:10]):
+            for place, record in enumerate(map(load_record, records[:10])):
                 key = (record.key or b"").decode(errors="replace")
                 seen.wrong[f"{room.name} {row_id}.{place}"] = f"not on {record.topic} after {age} s (key {key})"
     return seen

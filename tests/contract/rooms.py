@@ -238,6 +238,6 @@ def said_movements(said: Sequence[Unsaid]) -> Mapping[str, list[int]]:
 def leave(books: Books, *unsaid: Unsaid) -> None:
     """A row of the outbox that nobody's process holds, a minute old."""
     books.run(
-        "INSERT INTO outbox VALUES (nextval('outbox_id'), %s, %b, now() - interval '1 minute')",
+        "INSERT INTO outbox VALUES (nextval('outbox_id'), %s, %s, now() - interval '1 minute')",
         *(hashed_keys(unsaid), dump_records(unsaid)),
     )

@@ -253,6 +253,7 @@ def test_balances_that_move_all_the_time_hold_up_no_others(
     """More than are said at once, and those that are said first have moved again when the next are looked for."""
     monkeypatch.setattr(saying, "AT_ONCE", 2)
     monkeypatch.setattr(saying, "EVERY_S", 0.0)
+    monkeypatch.setattr(saying, "SHARE", 1.0)
     for key in "abcde":
         dirty(books, 1, key)
     for version in range(2, 22):

@@ -14,7 +14,8 @@ from tests.conftest import MIGRATING, SECRET, copy_database, drop_database
 from tests.contract import probe
 from tests.contract.rooms import Books
 from topics.runtime import migrate as migrations
-from topics.runtime.outbox import Row, Unsaid, dump_headers, insert, lowest_rows
+from topics.runtime.outbox import Row, Unsaid, insert, lowest_rows
+from topics.runtime.record import dump_headers
 from topics.runtime.store import Store
 from topics.settings import Settings, load_settings
 

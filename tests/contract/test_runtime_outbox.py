@@ -97,6 +97,40 @@ def limit(settings: Settings, topic: str, bytes_max: int) -> None:
         wait("the broker refuses", as_wanted)
 
 
+def test_what_other_topics_took_is_done_with_although_one_refuses(on_kafka: Settings, books: Books) -> None:
+    """It would be said again every second, for as long as the one refuses, and nothing after it would be."""
+    limit(on_kafka, "wallet-movements.v1", 10_000)
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
+    for topic, key in (("probe.dlq.v1", b"a"), ("wallet-movements.v1", b"too large"), ("probe.dlq.v1", b"b")):
+        with store.transaction() as conn:
+            rows = insert(conn, [Unsaid(topic, key, [], key * 5_000)])()
+        publisher.publish(store, rows)
+
+    def left() -> list[tuple[int]]:
+        publisher.poll(0.05)
+        publisher.tidy(store)
+        return books.rows("SELECT id FROM outbox ORDER BY id")
+
+    (large,) = (rows[0].id - 1,)
+    wait("the others are gone", lambda: left() == [(large,)])
+    wait("it has been tried again, and again", lambda: left() and publisher.generation > 2)
+    assert left() == [(large,)]
+    limit(on_kafka, "wallet-movements.v1", 1_048_588)
+    wait("it is said too", lambda: not left())
+    store.close()
+
+
+def test_records_without_a_key_and_new_keys_have_nothing_older(on_kafka: Settings, books: Books) -> None:
+    store = Store(on_kafka, "probe")
+    leave(books, Unsaid("probe.dlq.v1", None, [], b"x"), Unsaid("wallet-movements.v1", b"k", [], b"x"))
+    with store.transaction() as conn:
+        (keyless,) = insert(conn, [Unsaid("probe.dlq.v1", None, [], b"x")])()
+        (new,) = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"x")], new_keys=True)()
+        (late,) = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"x")])()
+    assert (keyless.older, new.older, len(late.older)) == ([], [], 2)
+    store.close()
+
+
 def test_of_anothers_row_only_what_is_older_of_the_same_keys_is_said_first(on_kafka: Settings, books: Books) -> None:
     """Of the same keys, not of those that share a hash by chance; the row stays for who says all of it."""
     ours, twin = two_of_one_hash("wallet-movements.v1")

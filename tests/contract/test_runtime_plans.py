@@ -12,10 +12,10 @@ from tests.contract.rooms import Books, Process
 from topics.runtime.calls import _GIVE_BACK, _HANDED_OVER, _RECORD
 from topics.runtime.consumer import Connection
 from topics.runtime.inbox import CLAIM, TRIM
-from topics.runtime.outbox import DELETE, INSERT
+from topics.runtime.outbox import DELETE, INSERT, OLDER
 
 CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"
-ROWS = "INSERT INTO outbox SELECT n, ARRAY[n], '' FROM generate_series(1, 5000) AS n"
+ROWS = "INSERT INTO outbox SELECT n, ARRAY[n], '{}' FROM generate_series(1, 5000) AS n"
 EMPTY = "SELECT pg_restore_relation_stats('schemaname', 'probe', 'relname', 'outbox', 'relpages', 100, 'reltuples', 0::real)"
 
 
@@ -66,6 +66,17 @@ def test_older_rows_of_the_outbox_are_looked_at_once(process: Process, books: Bo
     assert found.count("on outbox ") == 2, "the insert, and the look"
     assert "HashSetOp Intersect" in found
     assert "Join" not in found, found
+
+
+def test_records_of_older_rows_are_picked_by_a_hash_of_the_keys(process: Process, books: Books) -> None:
+    """As a join it was a loop over all keys for each record: 48 µs of one, at 2,000."""
+    books.run(ROWS)
+    books.run(EMPTY)
+    with process.store.transaction() as conn:
+        found = plan(conn, OLDER)
+    assert "hashed SubPlan" in found
+    assert "outbox_pkey" in found
+    assert "Semi Join" not in found
 
 
 CALLS = """

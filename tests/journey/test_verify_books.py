@@ -148,6 +148,7 @@ A_CAPTURE = "(SELECT payment_order_id FROM executor.attempts WHERE state = 'capt
 A_PAYMENT = "(SELECT checkout_id FROM payments.payments WHERE status = 'succeeded' ORDER BY 1 LIMIT 1)"
 AN_ENTRY = "ctid = (SELECT ctid FROM ledger.entries LIMIT 1)"
 A_WALLET = "ctid = (SELECT ctid FROM wallet.wallets WHERE version > 0 LIMIT 1)"
+(NEVER_SAID,) = dump_records([Unsaid("executions.v1", b"k", [], b"")])
 A_JOURNAL = f"(SELECT journal_id FROM ledger.journals WHERE payment_order_id = {A_CAPTURE})"
 
 BREAKS = {
@@ -293,8 +294,8 @@ BREAKS = {
         {"buyers_paid"},
     ),
     "an event is never published": (
-        "INSERT INTO executor.outbox (id, keys, records, created_at) VALUES (1, '{1}',"
-        f" '\\x{dump_records([Unsaid('executions.v1', b'k', [], b'')]).hex()}', now() - interval '1 hour')",
+        "INSERT INTO executor.outbox (id, keys, records, created_at)"
+        f" VALUES (1, '{{1}}', ARRAY['\\x{NEVER_SAID.hex()}'::bytea], now() - interval '1 hour')",
         {"outboxes_young"},
     ),
     "nobody tries a parked message again": (

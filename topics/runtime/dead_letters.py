@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 
 from topics.catalog import CONSUMERS, Room
 from topics.runtime.consumer import Connection, Message
-from topics.runtime.outbox import load_headers
+from topics.runtime.record import load_headers
 from topics.runtime.store import uuid_array
 from topics.settings import Settings
 

@@ -16,6 +16,9 @@ from topics.runtime.store import texts_array
 LEASE_S = 10
 AT_ONCE = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
+SHARE = (
+    0.05  # of its time that a room may say balances for: with thousands that move all the time, each is said less often
+)
 _BEGINNING = ("", "")
 NEXT = "SELECT topic, key FROM latest_outbox WHERE (topic, key) > (%s, %s) ORDER BY topic, key LIMIT %s"
 # No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.
@@ -50,9 +53,11 @@ class LatestPublisher:
             if self._publisher.empty_at > self._said_at:
                 self._delete(conn)
             return True
-        if time.monotonic() >= self._begin_at:
-            self._begin_at = time.monotonic() + EVERY_S
+        began_at = time.monotonic()
+        if began_at >= self._begin_at:
             self._begin(conn, now)
+            took_s = time.monotonic() - began_at
+            self._begin_at = began_at + max(EVERY_S, min(took_s / SHARE, LEASE_S / 2))
         return bool(self._said)
 
     def finish(self, conn: Connection, now: datetime) -> None:

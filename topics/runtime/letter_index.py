@@ -17,7 +17,7 @@ from topics.runtime.dead_letters import MATCHES, Filter, State, as_operators, ef
 from topics.runtime.decode import Incoming, decode
 from topics.runtime.letters import letter_id
 from topics.runtime.operators import By, write_down
-from topics.runtime.outbox import dump_headers, load_headers
+from topics.runtime.record import dump_headers, load_headers
 from topics.settings import Settings
 
 # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,8 @@ from schemas.text import looks_like_card_number
 from topics.catalog import Room
 from topics.runtime.consumer import Broken, Connection, Message
 from topics.runtime.decode import Failure, Incoming
-from topics.runtime.outbox import HeaderPairs, Unsaid, dump_headers, load_headers
+from topics.runtime.outbox import Unsaid
+from topics.runtime.record import HeaderPairs, dump_headers, load_headers
 from topics.runtime.store import Store, bytes_array, text_array, uuid_array
 
 log = structlog.get_logger()

@@ -7,12 +7,13 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, cast
 from zlib import crc32
 
 import msgpack
-import orjson
 import psycopg
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -20,18 +21,18 @@ from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.admin import kafka_config
 from topics.runtime.consumer import Connection
-from topics.runtime.store import Store, int_array
+from topics.runtime.record import HeaderPairs
+from topics.runtime.store import Store, bytes_array, int_array
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
-AT_ONCE = 16_000_000  # bytes of rows that are read to be said again
+AT_ONCE = 16_000_000  # bytes of the lowest rows that are read to be said
 SWEEP_AFTER_S = 5
 HEAL_EVERY_S = 1
-STUCK_S = 2.0
-BUSY_S, WAIT_S = 1.0, 0.2
+STUCK_S = BUSY_S = 1.0
+WAIT_S, WAIT_S_MAX = 0.2, 2.0
 
-HeaderPairs = list[tuple[str, bytes]]
 _Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
 
 
@@ -52,47 +53,46 @@ class Row(NamedTuple):
     older: Sequence[int] = ()  # rows that hold earlier records of the same keys, lowest first
 
 
-def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
-    """JSON pairs; any byte has its place in latin-1."""
-    return orjson.dumps([(name, None if value is None else value.decode("latin-1")) for name, value in headers])
+def dump_records(unsaid: Iterable[Unsaid]) -> list[bytes]:
+    pack = msgpack.Packer().pack
+    return [pack(record) for record in unsaid]
 
 
-def load_headers(raw: bytes) -> HeaderPairs:
-    """A foreign record may have headers without a value; they stay so."""
-    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]
+def load_record(raw: bytes) -> Unsaid:
+    topic, key, headers, value = msgpack.unpackb(raw, use_list=False)
+    return Unsaid(topic, key, list(headers), value)
 
 
-def dump_records(unsaid: Sequence[Unsaid]) -> bytes:
-    packed: bytes = msgpack.packb(unsaid)
-    return packed
+def hashed_keys(unsaid: Iterable[Unsaid]) -> list[int | None]:
+    """Topic and key of each, as numbers. Two that share one by chance have a row looked at in vain; without a key, nothing
+    comes before anything."""
+    return [None if key is None else crc32(key, _seed(topic)) for topic, key, _, _ in unsaid]
 
 
-def load_records(raw: bytes) -> list[Unsaid]:
-    return [
-        Unsaid(topic, key, list(headers), value) for topic, key, headers, value in msgpack.unpackb(raw, use_list=False)
-    ]
-
-
-def hashed_keys(unsaid: Iterable[Unsaid]) -> list[int]:
-    """Topic and key of each, as numbers. Two that share one by chance have a row looked at in vain."""
-    seeds: dict[str, int] = {}
-    return [
-        crc32(key or b"", seeds.get(topic) or seeds.setdefault(topic, crc32(topic.encode())))
-        for topic, key, _, _ in unsaid
-    ]
+@cache
+def _seed(topic: str) -> int:
+    return crc32(topic.encode())
 
 
 # One statement: it sees the table as it was before its own insert, so what it finds for the same keys is older. It looks at
-# every row that is there, which are few; behind a broker that is away they are many and small (20,000: 4 to 18 ms a batch).
+# every row that is there: a few of each process, until it has deleted them. Behind a broker that is away they are many, and
+# small: with 20,000 of them a batch takes 4 to 18 ms more.
 INSERT = """
 WITH mine AS MATERIALIZED (SELECT nextval('outbox_id') AS id, %s::bigint[] AS keys),
-inserted AS (INSERT INTO outbox (id, keys, records) SELECT id, keys, %b FROM mine)
-SELECT mine.id, ARRAY(
+inserted AS (INSERT INTO outbox (id, keys, records) SELECT id, %s::bigint[], %s::bytea[] FROM mine)
+SELECT mine.id, CASE WHEN cardinality(mine.keys) > 0 THEN ARRAY(
     SELECT o.id FROM outbox o WHERE CASE
-        WHEN cardinality(o.keys) < 100 THEN o.keys && mine.keys
+        WHEN cardinality(o.keys) * cardinality(mine.keys) < 10000 THEN o.keys && mine.keys
         ELSE EXISTS (SELECT unnest(o.keys) INTERSECT SELECT unnest(mine.keys))
     END ORDER BY o.id
-) FROM mine
+) ELSE '{}' END FROM mine
+"""
+
+# IS TRUE keeps it a look into a hash of the keys for each record; as a join it would be a loop over all of them.
+OLDER = """
+SELECT o.id, cardinality(o.keys), r.record
+FROM outbox o CROSS JOIN LATERAL unnest(o.keys, o.records) WITH ORDINALITY AS r (key, record, place)
+WHERE o.id = ANY(%s::bigint[]) AND (r.key IN (SELECT unnest(%s::bigint[]))) IS TRUE ORDER BY o.id, r.place
 """
 
 # Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another.
@@ -103,15 +103,18 @@ DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM gone)) AND EXISTS (SELECT
 """
 
 
-def insert(conn: Connection, unsaid: Sequence[Unsaid]) -> Callable[[], list[Row]]:
+def insert(conn: Connection, unsaid: Sequence[Unsaid], *, new_keys: bool = False) -> Callable[[], list[Row]]:
     """Store what is to be said now; read later: its row, if there is anything to be said.
 
     Called after the entities are locked: ids of one key are then drawn in commit order, and every older row of it
-    is committed and seen here.
+    is committed and seen here. `new_keys`: nothing was ever said of them, so nobody looks.
     """
     if not unsaid:
         return list
-    asked = conn.execute(INSERT, [int_array(hashed_keys(unsaid)), dump_records(unsaid)])
+    keys = hashed_keys(unsaid)
+    looked_for = [] if new_keys else [key for key in keys if key is not None]
+    records = bytes_array(dump_records(unsaid))
+    asked = conn.execute(INSERT, [int_array(looked_for), int_array(keys), records])
 
     def rows() -> list[Row]:
         found = asked.fetchone()
@@ -128,24 +131,14 @@ def records_of(rows: Iterable[Row]) -> list[Unsaid]:
 def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
     """As many as have AT_ONCE bytes; one at least."""
     found = conn.execute(
-        "SELECT id, records FROM (SELECT id, records, sum(octet_length(records)) OVER (ORDER BY id) AS with_it FROM outbox"
-        " WHERE id <= %s) AS o WHERE with_it - octet_length(records) < %s ORDER BY id",
+        "SELECT id, records FROM ("
+        " SELECT id, records, sum(pg_column_size(records)) OVER (ORDER BY id) - pg_column_size(records) AS before FROM ("
+        "  SELECT id, records FROM outbox WHERE id <= %s ORDER BY id LIMIT 10000) AS lowest) AS o"
+        " WHERE before < %s ORDER BY id",
         [up_to, AT_ONCE],
         binary=True,
     )
-    return _rows(found.fetchall())
-
-
-def these_rows(conn: Connection, ids: Sequence[int]) -> list[Row]:
-    """Those of them that are still there, lowest first."""
-    found = conn.execute(
-        "SELECT id, records FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id", [int_array(ids)], binary=True
-    )
-    return _rows(found.fetchall())
-
-
-def _rows(found: Iterable[tuple[int, bytes]]) -> list[Row]:
-    return [Row(id_, load_records(records)) for id_, records in found]
+    return [Row(id_, [load_record(record) for record in records]) for id_, records in found.fetchall()]
 
 
 class Publisher:
@@ -160,12 +153,14 @@ class Publisher:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # of leases
         self.generation = 0  # callbacks of a thrown-away producer are not listened to
         self._producer = self._connect()
-        self._queued: set[int] = set()  # rows handed over, not yet acknowledged or not yet deleted
+        self._queued: dict[int, Sequence[Unsaid]] = {}  # rows handed over, not yet acknowledged or not yet deleted
         self._acknowledged: list[int] = []  # of these
+        self._handed = self._answered = 0  # records
+        self._refused: set[tuple[str | None, bytes | str | None]] = set()  # topic and key, since the last failure
         self._failed: KafkaError | None = None
         self._swept_at = time.monotonic()
         self._healed_at = 0.0
-        self.empty_at = self._waited_at = time.monotonic()  # when the queue was last found empty, or waited for
+        self.empty_at = self._waited_at = self._answered_at = time.monotonic()  # the queue, last found so; and so on
 
     def _connect(self) -> Producer:
         return Producer(
@@ -197,7 +192,7 @@ class Publisher:
     @property
     def _stuck(self) -> bool:
         """Our own deliveries make no progress: then the rows of others would only queue up behind them."""
-        return self.unacknowledged > 0 and time.monotonic() - self.empty_at > STUCK_S
+        return self.unacknowledged > 0 and time.monotonic() - self._answered_at > STUCK_S
 
     @property
     def failing(self) -> str | None:
@@ -220,32 +215,36 @@ class Publisher:
         self.poll()
 
     def _wait_if_busy(self) -> None:
-        """A queue that is never found empty would never be known to be acknowledged."""
+        """A queue that is never found empty would never be known to be acknowledged. The longer it is not, the longer we
+        wait; not for a broker that is away."""
         now = time.monotonic()
-        if self.unacknowledged and now - max(self.empty_at, self._waited_at) > BUSY_S:
-            self._waited_at = now
-            self.flush(WAIT_S)
+        if self.unacknowledged and not self._stuck and now - max(self.empty_at, self._waited_at) > BUSY_S:
+            self.flush(min(max(WAIT_S, (now - self.empty_at) / 5), WAIT_S_MAX))
+            self._waited_at = time.monotonic()
 
     def _say(self, row: Row) -> None:
         if row.id not in self._queued and all(self.produce(*record) for record in row.records):
-            self._queued.add(row.id)
+            self._queued[row.id] = row.records
 
     def _say_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
         """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
         who says all of it."""
         keys = {(record.topic, record.key) for record in row.records}
+        hashes = int_array({key for key in hashed_keys(row.records) if key is not None})
         with store.transaction() as conn:
-            found = these_rows(conn, ids)
-        for older in found:
-            shared = [record for record in older.records if (record.topic, record.key) in keys]
-            if all(self.produce(*record) for record in shared) and len(shared) == len(older.records):
-                self._queued.add(older.id)
+            found = conn.execute(OLDER, [int_array(ids), hashes], binary=True).fetchall()
+        for older, records in groupby(found, itemgetter(0)):
+            shared = [(load_record(record), size) for _, size, record in records]
+            said = [record for record, _ in shared if (record.topic, record.key) in keys and self.produce(*record)]
+            if len(said) == shared[0][1]:
+                self._queued[older] = said
 
     def produce(self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None) -> bool:
         """Into the producer's queue; waits where that is full. → False where the producer takes nothing any more."""
         while self._failed is None:
             try:
                 self._producer.produce(self._prefix + topic, value, key, headers=cast(_Headers, headers))
+                self._handed += 1
                 return True
             except BufferError:
                 self.poll(0.1)
@@ -253,8 +252,9 @@ class Publisher:
                 self._fail(error.args[0])
         return False
 
-    def _undelivered(self, generation: int, error: KafkaError | None, _: KafkaMessage) -> None:
+    def _undelivered(self, generation: int, error: KafkaError | None, record: KafkaMessage) -> None:
         if generation == self.generation and error is not None:
+            self._refused.add((record.topic(), record.key()))
             self._fail(error)
 
     def _errored(self, error: KafkaError) -> None:
@@ -277,6 +277,9 @@ class Publisher:
 
     def _look(self) -> None:
         """A failure is in the queue until its callback has run, so an empty one has heard of all."""
+        answered = self._handed - self.unacknowledged
+        if answered != self._answered:
+            self._answered, self._answered_at = answered, time.monotonic()
         if self._failed is None and not self.unacknowledged:
             self.empty_at = time.monotonic()
             self._acknowledged = list(self._queued)
@@ -297,21 +300,31 @@ class Publisher:
             return
         with store.batch() as conn:
             conn.execute(DELETE, [int_array(self._acknowledged)])
-        self._queued.difference_update(self._acknowledged)
+        for row_id in self._acknowledged:
+            self._queued.pop(row_id, None)
         self._acknowledged = []
 
     def _heal(self, store: Store) -> None:
-        """A new producer, an empty queue, and everything still there again, lowest first."""
+        """What went through is done; then a new producer, an empty queue, and everything still there again, lowest first."""
         self._healed_at = time.monotonic()
-        self.generation += 1
         self._producer.purge()
+        self.flush(HEAL_EVERY_S)  # what was purged, or is refused by now, is told of
+        if not self.unacknowledged:
+            self._acknowledged = [row_id for row_id, records in self._queued.items() if not self._was_refused(records)]
+            self._delete(store)
+        self.generation += 1
         self._producer = self._connect()
+        self._handed = self._answered = 0
         self._queued.clear()
         self._acknowledged = []
+        self._refused.clear()
         self._failed = None
         with store.transaction() as conn:
             rows = lowest_rows(conn, 2**62)
         self.publish(store, rows)
+
+    def _was_refused(self, records: Iterable[Unsaid]) -> bool:
+        return any((self._prefix + record.topic, record.key) in self._refused for record in records)
 
     def _sweep(self, store: Store) -> None:
         """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""

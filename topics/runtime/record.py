@@ -1,13 +1,17 @@
-"""A Kafka record as the client gives it → a message that is free of transport."""
+"""A Kafka record as the client gives it → a message that is free of transport; headers as a letter keeps them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import methodcaller
 from typing import cast
 
+import orjson
 from confluent_kafka import Message as KafkaMessage
 
 from topics.runtime.consumer import Message
+
+HeaderPairs = list[tuple[str, bytes]]
 
 # Called from C, where a result with an exception set is noticed: Python's own call of a method, once specialised, misses it.
 _headers = methodcaller("headers")
@@ -31,3 +35,13 @@ def message_of(record: KafkaMessage, prefix: str) -> Message:
     assert offset is not None
     stamp = record.timestamp()[1]
     return Message(topic[len(prefix) :], partition, offset, record.key(), record.value(), headers_of(record), stamp)
+
+
+def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
+    """JSON pairs; any byte has its place in latin-1."""
+    return orjson.dumps([(name, None if value is None else value.decode("latin-1")) for name, value in headers])
+
+
+def load_headers(raw: bytes) -> HeaderPairs:
+    """A foreign record may have headers without a value; they stay so."""
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]

@@ -263,6 +263,6 @@ _LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
 }
 
 
-def int_array(numbers: Iterable[int]) -> str:
-    """A bigint[] literal of integers."""
-    return "{" + str(list(numbers))[1:-1] + "}"
+def int_array(numbers: Iterable[int | None]) -> str:
+    """A bigint[] literal of integers and None."""
+    return _numbers(list(numbers))

@@ -22,7 +22,7 @@ from schemas.events import (
 from schemas.money import Money
 from topics.runtime.consumer import Broken, Connection, Message
 from topics.runtime.decode import decode
-from topics.runtime.outbox import load_headers
+from topics.runtime.record import load_headers
 from topics.settings import Settings
 
 log = structlog.get_logger()

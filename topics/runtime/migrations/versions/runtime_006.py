@@ -17,11 +17,12 @@ depends_on = None
 
 TABLE = """
 ALTER TABLE outbox RENAME TO outbox_before;
+ALTER INDEX outbox_pkey RENAME TO outbox_before_pkey;
 ALTER SEQUENCE outbox_block RENAME TO outbox_id;
 CREATE TABLE outbox (
     id bigint PRIMARY KEY,                 -- drawn after the entities were locked
-    keys bigint[] NOT NULL,                -- topic and key of each record, hashed
-    records bytea NOT NULL,                -- msgpack: [topic, key, [[header, value]], value], in order
+    keys bigint[] NOT NULL,                -- topic and key of each record, hashed; null where it has no key
+    records bytea[] NOT NULL,              -- each in msgpack: [topic, key, [[header, value]], value]
     created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0,
@@ -44,14 +45,15 @@ def upgrade() -> None:
             text("INSERT INTO outbox VALUES (:id, :keys, :records, :created_at)"),
             {
                 "id": row_id,
-                "keys": [crc32(bytes(row.key or b""), crc32(row.topic.encode())) for row in said],
-                "records": msgpack.packb([_record(*row[1:5]) for row in said]),
+                "keys": [None if row.key is None else crc32(row.key, crc32(row.topic.encode())) for row in said],
+                "records": [_record(*row[1:5]) for row in said],
                 "created_at": said[0].created_at,
             },
         )
     op.execute("DROP TABLE outbox_before")
 
 
-def _record(topic: str, key: bytes | None, headers: bytes, value: bytes | None) -> tuple[object, ...]:
+def _record(topic: str, key: bytes | None, headers: bytes, value: bytes | None) -> bytes:
     pairs = [(name, None if was is None else was.encode("latin-1")) for name, was in orjson.loads(headers)]
-    return topic, key, pairs, value
+    packed: bytes = msgpack.packb((topic, key, pairs, value))
+    return packed
