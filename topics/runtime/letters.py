@@ -76,10 +76,11 @@ def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], He
     """
     keys = {(i.message.topic, i.message.key) for i in incomings if i.holds}
     found = conn.execute(
-        # LIMIT keeps it a look by key for each, however few letters the planner believes in.
+        # LIMIT keeps it a look by key for each, however few letters the planner believes in; usually there are none at all.
         "SELECT k.topic, k.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
         " (SELECT FROM parked p WHERE p.topic = k.topic AND p.key = k.key AND p.holds"
-        "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before",
+        "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before"
+        " WHERE EXISTS (SELECT FROM parked WHERE holds AND state IN ('parked', 'dead'))",
         [text_array(topic for topic, _ in keys), bytes_array([key for _, key in keys])],
     )
     return lambda: {(topic, bytes(key)) for topic, key in found.fetchall()}
