@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from consumers.ledger import store
 from consumers.ledger.decide import decide
 from topics import catalog
@@ -12,7 +14,7 @@ from topics.settings import Settings
 def build(settings: Settings) -> Consumer:
     return Consumer(
         room=catalog.LEDGER_ROOM,
-        load=store.load,
+        load=partial(store.load, known={}),
         decide=decide,
         save=store.save,
         compacted={catalog.ACCOUNT_BALANCES: store.latest_balances},

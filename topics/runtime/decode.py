@@ -67,7 +67,7 @@ def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
         topic, upstream = catalog.find(message.topic, upstreams)
     except KeyError:
         return _of_no_topic(message)
-    headers = {name: value for name, value in message.headers if value}
+    headers = dict(message.headers)
     trace = headers.get("traceparent")
     incoming = Incoming(
         message, "", _content(message), upstream=upstream, traceparent=_text(trace) if trace else None, door=topic.door

@@ -16,9 +16,8 @@ from topics.runtime.store import texts_array
 LEASE_S = 10
 AT_ONCE = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
-SHARE = (
-    0.05  # of its time that a room may say balances for: with thousands that move all the time, each is said less often
-)
+# Of its time that a room may say balances for: with thousands that move all the time, each is said every few seconds.
+SHARE = 0.02
 _BEGINNING = ("", "")
 NEXT = "SELECT topic, key FROM latest_outbox WHERE (topic, key) > (%s, %s) ORDER BY topic, key LIMIT %s"
 # No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.

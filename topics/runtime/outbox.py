@@ -95,6 +95,12 @@ FROM outbox o CROSS JOIN LATERAL unnest(o.keys, o.records) WITH ORDINALITY AS r 
 WHERE o.id = ANY(%s::bigint[]) AND (r.key IN (SELECT unnest(%s::bigint[]))) IS TRUE ORDER BY o.id, r.place
 """
 
+# Of a row that holds a record without a key nobody can tell.
+ACCEPTED = """
+SELECT id FROM outbox
+WHERE id = ANY(%s::bigint[]) AND NOT keys && %s::bigint[] AND array_position(keys, NULL) IS NULL
+"""
+
 # Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another.
 DELETE = """
 WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
@@ -153,10 +159,10 @@ class Publisher:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # of leases
         self.generation = 0  # callbacks of a thrown-away producer are not listened to
         self._producer = self._connect()
-        self._queued: dict[int, Sequence[Unsaid]] = {}  # rows handed over, not yet acknowledged or not yet deleted
+        self._queued: set[int] = set()  # rows handed over, not yet acknowledged or not yet deleted
         self._acknowledged: list[int] = []  # of these
         self._handed = self._answered = 0  # records
-        self._refused: set[tuple[str | None, bytes | str | None]] = set()  # topic and key, since the last failure
+        self._refused: list[KafkaMessage] = []
         self._failed: KafkaError | None = None
         self._swept_at = time.monotonic()
         self._healed_at = 0.0
@@ -224,7 +230,7 @@ class Publisher:
 
     def _say(self, row: Row) -> None:
         if row.id not in self._queued and all(self.produce(*record) for record in row.records):
-            self._queued[row.id] = row.records
+            self._queued.add(row.id)
 
     def _say_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
         """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
@@ -237,7 +243,7 @@ class Publisher:
             shared = [(load_record(record), size) for _, size, record in records]
             said = [record for record, _ in shared if (record.topic, record.key) in keys and self.produce(*record)]
             if len(said) == shared[0][1]:
-                self._queued[older] = said
+                self._queued.add(older)
 
     def produce(self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None) -> bool:
         """Into the producer's queue; waits where that is full. → False where the producer takes nothing any more."""
@@ -254,7 +260,7 @@ class Publisher:
 
     def _undelivered(self, generation: int, error: KafkaError | None, record: KafkaMessage) -> None:
         if generation == self.generation and error is not None:
-            self._refused.add((record.topic(), record.key()))
+            self._refused.append(record)
             self._fail(error)
 
     def _errored(self, error: KafkaError) -> None:
@@ -300,8 +306,7 @@ class Publisher:
             return
         with store.batch() as conn:
             conn.execute(DELETE, [int_array(self._acknowledged)])
-        for row_id in self._acknowledged:
-            self._queued.pop(row_id, None)
+        self._queued.difference_update(self._acknowledged)
         self._acknowledged = []
 
     def _heal(self, store: Store) -> None:
@@ -310,7 +315,7 @@ class Publisher:
         self._producer.purge()
         self.flush(HEAL_EVERY_S)  # what was purged, or is refused by now, is told of
         if not self.unacknowledged:
-            self._acknowledged = [row_id for row_id, records in self._queued.items() if not self._was_refused(records)]
+            self._acknowledged = self._accepted(store)
             self._delete(store)
         self.generation += 1
         self._producer = self._connect()
@@ -323,8 +328,17 @@ class Publisher:
             rows = lowest_rows(conn, 2**62)
         self.publish(store, rows)
 
-    def _was_refused(self, records: Iterable[Unsaid]) -> bool:
-        return any((self._prefix + record.topic, record.key) in self._refused for record in records)
+    def _accepted(self, store: Store) -> list[int]:
+        """Of the rows handed over, those that share no key with what was refused."""
+        refused = {key for key in hashed_keys(map(self._unsaid, self._refused)) if key is not None}
+        with store.transaction() as conn:
+            found = conn.execute(ACCEPTED, [int_array(self._queued), int_array(refused)]).fetchall()
+        return [row_id for (row_id,) in found]
+
+    def _unsaid(self, record: KafkaMessage) -> Unsaid:
+        key = record.key()
+        assert key is None or isinstance(key, bytes)
+        return Unsaid((record.topic() or "")[len(self._prefix) :], key, [], None)
 
     def _sweep(self, store: Store) -> None:
         """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
