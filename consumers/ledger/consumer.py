@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from consumers.ledger import store
 from consumers.ledger.decide import decide
 from topics import catalog
@@ -14,7 +12,7 @@ from topics.settings import Settings
 def build(settings: Settings) -> Consumer:
     return Consumer(
         room=catalog.LEDGER_ROOM,
-        load=partial(store.load, known={}),
+        load=store.load,
         decide=decide,
         save=store.save,
         compacted={catalog.ACCOUNT_BALANCES: store.latest_balances},

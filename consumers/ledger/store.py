@@ -17,25 +17,18 @@ from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
 from topics.runtime.store import insert_columns, int_array, text_array
 
 Side = tuple[str, str]  # account, currency
-Known = dict[Side, Balance]
-
-KNOWN_MAX = 50_000
 
 
-def load(conn: Connection, events: Sequence[Any], now: datetime, known: Known) -> State:
+def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
     """The journals that the batch's orders have, and its balances, not locked yet.
 
-    Both are asked for before either is read: in a batch that is one round trip. An account's number never changes, so
-    those that were found once are `known` to the process.
+    Both are asked for before either is read: in a batch that is one round trip.
     """
     captured = [event for event in events if type(event) is PaymentCaptured]
     if not captured:
         return {}
     asked = _ask_posted(conn, [event.payment_order_id for event in captured])
-    sides = _sides(captured)
-    balances = [known[side] for side in sides & known.keys()]
-    if unknown := sides - known.keys():
-        balances += _find(conn, sorted(unknown), now, known)
+    balances = _find(conn, _sides(captured), now)
     state: State = {posting.key: posting for posting in _posted(conn, asked)}
     return state | {balance.key: balance for balance in balances}
 
@@ -98,19 +91,18 @@ def _as_posting(
     return Posting(journal, (), EventId(cause), posted_at)
 
 
-def _find(conn: Connection, sides: Sequence[Side], now: datetime, known: Known) -> list[Balance]:
-    """Accounts are opened on first use. What we open ourselves is not remembered: it may be rolled back."""
-    found = _find_open(conn, sides)
-    if len(known) > KNOWN_MAX:
-        known.clear()
-    known |= {(balance.account, balance.currency): balance for balance in found}
-    if new := [side for side in sides if side not in known]:
-        _open(conn, new, now)
-        found += _find_open(conn, new)
+def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
+    """Accounts are opened on first use."""
+    wanted = sorted(sides)
+    found = _find_known(conn, wanted)
+    if len(found) < len(wanted):
+        known = {(balance.account, balance.currency) for balance in found}
+        _open(conn, [side for side in wanted if side not in known], now)
+        found = _find_known(conn, wanted)
     return found
 
 
-def _find_open(conn: Connection, sides: Sequence[Side]) -> list[Balance]:
+def _find_known(conn: Connection, sides: Sequence[Side]) -> list[Balance]:
     rows = conn.execute(
         "SELECT a.account_id, a.account, b.currency, a.account || ':' || b.currency"
         " FROM unnest(%s::text[], %s::text[]) AS t (account, currency)"

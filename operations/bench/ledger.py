@@ -60,8 +60,7 @@ NOTHING = Posted(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    journals: int = 200_000  # of each of the two runs
-    floor_journals: int = 200_000
+    journals: int = 400_000  # of each of the two runs, and of the floor
     processes: int = 2
     batch_max: int = 2000
 
@@ -77,10 +76,10 @@ def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambd
         apply_topics(own)
         ids = _open_floor(own)
         progress("half of the floor")
-        floors = [_measure_floor(own, plan.floor_journals // 2, ids)]
+        floors = [_measure_floor(own, plan.journals // 2, ids)]
         rate = _measure_room(own, plan, skewed=True, before=NOTHING, progress=progress)
         progress("the other half of the floor")
-        floors.append(_measure_floor(own, plan.floor_journals // 2, ids))
+        floors.append(_measure_floor(own, plan.journals // 2, ids))
         floor = sum(floors) / len(floors)
         hot_rate = _measure_room(own, plan, skewed=False, before=_posted(own), progress=progress)
     return {

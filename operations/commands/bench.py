@@ -37,7 +37,9 @@ def pay_in(
 @app.command()
 def ledger(
     as_json: Json = False,
-    journals: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Journals of each of the two runs.")] = 200_000,
+    journals: Annotated[
+        int, typer.Option(min=1000, max=5_000_000, help="Journals of each run, and of the floor.")
+    ] = 400_000,
     processes: Annotated[int, typer.Option(min=1, max=12, help="Processes of the room.")] = 2,
     batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 2000,
 ) -> None:

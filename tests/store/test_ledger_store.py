@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 from consumers.ledger.consumer import build
+from consumers.ledger.store import MOVE
 from operations.views import read
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
@@ -121,6 +123,16 @@ def test_two_processes_that_open_the_same_accounts_lose_nothing(stored: Settings
         thread.join()
     assert balances(stored)["platform:fees EUR"] == (0, 40 * 34, 40)
     assert read(stored, "ledger", "SELECT * FROM wrong_balance_view") == []
+
+
+def test_balances_are_moved_one_after_the_other_as_the_batch_has_sorted_them(store: Store) -> None:
+    """So all lock them in one order, and nobody waits in a ring."""
+    with store.transaction() as conn:
+        rows = conn.execute(("EXPLAIN (GENERIC_PLAN) " + MOVE % ("$1", "$2", "$3", "$4")).encode()).fetchall()
+    found = "\n".join(line for (line,) in rows)
+    assert re.search(
+        r"Nested Loop.*\n +->  Subquery Scan on m .*\n.*unnest.*\n +->  Index Scan using balances_pkey", found
+    ), found
 
 
 # ── what the database itself refuses ─────────────────────────────────────────────────────────────────────────────────
