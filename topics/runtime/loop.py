@@ -41,6 +41,15 @@ TRIM_EVERY_S = 60
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
 
 
+def gather_s(took_s: float) -> float:
+    """How long what comes next may come together, since the last batch ended: half as long as that took. Fewer transactions,
+    less of their fixed cost.
+
+    Twice as long did nothing for the throughput, and fed itself: a slow batch made the next one wait, and be large.
+    """
+    return min(took_s / 2, GATHER_S_MAX)
+
+
 @dataclass(slots=True)
 class Chore:
     """Something done between batches, every so often."""
@@ -128,14 +137,9 @@ class RoomLoop:
         return [message_of(record, self._settings.topic_prefix) for record in records if self._usable(record)]
 
     def _gather_s(self) -> float:
-        """How long messages may come together, at most: until a batch is full, or half as long as the last batch took
-        since that ended. Fewer transactions, less of their fixed cost. After a quiet spell nobody waits. A room that
-        nobody waits for may say longer.
-
-        Twice as long did nothing for the throughput, and fed itself: a slow batch made the next one wait, and be large.
-        """
-        gather_s = max(self._consumer.room.gather_s, min(self._took_s / 2, GATHER_S_MAX))
-        return max(0.0, self._ended_at + gather_s - time.monotonic())
+        """At most, until a batch is full. After a quiet spell nobody waits. A room that nobody waits for may say longer."""
+        waits_s = max(self._consumer.room.gather_s, gather_s(self._took_s))
+        return max(0.0, self._ended_at + waits_s - time.monotonic())
 
     def _usable(self, record: KafkaMessage) -> bool:
         error = record.error()
