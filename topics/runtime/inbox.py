@@ -21,7 +21,7 @@ DELETE FROM inbox WHERE id IN (
 
 # Not ON CONFLICT: it writes each row down twice, at half as much again. An id that another process claims at this very moment
 # is waited for all the same, and is then a unique violation: the batch comes again in halves, and finds it there. OFFSET 0
-# keeps it a look by key for each, as in the outbox.
+# keeps it a look by key for each, however few claims the planner believes in.
 CLAIM = """
 WITH new AS (
     INSERT INTO inbox (id, hash) SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS u (id, hash)
