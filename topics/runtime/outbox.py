@@ -30,8 +30,9 @@ log = structlog.get_logger()
 AT_ONCE = 16_000_000  # bytes of the lowest rows that are read to be said
 SWEEP_AFTER_S = 5
 HEAL_EVERY_S = 1
-STUCK_S = BUSY_S = 1.0
-WAIT_S, WAIT_S_MAX = 0.2, 2.0
+STUCK_S = 1.0  # without any answer
+BUSY_S = 1.0  # without finding the queue empty
+WAIT_S, WAIT_S_MAX = 0.2, 2.0  # for it to be empty
 
 _Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
 
@@ -161,12 +162,12 @@ class Publisher:
         self._producer = self._connect()
         self._queued: set[int] = set()  # rows handed over, not yet acknowledged or not yet deleted
         self._acknowledged: list[int] = []  # of these
-        self._handed = self._answered = 0  # records
+        self._handed = self._answered = 0  # records that this producer was given; of these, answered for
         self._refused: list[KafkaMessage] = []
         self._failed: KafkaError | None = None
-        self._swept_at = time.monotonic()
         self._healed_at = 0.0
-        self.empty_at = self._waited_at = self._answered_at = time.monotonic()  # the queue, last found so; and so on
+        self._swept_at = self._waited_at = self._answered_at = time.monotonic()
+        self.empty_at = time.monotonic()  # when the queue was last found so
 
     def _connect(self) -> Producer:
         return Producer(
@@ -239,10 +240,10 @@ class Publisher:
         hashes = int_array({key for key in hashed_keys(row.records) if key is not None})
         with store.transaction() as conn:
             found = conn.execute(OLDER, [int_array(ids), hashes], binary=True).fetchall()
-        for older, records in groupby(found, itemgetter(0)):
-            shared = [(load_record(record), size) for _, size, record in records]
-            said = [record for record, _ in shared if (record.topic, record.key) in keys and self.produce(*record)]
-            if len(said) == shared[0][1]:
+        for (older, holds), group in groupby(found, itemgetter(0, 1)):
+            records = [load_record(record) for _, _, record in group]
+            said = [record for record in records if (record.topic, record.key) in keys and self.produce(*record)]
+            if len(said) == holds:
                 self._queued.add(older)
 
     def produce(self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None) -> bool:
