@@ -40,8 +40,9 @@ def test_old_claims_are_found_without_reading_all_claims(process: Process) -> No
 
 
 def test_claims_are_looked_for_one_by_one_by_their_ids(process: Process) -> None:
+    """By the index itself or by a bitmap of it is the same to us; which one it is depends on what was counted last."""
     found = plan_among_claims(process, CLAIM)
-    assert "using inbox_pkey on inbox" in found
+    assert re.search(r"(using|on) inbox_pkey .*\n +Index Cond: \(id = u.id\)", found), found
     assert "Join" not in found
     assert "hashed" not in found
 
