@@ -118,6 +118,15 @@ def template(servers: Servers) -> Iterator[str]:
     drop_database(servers, name)
 
 
+@pytest.fixture
+def stored(servers: Servers, template: str) -> Iterator[Settings]:
+    """Settings with an empty database of their own."""
+    name = f"tally_s{secrets.token_hex(5)}"
+    copy_database(servers, template, name)
+    yield load_settings(postgres=servers.postgres, database=name, secret=SECRET)
+    drop_database(servers, name)
+
+
 @contextmanager
 def stores(servers: Servers, template: str, folder: Path) -> Iterator[Callable[..., Settings]]:
     """A maker of settings with an empty database and a home of their own, and no topics; databases end with the block."""

@@ -187,11 +187,10 @@ WHERE b.account_id = m.account_id AND b.currency = m.currency RETURNING b.accoun
 
 def _move_balances(conn: Connection, lines: Sequence[Balance], entries: Sequence[LedgerEntry]) -> Mapping[str, int]:
     """One new version for each balance that the batch moved, by name."""
-    moved: dict[str, list[int]] = {}
-    for balance, entry in zip(lines, entries, strict=True):
-        sums = moved.get(balance.name) or moved.setdefault(balance.name, [0, 0])
-        sums[entry.direction == "credit"] += entry.amount.minor
     balances = sorted({balance.name: balance for balance in lines}.values(), key=attrgetter("account_id", "currency"))
+    moved = {balance.name: [0, 0] for balance in balances}
+    for balance, entry in zip(lines, entries, strict=True):
+        moved[balance.name][entry.direction == "credit"] += entry.amount.minor
     found = conn.execute(
         MOVE,
         [

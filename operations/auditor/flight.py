@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from operations.auditor.books import Stores
 from operations.auditor.compare import Finding, Hop
 from operations.auditor.records import Reader, unread_keys
-from topics.runtime.outbox import Unsaid, hashed_keys, load_record
+from topics.runtime.outbox import hashed_key, load_record
 from topics.runtime.store import int_array
 
 
@@ -38,8 +38,8 @@ _UNPUBLISHED = (
 
 
 def _unpublished(stores: Stores, room: str, names: Sequence[str], keys: Iterable[str]) -> set[str]:
-    asked = [Unsaid(name, key.encode(), [], None) for name in names for key in keys]
-    said = [load_record(record) for (record,) in stores.rows(room, _UNPUBLISHED, [int_array(hashed_keys(asked))])]
+    asked = [hashed_key(name, key.encode()) for name in names for key in keys]
+    said = [load_record(record) for (record,) in stores.rows(room, _UNPUBLISHED, [int_array(asked)])]
     return {record.key.decode() for record in said if record.key is not None and record.topic in names}
 
 

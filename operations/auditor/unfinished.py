@@ -44,13 +44,14 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
             seen.aside.append(f"{waiting} records in {room.name}")
         old = stores.rows(
             room.name,
-            "SELECT id, extract(epoch FROM clock_timestamp() - created_at)::bigint, records FROM outbox"
-            f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id LIMIT 10",
+            "SELECT id, place, extract(epoch FROM clock_timestamp() - created_at)::bigint, record FROM outbox"
+            " CROSS JOIN LATERAL unnest(records) WITH ORDINALITY AS r (record, place)"
+            f" WHERE created_at < clock_timestamp() - interval '{OUTBOX_S} seconds' ORDER BY id, place LIMIT 100",
         )
-        for row_id, age, records in old:
-            for place, record in enumerate(map(load_record, records[:10])):
-                key = (record.key or b"").decode(errors="replace")
-                seen.wrong[f"{room.name} {row_id}.{place}"] = f"not on {record.topic} after {age} s (key {key})"
+        for row_id, place, age, packed in old:
+            record = load_record(packed)
+            key = (record.key or b"").decode(errors="replace")
+            seen.wrong[f"{room.name} {row_id}.{place}"] = f"not on {record.topic} after {age} s (key {key})"
     return seen
 
 

@@ -20,7 +20,7 @@ from topics.runtime import migrate as migrations
 from topics.runtime.apply import Applied, apply
 from topics.runtime.consumer import Consumer, Message
 from topics.runtime.drain import drain
-from topics.runtime.outbox import Unsaid, dump_records, hashed_keys, records_of
+from topics.runtime.outbox import Unsaid, dump_records, hashed_key, records_of
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -239,5 +239,5 @@ def leave(books: Books, *unsaid: Unsaid) -> None:
     """A row of the outbox that nobody's process holds, a minute old."""
     books.run(
         "INSERT INTO outbox VALUES (nextval('outbox_id'), %s, %s, now() - interval '1 minute')",
-        *(hashed_keys(unsaid), dump_records(unsaid)),
+        *([hashed_key(record.topic, record.key) for record in unsaid], dump_records(unsaid)),
     )

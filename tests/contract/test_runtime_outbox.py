@@ -12,7 +12,7 @@ from tests.contract.rooms import Books, leave
 from tests.contract.running import Sender, heard, members, send, settled, violations, wait
 from topics.runtime import outbox
 from topics.runtime.admin import kafka_config
-from topics.runtime.outbox import Publisher, Unsaid, hashed_keys, insert
+from topics.runtime.outbox import Publisher, Unsaid, hashed_key, insert
 from topics.runtime.store import Store
 from topics.settings import Settings
 
@@ -156,10 +156,10 @@ def test_of_anothers_row_only_what_is_older_of_the_same_keys_is_said_first(on_ka
 
 
 def two_of_one_hash(topic: str) -> tuple[bytes, bytes]:
-    seen: dict[int, bytes] = {}
+    seen: dict[int | None, bytes] = {}
     for number in itertools.count():
         key = b"%d" % (number * number)  # neighbours never share one
-        (hashed,) = hashed_keys([Unsaid(topic, key, [], None)])
+        hashed = hashed_key(topic, key)
         if hashed in seen:
             return seen[hashed], key
         seen[hashed] = key

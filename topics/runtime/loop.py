@@ -155,7 +155,7 @@ class RoomLoop:
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
-        rest = messages if self._follows(messages) else self._without_gaps(self._unapplied(messages))
+        rest = self._without_gaps(self._unapplied(messages))
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
@@ -168,16 +168,6 @@ class RoomLoop:
         self._ended_at = time.monotonic()
         self._took_s = self._ended_at - started
         metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._took_s)
-
-    def _follows(self, messages: Sequence[Message]) -> bool:
-        """Whether each is the one that is due."""
-        due = dict(self._placed)
-        for message in messages:
-            where = message[:2]
-            if due.get(where) != message.offset:
-                return False
-            due[where] = message.offset + 1
-        return True
 
     def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
         """Without partitions that are not ours now, and without what stands before the position already."""

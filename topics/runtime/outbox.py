@@ -64,10 +64,10 @@ def load_record(raw: bytes) -> Unsaid:
     return Unsaid(topic, key, list(headers), value)
 
 
-def hashed_keys(unsaid: Iterable[Unsaid]) -> list[int | None]:
-    """Topic and key of each, as numbers. Two that share one by chance have a row looked at in vain; without a key, nothing
-    comes before anything."""
-    return [None if key is None else crc32(key, _seed(topic)) for topic, key, _, _ in unsaid]
+def hashed_key(topic: str, key: bytes | None) -> int | None:
+    """Topic and key as a number. Two that share one by chance have a row looked at in vain; without a key, nothing comes
+    before anything."""
+    return None if key is None else crc32(key, _seed(topic))
 
 
 @cache
@@ -118,7 +118,7 @@ def insert(conn: Connection, unsaid: Sequence[Unsaid], *, new_keys: bool = False
     """
     if not unsaid:
         return list
-    keys = hashed_keys(unsaid)
+    keys = [hashed_key(record.topic, record.key) for record in unsaid]
     looked_for = [] if new_keys else [key for key in keys if key is not None]
     records = bytes_array(dump_records(unsaid))
     asked = conn.execute(INSERT, [int_array(looked_for), int_array(keys), records])
@@ -237,9 +237,9 @@ class Publisher:
         """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
         who says all of it."""
         keys = {(record.topic, record.key) for record in row.records}
-        hashes = int_array({key for key in hashed_keys(row.records) if key is not None})
+        hashes = [hashed_key(topic, key) for topic, key in keys if key is not None]
         with store.transaction() as conn:
-            found = conn.execute(OLDER, [int_array(ids), hashes], binary=True).fetchall()
+            found = conn.execute(OLDER, [int_array(ids), int_array(hashes)], binary=True).fetchall()
         for (older, holds), group in groupby(found, itemgetter(0, 1)):
             records = [load_record(record) for _, _, record in group]
             said = [record for record in records if (record.topic, record.key) in keys and self.produce(*record)]
@@ -331,15 +331,11 @@ class Publisher:
 
     def _accepted(self, store: Store) -> list[int]:
         """Of the rows handed over, those that share no key with what was refused."""
-        refused = {key for key in hashed_keys(map(self._unsaid, self._refused)) if key is not None}
+        named = {((record.topic() or "")[len(self._prefix) :], record.key()) for record in self._refused}
+        refused = [hashed_key(topic, key) for topic, key in named if isinstance(key, bytes)]
         with store.transaction() as conn:
             found = conn.execute(ACCEPTED, [int_array(self._queued), int_array(refused)]).fetchall()
         return [row_id for (row_id,) in found]
-
-    def _unsaid(self, record: KafkaMessage) -> Unsaid:
-        key = record.key()
-        assert key is None or isinstance(key, bytes)
-        return Unsaid((record.topic() or "")[len(self._prefix) :], key, [], None)
 
     def _sweep(self, store: Store) -> None:
         """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
