@@ -13,7 +13,9 @@ import pytest
 from operations.stack.home import CHECKOUT
 from tests.tidy.reading import text, tree
 
-APACHE_2_0 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # sha256 of the text as Apache publishes it
+APACHE_2_0 = (
+    "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # sha256 of the text as Apache publishes it
+)
 CONTRIBUTING = Path("CONTRIBUTING.md")
 PLACES = re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", text(CONTRIBUTING))
 
