@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -15,7 +16,13 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import COUNTRIES
@@ -137,6 +144,9 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+_BESIDE = "beside"  # among the keywords of Settings: no field, but a source
+
+
 class Settings(BaseSettings):
     """Everything that an installation may choose. Units are in the names."""
 
@@ -184,6 +194,21 @@ class Settings(BaseSettings):
 
     secret: str = Field(default="", repr=False)  # else the file <home>/secret
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment; where it is silent, the settings that `load_settings` was given beside it."""
+        assert isinstance(init_settings, InitSettingsSource)
+        beside = EnvSettingsSource(settings_cls)
+        beside.env_vars = {name.lower(): text for name, text in init_settings.init_kwargs.pop(_BESIDE, {}).items()}
+        return init_settings, env_settings, beside
+
     def master_secret(self) -> bytes:
         """The installation's secret: role passwords and field hashes are derived from it."""
         if self.secret:
@@ -217,10 +242,13 @@ class Settings(BaseSettings):
         return self.home / "clock"
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment. Errors: SettingsError, one line that names the setting."""
+def load_settings(beside: Mapping[str, str] | None = None, /, **overrides: object) -> Settings:
+    """Settings from the environment, and where it is silent from `beside`, as TALLY_… names with their text.
+
+    Errors: SettingsError, one line that names the setting.
+    """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**{_BESIDE: beside or {}}, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"])

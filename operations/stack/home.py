@@ -124,8 +124,8 @@ def write_private(path: Path, text: str) -> None:
     """Replace a file whole, readable by its owner alone; a reader sees the old text or the new."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
     draft.replace(path)
 
 

@@ -100,9 +100,3 @@ def simulated_psps(settings: Settings, port: int) -> str:
         for name in PSPS
     ]
     return json.dumps([account.model_dump(mode="json", exclude_unset=True) for account in accounts])
-
-
-def environment_file(environment: Mapping[str, str], postgres_admin: str) -> str:
-    """The same as lines that a shell and pydantic-settings both read."""
-    everything = {**environment, "TALLY_POSTGRES_ADMIN": postgres_admin}
-    return "".join(f"{name}='{value}'\n" for name, value in sorted(everything.items()) if "'" not in value)

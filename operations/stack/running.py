@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from operations.stack.environment import read_environment
 from operations.stack.home import Home, read_json
 from topics.settings import Settings, load_settings
 
@@ -19,7 +20,7 @@ HTTP_TIMEOUT_S = 2.0
 def current_settings(**overrides: object) -> Settings:
     """What commands beside a running stack go by: the environment, and where it is silent what the stack was given."""
     home = load_settings(**overrides).home
-    return load_settings(_env_file=Home(home).environment, **overrides)
+    return load_settings(read_environment(Home(home).environment), **{**overrides, "home": home})
 
 
 @dataclass(frozen=True)

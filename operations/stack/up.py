@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from operations.stack import layout
+from operations.stack.environment import as_text
 from operations.stack.home import Home, StackError, write_json, write_private
 from operations.stack.ports import PortClaims, choose_ports
 from operations.stack.process import last_lines, start
@@ -62,7 +63,8 @@ class Stack:
         servers = start_servers(self.supervisor, self.home, ports, self.progress, self.existing)
         self._reach(kafka=servers.kafka, postgres=servers.postgres)
         environment = layout.environment(self.settings, servers.kafka, servers.postgres, ports)
-        write_private(self.home.environment, layout.environment_file(environment, servers.postgres_admin))
+        beside = {**environment, "TALLY_POSTGRES_ADMIN": servers.postgres_admin}
+        write_private(self.home.environment, as_text(beside))
         self._start_simulator(ports["simulator"])
         self._prepare(environment, servers.postgres_admin)
         self._start_rooms(layout.rooms_and_api(self.home, environment, self.copies))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from operations.stack import jars, layout
-from operations.stack.home import Home, StackError, write_json
+from operations.stack.environment import as_text
+from operations.stack.home import Home, StackError, write_json, write_private
 from operations.stack.jars import Jar, JarError, ensure, locked_jars
 from operations.stack.kafka import kafka_answers, properties
 from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
@@ -146,7 +147,7 @@ def test_a_stack_that_is_not_up_has_a_status_all_the_same(home: Home) -> None:
 def test_commands_beside_a_stack_find_its_settings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(home=home.path)
     given = layout.environment(settings, "kafka.here:1", "postgres.here:2", {"api": 3, "simulator": 4})
-    home.environment.write_text(layout.environment_file(given, "postgresql://admin"))
+    write_private(home.environment, as_text(given))
     found = current_settings(home=home.path)
     assert (found.kafka, found.postgres, found.api_port) == ("kafka.here:1", "postgres.here:2", 3)
     assert [psp.name for psp in found.psps] == ["northpay", "southpay"]
