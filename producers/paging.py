@@ -11,6 +11,7 @@ import orjson
 from pydantic import Field
 
 from producers.problems import Problem
+from schemas import times
 
 Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # no store can look for a text that holds NUL
 NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
@@ -36,6 +37,6 @@ def decode(cursor: str, *kinds: type) -> list[str | int]:
 def instant(text: str | int) -> datetime:
     """Errors: Problem `invalid_cursor`."""
     try:
-        return datetime.fromisoformat(str(text))
+        return times.instant(str(text))
     except ValueError:
         raise Problem("invalid_cursor") from None

@@ -70,7 +70,11 @@ CODES: Mapping[str, Code] = {
     "no_event_types": Code(422, "No event types", "At least one of the event types; left out: all of them."),
     "unknown_event": Code(422, "Unknown event", "There is no event type of that name."),
     "invalid_country": Code(422, "Invalid country", "Two capital letters of ISO 3166-1."),
-    "invalid_time": Code(422, "Invalid time", 'A time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z".'),
+    "invalid_time": Code(
+        422,
+        "Invalid time",
+        'A time as in RFC 3339, with its offset, or to choose by a day: "2026-01-31T12:00:00Z", "2026-01-31".',
+    ),
     "invalid_amount": Code(422, "Invalid amount", 'A plain decimal number such as "12.34", as a string.'),
     "wrong_decimals": Code(422, "Wrong decimals", "The amount must have exactly the decimals of its currency."),
     "amount_too_large": Code(422, "Amount too large", "An amount has at most 15 digits."),

@@ -26,6 +26,7 @@ from psp.port import (
 )
 from psp.webhooks import Signature, hex_macs, seconds
 from psp.wire import Wire, agreed, is_reference, read, refused, unanswered
+from schemas import times
 from schemas.money import InvalidMoney, Money, exponent
 
 PAGE = 1000
@@ -200,10 +201,9 @@ def _ours(amount: _Amount) -> Money | None:
 
 def _time(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text)
+        return times.instant(text)
     except ValueError:
         return None
-    return at if at.tzinfo else None
 
 
 def _problem(status: int, body: bytes) -> str | None:

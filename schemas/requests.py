@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -25,6 +22,7 @@ from schemas.countries import COUNTRIES
 from schemas.ids import BuyerAccount, CheckoutId, PaymentOrderId, SellerAccount, Token
 from schemas.money import InvalidMoney, Money
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
+from schemas.times import Instant
 
 ORDERS_MAX = 100
 METADATA_MAX = 20
@@ -42,20 +40,6 @@ Email = Annotated[
     Refusal("invalid_email", "an e-mail address of at most 254 characters"),
     AfterValidator(refuse_card_number),
 ]
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _instant(value: object) -> object:
-    """RFC 3339, section 5.6: date, time and offset. Pydantic alone would take bare dates and numbers as well."""
-    try:
-        if isinstance(value, datetime) and value.tzinfo:
-            return value.astimezone(UTC)
-        if isinstance(value, str) and _RFC_3339.fullmatch(value):
-            return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise PydanticCustomError("invalid_time", 'a time as in RFC 3339, with its offset: "2026-01-31T12:00:00Z"')
 
 
 class _Part(BaseModel):
@@ -124,7 +108,7 @@ class PaymentRequest(_Part):
     payment_orders: Annotated[
         tuple[RequestedOrder, ...], Field(max_length=ORDERS_MAX, json_schema_extra={"minItems": 1})
     ]
-    deadline: Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=datetime)] | None = None
+    deadline: Instant | None = None
     description: Annotated[str, FreeText(500)] | None = None
     metadata: Annotated[
         dict[Annotated[str, FreeText(40)], Annotated[str, FreeText(200)]], Field(max_length=METADATA_MAX)

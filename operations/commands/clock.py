@@ -36,15 +36,15 @@ def advance(by: Annotated[str, typer.Argument(metavar="DURATION", help="Such as 
 
 
 @app.command("set")
-def set_(to: Annotated[str, typer.Argument(metavar="TIME", help="RFC 3339, such as 2027-01-31T09:00:00Z.")]) -> None:
+def set_(to: Annotated[str, typer.Argument(metavar="TIME", help="2027-01-31T09:00:00Z or 2027-01-31.")]) -> None:
     """Move the clock forward to a moment. It never goes back: what was booked cannot be booked earlier."""
+    from schemas import times
+
     settings, clock = _clock()
     try:
-        moment = datetime.fromisoformat(to)
-    except ValueError:
-        raise typer.BadParameter(f"{to!r} is no RFC 3339 time, such as 2027-01-31T09:00:00Z") from None
-    if moment.tzinfo is None:
-        raise typer.BadParameter(f"{to!r} has no offset: write it as {to}Z for UTC")
+        moment = times.moment(to)
+    except ValueError as error:
+        raise typer.BadParameter(f"{to!r} is not {error}") from None
     if moment < clock.now():
         typer.echo(f"it is {clock.now():%Y-%m-%dT%H:%M:%SZ} already, and the clock never goes back", err=True)
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -152,16 +152,15 @@ def checked(what: str, text: str) -> str:
 
 
 def when(option: str, text: str | None) -> datetime | None:
-    """A day is its first moment in UTC; a time of day needs an offset, for whose clock else would it be?"""
+    """A day is its first moment in UTC; a time of day needs an offset, for whose clock else would it be? Exits 2."""
+    from schemas import times
+
     if text is None:
         return None
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{option}: {text!r} is no time such as 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    if at.tzinfo is None and len(text) > len("2026-01-31"):
-        raise typer.BadParameter(f"{option}: {text!r} needs an offset, such as Z or +02:00")
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return times.moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {text!r} is not {error}") from None
 
 
 def by(actor: str | None, reason: str) -> By:

@@ -13,7 +13,7 @@ import orjson
 import psycopg
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from producers import replies
 from producers.door import check_type, read_body
@@ -21,6 +21,7 @@ from producers.house import house_of, needs
 from producers.keys import Caller
 from producers.problems import CODES, RETRY_SOON, Problem
 from schemas.requests import field_errors
+from schemas.times import Moment
 from topics.catalog import CONSUMERS
 from topics.runtime import dead_letters, letter_index, operators, pacing
 from topics.runtime.clock import Clock
@@ -61,8 +62,8 @@ class Chosen(_Asked):
     code: Text | None = None
     topic: Text | None = None
     key: Text | None = None
-    since: AwareDatetime | None = Field(default=None, alias="from")
-    until: AwareDatetime | None = Field(default=None, alias="to")
+    since: Moment | None = Field(default=None, alias="from")
+    until: Moment | None = Field(default=None, alias="to")
 
     def wanted(self) -> Filter:
         return Filter(self.code, self.topic, self.key, self.since, self.until)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
 from producers.claims import claim_of, links
@@ -15,6 +15,7 @@ from producers.keys import Caller
 from producers.problems import Problem
 from producers.reading import Reader, Row
 from schemas.events import PaymentStatus
+from schemas.times import Moment
 
 router = APIRouter(tags=["payments"])
 
@@ -40,8 +41,8 @@ class Filters(BaseModel):
     is_payment_done: bool | None = None
     buyer_account: paging.Storable | None = None
     seller_account: paging.Storable | None = None
-    since: AwareDatetime | None = Field(default=None, alias="from")
-    to: AwareDatetime | None = None
+    since: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
     limit: int = Field(default=50, ge=1, le=500)
     cursor: str | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers import paging, replies
 from producers.house import house_of, needs
 from producers.keys import Caller
+from schemas.times import Day
 
 router = APIRouter(tags=["reports"])
 
@@ -22,8 +22,8 @@ class Revenue(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: date | None = Field(default=None, alias="from")
-    to: date | None = None
+    since: Day | None = Field(default=None, alias="from")
+    to: Day | None = None
     currency: paging.Storable | None = None
     seller_account: paging.Storable | None = None
     psp: paging.Storable | None = None

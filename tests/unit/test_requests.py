@@ -134,6 +134,8 @@ ORDER = "payment_orders[0]"
         ({"deadline": "2026-02-31T12:00:00Z"}, "deadline", "invalid_time"),
         ({"deadline": "0001-01-01T00:00:00+14:00"}, "deadline", "invalid_time"),
         ({"deadline": 1790000000}, "deadline", "invalid_time"),
+        ({"deadline": "1790000000"}, "deadline", "invalid_time"),
+        ({"deadline": "2026-01-31"}, "deadline", "invalid_time"),
         ({"description": CARD}, "description", "card_number"),
         ({"description": "d" * 501}, "description", "invalid_text"),
         ({"metadata": {"card": CARD}}, "metadata.card", "card_number"),
@@ -242,7 +244,7 @@ def test_the_same_said_otherwise_does_not_differ() -> None:
     original = asked()
     otherwise = asked(
         payment_orders=[*reversed(original["payment_orders"][:1] + original["payment_orders"][1:])],
-        deadline="2026-01-31T12:00:00.000Z",
+        deadline="2026-01-31t12:00:00.000000000z",
     )
     otherwise["payment_orders"][1] = order("o-2", currency="JPY", amount="500", platform_fee=None)
     assert differences(read(original), read(otherwise)) == []

@@ -154,13 +154,41 @@ def test_a_stopped_room_says_why_and_goes_on(door: Door, http_stack: Settings, s
         ({"room": "payments", "letters": ["wallet/deadbeef"], **WHY}, 404),
         ({"room": "nowhere", "letters": ["deadbeef"], **WHY}, 404),
         ({"room": "payments", "filter": {"from": "yesterday"}, **WHY}, 422),
+        ({"room": "payments", "filter": {"from": "2030"}, **WHY}, 422),
+        ({"room": "payments", "filter": {"to": 20300101}, **WHY}, 422),
         ({"room": "payments", "filter": {}, "max": 0, **WHY}, 400),
         ({"room": "payments", "filter": {"colour": "red"}, **WHY}, 422),
     ],
 )
 def test_what_makes_no_sense_is_refused(body: dict[str, Any], status: int, door: Door) -> None:
-    refused = act(door, "/v1/ops/replays", body)
-    assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json"), refused.body
+    for route in ("replays", "discards"):
+        refused = act(door, f"/v1/ops/{route}", body)
+        assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json"), refused.body
+
+
+@pytest.mark.parametrize("no_time", ["2030", 20300101, 1893456000, "1893456000", 1e9, True, "2030-01-31T12:00:00"])
+def test_what_is_no_time_matches_no_letter_and_is_named(
+    door: Door, http_stack: Settings, store: Store, no_time: object
+) -> None:
+    letter = die(store, http_stack)
+    for route in ("replays", "discards"):
+        for end in ("from", "to"):
+            refused = act(door, f"/v1/ops/{route}", {"room": "payments", "filter": {end: no_time}, **WHY})
+            assert (refused.status, refused.json["code"]) == (422, "invalid_time")
+            assert refused.json["field"] == f"filter.{end}"
+    assert door.get(f"/v1/ops/letters/payments/{letter.letter_id}").json["state"] == "dead"
+
+
+def test_a_filter_by_day_is_a_filter_by_its_first_moment(door: Door, http_stack: Settings, store: Store) -> None:
+    letter = die(store, http_stack)
+
+    def planned(**ends: str) -> list[str]:
+        wanted = {"room": "payments", "filter": {"key": letter.key, **ends}, "dry_run": True, **WHY}
+        return [each["letter_id"] for each in act(door, "/v1/ops/discards", wanted).json["planned"]]
+
+    for first, after in (("2150-01-01", "2150-01-02"), ("2149-12-31t23:59:60.0z", "2150-01-01T00:00:00.000001000Z")):
+        assert planned(**{"from": first, "to": after}) == [letter.letter_id]
+        assert planned(to=first) == planned(**{"from": after}) == []
 
 
 def test_a_replay_at_a_rate_does_them_all_no_faster_and_says_so(door: Door, http_stack: Settings, store: Store) -> None:

@@ -141,6 +141,18 @@ def test_revenue_is_summed_by_what_is_asked(door: Door, seller: str) -> None:
     assert door.get(f"/v1/reports/revenue?seller_account={seller}", key=finance).json["lines"]
 
 
+@pytest.mark.parametrize("no_time", ["2030", "20300101", "1893456000", "-1", "2030-01-31T12:00:00"])
+@pytest.mark.parametrize(
+    "path", ["payments", "reports/revenue", "ops/letters", "ops/letters/groups", "ops/letters/export"]
+)
+def test_a_route_that_reads_by_time_takes_no_number_for_one(door: Door, path: str, no_time: str) -> None:
+    for end in ("from", "to"):
+        refused = door.get(f"/v1/{path}?{end}={no_time}")
+        assert (refused.status, refused.json["code"], refused.json["field"]) == (400, "invalid_parameter", end)
+        assert door.get(f"/v1/{path}?{end}=2030-01-31").status == 200
+        assert door.get(f"/v1/{path}?{end}=2030-01-31t00:00:00.000000000z").status == 200
+
+
 @pytest.mark.usefixtures("rooms")
 def test_payments_are_listed_newest_first_and_by_filter(
     door: Door, seller: str, monkeypatch: pytest.MonkeyPatch
