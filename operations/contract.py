@@ -45,7 +45,7 @@ def stale(docs: Path) -> list[str]:
 def write(docs: Path) -> list[str]:
     """Make every stale file anew; delete what nothing makes any more. → their paths."""
     wanted, changed = files(), stale(docs)
-    (docs / SCHEMAS).mkdir(exist_ok=True)
+    (docs / SCHEMAS).mkdir(parents=True, exist_ok=True)
     for path in changed:
         if path in wanted:
             (docs / path).write_text(wanted[path])

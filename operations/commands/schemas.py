@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from operations.stack.home import StackError, checkout_docs
 
 app = typer.Typer(help="JSON Schemas of all events, and the AsyncAPI document.", no_args_is_help=True)
 
+Docs = Annotated[Path | None, typer.Option("--docs", help="Another folder than the checkout's docs.", metavar="FOLDER")]
+
 
 @app.command()
-def write() -> None:
-    """Write docs/schemas/*.json and docs/asyncapi.json."""
+def write(docs: Docs = None) -> None:
+    """Write schemas/*.json and asyncapi.json into docs/."""
     from operations.contract import write
-    from operations.stack.home import CHECKOUT
 
-    changed = write(CHECKOUT / "docs")
+    folder = docs or checkout_docs("--docs")
+    try:
+        changed = write(folder)
+    except OSError as error:
+        raise StackError(f"{folder} cannot be written to: {error.strerror}") from None
     for path in changed:
-        typer.echo(f"docs/{path}")
+        typer.echo(f"{docs or 'docs'}/{path}")
     if not changed:
         typer.echo("every schema is up to date: nothing to do", err=True)
 
 
 @app.command()
-def check() -> None:
+def check(docs: Docs = None) -> None:
     """Say which of these files are not what the code says; exit 1 where any is."""
     from operations.contract import stale
-    from operations.stack.home import CHECKOUT
 
-    wrong = stale(CHECKOUT / "docs")
+    wrong = stale(docs or checkout_docs("--docs"))
     for path in wrong:
-        typer.echo(f"docs/{path}")
+        typer.echo(f"{docs or 'docs'}/{path}")
     if wrong:
         typer.echo("run `tally schemas write`", err=True)
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from operations.stack.home import StackError
+
 app = typer.Typer(help="The catalogue of topics: make them, draw them.", no_args_is_help=True)
 
 
@@ -30,13 +32,13 @@ def apply() -> None:
 @app.command("map")
 def map_(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the page is what would be written.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Another file than docs/flow.md.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Another file than the checkout's docs/flow.md.")] = None,
 ) -> None:
     """Draw docs/flow.md from the catalogue."""
     from operations.flow import page
-    from operations.stack.home import CHECKOUT
+    from operations.stack.home import checkout_docs
 
-    file = to or CHECKOUT / "docs" / "flow.md"
+    file = to or checkout_docs("--to") / "flow.md"
     current = file.read_text() if file.exists() else ""
     if check and current != page():
         typer.echo(f"{file} is not what the catalogue says: run `tally topics map`", err=True)
@@ -44,5 +46,8 @@ def map_(
     if current == page():
         typer.echo(f"{file} is up to date: nothing to do", err=True)
         return
-    file.write_text(page())
+    try:
+        file.write_text(page())
+    except OSError as error:
+        raise StackError(f"{file} cannot be written: {error.strerror}") from None
     typer.echo(f"{file} drawn")

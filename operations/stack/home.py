@@ -24,6 +24,14 @@ DRAFTS = ("postgres.", *(f".{name}." for name in KEPT_NAMES))  # what a kill in 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def checkout_docs(otherwise: str) -> Path:
+    """The checkout's docs/. Errors: StackError where this is an installed package, which has none; it names the option."""
+    docs = CHECKOUT / "docs"
+    if not docs.is_dir():
+        raise StackError(f"this is no checkout and has no docs/: {otherwise} says where to")
+    return docs
+
+
 @dataclass(frozen=True)
 class Home:
     """Paths below `<home>/`, all private to the user who made it."""

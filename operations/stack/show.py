@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.panel import Panel
@@ -29,6 +32,7 @@ from topics.settings import Settings, SettingsError
 DOWN_TIMEOUT_S = 60.0
 DETACHED_TIMEOUT_S = 600.0  # the first time, jars are fetched
 
+FRAME_WIDTH = 21  # of the box, its labels and the room between
 WIDTH_MIN = 100  # where a pipe has no width of its own, or a narrow one would break addresses
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_MIN)
@@ -173,32 +177,54 @@ def plain_lines() -> Report:
 
 
 def box(found: StackStatus, settings: Settings) -> None:
-    """Where everything is, and what to try."""
-    tally = command_here(settings)
+    """Where everything is, and what to try. Commands too wide for the box stand below it: a fold cannot be pasted."""
+    tries = [f"{command_here(settings)} {words}" for words in ("pay --orders 3 --watch", "status", "verify")]
+    fit = len(tries[0]) <= out.width - FRAME_WIDTH
     rows = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("API", found.api_url),
-        ("API docs", f"{found.api_url}/docs"),
-        ("API key", f"in {path_here(Home(settings.home).api_key)}"),
-        ("Kafka", found.kafka),
-        ("PostgreSQL", f"{found.postgres}, database {settings.database}"),
-        ("PSP simulator", found.simulator_url),
-        ("Data and logs", path_here(settings.home)),
-        ("", ""),
-        ("Try next", f"{tally} pay --orders 3 --watch"),
-        ("", f"{tally} status"),
-        ("", f"{tally} verify"),
-    ):
-        rows.add_row(f"[bold]{name}[/bold]", str(value), style=None)
+    for name, value in (*places(found, settings), *((("", ""), *labelled("Try next", tries)) if fit else ())):
+        rows.add_row(f"[bold]{name}[/bold]", value)
     title = "Tallystick is ready" if found.ready else "Tallystick is up; `tally status` says why it is not ready"
     out.print(Panel(rows, title=title, expand=False))
+    for name, value in () if fit else labelled("Try next", tries):
+        out.print(f"{name:<10}{value}", soft_wrap=True)
+
+
+def places(found: StackStatus, settings: Settings) -> Iterator[tuple[str, str]]:
+    yield "API", str(found.api_url)
+    yield "API docs", f"{found.api_url}/docs"
+    yield "API key", f"in {path_here(Home(settings.home).api_key)}"
+    yield "Kafka", str(found.kafka)
+    yield "PostgreSQL", f"{found.postgres}, database {settings.database}"
+    yield "PSP simulator", str(found.simulator_url)
+    yield "Data and logs", path_here(settings.home)
+
+
+def labelled(label: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The label stands before the first."""
+    yield from zip([label, *[""] * (len(lines) - 1)], lines, strict=True)
 
 
 def command_here(settings: Settings) -> str:
     """The command as it works in the shell that we were started from."""
-    name = shlex.quote(path_here(TALLY))
+    name = typed_here()
     at_home = settings.home == Path.cwd() / ".tally" or "TALLY_HOME" in os.environ
     return name if at_home else f"TALLY_HOME={shlex.quote(path_here(settings.home))} {name}"
+
+
+def typed_here() -> str:
+    """`tally` where the shell finds that; as `uvx` was given it, whose folder is uv's and may go; else by its path."""
+    by_uv = "UV" in os.environ  # which puts the command on the PATH of its children alone
+    if by_uv and any(part.startswith("archive-v") for part in TALLY.parts):
+        return f"uvx --from {shlex.quote(installed_from())} tally"
+    on_path = None if by_uv else shutil.which("tally")
+    return "tally" if on_path and Path(on_path) == TALLY else shlex.quote(path_here(TALLY))
+
+
+def installed_from() -> str:
+    """The wheel or folder that this is installed from (PEP 610), else the name by which an index knows it."""
+    told = json.loads(metadata.distribution("tallystick").read_text("direct_url.json") or "{}")
+    url = urlsplit(str(told.get("url", "tallystick")))
+    return path_here(Path(unquote(url.path))) if url.scheme == "file" else url.geturl()
 
 
 def path_here(path: Path) -> str:
