@@ -14,6 +14,7 @@ import typer
 
 from operations import commands
 from operations.stack.home import StackError
+from operations.terminal import note, say
 from topics.settings import SettingsError
 
 FAILED, WRONG_USE, UNREACHABLE = 1, 2, 3  # docs/cli.md explains them
@@ -45,7 +46,7 @@ def build(modules: Iterable[str]) -> typer.Typer:
 
 def _say_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tally {metadata.version('tallystick')}")
+        say(f"tally {metadata.version('tallystick')}")
         raise typer.Exit
 
 
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def fail(message: str, code: int) -> None:
-    print(f"tally: {message}", file=sys.stderr)
+    note(*f"tally: {message}".split("\n"))
     sys.exit(code)
 
 

@@ -36,9 +36,9 @@ class Heard:
     event_id: str
     says: Any
 
-    def as_json(self) -> str:
+    def as_dict(self) -> dict[str, Any]:
         told = {"at": self.at.isoformat(), "topic": self.topic, "key": self.key, "event": self.event}
-        return json.dumps({**told, "id": self.event_id, "says": self.says}, ensure_ascii=False)
+        return {**told, "id": self.event_id, "says": self.says}
 
 
 def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
@@ -104,9 +104,7 @@ def as_line(heard: Heard) -> str:
     """12:34:56.789 executions.v1 o-1 PaymentCaptured.v1 gross=12.34 EUR psp=northpay …"""
     says = heard.says
     told = " ".join(f"{n}={_short(v)}" for n, v in says.items() if v != "…") if isinstance(says, dict) else str(says)
-    return _printable(
-        f"{heard.at:%H:%M:%S}.{heard.at.microsecond // 1000:03} {heard.topic} {heard.key} {heard.event} {told}"
-    )
+    return f"{heard.at:%H:%M:%S}.{heard.at.microsecond // 1000:03} {heard.topic} {heard.key} {heard.event} {told}"
 
 
 def _short(value: Any) -> str:
@@ -116,11 +114,6 @@ def _short(value: Any) -> str:
         case dict() | list():
             return f"{len(value)} of them" if isinstance(value, list) else "{…}"
     return str(value)
-
-
-def _printable(text: str) -> str:
-    """A record may hold anything; a terminal must not obey it."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _text(raw: str | bytes | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from operations.stack.running import StackStatus
@@ -48,7 +48,7 @@ def ledger(
     from operations.stack.running import current_settings
 
     plan = Plan(journals=journals, processes=processes, batch_max=batch)
-    _show(run(current_settings(), plan, lambda line: print(line, file=sys.stderr)), as_json)
+    _show(run(current_settings(), plan, note), as_json)
 
 
 @app.command()
@@ -65,8 +65,7 @@ def letters(
     settings = current_settings()
     configure_logs(settings.model_copy(update={"log_level": "error"}))  # ten thousand letters are ten thousand warnings
     plan = Plan(letters=letters, rate=rate)
-    progress = partial(print, file=sys.stderr)
-    _show(run(settings, partial(build, "payments"), plan, progress), as_json)
+    _show(run(settings, partial(build, "payments"), plan, note), as_json)
 
 
 @app.command()
@@ -88,8 +87,7 @@ def outage(
 
     settings, status = _running_stack()
     plan = Plan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
-    tell = partial(print, file=sys.stderr)
-    _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), tell), as_json)
+    _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), note), as_json)
 
 
 def _running_stack() -> tuple[Settings, StackStatus]:
@@ -111,14 +109,14 @@ def _progress() -> Callable[[str, float], None]:
         line = f"{phase} {int(share * 20) * 5} %"
         if line != shown["at"]:
             shown["at"] = line
-            print(line, file=sys.stderr)
+            note(line)
 
     return tell
 
 
 def _show(figures: dict[str, object], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(figures, indent=2))
+        say_json(figures)
         return
     for name, value in figures.items():
-        typer.echo(f"{name:32} {value}")
+        say(f"{name:32} {value}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from topics.runtime.clock import Clock
@@ -23,9 +24,9 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on std
     _, clock = _clock()
     ahead, now = clock.offset(), clock.now()
     if as_json:
-        typer.echo(json.dumps({"now": now.isoformat(), "ahead_s": ahead.total_seconds()}))
+        say_json({"now": now.isoformat(), "ahead_s": ahead.total_seconds()}, indent=None)
     else:
-        typer.echo(f"{now:%Y-%m-%d %H:%M:%S} UTC, {_in_words(ahead)}")
+        say(f"{now:%Y-%m-%d %H:%M:%S} UTC, {_in_words(ahead)}")
 
 
 @app.command()
@@ -46,7 +47,7 @@ def set_(to: Annotated[str, typer.Argument(metavar="TIME", help="2027-01-31T09:0
     except ValueError as error:
         raise typer.BadParameter(f"{to!r} is not {error}") from None
     if moment < clock.now():
-        typer.echo(f"it is {clock.now():%Y-%m-%dT%H:%M:%SZ} already, and the clock never goes back", err=True)
+        note(f"it is {clock.now():%Y-%m-%dT%H:%M:%SZ} already, and the clock never goes back")
         raise typer.Exit(1)
     _move(settings, clock, moment - datetime.now(UTC))
 
@@ -58,13 +59,13 @@ def reset(
     """Back to the machine's time. What was booked meanwhile then lies in the future."""
     settings, clock = _clock()
     if not clock.offset():
-        typer.echo("the clock is the machine's: nothing to do", err=True)
+        note("the clock is the machine's: nothing to do")
         return
     if not yes:
-        typer.echo(f"this takes business time back by {_span(clock.offset())}; say --yes to do it", err=True)
+        note(f"this takes business time back by {_span(clock.offset())}; say --yes to do it")
         raise typer.Exit(1)
     settings.clock_file.unlink(missing_ok=True)
-    typer.echo("the clock is the machine's again")
+    say("the clock is the machine's again")
 
 
 def _clock() -> tuple[Settings, Clock]:
@@ -83,7 +84,7 @@ def _move(settings: Settings, clock: Clock, to: timedelta) -> None:
     settings.clock_file.parent.mkdir(parents=True, exist_ok=True)
     write_private(settings.clock_file, f"{to.total_seconds():.6f}\n")
     after = clock.now()
-    typer.echo(f"from {before:%Y-%m-%d %H:%M:%S} to {after:%Y-%m-%d %H:%M:%S} UTC, {_in_words(clock.offset())}")
+    say(f"from {before:%Y-%m-%d %H:%M:%S} to {after:%Y-%m-%d %H:%M:%S} UTC, {_in_words(clock.offset())}")
 
 
 def _duration(text: str) -> timedelta:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from operations.letters.choosing import (
     make_filter,
     one,
 )
+from operations.terminal import note, say, say_json, visible
 
 if TYPE_CHECKING:
     from topics.runtime.dead_letters import Filter
@@ -81,7 +81,7 @@ def _list_groups(room: str | None, wanted: Filter, as_json: bool) -> None:
 
         shown.groups(found)
     else:
-        typer.echo("no dead or parked letters", err=True)
+        note("no dead or parked letters")
 
 
 def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool) -> None:
@@ -96,7 +96,7 @@ def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool)
 
         shown.letters(found)
     else:
-        typer.echo("no dead or parked letters", err=True)
+        note("no dead or parked letters")
 
 
 @app.command()
@@ -115,7 +115,7 @@ def show(id_: Id, as_json: AsJson = False) -> None:
     else:
         from operations.letters import shown
 
-        typer.echo(shown.page(found))
+        say(*shown.page(found))
 
 
 @app.command()
@@ -137,9 +137,9 @@ def export(
     known_room(room)
     number = 0
     for row in letter_index.export(current_settings(), room, wanted, ("dead", "parked") if parked else ("dead",)):
-        typer.echo(json.dumps(row, default=str))
+        say_json(row, indent=None)
         number += 1
-    typer.echo(f"{number} letters", err=True)
+    note(f"{number} letters")
 
 
 # ── replay and discard ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +220,7 @@ def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: b
         with_bar(steps, len(letters), tally, room)
     except KeyboardInterrupt:
         _say(room, tally, len(letters), done, as_json)
-        typer.echo("interrupted: the same again goes on from here", err=True)
+        note("interrupted: the same again goes on from here")
         raise typer.Exit(130) from None
     except pacing.Failed as failure:
         tally.changed += 1
@@ -233,17 +233,17 @@ def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None
     if as_json:
         _print_json({"room": room, "chosen": number, "changed": tally.changed, "unchanged": tally.unchanged})
         return
-    typer.echo(f"{room}: {tally.changed} of {number} {done}")
+    say(f"{room}: {tally.changed} of {number} {done}")
     for letter_id, state in tally.unchanged.items():
         why = "was replayed three times and needs --force" if state == "dead" else f"is {state}, not dead"
-        typer.echo(f"{room}/{letter_id} {why}: nothing to do", err=True)
+        note(f"{room}/{letter_id} {why}: nothing to do")
 
 
 def _nothing(chosen: Chosen, as_json: bool) -> None:
     if not chosen.number and as_json:
         _print_json({"chosen": 0, "changed": 0, "unchanged": {}})
     elif not chosen.number:
-        typer.echo("no dead letter matches: nothing to do", err=True)
+        note("no dead letter matches: nothing to do")
 
 
 def _print_plan(chosen: Chosen, as_json: bool, *, discards: bool = False, force: bool = False) -> None:
@@ -263,7 +263,7 @@ def _print_plan(chosen: Chosen, as_json: bool, *, discards: bool = False, force:
         shown.plan(planned)
     would = [each.does for _, each in planned]
     counts = ", ".join(f"{would.count(does)} {does}" for does in ("run", "wait", "no-op", "refused") if does in would)
-    typer.echo(f"dry run, nothing done: {counts or 'no dead letter matches'}", err=True)
+    note(f"dry run, nothing done: {counts or 'no dead letter matches'}")
 
 
 # ── an edit needs two persons ────────────────────────────────────────────────────────────────────────────────────────
@@ -293,8 +293,8 @@ def edit(
         proposed = operators.propose(settings, room, letter_id, value.strip(), acting, now)
     except operators.Refused as refused:
         raise failed(str(refused)) from None
-    typer.echo("\n".join(shown.diff(proposed)))
-    typer.echo(f"{room}/{letter_id} waits for a second person: tally dlq approve {letter_id[:8]} --reason …", err=True)
+    say(*shown.diff(proposed))
+    note(f"{room}/{letter_id} waits for a second person: tally dlq approve {letter_id[:8]} --reason …")
 
 
 @app.command()
@@ -315,13 +315,15 @@ def approve(
     room, letter_id = one(settings, id_)
     try:
         seen = operators.proposed(settings, room, letter_id)
-        typer.echo("\n".join(shown.diff(seen)))
-        if not yes and not typer.confirm(f"replay {room}/{letter_id} with this edit of {seen.edited_by}?", err=True):
+        say(*shown.diff(seen))
+        if not yes and not typer.confirm(
+            visible(f"replay {room}/{letter_id} with this edit of {seen.edited_by}?"), err=True
+        ):
             raise failed("not approved: nothing done")
         operators.approve(settings, room, letter_id, seen.sha256, acting, Clock(settings.clock_file).now())
     except operators.Refused as refused:
         raise failed(str(refused)) from None
-    typer.echo(f"{room}/{letter_id} made due again, as {seen.edited_by} edited it", err=True)
+    note(f"{room}/{letter_id} made due again, as {seen.edited_by} edited it")
 
 
 # ── the index itself ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -345,12 +347,12 @@ def rebuild(
         _print_json(asdict(rebuilt))
         return
     for became, number in sorted(rebuilt.counts.items()):
-        typer.echo(f"{number:8} {became}")
+        say(f"{number:8} {became}")
     for where in rebuilt.foreign:
-        typer.echo(f"{where} is no letter of {room}: left alone", err=True)
+        note(f"{where} is no letter of {room}: left alone")
     if not rebuilt.counts:
-        typer.echo("the dead-letter topic is empty: nothing to do", err=True)
+        note("the dead-letter topic is empty: nothing to do")
 
 
 def _print_json(said: object) -> None:
-    typer.echo(json.dumps(said, indent=2, default=str))
+    say_json(said)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from operations.terminal import note, say, say_json
 
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
@@ -28,10 +29,10 @@ def create(
     except KeyRefused as refused:
         raise _failed(str(refused)) from None
     if as_json:
-        typer.echo(json.dumps({"key": key, "key_id": key.split("_")[1], "owner": owner, "scopes": sorted(scopes)}))
+        say_json({"key": key, "key_id": key.split("_")[1], "owner": owner, "scopes": sorted(scopes)}, indent=None)
         return
-    typer.echo(key)
-    typer.echo(f"for {owner}, with {', '.join(sorted(scopes))}; it is not shown again", err=True)
+    say(key)
+    note(f"for {owner}, with {', '.join(sorted(scopes))}; it is not shown again")
 
 
 @app.command("list")
@@ -52,16 +53,15 @@ def list_(as_json: AsJson = False) -> None:
             }
             for key in keys
         ]
-        typer.echo(json.dumps({"keys": shown}, indent=2))
+        say_json({"keys": shown})
         return
-    from rich.console import Console
-    from rich.table import Table
+    from operations.tables import Table
 
     table = Table("key id", "owner", "scopes", "created", "revoked")
     for key in keys:
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else ""
         table.add_row(key.key_id, key.owner, " ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-    Console().print(table)
+    table.show()
 
 
 @app.command()
@@ -79,11 +79,11 @@ def revoke(
         raise _failed(str(refused)) from None
     assert key.revoked_at is not None
     if as_json:
-        typer.echo(json.dumps({"key_id": key.key_id, "owner": key.owner, "revoked_at": key.revoked_at.isoformat()}))
+        say_json({"key_id": key.key_id, "owner": key.owner, "revoked_at": key.revoked_at.isoformat()}, indent=None)
     else:
-        typer.echo(f"{key.key_id} of {key.owner} is revoked", err=True)
+        note(f"{key.key_id} of {key.owner} is revoked")
 
 
 def _failed(message: str) -> typer.Exit:
-    typer.echo(f"tally: {message}", err=True)
+    note(f"tally: {message}")
     return typer.Exit(1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, LiteralString
 
 import typer
 
+from operations.terminal import note, say_json
 from schemas.money import Money
 
 app = typer.Typer(help="The double-entry ledger: balances, entries, trial balance.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def entries(
     rows = _read(_ENTRIES_OF_ACCOUNT if by_account else _ENTRIES_OF_ORDER, [of, limit])
     _show([_entry(row) if as_json else _short_entry(row) for row in rows], as_json)
     if not rows:
-        typer.echo(f"{of} has no entries: neither an account (seller:…:payable) nor a booked payment order", err=True)
+        note(f"{of} has no entries: neither an account (seller:…:payable) nor a booked payment order")
         raise typer.Exit(1)
 
 
@@ -61,7 +61,7 @@ def trial_balance(as_json: AsJson = False) -> None:
     rows = _read("SELECT currency, accounts, debits, credits FROM trial_balance_view ORDER BY currency")
     _show([_totals(row) for row in rows], as_json)
     if any(row["debits"] != row["credits"] for row in rows):
-        typer.echo("the books do not balance", err=True)
+        note("the books do not balance")
         raise typer.Exit(1)
 
 
@@ -73,9 +73,9 @@ def rebuild_check(as_json: AsJson = False) -> None:
     )
     _show([_difference(row) for row in rows], as_json)
     if rows:
-        typer.echo(f"{len(rows)} balances are not the sum of their entries", err=True)
+        note(f"{len(rows)} balances are not the sum of their entries")
         raise typer.Exit(1)
-    typer.echo("every balance is the sum of its entries", err=True)
+    note("every balance is the sum of its entries")
 
 
 def _balance(row: dict[str, Any]) -> dict[str, Any]:
@@ -145,14 +145,13 @@ def _read(statement: LiteralString, values: Sequence[object] = ()) -> list[dict[
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        say_json(rows)
     elif rows:
         _print_table(rows)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from operations.tables import Table
 
     amounts = {
         "debit",
@@ -172,4 +171,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, justify="right" if name in amounts else "left")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    table.show()

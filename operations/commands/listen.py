@@ -12,6 +12,7 @@ from urllib.parse import quote
 import typer
 
 from operations.commands.pay import running_api
+from operations.terminal import note, say, say_json
 
 app = typer.Typer()
 
@@ -48,7 +49,7 @@ def listen(
             server.keys = given
         else:
             registered = _register(server, endpoint_id, event_types)
-        typer.echo(f"listening at {server.url}{f' as {registered}' if registered else ''}", err=True)
+        note(f"listening at {server.url}{f' as {registered}' if registered else ''}")
         server.serve_forever(0.05)
     except KeyboardInterrupt:
         pass
@@ -98,7 +99,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
-            typer.echo(f"tally: cannot listen on 127.0.0.1:{port}: {error.strerror}", err=True)
+            note(f"tally: cannot listen on 127.0.0.1:{port}: {error.strerror}")
             raise typer.Exit(1) from None
         self.keys: list[bytes] = []
         self._as_json = as_json
@@ -125,12 +126,12 @@ class _Server(ThreadingHTTPServer):
         text = body.decode("utf-8", "replace")
         if self._as_json:
             line = {"webhook_id": headers.get("webhook-id"), "verified": fault is None, "fault": fault, "body": text}
-            typer.echo(json.dumps(line))
+            say_json(line, indent=None)
         elif fault:
-            typer.echo(f"NOT VERIFIED ({fault}): {text[:200]!r}")
+            say(f"NOT VERIFIED ({fault}): {text[:200]}")
         else:
             event = json.loads(text)
-            typer.echo(f"{event['timestamp']}  {event['type']:24}  {json.dumps(event['data'])}")
+            say(f"{event['timestamp']}  {event['type']:24}  {json.dumps(event['data'])}")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from operations.terminal import note, say
+
 app = typer.Typer()
 
 
@@ -21,6 +23,6 @@ def migrate() -> None:
         )
     done = bring_up_to_date(settings, settings.postgres_admin)
     for line in done:
-        typer.echo(line)
+        say(line)
     if not done:
-        typer.echo("every store is up to date: nothing to do", err=True)
+        note("every store is up to date: nothing to do")

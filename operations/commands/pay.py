@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.terminal import note, say, say_json
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from operations.tables import Table
 
 app = typer.Typer()
 
@@ -23,7 +25,7 @@ ASK_EVERY_S = 0.1
 REPLY_WITHIN_S = 10.0
 BUYERS = ("Ada Bauer", "Kofi Mensah", "Mei Lin", "Jonas Berg", "Lucía Prado")
 GOODS = ("two cups", "a lamp", "a bicycle bell", "six plates", "an atlas", "a wool hat")
-SYMBOLS = {"NOT_STARTED": "[dim]waits[/]", "EXECUTING": "[yellow]at the PSP[/]", "SUCCESS": "[green]captured[/]"}
+SYMBOLS = {"NOT_STARTED": ("waits", "dim"), "EXECUTING": ("at the PSP", "yellow"), "SUCCESS": ("captured", "green")}
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,10 @@ def pay(
         states = _follow(api, payment, timeout)
         payment = _last(states) if as_json else _show_live(states)
     if as_json:
-        typer.echo(json.dumps(payment, indent=2))
+        say_json(payment)
     elif not watch:
-        typer.echo(payment["checkout_id"])
-        typer.echo(f"accepted; `tally show {payment['checkout_id']}` says where it stands", err=True)
+        say(payment["checkout_id"])
+        note(f"accepted; `tally show {payment['checkout_id']}` says where it stands")
     if watch and not payment["is_payment_done"]:
         raise _failed(f"{payment['checkout_id']} is not done after {timeout:g} s")
 
@@ -137,7 +139,9 @@ def _last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
 def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
     from rich.live import Live
 
-    with Live(refresh_per_second=12) as live:
+    from operations.tables import console
+
+    with Live(console=console(), refresh_per_second=12) as live:
         for elapsed_s, payment in states:
             live.update(_picture(elapsed_s, payment))
     if not live.console.is_terminal:
@@ -146,22 +150,23 @@ def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]
 
 
 def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.text import Text
+
+    from operations.tables import titled
 
     done = " · done" if payment["is_payment_done"] else ""
     title = f"{payment['checkout_id']} · {payment['status']} · {elapsed_s:.1f} s{done}"
-    table = Table("order", "seller", title=title, title_justify="left")
-    table.add_column("amount", justify="right")
-    for name in ("state", "wallet", "ledger"):
-        table.add_column(name)
+    table = titled(title, "order", "seller", "amount", "state", "wallet", "ledger")
+    table.columns[2].justify = "right"
     for order in payment["payment_orders"]:
+        state = SYMBOLS.get(order["payment_order_status"], (order["detail"] or "failed", "red"))
         table.add_row(
             order["payment_order_id"],
             order["seller_account"],
             f"{order['amount']} {order['currency']}",
-            SYMBOLS.get(order["payment_order_status"], f"[red]{order['detail'] or 'failed'}[/]"),
-            "[green]✓[/]" if order["wallet_updated"] else "",
-            "[green]✓[/]" if order["ledger_updated"] else "",
+            Text(*state),
+            Text("✓" if order["wallet_updated"] else "", "green"),
+            Text("✓" if order["ledger_updated"] else "", "green"),
         )
     return table
 
@@ -175,5 +180,5 @@ def _reason(error: urllib.error.HTTPError) -> str:
 
 
 def _failed(message: str) -> typer.Exit:
-    typer.echo(f"tally: {message}", err=True)
+    note(f"tally: {message}")
     return typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from operations.letters.choosing import Actor, Reason, by, known_room
+from operations.terminal import note, say
 
 app = typer.Typer()
 
@@ -25,6 +26,6 @@ def resume(
     known_room(room)
     lifted = operators.resume(current_settings(), room, by(actor, reason))
     if lifted is None:
-        typer.echo(f"{room} has not stopped: nothing to do", err=True)
+        note(f"{room} has not stopped: nothing to do")
         return
-    typer.echo(f"{room} goes on. It had stopped at {lifted.at:%Y-%m-%d %H:%M:%S %Z}: {lifted.code}, {lifted.reason}")
+    say(f"{room} goes on. It had stopped at {lifted.at:%Y-%m-%d %H:%M:%S %Z}: {lifted.code}, {lifted.reason}")

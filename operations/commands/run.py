@@ -18,6 +18,7 @@ import typer
 from structlog.tracebacks import ExceptionDictTransformer
 
 from operations.process_page import serve_page
+from operations.terminal import note
 from topics.catalog import CONSUMERS
 from topics.runtime.consumer import Consumer
 from topics.runtime.health import Health, write_report
@@ -138,7 +139,7 @@ class _Parts:
         try:
             work()
         except SettingsError as error:
-            print(error, file=sys.stderr)
+            note(str(error))
             self.failed = True
         except Exception:
             log.exception("part died", action="die", part=name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from operations.stack.home import StackError, checkout_docs
+from operations.terminal import note, say
 
 app = typer.Typer(help="JSON Schemas of all events, and the AsyncAPI document.", no_args_is_help=True)
 
@@ -25,9 +26,9 @@ def write(docs: Docs = None) -> None:
     except OSError as error:
         raise StackError(f"{folder} cannot be written to: {error.strerror}") from None
     for path in changed:
-        typer.echo(f"{docs or 'docs'}/{path}")
+        say(f"{docs or 'docs'}/{path}")
     if not changed:
-        typer.echo("every schema is up to date: nothing to do", err=True)
+        note("every schema is up to date: nothing to do")
 
 
 @app.command()
@@ -37,7 +38,7 @@ def check(docs: Docs = None) -> None:
 
     wrong = stale(docs or checkout_docs("--docs"))
     for path in wrong:
-        typer.echo(f"{docs or 'docs'}/{path}")
+        say(f"{docs or 'docs'}/{path}")
     if wrong:
-        typer.echo("run `tally schemas write`", err=True)
+        note("run `tally schemas write`")
         raise typer.Exit(1)

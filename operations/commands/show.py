@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from operations.terminal import note, say_json
 
 if TYPE_CHECKING:
     from operations.timeline import Timeline
@@ -27,23 +28,20 @@ def show(
         found = timeline(current_settings(), id_)
     except UnknownId as error:
         near = f"; do you mean {', '.join(error.near)}?" if error.near else ""
-        typer.echo(f"{error}{near}", err=True)
+        note(f"{error}{near}")
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2, default=str))
+        say_json(asdict(found))
     else:
         _print(found)
 
 
 def _print(found: Timeline) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(
-        "time (UTC)", "where", "what", "about", "", title=f"checkout {found.checkout_id}", title_justify="left"
-    )
+    from operations.tables import titled
+
+    table = titled(f"checkout {found.checkout_id}", "time (UTC)", "where", "what", "about", "")
     for moment in found.moments:
         cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+        table.add_row(*cells)
+    table.show()

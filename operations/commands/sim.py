@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from operations.stack.home import Home, StackError, read_json
+from operations.tables import Table
+from operations.terminal import note, say_json
 from topics.settings import load_settings
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
@@ -39,7 +39,7 @@ def status(as_json: AsJson = False) -> None:
     for name, psp in told["psps"].items():
         state = "down" if psp["faults"]["down"] else "up"
         table.add_row(name, state, str(psp["succeeded"]), str(psp["declined"]), _in_words(psp["faults"]))
-    Console().print(table)
+    table.show()
 
 
 @app.command()
@@ -108,8 +108,8 @@ def charges(
     table = Table(*columns)
     for charge in told["charges"]:
         table.add_row(*("" if charge[column] is None else str(charge[column]) for column in columns))
-    Console().print(table)
-    typer.echo("amounts are minor units, by the PSP's own exponents", err=True)
+    table.show()
+    note("amounts are minor units, by the PSP's own exponents")
 
 
 def change(psp: str, changes: Mapping[str, object]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
     table = Table("psp", "state", "faults")
     for name, faults in told.items():
         table.add_row(name, "down" if faults["down"] else "up", _in_words(faults))
-    Console().print(table)
+    table.show()
 
 
 def _in_words(faults: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _in_words(faults: Mapping[str, Any]) -> str:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
+    say_json(value)
 
 
 def simulator_url() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from operations.terminal import say_json
 from topics.settings import load_settings
 
 app = typer.Typer()
@@ -58,7 +58,7 @@ def status(as_json: Json = False) -> None:
 
     found = stack_status(Home(load_settings().home))
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        say_json(found.as_dict())
     else:
         show.status(found, load_settings())
 
@@ -71,7 +71,7 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine(load_settings())
     if as_json:
-        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+        say_json([finding.as_dict() for finding in findings])
     else:
         show.findings(findings)
     if not all(finding.ok for finding in findings):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from operations.terminal import note, say_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,11 +25,11 @@ def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on st
 
     found = look(current_settings())
     if as_json:
-        typer.echo(json.dumps([_shown(one) for one in found], indent=2))
+        say_json([_shown(one) for one in found])
     elif found:
         _print(found)
     else:
-        typer.echo("nothing is stuck", err=True)
+        note("nothing is stuck")
 
 
 def look(settings: Settings) -> list[Stuck]:
@@ -62,13 +63,11 @@ def _shown(one: Stuck) -> dict[str, Any]:
 def _print(found: list[Stuck]) -> None:
     from datetime import timedelta
 
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from operations.tables import Table
 
     table = Table("room", "what", "PSP", "state", "amount", "age", "next")
     for one in found:
         amounts, age = ", ".join(map(str, one.amounts)), str(timedelta(seconds=one.age_s))
         cells = (one.room, one.id, one.psp or "", one.state, amounts, age, one.next)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+        table.add_row(*cells)
+    table.show()

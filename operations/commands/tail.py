@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from operations.terminal import note, say, say_json
+
 app = typer.Typer()
 
 
@@ -27,12 +29,12 @@ def tail(
     try:
         wanted = topics_named(settings, names or [])
     except UnknownTopic as error:
-        typer.echo(str(error), err=True)
+        note(str(error))
         raise typer.Exit(1) from None
-    typer.echo(f"listening to {', '.join(wanted)}; Ctrl-C ends it", err=True)
+    note(f"listening to {', '.join(wanted)}; Ctrl-C ends it")
     try:
         for number, heard in enumerate(listen(settings, wanted, from_beginning, key), 1):
-            typer.echo(heard.as_json() if as_json else as_line(heard))
+            say_json(heard.as_dict(), indent=None) if as_json else say(as_line(heard))
             if number == limit:
                 return
     except KeyboardInterrupt:

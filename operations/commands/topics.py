@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from operations.stack.home import StackError
+from operations.terminal import note, say
 
 app = typer.Typer(help="The catalogue of topics: make them, draw them.", no_args_is_help=True)
 
@@ -21,12 +22,12 @@ def apply() -> None:
     try:
         done = apply_topics(current_settings())
     except ValueError as error:
-        typer.echo(str(error), err=True)
+        note(str(error))
         raise typer.Exit(1) from None
     for line in done:
-        typer.echo(line)
+        say(line)
     if not done:
-        typer.echo("every topic is as it should be: nothing to do", err=True)
+        note("every topic is as it should be: nothing to do")
 
 
 @app.command("map")
@@ -41,13 +42,13 @@ def map_(
     file = to or checkout_docs("--to") / "flow.md"
     current = file.read_text() if file.exists() else ""
     if check and current != page():
-        typer.echo(f"{file} is not what the catalogue says: run `tally topics map`", err=True)
+        note(f"{file} is not what the catalogue says: run `tally topics map`")
         raise typer.Exit(1)
     if current == page():
-        typer.echo(f"{file} is up to date: nothing to do", err=True)
+        note(f"{file} is up to date: nothing to do")
         return
     try:
         file.write_text(page())
     except OSError as error:
         raise StackError(f"{file} cannot be written: {error.strerror}") from None
-    typer.echo(f"{file} drawn")
+    say(f"{file} drawn")

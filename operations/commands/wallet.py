@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
+
+from operations.terminal import note, say_json
 
 app = typer.Typer()
 
@@ -26,11 +27,11 @@ def wallet(
         [seller_account],
     )
     if not rows:
-        typer.echo(f"{seller_account} has no wallet yet: one is opened by the first captured payment", err=True)
+        note(f"{seller_account} has no wallet yet: one is opened by the first captured payment")
         raise typer.Exit(1)
     wallets = [_in_major_units(row) for row in rows]
     if as_json:
-        typer.echo(json.dumps({"seller_account": seller_account, "wallets": wallets}, indent=2))
+        say_json({"seller_account": seller_account, "wallets": wallets})
     else:
         _print_table(wallets)
 
@@ -43,12 +44,11 @@ def _in_major_units(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_table(wallets: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from operations.tables import Table
 
     table = Table("currency")
     for name in ("available", "pending", "reserved"):
         table.add_column(name, justify="right")
     for found in wallets:
         table.add_row(found["currency"], found["available"], found["pending"], found["reserved"])
-    Console().print(table)
+    table.show()

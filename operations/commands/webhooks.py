@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from producers.endpoints import Endpoints
@@ -46,11 +47,11 @@ def list_(
         rows = _deliveries(settings, endpoint_id, state, limit)
         columns = ("delivery_id", "event_type", "lane", "state", "attempts", "created_at", "due_at", "last_error")
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, default=str))
+        say_json(rows)
     elif rows:
         _print([row | {"deliveries": _counted(row)} for row in rows], columns)
     else:
-        typer.echo("no deliveries" if endpoint_id else "no endpoints", err=True)
+        note("no deliveries" if endpoint_id else "no endpoints")
 
 
 @app.command()
@@ -65,14 +66,14 @@ def show(
     found = _delivery(settings, delivery_id)
     attempts = _attempts(settings, found["delivery_id"])
     if as_json:
-        typer.echo(json.dumps(found | {"log": attempts}, indent=2, default=str))
+        say_json(found | {"log": attempts})
         return
     for name, value in found.items():
-        typer.echo(f"{name:12} {value if value is not None else ''}")
+        say(f"{name:12} {value if value is not None else ''}")
     if attempts:
         _print(attempts, ("attempt_no", "at", "took_ms", "status", "error", "reply"))
     else:
-        typer.echo("no attempt yet", err=True)
+        note("no attempt yet")
 
 
 @app.command("test")
@@ -89,9 +90,9 @@ def send_test(
     delivery_id = _act(settings, lambda endpoints: endpoints.test(None, endpoint_id))
     attempt = _first_attempt(settings, delivery_id, wait)
     if as_json:
-        typer.echo(json.dumps({"delivery_id": delivery_id, "attempt": attempt}, indent=2, default=str))
+        say_json({"delivery_id": delivery_id, "attempt": attempt})
     elif attempt is not None and attempt["error"] is None:
-        typer.echo(f"{delivery_id} delivered: HTTP {attempt['status']} in {attempt['took_ms']} ms")
+        say(f"{delivery_id} delivered: HTTP {attempt['status']} in {attempt['took_ms']} ms")
     if attempt is None:
         raise _failed(f"{delivery_id} was not tried within {wait:g} s (does the room run? `tally status` says)")
     if attempt["error"] is not None:
@@ -111,9 +112,9 @@ def resend(
     for each in found:
         _act(settings, lambda endpoints, each=each: endpoints.resend(None, each["endpoint_id"], each["delivery_id"]))
         if not as_json:
-            typer.echo(f"{each['delivery_id']} to {each['endpoint_id']} is sent again")
+            say(f"{each['delivery_id']} to {each['endpoint_id']} is sent again")
     if as_json:
-        typer.echo(json.dumps([each["delivery_id"] for each in found]))
+        say_json([each["delivery_id"] for each in found], indent=None)
 
 
 def _act(settings: Settings, work: Any) -> Any:
@@ -216,20 +217,18 @@ def _first_attempt(settings: Settings, delivery_id: str, wait_s: float) -> dict[
 
 
 def _failed(message: str) -> typer.Exit:
-    typer.echo(f"tally: {message}", err=True)
+    note(f"tally: {message}")
     return typer.Exit(1)
 
 
 def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from operations.tables import Table
 
     table = Table(*columns)
     table.columns[0].no_wrap = True  # an id cut short is none
     for row in rows:
-        table.add_row(*(Text(_cell(row[name])) for name in columns))
-    Console().print(table)
+        table.add_row(*(_cell(row[name]) for name in columns))
+    table.show()
 
 
 def _counted(row: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from operations.terminal import note
+
 if TYPE_CHECKING:
     from topics.runtime.dead_letters import Filter
     from topics.runtime.operators import By
@@ -181,5 +183,5 @@ def who() -> str:
 
 
 def failed(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
+    note(message)
     return typer.Exit(1)

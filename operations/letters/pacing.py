@@ -11,12 +11,13 @@ from topics.runtime.pacing import Tally
 
 def with_bar(steps: Iterator[Acted], total: int, tally: Tally, title: str) -> None:
     """Run all steps; a bar on stderr where a person is looking."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from operations.tables import console
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as progress:
+    with Progress(*columns, console=console(stderr=True), disable=not shown, transient=True) as progress:
         task = progress.add_task(title, total=total)
         for acted in steps:
             tally.add(acted)

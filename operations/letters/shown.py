@@ -7,10 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from operations.tables import Table
 from topics.runtime.dead_letters import SHORT, Details, Group, Letter, Planned
 from topics.runtime.operators import Edit
 
@@ -22,8 +19,8 @@ def groups(found: Sequence[Group]) -> None:
     for group in found:
         at = f"{group.newest_at:%Y-%m-%d %H:%M:%S}"
         counts = (str(group.dead), str(group.parked), str(group.behind))
-        _row(table, group.room, group.code, group.age, *counts, group.newest[:SHORT], at, group.newest_error[:80])
-    Console().print(table)
+        table.add_row(group.room, group.code, group.age, *counts, group.newest[:SHORT], at, group.newest_error[:80])
+    table.show()
 
 
 def letters(found: Sequence[Letter]) -> None:
@@ -33,28 +30,22 @@ def letters(found: Sequence[Letter]) -> None:
     table.columns[0].min_width = SHORT
     for letter in found:
         since = letter.first_failed_at or letter.parked_at
-        _row(
-            table,
+        table.add_row(
             *(letter.letter_id[:SHORT], letter.room, letter.state, letter.topic, letter.key or "", letter.code or ""),
             *(str(letter.attempts), str(letter.behind), f"{since:%Y-%m-%d %H:%M:%S}", (letter.error or "")[:80]),
         )
-    Console().print(table)
+    table.show()
 
 
 def plan(found: Sequence[tuple[str, Planned]]) -> None:
     table = Table("id", "room", "topic", "key", "code", "does", "why")
     for room, each in found:
-        _row(table, each.letter_id[:SHORT], room, each.topic, each.key or "", each.code or "", each.does, each.why)
-    Console().print(table)
+        table.add_row(each.letter_id[:SHORT], room, each.topic, each.key or "", each.code or "", each.does, each.why)
+    table.show()
 
 
-def _row(table: Table, *cells: str) -> None:
-    """What strangers wrote is text, and no markup."""
-    table.add_row(*(Text(cell) for cell in cells))
-
-
-def page(found: Details) -> str:
-    """One letter in full, as plain text."""
+def page(found: Details) -> list[str]:
+    """One letter in full, a line each, as strangers wrote it."""
     letter = found.letter
     stands = "stands" if found.effect_stands else "does not stand"
     lines = [
@@ -79,17 +70,12 @@ def page(found: Details) -> str:
         lines += _part(f"edit of {found.edited_by}, {approved}", changed)
     acts = [f"{_at(act['at'])}  {act['actor']}: {act['action']} ({act['reason']})" for act in found.acts]
     lines += _part("acts", acts)
-    return "\n".join(lines)
+    return lines
 
 
 def _part(title: str, lines: Sequence[str]) -> list[str]:
     kept = [line for line in lines if line]
-    return ["", title, *(f"  {_plain(line)}" for line in kept)] if kept else []
-
-
-def _plain(line: str) -> str:
-    """A terminal obeys control characters; what a stranger wrote shall not command it."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+    return ["", title, *(f"  {line}" for line in kept)] if kept else []
 
 
 def _at(at: datetime) -> str:
@@ -109,4 +95,4 @@ def value_lines(value: bytes | None) -> list[str]:
 def diff(edit: Edit) -> list[str]:
     """Unified, of the pretty forms."""
     before, after = value_lines(edit.original), value_lines(edit.value)
-    return [_plain(line) for line in difflib.unified_diff(before, after, "as it came", "edited", lineterm="")]
+    return list(difflib.unified_diff(before, after, "as it came", "edited", lineterm=""))

@@ -15,10 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from operations.stack import up
 from operations.stack.doctor import Finding
@@ -27,16 +26,14 @@ from operations.stack.layout import TALLY
 from operations.stack.process import last_lines
 from operations.stack.running import StackStatus, holder_process, is_held, stack_status
 from operations.stack.servers import AlreadyRunning, Existing, Interrupted, Report
+from operations.tables import Table, console, spinner, working
+from operations.terminal import note, say, visible
 from topics.settings import Settings, SettingsError
 
 DOWN_TIMEOUT_S = 60.0
 DETACHED_TIMEOUT_S = 600.0  # the first time, jars are fetched
 
 FRAME_WIDTH = 21  # of the box, its labels and the room between
-WIDTH_MIN = 100  # where a pipe has no width of its own, or a narrow one would break addresses
-
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_MIN)
-messages = Console(stderr=True, highlight=False)
 
 
 class DetachedError(StackError):
@@ -72,11 +69,11 @@ def up_in_foreground(settings: Settings, existing: Existing, copies: int) -> Non
             def ready() -> None:
                 finish()
                 box(stack_status(home), settings)
-                messages.print("Ctrl-C ends it all.")
+                note("Ctrl-C ends it all.")
 
             up.run_stack(up.Stack(settings, existing, copies, progress), ready)
     except Interrupted:
-        messages.print("Every process of the stack has ended.")
+        note("Every process of the stack has ended.")
     except AlreadyRunning:
         already_up(home, settings)
 
@@ -102,7 +99,7 @@ def up_detached(settings: Settings, existing: Existing, copies: int) -> None:
             env={**os.environ, "TALLY_HOME": str(settings.home), **own},
             start_new_session=True,
         )
-    with messages.status(f"Starting; {log} tells how far it is"):
+    with working(f"Starting; {log} tells how far it is"):
         found = await_ready(child, home, log)
     box(found, settings)
 
@@ -125,36 +122,35 @@ def has_settled(found: StackStatus) -> bool:
 
 def already_up(home: Home, settings: Settings) -> None:
     found = stack_status(home)
-    messages.print(
-        "The stack is already up." if found.ready else "The stack is up, but not ready (yet): `tally status`."
-    )
+    note("The stack is already up." if found.ready else "The stack is up, but not ready (yet): `tally status`.")
     if found.ready:
         box(found, settings)
 
 
 def down(settings: Settings, purge: bool) -> None:
     home = Home(settings.home)
-    with messages.status("Ending every process of the stack"):
+    with working("Ending every process of the stack"):
         ended = up.down(home, DOWN_TIMEOUT_S)
-    messages.print("Every process of the stack has ended." if ended else "The stack is not up.")
+    note("Every process of the stack has ended." if ended else "The stack is not up.")
     if purge:
-        messages.print(f"{home.path} is deleted." if home.purge() else f"There is no data in {home.path}.")
+        note(f"{home.path} is deleted." if home.purge() else f"There is no data in {home.path}.")
 
 
 @contextmanager
 def bars() -> Iterator[tuple[Report, Callable[[], None]]]:
     """A reporter of progress, and what takes the bars away. Where nobody watches, plain lines."""
-    if not messages.is_terminal:
+    shown_on = console(stderr=True)
+    if not shown_on.is_terminal:
         yield plain_lines(), lambda: None
         return
     columns = (
-        SpinnerColumn(),
+        SpinnerColumn(spinner(shown_on)),
         TextColumn("{task.description:<22}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=messages, transient=True) as shown:
+    with Progress(*columns, console=shown_on, transient=True) as shown:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, of: int) -> None:
@@ -171,7 +167,7 @@ def plain_lines() -> Report:
     def report(what: str, done: int, of: int) -> None:
         if done == of and what not in said:
             said.add(what)
-            messages.print(f"{what}: ready", soft_wrap=True)
+            note(f"{what}: ready")
 
     return report
 
@@ -179,14 +175,14 @@ def plain_lines() -> Report:
 def box(found: StackStatus, settings: Settings) -> None:
     """Where everything is, and what to try. Commands too wide for the box stand below it: a fold cannot be pasted."""
     tries = [f"{command_here(settings)} {words}" for words in ("pay --orders 3 --watch", "status", "verify")]
-    fit = len(tries[0]) <= out.width - FRAME_WIDTH
+    fit = len(tries[0]) <= console().width - FRAME_WIDTH
     rows = Table.grid(padding=(0, 2))
     for name, value in (*places(found, settings), *((("", ""), *labelled("Try next", tries)) if fit else ())):
-        rows.add_row(f"[bold]{name}[/bold]", value)
+        rows.add_row(Text(name, "bold"), value)
     title = "Tallystick is ready" if found.ready else "Tallystick is up; `tally status` says why it is not ready"
-    out.print(Panel(rows, title=title, expand=False))
+    console().print(Panel(rows, title=title, expand=False))
     for name, value in () if fit else labelled("Try next", tries):
-        out.print(f"{name:<10}{value}", soft_wrap=True)
+        say(f"{name:<10}{value}")
 
 
 def places(found: StackStatus, settings: Settings) -> Iterator[tuple[str, str]]:
@@ -236,23 +232,19 @@ def status(found: StackStatus, settings: Settings) -> None:
     """One line for each process."""
     if not found.processes:
         starting = holder_process(Home(settings.home)) is not None
-        out.print(
-            "The stack is starting." if starting else f"The stack is not up. `{command_here(settings)} up` starts it."
-        )
+        say("The stack is starting." if starting else f"The stack is not up. `{command_here(settings)} up` starts it.")
         return
     ready = "yes" if found.ready else "no"
-    out.print(
-        f"ready: {ready}   API {found.api_url}   Kafka {found.kafka}   PostgreSQL {found.postgres}", soft_wrap=True
-    )
+    say(f"ready: {ready}   API {found.api_url}   Kafka {found.kafka}   PostgreSQL {found.postgres}")
     table = Table("process", "pid", "state", "restarts", "why")
     for process in found.processes:
         table.add_row(process.name, str(process.pid), process.state, str(process.restarts), process.reason or "")
-    out.print(table)
+    table.show()
 
 
 def findings(found: Sequence[Finding]) -> None:
     for finding in found:
-        mark = "[green]ok[/green]    " if finding.ok else "[red]not ok[/red]"
-        out.print(f"{mark}  {finding.name}: {finding.detail}", soft_wrap=True)
+        mark = Text("ok    ", "green") if finding.ok else Text("not ok", "red")
+        console().print(mark + visible(f"  {finding.name}: {finding.detail}"), soft_wrap=True)
         if not finding.ok:
-            out.print(f"        → {finding.advice}", soft_wrap=True)
+            say(f"        → {finding.advice}")

@@ -88,6 +88,21 @@ def test_one_letter_in_full(stack: Settings, store: Store, tally: Tally) -> None
     assert behind.ahead == letter.letter_id
 
 
+def test_a_key_that_commands_terminals_is_shown_and_obeyed_by_no_command(
+    stack: Settings, store: Store, tally: Tally
+) -> None:
+    key = "\x1b]52;c;cm0=\x07\u202e\u200b\nforged"
+    (letter,) = give_up_on(stack, store, [cleared(key, value=b'{"rule": "\x1b[2J"}')])
+    seen = r"\x1b]52;c;cm0=\x07\u202e\u200b\nforged"
+    for words in (["list"], ["list", "--each"], ["show", letter.letter_id], ["export"]):
+        told = tally("dlq", *words)
+        assert told.exit_code == 0
+        assert (told.stdout + told.stderr).replace("\n", "").isprintable(), words
+        assert "\nforged" not in told.stdout
+    assert f"key {seen}" in tally("dlq", "show", letter.letter_id).stdout
+    assert json.loads(tally("dlq", "list", "--each", "--json").stdout)[0]["key"] == key
+
+
 def test_whether_the_effect_stands_is_read_from_the_rooms_own_rows(stack: Settings, store: Store) -> None:
     list(apply(store, build(stack), [requested("c")], None, NOW))
     with store.transaction() as conn:

@@ -56,6 +56,14 @@ def test_no_file_of_code_is_too_long_to_be_read_at_once() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > LINES_MAX} == {}
 
 
+def test_what_commands_say_goes_through_what_makes_it_visible() -> None:
+    """operations/terminal.py and operations/tables.py: a word of a stranger commands no terminal."""
+    spoken = ("operations/commands/", "operations/letters/", "operations/stack/show.py", "operations/cli.py")
+    around = re.compile(r"typer\.echo\(|(?<![\w.])print\(|\brich\.(table|console) import|sys\.std(out|err)\.write\(")
+    found = [str(path) for path in sources if str(path).startswith(spoken) and around.search(text(path))]
+    assert found == []
+
+
 def test_functions_are_small() -> None:
     """Half of them have ten lines or fewer, and nine in ten under thirty."""
     functions = [

@@ -1,0 +1,45 @@
+"""Rows → tables on the terminal. Cells are text and no markup, whoever wrote them, and hide nothing."""
+
+from __future__ import annotations
+
+import rich.table
+from rich.console import Console, RenderableType
+from rich.status import Status
+from rich.text import Text
+
+from operations.terminal import visible
+
+
+def console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+class Table(rich.table.Table):
+    """Of rich, for what strangers wrote: a cell is a str, or a Text where it has a style."""
+
+    def add_row(self, *cells: RenderableType | None, style: object = None, end_section: bool = False) -> None:
+        """Styles are the cells' own."""
+        super().add_row(*(_cell(cell) for cell in cells))
+
+    def show(self) -> None:
+        console().print(self)
+
+
+def _cell(cell: RenderableType | None) -> Text:
+    if isinstance(cell, Text):
+        return Text(visible(cell.plain), cell.style)
+    return Text(visible(str(cell)))
+
+
+def titled(title: str, *columns: str) -> Table:
+    return Table(*columns, title=Text(visible(title)), title_justify="left")
+
+
+def working(what: str) -> Status:
+    """What is being done, on stderr, while somebody waits for it there."""
+    shown = console(stderr=True)
+    return shown.status(Text(visible(what)), spinner=spinner(shown))
+
+
+def spinner(shown: Console) -> str:
+    return "dots" if shown.encoding.startswith("utf") else "line"
