@@ -20,7 +20,7 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
 from producers import replies
-from producers.door import Receive, Reply, Scope, Send, take_payment
+from producers.door import Receive, Reply, Scope, Send, each_once, take_payment
 from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
 from producers.problems import Problem
@@ -142,7 +142,10 @@ class Door:
             await send(message)
 
         try:
+            each_once(scope["headers"])
             await self.app(scope, receive, counting)
+        except Problem as problem:
+            await _send(counting, (problem.status, problem.all_headers(), problem.body()))
         except Exception:
             log.exception("request failed", action="answer", path=scope["path"])
             if not status:

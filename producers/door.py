@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
+from producers.bodies import parsed
 from producers.claims import Answer, Asked
 from producers.house import House
-from producers.problems import Problem, broken
-from schemas.requests import PaymentRequest, field_errors, repeated_field
+from producers.problems import Problem
+from schemas.requests import PaymentRequest
 
 Scope = dict[str, Any]
 Receive = Any
 Send = Any
 Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
 
+DECIDING = (b"authorization", b"idempotency-key", b"content-type")  # on these it hangs what is done, and in whose name
 BODY_MAX = 256 * 1024
 DRAINED_MAX = 8 * 1024 * 1024  # read and thrown away, so that the caller hears the 413 and not a reset
 
 
 async def take_payment(house: House, scope: Scope, receive: Receive) -> Reply:
     """Errors: Problem. Nothing is stored then."""
-    headers = dict(scope["headers"])
+    headers = each_once(scope["headers"])
     caller = await house.ring.caller(headers.get(b"authorization", b""), "payments:write")
     idempotency_key = _idempotency_key(headers.get(b"idempotency-key"))
     body = await read_body(receive, headers.get(b"content-length"))
     check_type(headers.get(b"content-type", b""))
-    asked = Asked(caller.owner, _contract(body), idempotency_key, headers.get(b"traceparent", b"").decode("latin-1"))
+    asked = Asked(
+        caller.owner, parsed(PaymentRequest, body), idempotency_key, headers.get(b"traceparent", b"").decode("latin-1")
+    )
     answer = await house.intake.submit(asked)
     return 202, _headers(asked, answer), answer.reply
 
 
-def _contract(body: bytes) -> PaymentRequest:
-    try:
-        request = PaymentRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise broken(field_errors(error, body)) from None
-    if repeated := repeated_field(body):
-        raise broken([repeated])
-    return request
+def each_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers by name. Errors: Problem `repeated_header` where two of a name could be read as either."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        names = [name for name, _ in headers]
+        for name in DECIDING:
+            if names.count(name) > 1:
+                raise Problem("repeated_header", f"{name.decode()}: this header stands twice")
+    return found
 
 
 def _headers(asked: Asked, answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -11,16 +11,17 @@ from typing import Annotated, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
+from producers.bodies import parsed
 from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem, broken
 from producers.reading import Row
 from producers.saying import Sayer
 from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
-from schemas.requests import FieldError, field_errors
+from schemas.requests import FieldError
 from schemas.webhooks import EVENT_TYPES, delivery_id, secret_text, url_fault
 from topics.catalog import WEBHOOK_ENDPOINTS
 from topics.runtime import outbox
@@ -91,10 +92,7 @@ class Said:
 
 def parse(body: bytes, settings: Settings) -> EndpointRequest:
     """Errors: Problem that names the field."""
-    try:
-        request = EndpointRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise broken(field_errors(error, body)) from None
+    request = parsed(EndpointRequest, body)
     fault = url_fault(request.url, settings.webhooks.http_allowed, settings.webhooks.allowed_networks)
     if fault:
         raise broken([FieldError("url", "invalid_url", fault)])

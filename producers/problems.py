@@ -25,6 +25,9 @@ class Code:
 CODES: Mapping[str, Code] = {
     # ── the request as a whole ──
     "invalid_json": Code(400, "Not JSON", "The body is not JSON in UTF-8, or nested too deep."),
+    "repeated_header": Code(
+        400, "Repeated header", "Authorization, Idempotency-Key or Content-Type stands twice, and readers may differ."
+    ),
     "invalid_idempotency_key": Code(400, "Invalid Idempotency-Key", "1 to 255 printable ASCII characters."),
     "invalid_parameter": Code(400, "Invalid parameter", "A query parameter is unknown, missing or malformed."),
     "invalid_cursor": Code(400, "Invalid cursor", "The cursor did not come from an earlier page of this list."),
@@ -143,7 +146,8 @@ class Problem(Exception):
 def broken(errors: Sequence[FieldError]) -> Problem:
     """A body that breaks the contract: the first error gives code and status."""
     first = errors[0]
-    return Problem(first.code, f"{first.field}: {first.detail}" if first.field else first.detail, errors)
+    code = first.code if first.code in CODES else "invalid_parameter"
+    return Problem(code, f"{first.field}: {first.detail}" if first.field else first.detail, errors)
 
 
 RETRY_SOON = ((b"retry-after", b"1"),)

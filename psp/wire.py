@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Pending, Unknown
+from schemas.requests import repeated_field
 
 RETRY_AFTER_S_MAX = 86_400.0
 _REFERENCE = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
@@ -30,11 +31,12 @@ W = TypeVar("W", bound=Wire)
 
 
 def read(model: type[W], body: bytes) -> W | None:
-    """The body as that shape, or None where it is anything else."""
+    """The body as that shape, or None where it is anything else; what says a thing twice says nothing."""
     try:
-        return model.model_validate_json(body)
+        told = model.model_validate_json(body)
     except ValidationError:
         return None
+    return None if repeated_field(body) else told
 
 
 def is_reference(text: str) -> bool:

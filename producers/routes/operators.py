@@ -13,14 +13,14 @@ import orjson
 import psycopg
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from producers import replies
+from producers.bodies import parsed
 from producers.door import check_type, read_body
 from producers.house import house_of, needs
 from producers.keys import Caller
-from producers.problems import CODES, RETRY_SOON, Problem
-from schemas.requests import field_errors
+from producers.problems import RETRY_SOON, Problem
 from schemas.times import Moment
 from topics.catalog import CONSUMERS
 from topics.runtime import dead_letters, letter_index, operators, pacing
@@ -139,12 +139,7 @@ async def _read(request: Request, model: type[Model]) -> Model:
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length.encode() if length else None)
     check_type(request.headers.get("content-type", "").encode())
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        errors = field_errors(error, body)
-        code = errors[0].code if errors[0].code in CODES else "invalid_parameter"
-        raise Problem(code, f"{errors[0].field}: {errors[0].detail}", errors) from None
+    return parsed(model, body)
 
 
 async def _do(request: Request, work: Callable[[Settings, datetime], Result]) -> Result:

@@ -65,6 +65,31 @@ def test_a_readable_request_that_breaks_the_contract_is_refused_by_name() -> Non
     assert (event.checkout_id, event.owner, event.field, event.code) == ("c", "shop", "payment_orders", "no_orders")
 
 
+@pytest.mark.parametrize("topic", [REQUESTS, SHOP])
+@pytest.mark.parametrize("name", ["amount", "checkout_id", "n", "seller_account"])
+@pytest.mark.parametrize("spaced", [True, False])
+def test_a_field_that_stands_twice_is_refused_by_name(topic: str, name: str, spaced: bool) -> None:
+    """The last one was taken, and charged."""
+    separators = None if spaced else (",", ":")
+    once = json.dumps(request_body("c", owner="shop"), separators=separators)
+    assert not isinstance(asked(once.encode(), topic=topic).event, Broken)
+    twice = once.replace(f'"{name}":', f'"{name}": "9.99", "{name}":', 1)
+    event = asked(twice.encode(), topic=topic).event
+    assert isinstance(event, Broken)
+    assert (event.checkout_id, event.owner, event.field, event.code) == ("c", "shop", name, "repeated_field")
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_type", "ce_specversion"])
+def test_an_attribute_that_stands_twice_makes_the_record_unreadable(name: str) -> None:
+    message = Log().request("c", id_="x")
+    for twice in ((name, b"y"), (name, dict(message.headers)[name])):
+        incoming = read(message._replace(headers=(*message.headers, twice)))
+        assert incoming.failure is not None
+        assert (incoming.failure.code, incoming.failure.detail) == ("bad_headers", f"{name} stands twice")
+        assert not incoming.holds
+    assert read(message._replace(headers=(*message.headers, ("via", b"a"), ("via", b"b")))).failure is None
+
+
 @pytest.mark.parametrize("field", ["4111111111111111", "a\0b", "a\u2028b", "x" * 5000])
 def test_a_refusal_repeats_no_strangers_words_that_could_do_harm(field: str) -> None:
     event = asked({**request_body("c"), field: 1}).event

@@ -200,6 +200,16 @@ def test_southpay_counts_chilean_pesos_in_hundredths() -> None:
     assert SOUTHPAY.read_charge(pesos, 200, {}, orjson.dumps(half)) == Unknown("unreadable")
 
 
+@pytest.mark.parametrize(("psp", "ok"), [(NORTHPAY, NORTH_OK), (SOUTHPAY, SOUTH_OK)])
+def test_an_answer_that_says_a_thing_twice_is_unknown(psp: Psp, ok: dict[str, Any]) -> None:
+    """Which of the two amounts was charged? The PSP is asked."""
+    body = orjson.dumps(ok)
+    assert isinstance(psp.read_charge(CHARGE, 200, {}, body), Captured)
+    twice = body.replace(b'"amount":', b'"amount":1,"amount":', 1)
+    assert isinstance(psp.read_charge(CHARGE, 200, {}, twice), Unknown)
+    assert isinstance(psp.read_charge(CHARGE, 200, {}, twice.replace(b":", b": ")), Unknown)
+
+
 def test_a_listing_that_cannot_be_read_is_an_error_and_not_an_empty_one() -> None:
     pages: list[tuple[Psp, object]] = [
         (NORTHPAY, {}),

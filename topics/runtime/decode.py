@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import orjson
 from pydantic import ValidationError
 
 from schemas.envelope import TYPE_PREFIX, EventId, digest, event_type, is_event_id, time_ms_of
 from schemas.events import AnyEvent
-from schemas.requests import field_errors
+from schemas.requests import FieldError, field_errors, repeated_field
 from schemas.text import looks_like_card_number
 from topics import catalog
 from topics.catalog import Topic
@@ -106,7 +107,8 @@ def _letter(headers: _Headers) -> Letter | None:
 def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
     """The inbox key: the event's id on our own topics; on doors, where ids are the sender's, topic, source and id."""
     message = incoming.message
-    event_id = _text(headers.get("ce_id"))
+    twice = _repeated(message.headers) if len(headers) < len(message.headers) else None
+    event_id = "" if twice else _text(headers.get("ce_id"))
     if topic.door and event_id and len(event_id) <= 256:
         incoming.claim = door_claim(message.topic, _text(headers.get("ce_source")), event_id)
         incoming.entered_ms = message.timestamp_ms
@@ -116,7 +118,13 @@ def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | 
         incoming.entered_ms = time_ms_of(event_id)
         return None
     incoming.claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
-    return Failure("bad_headers", "ce_id is missing or not an id")
+    return Failure("bad_headers", f"{twice} stands twice" if twice else "ce_id is missing or not an id")
+
+
+def _repeated(headers: Sequence[tuple[str, bytes]]) -> str | None:
+    """An attribute of the envelope that stands twice: one reader takes the first, another the last."""
+    names = sorted(name for name, _ in headers if name.startswith("ce_"))
+    return next((name for name, following in pairwise(names) if name == following), None)
 
 
 def door_claim(topic: str, source: str, event_id: str) -> str:
@@ -138,7 +146,9 @@ def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None
     try:
         event: AnyEvent = kind.__pydantic_validator__.validate_json(message.value)
     except ValidationError as error:
-        return _broken(incoming, topic, error)
+        return _broken(incoming, topic, field_errors(error)[0])
+    if topic.door and (repeated := repeated_field(message.value)):
+        return _broken(incoming, topic, repeated)
     if event.key.encode() != message.key:
         return Failure("wrong_key", f"the record's key is not its {topic.key}")
     incoming.event = event
@@ -161,9 +171,8 @@ def _unknown_type(topic: Topic, given: str) -> Failure:
     return Failure("unknown_type", f"{given[:80]!r} is not said on {topic.name}")
 
 
-def _broken(incoming: Incoming, topic: Topic, error: ValidationError) -> Failure | None:
+def _broken(incoming: Incoming, topic: Topic, first: FieldError) -> Failure | None:
     """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
-    first = field_errors(error)[0]
     where, why = _plain(first.field) or "body", _plain(first.detail)
     if first.code == "invalid_json" or not topic.door:
         return Failure("malformed", f"{where}: {why}")

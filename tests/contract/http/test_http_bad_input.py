@@ -89,6 +89,59 @@ def test_a_field_that_stands_twice_is_refused(door: Door, name: str) -> None:
     refused(door.send("POST", "/v1/payments", body.encode()), 422, "repeated_field", name)
 
 
+@pytest.mark.parametrize("path", ["/v1/ops/replays", "/v1/ops/discards"])
+def test_an_operators_filter_that_stands_twice_chooses_no_letters(door: Door, path: str) -> None:
+    """The last one was taken: `{}`, which is all of them."""
+    body = b'{"room": "payments", "reason": "r", "filter": {"code": "none"}, "filter": {}}'
+    refused(door.send("POST", path, body), 422, "repeated_field", "filter")
+    body = body.replace(b'"filter": {}', b'"dry_run": true, "dry_run": false').replace(
+        b'"filter": {"code": "none"}, ', b""
+    )
+    refused(door.send("POST", path, body), 422, "repeated_field", "dry_run")
+
+
+def test_an_endpoints_url_that_stands_twice_is_refused(door: Door) -> None:
+    body = b'{"url": "https://93.184.216.34/a", "url": "https://93.184.216.34/b"}'
+    refused(door.send("PUT", "/v1/webhook-endpoints/twice", body), 422, "repeated_field", "url")
+    assert door.get("/v1/webhook-endpoints/twice").status == 404
+
+
+def sent_twice(door: Door, method: str, path: str, body: bytes, **headers: tuple[str, str]) -> Reply:
+    """With both values of each of these headers."""
+    conn = http.client.HTTPConnection("127.0.0.1", door.port, timeout=20)
+    try:
+        conn.putrequest(method, path)
+        once = {"authorization": f"Bearer {door.key}", "content-type": "application/json"}
+        for name, value in once.items():
+            if name not in headers:
+                conn.putheader(name, value)
+        for name, values in headers.items():
+            for value in values:
+                conn.putheader(name, value)
+        conn.putheader("content-length", str(len(body)))
+        conn.endheaders(body)
+        answer = conn.getresponse()
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        conn.close()
+
+
+@pytest.mark.parametrize("name", ["authorization", "idempotency-key", "content-type"])
+def test_a_header_that_stands_twice_is_refused_by_every_route(door: Door, name: str) -> None:
+    """POST took the last, GET the first: which key, and whose, must not depend on the route."""
+    values = {
+        "authorization": (f"Bearer {door.key}", f"Bearer {door.key_for('other')}"),
+        "idempotency-key": ("k-1", "k-2"),
+        "content-type": ("application/json", "text/plain"),
+    }[name]
+    body = json.dumps(asked(f"headers-{name}")).encode()
+    for method, path in (("POST", "/v1/payments"), ("GET", "/v1/payments"), ("POST", "/v1/ops/replays")):
+        for pair in (values, values[::-1], values[:1] * 2):
+            refused(sent_twice(door, method, path, body, **{name: pair}), 400, "repeated_header")
+    assert door.get(f"/v1/payments/headers-{name}").status == 404
+    assert sent_twice(door, "POST", "/v1/payments", body, **{"x-request-id": ("a", "b")}).status == 202
+
+
 def test_floats_and_other_types_are_not_converted(door: Door) -> None:
     refused(door.post(asked("bad", order("o", amount=12.34))), 422, "wrong_type", "payment_orders[0].amount")
     refused(door.send("POST", "/v1/payments", b"[]"), 422, "wrong_type", "")
