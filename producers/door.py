@@ -9,7 +9,7 @@ from producers.bodies import parsed
 from producers.claims import Answer, Asked
 from producers.house import House
 from producers.problems import Problem
-from schemas.requests import PaymentRequest
+from schemas.requests import BODY_MAX, PaymentRequest
 
 Scope = dict[str, Any]
 Receive = Any
@@ -17,7 +17,6 @@ Send = Any
 Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 DECIDING = (b"authorization", b"idempotency-key", b"content-type")  # on these it hangs what is done, and in whose name
-BODY_MAX = 256 * 1024
 DRAINED_MAX = 8 * 1024 * 1024  # read and thrown away, so that the caller hears the 413 and not a reset
 
 

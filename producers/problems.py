@@ -59,6 +59,9 @@ CODES: Mapping[str, Code] = {
     # ── fields ──
     "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
     "repeated_field": Code(422, "Repeated field", "A field stands twice in one object."),
+    "too_many_errors": Code(
+        422, "Too many errors", "More than 1,000 things are wrong with the body; they are not named."
+    ),
     "missing_field": Code(422, "Missing field", "The field is required."),
     "wrong_type": Code(422, "Wrong type", "Amounts are strings, lists are lists; nothing is converted."),
     "invalid_id": Code(422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`."),

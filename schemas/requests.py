@@ -24,8 +24,10 @@ from schemas.money import InvalidMoney, Money
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
 
+BODY_MAX = 256 * 1024  # bytes of a request, by HTTP or on a topic
 ORDERS_MAX = 100
 METADATA_MAX = 20
+ERRORS_MAX = 1000  # of one body; a body with more is refused without naming each
 
 
 def _known_country(code: str) -> str:
@@ -160,6 +162,8 @@ _TOO_LONG = {
 
 def field_errors(error: ValidationError, body: bytes = b"") -> list[FieldError]:
     """What a caller is told, in our words and codes. With the `body` text that is no Unicode is named as well."""
+    if error.error_count() > ERRORS_MAX:  # each costs microseconds: those of a hostile body took seconds
+        return [FieldError("", "too_many_errors", f"more than {ERRORS_MAX} things are wrong with this")]
     lines = error.errors(include_url=False, include_context=False, include_input=False)
     if lines[0]["type"] == "json_invalid":
         return [_unreadable(body)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-# Thirteen digits and more, any of which may be followed by spaces (of any width) and hyphens (of any kind).
-_RUN = re.compile(r"\d(?:[\s\u2010-\u2015\u2212-]*\d){12,}")
-_CHUNK = re.compile(r"\d+")
+# Thirteen digits, any of which may be followed by spaces (of any width) and hyphens (of any kind).
+_RUN = re.compile(r"\d(?:[\s\u2010-\u2015\u2212-]*+\d){12}")
+_PIECE = re.compile(r"(\d+)|[^\d\s\u2010-\u2015\u2212-]+")  # a chunk of digits, or what ends a run of them
 
 # Issuer prefixes with the lengths that their numbers have: ISO/IEC 7812-1 issuer identification numbers as the schemes
 # publish them. Length matters: one in ten millisecond timestamps passes Luhn, but no 13-digit card starts with a 1.
@@ -40,15 +41,22 @@ _LENGTHS_BY_PREFIX: tuple[tuple[range, range | tuple[int, ...]], ...] = (
 )
 _LENGTHS = {str(number): lengths for prefixes, lengths in _LENGTHS_BY_PREFIX for number in prefixes}
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_DIGITS_MIN, _DIGITS_MAX = 13, 19
+CANDIDATES_MAX = 10_000
 
 
 def looks_like_card_number(text: str) -> bool:
-    """13 to 19 digits, spaces and hyphens between them ignored, that pass Luhn and start as an issuer's do."""
+    """13 to 19 digits, spaces and hyphens between them ignored, that pass Luhn and start as an issuer's do.
+
+    Takes time in proportion to the text. A text with more candidates than anybody can mean (CANDIDATES_MAX) counts as one
+    that holds a card number.
+    """
     run = _RUN.search(text)
-    while run:
-        if any(_known_issuer(digits) and _luhn(digits) for digits in _candidates(run.group())):
+    if run is None:
+        return False
+    for number, digits in enumerate(_candidates(text, run.start())):
+        if number == CANDIDATES_MAX or (_known_issuer(digits) and _luhn(digits)):
             return True
-        run = _RUN.search(text, run.end())
     return False
 
 
@@ -87,17 +95,35 @@ class FreeText:
         return core_schema.no_info_after_validator_function(refuse_card_number, text)
 
 
-def _candidates(run: str) -> Iterator[str]:
-    """What may have been written as one number: "12 4111 1111 1111 1111" holds more than its 18 digits."""
-    chunks = ["".join(str(int(digit)) for digit in chunk) for chunk in _CHUNK.findall(run)]
-    for first in range(len(chunks)):
-        digits = ""
-        for chunk in chunks[first:]:
-            digits += chunk
-            if len(digits) > 19:
-                break
-            if len(digits) >= 13:
-                yield digits
+def _candidates(text: str, start: int) -> Iterator[str]:
+    """What may have been written as one number: "12 4111 1111 1111 1111" holds more than its 18 digits.
+
+    Of a run only its last chunks are held, as many as one number may have.
+    """
+    chunks: deque[str] = deque()
+    held = 0
+    for piece in _PIECE.finditer(text, start):
+        chunk = piece[1]
+        if chunk is None:
+            chunks.clear()
+            held = 0
+            continue
+        chunks.append(chunk)
+        held += len(chunk)
+        while held > _DIGITS_MAX:
+            held -= len(chunks.popleft())
+        if held >= _DIGITS_MIN:
+            yield from _suffixes(chunks)
+
+
+def _suffixes(chunks: Iterable[str]) -> Iterator[str]:
+    """The numbers that end with the last of these chunks, the longest first, in ASCII digits."""
+    plain = ["".join(str(int(digit)) for digit in chunk) for chunk in chunks]
+    for first in range(len(plain)):
+        digits = "".join(plain[first:])
+        if len(digits) < _DIGITS_MIN:
+            return
+        yield digits
 
 
 def _known_issuer(digits: str) -> bool:

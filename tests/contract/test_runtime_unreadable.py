@@ -63,7 +63,7 @@ UNREADABLE: dict[str, tuple[bytes | None, bytes | None, Any, str]] = {
     ),
     "headers in the way": (b"k", b"{}", (*GOOD, ("traceparent", b"\xff\0"), ("", b""), ("x", None)), "malformed"),
     "megabytes of headers": (b"k", b"{}", (*GOOD, ("x", b"x" * 3_000_000)), "malformed"),
-    "megabytes": (b"k", b" " * 3_000_000, GOOD, "malformed"),
+    "megabytes": (b"k", b" " * 3_000_000, GOOD, "too_large"),
 }
 
 
@@ -81,6 +81,8 @@ def test_what_cannot_be_read_is_a_dead_letter_with_a_reason_and_holds_up_nobody(
     assert books.letters() == [("dead", code)]
     (copy,) = copies(process)
     assert dict(copy.headers)["tally_code"] == code.encode()
+    ((kept,),) = books.rows("SELECT length(value) + length(headers) FROM parked")
+    assert (kept or 0) < 10_000, "what is too large is not kept"
     size = len(copy.value or b"") + sum(len(name) + len(content or b"") for name, content in copy.headers)
     assert size < 2_000_000, "no producer of ours would take it"
     process.drain(after_s=100_000)
@@ -127,6 +129,20 @@ def test_digits_that_only_look_like_a_card_number_are_tried_again_as_they_were(
     books.mends("world")
     process.drain(after_s=6)
     assert books.effects("4111111111111111") == [1]
+
+
+def test_nobody_looks_into_a_request_that_is_larger_than_any(process: Process, books: Books, log: Log) -> None:
+    """900 kB of digits and spaces, in which a search for card numbers took hours."""
+    value = b"4 " * 450_000
+    process.apply(
+        log.record(value, key=b"c", headers=request_headers("large"), topic="payment-requests.shop.v1"),
+        log.request("c", 1, topic="payment-requests.shop.v1"),
+    )
+    assert books.letters() == [("dead", "too_large")]
+    assert books.effects("c") == [1], "it holds no key"
+    ((kept, offset, headers),) = books.rows("SELECT value, kafka_offset, headers FROM parked")
+    assert json.loads(kept) == {"redacted": "too_large", "hash": json.loads(kept)["hash"], "bytes": len(value)}
+    assert (offset, b"large" in bytes(headers)) == (0, True), "by which its sender finds it in Kafka"
 
 
 # ── a hostile upstream, and the real payments room ───────────────────────────────────────────────────────────────────

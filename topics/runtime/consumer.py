@@ -33,6 +33,10 @@ class Message(NamedTuple):
     timestamp_ms: int
 
 
+# In place of the headers of a record whose batch the client cannot unpack: more than 100 MB, or no such compression at all.
+OPAQUE: tuple[tuple[str, bytes], ...] = (("tally_opaque", b""),)
+
+
 class Cause(NamedTuple):
     """Why we decide: the event's id, where it came from, and the batch's one reading of the clock."""
 

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from schemas.envelope import TYPE_PREFIX, EventId, digest, event_type, is_event_id, time_ms_of
 from schemas.events import AnyEvent
-from schemas.requests import FieldError, field_errors, repeated_field
+from schemas.requests import BODY_MAX, FieldError, field_errors, repeated_field
 from schemas.text import looks_like_card_number
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.consumer import Broken, Message
+from topics.runtime.consumer import OPAQUE, Broken, Message
 
+RECORD_BYTES_MAX = 1_048_588  # what a topic of ours takes; compression lets through more
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 
@@ -49,6 +50,17 @@ class Incoming:
     door: bool = False
 
     @property
+    def too_large(self) -> bool:
+        """Whether nothing that is said here can be so large: nobody looks into such a record, and nobody keeps it."""
+        _, _, _, key, value, headers, _ = self.message
+        size = len(key or b"") + len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)
+        return size > (BODY_MAX if self.door else RECORD_BYTES_MAX)
+
+    @property
+    def readable(self) -> bool:
+        return self.event is not None and not isinstance(self.event, Broken)
+
+    @property
     def holds(self) -> bool:
         """Whether later messages of its key wait for it. What cannot be read names no key that can be trusted."""
         return self.event is not None and self.message.key is not None
@@ -75,7 +87,7 @@ def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
     )
     if "tally_letter" in headers:
         incoming.letter = _letter(headers)
-    incoming.failure = _identify(incoming, topic, headers) or _read(incoming, topic, headers)
+    incoming.failure = _identify(incoming, topic, headers) or _too_large(incoming) or _read(incoming, topic, headers)
     return incoming
 
 
@@ -118,6 +130,8 @@ def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | 
         incoming.entered_ms = time_ms_of(event_id)
         return None
     incoming.claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
+    if message.headers == OPAQUE:
+        return Failure("cannot_unpack", "its compressed batch is broken, or unpacks to more than the client takes")
     return Failure("bad_headers", f"{twice} stands twice" if twice else "ce_id is missing or not an id")
 
 
@@ -130,6 +144,14 @@ def _repeated(headers: Sequence[tuple[str, bytes]]) -> str | None:
 def door_claim(topic: str, source: str, event_id: str) -> str:
     """The inbox key of what came by a door topic. `topic` without the prefix."""
     return digest(topic.encode(), source.encode(), event_id.encode())
+
+
+def _too_large(incoming: Incoming) -> Failure | None:
+    """What we said ourselves is looked at for its value only: headers cost more to count than all else here."""
+    if (incoming.door or len(incoming.message.value or b"") > BODY_MAX) and incoming.too_large:
+        most = BODY_MAX if incoming.door else RECORD_BYTES_MAX
+        return Failure("too_large", f"a record of this topic has at most {most} bytes; it is kept in Kafka alone")
+    return None
 
 
 def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:

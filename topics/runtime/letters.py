@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import structlog
 from schemas.envelope import digest
 from schemas.text import looks_like_card_number
 from topics.catalog import Room
-from topics.runtime.consumer import Broken, Connection, Message
+from topics.runtime.consumer import Connection, Message
 from topics.runtime.decode import Failure, Incoming
 from topics.runtime.outbox import Unsaid
 from topics.runtime.record import HeaderPairs, dump_headers, load_headers
@@ -28,7 +29,8 @@ TRIED_MAX = 100  # attempts of which a letter tells; the oldest are forgotten fi
 COPY_BYTES_MAX = (
     1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
 )
-KEY_BYTES_MAX = 1000  # of a copy; our own keys are ids
+KEY_BYTES_MAX = 1000  # of a copy, and of any header of what is too large; our own keys are ids
+HEADERS_MAX = 50  # that are kept of what is too large
 Held = set[tuple[str, bytes]]
 
 
@@ -124,9 +126,8 @@ def _insert(
     due: datetime,
     now: datetime,
 ) -> str:
-    message = incoming.message
+    message = incoming.message if failure is None else _kept(incoming)
     letter = letter_id(room, incoming)
-    redacted = failure is not None and must_be_hashed(incoming)
     conn.execute(
         "INSERT INTO parked (letter_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms, event_id, hash,"
         " holds, state, code, error, stack, attempts, due_at, parked_at, first_failed_at, last_failed_at, tried)"
@@ -137,7 +138,7 @@ def _insert(
             message.partition,
             message.offset,
             message.key,
-            _hashed(incoming) if redacted else message.value,
+            message.value,
             dump_headers(message.headers),
             message.timestamp_ms,
             incoming.claim,
@@ -171,19 +172,38 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
-def must_be_hashed(incoming: Incoming) -> bool:
-    """Whether a record must not be kept as it is: it was refused, and holds what looks like a card number.
+def redacted(incoming: Incoming) -> str | None:
+    """Why a record must not be kept as it is: it was refused, and is too large or holds what looks like a card number.
 
     An event that can be read has passed its own checks. Digits in its ids may look like a card's all the same, and
     without its value it could not be tried again.
     """
+    if incoming.readable:
+        return None
+    if incoming.too_large:
+        return "too_large"
     value = incoming.message.value
-    readable = incoming.event is not None and not isinstance(incoming.event, Broken)
-    return value is not None and not readable and looks_like_card_number(value.decode("utf-8", "replace"))
+    return "card_number" if value and looks_like_card_number(value.decode("utf-8", "replace")) else None
 
 
-def _hashed(incoming: Incoming) -> bytes:
-    return f'{{"redacted":"card_number","hash":"{incoming.hash}"}}'.encode()
+def _kept(incoming: Incoming) -> Message:
+    """The message as it may be stored. Of what is too large Kafka has the rest, at the letter's partition and offset."""
+    message, why = incoming.message, redacted(incoming)
+    if why is None:
+        return message
+    size = len(message.value or b"")
+    message = message._replace(value=f'{{"redacted":"{why}","hash":"{incoming.hash}","bytes":{size}}}'.encode())
+    if why == "card_number":
+        return message
+    short = message.key if message.key and len(message.key) <= KEY_BYTES_MAX else None
+    return message._replace(key=short, headers=tuple(_short(message.headers)))
+
+
+def _short(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Those by which a record that is too large may still be known."""
+    for name, content in islice(headers, HEADERS_MAX):
+        if len(name) + len(content or b"") <= KEY_BYTES_MAX:
+            yield name, content
 
 
 def copy(
@@ -197,15 +217,16 @@ def copy(
 ) -> Unsaid:
     """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here.
 
-    What is too large for any topic of ours is verbatim in the room's store alone; its copy has a hash in its place.
+    Where a readable event came with more than any topic of ours takes, it is verbatim in the room's store alone; its copy
+    has a hash in its place.
     """
-    message = incoming.message
+    message = _kept(incoming)
     key, value, headers = message.key, message.value, _original(message)
     if len(key or b"") > KEY_BYTES_MAX:
         key = incoming.hash.encode()
     if sum(len(name) + len(content or b"") for name, content in headers) > COPY_BYTES_MAX // 2:
         headers = []
-    if must_be_hashed(incoming) or len(value or b"") > COPY_BYTES_MAX // 2:
+    if message.value is not incoming.message.value or len(value or b"") > COPY_BYTES_MAX // 2:
         value = incoming.hash.encode()
     about: HeaderPairs = [
         ("tally_letter", letter.encode()),

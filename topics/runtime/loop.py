@@ -19,7 +19,7 @@ from topics.runtime import inbox, metrics
 from topics.runtime.admin import kafka_config
 from topics.runtime.apply import Applied, Partition, apply, stop_room
 from topics.runtime.clock import Clock
-from topics.runtime.consumer import Consumer, Message
+from topics.runtime.consumer import OPAQUE, Consumer, Message
 from topics.runtime.drain import drain
 from topics.runtime.failpoints import hit
 from topics.runtime.health import Health
@@ -80,6 +80,8 @@ class RoomLoop:
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
         self._gaps: dict[Partition, tuple[int, int]] = {}  # the last one seen: the offset that was due, and what came
+        self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
+        self._opaque_at: dict[Partition, int] = {}  # the last one: the offset that was due
         self._looked: Placed = {}  # positions as they were at the last look for silent partitions
         self._overdue: Placed = {}  # of these, the ones that held more
         self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
@@ -116,7 +118,7 @@ class RoomLoop:
     def _step(self) -> None:
         self._place_late()
         messages = self._poll()
-        if messages:
+        if messages or self._opaque:
             hit("after_poll")
             self._handle(messages)
         self._do_chores()
@@ -150,12 +152,15 @@ class RoomLoop:
                 return False  # it waits without an offset until its position can be read
             reason = f"the next message of {record.topic()}[{record.partition()}] is gone from Kafka: {error}"
             raise stop_room(self._store, "offset_gone", reason)
+        if error.code() == KafkaError._BAD_COMPRESSION:
+            self._opaque.add(((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0))
         log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
         return False
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
         rest = self._without_gaps(self._unapplied(messages))
+        rest += self._opaque_after(rest)
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
@@ -196,6 +201,21 @@ class RoomLoop:
             whole.append(message)
         self._unplaced |= broken
         return whole
+
+    def _opaque_after(self, messages: Sequence[Message]) -> list[Message]:
+        """What cannot be unpacked, as a record without contents, one offset at a time: how many its batch has nobody says.
+
+        The client would ask for it for ever. Each is read a second time first, from its position.
+        """
+        found = []
+        due = dict(self._placed) | {(m.topic, m.partition): m.offset + 1 for m in messages}
+        for where in self._opaque & (due.keys() - self._unplaced):
+            if self._opaque_at.get(where) == due[where]:
+                found.append(Message(*where, due[where], None, None, OPAQUE, 0))
+            self._opaque_at[where] = due[where]
+            self._unplaced.add(where)
+        self._opaque.clear()
+        return found
 
     def _after(self, applied: Applied) -> None:
         """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
