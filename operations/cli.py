@@ -6,18 +6,19 @@ import importlib
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from operations import commands
+from operations import commands, streams
 from operations.stack.home import StackError
 from operations.terminal import note, say
 from topics.settings import SettingsError
 
-FAILED, WRONG_USE, UNREACHABLE = 1, 2, 3  # docs/cli.md explains them
+FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
 
 
 # Where to look first for a command, so that a quick one need not wait for the imports of all; others are named after
@@ -66,6 +67,7 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
+    streams.take_over()
     if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
         os.environ.setdefault(
             "COLUMNS", "200"
@@ -77,12 +79,19 @@ def main() -> None:
     except StackError as error:
         fail(str(error), FAILED)
     except Exception as error:
-        if not is_unreachable(error):
-            raise
-        fail(
-            f"{type(error).__name__}: {' '.join(str(error).split())} (is the stack up? `tally status` says)",
-            UNREACHABLE,
-        )
+        fail(*told_of(error))
+    finally:
+        sys.stdout.flush()
+
+
+def told_of(error: Exception) -> tuple[str, int]:
+    """What is said of a failure that no command knows of, and the exit code. Never 1, which may mean wrong books."""
+    if is_unreachable(error):
+        words = " ".join(str(error).split())
+        return f"{type(error).__name__}: {words} (is the stack up? `tally status` says)", UNREACHABLE
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, streams.UNWRITABLE
+    return "".join(traceback.format_exception(error)), OUR_BUG
 
 
 def fail(message: str, code: int) -> None:

@@ -38,7 +38,11 @@ def stale(docs: Path) -> list[str]:
     """Paths below `docs` that are not what `files` says, those that nothing makes any more included."""
     wanted = files()
     present = {f"{SCHEMAS}/{file.name}" for file in (docs / SCHEMAS).glob("*.json")}
-    wrong = [path for path, text in wanted.items() if not (docs / path).exists() or (docs / path).read_text() != text]
+    wrong = [
+        path
+        for path, text in wanted.items()
+        if not (docs / path).exists() or (docs / path).read_text(encoding="utf-8") != text
+    ]
     return sorted([*wrong, *(present - set(wanted))])
 
 
@@ -48,7 +52,7 @@ def write(docs: Path) -> list[str]:
     (docs / SCHEMAS).mkdir(parents=True, exist_ok=True)
     for path in changed:
         if path in wanted:
-            (docs / path).write_text(wanted[path])
+            (docs / path).write_text(wanted[path], encoding="utf-8")
         else:
             (docs / path).unlink()
     return changed
@@ -152,7 +156,7 @@ def _golden(event: type[AnyEvent]) -> Json:
     """The example that this release ships and decodes."""
     from schemas import golden
 
-    example: Json = json.loads((Path(golden.__path__[0]) / f"{short_name(event)}.json").read_text())
+    example: Json = json.loads((Path(golden.__path__[0]) / f"{short_name(event)}.json").read_text(encoding="utf-8"))
     return example
 
 

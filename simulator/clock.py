@@ -28,7 +28,7 @@ class Clock:
         if self._file is None:
             return 0
         try:
-            return int(Decimal(self._file.read_text().strip() or "0") * 1_000_000)
+            return int(Decimal(self._file.read_text(encoding="utf-8").strip() or "0") * 1_000_000)
         except (OSError, UnicodeDecodeError, InvalidOperation, ValueError, OverflowError):
             return 0
 

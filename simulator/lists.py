@@ -46,7 +46,9 @@ def main() -> None:
     file = Path(sys.argv[1])
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_suffix(".tmp")
-    whole.write_text("# Invented names: none of these is a person.\n" + "\n".join(invented_names()) + "\n")
+    whole.write_text(
+        "# Invented names: none of these is a person.\n" + "\n".join(invented_names()) + "\n", encoding="utf-8"
+    )
     whole.replace(file)
 
 

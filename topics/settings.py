@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         if self.secret:
             return self.secret.encode()
         try:
-            return (self.home / "secret").read_text().strip().encode()
+            return (self.home / "secret").read_text(encoding="utf-8").strip().encode()
         except OSError as error:
             raise SettingsError(
                 f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}"

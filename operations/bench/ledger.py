@@ -270,7 +270,7 @@ def _rooms(settings: Settings, processes: int) -> Iterator[list[subprocess.Popen
         try:
             yield rooms
         except RuntimeError as error:
-            raise RuntimeError(f"{error}: {log.read_text()[-2000:]}") from None
+            raise RuntimeError(f"{error}: {log.read_text(encoding='utf-8')[-2000:]}") from None
         finally:
             for room in rooms:
                 room.terminate()

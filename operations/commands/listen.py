@@ -51,6 +51,8 @@ def listen(
             registered = _register(server, endpoint_id, event_types)
         note(f"listening at {server.url}{f' as {registered}' if registered else ''}")
         server.serve_forever(0.05)
+        if server.ended_with:
+            raise server.ended_with
     except KeyboardInterrupt:
         pass
     finally:
@@ -102,6 +104,7 @@ class _Server(ThreadingHTTPServer):
             note(f"tally: cannot listen on 127.0.0.1:{port}: {error.strerror}")
             raise typer.Exit(1) from None
         self.keys: list[bytes] = []
+        self.ended_with: SystemExit | None = None
         self._as_json = as_json
         self._left = count or -1
 
@@ -114,7 +117,12 @@ class _Server(ThreadingHTTPServer):
         from schemas.webhooks import verify
 
         fault = verify(self.keys, headers, body, int(time.time()))
-        self._show(headers, body, fault)
+        try:
+            self._show(headers, body, fault)
+        except SystemExit as end:  # stdout takes no more; we are in a thread of our own
+            self.ended_with = end
+            self.shutdown()
+            return 503
         if fault:
             return 400
         self._left -= 1

@@ -40,7 +40,7 @@ def map_(
     from operations.stack.home import checkout_docs
 
     file = to or checkout_docs("--to") / "flow.md"
-    current = file.read_text() if file.exists() else ""
+    current = file.read_text(encoding="utf-8") if file.exists() else ""
     if check and current != page():
         note(f"{file} is not what the catalogue says: run `tally topics map`")
         raise typer.Exit(1)
@@ -48,7 +48,7 @@ def map_(
         note(f"{file} is up to date: nothing to do")
         return
     try:
-        file.write_text(page())
+        file.write_text(page(), encoding="utf-8")
     except OSError as error:
         raise StackError(f"{file} cannot be written: {error.strerror}") from None
     say(f"{file} drawn")

@@ -37,7 +37,7 @@ class Jar:
 
 
 def locked_jars() -> list[Jar]:
-    entries = tomllib.loads(LOCK.read_text())["dependencies"]
+    entries = tomllib.loads(LOCK.read_text(encoding="utf-8"))["dependencies"]
     return [Jar(e["groupId"], e["artifactId"], e["version"], e["sha256"]) for e in entries]
 
 

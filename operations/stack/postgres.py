@@ -116,7 +116,7 @@ def forget_stale_owner(data: Path) -> None:
     restart of the machine it would wait for a stranger for ever. The shared memory check of its own still stands.
     """
     try:
-        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        pid = int((data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
     except (OSError, ValueError, IndexError):
         return
     try:

@@ -26,7 +26,7 @@ def ensure_demo_key(settings: Settings) -> None:
     from producers.keys import SCOPES, create_key, list_keys
 
     file = Home(settings.home).api_key
-    kept = file.read_text() if file.exists() else ""
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
     if not any(f"_{key.key_id}_" in kept for key in list_keys(settings) if key.revoked_at is None):
         write_private(file, create_key(settings, owner="demo", scopes=list(SCOPES)) + "\n")
         print("demo key made", flush=True)

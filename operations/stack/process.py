@@ -92,6 +92,6 @@ def rotate(log: Path) -> None:
 def last_lines(log: Path, count: int = 5) -> str:
     """The end of a log, for the message that says why a process would not start."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
     except OSError:
         return ""

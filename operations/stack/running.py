@@ -101,7 +101,7 @@ def forget_the_dead(home: Home) -> None:
 
 def read_api_key(home: Home) -> str | None:
     try:
-        return home.api_key.read_text().strip()
+        return home.api_key.read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
@@ -109,7 +109,7 @@ def read_api_key(home: Home) -> str | None:
 def is_held(home: Home) -> bool:
     """Whether a supervisor holds this home; the kernel lets go of the lock when it dies."""
     try:
-        with home.lock.open() as file:
+        with home.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

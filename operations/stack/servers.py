@@ -72,9 +72,9 @@ def end_on_signals() -> None:
         signal.signal(name, interrupt)
 
 
-def hold(home: Home) -> IO[str]:
+def hold(home: Home) -> IO[bytes]:
     """Lock the home folder for this process's life. Errors: AlreadyRunning."""
-    file = home.lock.open("a")
+    file = home.lock.open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

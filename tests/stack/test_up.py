@@ -24,9 +24,9 @@ from operations.stack.layout import TALLY
 LIMIT_S = 90.0
 
 
-def tally(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def tally(home: Path, *words: str, **own: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    environment = {**inherited, "TALLY_HOME": str(home)}
+    environment = {**inherited, "TALLY_HOME": str(home), **own}
     command = [sys.executable, str(TALLY), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
@@ -103,6 +103,16 @@ def test_up_when_it_is_up_changes_nothing(home: Path) -> None:
     assert again.returncode == 0
     assert "already up" in again.stderr
     assert pids(status(home)) == before
+
+
+def test_on_a_terminal_without_our_letters_payments_are_shown_and_books_agree_all_the_same(home: Path) -> None:
+    other = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    paid = tally(home, "pay", "--watch", "--checkout-id", "plain", **other)
+    assert (paid.returncode, "captured" in paid.stdout) == (0, True), paid.stderr
+    shown = tally(home, "show", "plain", **other)
+    assert (shown.returncode, "EXECUTING -> SUCCESS" in shown.stdout) == (0, True), shown.stderr
+    verified = tally(home, "verify", **other)
+    assert (verified.returncode, "the books agree" in verified.stdout) == (0, True), verified.stderr
 
 
 @pytest.mark.parametrize("how", [(), ("--hang",)], ids=["refuses", "hangs"])

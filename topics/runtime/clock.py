@@ -27,6 +27,6 @@ class Clock:
         except FileNotFoundError:
             return timedelta()
         if (stat.st_mtime_ns, stat.st_ino) != self._seen:
-            self._offset = timedelta(seconds=float(self._file.read_text().strip() or 0))
+            self._offset = timedelta(seconds=float(self._file.read_text(encoding="utf-8").strip() or 0))
             self._seen = (stat.st_mtime_ns, stat.st_ino)
         return self._offset
