@@ -7,12 +7,13 @@ import io
 import re
 import tokenize
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from topics import settings
+from topics import checkout_limits, settings
+from topics.checkout_limits import DEFAULTS
 from topics.settings import (
     Failover,
     PspAccount,
@@ -66,6 +67,8 @@ def page() -> str:
         ("`TALLY_WEBHOOKS`", WebhookLimits),
     ):
         parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(model, comments, "")]
+        if model is RiskLimits:
+            parts.append(checkout_limits.table())
     return "\n".join(parts)
 
 
@@ -79,6 +82,8 @@ def table(model: type[BaseModel], comments: dict[tuple[str, str], str], prefix: 
 
 
 def type_name(annotation: Any) -> str:
+    if get_origin(annotation) is dict:
+        annotation = dict[tuple(getattr(part, "__origin__", part) for part in get_args(annotation))]  # type: ignore[misc]
     text = (
         annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
     )
@@ -90,6 +95,8 @@ def default(value: object) -> str:
         return "required"
     if isinstance(value, BaseModel):
         return "see below"
+    if value == DEFAULTS:
+        return "by currency"
     if value in ("", (), {}, frozenset()) or value is None:
         return "none"
     if isinstance(value, frozenset):

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import COUNTRIES
+from topics.checkout_limits import DEFAULTS, Limits, without
 
 
 class SettingsError(Exception):
@@ -110,13 +111,25 @@ def _countries(codes: frozenset[str]) -> frozenset[str]:
 
 
 class RiskLimits(BaseModel):
-    """What risk refuses by number. Amounts are major units of the order's own currency."""
+    """What risk refuses by number. Amounts are major units, by currency, of all orders of a checkout in it.
+
+    `{"checkout_amount_max": {"VND": "500000000", "KWD": "0"}}` sets these two and leaves all others at the defaults below. Where
+    it is 0 nothing can be charged. A number alone, as this setting was once, holds in the major units of every currency, which
+    are a dollar here and a hundredth of a cent there. No currency is without a limit: `null`, or a name that is no currency,
+    stops the start.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkout_amount_max: Decimal = Decimal("1000000")
+    checkout_amount_max: Limits = dict(DEFAULTS)  # by currency; the defaults stand below
     buyer_checkouts_per_hour_max: int = 1000
     blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
+
+
+def _complete(risk: RiskLimits) -> RiskLimits:
+    if missing := without(risk.checkout_amount_max):
+        raise ValueError(f"no checkout_amount_max for {', '.join(missing)}: name one, in major units")
+    return risk
 
 
 class WebhookLimits(BaseModel):
@@ -182,7 +195,7 @@ class Settings(BaseSettings):
     failover: Failover = Failover()
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
-    risk: RiskLimits = RiskLimits()
+    risk: Annotated[RiskLimits, AfterValidator(_complete)] = Field(default=RiskLimits(), validate_default=True)
     risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
 
     webhooks: WebhookLimits = WebhookLimits()
@@ -251,7 +264,7 @@ def load_settings(beside: Mapping[str, str] | None = None, /, **overrides: objec
         return Settings(**{_BESIDE: beside or {}}, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"])
+        name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"] if part != "[key]")
         got = "" if first["loc"][0] in _SECRETIVE else f" (got {first['input']!r:.60})"
         raise SettingsError(f"{name}: {first['msg']}{got}") from None
     except Unparsable as error:

@@ -101,7 +101,8 @@ def _is_blocked(state: State, event: ScreeningRequested, limits: RiskLimits) -> 
 
 def _is_too_much(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:
     """Per currency, in its own major units: there is no rate between them here."""
-    return any(total.minor > limits.checkout_amount_max * 10 ** exponent(total.currency) for total in event.totals)
+    most = limits.checkout_amount_max
+    return any(total.minor > most[total.currency] * 10 ** exponent(total.currency) for total in event.totals)
 
 
 def _is_too_often(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:

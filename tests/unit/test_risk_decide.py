@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, decide, hour_key, name_key
+from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import Money
@@ -98,6 +99,34 @@ def test_a_buyer_without_name_or_country_is_screened_by_number_alone() -> None:
 )
 def test_the_amount_limit_counts_in_the_currencys_own_major_units(total: Money, rule: str) -> None:
     assert said(screen(known(), screening(totals=(Money(1, "USD"), total)))).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "rule"),
+    [
+        ("1250000", "VND", "none"),  # some 48 dollars
+        ("20000000000", "VND", "none"),
+        ("20000000001", "VND", "amount_limit"),
+        ("1000000.000", "KWD", "amount_limit"),  # some 3.2 million dollars
+        ("200000.000", "KWD", "none"),
+        ("1000000.00", "EUR", "none"),
+        ("1000000.01", "USD", "amount_limit"),
+        ("200000000", "JPY", "none"),
+    ],
+)
+def test_each_currency_has_a_limit_of_its_own_where_nobody_says(amount: str, currency: str, rule: str) -> None:
+    event = screening(totals=(Money.parse(amount, currency),))
+    decision = decide(known(), event, Cause(EventId("cause"), "screenings.v1", None, NOW, 0), RiskLimits())
+    assert said(decision).rule == rule
+
+
+@pytest.mark.parametrize("currency", sorted(DECIMALS))
+def test_every_currency_that_can_be_charged_takes_a_small_sum_and_refuses_a_monstrous_one(currency: str) -> None:
+    cause = Cause(EventId("cause"), "screenings.v1", None, NOW, 0)
+    limit = int(RiskLimits().checkout_amount_max[currency]) * 10 ** DECIMALS[currency]
+    for minor, rule in ((limit // 1000, "none"), (limit + 1, "amount_limit")):
+        event = screening(totals=(Money(minor, currency),))
+        assert said(decide(known(), event, cause, RiskLimits())).rule == rule
 
 
 def test_a_buyers_checkouts_add_up_within_one_batch() -> None:

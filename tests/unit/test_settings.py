@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from schemas.currencies import DECIMALS
+from topics import checkout_limits
 from topics.settings import SettingsError, load_settings
 
 SECRET = "sk_live_never_shown"
@@ -20,6 +24,15 @@ SECRET = "sk_live_never_shown"
         ("TALLY_DSNS", f'["{SECRET}"]', "TALLY_DSNS"),
         ("TALLY_RISK", '{"blocked_countries": ["kp"]}', "TALLY_RISK__BLOCKED_COUNTRIES: .*ISO 3166-1.*'kp'"),
         ("TALLY_UPSTREAMS", '["my shop"]', "TALLY_UPSTREAMS: .*'my shop'"),
+        (
+            "TALLY_RISK",
+            '{"checkout_amount_max": {"XYZ": 5}}',
+            "TALLY_RISK__CHECKOUT_AMOUNT_MAX__XYZ: .*ISO 4217.*'XYZ'",
+        ),
+        ("TALLY_RISK", '{"checkout_amount_max": {"VND": null}}', "TALLY_RISK__CHECKOUT_AMOUNT_MAX__VND: .*None"),
+        ("TALLY_RISK", '{"checkout_amount_max": {"VND": -1}}', "TALLY_RISK__CHECKOUT_AMOUNT_MAX__VND: .*-1"),
+        ("TALLY_RISK", '{"checkout_amount_max": null}', "TALLY_RISK__CHECKOUT_AMOUNT_MAX: .*by currency"),
+        ("TALLY_RISK", '{"checkout_amount_max": "lots"}', "TALLY_RISK__CHECKOUT_AMOUNT_MAX: .*by currency"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_without_secrets(
@@ -30,3 +43,39 @@ def test_a_wrong_setting_is_named_in_one_line_without_secrets(
         load_settings()
     assert "\n" not in str(refused.value)
     assert SECRET[:9] not in str(refused.value)
+
+
+def test_a_limit_that_is_named_holds_and_all_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = load_settings().risk.checkout_amount_max
+    monkeypatch.setenv("TALLY_RISK", '{"checkout_amount_max": {"VND": "500000000", "KWD": 0}}')
+    monkeypatch.setenv("TALLY_RISK__CHECKOUT_AMOUNT_MAX__BHD", "1.5")
+    given = load_settings().risk.checkout_amount_max
+    assert {code: limit for code, limit in given.items() if usual[code] != limit} == {
+        "VND": 500_000_000,
+        "KWD": 0,
+        "BHD": Decimal("1.5"),
+    }
+
+
+@pytest.mark.parametrize("old", ['{"checkout_amount_max": 5000}', '{"checkout_amount_max": "5000"}'])
+def test_the_one_number_of_older_settings_still_holds_in_every_currency(
+    monkeypatch: pytest.MonkeyPatch, old: str
+) -> None:
+    monkeypatch.setenv("TALLY_RISK", old)
+    assert load_settings().risk.checkout_amount_max == dict.fromkeys(DECIMALS, Decimal(5000))
+
+
+def test_a_currency_that_the_standard_gets_stops_the_start_until_it_has_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(DECIMALS, "NEW", 2)
+    with pytest.raises(SettingsError, match=r"TALLY_RISK: .*no checkout_amount_max for NEW"):
+        load_settings()
+    monkeypatch.setenv("TALLY_RISK", '{"checkout_amount_max": {"NEW": 7}}')
+    assert load_settings().risk.checkout_amount_max["NEW"] == 7
+
+
+def test_the_page_of_settings_names_the_limit_of_each_currency_once() -> None:
+    rows = [row.split("|") for row in checkout_limits.table().splitlines()[2:]]
+    named = [(code, Decimal(row[1].replace(",", ""))) for row in rows for code in row[2].split()]
+    assert sorted(named) == sorted(load_settings().risk.checkout_amount_max.items())
