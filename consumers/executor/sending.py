@@ -12,7 +12,6 @@ from typing import Any, assert_never
 import aiohttp
 import orjson
 import uvloop
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from prometheus_client import Counter, Histogram
@@ -21,6 +20,7 @@ from yarl import URL
 from consumers.executor.pacing import Pace, Went
 from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Pending, Psp, Reply, Unknown
 from schemas.money import Money
+from topics.runtime.bounded import BoundedReply
 from topics.runtime.calls import LEASE_S, Answer, Leased
 from topics.runtime.failpoints import hit
 
@@ -29,6 +29,7 @@ LEASE_MARGIN_S = 1.0  # for everything between the look at the lease and the fir
 CONNECT_S = 5.0
 KEEP_ALIVE_S = 4.0  # shorter than servers': a request on a connection that they have just closed is unknown
 BODY_MAX = 1 << 20
+WIRE_MAX = 2 * BODY_MAX  # of an answer with its head and its coding
 
 REPLIES = Counter("tally_psp_replies_total", "What came of sends and questions to a PSP", ["psp", "act", "reply"])
 SECONDS = Histogram("tally_psp_seconds", "From opening the connection to the end of the reply", ["psp", "act"])
@@ -153,13 +154,14 @@ class Sender:
         return self._urls.setdefault(request.url, URL(request.url, encoded=True))
 
 
-class _OneAnswerEach(ResponseHandler):
+class _OneAnswerEach(BoundedReply):
     """A connection on which an answer is believed only as the one answer to the request before it.
 
     A PSP, or a proxy before it, that answers twice leaves an answer for whoever uses the connection next. Only 200s name
     the charge that they speak of: after any other answer, or one that nobody asked for, the connection is not used again.
     """
 
+    bytes_max = WIRE_MAX
     _asked = False
 
     def set_response_params(self, **params: Any) -> None:

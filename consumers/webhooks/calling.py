@@ -6,6 +6,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -14,6 +16,7 @@ from yarl import URL
 
 from consumers.webhooks.queue import Leased, Outcome
 from schemas.webhooks import Network, address, address_fault, sign, url_fault
+from topics.runtime.bounded import BoundedReply
 from topics.settings import Settings
 
 REPLY_MAX = 500  # characters that are kept of a reply
@@ -49,6 +52,10 @@ class Guarded(AbstractResolver):
         await self._names.close()
 
 
+class _Reply(BoundedReply):
+    bytes_max = 1 << 18
+
+
 class Caller:
     """Warm connections to all endpoints. Used within one event loop."""
 
@@ -61,8 +68,11 @@ class Caller:
         """No redirects, cookies or proxies; as many connections as there are deliveries in flight."""
         if self._session is None:
             resolver = Guarded(self._limits.allowed_networks)
+            connector = aiohttp.TCPConnector(resolver=resolver, limit=0, use_dns_cache=False, keepalive_timeout=4)
+            protocol: partial[Any] = partial(_Reply, loop=asyncio.get_running_loop())
+            connector._factory = protocol  # aiohttp has no public place for it
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=0, use_dns_cache=False, keepalive_timeout=4),
+                connector=connector,
                 timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import io
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from psp.port import HttpRequest, ListedCharge, ListingError, Psp
 
 TIMEOUT_S = 30.0
+PIECE = 1 << 16
+REPLY_MAX = 16 << 20  # bytes of a page of a thousand charges, its head included
 
 
 def listed(psp: Psp) -> Iterator[list[ListedCharge]]:
@@ -33,10 +39,43 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
                 yield name, psp.read_list(_body(name, connection, request))[0]
 
 
+class _Bounded(io.RawIOBase):
+    """A reply's bytes as they come, in whatever coding: at most REPLY_MAX, within TIMEOUT_S. Errors, then: OSError."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._left = REPLY_MAX
+        self._until = time.monotonic() + TIMEOUT_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._raw.readinto(buffer) or 0
+        self._left -= count
+        if self._left < 0:
+            raise OSError(f"its reply is larger than {REPLY_MAX} bytes")
+        if time.monotonic() > self._until:
+            raise TimeoutError(f"its reply took longer than {TIMEOUT_S:g} s")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Reply(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self.fp = io.BufferedReader(_Bounded(self.fp.detach()))
+
+
 def _connection(request: HttpRequest) -> http.client.HTTPConnection:
     url = urlsplit(request.url)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    return kind(url.hostname or "", url.port, timeout=TIMEOUT_S)
+    connection = kind(url.hostname or "", url.port, timeout=TIMEOUT_S)
+    connection.response_class = _Reply
+    return connection
 
 
 def _body(name: str, connection: http.client.HTTPConnection, request: HttpRequest) -> bytes:
@@ -46,7 +85,7 @@ def _body(name: str, connection: http.client.HTTPConnection, request: HttpReques
             request.method, f"{url.path}?{url.query}" if url.query else url.path, None, dict(request.headers)
         )
         reply = connection.getresponse()
-        body = reply.read()
+        body = b"".join(iter(partial(reply.read, PIECE), b""))  # of one read as much is set aside as it asks for
     except (OSError, http.client.HTTPException) as error:
         raise ListingError(f"{name} does not answer: {error}") from error
     if reply.status != 200:
