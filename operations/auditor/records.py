@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
@@ -27,7 +27,7 @@ READ_LIMIT_S = 30.0  # without a single record
 AT_ONCE = 5000
 LEADER_S = 15.0
 Partition = tuple[str, int]
-Ends = dict[Partition, tuple[int, int]]  # (first offset that is there, next offset to be written)
+Ends = dict[Partition, tuple[int, int]]  # first offset that is there; up to before which one may be read
 
 
 class Reader:
@@ -44,6 +44,7 @@ class Reader:
                 "group.id": f"{settings.topic_prefix}verify",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": 32_768,
                 "fetch.wait.max.ms": 50,
@@ -66,21 +67,44 @@ class Reader:
         return [name for name in names if self.prefix + name in there]
 
     def ends_of(self, names: Sequence[str]) -> Ends:
-        found = partitions(self._kafka, [self.prefix + name for name in names])
-        at = {where: (where.topic[len(self.prefix) :], where.partition) for where in found}
+        at = self._partitions(names)
+        first = self._offsets(at, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        last = self._offsets(at, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {where: (first[where], last[where]) for where in at}
+
+    def written(self, *topics: Topic) -> dict[Partition, int]:
+        """Next offsets to be written: past the end while a writer's transaction is open."""
+        at = self._partitions([name for topic in topics for name in self.names(topic)])
+        return self._offsets(at, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
+
+    def count(self, ranges: Mapping[Partition, tuple[int, int]]) -> dict[Partition, int]:
+        """How many records these ranges hold; offsets without one (marks of transactions, aborted records) do not count."""
+        counts = dict.fromkeys(ranges, 0)
+        for record in self.records(ranges):
+            counts[self.name_of(record), record.partition() or 0] += 1
+        return counts
+
+    def _partitions(self, names: Sequence[str]) -> list[Partition]:
+        return [self._where(place) for place in partitions(self._kafka, [self.prefix + name for name in names])]
+
+    def _where(self, place: TopicPartition) -> Partition:
+        return place.topic[len(self.prefix) :], place.partition
+
+    def _offsets(
+        self,
+        at: Sequence[Partition],
+        which: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
+        """A partition may be without a leader for a moment."""
         if not at:
             return {}
-        first = self._offsets(list(at), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        last = self._offsets(list(at), OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return {where: (first[tp], last[tp]) for tp, where in at.items()}
-
-    def _offsets(self, at: Sequence[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
-        """A partition may be without a leader for a moment."""
         until = time.monotonic() + LEADER_S
+        asked = {TopicPartition(self.prefix + name, partition): which for name, partition in at}
         while True:
-            futures = self._admin.list_offsets(dict.fromkeys(at, which), request_timeout=15)
+            futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=15)
             try:
-                return {where: future.result().offset for where, future in futures.items()}
+                return {self._where(place): future.result().offset for place, future in futures.items()}
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
                     raise
@@ -211,15 +235,16 @@ def upstream_requests(
         name: owner for owner in upstreams for name in catalog.names(topic, frozenset([owner])) if name != topic.name
     }
     ends = reading.ends_of(reading.existing(sorted(topics)))
-    oldest = {where: kept_since for where, (low, high) in ends.items() if low == high > 0}
+    oldest: dict[Partition, int] = {}
     claims = set()
     for record in reading.records(ends):
         message = message_of(record, reading.prefix)
         claims.add(decode(message, upstreams).claim)
         if ends[message.topic, message.partition][0] > 0:
             oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
+    empty = {where: kept_since for where, (low, _) in ends.items() if low > 0 and where not in oldest}
     missing = upstreams - {topics[name] for name, _ in ends} - set(by_http)
     gone = dict.fromkeys(upstreams, 0) | dict.fromkeys(missing, kept_since)
-    for (name, _), at_ms in oldest.items():
+    for (name, _), at_ms in (oldest | empty).items():
         gone[topics[name]] = max(gone[topics[name]], at_ms)
     return Requests(frozenset(claims), {owner: at_ms + LATE_MS if at_ms else 0 for owner, at_ms in gone.items()})

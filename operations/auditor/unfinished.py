@@ -146,27 +146,35 @@ def dead_letters(stores: Stores) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Where each room stands on what it reads."""
+    """Where each room stands on what it reads, and how many records past that it can read."""
 
     at: dict[tuple[str, Partition], int]
     behind: dict[tuple[str, Partition], int]
     impossible: dict[tuple[str, Partition], str]
+    held_back: dict[Partition, tuple[int, int]] = field(default_factory=dict)  # by an open transaction: from, up to
 
 
 def lag(stores: Stores, reading: Reader) -> Lag:
-    at, behind, impossible = {}, {}, {}
+    found = Lag({}, {}, {})
     for room in CONSUMERS:
-        stored = positions(stores, room.name)
-        for where, (low, high) in reading.ends(*(topic for topic in room.reads if topic.on_kafka)).items():
+        topics = [topic for topic in room.reads if topic.on_kafka]
+        stored, unread = positions(stores, room.name), {}
+        ends = reading.ends(*topics)
+        for where, (low, high) in ends.items():
             position = stored.get(where, low)
-            at[room.name, where] = position
+            found.at[room.name, where] = position
             if position < low:
-                impossible[room.name, where] = f"stands at {position}, and Kafka has nothing before {low}"
+                found.impossible[room.name, where] = f"stands at {position}, and Kafka has nothing before {low}"
             elif position > high:
-                impossible[room.name, where] = f"stands at {position}, and Kafka ends at {high}"
+                found.impossible[room.name, where] = f"stands at {position}, and Kafka ends at {high}"
             elif position < high:
-                behind[room.name, where] = high - position
-    return Lag(at, behind, impossible)
+                unread[where] = (position, high)
+        found.behind.update({(room.name, where): n for where, n in reading.count(unread).items() if n})
+        written = reading.written(*topics)
+        found.held_back.update(
+            {where: (high, written[where]) for where, (_, high) in ends.items() if high < written[where]}
+        )
+    return found
 
 
 def stuck_between(first: Lag, last: Lag) -> list[tuple[str, Partition]]:
@@ -185,4 +193,9 @@ def check_lag(first: Lag, last: Lag) -> Check:
     for (room, _), number in last.behind.items():
         behind[room] = behind.get(room, 0) + number
     notes = [f"{room} has {number} to read" for room, number in behind.items()]
+    notes += [
+        f"an open transaction holds back {topic}[{p}] from offset {start} to {until}"
+        for (topic, p), (start, until) in last.held_back.items()
+        if first.held_back.get((topic, p), (None,))[0] == start
+    ]
     return judged("rooms_read", len(last.at), wrong, expected=True, aside=notes)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import Producer, TopicPartition
 
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from tests.contract.running import LIMIT_S, Sender, settled, violations, wait
+from topics import catalog
 from topics.runtime import loop as loop_module
 from topics.runtime.admin import kafka_config
 from topics.runtime.loop import RoomLoop
@@ -125,19 +127,132 @@ def test_looking_for_the_silent_holds_up_nobody(
     assert books.effects("k") == list(range(1, 31))
 
 
-def test_offsets_without_a_message_are_passed(on_kafka: Settings, books: Books) -> None:
-    """A writer with transactions leaves its marks between the messages."""
-    writer = Producer(kafka_config(on_kafka) | {"transactional.id": on_kafka.topic_prefix})
-    writer.init_transactions(30)
-    with member(on_kafka, lambda client: client):
-        for n in range(1, 6):
-            writer.begin_transaction()
-            event = captured("k", n)
-            value, headers = event.model_dump_json().encode(), headers_of(event, event_id("k", n))
-            writer.produce(on_kafka.topic_prefix + EXECUTIONS, value, b"k", headers=list(headers))
-            writer.commit_transaction(30)
-        wait("all is done and said", lambda: settled(books, 5))
-    assert books.effects("k") == [1, 2, 3, 4, 5]
+# ── writers with transactions ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Counting:
+    """A client that counts how often it was told to read a partition again, and asked what is assigned: at each look."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.again = self.looks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.again += 1
+        self._client.incremental_unassign(partitions)
+
+    def assignment(self) -> Any:
+        self.looks += 1
+        return self._client.assignment()
+
+
+class Transactions:
+    """An upstream that writes with Kafka's transactions: each takes one offset more than it has records."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._name = settings.topic_prefix + EXECUTIONS
+        config = {"transactional.id": settings.topic_prefix, "partitioner": "murmur2_random"}
+        self._writer = Producer(kafka_config(settings) | config)
+        self._writer.init_transactions(30)
+        self.sent: dict[str, list[int]] = {}
+
+    def begin(self, key: str, *numbers: int) -> None:
+        """These records are at the broker, and their transaction is open."""
+        self._writer.begin_transaction()
+        for n in numbers:
+            event = captured(key, n)
+            value, headers = event.model_dump_json().encode(), headers_of(event, event_id(key, n))
+            self._writer.produce(self._name, value, key.encode(), headers=list(headers))
+        self._writer.flush(30)
+
+    def commit(self, key: str, *numbers: int) -> None:
+        self.begin(key, *numbers)
+        self._writer.commit_transaction(30)
+        self.sent.setdefault(key, []).extend(numbers)
+
+    def abort(self, key: str = "", *numbers: int) -> None:
+        if key:
+            self.begin(key, *numbers)
+        self._writer.abort_transaction(30)
+
+
+def stands_at_the_end(settings: Settings, books: Books) -> bool:
+    """Position and Kafka's offset of the one partition that holds anything: nothing is left of it, by anybody's count."""
+    consumer = KafkaConsumer(kafka_config(settings) | {"group.id": f"{settings.topic_prefix}probe"})
+    parts = [TopicPartition(settings.topic_prefix + EXECUTIONS, number) for number in range(catalog.PARTITIONS)]
+    ends = [consumer.get_watermark_offsets(part, timeout=15)[1] for part in parts]
+    offsets = [part.offset for part in consumer.committed(parts, timeout=15)]
+    consumer.close()
+    stored = dict(books.rows("SELECT partition, next_offset FROM positions WHERE topic = %s", EXECUTIONS))
+    return all(stored.get(number) == end == max(offsets[number], 0) for number, end in enumerate(ends) if end)
+
+
+def test_many_small_transactions_are_read_once(on_kafka: Settings, books: Books) -> None:
+    """Each leaves an offset without a message, which looks like one that the client has lost."""
+    writer = Transactions(on_kafka)
+    with member(on_kafka, Counting) as client:
+        for n in range(1, 101):
+            writer.commit("k", n)
+        wait("all is done and said", lambda: settled(books, 100))
+        assert client.again == 0
+    assert violations(on_kafka, books, writer.sent) == set()
+
+
+def test_a_message_lost_between_transactions_is_read_again(on_kafka: Settings, books: Books) -> None:
+    writer = Transactions(on_kafka)
+    with member(on_kafka, Lossy) as client:
+        for n in range(1, 31):
+            writer.commit("k", n)
+        wait("all are done and said but the last, if none came after it", lambda: settled(books, 29))
+        assert client.lost
+    assert books.effects("k")[:29] == list(range(1, 30))
+
+
+def test_aborted_records_are_never_applied_and_marks_do_not_count_as_lag(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SILENT_S", 0.2)
+    writer = Transactions(on_kafka)
+    with member(on_kafka, Counting) as client:
+        writer.abort("k", 1, 2, 3)
+        wait("aborted records are passed", lambda: stands_at_the_end(on_kafka, books))
+        assert books.effects() == []
+        writer.commit("k", 4, 5)
+        writer.abort("k", 6)
+        writer.commit("k", 7)
+        writer.abort("k", 8, 9)
+        wait("all is done and said", lambda: settled(books, 3))
+        wait("nothing is left to be read", lambda: stands_at_the_end(on_kafka, books))
+        assert client.again == 0, "nothing is read again only because its writer uses transactions"
+    assert violations(on_kafka, books, writer.sent) == set()
+
+
+def test_what_an_open_transaction_holds_back_comes_once_it_ends(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer hangs: what others wrote to the same partition after it cannot be read, and is not missed either."""
+    monkeypatch.setattr(loop_module, "SILENT_S", 0.5)
+    hanging, sender = Transactions(on_kafka), Sender(on_kafka)
+    with member(on_kafka, Counting) as client:
+        for key in KEYS:
+            sender.capture(key)
+        sender.flush()
+        wait("the first are done", lambda: len(books.effects()) == len(KEYS))
+        again, looks = client.again, client.looks
+        hanging.begin("k1", 2)
+        sender.sent["k1"].append(2)
+        for key in KEYS:
+            sender.capture(key)
+        sender.flush()
+        wait("other partitions are done", lambda: len(books.effects()) >= len(KEYS) + 3)
+        wait("it was looked for silent partitions", lambda: client.looks > looks + 4)
+        assert (books.effects("k1"), client.again) == ([1], again)
+        hanging.abort()
+        wait("so is this one", lambda: settled(books, 2 * len(KEYS)))
+    assert books.effects("k1") == [1, 3]
 
 
 class Watcher:

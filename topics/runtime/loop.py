@@ -25,8 +25,9 @@ from topics.runtime.failpoints import hit
 from topics.runtime.health import Health
 from topics.runtime.latest import LatestPublisher
 from topics.runtime.outbox import Publisher
-from topics.runtime.positions import Placed, place
+from topics.runtime.positions import Placed, pass_by, place
 from topics.runtime.record import message_of
+from topics.runtime.second_reader import SecondReader
 from topics.runtime.store import Stopped, Store, verdict
 from topics.settings import Settings
 
@@ -79,7 +80,6 @@ class RoomLoop:
         self._latest = LatestPublisher(consumer, self._publisher) if consumer.compacted else None
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
-        self._gaps: dict[Partition, tuple[int, int]] = {}  # the last one seen: the offset that was due, and what came
         self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
         self._opaque_at: dict[Partition, int] = {}  # the last one: the offset that was due
         self._looked: Placed = {}  # positions as they were at the last look for silent partitions
@@ -89,6 +89,7 @@ class RoomLoop:
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
+        self._second = SecondReader(settings, consumer.name)
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
         self._trimming = Chore(TRIM_EVERY_S, self._trim)
         self._chores = [
@@ -179,10 +180,9 @@ class RoomLoop:
         return [m for m in messages if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
 
     def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
-        """Up to where offsets are missing: from there a partition is read again, from its position.
+        """Up to where a message is missing: from there a partition is read again, from its position.
 
-        What the client has lost on the way (seen: two records, after cuts of the connection) comes then. Offsets that
-        are missing again are no messages: a transaction's marks, or what compaction took.
+        What the client has lost on the way comes then. Offsets that hold no message are passed.
         """
         due = dict(self._placed)
         whole: list[Message] = []
@@ -191,10 +191,10 @@ class RoomLoop:
             where = (message.topic, message.partition)
             if where in broken:
                 continue
-            gap = (due[where], message.offset)
-            if gap[0] < gap[1] and self._gaps.get(where) != gap:
-                log.warning("gap", action="read again", room=self._consumer.name, partition=where, gap=gap)
-                self._gaps[where] = gap
+            if due[where] < message.offset and (lost := self._second.offsets(where, due[where], message.offset)):
+                log.warning(
+                    "gap", action="read again", room=self._consumer.name, partition=where, lost=sorted(lost)[:10]
+                )
                 broken.add(where)
                 continue
             due[where] = message.offset + 1
@@ -358,18 +358,36 @@ class RoomLoop:
             if looked.get(where) == due and where not in self._unplaced
         }
         try:
-            ends = self._ends_of(quiet)
+            ends = self._ends_holding_more(quiet)
         except KafkaException:
             return  # they say nothing because Kafka does not
-        for where, due in quiet.items():
-            end = ends[where]
-            if end <= due:
-                continue
-            self._overdue[where] = due
+        for where, end in ends.items():
+            due = self._overdue[where] = quiet[where]
             if overdue.get(where) == due and self._woken.get(where) != (due, end):  # not only just come
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
                 self._woken[where] = (due, end)
                 self._unplaced.add(where)
+
+    def _ends_holding_more(self, quiet: Placed) -> dict[Partition, int]:
+        """The ends of those with a message past their position. Where there are offsets, and no message, we stand at the
+        end from now on: else these would count as lag, and the position be gone once retention takes what is before it."""
+        self._second.forget_unused()
+        more = {}
+        for where, end in self._ends_of(quiet).items():
+            due = quiet[where]
+            if due < end and self._second.offsets(where, due, end):
+                more[where] = end
+            elif due < end:
+                self._pass_by(where, due, end)
+        return more
+
+    def _pass_by(self, where: Partition, due: int, end: int) -> None:
+        with self._store.transaction() as conn:
+            moved = pass_by(conn, where, due, end)
+        if moved:
+            self._placed[where] = self._to_commit[where] = end
+        else:
+            self._unplaced.add(where)  # someone else was there
 
     def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
@@ -464,6 +482,7 @@ class RoomLoop:
         except (psycopg.Error, KafkaException) as error:
             log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])
         self._kafka.close()
+        self._second.close()
         self._store.close()
         self.health.gone()
 
@@ -475,6 +494,7 @@ def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
         "group.protocol": "consumer",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",  # an upstream's aborted records are none
         "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
         "queued.min.messages": 4 * settings.batch_max,
         "queued.max.messages.kbytes": 16_384,

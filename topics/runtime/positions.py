@@ -8,6 +8,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
 
 from topics.runtime import letters
+from topics.runtime.consumer import Connection
 from topics.runtime.store import Stopped, Store
 
 Placed = dict[tuple[str, int], int]
@@ -46,6 +47,15 @@ def place(store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartitio
         )
         raise Stopped("offset_ahead", reason)
     return stored | new
+
+
+def pass_by(conn: Connection, where: tuple[str, int], due: int, end: int) -> bool:
+    """Move a position past offsets that hold no message. False where it is no longer `due`: nothing is changed then."""
+    moved = conn.execute(
+        "UPDATE positions SET next_offset = %s WHERE topic = %s AND partition = %s AND next_offset = %s RETURNING 1",
+        [end, *where, due],
+    )
+    return moved.fetchone() is not None
 
 
 def _committed(kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
