@@ -26,8 +26,8 @@ bench: venv ## the two benchmarks, on the running stack
 	$(BIN)/tally bench pay-in $(ARGS)
 
 docs: venv ## write anew the pages that are made from code
-	$(BIN)/python -m operations.configuration > docs/configuration.md
-	$(BIN)/python -m operations.command_page
+	$(BIN)/python -m operations.pages.configuration > docs/configuration.md
+	$(BIN)/python -m operations.cli.command_page
 	$(BIN)/tally topics map
 	$(BIN)/tally topics map
 	$(BIN)/tally schemas write

@@ -15,10 +15,10 @@ from schemas.events import PaymentRequested
 from schemas.money import Money
 from schemas.requests import FieldError, PaymentRequest, RequestedOrder
 from topics.catalog import PAYMENT_REQUESTS
-from topics.runtime import outbox
-from topics.runtime.consumer import Connection, Cursor
-from topics.runtime.decode import door_claim
-from topics.runtime.outbox import Row, Unsaid
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Row, Unsaid
+from topics.runtime.shape.consumer import Connection, Cursor
+from topics.runtime.shape.decode import door_claim
 
 SOURCE = "/tallystick/doors"
 EVENT_TYPE = event_type(PaymentRequested)

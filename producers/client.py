@@ -41,7 +41,7 @@ class UpstreamClient:
             {
                 "bootstrap.servers": kafka,
                 "enable.idempotence": True,
-                "max.in.flight": 1,  # why: topics/runtime/outbox.py
+                "max.in.flight": 1,  # why: topics/runtime/outbox/outbox.py
                 "acks": "all",
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",

@@ -24,11 +24,11 @@ from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, We
 from schemas.requests import FieldError
 from schemas.webhooks import EVENT_TYPES, delivery_id, secret_text, url_fault
 from topics.catalog import WEBHOOK_ENDPOINTS
-from topics.runtime import outbox
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Connection
-from topics.runtime.outbox import Unsaid
-from topics.runtime.store import Store, verdict
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
 SECRETS_MAX = 5

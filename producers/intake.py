@@ -18,10 +18,10 @@ import structlog
 
 from producers.claims import Answer, Asked, Outcomes, Terms, claim
 from producers.problems import RETRY_SOON, Problem
-from topics.runtime.clock import Clock
-from topics.runtime.failpoints import hit
-from topics.runtime.outbox import Publisher, Row
-from topics.runtime.store import Store, verdict
+from topics.runtime.outbox.outbox import Publisher, Row
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
 log = structlog.get_logger()

@@ -21,11 +21,11 @@ from psp.wire import decline_code, is_reference
 from schemas.envelope import Envelope, EventId, derive_id, digest, event_type, record_headers
 from schemas.events import NotificationReceived
 from topics.catalog import PSP_NOTIFICATIONS
-from topics.runtime import outbox
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Connection
-from topics.runtime.outbox import Unsaid
-from topics.runtime.store import Store, verdict
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
 log = structlog.get_logger()

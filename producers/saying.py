@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from topics.runtime.outbox import Publisher, Row
-from topics.runtime.store import Store
+from topics.runtime.outbox.outbox import Publisher, Row
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 log = structlog.get_logger()

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
 from schemas.events import AnyEvent, PaymentCaptured
 from schemas.money import Money
-from topics.runtime.apply import Applied, apply
-from topics.runtime.consumer import Cause, Consumer, Message
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import Applied, apply
+from topics.runtime.shape.consumer import Cause, Consumer, Message
+from topics.runtime.shape.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPIC = "executions.v1"

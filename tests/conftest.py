@@ -107,7 +107,7 @@ def _existing() -> Servers:
 @pytest.fixture(scope="session")
 def template(servers: Servers) -> Iterator[str]:
     """The name of a migrated database, made once for the session; tests get copies."""
-    from topics.runtime.migrate import migrate
+    from topics.runtime.making.migrate import migrate
 
     name = f"tally_template_{secrets.token_hex(4)}"
     settings = load_settings(postgres=servers.postgres, database=name, secret=SECRET)
@@ -160,7 +160,7 @@ def make_store(servers: Servers, template: str, tmp_path: Path) -> Iterator[Call
 @pytest.fixture
 def make_stack(make_store: Callable[..., Settings]) -> Iterator[Callable[..., Settings]]:
     """The same, with topics of their own."""
-    from topics.runtime.admin import apply_topics
+    from topics.runtime.making.topics import apply_topics
 
     made: list[Settings] = []
 

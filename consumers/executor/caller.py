@@ -24,11 +24,11 @@ from consumers.executor.recorder import Recorder
 from consumers.executor.sending import Sender, answer_of
 from psp.port import NothingHappened, Psp, Unknown
 from psp.registry import make_psps
-from topics.runtime import calls
-from topics.runtime.calls import Leased
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Consumer
-from topics.runtime.store import Store, verdict
+from topics.runtime.calls import rows as calls
+from topics.runtime.calls.rows import Leased
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings, SettingsError
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from consumers.executor.routing import Routing
 from consumers.executor.stuck import stuck
 from psp.registry import make_psps
 from topics import catalog
-from topics.runtime.consumer import Consumer
+from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 

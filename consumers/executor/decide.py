@@ -29,7 +29,7 @@ from schemas.events import (
     PaymentDeclined,
     PaymentPending,
 )
-from topics.runtime.consumer import Call, Cause, Decision, Ended, Retry, State
+from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry, State
 from topics.settings import Failover
 
 SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one for ever: the payment's deadline ends it

@@ -12,8 +12,8 @@ from schemas.errors import Permanent
 from schemas.events import NotificationReceived
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.consumer import Connection, Message
-from topics.runtime.store import text_array
+from topics.runtime.shape.consumer import Connection, Message
+from topics.runtime.shape.store import text_array
 
 UNSAID = "unspecified"
 

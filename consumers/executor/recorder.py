@@ -14,15 +14,16 @@ import structlog
 
 from consumers.executor import early
 from consumers.executor.early import TakenUp
-from topics.runtime import calls, metrics
-from topics.runtime.apply import apply
-from topics.runtime.calls import Answer, Leased, Stored
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Connection, Consumer, Message
-from topics.runtime.failpoints import hit
-from topics.runtime.loop import gather_s
-from topics.runtime.outbox import Publisher
-from topics.runtime.store import Stopped, Store, verdict
+from topics.runtime.calls import rows as calls
+from topics.runtime.calls.rows import Answer, Leased, Stored
+from topics.runtime.delivery.apply import apply
+from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.process import metrics
+from topics.runtime.process.kafka_loop import gather_s
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Connection, Consumer, Message
+from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.store import Stopped, Store, verdict
 from topics.settings import Settings
 
 log = structlog.get_logger()

@@ -21,8 +21,8 @@ from consumers.executor.pacing import Pace, Went
 from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Pending, Psp, Reply, Unknown
 from schemas.money import Money
 from topics.runtime.bounded import BoundedReply
-from topics.runtime.calls import LEASE_S, Answer, Leased
-from topics.runtime.failpoints import hit
+from topics.runtime.calls.rows import LEASE_S, Answer, Leased
+from topics.runtime.shape.failpoints import hit
 
 HARD_DEADLINE_S = 10.0
 LEASE_MARGIN_S = 1.0  # for everything between the look at the lease and the first byte

@@ -10,8 +10,8 @@ from consumers.executor.attempt import Attempt, CallFacts, call_key
 from consumers.executor.early import Early
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
-from topics.runtime.consumer import Broken, Connection, State
-from topics.runtime.store import insert_rows, int_array, text_array
+from topics.runtime.shape.consumer import Broken, Connection, State
+from topics.runtime.shape.store import insert_rows, int_array, text_array
 
 _LOCK_ATTEMPTS = """
 SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision, refusals, asks,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from schemas.money import Money
-from topics.runtime.consumer import Connection
-from topics.runtime.stuck import FOUND_MAX, Stuck, age_s
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 from topics.settings import StuckLimits
 
 ROOM = "executor"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumers.ledger import store
 from consumers.ledger.decide import decide
 from topics import catalog
-from topics.runtime.consumer import Consumer
+from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 

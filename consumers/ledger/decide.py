@@ -17,7 +17,7 @@ from schemas.events import (
     PaymentDeclined,
     PaymentPending,
 )
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 JournalKey = tuple[str, str]  # payment order, template

@@ -13,8 +13,8 @@ from schemas.envelope import EventId
 from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
-from topics.runtime.store import insert_columns, int_array, text_array
+from topics.runtime.shape.consumer import Connection, Cursor, Latest, State, Versions
+from topics.runtime.shape.store import insert_columns, int_array, text_array
 
 Side = tuple[str, str]  # account, currency
 

@@ -8,7 +8,7 @@ from consumers.payments import store
 from consumers.payments.decide import Policy, decide
 from consumers.payments.stuck import stuck
 from topics.catalog import PAYMENTS_ROOM
-from topics.runtime.consumer import Consumer
+from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 

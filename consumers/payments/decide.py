@@ -45,7 +45,7 @@ from schemas.events import (
 )
 from schemas.money import Money
 from schemas.requests import contents
-from topics.runtime.consumer import Broken, Cause, Change, Decision, State
+from topics.runtime.shape.consumer import Broken, Cause, Change, Decision, State
 
 Outcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Booking = WalletCredited | JournalPosted

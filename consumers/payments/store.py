@@ -23,8 +23,8 @@ from consumers.payments.payment import (
 from schemas.envelope import EventId
 from schemas.events import AnyEvent, PaymentRequested, RiskCleared
 from schemas.money import Money
-from topics.runtime.consumer import Broken, Connection, Cursor, State
-from topics.runtime.store import insert_rows, int_array, text_array
+from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
+from topics.runtime.shape.store import insert_rows, int_array, text_array
 
 _PAYMENTS = (
     "payments (checkout_id, owner, buyer_account, token, description, metadata, contents, status, done_at, version,"

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from schemas.money import Money
-from topics.runtime.consumer import Connection
-from topics.runtime.stuck import FOUND_MAX, Stuck, age_s, total
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s, total
 from topics.settings import StuckLimits
 
 ROOM = "payments"

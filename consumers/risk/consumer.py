@@ -11,8 +11,8 @@ from consumers.risk.decide import decide
 from consumers.risk.names import NameList, read_lists
 from schemas.events import AnyEvent
 from topics.catalog import RISK_ROOM
-from topics.runtime.consumer import Broken, Connection, Consumer, State
-from topics.runtime.store import Store
+from topics.runtime.shape.consumer import Broken, Connection, Consumer, State
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

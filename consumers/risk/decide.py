@@ -10,7 +10,7 @@ from typing import Literal
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import exponent
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 from topics.settings import RiskLimits
 
 Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "none"]

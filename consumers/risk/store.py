@@ -9,8 +9,8 @@ from typing import Any, cast
 from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, hour_key, name_key
 from consumers.risk.names import NameList, normalise
 from schemas.events import AnyEvent, ScreeningRequested
-from topics.runtime.consumer import Broken, Connection, Cursor, State
-from topics.runtime.store import insert_rows
+from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
+from topics.runtime.shape.store import insert_rows
 
 HOUR = timedelta(hours=1)
 _LOADING = 0x4C495354  # advisory: one process at a time puts lists in

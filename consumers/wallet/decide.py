@@ -17,7 +17,7 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Kind = Literal["captured"]

@@ -11,8 +11,8 @@ from schemas.envelope import EventId
 from schemas.events import PaymentCaptured, WalletBalance
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.consumer import Connection, Cursor, Latest, State, Versions
-from topics.runtime.store import insert_rows, int_array, text_array
+from topics.runtime.shape.consumer import Connection, Cursor, Latest, State, Versions
+from topics.runtime.shape.store import insert_rows, int_array, text_array
 
 Side = tuple[str, str]  # seller, currency
 Change = Wallet | Movement | Purchase

@@ -6,7 +6,7 @@ from consumers.webhooks import store
 from consumers.webhooks.decide import decide
 from consumers.webhooks.trimming import trim
 from topics.catalog import WEBHOOKS_ROOM
-from topics.runtime.consumer import Consumer
+from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 

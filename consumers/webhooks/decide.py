@@ -19,7 +19,7 @@ from schemas.events import (
     WebhookTestRequested,
 )
 from schemas.webhooks import TEST_TYPE, delivery_id
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 
 PaymentEvent = PaymentStatusChanged | PaymentRefused | PaymentCompleted
 Heard = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested

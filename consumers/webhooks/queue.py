@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from topics.runtime.consumer import Connection
+from topics.runtime.shape.consumer import Connection
 
 LEASE_S = 30.0  # longer than an attempt may take
 SWEPT_AT_ONCE = 500
@@ -95,7 +95,7 @@ def has_endpoints(conn: Connection) -> bool:
     return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
 
 
-# 'sending' is a parameter, as in topics.runtime.calls: by id, whatever the planner believes.
+# 'sending' is a parameter, as in topics.runtime.calls.rows: by id, whatever the planner believes.
 _RECORD = """
 UPDATE deliveries d SET state = a.state, due_at = a.due_at, lease_until = NULL,
                         ended_at = CASE WHEN a.state = 'due' THEN NULL ELSE a.due_at END

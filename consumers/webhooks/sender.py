@@ -23,8 +23,8 @@ from prometheus_client import Histogram
 from consumers.webhooks import queue
 from consumers.webhooks.queue import LEASE_S, Attempt, Leased, Outcome
 from topics.catalog import WEBHOOKS_ROOM
-from topics.runtime.clock import Clock
-from topics.runtime.store import Store, verdict
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from consumers.webhooks.decide import (
     owned_key,
 )
 from schemas.events import AnyEvent, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
-from topics.runtime.consumer import Broken, Connection, State
-from topics.runtime.store import text_array, uuid_array
+from topics.runtime.shape.consumer import Broken, Connection, State
+from topics.runtime.shape.store import text_array, uuid_array
 
 Change = Endpoint | Owned | Delivery | Busy | Sent | Again
 OwnersWish = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from topics.runtime.consumer import Connection
+from topics.runtime.shape.consumer import Connection
 from topics.settings import Retention
 
 SLICE = 2000

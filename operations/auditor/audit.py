@@ -30,7 +30,7 @@ from operations.auditor.report import Check, Report, judged
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
 from topics.catalog import PAYMENT_REQUESTS
-from topics.runtime.clock import Clock
+from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
 PAUSES_S = (0.3, 0.7, 1.5, 3.0, 5.0)  # between the looks at what looks wrong

@@ -15,7 +15,7 @@ import psycopg
 from producers.claims import claim_of
 from psp.port import ListedCharge
 from topics.catalog import ROOMS
-from topics.runtime.consumer import Connection
+from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
 
 CHUNK = 20_000

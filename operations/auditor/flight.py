@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from operations.auditor.books import Stores
 from operations.auditor.compare import Finding, Hop
 from operations.auditor.records import Reader, unread_keys
-from topics.runtime.outbox import hashed_key, load_record
-from topics.runtime.store import int_array
+from topics.runtime.outbox.outbox import hashed_key, load_record
+from topics.runtime.shape.store import int_array
 
 
 def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -> set[Finding]:

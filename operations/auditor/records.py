@@ -16,9 +16,9 @@ from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.admin import kafka_config, partitions
-from topics.runtime.decode import decode
-from topics.runtime.record import headers_of, message_of
+from topics.runtime.making.topics import kafka_config, partitions
+from topics.runtime.shape.decode import decode
+from topics.runtime.shape.record import headers_of, message_of
 from topics.settings import Settings
 
 DAY_MS = 86_400_000

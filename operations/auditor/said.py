@@ -16,7 +16,7 @@ from schemas.events import AnyEvent
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.record import headers_of
+from topics.runtime.shape.record import headers_of
 
 
 @dataclass(frozen=True, slots=True)

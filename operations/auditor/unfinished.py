@@ -13,7 +13,7 @@ from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
-from topics.runtime.outbox import load_record
+from topics.runtime.outbox.outbox import load_record
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)

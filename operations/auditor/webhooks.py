@@ -15,7 +15,7 @@ from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
 from schemas.envelope import TYPE_PREFIX, header, is_event_id
 from schemas.webhooks import delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
-from topics.runtime.record import headers_of
+from topics.runtime.shape.record import headers_of
 
 ROOM = WEBHOOKS_ROOM.name
 CHECK = "webhooks_made"

@@ -31,8 +31,8 @@ from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCaptured
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.admin import apply_topics, delete_topics, kafka_config
-from topics.runtime.migrate import migrate
+from topics.runtime.making.migrate import migrate
+from topics.runtime.making.topics import apply_topics, delete_topics, kafka_config
 from topics.settings import Settings, SettingsError
 
 Progress = Callable[[str], None]
@@ -260,7 +260,7 @@ def _captured(now: datetime) -> PaymentCaptured:
 @contextmanager
 def _rooms(settings: Settings, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`tally run ledger`, as it runs everywhere."""
-    command = [sys.executable, "-c", "from operations.cli import main; main()", "run", "ledger"]
+    command = [sys.executable, "-c", "from operations.cli.main import main; main()", "run", "ledger"]
     log = settings.home / "rooms.log"
     with log.open("ab") as out:
         rooms = [

@@ -29,16 +29,16 @@ from operations.bench.ledger import Progress
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentRequested, RiskCleared
 from topics import catalog
-from topics.runtime.admin import apply_topics, delete_topics
-from topics.runtime.apply import apply
-from topics.runtime.consumer import Consumer, Message
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import apply
+from topics.runtime.making.topics import apply_topics, delete_topics
+from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 BATCH = 500
 SILENCE_S_MAX = 60.0
 ENDLESS = 10_000_000  # the room's limit while letters are made
-TALLY = [sys.executable, "-c", "from operations.cli import main; main()"]
+TALLY = [sys.executable, "-c", "from operations.cli.main import main; main()"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from topics.settings import Settings, load_settings
 
 
 def prepare(settings: Settings, partitions: int) -> None:
-    from topics.runtime.admin import apply_topics
-    from topics.runtime.migrate import migrate
+    from topics.runtime.making.migrate import migrate
+    from topics.runtime.making.topics import apply_topics
 
     for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings, partitions)]:
         print(line, flush=True)

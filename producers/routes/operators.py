@@ -23,10 +23,13 @@ from producers.keys import Caller
 from producers.problems import RETRY_SOON, Problem
 from schemas.times import Moment
 from topics.catalog import CONSUMERS
-from topics.runtime import dead_letters, letter_index, operators, pacing
-from topics.runtime.clock import Clock
-from topics.runtime.dead_letters import Filter, NoSuchLetter, NoSuchRoom, State
-from topics.runtime.operators import By, Refused
+from topics.runtime.dead_letters import acts as operators
+from topics.runtime.dead_letters import index as letter_index
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.dead_letters import pacing
+from topics.runtime.dead_letters.acts import By, Refused
+from topics.runtime.dead_letters.listing import Filter, NoSuchLetter, NoSuchRoom, State
+from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
 router = APIRouter(tags=["operators"])

@@ -23,8 +23,8 @@ from tests.chaos.proxy import Proxy, proxied
 from tests.conftest import await_topics
 from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
-from topics.runtime.admin import apply_topics
-from topics.runtime.migrate import migrate
+from topics.runtime.making.migrate import migrate
+from topics.runtime.making.topics import apply_topics
 from topics.settings import PspAccount, Settings, load_settings
 
 RATHER_LATE_S = 7 * 86_400  # the payments' deadline: the clock jumps about, and nobody asked in vain

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.rooms import Books
 from tests.contract.running import Nursery, Sender, advance_clock, kill, nursery, settled, state_of, violations, wait
-from topics.runtime.failpoints import NAMES
+from topics.runtime.shape.failpoints import NAMES
 from topics.settings import Settings
 
 PLACES = [name for name in NAMES if not name.startswith("call.")]  # those are the caller's, and tested with it

@@ -16,8 +16,8 @@ from producers.client import UpstreamClient
 from tests.chaos.proxy import PIPELINED_S, Proxy, proxied
 from tests.contract.rooms import Books
 from tests.contract.running import Nursery, Sender, heard, kill, newest_last, nursery, settled, violations, wait
-from topics.runtime.outbox import Publisher, Unsaid, insert
-from topics.runtime.store import Store
+from topics.runtime.outbox.outbox import Publisher, Unsaid, insert
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 KEYS = [f"k{i}" for i in range(60)]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.rooms import Books, Log
 from tests.contract.running import advance_clock, nursery, violations, write_messages
-from topics.runtime.consumer import Message
+from topics.runtime.shape.consumer import Message
 from topics.settings import Settings
 
 RED = {

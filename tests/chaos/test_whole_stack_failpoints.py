@@ -17,7 +17,7 @@ from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
 from tests.journey.till import BUYERS_AT_ONCE
 from tests.journey.whole import COPIES, Whole, hurried, running, settings_for
-from topics.runtime.failpoints import NAMES
+from topics.runtime.shape.failpoints import NAMES
 from topics.settings import Settings
 
 LIMIT_S = 120.0

@@ -20,10 +20,10 @@ from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
 from schemas.events import NotificationReceived, OrderPlaced
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
-from topics.runtime.apply import apply
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Message
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import apply
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.store import Store
 from topics.settings import PspAccount, Settings, load_settings
 
 FINAL = ("captured", "declined", "unresolved")

@@ -21,15 +21,16 @@ from typing import Any
 from tests.contract import probe, sabotage
 from tests.contract.rooms import EXECUTIONS
 from topics.catalog import Room
-from topics.runtime import failpoints, outbox
-from topics.runtime.apply import apply
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Message
-from topics.runtime.drain import drain
-from topics.runtime.failpoints import hit
-from topics.runtime.loop import RoomLoop
-from topics.runtime.outbox import Publisher
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape import failpoints
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.store import Store
 from topics.settings import Settings, load_settings
 
 BATCH = 5

@@ -14,7 +14,7 @@ from tests.conftest import MIGRATING, SECRET, copy_database, delete_topics, drop
 from tests.contract import probe
 from tests.contract.rooms import Books, Log, Process, add_probe
 from topics import catalog
-from topics.runtime import admin
+from topics.runtime.making import topics as admin
 from topics.settings import Settings, load_settings
 
 TOPICS = (*probe.ROOM.reads, *probe.ROOM.writes, probe.ROOM.dead_letters)

@@ -16,12 +16,12 @@ from schemas.events import PaymentCaptured
 from schemas.money import Money
 from tests.contract import probe
 from topics import catalog
-from topics.runtime import migrate as migrations
-from topics.runtime.apply import Applied, apply
-from topics.runtime.consumer import Consumer, Message
-from topics.runtime.drain import drain
-from topics.runtime.outbox import Unsaid, dump_records, hashed_key, records_of
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import Applied, apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.making import migrate as migrations
+from topics.runtime.outbox.outbox import Unsaid, dump_records, hashed_key, records_of
+from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 EXECUTIONS = catalog.EXECUTIONS.name

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from topics.runtime import apply as delivery
-from topics.runtime import letters, outbox
-from topics.runtime.decode import Incoming
-from topics.runtime.outbox import Publisher
+from topics.runtime.dead_letters import store as letters
+from topics.runtime.delivery import apply as delivery
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.shape.decode import Incoming
 
 _producer: list[Publisher] = []
 

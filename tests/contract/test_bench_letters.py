@@ -21,7 +21,7 @@ def test_an_interrupted_replay_is_resumed_and_doubles_nothing(servers: Servers, 
         "TALLY_SECRET": SECRET,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    command = [sys.executable, "-c", "from operations.cli import main; main()", "bench", "letters", "--json"]
+    command = [sys.executable, "-c", "from operations.cli.main import main; main()", "bench", "letters", "--json"]
     done = subprocess.run(
         [*command, "--letters", "200", "--rate", "200"],
         check=False,

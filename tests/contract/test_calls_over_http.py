@@ -23,7 +23,7 @@ from psp.northpay import Northpay
 from schemas.envelope import derive_id
 from tests.northpay import charge
 from tests.simulator.running import wait_for
-from topics.runtime.calls import Answer, Leased
+from topics.runtime.calls.rows import Answer, Leased
 
 CAUSE = derive_id("order", "payments", 0, 1_772_366_400_000)
 Answers = Callable[[str, int], Sequence[bytes]]

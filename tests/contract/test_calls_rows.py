@@ -12,10 +12,10 @@ import pytest
 from operations.stack.servers import Servers
 from schemas.envelope import EventId, derive_id
 from tests.conftest import stores
-from topics.runtime import calls
-from topics.runtime.calls import Answer, Leased, Stored
-from topics.runtime.consumer import Call, Connection, Ended, Retry
-from topics.runtime.store import Store
+from topics.runtime.calls import rows as calls
+from topics.runtime.calls.rows import Answer, Leased, Stored
+from topics.runtime.shape.consumer import Call, Connection, Ended, Retry
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -14,14 +14,14 @@ from consumers.executor import sending
 from consumers.executor.caller import run_caller
 from consumers.executor.consumer import build
 from consumers.executor.decide import call_id_of
-from operations.commands.stuck import look
+from operations.cli.commands.stuck import look
 from operations.stack.servers import Servers
 from tests.conftest import await_topics, delete_topics
 from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
-from topics.runtime.admin import apply_topics
-from topics.runtime.consumer import Call
+from topics.runtime.making.topics import apply_topics
+from topics.runtime.shape.consumer import Call
 from topics.settings import RoutingRule, Settings, SettingsError, load_settings
 
 CHARGED = (

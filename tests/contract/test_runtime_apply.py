@@ -9,10 +9,10 @@ import pytest
 
 from tests.contract.rooms import EXECUTIONS, REQUESTS, Books, Log, Process, event_id, said_movements
 from tests.contract.running import wait
-from topics.runtime.apply import Applied, stop_room
-from topics.runtime.decode import decode
-from topics.runtime.inbox import claim
-from topics.runtime.store import Stopped
+from topics.runtime.delivery.apply import Applied, stop_room
+from topics.runtime.delivery.inbox import claim
+from topics.runtime.shape.decode import decode
+from topics.runtime.shape.store import Stopped
 
 # ── inbox ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

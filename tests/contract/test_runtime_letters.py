@@ -18,9 +18,9 @@ from tests.contract.rooms import (
     event_id,
     headers_of,
 )
-from topics.runtime import inbox
-from topics.runtime.drain import drain
-from topics.runtime.store import Stopped
+from topics.runtime.delivery import inbox
+from topics.runtime.delivery.drain import drain
+from topics.runtime.shape.store import Stopped
 
 DLQ = "probe.dlq.v1"
 
@@ -134,7 +134,7 @@ def test_a_head_that_another_process_is_trying_makes_nobody_blame_another_letter
             process.consumer.room, process.consumer.load, process.consumer.decide, fail_and_lose_the_head
         )
         books.mends("world")
-        from topics.runtime import drain as module
+        from topics.runtime.delivery import drain as module
 
         give_up = module._give_up
 

@@ -17,14 +17,14 @@ from operations.stack.servers import Servers
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, Process, leave
 from tests.contract.running import Member, Sender, heard, members, send, settled, violations, wait
-from topics.runtime import latest as saying
-from topics.runtime.admin import kafka_config
-from topics.runtime.clock import Clock
-from topics.runtime.consumer import Message
-from topics.runtime.latest import LatestPublisher
-from topics.runtime.loop import RoomLoop
-from topics.runtime.outbox import Publisher, Unsaid
-from topics.runtime.store import Store
+from topics.runtime.making.topics import kafka_config
+from topics.runtime.outbox import latest as saying
+from topics.runtime.outbox.latest import LatestPublisher
+from topics.runtime.outbox.outbox import Publisher, Unsaid
+from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

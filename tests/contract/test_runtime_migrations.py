@@ -9,10 +9,10 @@ from alembic import command
 from operations.stack.servers import Servers
 from tests.conftest import MIGRATING
 from tests.contract.rooms import Books, add_probe
-from topics.runtime import migrate as migrations
-from topics.runtime.outbox import Row, Unsaid, insert, lowest_rows
-from topics.runtime.record import dump_headers
-from topics.runtime.store import Store
+from topics.runtime.making import migrate as migrations
+from topics.runtime.outbox.outbox import Row, Unsaid, insert, lowest_rows
+from topics.runtime.shape.record import dump_headers
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

@@ -11,7 +11,8 @@ from confluent_kafka import KafkaError, KafkaException
 from tests.contract.rooms import Books
 from tests.contract.running import Sender, settled, violations, wait
 from tests.contract.test_runtime_loop import members, send
-from topics.runtime import loop, positions
+from topics.runtime.delivery import positions
+from topics.runtime.process import kafka_loop as loop
 from topics.settings import Settings
 
 KAFKA_AWAY = KafkaException(KafkaError(KafkaError._TIMED_OUT))

@@ -9,10 +9,10 @@ from typing import LiteralString
 import pytest
 
 from tests.contract.rooms import Books, Process
-from topics.runtime.calls import _GIVE_BACK, _HANDED_OVER, _RECORD
-from topics.runtime.consumer import Connection
-from topics.runtime.inbox import CLAIM, TRIM
-from topics.runtime.outbox import DELETE, INSERT, OLDER
+from topics.runtime.calls.rows import _GIVE_BACK, _HANDED_OVER, _RECORD
+from topics.runtime.delivery.inbox import CLAIM, TRIM
+from topics.runtime.outbox.outbox import DELETE, INSERT, OLDER
+from topics.runtime.shape.consumer import Connection
 
 CLAIMS = "INSERT INTO inbox (id, hash) SELECT gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000)"
 ROWS = "INSERT INTO outbox SELECT n, ARRAY[n], '{}' FROM generate_series(1, 5000) AS n"

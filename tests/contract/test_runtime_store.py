@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.rooms import Books, Process
 from tests.contract.running import wait
-from topics.runtime.store import insert_columns, insert_rows, int_array, text_array, verdict
+from topics.runtime.shape.store import insert_columns, insert_rows, int_array, text_array, verdict
 
 
 def last_statement(books: Books, pid: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.rooms import Books, Log, Process
-from topics.runtime.stuck import Stuck, letters
+from topics.runtime.shape.stuck import Stuck, letters
 from topics.settings import Settings, StuckLimits
 
 

@@ -17,7 +17,7 @@ from tests.contract.rooms import (
     request_headers,
 )
 from tests.contract.test_runtime_letters import copies
-from topics.runtime.store import Store
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 CARD = "4111 1111 1111 1111"

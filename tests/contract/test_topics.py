@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from topics import catalog
-from topics.runtime.admin import apply_topics, kafka_config
+from topics.runtime.making.topics import apply_topics, kafka_config
 from topics.settings import Settings
 
 

@@ -16,18 +16,18 @@ from psycopg import sql
 from typer.testing import CliRunner, Result
 
 from consumers.payments.consumer import build
-from operations.cli import build as build_cli
+from operations.cli.main import build as build_cli
 from operations.stack.servers import Servers
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import RiskCleared
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.contract.rooms import request_body, request_headers
 from topics.catalog import PAYMENT_REQUESTS, RISK_DECISIONS
-from topics.runtime import dead_letters
-from topics.runtime.apply import apply
-from topics.runtime.consumer import Message
-from topics.runtime.drain import drain
-from topics.runtime.store import Store
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings, load_settings
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

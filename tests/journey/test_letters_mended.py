@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from consumers.payments.consumer import build
-from operations.letters.rebuilding import rebuild_from_topic
+from operations.cli.letters.rebuilding import rebuild_from_topic
 from operations.stack.servers import Servers
 from tests.journey.letters import (
     NOW,
@@ -26,13 +26,15 @@ from tests.journey.letters import (
     tally,
 )
 from topics.catalog import PAYMENTS_ROOM, RISK_DECISIONS
-from topics.runtime import dead_letters, letter_index, operators
-from topics.runtime.apply import apply
-from topics.runtime.consumer import Message
-from topics.runtime.drain import drain
-from topics.runtime.operators import By, Refused
-from topics.runtime.outbox import Publisher, Unsaid, lowest_rows, records_of
-from topics.runtime.store import Store
+from topics.runtime.dead_letters import acts as operators
+from topics.runtime.dead_letters import index as letter_index
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.dead_letters.acts import By, Refused
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.outbox.outbox import Publisher, Unsaid, lowest_rows, records_of
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 __all__ = ["letters_database", "stack", "store", "tally"]

@@ -26,13 +26,14 @@ from tests.journey.letters import (
     store,
     tally,
 )
-from topics.runtime import dead_letters, operators
-from topics.runtime.apply import apply
-from topics.runtime.dead_letters import Filter
-from topics.runtime.drain import drain
-from topics.runtime.operators import By
-from topics.runtime.outbox import lowest_rows, records_of
-from topics.runtime.store import Store
+from topics.runtime.dead_letters import acts as operators
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.dead_letters.acts import By
+from topics.runtime.dead_letters.listing import Filter
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.outbox.outbox import lowest_rows, records_of
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 __all__ = ["letters_database", "stack", "store", "tally"]
@@ -109,7 +110,7 @@ def test_interrupted_in_the_middle_and_run_again_nothing_takes_effect_twice(
     give_up_on(stack, store, [cleared(name) for name in names])
     list(apply(store, build(stack), [requested(name) for name in names], None, NOW))
     again = ("dlq", "replay", "--room", "payments", "--all", "--reason", "mended")
-    command = [sys.executable, "-m", "operations.cli", *again, "--rate", "100"]
+    command = [sys.executable, "-m", "operations.cli.main", *again, "--rate", "100"]
     with draining(raised, LATER):
         running = subprocess.Popen(
             command, env={**os.environ, **environment(stack)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -10,11 +10,12 @@ import pytest
 from consumers.payments.consumer import build
 from operations.stack.servers import Servers
 from tests.journey.letters import NOW, Tally, audit, cleared, give_up_on, letters_database, stack, store, tally
-from topics.runtime import dead_letters, operators
-from topics.runtime.apply import apply
-from topics.runtime.drain import drain
-from topics.runtime.operators import By
-from topics.runtime.store import Stopped, Store
+from topics.runtime.dead_letters import acts as operators
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.dead_letters.acts import By
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.shape.store import Stopped, Store
 from topics.settings import Settings
 
 __all__ = ["letters_database", "stack", "store", "tally"]

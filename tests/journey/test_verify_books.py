@@ -18,12 +18,12 @@ from confluent_kafka import Producer
 from consumers.payments.consumer import build as build_payments
 from operations.auditor import audit as auditing
 from operations.auditor.report import Check, Report
-from operations.listening import listen
+from operations.cli.listening import listen
+from operations.cli.timeline import UnknownId, timeline
 from operations.stack import layout
 from operations.stack.home import Home
 from operations.stack.servers import Servers
 from operations.stack.supervisor import Supervisor
-from operations.timeline import UnknownId, timeline
 from psp.port import Charge
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
@@ -36,11 +36,11 @@ from tests.journey.whole import Whole, running, settings_for
 from tests.simulator.running import free_port, send, wait_for
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.admin import apply_topics
-from topics.runtime.apply import apply
-from topics.runtime.consumer import Message
-from topics.runtime.outbox import Unsaid, dump_records
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import apply
+from topics.runtime.making.topics import apply_topics
+from topics.runtime.outbox.outbox import Unsaid, dump_records
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings, load_settings
 
 SEED = 7

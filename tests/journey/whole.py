@@ -23,7 +23,7 @@ from producers.keys import SCOPES, create_key
 from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
-from topics.runtime.clock import Clock
+from topics.runtime.shape.clock import Clock
 from topics.settings import PspAccount, Settings
 
 COPIES = 2

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from operations import cli
-from operations.commands.sim import URL_VARIABLE, app
+from operations.cli import main as cli
+from operations.cli.commands.sim import URL_VARIABLE, app
 from psp.port import Captured
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, free_port

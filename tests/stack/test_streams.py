@@ -39,7 +39,11 @@ def python(script: str, *words: str, **environment: str) -> subprocess.Completed
 
 def shell(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """With `$tally` as the command, in a home where no stack is."""
-    environment = {**os.environ, "TALLY_HOME": str(tmp_path / "home"), "tally": f"{sys.executable} -m operations.cli"}
+    environment = {
+        **os.environ,
+        "TALLY_HOME": str(tmp_path / "home"),
+        "tally": f"{sys.executable} -m operations.cli.main",
+    }
     command = ["bash", "-c", script]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -70,9 +74,7 @@ def test_a_full_stdout_is_one_line_and_a_code_of_its_own(tmp_path: Path) -> None
 
 def test_a_reader_that_has_gone_ends_a_command_without_a_word(tmp_path: Path) -> None:
     gone = "import os, subprocess, sys; read, write = os.pipe(); os.close(read); "
-    gone += (
-        "sys.exit(subprocess.run([sys.executable, '-m', 'operations.cli', 'clock', 'show'], stdout=write).returncode)"
-    )
+    gone += "sys.exit(subprocess.run([sys.executable, '-m', 'operations.cli.main', 'clock', 'show'], stdout=write).returncode)"
     ended = python(gone, TALLY_HOME=str(tmp_path))
     assert (ended.returncode, ended.stderr) == (4, b"")
 

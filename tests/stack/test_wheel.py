@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from operations.contract import files as schema_files
-from operations.flow import page
+from operations.pages.contract import files as schema_files
+from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
 from operations.stack.jars import local_repository
 from tests.tidy.reading import PACKAGES, files

@@ -14,10 +14,10 @@ from schemas import events as known_events
 from schemas.envelope import TYPE_PREFIX, Envelope, EventId, derive_id, event_type, header, record_headers
 from schemas.events import AnyEvent
 from topics.catalog import TOPICS
-from topics.runtime.apply import apply
-from topics.runtime.consumer import Consumer, Message
-from topics.runtime.outbox import Row, records_of
-from topics.runtime.store import Store
+from topics.runtime.delivery.apply import apply
+from topics.runtime.outbox.outbox import Row, records_of
+from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 Said = TypeVar("Said", bound=AnyEvent)

@@ -13,12 +13,12 @@ import pytest
 
 from consumers.ledger.consumer import build
 from consumers.ledger.store import MOVE
-from operations.views import read
+from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
 from topics import catalog
-from topics.runtime.consumer import Cause, Connection, Consumer, Decision, State
-from topics.runtime.store import Store
+from topics.runtime.shape.consumer import Cause, Connection, Consumer, Decision, State
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

@@ -16,8 +16,8 @@ from psycopg import sql
 
 from consumers.payments import store
 from consumers.payments.consumer import build
+from operations.cli.timeline import timeline
 from operations.stack.servers import Servers
-from operations.timeline import timeline
 from schemas.events import (
     AnyEvent,
     OrderPlaced,
@@ -28,9 +28,9 @@ from schemas.events import (
 )
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, refused, requested, unknown
-from topics.runtime.consumer import Connection, Consumer, State
-from topics.runtime.dead_letters import as_operators
-from topics.runtime.store import Store
+from topics.runtime.dead_letters.listing import as_operators
+from topics.runtime.shape.consumer import Connection, Consumer, State
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

@@ -12,12 +12,12 @@ from typer.testing import CliRunner, Result
 
 from consumers.ledger.consumer import build as build_ledger
 from consumers.wallet.consumer import build as build_wallet
-from operations.cli import build
+from operations.cli.main import build
 from operations.stack.servers import Servers
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
 from tests.conftest import SECRET
-from topics.runtime.store import Store
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 Tally = Callable[..., Result]

@@ -12,9 +12,9 @@ from tests.contract.calls_running import psp_accounts
 from tests.simulator.running import free_port
 from tests.store.hearing import NOW
 from tests.unit.executor_cases import notification
-from topics.runtime.consumer import Call
-from topics.runtime.outbox import Publisher
-from topics.runtime.store import Store
+from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.shape.consumer import Call
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from consumers.payments.consumer import build
 from consumers.payments.stuck import stuck
-from operations.commands.stuck import look
+from operations.cli.commands.stuck import look
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, requested, unknown
-from topics.runtime.stuck import Stuck
-from topics.runtime.upkeep import Upkeep
+from topics.runtime.process.upkeep import Upkeep
+from topics.runtime.shape.stuck import Stuck
 from topics.settings import Settings
 
 

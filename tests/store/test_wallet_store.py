@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from consumers.wallet.consumer import build
-from operations.views import read
+from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
 from topics import catalog
-from topics.runtime.consumer import Consumer
-from topics.runtime.store import Store
+from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections import Counter
 
-from operations.flow import page
+from operations.pages.flow import page
 from schemas import events
 from schemas.events import AnyEvent
 from topics import catalog

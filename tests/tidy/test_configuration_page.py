@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operations.configuration import page
+from operations.pages.configuration import page
 from operations.stack.home import CHECKOUT
 
 

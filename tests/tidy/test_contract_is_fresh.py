@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from operations import contract
+from operations.pages import contract
 from operations.stack.home import CHECKOUT
 from topics.catalog import ROOMS, TOPICS
 

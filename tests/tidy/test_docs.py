@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from operations.cli import build, modules_for
+from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
 from tests.tidy.reading import files, text
 from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings

@@ -13,10 +13,10 @@ from tests.tidy.reading import PACKAGES, files, python, text, tree
 LINES_MAX = 550
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 READS_ENVIRONMENT = {
-    "topics/runtime/failpoints.py",  # a test's hand in a process that it started
+    "topics/runtime/shape/failpoints.py",  # a test's hand in a process that it started
     "operations/bench/ledger.py",  # starts rooms with an environment of their own
-    "operations/cli.py",  # the entry point of all commands: how wide a table may be where no screen is
-    "operations/commands/sim.py",  # finds a simulator that is known by its URL alone
+    "operations/cli/main.py",  # the entry point of all commands: how wide a table may be where no screen is
+    "operations/cli/commands/sim.py",  # finds a simulator that is known by its URL alone
     "operations/stack/jars.py",  # Java, Maven and PostgreSQL say where they are
     "operations/stack/kafka.py",
     "operations/stack/postgres.py",
@@ -58,7 +58,12 @@ def test_no_file_of_code_is_too_long_to_be_read_at_once() -> None:
 
 def test_what_commands_say_goes_through_what_makes_it_visible() -> None:
     """operations/terminal.py and operations/tables.py: a word of a stranger commands no terminal."""
-    spoken = ("operations/commands/", "operations/letters/", "operations/stack/show.py", "operations/cli.py")
+    spoken = (
+        "operations/cli/commands/",
+        "operations/cli/letters/",
+        "operations/stack/show.py",
+        "operations/cli/main.py",
+    )
     around = re.compile(r"typer\.echo\(|(?<![\w.])print\(|\brich\.(table|console) import|sys\.std(out|err)\.write\(")
     found = [str(path) for path in sources if str(path).startswith(spoken) and around.search(text(path))]
     assert found == []

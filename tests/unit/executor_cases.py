@@ -12,7 +12,7 @@ from psp.port import Reply
 from schemas.envelope import EventId, derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from schemas.money import Money
-from topics.runtime.consumer import Call, Cause, Decision, Ended, Retry, State
+from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry, State
 from topics.settings import RoutingRule
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -70,7 +70,7 @@ class Desk:
         return self._decide(placed, derive_id(event_id, "payments", 0, 0))
 
     def lease(self, act: str) -> int:
-        """As `topics.runtime.calls.lease`: numbered before anything leaves."""
+        """As `topics.runtime.calls.rows.lease`: numbered before anything leaves."""
         self.row = replace(self.row, act_no=self.row.act_no + 1, acted_at=self.now)
         if act == "send":
             self.sends += 1
@@ -79,7 +79,7 @@ class Desk:
         return self.row.act_no
 
     def answer(self, act: str, reply: Reply, act_no: int | None = None) -> Decision:
-        """As `topics.runtime.calls.record`, and then the message; an older `act_no` is a late reply."""
+        """As `topics.runtime.calls.rows.record`, and then the message; an older `act_no` is a late reply."""
         from psp.port import Unknown
 
         if act_no is None and act == "send":
@@ -120,7 +120,7 @@ class Desk:
         return decision
 
     def _begin(self, call: Call) -> None:
-        """As `topics.runtime.calls.save`: a call that follows another begins with a row of its own."""
+        """As `topics.runtime.calls.rows.save`: a call that follows another begins with a row of its own."""
         if self.call is not None:
             assert isinstance(self.next, Ended), "a second call while the first is open"
             self.earlier.append(self.call)

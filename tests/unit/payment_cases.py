@@ -24,7 +24,7 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 
 Said = TypeVar("Said", bound=AnyEvent)
 

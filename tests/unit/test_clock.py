@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from topics.runtime.clock import Clock
+from topics.runtime.shape.clock import Clock
 
 
 def moved(clock: Clock) -> timedelta:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.envelope import digest, is_event_id
 from tests.contract.rooms import REQUESTS, Log, event_id, request_body, request_headers
-from topics.runtime.consumer import Broken, Message
-from topics.runtime.decode import Incoming, decode
+from topics.runtime.shape.consumer import Broken, Message
+from topics.runtime.shape.decode import Incoming, decode
 
 UPSTREAMS = frozenset({"shop"})
 SHOP = "payment-requests.shop.v1"

@@ -13,7 +13,7 @@ from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
 from schemas.money import Money
 from tests.unit.executor_cases import KEY_LIFE_S, SETTLING_S, Desk, order, policy
-from topics.runtime.consumer import Ended, Retry
+from topics.runtime.shape.consumer import Ended, Retry
 
 YES = Captured("ch_1", "visa", Money(1234, "EUR"))
 NO = Declined("insufficient_funds", "ch_1", "visa")

@@ -16,7 +16,7 @@ from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Rep
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
 from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
-from topics.runtime.consumer import Call, Retry
+from topics.runtime.shape.consumer import Call, Retry
 from topics.settings import Failover, RoutingRule
 
 AMOUNT = Money(1234, "EUR")

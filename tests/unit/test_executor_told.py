@@ -15,7 +15,7 @@ from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
 from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
-from topics.runtime.consumer import Ended, Retry
+from topics.runtime.shape.consumer import Ended, Retry
 from topics.settings import RoutingRule
 
 YES = Captured("ch_1", "visa", Money(1234, "EUR"))

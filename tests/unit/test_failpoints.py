@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from topics.runtime import failpoints
+from topics.runtime.shape import failpoints
 
 
 def passing(plan: str, *names: str) -> subprocess.Popen[str]:
     """A process that passes these places, and says so."""
-    code = "from topics.runtime.failpoints import hit\n" + "".join(
+    code = "from topics.runtime.shape.failpoints import hit\n" + "".join(
         f"hit({name!r}); print({name!r}, flush=True)\n" for name in names
     )
     environment = os.environ | {"TALLY_FAILPOINTS": plan}
@@ -56,7 +56,7 @@ def test_a_plan_that_means_nothing_is_refused(plan: str) -> None:
 
 def test_every_place_is_passed_somewhere_and_no_other() -> None:
     """The names in the code are the names in the list."""
-    root = Path(failpoints.__file__).parents[2]
+    root = Path(failpoints.__file__).parents[3]
     files = [*root.glob("topics/**/*.py"), *root.glob("consumers/**/*.py")]
     text = "".join(file.read_text() for file in files)
     passed = {part.split('"')[0] for part in text.split('hit("')[1:]}

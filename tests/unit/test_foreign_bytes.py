@@ -14,9 +14,9 @@ from producers.problems import Problem
 from schemas.requests import BODY_MAX, PaymentRequest, repeated_field
 from schemas.text import looks_like_card_number
 from tests.contract.rooms import request_body, request_headers
-from topics.runtime.consumer import Message
-from topics.runtime.decode import decode
-from topics.runtime.letters import redacted
+from topics.runtime.dead_letters.store import redacted
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.decode import decode
 
 LENGTH, TIMES = 8_000, 16  # 128 kB in the end; what grows with the square takes 256 times as long
 

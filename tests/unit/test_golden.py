@@ -9,12 +9,12 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from operations.contract import event_schema, said, short_name
+from operations.pages.contract import event_schema, said, short_name
 from operations.stack.home import CHECKOUT
 from schemas.envelope import event_type
 from schemas.events import AnyEvent, CallEnded
-from topics.runtime.consumer import Message
-from topics.runtime.decode import Incoming, decode
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.decode import Incoming, decode
 
 GOLDEN = sorted((CHECKOUT / "schemas" / "golden").glob("*.json"))
 KINDS: dict[str, type[AnyEvent]] = {event_type(kind): kind for kind in (*said(), CallEnded)}

@@ -14,7 +14,7 @@ from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
 from schemas.money import Money
 from tests.captures import capture, cause
-from topics.runtime.consumer import Decision, State
+from topics.runtime.shape.consumer import Decision, State
 
 
 class Books(dict):  # type: ignore[type-arg]

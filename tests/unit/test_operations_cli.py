@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from operations.cli import build
+from operations.cli.main import build
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from operations.commands.clock import app
-from topics.runtime.clock import Clock
+from operations.cli.commands.clock import app
+from topics.runtime.shape.clock import Clock
 
 
 @pytest.fixture

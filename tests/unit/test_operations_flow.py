@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operations.flow import page
+from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
 from topics.catalog import ROOMS, TOPICS
 

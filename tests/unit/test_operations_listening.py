@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from operations.listening import Heard, UnknownTopic, as_line, shown, topics_named
+from operations.cli.listening import Heard, UnknownTopic, as_line, shown, topics_named
 from operations.terminal import say
 from topics.settings import Settings
 

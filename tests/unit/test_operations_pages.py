@@ -7,7 +7,7 @@ from operations.auditor.compare import CHARGE_CHECKS, CHECKOUT_CHECKS, ORDER_CHE
 from operations.auditor.said import BALANCES, SUBJECTS
 from operations.auditor.sums import SUMS
 from operations.auditor.webhooks import CHECK
-from operations.command_page import page
+from operations.cli.command_page import page
 from operations.stack.home import CHECKOUT
 
 DOCS = CHECKOUT / "docs"

@@ -35,7 +35,7 @@ from tests.unit.payment_cases import (
     unknown,
     unresolved,
 )
-from topics.runtime.consumer import Broken
+from topics.runtime.shape.consumer import Broken
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,8 +6,8 @@ import json
 import urllib.error
 import urllib.request
 
-from operations.process_page import serve_page
-from topics.runtime.health import Health
+from operations.pages.process_page import serve_page
+from topics.runtime.process.health import Health
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:

@@ -13,7 +13,7 @@ from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import Money
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 from topics.settings import RiskLimits
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

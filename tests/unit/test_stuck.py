@@ -13,7 +13,7 @@ from consumers.payments.stuck import Open, told
 from schemas.events import AnyEvent, JournalPosted, LedgerEntry
 from schemas.money import Money
 from tests.unit.payment_cases import cleared, requested
-from topics.runtime.stuck import LOGGED_MAX, Stuck, Watch, amounts_of, total
+from topics.runtime.shape.stuck import LOGGED_MAX, Stuck, Watch, amounts_of, total
 from topics.settings import StuckLimits
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

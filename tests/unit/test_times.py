@@ -9,7 +9,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.letters.choosing import when
+from operations.cli.letters.choosing import when
 from schemas.times import day, instant, moment
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)

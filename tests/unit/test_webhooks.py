@@ -25,7 +25,7 @@ from schemas.events import (
     WebhookTestRequested,
 )
 from schemas.webhooks import EVENT_TYPES, delivery_id, secret_key, secret_text, sign, url_fault, verify
-from topics.runtime.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision, State
 from topics.settings import WebhookLimits, load_settings
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=UTC)

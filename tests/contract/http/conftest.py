@@ -11,7 +11,7 @@ import pytest
 from operations.stack.servers import Servers
 from tests.conftest import SECRET, copy_database, delete_topics, drop_database
 from tests.contract.http.door import Door, open_door
-from topics.runtime.admin import apply_topics
+from topics.runtime.making.topics import apply_topics
 from topics.settings import Settings, load_settings
 
 

@@ -18,7 +18,7 @@ from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import Event, PaymentCaptured, PaymentDeclined
 from schemas.money import Money
 from topics.catalog import EXECUTIONS
-from topics.runtime.loop import RoomLoop
+from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import Settings
 
 

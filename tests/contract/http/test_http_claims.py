@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Message
 from operations.stack.servers import Servers
 from schemas.events import PaymentRequested
 from tests.contract.http.door import Door, asked, open_door, order, wait_for
-from topics.runtime.store import Store
+from topics.runtime.shape.store import Store
 
 
 def stored(door: Door, table: str, **where: str) -> int:

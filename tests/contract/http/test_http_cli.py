@@ -31,7 +31,7 @@ def environment(door: Door) -> dict[str, str]:
 
 
 def tally(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "operations.cli", *words]
+    command = [sys.executable, "-m", "operations.cli.main", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -18,7 +18,7 @@ def own_process(door: Door, failpoints: str) -> Iterator[Door]:
     """`tally run api` on the same stack."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "operations.cli", "run", "api"],
+        [sys.executable, "-m", "operations.cli.main", "run", "api"],
         env=_environment(door.settings, port) | {"TALLY_FAILPOINTS": failpoints},
     )
     try:

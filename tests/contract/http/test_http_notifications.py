@@ -16,7 +16,7 @@ from producers.trimming import trim
 from psp.webhooks import TOLERANCE_S, mac
 from tests.contract.http.door import Door, Reply, open_door
 from tests.northpay import charge
-from topics.runtime.store import Store
+from topics.runtime.shape.store import Store
 from topics.settings import PspAccount, Settings
 
 OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"

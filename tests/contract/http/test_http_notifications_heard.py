@@ -19,7 +19,7 @@ from tests.contract.calls_running import Desk, calling, psp_accounts
 from tests.contract.http.door import open_door
 from tests.simulator.running import RunningSimulator, send, wait_for
 from tests.unit.executor_cases import order
-from topics.runtime.loop import RoomLoop
+from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import Settings
 
 

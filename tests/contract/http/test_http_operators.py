@@ -18,11 +18,11 @@ from operations.stack.servers import Servers
 from tests.captures import capture, record
 from tests.contract.http.door import Door, Reply
 from tests.journey.letters import cleared, cleared_value, draining, requested
-from topics.runtime import dead_letters
-from topics.runtime.apply import apply
-from topics.runtime.drain import drain
-from topics.runtime.letters import write_stop
-from topics.runtime.store import Store
+from topics.runtime.dead_letters import listing as dead_letters
+from topics.runtime.dead_letters.store import write_stop
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.drain import drain
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 LATER = datetime(2150, 1, 1, tzinfo=UTC)

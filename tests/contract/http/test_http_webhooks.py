@@ -23,10 +23,10 @@ from consumers.webhooks.sender import run_sender
 from operations.auditor.books import Stores
 from operations.auditor.records import reader
 from operations.auditor.webhooks import check_made
-from operations.cli import build as build_cli
+from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
-from operations.views import read
+from operations.stack.views import read
 from producers import endpoints
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted
@@ -35,7 +35,7 @@ from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from tests.store.receiving import Receiver, receiving
 from topics import catalog
-from topics.runtime.loop import RoomLoop
+from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import Settings, WebhookLimits
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ["127.0.0.0/8"]}
@@ -250,7 +250,17 @@ def tally(*words: str) -> Result:
 
 @pytest.mark.usefixtures("environment")
 def test_tally_listen_registers_verifies_and_prints_and_what_it_heard_can_be_sent_again(hooked: Door) -> None:
-    command = [sys.executable, "-m", "operations.cli", "listen", "--endpoint", "listener", "--count", "2", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "operations.cli.main",
+        "listen",
+        "--endpoint",
+        "listener",
+        "--count",
+        "2",
+        "--json",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
         wait_for(lambda: "listener" in tally("webhooks", "list", "--json").stdout)
         tested = tally("webhooks", "test", "listener")

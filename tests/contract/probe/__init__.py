@@ -12,7 +12,7 @@ from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, WalletBa
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Room
-from topics.runtime.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Versions
+from topics.runtime.shape.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Versions
 
 ROOM = Room(
     "probe",

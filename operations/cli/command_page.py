@@ -1,0 +1,32 @@
+"""The `tally` command itself → docs/commands.md: every command with its options, so that the page cannot be out of date."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.cli import get_docs_for_click
+
+from operations.cli.main import build, modules_for
+from operations.stack.home import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "commands.md"
+HEAD = """# Every command
+
+<!-- Made by `python -m operations.cli.command_page`; do not edit. -->
+
+What the exit codes mean, and what scripts may lean on, is in [cli.md](cli.md).
+
+"""
+
+
+def page() -> str:
+    root = typer.main.get_command(build(modules_for([])))
+    context = typer.Context(root, info_name="tally")
+    lines = get_docs_for_click(obj=root, ctx=context, name="tally", indent=1).rstrip().split("\n")
+    return HEAD + "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE} written", file=sys.stderr)

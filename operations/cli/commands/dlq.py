@@ -1,0 +1,358 @@
+"""`tally dlq …`: what rooms gave up on, looked at, tried again, mended or let go by a person with a reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from operations.cli.letters.choosing import (
+    Actor,
+    AsJson,
+    Chosen,
+    Code,
+    From,
+    Key,
+    Reason,
+    RoomOption,
+    To,
+    TopicOption,
+    by,
+    choosing,
+    failed,
+    known_room,
+    make_filter,
+    one,
+)
+from operations.terminal import note, say, say_json, visible
+
+if TYPE_CHECKING:
+    from topics.runtime.dead_letters.listing import Filter
+    from topics.runtime.dead_letters.pacing import Act, Tally
+
+app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `tally dlq list` shows it, or ROOM/ID.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done to each; do nothing.")]
+Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Letters a second, at most.")]
+
+
+# ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command("list")
+def list_(
+    *,
+    room: RoomOption = None,
+    code: Code = None,
+    topic: TopicOption = None,
+    key: Key = None,
+    since: From = None,
+    until: To = None,
+    each: Annotated[bool, typer.Option("--each", help="One line for each letter, not for each group.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--waiting", help="With --each: also messages that failed nowhere and wait behind others.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Dead letters, and parked ones that are tried again by themselves: by consumer, code and age."""
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    if each or everything:
+        _list_each(room, wanted, everything, as_json)
+    else:
+        _list_groups(room, wanted, as_json)
+
+
+def _list_groups(room: str | None, wanted: Filter, as_json: bool) -> None:
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters.listing import group_letters
+    from topics.runtime.shape.clock import Clock
+
+    settings = current_settings()
+    found = group_letters(settings, Clock(settings.clock_file).now(), room, wanted)
+    if as_json:
+        _print_json([asdict(group) for group in found])
+    elif found:
+        from operations.cli.letters import shown
+
+        shown.groups(found)
+    else:
+        note("no dead or parked letters")
+
+
+def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool) -> None:
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters.listing import list_letters
+
+    found = list_letters(current_settings(), room, followers=followers, wanted=wanted)
+    if as_json:
+        _print_json([asdict(letter) for letter in found])
+    elif found:
+        from operations.cli.letters import shown
+
+        shown.letters(found)
+    else:
+        note("no dead or parked letters")
+
+
+@app.command()
+def show(id_: Id, as_json: AsJson = False) -> None:
+    """One letter in full: contents, error with its stack, attempts, what waits behind it, whether its effect stands."""
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters.index import as_text
+    from topics.runtime.dead_letters.listing import details
+
+    settings = current_settings()
+    found = details(settings, *one(settings, id_))
+    if as_json:
+        told = asdict(found)
+        contents = as_text("value", told.pop("value")) | as_text("edit", told.pop("edit"))
+        _print_json(told.pop("letter") | told | contents)
+    else:
+        from operations.cli.letters import shown
+
+        say(*shown.page(found))
+
+
+@app.command()
+def export(
+    *,
+    room: RoomOption = None,
+    code: Code = None,
+    topic: TopicOption = None,
+    key: Key = None,
+    since: From = None,
+    until: To = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Also those that are tried again by themselves.")] = False,
+) -> None:
+    """Dead letters as JSON lines, with their contents; oldest first."""
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters import index as letter_index
+
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    number = 0
+    for row in letter_index.export(current_settings(), room, wanted, ("dead", "parked") if parked else ("dead",)):
+        say_json(row, indent=None)
+        number += 1
+    note(f"{number} letters")
+
+
+# ── replay and discard ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+@choosing
+def replay(
+    chosen: Chosen,
+    *,
+    reason: Reason,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    stop_on_error: Annotated[
+        bool, typer.Option("--stop-on-error", help="One after the other; stop at the first that fails again.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also those that were replayed three times already.")] = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try dead letters again, and what waits behind them. A second time changes nothing; Ctrl-C is safe."""
+    from topics.runtime.dead_letters import acts as operators
+    from topics.runtime.shape.clock import Clock
+
+    acting, settings = by(actor, reason), chosen.settings
+    if dry_run:
+        _print_plan(chosen, as_json, force=force)
+        return
+    clock = Clock(settings.clock_file)
+    for room in chosen.letters:
+
+        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+            return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.by, force)
+
+        _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
+    _nothing(chosen, as_json)
+
+
+@app.command()
+@choosing
+def discard(
+    chosen: Chosen,
+    *,
+    reason: Reason,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give dead letters up for good; later messages of their keys go on. What was not done stays undone."""
+    from topics.runtime.dead_letters import acts as operators
+    from topics.runtime.shape.clock import Clock
+
+    acting, settings = by(actor, reason), chosen.settings
+    if dry_run:
+        _print_plan(chosen, as_json, discards=True)
+        return
+    clock = Clock(settings.clock_file)
+    for room in chosen.letters:
+
+        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+            return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.by)
+
+        _run(chosen, room, act, None, False, "discarded", as_json)
+    _nothing(chosen, as_json)
+
+
+def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> None:
+    """Through all of one room's letters; what is done when it ends early stays done, and is said."""
+    from operations.cli.letters.pacing import with_bar
+    from topics.runtime.dead_letters import pacing
+
+    letters, tally = chosen.letters[room], pacing.Tally()
+    if stop_on_error:
+        steps = pacing.until_one_fails(chosen.settings, room, letters, act, rate)
+    else:
+        steps = pacing.paced(letters, act, rate)
+    try:
+        with_bar(steps, len(letters), tally, room)
+    except KeyboardInterrupt:
+        _say(room, tally, len(letters), done, as_json)
+        note("interrupted: the same again goes on from here")
+        raise typer.Exit(130) from None
+    except pacing.Failed as failure:
+        tally.changed += 1
+        _say(room, tally, len(letters), done, as_json)
+        raise failed(f"stopped: {failure}") from None
+    _say(room, tally, len(letters), done, as_json)
+
+
+def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"room": room, "chosen": number, "changed": tally.changed, "unchanged": tally.unchanged})
+        return
+    say(f"{room}: {tally.changed} of {number} {done}")
+    for letter_id, state in tally.unchanged.items():
+        why = "was replayed three times and needs --force" if state == "dead" else f"is {state}, not dead"
+        note(f"{room}/{letter_id} {why}: nothing to do")
+
+
+def _nothing(chosen: Chosen, as_json: bool) -> None:
+    if not chosen.number and as_json:
+        _print_json({"chosen": 0, "changed": 0, "unchanged": {}})
+    elif not chosen.number:
+        note("no dead letter matches: nothing to do")
+
+
+def _print_plan(chosen: Chosen, as_json: bool, *, discards: bool = False, force: bool = False) -> None:
+    from topics.runtime.dead_letters.listing import plan
+
+    planned = [
+        (room, each)
+        for room, letters in chosen.letters.items()
+        for each in plan(chosen.settings, room, letters, discards=discards, force=force)
+    ]
+    if as_json:
+        _print_json([{"room": room, **asdict(each)} for room, each in planned])
+        return
+    if planned:
+        from operations.cli.letters import shown
+
+        shown.plan(planned)
+    would = [each.does for _, each in planned]
+    counts = ", ".join(f"{would.count(does)} {does}" for does in ("run", "wait", "no-op", "refused") if does in would)
+    note(f"dry run, nothing done: {counts or 'no dead letter matches'}")
+
+
+# ── an edit needs two persons ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def edit(
+    id_: Id,
+    *,
+    reason: Reason,
+    file: Annotated[
+        typer.FileBinaryRead | None, typer.Option("--file", help="The corrected JSON; without it: stdin.")
+    ] = None,
+    actor: Actor = None,
+) -> None:
+    """Propose a corrected value for a dead letter, and show what it changes. A second person approves it."""
+    from operations.cli.letters import shown
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters import acts as operators
+    from topics.runtime.shape.clock import Clock
+
+    acting, settings = by(actor, reason), current_settings()
+    room, letter_id = one(settings, id_)
+    value = (file or sys.stdin.buffer).read(operators.EDIT_BYTES_MAX + 1)
+    try:
+        now = Clock(settings.clock_file).now()
+        proposed = operators.propose(settings, room, letter_id, value.strip(), acting, now)
+    except operators.Refused as refused:
+        raise failed(str(refused)) from None
+    say(*shown.diff(proposed))
+    note(f"{room}/{letter_id} waits for a second person: tally dlq approve {letter_id[:8]} --reason …")
+
+
+@app.command()
+def approve(
+    id_: Id,
+    *,
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Actor = None,
+) -> None:
+    """Replay a letter with the edit that another person proposed; it is shown first."""
+    from operations.cli.letters import shown
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters import acts as operators
+    from topics.runtime.shape.clock import Clock
+
+    acting, settings = by(actor, reason), current_settings()
+    room, letter_id = one(settings, id_)
+    try:
+        seen = operators.proposed(settings, room, letter_id)
+        say(*shown.diff(seen))
+        if not yes and not typer.confirm(
+            visible(f"replay {room}/{letter_id} with this edit of {seen.edited_by}?"), err=True
+        ):
+            raise failed("not approved: nothing done")
+        operators.approve(settings, room, letter_id, seen.sha256, acting, Clock(settings.clock_file).now())
+    except operators.Refused as refused:
+        raise failed(str(refused)) from None
+    note(f"{room}/{letter_id} made due again, as {seen.edited_by} edited it")
+
+
+# ── the index itself ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def rebuild(
+    *,
+    room: Annotated[str, typer.Option("--room", metavar="ROOM", help="Whose index.")],
+    reason: Reason,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put letters that the room's store has lost back from its dead-letter topic; settled ones come back as such."""
+    from operations.cli.letters.rebuilding import rebuild_from_topic
+    from operations.stack.running import current_settings
+
+    known_room(room)
+    rebuilt = rebuild_from_topic(current_settings(), room, by(actor, reason))
+    if as_json:
+        _print_json(asdict(rebuilt))
+        return
+    for became, number in sorted(rebuilt.counts.items()):
+        say(f"{number:8} {became}")
+    for where in rebuilt.foreign:
+        note(f"{where} is no letter of {room}: left alone")
+    if not rebuilt.counts:
+        note("the dead-letter topic is empty: nothing to do")
+
+
+def _print_json(said: object) -> None:
+    say_json(said)

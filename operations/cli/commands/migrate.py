@@ -1,0 +1,28 @@
+"""`tally migrate`: the stores brought up to what this release needs."""
+
+from __future__ import annotations
+
+import typer
+
+from operations.terminal import note, say
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate() -> None:
+    """Make or upgrade database, roles and tables. Needs TALLY_POSTGRES_ADMIN; can be run again at any time."""
+    from operations.stack.running import current_settings
+    from topics.runtime.making.migrate import migrate as bring_up_to_date
+    from topics.settings import SettingsError
+
+    settings = current_settings()
+    if not settings.postgres_admin:
+        raise SettingsError(
+            "TALLY_POSTGRES_ADMIN is not set: it is the postgresql:// address of a role that may create roles"
+        )
+    done = bring_up_to_date(settings, settings.postgres_admin)
+    for line in done:
+        say(line)
+    if not done:
+        note("every store is up to date: nothing to do")

@@ -1,0 +1,73 @@
+"""`tally stuck`: money that is not through past its limit, how old, how much, and what the system does next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operations.terminal import note, say_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from topics.runtime.shape.stuck import Stuck
+    from topics.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
+    """What is not finished past its limit (TALLY_STUCK): payments, orders, dead and parked letters, in every room."""
+    from operations.stack.running import current_settings
+
+    found = look(current_settings())
+    if as_json:
+        say_json([_shown(one) for one in found])
+    elif found:
+        _print(found)
+    else:
+        note("nothing is stuck")
+
+
+def look(settings: Settings) -> list[Stuck]:
+    """Of every room, oldest first. Errors: psycopg.OperationalError while a room's store is away."""
+    from topics.catalog import CONSUMERS
+    from topics.runtime.shape.clock import Clock
+
+    now = Clock(settings.clock_file).now()
+    found = [one for room in CONSUMERS for one in _of(settings, room.name, now)]
+    return sorted(found, key=lambda one: -one.age_s)
+
+
+def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
+    import psycopg
+
+    from consumers.executor.stuck import stuck as at_psps
+    from consumers.payments.stuck import stuck as payments
+    from topics.runtime.shape.stuck import letters
+
+    looks = {"payments": payments, "executor": at_psps}
+    options = f"-c search_path={room} -c default_transaction_read_only=on"
+    with psycopg.connect(settings.dsn(f"tally_{room}_read"), options=options, connect_timeout=5) as conn:
+        found = letters(conn, room, settings, now)
+        return found + looks[room](conn, settings.stuck, now) if room in looks else found
+
+
+def _shown(one: Stuck) -> dict[str, Any]:
+    return asdict(one) | {"amounts": [amount.wire() for amount in one.amounts]}
+
+
+def _print(found: list[Stuck]) -> None:
+    from datetime import timedelta
+
+    from operations.tables import Table
+
+    table = Table("room", "what", "PSP", "state", "amount", "age", "next")
+    for one in found:
+        amounts, age = ", ".join(map(str, one.amounts)), str(timedelta(seconds=one.age_s))
+        cells = (one.room, one.id, one.psp or "", one.state, amounts, age, one.next)
+        table.add_row(*cells)
+    table.show()

@@ -1,0 +1,187 @@
+"""What an operator typed → which letters of which room. Nothing is done before all of it is understood."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from operations.terminal import note
+
+if TYPE_CHECKING:
+    from topics.runtime.dead_letters.acts import By
+    from topics.runtime.dead_letters.listing import Filter
+    from topics.settings import Settings
+
+TEXT_MAX = 256
+
+
+def _reason(text: str) -> str:
+    """Before anything is looked up."""
+    by("nobody", text)
+    return text
+
+
+def _actor(text: str | None) -> str | None:
+    by(text, "none")
+    return text
+
+
+RoomOption = Annotated[str | None, typer.Option("--room", metavar="ROOM", help="Only this consumer's.")]
+Code = Annotated[str | None, typer.Option("--code", help="Only of this error code.")]
+TopicOption = Annotated[str | None, typer.Option("--topic", help="Only from this topic, without prefix.")]
+Key = Annotated[str | None, typer.Option("--key", help="Only of this key.")]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="Only last failed at or after: 2026-01-31 or …T12:00:00Z.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only last failed before.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `tally dlq list` shows them, or ROOM/ID.")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter of --room.")]
+Max = Annotated[int | None, typer.Option("--max", min=1, help="At most so many in this run, the oldest first.")]
+Reason = Annotated[str, typer.Option("--reason", callback=_reason, help="Why; kept for ever in the room's ops_audit.")]
+Actor = Annotated[str | None, typer.Option("--actor", callback=_actor, help="Who acts; else the user of this shell.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Letters by room, oldest first; and the filter that chose them, if ids did not."""
+
+    settings: Settings
+    letters: dict[str, list[str]]
+    by: Filter | None
+
+    @property
+    def number(self) -> int:
+        return sum(len(found) for found in self.letters.values())
+
+
+def choosing(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options that choose letters before its own; it gets them as `chosen`."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "chosen"]
+    shared = list(inspect.signature(choose, eval_str=True).parameters.values())
+
+    def chosen_first(**given: object) -> None:
+        mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+        command(chosen=choose(**given), **mine)  # type: ignore[arg-type]
+
+    chosen_first.__name__, chosen_first.__doc__ = command.__name__, command.__doc__
+    chosen_first.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+    chosen_first.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
+    return chosen_first
+
+
+def choose(
+    *,
+    ids: Ids = None,
+    room: RoomOption = None,
+    everything: All = False,
+    code: Code = None,
+    topic: TopicOption = None,
+    key: Key = None,
+    since: From = None,
+    until: To = None,
+    most: Max = None,
+) -> Chosen:
+    """Exits with one line where an id or a room is wrong."""
+    from operations.stack.running import current_settings
+    from topics.runtime.dead_letters.listing import matching
+
+    settings = current_settings()
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    by_filter = everything or bool(wanted.as_dict())
+    if bool(ids) == by_filter:
+        raise typer.BadParameter("give either ids, or --room with --all, --code, --topic, --key, --from or --to")
+    if ids:
+        return Chosen(settings, _by_ids(settings, ids[:most], room), None)
+    if room is None:
+        raise typer.BadParameter("a filter needs --room")
+    found = matching(settings, room, wanted, most)
+    return Chosen(settings, {room: found} if found else {}, wanted)
+
+
+def _by_ids(settings: Settings, ids: list[str], room: str | None) -> dict[str, list[str]]:
+    letters: dict[str, list[str]] = {}
+    for given in ids:
+        name, letter_id = one(settings, given, room)
+        if letter_id not in letters.setdefault(name, []):
+            letters[name].append(letter_id)
+    return letters
+
+
+def one(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
+    """(room, letter id). Exits 1 with the nearest matches where there is no such letter."""
+    from topics.runtime.dead_letters.listing import NoSuchLetter, NoSuchRoom, resolve
+
+    checked("an id", given)
+    try:
+        return resolve(settings, given, room)
+    except (NoSuchLetter, NoSuchRoom) as error:
+        raise failed(str(error)) from None
+
+
+def known_room(room: str | None) -> None:
+    from topics.runtime.dead_letters.listing import NoSuchRoom, rooms_named
+
+    try:
+        rooms_named(room)
+    except NoSuchRoom as error:
+        raise failed(str(error)) from None
+
+
+def make_filter(code: str | None, topic: str | None, key: str | None, since: str | None, until: str | None) -> Filter:
+    """Exits 2 where a text or a time is none."""
+    from topics.runtime.dead_letters.listing import Filter
+
+    for option, text in (("--code", code), ("--topic", topic), ("--key", key)):
+        if text is not None:
+            checked(option, text)
+    wanted = Filter(code, topic, key, when("--from", since), when("--to", until))
+    if wanted.since and wanted.until and wanted.since >= wanted.until:
+        raise typer.BadParameter("--from is not before --to")
+    return wanted
+
+
+def checked(what: str, text: str) -> str:
+    if not text.strip() or len(text) > TEXT_MAX or not text.isprintable():
+        raise typer.BadParameter(f"{what} is 1 to {TEXT_MAX} printable characters")
+    return text
+
+
+def when(option: str, text: str | None) -> datetime | None:
+    """A day is its first moment in UTC; a time of day needs an offset, for whose clock else would it be? Exits 2."""
+    from schemas import times
+
+    if text is None:
+        return None
+    try:
+        return times.moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {text!r} is not {error}") from None
+
+
+def by(actor: str | None, reason: str) -> By:
+    """Who acts and why. Exits 2 where either is blank or unfit to be kept."""
+    from topics.runtime.dead_letters.acts import By, Refused
+
+    try:
+        return By(who() if actor is None else actor, reason)
+    except Refused as refused:
+        raise typer.BadParameter(str(refused)) from None
+
+
+def who() -> str:
+    """The person at this shell, as the machine knows them."""
+    import getpass
+
+    return getpass.getuser()
+
+
+def failed(message: str) -> typer.Exit:
+    note(message)
+    return typer.Exit(1)

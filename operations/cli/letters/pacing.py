@@ -1,0 +1,24 @@
+"""A run over letters, with a bar; Ctrl-C or a kill leaves whole slices."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from topics.runtime.dead_letters.acts import Acted
+from topics.runtime.dead_letters.pacing import Tally
+
+
+def with_bar(steps: Iterator[Acted], total: int, tally: Tally, title: str) -> None:
+    """Run all steps; a bar on stderr where a person is looking."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from operations.tables import console
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=console(stderr=True), disable=not shown, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        for acted in steps:
+            tally.add(acted)
+            progress.update(task, advance=len(acted.changed) + len(acted.unchanged))

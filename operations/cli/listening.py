@@ -1,0 +1,120 @@
+"""Topics → events as people may see them: what a buyer typed is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from schemas.envelope import TYPE_PREFIX
+from topics.catalog import all_topics
+from topics.runtime.making.topics import kafka_config, partitions
+from topics.runtime.shape.record import headers_of
+from topics.settings import Settings
+
+HIDDEN = frozenset({"name", "email", "country", "token", "description", "metadata"})
+POLL_S = 0.5
+
+
+class UnknownTopic(Exception):
+    """There is no such topic; the message names those that there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One record, without what must not be shown."""
+
+    at: datetime
+    topic: str
+    key: str
+    event: str
+    event_id: str
+    says: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"at": self.at.isoformat(), "topic": self.topic, "key": self.key, "event": self.event}
+        return {**told, "id": self.event_id, "says": self.says}
+
+
+def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Full names without prefix; all for none. Errors: UnknownTopic."""
+    known = all_topics(settings.upstreams)
+    wanted = []
+    for name in names:
+        full = name.removeprefix(settings.topic_prefix)
+        full = full if full in known else f"{full}.v1"
+        if full not in known:
+            raise UnknownTopic(f"there is no topic {name}; there are {', '.join(known)}")
+        wanted.append(full)
+    return wanted or list(known)
+
+
+def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key: str | None) -> Iterator[Heard]:
+    """For ever. Belongs to no group and commits nothing."""
+    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+    kafka = Consumer(
+        {**kafka_config(settings), "group.id": f"{settings.topic_prefix}tail", "enable.auto.commit": False}
+    )
+    try:
+        found = partitions(kafka, [settings.topic_prefix + name for name in topics])
+        kafka.assign([TopicPartition(where.topic, where.partition, start) for where in found])
+        while True:
+            for record in [*kafka.consume(1, POLL_S), *kafka.consume(500, 0)]:
+                if record.error() is None and (key is None or _text(record.key()) == key):
+                    yield heard(record, settings.topic_prefix)
+    finally:
+        kafka.close()
+
+
+def heard(record: KafkaMessage, prefix: str) -> Heard:
+    headers = {name: _text(value) for name, value in headers_of(record)}
+    return Heard(
+        datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC),
+        (record.topic() or "")[len(prefix) :],
+        _text(record.key()),
+        headers.get("ce_type", "?").removeprefix(TYPE_PREFIX),
+        headers.get("ce_id", "?"),
+        shown(record.value()),
+    )
+
+
+def shown(value: bytes | None) -> Any:
+    """The value without what a buyer typed; of what is no JSON object only its size."""
+    try:
+        body = json.loads(value or b"")
+    except ValueError:
+        body = None
+    return (
+        without_buyers_words(body) if isinstance(body, dict) else f"{len(value or b'')} bytes that are no JSON object"
+    )
+
+
+def without_buyers_words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: "…" if name in HIDDEN else without_buyers_words(held) for name, held in value.items()}
+    return [without_buyers_words(held) for held in value] if isinstance(value, list) else value
+
+
+def as_line(heard: Heard) -> str:
+    """12:34:56.789 executions.v1 o-1 PaymentCaptured.v1 gross=12.34 EUR psp=northpay …"""
+    says = heard.says
+    told = " ".join(f"{n}={_short(v)}" for n, v in says.items() if v != "…") if isinstance(says, dict) else str(says)
+    return f"{heard.at:%H:%M:%S}.{heard.at.microsecond // 1000:03} {heard.topic} {heard.key} {heard.event} {told}"
+
+
+def _short(value: Any) -> str:
+    match value:
+        case {"amount": amount, "currency": currency}:
+            return f"{amount} {currency}"
+        case dict() | list():
+            return f"{len(value)} of them" if isinstance(value, list) else "{…}"
+    return str(value)
+
+
+def _text(raw: str | bytes | None) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw or ""

@@ -1,0 +1,113 @@
+"""Command line → one of the modules in operations/cli/commands; failures → one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from operations import streams
+from operations.cli import commands
+from operations.stack.home import StackError
+from operations.terminal import note, say
+from topics.settings import SettingsError
+
+FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
+
+
+# Where to look first for a command, so that a quick one need not wait for the imports of all; others are named after
+# their module.
+HOME_OF = {"up": "stack", "down": "stack", "status": "stack", "doctor": "stack"}
+
+
+def build(modules: Iterable[str]) -> typer.Typer:
+    """Each module in operations/cli/commands has an `app`: one with a help text of its own is a group named after the
+    module (`tally keys create`), the commands of any other are commands of ours. Modules import what is heavy late.
+    """
+    root = typer.Typer(
+        name="tally",
+        help="Tallystick: an open payment back end, where no fault doubles or loses a cent.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    root.callback()(_root)  # with one, a root with a single command is not that command
+    for name in modules:
+        app = importlib.import_module(f"{commands.__name__}.{name}").app
+        is_group = bool(app.info.help)
+        root.add_typer(app, name=name.replace("_", "-") if is_group else None)
+    return root
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"tally {metadata.version('tallystick')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+]
+
+
+def _root(version: Version = False) -> None: ...
+
+
+def modules_for(words: Sequence[str]) -> list[str]:
+    """The one that holds the command asked for, else all."""
+    present = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    wanted = HOME_OF.get(words[0], words[0].replace("-", "_")) if words else ""
+    return [wanted] if wanted in present else present
+
+
+def main() -> None:
+    streams.take_over()
+    if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
+        os.environ.setdefault(
+            "COLUMNS", "200"
+        )  # what is read by a program, or from a file, is not cut to a screen's width
+    try:
+        build(modules_for(sys.argv[1:]))()
+    except SettingsError as error:
+        fail(str(error), WRONG_USE)
+    except StackError as error:
+        fail(str(error), FAILED)
+    except Exception as error:
+        fail(*told_of(error))
+    finally:
+        sys.stdout.flush()
+
+
+def told_of(error: Exception) -> tuple[str, int]:
+    """What is said of a failure that no command knows of, and the exit code. Never 1, which may mean wrong books."""
+    if is_unreachable(error):
+        words = " ".join(str(error).split())
+        return f"{type(error).__name__}: {words} (is the stack up? `tally status` says)", UNREACHABLE
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, streams.UNWRITABLE
+    return "".join(traceback.format_exception(error)), OUR_BUG
+
+
+def fail(message: str, code: int) -> None:
+    note(*f"tally: {message}".split("\n"))
+    sys.exit(code)
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether a server did not answer. Only libraries that are loaded can have raised it."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    known = (("psycopg", "OperationalError"), ("confluent_kafka", "KafkaException"))
+    loaded = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
+    return isinstance(error, tuple(loaded))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""A room process's own small page: `/metrics` for Prometheus, `/readyz` with what stands in its rooms' way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from prometheus_client import make_wsgi_app, start_http_server
+
+from topics.runtime.process.health import Health
+
+Start = Callable[..., Any]
+
+
+def serve_page(port: int, healths: Sequence[Health]) -> int:
+    """Answer in a thread on 127.0.0.1. → the port, which is a free one where 0 was asked for."""
+    server, _ = start_http_server(port, addr="127.0.0.1")
+    server.set_app(page(healths))
+    return server.server_port
+
+
+def page(healths: Sequence[Health]) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
+    """As a WSGI application."""
+    metrics = make_wsgi_app()
+
+    def answer(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/readyz":
+            shown: Iterable[bytes] = metrics(environ, start)
+            return shown
+        said = readiness(healths)
+        status = "200 OK" if said["ready"] else "503 Service Unavailable"
+        start(status, [("Content-Type", "application/json")])
+        return [json.dumps(said).encode()]
+
+    return answer
+
+
+def readiness(healths: Sequence[Health]) -> dict[str, Any]:
+    """Ready while every room runs; `reasons` are as in the API's own `/readyz`."""
+    rooms = [{"room": h.room, "state": h.state, "reason": h.reason} for h in healths]
+    waiting = [h for h in healths if h.state != "running"]
+    return {"ready": not waiting, "reasons": [f"{h.room} {h.state}: {h.reason}" for h in waiting], "rooms": rooms}

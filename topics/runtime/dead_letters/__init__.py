@@ -1,0 +1,1 @@
+"""What a room gave up on."""

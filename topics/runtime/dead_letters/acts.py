@@ -1,0 +1,253 @@
+"""Operators' hands on letters and stops: every act is one transaction that holds its row in the room's `ops_audit`.
+
+Every act may be repeated: what is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+import orjson
+
+from topics.runtime.dead_letters.listing import REPLAYS_MAX, Filter, NoSuchLetter, Stop, as_operators, message_of
+from topics.runtime.shape.consumer import Broken, Connection
+from topics.runtime.shape.decode import decode
+from topics.settings import Settings
+
+REASON_MAX = 500
+ACTOR_MAX = 64
+EDIT_BYTES_MAX = 1_000_000
+
+
+class Refused(ValueError):
+    """What an operator asked for cannot be done; says why in one line. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who acts and why. Both are kept for ever."""
+
+    actor: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check("reason", self.reason, REASON_MAX)
+        _check("actor", self.actor, ACTOR_MAX)
+
+
+def _check(what: str, text: str, limit: int) -> None:
+    if not text.strip():
+        raise Refused(f"a {what} is needed: it is kept in ops_audit")
+    if len(text) > limit:
+        raise Refused(f"the {what} has {len(text)} characters; {limit} are the most")
+    if not text.isprintable():
+        raise Refused(f"the {what} holds a control character or a broken one")
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What an act changed: letter ids, and the state of those that it left as they were."""
+
+    changed: tuple[str, ...]
+    unchanged: Mapping[str, str]
+
+
+# ── replay and discard ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_REPLAY: LiteralString = """
+UPDATE parked SET state = 'parked', rung = 0, replays = replays + 1, due_at = %(now)s
+WHERE state = 'dead' AND letter_id = ANY(%(ids)s::uuid[]) AND (replays < %(most)s OR %(force)s)
+RETURNING letter_id::text, attempts
+"""
+_DISCARD: LiteralString = """
+UPDATE parked SET state = 'discarded', ended_at = %(now)s WHERE state = 'dead' AND letter_id = ANY(%(ids)s::uuid[])
+RETURNING letter_id::text, attempts
+"""
+
+
+def replay(
+    settings: Settings,
+    room: str,
+    letter_ids: Sequence[str],
+    by: By,
+    now: datetime,
+    chosen_by: Filter | None = None,
+    force: bool = False,
+) -> Acted:
+    """Make dead letters due again, `now` being business time. What is not dead is left alone: twice changes nothing."""
+    values = {"now": now, "most": REPLAYS_MAX, "force": force}
+    return _act(settings, room, "replay", _REPLAY, values, letter_ids, by, chosen_by)
+
+
+def discard(
+    settings: Settings, room: str, letter_ids: Sequence[str], by: By, now: datetime, chosen_by: Filter | None = None
+) -> Acted:
+    """Give dead letters up for good: what waits behind them on their keys goes on."""
+    return _act(settings, room, "discard", _DISCARD, {"now": now}, letter_ids, by, chosen_by)
+
+
+def _act(
+    settings: Settings,
+    room: str,
+    action: str,
+    statement: LiteralString,
+    values: Mapping[str, object],
+    letter_ids: Sequence[str],
+    by: By,
+    chosen_by: Filter | None,
+) -> Acted:
+    """Nothing changed is nothing to be written down."""
+    wanted = sorted(set(letter_ids))
+    with as_operators(settings, room) as conn:
+        states = _lock(conn, wanted)
+        changed = dict(conn.execute(statement, {**values, "ids": wanted}).fetchall())
+        if changed:
+            chosen = chosen_by.as_dict() if chosen_by else {}
+            counts = {"changed": len(changed), "asked": len(wanted)}
+            write_down(conn, by, action, {**_letters(changed), **chosen}, counts)
+    unchanged = {letter_id: states.get(letter_id, "unknown") for letter_id in wanted if letter_id not in changed}
+    return Acted(tuple(changed), unchanged)
+
+
+def _lock(conn: Connection, letter_ids: Sequence[str]) -> dict[str, str]:
+    rows = conn.execute(
+        "SELECT letter_id::text, state FROM parked WHERE letter_id = ANY(%s::uuid[]) ORDER BY seq FOR UPDATE",
+        [letter_ids],
+    )
+    return dict(rows.fetchall())
+
+
+def _letters(changed: Mapping[str, int]) -> dict[str, object]:
+    """Ids, and beside them the attempts that each had failed by then: by these a rebuilt index knows what came later."""
+    return {"letters": list(changed), "attempts": list(changed.values())}
+
+
+# ── an edit, and the second person ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A proposed value beside the original. `sha256` names it to the one who approves."""
+
+    original: bytes | None
+    value: bytes
+    edited_by: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.value).hexdigest()
+
+
+def propose(settings: Settings, room: str, letter_id: str, value: bytes, by: By, now: datetime) -> Edit:
+    """Store a corrected value on a dead letter; it waits for `approve`. An earlier proposal is replaced.
+
+    Errors: Refused where the room could not read it; NoSuchLetter.
+    """
+    if len(value) > EDIT_BYTES_MAX:
+        raise Refused(f"the edit has {len(value)} bytes; {EDIT_BYTES_MAX} are the most")
+    with as_operators(settings, room) as conn:
+        code, attempts = _dead(conn, letter_id)
+        original = _readable(settings, conn, letter_id, value, code)
+        conn.execute(
+            "UPDATE parked SET edit = %s, edited_by = %s, edited_at = %s, approved_by = NULL WHERE letter_id = %s",
+            [value, by.actor, now, letter_id],
+        )
+        edit = Edit(original, value, by.actor)
+        write_down(conn, by, "edit", {**_letters({letter_id: attempts}), "sha256": edit.sha256}, {"changed": 1})
+    return edit
+
+
+def _dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
+    """Lock it. → code, attempts. Errors: NoSuchLetter; Refused where it is not dead."""
+    row = conn.execute(
+        "SELECT state, code, attempts FROM parked WHERE letter_id = %s FOR UPDATE", [letter_id]
+    ).fetchone()
+    if row is None:
+        raise NoSuchLetter(f"{letter_id}: no such letter")
+    if row[0] != "dead":
+        raise Refused(f"{letter_id} is {row[0]}, not dead")
+    return row[1], row[2]
+
+
+def _readable(settings: Settings, conn: Connection, letter_id: str, value: bytes, code: str | None) -> bytes | None:
+    """→ the original value. Errors: Refused where the edit could not take effect, whoever approves it."""
+    message = message_of(conn, letter_id)
+    if code == "id_reused":
+        raise Refused("its id came before with other contents: no edit helps; discard it")
+    if value == message.value:
+        raise Refused("the edit changes nothing")
+    incoming = decode(message._replace(value=value), settings.upstreams)
+    if incoming.failure is not None:
+        raise Refused(f"the room could not read it: {incoming.failure.code}: {incoming.failure.detail}")
+    if isinstance(incoming.event, Broken):
+        raise Refused(f"it breaks the contract: {incoming.event.field}: {incoming.event.detail}")
+    return message.value
+
+
+def proposed(settings: Settings, room: str, letter_id: str) -> Edit:
+    """The edit that waits for approval. Errors: Refused where there is none; NoSuchLetter."""
+    with as_operators(settings, room) as conn:
+        return _proposed(conn, letter_id)
+
+
+def _proposed(conn: Connection, letter_id: str) -> Edit:
+    row = conn.execute(
+        "SELECT value, edit, edited_by, approved_by FROM parked WHERE letter_id = %s", [letter_id]
+    ).fetchone()
+    if row is None:
+        raise NoSuchLetter(f"{letter_id}: no such letter")
+    if row[1] is None:
+        raise Refused(f"{letter_id} has no edit to approve")
+    if row[3] is not None:
+        raise Refused(f"the edit of {letter_id} was approved by {row[3]} already")
+    return Edit(row[0], row[1], row[2])
+
+
+def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: By, now: datetime) -> None:
+    """Replay the letter with its edit, under its own event id. It is an event like any other now, and holds its key.
+
+    Errors: Refused where the maker approves their own, or where the edit is no longer the one that was looked at.
+    """
+    with as_operators(settings, room) as conn:
+        _, attempts = _dead(conn, letter_id)
+        edit = _proposed(conn, letter_id)
+        if edit.edited_by.casefold() == by.actor.casefold():
+            raise Refused(f"{by.actor} made this edit: a second person must approve it")
+        if edit.sha256 != sha256:
+            raise Refused("the edit has changed since it was looked at: look again")
+        conn.execute(
+            "UPDATE parked SET approved_by = %s, holds = key IS NOT NULL, state = 'parked', rung = 0,"
+            " replays = replays + 1, due_at = %s WHERE letter_id = %s",
+            [by.actor, now, letter_id],
+        )
+        chosen = {**_letters({letter_id: attempts}), "sha256": sha256, "edited_by": edit.edited_by}
+        write_down(conn, by, "approve", chosen, {"changed": 1})
+
+
+# ── stopped rooms ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def resume(settings: Settings, room: str, by: By) -> Stop | None:
+    """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped."""
+    with as_operators(settings, room) as conn:
+        row = conn.execute(
+            "UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s,"
+            " messages = (SELECT coalesce(sum(messages), 0)::bigint FROM positions)"
+            " WHERE lifted_at IS NULL RETURNING code, reason, at",
+            [by.actor],
+        ).fetchone()
+        if row is None:
+            return None
+        write_down(conn, by, "resume", {"code": row[0], "reason": row[1]}, {"changed": 1})
+        return Stop(*row)
+
+
+def write_down(conn: Connection, by: By, action: str, chosen: Mapping[str, object], counts: Mapping[str, int]) -> None:
+    conn.execute(
+        "INSERT INTO ops_audit (actor, action, reason, filter, counts) VALUES (%s, %s, %s, %s::jsonb, %s::jsonb)",
+        [by.actor, action, by.reason.strip(), orjson.dumps(chosen).decode(), orjson.dumps(counts).decode()],
+    )

@@ -1,0 +1,202 @@
+"""The index of letters as a whole: out, a row at a time; and back in, from the copies on the room's dead-letter topic."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg.rows import dict_row
+
+from schemas.envelope import digest
+from topics.catalog import Room
+from topics.runtime.dead_letters.acts import By, write_down
+from topics.runtime.dead_letters.listing import MATCHES, Filter, State, as_operators, effects, rooms_named
+from topics.runtime.dead_letters.store import letter_id
+from topics.runtime.shape.consumer import Connection, Message
+from topics.runtime.shape.decode import Incoming, decode
+from topics.runtime.shape.record import dump_headers, load_headers
+from topics.settings import Settings
+
+# ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_EXPORT = f"""
+SELECT letter_id::text, state, topic, partition, kafka_offset AS offset, key, event_id, code, error, stack, attempts,
+    replays, tried, parked_at, first_failed_at, last_failed_at, headers, value, edit, edited_by, approved_by
+FROM parked p WHERE state = ANY(%(states)s) AND attempts > 0 AND {MATCHES} ORDER BY seq
+"""
+
+
+def export(
+    settings: Settings, room: str | None, wanted: Filter, states: Sequence[State] = ("dead",)
+) -> Iterator[dict[str, Any]]:
+    """Every letter that matches, oldest first, with its contents; read in slices, however many there are."""
+    for each in rooms_named(room):
+        with as_operators(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
+            cursor.execute(_EXPORT, {"states": list(states), **wanted.values()})
+            for row in cursor:
+                yield {"room": each.name, **_said(row)}
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    headers = {name: None if value is None else value.decode("latin-1") for name, value in load_headers(row["headers"])}
+    key = None if row["key"] is None else row["key"].decode("utf-8", "replace")
+    said = row | {"headers": headers, "key": key}
+    for name in ("value", "edit"):
+        said |= as_text(name, said.pop(name))
+    return said
+
+
+def as_text(name: str, content: bytes | None) -> dict[str, str | None]:
+    """{name: text}, or {name_base64: …} where it is no UTF-8."""
+    if content is None:
+        return {name: None}
+    try:
+        return {name: content.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(content).decode()}
+
+
+# ── back in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Became = Literal["known", "effect stands", "discarded", "replayed", "dead", "foreign"]
+_RESOLVED: dict[Became, State] = {"effect stands": "done", "replayed": "done", "discarded": "discarded", "dead": "dead"}
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """How many letters of the topic became what; `foreign` lists records that are no letters of this room."""
+
+    counts: dict[Became, int] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+
+    def add(self, became: Became) -> None:
+        self.counts[became] = self.counts.get(became, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A record of the dead-letter topic, told apart into the message and why it is there."""
+
+    letter: str
+    attempts: int
+    code: str
+    first_failed_at: datetime
+    failed_at: datetime
+    incoming: Incoming
+
+
+def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: By, now: datetime) -> Rebuilt:
+    """Put back what the index lacks, from all records of the room's dead-letter topic, oldest first.
+
+    A letter whose effect stands, or that was discarded or replayed since that copy, comes back as resolved; any other
+    comes back dead and holds its key. What only waited behind a letter is on no topic, and cannot come back.
+    """
+    rebuilt = Rebuilt()
+    newest = _newest(settings, room, records, rebuilt)
+    standing = effects(settings, room.name, [each.incoming.claim for each in newest])
+    with as_operators(settings, room.name) as conn:
+        known = {row[0] for row in conn.execute("SELECT letter_id::text FROM parked")}
+        acts = _acts(conn)
+        for each in newest:
+            became = "known" if each.letter in known else _became(each, standing, acts)
+            if became in _RESOLVED and not _put_back(conn, each, _RESOLVED[became], now):
+                became = "known"  # it died just now
+            rebuilt.add(became)
+        if set(rebuilt.counts) & set(_RESOLVED):
+            letters = [each.letter for each in newest if each.letter not in known]
+            write_down(
+                conn,
+                by,
+                "rebuild",
+                {"rebuilt": letters},
+                {str(name): number for name, number in rebuilt.counts.items()},
+            )
+    return rebuilt
+
+
+def _newest(settings: Settings, room: Room, records: Iterable[Message], rebuilt: Rebuilt) -> list[_Copy]:
+    """The last copy of each letter, in the order in which they first died."""
+    newest: dict[str, _Copy] = {}
+    for record in records:
+        found = _copy(settings, room, record)
+        if found is None:
+            rebuilt.add("foreign")
+            rebuilt.foreign.append(f"{record.topic}[{record.partition}]@{record.offset}")
+        elif found.letter not in newest or found.attempts >= newest[found.letter].attempts:
+            newest[found.letter] = found
+    return list(newest.values())
+
+
+def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
+    """None where the record is no letter of this room: whoever may write to the topic may write anything."""
+    about = {name: value for name, value in record.headers if name.startswith("tally_")}
+    try:
+        said = {name: value.decode() for name, value in about.items()}
+        message = Message(
+            said["tally_topic"],
+            int(said["tally_partition"]),
+            int(said["tally_offset"]),
+            record.key,
+            record.value,
+            tuple(pair for pair in record.headers if pair[0] not in about),
+            int(said.get("tally_timestamp", record.timestamp_ms)),
+        )
+        attempts, failed_at = int(said["tally_attempts"]), datetime.fromisoformat(said["tally_failed_at"])
+        first_failed_at = datetime.fromisoformat(said.get("tally_first_failed_at", said["tally_failed_at"]))
+        letter, code = said["tally_letter"], said["tally_code"]
+    except (KeyError, ValueError, AttributeError):
+        return None
+    incoming = decode(message, settings.upstreams)
+    if code == "id_reused":
+        incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
+        incoming.event = None if incoming.door else incoming.event
+    if letter_id(room, incoming) != letter or failed_at.tzinfo is None or first_failed_at.tzinfo is None:
+        return None
+    return _Copy(letter, attempts, code, first_failed_at, failed_at, incoming)
+
+
+Acts = dict[tuple[str, str], int]  # letter and action → the attempts that had failed by then
+
+
+def _acts(conn: Connection) -> Acts:
+    rows = conn.execute(
+        "SELECT l.letter, CASE action WHEN 'discard' THEN 'discarded' ELSE 'replayed' END,"
+        " coalesce(max(a.attempts::integer), 2147483647)"
+        " FROM ops_audit, jsonb_array_elements_text(filter->'letters') WITH ORDINALITY AS l (letter, place)"
+        " LEFT JOIN LATERAL jsonb_array_elements_text(filter->'attempts') WITH ORDINALITY AS a (attempts, place)"
+        " USING (place) WHERE action IN ('discard', 'replay', 'approve') GROUP BY 1, 2"
+    )
+    return {(letter, became): attempts for letter, became, attempts in rows}
+
+
+def _became(copy: _Copy, standing: set[str], acts: Acts) -> Became:
+    """A letter that died once more after its replay has a newer copy, which no act has seen."""
+    if copy.incoming.claim in standing:
+        return "effect stands"
+    resolutions: tuple[Became, ...] = ("discarded", "replayed")
+    for became in resolutions:
+        if acts.get((copy.letter, became), -1) >= copy.attempts:
+            return became
+    return "dead"
+
+
+def _put_back(conn: Connection, copy: _Copy, state: State, now: datetime) -> bool:
+    """The letter, and the claim on its id: without that a redelivery would be a second letter. → False if it is there."""
+    message, incoming = copy.incoming.message, copy.incoming
+    conn.execute("INSERT INTO inbox (id, hash) VALUES (%s, %s) ON CONFLICT DO NOTHING", [incoming.claim, incoming.hash])
+    put = conn.execute(
+        "INSERT INTO parked (letter_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms, event_id, hash,"
+        " holds, state, code, error, attempts, due_at, parked_at, first_failed_at, last_failed_at, ended_at)"
+        " VALUES (%s, %s, %s, %s, %b, %b, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (letter_id) DO NOTHING",
+        [
+            *(copy.letter, message.topic, message.partition, message.offset, message.key, message.value),
+            *(dump_headers(message.headers), message.timestamp_ms, incoming.claim, incoming.hash, incoming.holds),
+            *(state, copy.code, "rebuilt from the dead-letter topic; its log line has the error", copy.attempts),
+            *(now, copy.failed_at, copy.first_failed_at, copy.failed_at, None if state == "dead" else now),
+        ],
+    )
+    return put.rowcount == 1

@@ -1,0 +1,80 @@
+"""Chosen letters → the store, a slice at a time: at a rate, and so that whatever ends it leaves whole slices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from topics.runtime.dead_letters.acts import Acted
+from topics.runtime.dead_letters.listing import fates
+from topics.settings import Settings
+
+SLICE = 500  # letters of one transaction, and of one row in ops_audit
+SLICES_PER_S = 5
+WAIT_S = 60.0
+LOOK_S = 0.1
+
+Act = Callable[[Sequence[str]], Acted]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far."""
+
+    changed: int = 0
+    unchanged: dict[str, str] = field(default_factory=dict)
+
+    def add(self, acted: Acted) -> None:
+        self.changed += len(acted.changed)
+        self.unchanged |= acted.unchanged
+
+
+def slices(letters: Sequence[str], rate: int | None) -> list[list[str]]:
+    """No larger than what a fifth of a second may have."""
+    size = SLICE if rate is None else max(1, min(SLICE, rate // SLICES_PER_S))
+    return [list(letters[at : at + size]) for at in range(0, len(letters), size)]
+
+
+def paced(letters: Sequence[str], act: Act, rate: int | None) -> Iterator[Acted]:
+    """Act on slice after slice, no faster than `rate` letters a second; each is committed before it is yielded."""
+    began, done = time.monotonic(), 0
+    for piece in slices(letters, rate):
+        yield act(piece)
+        done += len(piece)
+        if rate is not None and done < len(letters):
+            time.sleep(max(0.0, began + done / rate - time.monotonic()))
+
+
+class Failed(Exception):
+    """A letter that was replayed did not take effect."""
+
+
+def until_one_fails(
+    settings: Settings, room: str, letters: Sequence[str], act: Act, rate: int | None, wait_s: float = WAIT_S
+) -> Iterator[Acted]:
+    """One letter at a time, each seen through before the next is touched. Errors: Failed, naming the letter."""
+    for letter_id in letters:
+        began = time.monotonic()
+        before = fates(settings, room, [letter_id])[letter_id][1]
+        acted = act([letter_id])
+        if acted.changed:
+            _see_through(settings, room, letter_id, before, wait_s)
+        yield acted
+        if rate is not None:
+            time.sleep(max(0.0, began + 1 / rate - time.monotonic()))
+
+
+def _see_through(settings: Settings, room: str, letter_id: str, attempts: int, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        state, now_failed = fates(settings, room, [letter_id])[letter_id]
+        if now_failed > attempts:
+            again = "is dead again" if state == "dead" else "has failed again, and is tried on by itself"
+            raise Failed(f"{room}/{letter_id} {again}")
+        if state in {"done", "discarded"}:
+            return
+        time.sleep(LOOK_S)
+    raise Failed(
+        f"{room}/{letter_id} has not been tried for {wait_s:.0f} s: does the room run? is one ahead of it dead?"
+    )

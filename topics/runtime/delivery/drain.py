@@ -1,0 +1,175 @@
+"""Parked letters whose time has come, tried again: the same transaction shape as a batch, without positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from topics.runtime.dead_letters import store as letters
+from topics.runtime.dead_letters.store import Failed, Held
+from topics.runtime.delivery.apply import (
+    Applied,
+    Outcome,
+    Split,
+    classify_around,
+    decide_one,
+    failure_of,
+    refuse_while_stopped,
+    save,
+    stop_room,
+)
+from topics.runtime.delivery.inbox import refuse_reused
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.shape.consumer import Connection, Consumer, State
+from topics.runtime.shape.decode import Failure, Incoming, decode
+from topics.runtime.shape.store import Store
+
+Find = Callable[[Connection], list[letters.Parked]]
+
+
+def drain(store: Store, consumer: Consumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
+    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`.
+
+    Where one of them spoils the transaction, the heads are halved until it is found; it alone is given up.
+    """
+    heads: list[letters.Parked] = []
+    try:
+        return _transaction(store, consumer, now, partial(_due, now=now, limit=limit, found=heads))
+    except Split:
+        return _merged(_halved(store, consumer, now, heads))
+
+
+def _transaction(store: Store, consumer: Consumer, now: datetime, find: Find) -> Applied | None:
+    return classify_around(store, partial(_drain, store, consumer, now, find, None))
+
+
+def _due(conn: Connection, now: datetime, limit: int, found: list[letters.Parked]) -> list[letters.Parked]:
+    """The due letters; the heads are remembered in `found` for when they fail."""
+    found[:] = letters.due_heads(conn, now, limit)
+    return letters.with_followers(conn, found) if found else []
+
+
+def _again(conn: Connection, now: datetime, heads: Sequence[letters.Parked], followers: bool) -> list[letters.Parked]:
+    """Those of the heads that are still due: by now another process may have tried some, or may be at it."""
+    found = letters.due_heads(conn, now, len(heads), [head.seq for head in heads])
+    return letters.with_followers(conn, found) if found and followers else found
+
+
+def _halved(
+    store: Store, consumer: Consumer, now: datetime, heads: Sequence[letters.Parked]
+) -> Iterator[Applied | None]:
+    if len(heads) == 1:
+        yield _alone(store, consumer, now, heads[0])
+        return
+    middle = len(heads) // 2
+    for half in (heads[:middle], heads[middle:]):
+        try:
+            found = partial(_again, now=now, heads=half, followers=True)
+            yield _transaction(store, consumer, now, found) if len(half) > 1 else _alone(store, consumer, now, half[0])
+        except Split:
+            yield from _halved(store, consumer, now, half)
+
+
+def _alone(store: Store, consumer: Consumer, now: datetime, head: letters.Parked) -> Applied | None:
+    """With its followers; without them, since one of these may be at fault; then it is given up."""
+    error: Exception | None = None
+    for followers in (True, False):
+        try:
+            return _transaction(store, consumer, now, partial(_again, now=now, heads=[head], followers=followers))
+        except Split as split:
+            error = split.error
+    assert error is not None
+    return _give_up(store, consumer, now, head, error)
+
+
+def _merged(parts: Iterable[Applied | None]) -> Applied | None:
+    """Several transactions as one. None where other processes had taken all of it."""
+    done = [part for part in parts if part is not None]
+    if not done:
+        return None
+    return Applied(
+        rows=[row for part in done for row in part.rows],
+        messages=sum(part.messages for part in done),
+        parked=sum(part.parked for part in done),
+        dead=sum(part.dead for part in done),
+        calls=sum(part.calls for part in done),
+        latest=any(part.latest for part in done),
+    )
+
+
+def _give_up(
+    store: Store, consumer: Consumer, now: datetime, letter: letters.Parked, error: Exception
+) -> Applied | None:
+    """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
+    only = partial(_again, now=now, heads=[letter], followers=False)
+    try:
+        return classify_around(store, partial(_drain, store, consumer, now, only, failure_of(error)))
+    except Split as split:
+        where = f"letter {letter.letter_id}"
+        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
+
+
+def _drain(
+    store: Store,
+    consumer: Consumer,
+    now: datetime,
+    find: Find,
+    spoilt: Failure | None,
+    conn: Connection,
+) -> Applied | None:
+    refuse_while_stopped(conn)()
+    due = find(conn)
+    if not due:
+        return None
+    applied = Applied(messages=len(due))
+    incomings = [decode(letter.tried, store.upstreams) for letter in due]
+    for letter, incoming in zip(due, incomings, strict=True):
+        incoming.message = letter.message  # an edit is applied, and never published
+        if incoming.failure is None and incoming.claim != letter.event_id:
+            refuse_reused(incoming)  # found when it was claimed, and true for ever
+        incoming.claim = letter.event_id
+        incoming.failure = spoilt or incoming.failure
+    live = [i for i in incomings if i.failure is None]
+    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
+    outcome = Outcome()
+    copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
+    save(conn, consumer, outcome, now, applied)
+    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])()
+    if ours:
+        letters.count_faults(conn, store, ours, now)
+    return applied
+
+
+def _settle(
+    conn: Connection,
+    consumer: Consumer,
+    pairs: Sequence[tuple[letters.Parked, Incoming]],
+    state: State,
+    now: datetime,
+    outcome: Outcome,
+    applied: Applied,
+) -> tuple[list[Unsaid], list[str]]:
+    """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
+    done: list[letters.Parked] = []
+    failed: list[Failed] = []
+    held: Held = set()
+    for letter, incoming in pairs:
+        where = (letter.message.topic, letter.message.key or b"")
+        if where in held:
+            continue
+        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
+        if failure is None:
+            done.append(letter)
+            continue
+        if incoming.holds:
+            held.add(where)
+        failed.append(Failed(letter, incoming, failure))
+    if done:
+        letters.finish(conn, done, now)
+    if not failed:
+        return [], []
+    copies, ours = letters.fail_again(conn, consumer.room, failed, now)
+    applied.parked, applied.dead = len(failed) - len(copies), len(copies)
+    return copies, ours

@@ -1,0 +1,1 @@
+"""Topics, schemas and tables made."""

@@ -1,0 +1,507 @@
+"""Kafka → apply → publish → offsets, for one room in one thread; and the room's chores between batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from topics import catalog
+from topics.runtime.delivery import inbox
+from topics.runtime.delivery.apply import Applied, Partition, apply, stop_room
+from topics.runtime.delivery.drain import drain
+from topics.runtime.delivery.positions import Placed, pass_by, place
+from topics.runtime.making.topics import kafka_config
+from topics.runtime.outbox.latest import LatestPublisher
+from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.process import metrics
+from topics.runtime.process.health import Health
+from topics.runtime.second_reader import SecondReader
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import OPAQUE, Consumer, Message
+from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.record import message_of
+from topics.runtime.shape.store import Stopped, Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+IDLE_S = 0.05
+GATHER_S_MAX = 0.2
+DRAIN_EVERY_S = 0.5
+DRAIN_S_MAX = 0.25
+BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
+TRIM_EVERY_S = 60
+SILENT_S = 10.0  # for so long a partition that holds more may say nothing
+
+
+def gather_s(took_s: float) -> float:
+    """How long what comes next may come together, since the last batch ended: half as long as that took. Fewer transactions,
+    less of their fixed cost.
+
+    Twice as long did nothing for the throughput, and fed itself: a slow batch made the next one wait, and be large.
+    """
+    return min(took_s / 2, GATHER_S_MAX)
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something done between batches, every so often."""
+
+    every_s: float
+    work: Callable[[], None]
+    next_at: float = 0
+
+    def due(self, now: float) -> bool:
+        return now >= self.next_at
+
+
+class RoomLoop:
+    """One process's share of a room. `run` returns when `stop` is set; nothing but a bug raises out of it."""
+
+    def __init__(
+        self, settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event | None = None
+    ) -> None:
+        self.health = Health(consumer.name)
+        self._consumer = consumer
+        self._settings = settings
+        self._stop = stop
+        self._wake = wake
+        self._store = Store(settings, consumer.name)
+        self._clock = Clock(settings.clock_file)
+        self._publisher = Publisher(settings)
+        self._latest = LatestPublisher(consumer, self._publisher) if consumer.compacted else None
+        self._placed: Placed = {}
+        self._unplaced: set[Partition] = set()
+        self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
+        self._opaque_at: dict[Partition, int] = {}  # the last one: the offset that was due
+        self._looked: Placed = {}  # positions as they were at the last look for silent partitions
+        self._overdue: Placed = {}  # of these, the ones that held more
+        self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
+        self._to_commit: dict[Partition, int] = {}
+        self._ended_at = self._took_s = 0.0  # of the last batch
+        self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
+        self._asking = AdminClient(kafka_config(settings))
+        self._second = SecondReader(settings, consumer.name)
+        self._draining = Chore(DRAIN_EVERY_S, self._drain)
+        self._trimming = Chore(TRIM_EVERY_S, self._trim)
+        self._chores = [
+            self._draining,
+            Chore(0.25, self._tidy),
+            Chore(1.0, self._commit_offsets),
+            self._trimming,
+            Chore(SILENT_S, self._wake_the_silent),
+        ]
+        if self._latest:
+            self._chores.append(Chore(0.05, self._say_latest))
+
+    def run(self) -> None:
+        topics = [name for topic in self._consumer.room.reads if topic.on_kafka for name in self._names(topic)]
+        self._kafka.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        try:
+            while not self._stop.is_set():
+                self._guard(self._step)
+        finally:
+            self._close()
+
+    def _names(self, topic: catalog.Topic) -> list[str]:
+        return [self._settings.topic_prefix + name for name in catalog.names(topic, self._settings.upstreams)]
+
+    # ── one turn ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _step(self) -> None:
+        self._place_late()
+        messages = self._poll()
+        if messages or self._opaque:
+            hit("after_poll")
+            self._handle(messages)
+        self._do_chores()
+        if self._publisher.failing:
+            self.health.paused("kafka", self._publisher.failing)
+        else:
+            self.health.running()
+
+    def _poll(self) -> list[Message]:
+        """What is there, up to a batch; a busy room lets more come together."""
+        if self._publisher.unacknowledged > BACKLOG_MAX:
+            self._publisher.poll(IDLE_S)
+            return []
+        records = self._kafka.consume(1, IDLE_S)
+        if records:
+            self._publisher.poll()
+            records += self._kafka.consume(self._settings.batch_max - 1, self._gather_s())
+        return [message_of(record, self._settings.topic_prefix) for record in records if self._usable(record)]
+
+    def _gather_s(self) -> float:
+        """At most, until a batch is full. After a quiet spell nobody waits. A room that nobody waits for may say longer."""
+        waits_s = max(self._consumer.room.gather_s, gather_s(self._took_s))
+        return max(0.0, self._ended_at + waits_s - time.monotonic())
+
+    def _usable(self, record: KafkaMessage) -> bool:
+        error = record.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            if ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition()) not in self._placed:
+                return False  # it waits without an offset until its position can be read
+            reason = f"the next message of {record.topic()}[{record.partition()}] is gone from Kafka: {error}"
+            raise stop_room(self._store, "offset_gone", reason)
+        if error.code() == KafkaError._BAD_COMPRESSION:
+            self._opaque.add(((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0))
+        log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
+        return False
+
+    def _handle(self, messages: Sequence[Message]) -> None:
+        """Apply the batch, again and again while the database is away; publish after each commit."""
+        rest = self._without_gaps(self._unapplied(messages))
+        rest += self._opaque_after(rest)
+        started = time.monotonic()
+        while rest and not self._stop.is_set():
+            try:
+                for applied in apply(self._store, self._consumer, rest, self._placed, self._clock.now()):
+                    self._after(applied)
+                break
+            except psycopg.Error as error:
+                self._away(error)
+                rest = self._unapplied(rest)
+        self._ended_at = time.monotonic()
+        self._took_s = self._ended_at - started
+        metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._took_s)
+
+    def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
+        """Without partitions that are not ours now, and without what stands before the position already."""
+        return [m for m in messages if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
+
+    def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
+        """Up to where a message is missing: from there a partition is read again, from its position.
+
+        What the client has lost on the way comes then. Offsets that hold no message are passed.
+        """
+        due = dict(self._placed)
+        whole: list[Message] = []
+        broken: set[Partition] = set()
+        for message in messages:
+            where = (message.topic, message.partition)
+            if where in broken:
+                continue
+            if due[where] < message.offset and (lost := self._second.offsets(where, due[where], message.offset)):
+                log.warning(
+                    "gap", action="read again", room=self._consumer.name, partition=where, lost=sorted(lost)[:10]
+                )
+                broken.add(where)
+                continue
+            due[where] = message.offset + 1
+            whole.append(message)
+        self._unplaced |= broken
+        return whole
+
+    def _opaque_after(self, messages: Sequence[Message]) -> list[Message]:
+        """What cannot be unpacked, as a record without contents, one offset at a time: how many its batch has nobody says.
+
+        The client would ask for it for ever. Each is read a second time first, from its position.
+        """
+        found = []
+        due = dict(self._placed) | {(m.topic, m.partition): m.offset + 1 for m in messages}
+        for where in self._opaque & (due.keys() - self._unplaced):
+            if self._opaque_at.get(where) == due[where]:
+                found.append(Message(*where, due[where], None, None, OPAQUE, 0))
+            self._opaque_at[where] = due[where]
+            self._unplaced.add(where)
+        self._opaque.clear()
+        return found
+
+    def _after(self, applied: Applied) -> None:
+        """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
+        hit("before_publish")
+        self._publisher.publish(self._store, applied.rows)
+        hit("after_publish")
+        metrics.count(self._consumer.name, applied)
+        for where, offset in applied.ends.items():
+            if where in self._placed:
+                self._placed[where] = offset
+                self._to_commit[where] = offset
+        if applied.foreign:
+            self._replace(applied.foreign)
+        if applied.calls and self._wake:
+            self._wake.set()
+
+    # ── partitions come and go ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_assign(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        """Reading starts at the stored position. Without a database the partitions wait, paused.
+
+        Until then they stand at 0, and what comes from there is thrown away. Without any offset Kafka's would be looked
+        for, and not found at the first start; and the end is asked of the broker: when that cannot be reached, librdkafka
+        asks on, and reading goes to the end although it was given a position meanwhile (seen).
+        """
+        try:
+            self._read(self._at_positions(partitions))
+        except (psycopg.Error, KafkaException, Stopped) as error:
+            kafka.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
+            kafka.pause(partitions)
+            self._unplaced |= {self._where(p) for p in partitions}
+            if isinstance(error, Stopped):
+                self.health.stopped(error.code, error.reason)
+
+    def _read(self, partitions: list[TopicPartition]) -> None:
+        """From these offsets on. A pause outlives its assignment (librdkafka), so it is taken back each time."""
+        self._kafka.incremental_assign(partitions)
+        self._kafka.resume(partitions)
+
+    def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        placed = place(self._store, self._kafka, partitions, self._settings.topic_prefix)
+        self._placed |= placed
+        return [TopicPartition(p.topic, p.partition, placed[self._where(p)]) for p in partitions]
+
+    def _where(self, partition: TopicPartition) -> Partition:
+        return partition.topic[len(self._settings.topic_prefix) :], partition.partition
+
+    def _kafka_name(self, where: Partition, offset: int = -1001) -> TopicPartition:
+        return TopicPartition(self._settings.topic_prefix + where[0], where[1], offset)
+
+    def _on_revoke(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._commit_offsets()
+        self._forget(partitions)
+
+    def _on_lost(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            where = self._where(partition)
+            self._placed.pop(where, None)
+            self._to_commit.pop(where, None)
+            self._unplaced.discard(where)
+
+    def _place_late(self) -> None:
+        """Partitions that were assigned while the database was away, or the room stopped."""
+        if self._unplaced:
+            self._replace(set(self._unplaced))
+
+    def _replace(self, wheres: set[Partition]) -> None:
+        """Read these partitions again from their stored positions, where Kafka still gives them to us."""
+        assigned = {self._where(p) for p in self._kafka.assignment()}
+        mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
+        for where in wheres:
+            self._placed.pop(where, None)
+        self._unplaced |= wheres & assigned  # until it has worked
+        if mine:
+            at = self._at_positions(mine)
+            self._kafka.incremental_unassign(mine)
+            self._read(at)
+        self._unplaced -= wheres
+
+    def _commit_offsets(self) -> None:
+        """Kafka's own offsets only show the lag; they never run ahead of ours."""
+        if not self._to_commit:
+            return
+        hit("before_offsets")
+        offsets = [self._kafka_name(where, offset) for where, offset in self._to_commit.items()]
+        self._to_commit.clear()
+        try:
+            self._kafka.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            log.info("offsets not committed", action="offsets", room=self._consumer.name, error=str(error))
+        hit("after_offsets")
+
+    # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _do_chores(self) -> None:
+        now = time.monotonic()
+        for chore in self._chores:
+            if chore.due(now):
+                chore.work()
+                chore.next_at = time.monotonic() + chore.every_s
+
+    def _drain(self) -> None:
+        """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
+        until = time.monotonic() + DRAIN_S_MAX
+        while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
+            self._publisher.publish(self._store, applied.rows)
+            metrics.count(self._consumer.name, applied)
+            if applied.calls and self._wake:
+                self._wake.set()
+            if self._stop.is_set() or time.monotonic() > until:
+                self._draining.every_s = 0.0
+                return
+        self._draining.every_s = DRAIN_EVERY_S
+
+    def _tidy(self) -> None:
+        self._publisher.tidy(self._store)
+
+    def _say_latest(self) -> None:
+        assert self._latest is not None
+        self._latest.tick(self._store.connection(), self._clock.now())
+
+    def _trim(self) -> None:
+        """A slice of old claims; the next one soon while there are more."""
+        with self._store.transaction() as conn:
+            gone = inbox.trim(conn)
+        self._trimming.every_s = 0.0 if gone == inbox.TRIM_ROWS else TRIM_EVERY_S
+
+    def _wake_the_silent(self) -> None:
+        """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
+        looked, self._looked = self._looked, dict(self._placed)
+        overdue, self._overdue = self._overdue, {}
+        assigned = {self._where(p) for p in self._kafka.assignment()}
+        self._unplaced |= assigned - self._placed.keys()
+        quiet = {
+            where: due
+            for where, due in self._looked.items()
+            if looked.get(where) == due and where not in self._unplaced
+        }
+        try:
+            ends = self._ends_holding_more(quiet)
+        except KafkaException:
+            return  # they say nothing because Kafka does not
+        for where, end in ends.items():
+            due = self._overdue[where] = quiet[where]
+            if overdue.get(where) == due and self._woken.get(where) != (due, end):  # not only just come
+                log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
+                self._woken[where] = (due, end)
+                self._unplaced.add(where)
+
+    def _ends_holding_more(self, quiet: Placed) -> dict[Partition, int]:
+        """The ends of those with a message past their position. Where there are offsets, and no message, we stand at the
+        end from now on: else these would count as lag, and the position be gone once retention takes what is before it."""
+        self._second.forget_unused()
+        more = {}
+        for where, end in self._ends_of(quiet).items():
+            due = quiet[where]
+            if due < end and self._second.offsets(where, due, end):
+                more[where] = end
+            elif due < end:
+                self._pass_by(where, due, end)
+        return more
+
+    def _pass_by(self, where: Partition, due: int, end: int) -> None:
+        with self._store.transaction() as conn:
+            moved = pass_by(conn, where, due, end)
+        if moved:
+            self._placed[where] = self._to_commit[where] = end
+        else:
+            self._unplaced.add(where)  # someone else was there
+
+    def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {self._kafka_name(where): latest for where in partitions}
+        if not wanted:
+            return {}
+        asked = self._asking.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=1)
+        return {self._where(partition): future.result().offset for partition, future in asked.items()}
+
+    # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Database away: wait for it. Room stopped: wait for the operator. Membership is kept throughout."""
+        try:
+            work()
+        except Stopped as stopped:
+            self._wait_for_lift(stopped)
+        except psycopg.Error as error:
+            self._away(error)
+        except KafkaException as error:
+            log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
+            self.health.paused("kafka", str(error))
+            self._unplaced |= set(self._placed)  # what was read and not applied is read again
+            self._publisher.poll(1.0)
+
+    def _away(self, error: psycopg.Error) -> None:
+        if verdict(error) != "away":
+            raise error
+        log.warning("database away", action="pause", room=self._consumer.name, error=str(error).strip()[:200])
+        self.health.paused("database", str(error).strip()[:200])
+        self._pause_until(self._database_answers)
+        self.health.running()
+
+    def _database_answers(self) -> bool:
+        try:
+            with self._store.transaction() as conn:
+                conn.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def _wait_for_lift(self, stopped: Stopped) -> None:
+        """Whatever was read and not applied is read again after the lift."""
+        log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
+        self.health.stopped(stopped.code, stopped.reason)
+        self._unplaced |= set(self._placed)
+        self._pause_until(self._lifted)
+        log.info("room goes on", action="resume", room=self._consumer.name)
+
+    def _lifted(self) -> bool:
+        """What is committed is said meanwhile, the rows of the dead too."""
+        try:
+            self._tidy()
+            if self._latest:
+                self._say_latest()
+            with self._store.transaction() as conn:
+                return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is None
+        except (psycopg.Error, KafkaException):
+            return False
+
+    def _pause_until(self, ready: Callable[[], bool]) -> None:
+        """Keep polling while paused: a member that stops polling is thrown out of its group."""
+        next_try = time.monotonic() + 0.2
+        while not self._stop.is_set():
+            assigned = self._kafka.assignment()
+            if assigned:
+                self._kafka.pause(assigned)
+            for record in self._kafka.consume(100, 0.2):
+                if record.error() is None:  # came before the pause took hold: read it again
+                    self._unplaced.add(
+                        ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
+                    )
+            self._publisher.poll()
+            if time.monotonic() >= next_try:
+                if ready():
+                    break
+                next_try = time.monotonic() + 0.5
+        assigned = self._kafka.assignment()
+        if assigned:
+            self._kafka.resume(assigned)
+
+    def _close(self) -> None:
+        """A clean end: say what is owed, give the partitions back. Anything left is swept by the others."""
+        try:
+            self._publisher.flush(5)
+            if self._latest:
+                self._latest.finish(self._store.connection(), self._clock.now())
+                self._publisher.flush(1)
+            self._publisher.tidy(self._store)
+            self._commit_offsets()
+        except (psycopg.Error, KafkaException) as error:
+            log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])
+        self._kafka.close()
+        self._second.close()
+        self._store.close()
+        self.health.gone()
+
+
+def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
+    return {
+        **kafka_config(settings),
+        "group.id": f"{settings.topic_prefix}{room}",
+        "group.protocol": "consumer",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",  # an upstream's aborted records are none
+        "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
+        "queued.min.messages": 4 * settings.batch_max,
+        "queued.max.messages.kbytes": 16_384,
+        # A second by default: for so long no partition was asked for once enough was queued, of whatever topic.
+        "fetch.queue.backoff.ms": 50,
+        "fetch.wait.max.ms": 500,
+        "max.poll.interval.ms": 300_000,
+        "topic.metadata.refresh.interval.ms": 60_000,
+    }

@@ -1,0 +1,23 @@
+"""What the runtime counts, by room; served by each process on its metrics port."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from topics.runtime.delivery.apply import Applied
+
+MESSAGES = Counter("tally_messages_total", "Messages applied, drops included", ["room"])
+DUPLICATES = Counter("tally_duplicates_total", "Messages dropped by the inbox", ["room"])
+PARKED = Counter("tally_parked_total", "Messages put aside to be tried again", ["room"])
+DEAD = Counter("tally_dead_letters_total", "Messages given up until an operator acts", ["room"])
+SAID = Counter("tally_events_total", "Records handed to the producer", ["room"])
+BATCH_SECONDS = Histogram("tally_batch_seconds", "From the first statement of a batch to its last record", ["room"])
+STATE = Gauge("tally_room_state", "1 running, 0 paused, -1 stopped", ["room"])
+
+
+def count(room: str, applied: Applied) -> None:
+    MESSAGES.labels(room).inc(applied.messages)
+    DUPLICATES.labels(room).inc(applied.duplicates)
+    PARKED.labels(room).inc(applied.parked)
+    DEAD.labels(room).inc(applied.dead)
+    SAID.labels(room).inc(len(applied.rows))

@@ -1,0 +1,97 @@
+"""What a room's process does now and then, beside its hot path: look for what is stuck, delete what is old enough.
+
+In a thread and on connections of its own, each closed after use: a room that has stopped still tells what is stuck.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+
+from topics.catalog import CONSUMERS
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import FindStuck, Trim
+from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.stuck import Watch, letters
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 30.0
+TRIM_EVERY_S = 60.0
+
+
+@dataclass(slots=True)
+class _Task:
+    every_s: float
+    work: Callable[[], None]
+    next_at: float = 0.0
+
+
+class Upkeep:
+    """One process's share. Several processes of a room may do it at once: they see the same, and skip each other's rows."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        room: str,
+        stop: threading.Event,
+        find_stuck: FindStuck | None = None,
+        trim: Trim | None = None,
+    ) -> None:
+        self._settings = settings
+        self._room = room
+        self._stop = stop
+        self._find_stuck = find_stuck
+        self._trim = trim
+        self._clock = Clock(settings.clock_file)
+        self._watch = Watch()
+        self._tasks = [_Task(TRIM_EVERY_S, self.trim)]
+        if room in {consumer.name for consumer in CONSUMERS}:  # the doors have no letters
+            self._tasks.append(_Task(LOOK_EVERY_S, self.look))
+
+    def run(self) -> None:
+        """Until told to stop. Raises only on a bug."""
+        while not self._stop.wait(1.0):
+            for task in self._tasks:
+                if time.monotonic() >= task.next_at and not self._stop.is_set():
+                    self._guard(task.work)
+                    task.next_at = time.monotonic() + task.every_s
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except psycopg.Error as error:
+            if verdict(error) != "away":
+                raise
+            log.info("database away", action="upkeep", room=self._room, error=str(error).strip()[:200])
+
+    def look(self) -> None:
+        store, now = Store(self._settings, self._room), self._clock.now()
+        try:
+            with store.transaction() as conn:
+                found = letters(conn, self._room, self._settings, now)
+                if self._find_stuck is not None:
+                    found += self._find_stuck(conn, self._settings.stuck, now)
+        finally:
+            store.close()
+        self._watch.look(found)
+
+    def trim(self) -> None:
+        """Slice after slice, each a transaction of its own, until nothing is old enough."""
+        if self._trim is None:
+            return
+        store = Store(self._settings, self._room)
+        try:
+            while not self._stop.is_set():
+                with store.transaction() as conn:
+                    gone = self._trim(conn, self._settings.retention, self._clock.now())
+                if not gone:
+                    return
+        finally:
+            store.close()

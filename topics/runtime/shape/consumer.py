@@ -1,0 +1,139 @@
+"""The shape of a room: (state, event, cause) → Decision(changes, events, calls)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import psycopg
+
+from schemas.envelope import EventId
+from schemas.events import AnyEvent
+from topics.catalog import Room, Topic
+from topics.settings import Retention, StuckLimits
+
+if TYPE_CHECKING:
+    from topics.runtime.shape.stuck import Stuck
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+
+class Message(NamedTuple):
+    """One record as it came: from Kafka, from the parked, or from the caller (topic `calls`). Names carry no prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int
+
+
+# In place of the headers of a record whose batch the client cannot unpack: more than 100 MB, or no such compression at all.
+OPAQUE: tuple[tuple[str, bytes], ...] = (("tally_opaque", b""),)
+
+
+class Cause(NamedTuple):
+    """Why we decide: the event's id, where it came from, and the batch's one reading of the clock."""
+
+    event_id: EventId
+    topic: str
+    upstream: str | None  # the service whose own topic it is; None on the house's topics
+    now: datetime
+    entered_ms: int  # time of the record that first entered
+    traceparent: str | None = None
+
+
+class Change(Protocol):
+    """Something to be saved. Entities are folded into the state under `key`; rows with key None are only saved."""
+
+    @property
+    def key(self) -> Hashable | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation at a PSP, to be sent after the commit. `id` is idempotency key and reference there."""
+
+    id: str  # 32 hex digits
+    payment_order_id: str
+    psp: str
+    request: bytes  # JSON that the caller turns into the PSP's request
+    deadline: datetime  # the payment's: no first send after it
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What becomes of a call that is not decided yet: send it again, or ask the PSP by our reference."""
+
+    call_id: str
+    act: str  # "send" | "ask"
+    due_in_s: float  # from the batch's reading of the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call that is decided: nothing more is sent or asked."""
+
+    call_id: str
+    outcome: str
+
+
+class Decision(NamedTuple):
+    """All that follows from one event. Nothing of it happens before the commit."""
+
+    changes: Sequence[Change] = ()
+    events: Sequence[AnyEvent] = ()
+    calls: Sequence[Call | Retry | Ended] = ()
+    revision: int = 0  # the aggregate's, for foreign readers
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A readable message on a door topic that breaks the contract: a refusal, not a dead letter."""
+
+    checkout_id: str | None
+    owner: str | None
+    field: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """One row of a compacted topic as it is now."""
+
+    key: str
+    version: int
+    event: AnyEvent
+
+
+State = dict[Hashable, Any]
+Load = Callable[[Connection, Sequence[AnyEvent | Broken], datetime], State]
+Decide = Callable[[State, Any, Cause], Decision]
+Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic: key → version
+Save = Callable[[Connection, Sequence[Any]], Versions | None]
+ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
+FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence["Stuck"]]  # by business time, oldest first
+Trim = Callable[[Connection, Retention, datetime], int]  # deletes one slice of what is old enough → its rows; 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A room, wired. `load` locks rows in sorted order; `decide` is pure; `save` is set-based, in the same transaction."""
+
+    room: Room
+    load: Load
+    decide: Decide
+    save: Save
+    compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
+    find_stuck: FindStuck | None = None
+    trim: Trim | None = None
+
+    @property
+    def name(self) -> str:
+        return self.room.name
