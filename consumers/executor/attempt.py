@@ -56,7 +56,7 @@ class CallFacts:
     first_sent_at: datetime | None
     acted_at: datetime | None  # when the act that came back was begun
     sent_until: datetime | None  # after this none of its sends can have left us
-    payment_order_id: str
+    subject: str
     psp: str
 
     def settles_in_s(self, settling_s: float) -> float:

@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 from consumers.executor import early
 from consumers.executor.attempt import key_expired
-from consumers.executor.decide import KEY_MARGIN_S
+from consumers.executor.ladder import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
 from consumers.executor.sending import Sender, answer_of

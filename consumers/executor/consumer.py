@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from consumers.executor import store
-from consumers.executor.decide import Declared, Policy, decide
+from consumers.executor.charging import Policy
+from consumers.executor.decide import decide
+from consumers.executor.ladder import Declared
 from consumers.executor.routing import Routing
 from consumers.executor.stuck import stuck
 from psp.registry import make_psps

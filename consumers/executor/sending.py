@@ -41,12 +41,12 @@ Done = Callable[[Answer | Unsent], None]
 def charge_of(call: Leased) -> Charge:
     """What `decide.charge_json` put away."""
     asked = orjson.loads(call.request)
-    return Charge(call.id, call.payment_order_id, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
+    return Charge(call.id, call.subject, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
 
 
 def answer_of(call: Leased, reply: Reply) -> Answer:
     unknown = call.act == "send" and isinstance(reply, Unknown)
-    return Answer(call.id, call.payment_order_id, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
+    return Answer(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
 
 
 class Sender:

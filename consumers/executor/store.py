@@ -19,12 +19,12 @@ SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, chan
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = """
-SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, payment_order_id, psp
+SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, subject, psp
 FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
 """
 
 
-_ORDERS_OF = "SELECT payment_order_id FROM calls WHERE id = ANY(%s::text[])"
+_ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
 def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:

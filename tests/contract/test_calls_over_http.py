@@ -96,7 +96,7 @@ def talking_to(url: str) -> Iterator[Callable[[int, str], str]]:
         now = datetime.now(UTC)
         asked = orjson.dumps({"amount": "12.34", "currency": "EUR", "token": "tok_visa"})
         deadline = now + timedelta(hours=1)
-        call = Leased(f"{number:032x}", "order-1", "north", asked, deadline, CAUSE, act, 1, False, now)
+        call = Leased(f"{number:032x}", "order-1", "charge", "north", asked, deadline, CAUSE, act, 1, False, now)
         sender.submit([call], time.monotonic())
         answer = came.get(timeout=20)
         assert isinstance(answer, Answer)

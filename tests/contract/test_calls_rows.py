@@ -47,7 +47,7 @@ def other(database: Settings) -> Iterator[Store]:
 
 
 def call(number: int, psp: str = "north") -> tuple[Call, EventId]:
-    return Call(f"{number:032x}", f"order-{number}", psp, b"{}", NOW + timedelta(hours=1)), CAUSE
+    return Call(f"{number:032x}", f"order-{number}", "charge", psp, b"{}", NOW + timedelta(hours=1)), CAUSE
 
 
 def due(store: Store, *wanted: tuple[Call, EventId]) -> None:
@@ -62,7 +62,7 @@ def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[Leased]:
 
 def answer(leased: Leased, reply: dict[str, object]) -> Answer:
     unknown = leased.act == "send" and reply["reply"] == "unknown"
-    return Answer(leased.id, leased.payment_order_id, CAUSE, leased.act, leased.act_no, reply, unknown)
+    return Answer(leased.id, leased.subject, CAUSE, leased.act, leased.act_no, reply, unknown)
 
 
 def end_leases(conn: Connection) -> None:

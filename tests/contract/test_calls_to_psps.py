@@ -12,8 +12,8 @@ import pytest
 
 from consumers.executor import sending
 from consumers.executor.caller import run_caller
+from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
-from consumers.executor.decide import call_id_of
 from operations.cli.commands.stuck import look
 from operations.stack.servers import Servers
 from tests.conftest import await_topics, delete_topics
@@ -204,7 +204,7 @@ def test_what_is_stuck_is_told_with_age_amount_and_what_comes_next(desk: Desk) -
 
 def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None:
     late = placed("tok_visa", "order-late")
-    call = Call(call_id_of("order-late", 1), "order-late", "northpay", b"", late.deadline)  # type: ignore[attr-defined]
+    call = Call(call_id_of("order-late", 1), "order-late", "charge", "northpay", b"", late.deadline)  # type: ignore[attr-defined]
     desk.tell(notification(call, psp="southpay", notification_id="evt_of_nobody"))
     desk.tell(notification(call))
     assert desk.rows("SELECT count(*) FROM notifications WHERE taken_at IS NULL") == [(2,)]
@@ -226,7 +226,7 @@ def test_a_notification_that_comes_again_under_another_id_changes_nothing(desk: 
     with calling(desk.settings):
         assert desk.finish() == {"order-tok_visa": "captured"}
         [(call_id, psp, theirs, before)] = desk.rows("SELECT call_id, psp, psp_reference, revision FROM attempts")
-        call = Call(str(call_id), "order-tok_visa", str(psp), b"", order.deadline)  # type: ignore[attr-defined]
+        call = Call(str(call_id), "order-tok_visa", "charge", str(psp), b"", order.deadline)  # type: ignore[attr-defined]
         for number in range(2):
             desk.tell(notification(call, notification_id=f"evt_again_{number}", psp_reference=theirs))
     assert desk.rows("SELECT state, revision FROM attempts") == [("captured", before)]

@@ -81,7 +81,7 @@ def test_records_of_older_rows_are_picked_by_a_hash_of_the_keys(process: Process
 
 
 CALLS = """
-INSERT INTO calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, state, due_at)
+INSERT INTO calls (id, subject, psp, request, deadline, cause_event_id, created_at, state, due_at)
 SELECT lpad(n::text, 32, '0'), n::text, 'north', '', now(), '', now(), 'ended', now() FROM generate_series(1, 5000) AS n
 """
 

@@ -19,7 +19,7 @@ from topics.settings import Settings
 
 
 def told(number: int) -> Given:
-    call = Call(f"{number:032x}", f"order-{number}", "northpay", b"", NOW)
+    call = Call(f"{number:032x}", f"order-{number}", "charge", "northpay", b"", NOW)
     body = b"%d" % number
     return Given("northpay", f"evt_{number}", digest(body), body, notification(call, notification_id=f"evt_{number}"))
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from consumers.executor.attempt import Attempt, CallFacts, call_key
-from consumers.executor.decide import Declared, Policy, decide
+from consumers.executor.charging import Policy
+from consumers.executor.decide import decide
+from consumers.executor.ladder import Declared
 from consumers.executor.routing import Routing
 from psp.port import Reply
 from schemas.envelope import EventId, derive_id
@@ -88,7 +90,7 @@ class Desk:
         assert self.call is not None, "no call was made"
         number = self.row.act_no if act_no is None else act_no
         ended = CallEnded(
-            payment_order_id=self.call.payment_order_id,
+            payment_order_id=self.call.subject,
             call_id=self.call.id,
             act=act,  # type: ignore[arg-type]
             act_no=number,
@@ -125,7 +127,7 @@ class Desk:
             assert isinstance(self.next, Ended), "a second call while the first is open"
             self.earlier.append(self.call)
         self.call, self.next = call, None
-        self.row = CallFacts(0, False, None, None, None, call.payment_order_id, call.psp)
+        self.row = CallFacts(0, False, None, None, None, call.subject, call.psp)
 
 
 def notification(call: Call, status: str = "succeeded", **changes: object) -> NotificationReceived:

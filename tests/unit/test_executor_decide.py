@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.executor.decide import ASK_AGAIN_S, KEY_MARGIN_S, SEND_AGAIN_S
+from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S, SEND_AGAIN_S
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Unknown
 from schemas.errors import Permanent

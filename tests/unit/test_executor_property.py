@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.executor.attempt import key_expired
-from consumers.executor.decide import ASK_AGAIN_S, KEY_MARGIN_S, Declared, Policy
+from consumers.executor.charging import Policy
+from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S, Declared
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.executor.decide import ASK_AGAIN_S, Declared
 from consumers.executor.early import Early
+from consumers.executor.ladder import ASK_AGAIN_S, Declared
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Unknown
 from schemas.errors import Permanent

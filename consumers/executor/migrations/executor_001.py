@@ -43,17 +43,26 @@ FROM attempts
 # No request: it holds the token. No reply body either; it is the caller's own words.
 CALL_VIEW = """
 CREATE VIEW call_view AS
-SELECT id AS call_id, payment_order_id, psp, state, act, act_no, send_no, ever_unknown, outcome, deadline,
+SELECT id AS call_id, {order} AS payment_order_id, psp, state, act, act_no, send_no, ever_unknown, outcome, deadline,
        cause_event_id, created_at, first_sent_at, acted_at, due_at, lease_until
 FROM calls
 """
+
+
+def _order_column() -> str:
+    """The runtime's revisions may all come before this one; runtime_007 renames the column."""
+    has_subject = (
+        "SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema AND table_name = 'calls'"
+    )
+    found = op.get_bind().exec_driver_sql(has_subject + " AND column_name = 'subject'").first()
+    return "subject" if found else "payment_order_id"
 
 
 def upgrade() -> None:
     op.execute(ATTEMPTS)
     op.execute("REVOKE DELETE ON attempts FROM tally_executor")
     op.execute(ATTEMPT_VIEW)
-    op.execute(CALL_VIEW)
+    op.execute(CALL_VIEW.format(order=_order_column()))
     op.execute("GRANT SELECT ON attempt_view, call_view TO tally_executor_read")
 
 

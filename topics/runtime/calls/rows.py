@@ -17,37 +17,10 @@ import orjson
 
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
-from topics.runtime.shape.consumer import Call, Connection, Ended, Message, Retry
+from topics.runtime.shape.consumer import Act, Call, CallKind, Connection, Ended, Message, Retry
 from topics.runtime.shape.store import bytes_array, insert_rows, int_array, text_array
 
 LEASE_S = 15.0
-
-CALLS_DDL = """
-CREATE TABLE calls (
-    id text COLLATE "C" PRIMARY KEY CHECK (length(id) = 32),
-    payment_order_id text NOT NULL,
-    psp text NOT NULL,
-    request bytea NOT NULL,
-    deadline timestamptz NOT NULL,
-    cause_event_id text NOT NULL,
-    created_at timestamptz NOT NULL,
-    state text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'sending', 'answered', 'ended')),
-    act text NOT NULL DEFAULT 'send' CHECK (act IN ('send', 'ask')),
-    act_no integer NOT NULL DEFAULT 0,
-    send_no integer NOT NULL DEFAULT 0,
-    ever_unknown boolean NOT NULL DEFAULT false,
-    first_sent_at timestamptz,
-    sent_until timestamptz,
-    acted_at timestamptz,
-    due_at timestamptz NOT NULL,
-    lease_until timestamptz,
-    leased_by text,
-    reply bytea,
-    outcome text
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX calls_due ON calls (psp, due_at) WHERE state = 'due';
-CREATE INDEX calls_leased ON calls (lease_until) WHERE state IN ('sending', 'answered');
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +28,13 @@ class Leased:
     """A call that this process alone may now send or ask, until its lease ends."""
 
     id: str
-    payment_order_id: str
+    subject: str
+    kind: CallKind
     psp: str
     request: bytes
     deadline: datetime
     cause_event_id: str
-    act: str  # send | ask
+    act: Act
     act_no: int
     ever_unknown: bool
     first_sent_at: datetime | None
@@ -71,9 +45,9 @@ class Answer:
     """How one act of a call came back: what is stored, and what the decider hears."""
 
     call_id: str
-    payment_order_id: str
+    subject: str
     cause_event_id: str
-    act: str
+    act: Act
     act_no: int
     reply: Mapping[str, object]  # redacted: no token, no key
     unknown: bool  # a send of which we do not know whether it acted
@@ -81,7 +55,7 @@ class Answer:
     def value(self, ended_at: datetime) -> bytes:
         return orjson.dumps(
             {
-                "payment_order_id": self.payment_order_id,
+                "payment_order_id": self.subject,
                 "call_id": self.call_id,
                 "act": self.act,
                 "act_no": self.act_no,
@@ -96,9 +70,9 @@ class Stored:
     """A reply on its row: the same bytes whoever applies it, and however often."""
 
     call_id: str
-    payment_order_id: str
+    subject: str
     cause_event_id: str
-    act: str
+    act: Act
     act_no: int
     value: bytes
 
@@ -124,13 +98,13 @@ def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]]
 
 
 _NEW = (
-    "calls (id, payment_order_id, psp, request, deadline, cause_event_id, created_at, due_at)",
-    ("text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "timestamptz"),
+    "calls (id, subject, kind, psp, request, deadline, cause_event_id, created_at, act, due_at)",
+    (*("text", "text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "text", "timestamptz"),),
 )
 
 
 def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime) -> None:
-    rows = [(c.id, c.payment_order_id, c.psp, c.request, c.deadline, cause, now, now) for c, cause in new]
+    rows = [(c.id, c.subject, c.kind, c.psp, c.request, c.deadline, cause, now, c.act, now) for c, cause in new]
     insert_rows(conn, *_NEW, rows)
 
 
@@ -173,7 +147,7 @@ UPDATE calls SET
     first_sent_at = CASE act WHEN 'send' THEN coalesce(first_sent_at, %(now)s) ELSE first_sent_at END,
     sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END
 FROM wanted WHERE calls.id = wanted.id
-RETURNING calls.id, payment_order_id, psp, request, deadline, cause_event_id, act, act_no, ever_unknown, first_sent_at
+RETURNING calls.id, subject, kind, psp, request, deadline, cause_event_id, act, act_no, ever_unknown, first_sent_at
 """
 
 
@@ -194,7 +168,7 @@ def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -
 
 
 _OVERDUE = """
-SELECT id, payment_order_id, cause_event_id, act, act_no + 1 FROM calls
+SELECT id, subject, cause_event_id, act, act_no + 1 FROM calls
 WHERE state = 'due' AND act = 'send' AND due_at <= %(now)s AND deadline <= %(now)s
 ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
@@ -211,7 +185,9 @@ def end_overdue(
 ) -> list[Stored]:
     """Sends past their payment's deadline, of whatever PSP, answered with `reply`, which says that they never left."""
     rows = conn.execute(_OVERDUE, {"now": now, "limit": limit}).fetchall()
-    answers = [Answer(id_, order, cause, act, act_no, reply, unknown=False) for id_, order, cause, act, act_no in rows]
+    answers = [
+        Answer(id_, subject, cause, act, act_no, reply, unknown=False) for id_, subject, cause, act, act_no in rows
+    ]
     stored = [_stored(answer, answer.value(ended_at)) for answer in answers]
     if stored:
         columns = (
@@ -279,11 +255,11 @@ def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> C
 
 
 def _stored(answer: Answer, value: bytes) -> Stored:
-    return Stored(answer.call_id, answer.payment_order_id, answer.cause_event_id, answer.act, answer.act_no, value)
+    return Stored(answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value)
 
 
 _EXPIRED = """
-SELECT id, payment_order_id, cause_event_id, act, act_no FROM calls
+SELECT id, subject, cause_event_id, act, act_no FROM calls
 WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
@@ -291,8 +267,8 @@ WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_u
 def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, limit: int = 500) -> int:
     """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `unapplied` finds them."""
     rows = conn.execute(_EXPIRED, (limit,)).fetchall()
-    for id_, order, cause, act, act_no in rows:
-        answer = Answer(id_, order, cause, act, act_no, reply, act == "send")
+    for id_, subject, cause, act, act_no in rows:
+        answer = Answer(id_, subject, cause, act, act_no, reply, act == "send")
         conn.execute(_EXPIRE, (answer.value(ended_at), answer.unknown, id_))
     return len(rows)
 
@@ -303,7 +279,7 @@ _UNAPPLIED = """
 UPDATE calls SET lease_until = clock_timestamp() + %s, leased_by = %s WHERE id IN (
     SELECT id FROM calls WHERE state = 'answered' AND lease_until < statement_timestamp()
     ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
-RETURNING id, payment_order_id, cause_event_id, act, act_no, reply
+RETURNING id, subject, cause_event_id, act, act_no, reply
 """
 
 
@@ -345,4 +321,4 @@ def _message(reply: Stored, act: str) -> Message:
         ("ce_type", b"tallystick.CallEnded.v1"),
         ("content-type", b"application/json"),
     )
-    return Message(catalog.CALLS.name, -1, -1, reply.payment_order_id.encode(), reply.value, headers, entered_ms)
+    return Message(catalog.CALLS.name, -1, -1, reply.subject.encode(), reply.value, headers, entered_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import psycopg
 
@@ -55,15 +55,24 @@ class Change(Protocol):
     def key(self) -> Hashable | None: ...
 
 
+CallKind = Literal["charge", "capture", "void", "refund", "check"]
+Act = Literal["send", "ask"]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation at a PSP, to be sent after the commit. `id` is idempotency key and reference there."""
+    """An operation at a PSP, to be sent after the commit. `id` is idempotency key and reference there.
+
+    `subject` is the payment order that it is about. A check begins, and goes on, with asking: it never sends.
+    """
 
     id: str  # 32 hex digits
-    payment_order_id: str
+    subject: str
+    kind: CallKind
     psp: str
     request: bytes  # JSON that the caller turns into the PSP's request
-    deadline: datetime  # the payment's: no first send after it
+    deadline: datetime  # no first send after it
+    act: Act = "send"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class Retry:
     """What becomes of a call that is not decided yet: send it again, or ask the PSP by our reference."""
 
     call_id: str
-    act: str  # "send" | "ask"
+    act: Act
     due_in_s: float  # from the batch's reading of the clock
 
 

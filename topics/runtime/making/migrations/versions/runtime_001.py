@@ -2,8 +2,6 @@
 
 from alembic import context, op
 
-from topics.runtime.calls.rows import CALLS_DDL
-
 revision = "runtime_001"
 down_revision = None
 branch_labels = ("runtime",)
@@ -110,6 +108,33 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ops_audit
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
+CALLS = """
+CREATE TABLE calls (
+    id text COLLATE "C" PRIMARY KEY CHECK (length(id) = 32),
+    payment_order_id text NOT NULL,
+    psp text NOT NULL,
+    request bytea NOT NULL,
+    deadline timestamptz NOT NULL,
+    cause_event_id text NOT NULL,
+    created_at timestamptz NOT NULL,
+    state text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'sending', 'answered', 'ended')),
+    act text NOT NULL DEFAULT 'send' CHECK (act IN ('send', 'ask')),
+    act_no integer NOT NULL DEFAULT 0,
+    send_no integer NOT NULL DEFAULT 0,
+    ever_unknown boolean NOT NULL DEFAULT false,
+    first_sent_at timestamptz,
+    sent_until timestamptz,
+    acted_at timestamptz,
+    due_at timestamptz NOT NULL,
+    lease_until timestamptz,
+    leased_by text,
+    reply bytea,
+    outcome text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX calls_due ON calls (psp, due_at) WHERE state = 'due';
+CREATE INDEX calls_leased ON calls (lease_until) WHERE state IN ('sending', 'answered');
+"""
+
 # Queue-like tables live on few pages that change all the time: vacuum them early and without pause.
 TUNING = (
     "ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.0,"
@@ -120,7 +145,7 @@ TUNING = (
 def upgrade() -> None:
     room = context.config.attributes["schema"]
     op.execute(TABLES)
-    op.execute(CALLS_DDL)
+    op.execute(CALLS)
     for table in ("outbox", "latest_outbox", "positions"):
         op.execute(TUNING.format(table=table))
     op.execute(f"REVOKE UPDATE, DELETE, INSERT ON ops_audit FROM tally_{room}")
