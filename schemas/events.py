@@ -330,4 +330,13 @@ class CallEnded(Event):
     ended_at: datetime  # machine time, for settling
 
 
+class TimerFired(Event):
+    """A timer that this room has set is due: pseudo-topic `timers`, never on Kafka."""
+
+    keyed_by: ClassVar[str] = "timer_key"
+    kind: str
+    timer_key: str
+    due_at: datetime
+
+
 AnyEvent = Event | PaymentRequested

@@ -57,6 +57,7 @@ RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, 
 PAYMENT_ORDERS = Topic("payment-orders.v1", "payment_order_id", (events.OrderPlaced,), "payments")
 PSP_NOTIFICATIONS = Topic("psp-notifications.v1", "reference", (events.NotificationReceived,), "doors")
 CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
+TIMERS = Topic("timers", "timer_key", (events.TimerFired,), "the room itself", on_kafka=False)
 EXECUTIONS = Topic(
     "executions.v1",
     "payment_order_id",
@@ -106,6 +107,8 @@ TOPICS = (
     WEBHOOK_ENDPOINTS,
 )
 
+PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
+
 DOORS = Room("doors", (), (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS), "producers")
 PAYMENTS_ROOM = Room(
     "payments",
@@ -139,7 +142,7 @@ _INDEXES: dict[frozenset[str], dict[str, tuple[Topic, str | None]]] = {}
 
 def _index(upstreams: frozenset[str]) -> dict[str, tuple[Topic, str | None]]:
     if upstreams not in _INDEXES:
-        index: dict[str, tuple[Topic, str | None]] = {topic.name: (topic, None) for topic in (*TOPICS, CALLS)}
+        index: dict[str, tuple[Topic, str | None]] = {topic.name: (topic, None) for topic in (*TOPICS, *PSEUDO_TOPICS)}
         for topic in TOPICS:
             if topic.per_upstream:
                 index |= {topic.of(upstream): (topic, upstream) for upstream in upstreams}

@@ -17,7 +17,7 @@ from topics import catalog
 from topics.runtime.making import topics as admin
 from topics.settings import Settings, load_settings
 
-TOPICS = (*probe.ROOM.reads, *probe.ROOM.writes, probe.ROOM.dead_letters)
+TOPICS = (*(topic for topic in probe.ROOM.reads if topic.on_kafka), *probe.ROOM.writes, probe.ROOM.dead_letters)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def probe_database(servers: Servers, template: str) -> Iterator[str]:
 
 
 _EMPTY = (
-    *("positions", "inbox", "parked", "outbox", "latest_outbox", "leases", "stops"),
+    *("positions", "inbox", "parked", "outbox", "latest_outbox", "leases", "stops", "timers"),
     *("counts", "effects", "once", "texts", "broken"),
 )
 

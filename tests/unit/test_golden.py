@@ -12,12 +12,12 @@ import pytest
 from operations.pages.contract import event_schema, said, short_name
 from operations.stack.home import CHECKOUT
 from schemas.envelope import event_type
-from schemas.events import AnyEvent, CallEnded
+from schemas.events import AnyEvent, CallEnded, TimerFired
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.decode import Incoming, decode
 
 GOLDEN = sorted((CHECKOUT / "schemas" / "golden").glob("*.json"))
-KINDS: dict[str, type[AnyEvent]] = {event_type(kind): kind for kind in (*said(), CallEnded)}
+KINDS: dict[str, type[AnyEvent]] = {event_type(kind): kind for kind in (*said(), CallEnded, TimerFired)}
 
 every_example = pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 

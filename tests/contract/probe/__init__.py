@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.errors import Permanent, Transient
-from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, WalletBalance, WalletCredited
+from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, TimerFired, WalletBalance, WalletCredited
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Room
-from topics.runtime.shape.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Versions
+from topics.runtime.shape.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Timer, Versions
 
 ROOM = Room(
     "probe",
-    (catalog.EXECUTIONS, catalog.PAYMENT_REQUESTS),
+    (catalog.EXECUTIONS, catalog.PAYMENT_REQUESTS, catalog.TIMERS),
     (catalog.WALLET_MOVEMENTS, catalog.WALLET_BALANCES),
     "tests.contract.probe",
     ladder_s=(5, 30),
@@ -83,7 +83,18 @@ def decide(state: State, event: AnyEvent | Broken, cause: Cause) -> Decision:
     before: Count = state[_key(event)]
     after = Count(before.key, before.count + 1, n)
     changes = [after, Effect(after.key, after.count, n, cause.event_id, told if _works(told, state) else "")]
-    return Decision(changes, [said(after.key, n, after.count)], revision=after.count)
+    timers = [Timer(kind, after.key, cause.now + timedelta(seconds=s)) for kind, s in _timers(told)]
+    return Decision(changes, [said(after.key, n, after.count)], revision=after.count, timers=timers)
+
+
+def _timers(told: str) -> list[tuple[str, int]]:
+    """`timer:KIND:SECONDS` asks for one; KIND is what the probe is told when it fires."""
+    return [
+        (kind, int(s))
+        for what, _, rest in [told.partition(":")]
+        if what == "timer"
+        for kind, _, s in [rest.partition(":")]
+    ]
 
 
 def _works(told: str, state: State) -> bool:
@@ -97,6 +108,8 @@ def _told(event: AnyEvent | Broken) -> tuple[str, int]:
             return event.scheme, int(event.psp_reference)
         case PaymentRequested():
             return event.description or "", int(event.metadata.get("n", "0"))
+        case TimerFired():
+            return event.kind, 0
         case _:
             return "", 0
 

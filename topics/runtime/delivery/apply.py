@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.errors import Permanent, Transient
 from schemas.events import AnyEvent
-from topics.catalog import Topic
+from topics.catalog import TIMERS, Topic
 from topics.runtime.calls import rows as calls
+from topics.runtime.calls import timers
 from topics.runtime.dead_letters import store as letters
 from topics.runtime.dead_letters.store import Held, Verdicts
 from topics.runtime.delivery.inbox import claim
@@ -33,6 +34,7 @@ from topics.runtime.shape.consumer import (
     Message,
     Retry,
     State,
+    Timer,
     Versions,
 )
 from topics.runtime.shape.decode import Failure, Incoming, cause_id, decode
@@ -81,7 +83,7 @@ def apply(
 ) -> Iterator[Applied]:
     """Apply messages in order; yields after each commit. Usually one; more where a message had to be found and put away.
 
-    `begins` is None for messages without positions (calls). Errors: psycopg.Error where the database is away (nothing
+    `begins` is None for messages without positions (calls, timers). Errors: psycopg.Error where the database is away (nothing
     of the rest is applied: come again), Stopped where the room must not go on.
     """
     incomings = [decode(message, store.upstreams) for message in messages]
@@ -222,6 +224,8 @@ def _in_transaction(
     stopped()
     fresh, duplicates = claimed()
     applied = Applied(messages=len(incomings), duplicates=len(duplicates))
+    if begins is None and (fired := [i.claim for i in incomings if i.message.topic == TIMERS.name]):
+        timers.delete(conn, fired)  # whatever becomes of them: parked or dead, a letter has them
     fresh = _revive(conn, fresh, duplicates, now, applied)
     rows, faults = _fold_and_save(conn, consumer, fresh, state, holding(), now, applied)
     if begins is not None:
@@ -313,6 +317,7 @@ class Outcome:
 
     changes: list[Any] = field(default_factory=list)
     calls: list[tuple[Call | Retry | Ended, EventId]] = field(default_factory=list)
+    timers: list[tuple[Timer, EventId]] = field(default_factory=list)
     unsaid: list[Unsaid] = field(default_factory=list)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts([]))
 
@@ -354,6 +359,7 @@ def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: dateti
             state[change.key] = change
     outcome.changes += decision.changes
     outcome.calls += [(call, cause.event_id) for call in decision.calls]
+    outcome.timers += [(timer, timers.timer_id(timer, cause)) for timer in decision.timers]
     outcome.unsaid += unsaid
     return None
 
@@ -382,12 +388,14 @@ def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid
 
 
 def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
-    """The room's changes, its calls, and which rows of its compacted topics are new."""
+    """The room's changes, its calls and timers, and which rows of its compacted topics are new."""
     if outcome.changes:
         applied.latest = mark_latest(conn, consumer.save(conn, outcome.changes) or {})
     if outcome.calls:
         calls.save(conn, outcome.calls, now)
         applied.calls = len(outcome.calls)
+    if outcome.timers:
+        timers.save(conn, outcome.timers)
 
 
 _THE_NEWER = "ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"

@@ -18,6 +18,7 @@ from topics import catalog
 from topics.runtime.delivery import inbox
 from topics.runtime.delivery.apply import Applied, Partition, apply, stop_room
 from topics.runtime.delivery.drain import drain
+from topics.runtime.delivery.fire import fire
 from topics.runtime.delivery.positions import Placed, pass_by, place
 from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox.latest import LatestPublisher
@@ -38,6 +39,7 @@ IDLE_S = 0.05
 GATHER_S_MAX = 0.2
 DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
+FIRE_EVERY_S = 0.5
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 TRIM_EVERY_S = 60
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
@@ -102,6 +104,8 @@ class RoomLoop:
         ]
         if self._latest:
             self._chores.append(Chore(0.05, self._say_latest))
+        if catalog.TIMERS in consumer.room.reads:
+            self._chores.append(Chore(FIRE_EVERY_S, self._fire))
 
     def run(self) -> None:
         topics = [name for topic in self._consumer.room.reads if topic.on_kafka for name in self._names(topic)]
@@ -333,6 +337,14 @@ class RoomLoop:
                 self._draining.every_s = 0.0
                 return
         self._draining.every_s = DRAIN_EVERY_S
+
+    def _fire(self) -> None:
+        """Timers that are due; the rest of many in the next turns."""
+        for applied in fire(self._store, self._consumer, self._publisher.holder, self._clock.now()):
+            self._publisher.publish(self._store, applied.rows)
+            metrics.count(self._consumer.name, applied)
+            if applied.calls and self._wake:
+                self._wake.set()
 
     def _tidy(self) -> None:
         self._publisher.tidy(self._store)

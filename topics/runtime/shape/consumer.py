@@ -92,6 +92,15 @@ class Ended:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """TimerFired comes to this room at `due_at` (business time), once, however often the same timer is set before."""
+
+    kind: str
+    key: str
+    due_at: datetime
+
+
 class Decision(NamedTuple):
     """All that follows from one event. Nothing of it happens before the commit."""
 
@@ -99,6 +108,7 @@ class Decision(NamedTuple):
     events: Sequence[AnyEvent] = ()
     calls: Sequence[Call | Retry | Ended] = ()
     revision: int = 0  # the aggregate's, for foreign readers
+    timers: Sequence[Timer] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""Timers as rows: set in the transaction that needs them, due → a message of the pseudo-topic `timers`, deleted with its
+effect.
+
+A timer that finds nothing left to do is a no-op of its decider: none is ever cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+
+from schemas.envelope import EventId, derive_id, event_type, time_ms_of
+from schemas.events import TimerFired
+from topics import catalog
+from topics.runtime.shape.consumer import Cause, Connection, Message, Timer
+from topics.runtime.shape.store import insert_rows, uuid_array
+
+AT_ONCE = 500
+
+_NEW = ("timers (id, kind, key, due_at)", ("uuid", "text", "text", "timestamptz"))
+# The same timer set twice is one; set again after it has fired, it has another cause and so another id.
+_ONCE = "ON CONFLICT (kind, key, due_at) DO NOTHING"
+_DUE = "SELECT id::text, kind, key, due_at FROM timers WHERE due_at <= %s ORDER BY due_at, id LIMIT %s"
+_DELETE = "DELETE FROM timers WHERE id = ANY(%s::uuid[])"
+
+
+def save(conn: Connection, timers: Sequence[tuple[Timer, EventId]]) -> None:
+    """Set timers, each with its id, sorted: two processes that set the same ones wait for each other in one order."""
+    rows = {(t.kind, t.key, t.due_at): id_ for t, id_ in timers}
+    insert_rows(conn, *_NEW, [(id_, *timer) for timer, id_ in sorted(rows.items())], _ONCE)
+
+
+def timer_id(timer: Timer, cause: Cause) -> EventId:
+    """The id of the message that it becomes, from the event that sets it."""
+    by = f"timer {timer.kind} {timer.key} {timer.due_at.astimezone(UTC).isoformat()}"
+    return derive_id(cause.event_id, by, 0, cause.entered_ms)
+
+
+def due(conn: Connection, now: datetime, limit: int = AT_ONCE) -> list[Message]:
+    """Due timers as messages, oldest first. `now` is business time. The same row is the same message for every process."""
+    return [_message(EventId(row[0]), Timer(*row[1:])) for row in conn.execute(_DUE, (now, limit))]
+
+
+def _message(timer_id: EventId, timer: Timer) -> Message:
+    entered_ms = time_ms_of(timer_id)
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", timer_id.encode()),
+        ("ce_source", b"timers"),
+        ("ce_type", event_type(TimerFired).encode()),
+        ("content-type", b"application/json"),
+    )
+    value = orjson.dumps({"kind": timer.kind, "timer_key": timer.key, "due_at": timer.due_at})
+    return Message(catalog.TIMERS.name, -1, -1, timer.key.encode(), value, headers, entered_ms)
+
+
+def delete(conn: Connection, ids: Sequence[str]) -> None:
+    """Delete fired timers in the transaction that claims them: done, parked or dead, the message is the runtime's now."""
+    conn.execute(_DELETE, (uuid_array(sorted(ids)),))

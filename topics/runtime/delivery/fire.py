@@ -1,0 +1,26 @@
+"""Due timers → applied like any message, without positions: each takes effect once, and its row goes with its effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from topics.runtime.calls import timers
+from topics.runtime.delivery.apply import Applied, apply
+from topics.runtime.outbox.outbox import take_lease
+from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.store import Store
+
+LEASE_S = 10
+
+
+def fire(store: Store, consumer: Consumer, holder: str, now: datetime) -> Iterator[Applied]:
+    """Apply what is due, at most `timers.AT_ONCE`; yields after each commit. `now` is business time. Errors: as `apply`.
+
+    The lease only saves work: a timer that two processes fire is a repeat for the second.
+    """
+    with store.transaction() as conn:
+        due = timers.due(conn, now)
+        if not due or not take_lease(conn, "timers", holder, LEASE_S):
+            return
+    yield from apply(store, consumer, due, None, now)
