@@ -22,7 +22,7 @@ from producers.saying import Sayer
 from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError
-from schemas.webhooks import EVENT_TYPES, delivery_id, secret_text, url_fault
+from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id, secret_text, url_fault
 from topics.catalog import WEBHOOK_ENDPOINTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Unsaid
@@ -40,18 +40,18 @@ Result = TypeVar("Result")
 def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
     if not types:
         raise PydanticCustomError("no_event_types", "at least one, or none named: all")
-    if not set(types) <= set(EVENT_TYPES):
+    if not set(types) <= {*EVENT_TYPES, EVERYTHING}:
         raise PydanticCustomError("unknown_event", "the types are {types}", {"types": ", ".join(EVENT_TYPES)})
-    return tuple(sorted(set(types)))
+    return (EVERYTHING,) if EVERYTHING in types else tuple(sorted(set(types)))
 
 
 class EndpointRequest(BaseModel):
-    """Where to send, and what of. Without `event_types`: everything."""
+    """Where to send, and what of. Without `event_types`: `["*"]`, everything, types that are yet to come included."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     url: str
-    event_types: Annotated[tuple[str, ...], AfterValidator(_known_types)] = tuple(sorted(EVENT_TYPES))
+    event_types: Annotated[tuple[str, ...], AfterValidator(_known_types)] = (EVERYTHING,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.ids import BuyerAccount, CheckoutId, EndpointId, Owner, PaymentOrderId, SellerAccount, Token
-from schemas.money import Money
+from schemas.money import Money, sums
 from schemas.requests import PaymentRequest
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
@@ -20,21 +20,35 @@ OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declined", "expired"]
 
 
+NOBODY: frozenset[str] = frozenset()
+CARD = frozenset({"token"})
+BUYER = frozenset({"name", "email", "country"})
+
 # What an event has several of is a dataclass: validated wherever it is read, and made at a third of a model's price.
 PART = ConfigDict(strict=True, extra="ignore")
 
 
 class Event(BaseModel):
-    """One thing that happened. `key` is the record's key: events of one key keep their order."""
+    """One thing that happened. `key` is the record's key: events of one key keep their order.
+
+    What else must be known of a kind of event is declared with it: its money, what of it names a person, and under which
+    type its owner may subscribe to it.
+    """
 
     # cache_strings: ids are all different, and remembering each costs more than it saves.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str]
+    personal: ClassVar[frozenset[str]] = NOBODY
+    webhook_type: ClassVar[str | None] = None
 
     @property
     def key(self) -> str:
         return str(getattr(self, self.keyed_by))
+
+    def money(self) -> tuple[Money, ...]:
+        """How much it is about, one amount for each currency; nothing where it says no amount."""
+        return ()
 
 
 # ── payment requests: the doors ──────────────────────────────────────────────────────────────────────────────────────
@@ -48,10 +62,15 @@ class PaymentRequested(PaymentRequest):
     owner: Owner | None = None
     # The HTTP door fixed the deadline, the request named none: so it tells no two requests apart.
     deadline_defaulted: bool | None = None
+    personal: ClassVar[frozenset[str]] = BUYER | CARD | {"description", "metadata"}  # at any depth
+    webhook_type: ClassVar[str | None] = None
 
     @property
     def key(self) -> str:
         return self.checkout_id
+
+    def money(self) -> tuple[Money, ...]:
+        return sums(order.gross for order in self.payment_orders)
 
 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,6 +80,7 @@ class ScreeningRequested(Event):
     """Who wants to pay how much: the only event with names."""
 
     keyed_by: ClassVar[str] = "checkout_id"
+    personal: ClassVar[frozenset[str]] = BUYER
     checkout_id: CheckoutId
     owner: Owner
     buyer_account: BuyerAccount
@@ -69,6 +89,9 @@ class ScreeningRequested(Event):
     country: str | None = None
     totals: tuple[Money, ...]  # one per currency
     sellers: tuple[SellerAccount, ...]
+
+    def money(self) -> tuple[Money, ...]:
+        return sums(self.totals)
 
 
 class RiskDecided(Event):
@@ -110,10 +133,14 @@ class Terms(Event):
         """The terms alone, to be carried into the next event."""
         return {name: getattr(self, name) for name in Terms.model_fields}
 
+    def money(self) -> tuple[Money, ...]:
+        return (self.gross,)
+
 
 class OrderPlaced(Terms):
     """Charge this order."""
 
+    personal: ClassVar[frozenset[str]] = CARD
     token: Token
 
 
@@ -131,6 +158,7 @@ class PaymentStatusChanged(Event):
     """Where a payment stands after a change, with all its orders."""
 
     keyed_by: ClassVar[str] = "checkout_id"
+    webhook_type: ClassVar[str | None] = "payment.status_changed"
     checkout_id: CheckoutId
     owner: Owner
     status: PaymentStatus
@@ -141,6 +169,7 @@ class PaymentRefused(Event):
     """The request itself was not taken: broken contract, id taken, refused by risk. `owner` is the sender's."""
 
     keyed_by: ClassVar[str] = "checkout_id"
+    webhook_type: ClassVar[str | None] = "payment.refused"
     checkout_id: CheckoutId
     owner: Owner
     code: str
@@ -151,6 +180,7 @@ class PaymentCompleted(Event):
     """Every order is FAILED, or SUCCESS with wallet and ledger updated."""
 
     keyed_by: ClassVar[str] = "checkout_id"
+    webhook_type: ClassVar[str | None] = "payment.completed"
     checkout_id: CheckoutId
     owner: Owner
     status: PaymentStatus
@@ -172,6 +202,9 @@ class NotificationReceived(Event):
     psp_reference: str
     scheme: str | None = None
     code: str | None = None  # why it was declined, or what it waits for
+
+    def money(self) -> tuple[Money, ...]:
+        return (self.amount,)
 
 
 # ── executions: what the PSP said ────────────────────────────────────────────────────────────────────────────────────
@@ -237,6 +270,9 @@ class WalletCredited(Event):
     reserved: Money
     wallet_version: int
 
+    def money(self) -> tuple[Money, ...]:
+        return (self.amount,)
+
 
 class WalletBalance(Event):
     """The latest balance of one wallet in one currency; a higher version replaces a lower one."""
@@ -269,6 +305,9 @@ class JournalPosted(Event):
     payment_order_id: PaymentOrderId
     checkout_id: CheckoutId
     entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
+
+    def money(self) -> tuple[Money, ...]:
+        return sums(entry.amount for entry in self.entries if entry.direction == "debit")
 
 
 class AccountBalance(Event):
@@ -340,3 +379,8 @@ class TimerFired(Event):
 
 
 AnyEvent = Event | PaymentRequested
+
+
+def every(base: type[Event]) -> list[type[Event]]:
+    """Every kind of event below `base`, itself left out."""
+    return [kind for below in base.__subclasses__() for kind in (below, *every(below))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,3 +195,11 @@ def _validated(value: object) -> Money:
             except InvalidMoney as error:
                 raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
     raise PydanticCustomError("invalid_amount", "money is an object with `amount` and `currency`, both strings")
+
+
+def sums(amounts: Iterable[Money]) -> tuple[Money, ...]:
+    """One sum for each currency, by its code."""
+    totals: dict[str, int] = {}
+    for amount in amounts:
+        totals[amount.currency] = totals.get(amount.currency, 0) + amount.minor
+    return tuple(Money(minor, currency) for currency, minor in sorted(totals.items()))

@@ -174,10 +174,11 @@ def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> Scree
 
 
 def _refuse_broken(broken: Broken, cause: Cause) -> Decision:
+    """A refusal of the kind that was asked. What no refusal stands for is a dead letter: it never refuses a payment."""
     owner = cause.upstream or broken.owner
-    if broken.checkout_id is None or owner is None:
+    if owner is None or broken.kind is not PaymentRequested:
         raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told", ours=False)
-    return _refuse(broken.checkout_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
+    return _refuse(broken.subject_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
 
 
 def _refuse(checkout_id: str, owner: str, code: str, detail: str, cause: Cause) -> Decision:

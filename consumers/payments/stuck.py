@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
 
-from schemas.money import Money
+from schemas.money import Money, sums
 from topics.runtime.shape.consumer import Connection
-from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s, total
+from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 from topics.settings import StuckLimits
 
 ROOM = "payments"
@@ -73,7 +73,7 @@ def told(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stu
 def _undecided(payment: list[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
     head = payment[0]
     age = age_s(head.received_at, now)
-    amounts = total([Money(order.gross, order.currency) for order in payment])
+    amounts = sums(Money(order.gross, order.currency) for order in payment)
     if head.payment_status == "in_review":
         return [Stuck(ROOM, head.checkout_id, head.checkout_id, None, "review", amounts, age, "a person must decide")]
     if age < limits.risk_s:

@@ -18,17 +18,12 @@ from schemas.events import (
     WebhookResendRequested,
     WebhookTestRequested,
 )
-from schemas.webhooks import TEST_TYPE, delivery_id
+from schemas.webhooks import EVERYTHING, TEST_TYPE, delivery_id
 from topics.runtime.shape.consumer import Cause, Decision, State
 
 PaymentEvent = PaymentStatusChanged | PaymentRefused | PaymentCompleted
 Heard = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
-TYPES: dict[type[PaymentEvent], str] = {
-    PaymentStatusChanged: "payment.status_changed",
-    PaymentRefused: "payment.refused",
-    PaymentCompleted: "payment.completed",
-}
 OVER = ("delivered", "given_up", "cancelled")
 
 
@@ -48,6 +43,9 @@ class Endpoint:
     @property
     def key(self) -> Hashable:
         return endpoint_key(self.endpoint_id)
+
+    def wants(self, kind: str) -> bool:
+        return not self.deleted and (kind in self.event_types or EVERYTHING in self.event_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +152,13 @@ def _tell(state: State, event: PaymentEvent, cause: Cause) -> Decision:
     owned: Owned | None = state.get(owned_key(event.owner))
     if owned is None:
         return Decision()
-    kind = TYPES[type(event)]
+    kind = event.webhook_type
+    assert kind is not None, "its owner may subscribe to it"
     data = event.model_dump(mode="json", exclude={"owner"})
     changes: list[Delivery | Busy] = []
     for endpoint_id in owned.endpoint_ids:
         endpoint: Endpoint = state[endpoint_key(endpoint_id)]
-        if kind in endpoint.event_types and not endpoint.deleted:
+        if endpoint.wants(kind):
             changes += _deliver(state, endpoint_id, event.checkout_id, kind, data, cause)
     return Decision(changes)
 

@@ -12,12 +12,12 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartiti
 from confluent_kafka import Message as KafkaMessage
 
 from schemas.envelope import TYPE_PREFIX
-from topics.catalog import all_topics
+from topics.catalog import TOPICS, all_topics
 from topics.runtime.making.topics import kafka_config, partitions
 from topics.runtime.shape.record import headers_of
 from topics.settings import Settings
 
-HIDDEN = frozenset({"name", "email", "country", "token", "description", "metadata"})
+HIDDEN = frozenset[str]().union(*(kind.personal for topic in TOPICS for kind in topic.says))
 POLL_S = 0.5
 
 

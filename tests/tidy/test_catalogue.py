@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import tomllib
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from operations.cli.commands.run import build
+from operations.cli.commands.stuck import _own_look
 from operations.pages.flow import page
+from operations.stack.home import CHECKOUT
+from operations.stack.layout import ROOM_PROCESSES
 from schemas import events
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import CONSUMERS, PSEUDO_TOPICS, ROOMS, TOPICS, Room, Topic
+from topics.runtime.shape.consumer import MiswiredRoom
+from topics.settings import load_settings
 
 BASES = {events.Event, events.RiskDecided, events.Terms}  # what several events share; never said themselves
 
@@ -38,8 +49,7 @@ def test_what_no_room_hears_is_drawn_for_readers_outside() -> None:
 
 
 def test_names_of_people_are_kept_for_a_week_at_most() -> None:
-    personal = {"name", "email", "buyer_info"}
-    with_names = [topic for topic in TOPICS if any(personal & set(kind.model_fields) for kind in topic.says)]
+    with_names = [topic for topic in TOPICS if any("name" in kind.personal for kind in topic.says)]
     assert [topic.name for topic in with_names] == ["payment-requests.v1", "screenings.v1"]
     assert {topic.retention_days for topic in with_names} == {7}
 
@@ -48,3 +58,31 @@ def test_every_room_has_the_same_floor_plan() -> None:
     for room in CONSUMERS:
         for part in ("decide", "store", "consumer"):
             assert importlib.import_module(f"consumers.{room.name}.{part}").__doc__
+
+
+def test_every_room_decides_on_exactly_what_it_hears(tmp_path: Path) -> None:
+    """An event that is added to the catalogue and to no decider fails here, and the room does not start."""
+    for room in CONSUMERS:
+        assert build(room.name, load_settings(home=tmp_path, secret="of a test")).room is room
+
+
+def test_a_room_that_does_not_decide_on_what_it_hears_is_named_with_the_event(tmp_path: Path) -> None:
+    wallet = build("wallet", load_settings(home=tmp_path, secret="of a test"))
+    more = replace(catalog.EXECUTIONS, says=(*catalog.EXECUTIONS.says, events.RiskCleared))
+    with pytest.raises(MiswiredRoom, match=r"wallet: .* hear RiskCleared"):
+        replace(wallet, room=replace(catalog.WALLET_ROOM, reads=(more,)))
+    with pytest.raises(MiswiredRoom, match=r"wallet: .* decides on PaymentCaptured"):
+        replace(wallet, room=replace(catalog.WALLET_ROOM, reads=(catalog.RISK_DECISIONS,)))
+
+
+def test_lists_of_rooms_name_them_all() -> None:
+    rooms = [room.name for room in CONSUMERS]
+    assert sorted(name for process in ROOM_PROCESSES for name in process) == sorted(rooms)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    contracts = {each["name"]: each for each in project["tool"]["importlinter"]["contracts"]}
+    assert sorted(contracts["no consumer imports another"]["modules"]) == sorted(f"consumers.{name}" for name in rooms)
+
+
+def test_what_a_room_finds_stuck_is_what_the_command_shows(tmp_path: Path) -> None:
+    for room in CONSUMERS:
+        assert build(room.name, load_settings(home=tmp_path, secret="of a test")).find_stuck is _own_look(room.name)

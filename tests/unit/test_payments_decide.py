@@ -18,6 +18,7 @@ from schemas.events import (
     PaymentRefused,
     PaymentRequested,
     PaymentStatusChanged,
+    RiskCleared,
     ScreeningRequested,
 )
 from schemas.money import Money
@@ -151,18 +152,25 @@ def test_a_request_without_an_owner_is_a_dead_letter() -> None:
 
 def test_a_broken_message_is_refused_by_name_of_its_field() -> None:
     story = Story()
-    story.hears(
-        Broken("c9", None, "payment_orders[0].amount", "wrong_decimals", "EUR has 2 decimals"), upstream="webshop"
-    )
+    where = "payment_orders[0].amount"
+    story.hears(Broken(PaymentRequested, "c9", None, where, "wrong_decimals", "EUR has 2 decimals"), upstream="webshop")
     [said] = story.all_said(PaymentRefused)
     assert (said.owner, said.code) == ("webshop", "wrong_decimals")
     assert said.detail.startswith("payment_orders[0].amount: ")
 
 
-@pytest.mark.parametrize("broken", [Broken("c9", None, "f", "c", "d"), Broken(None, "shop", "f", "c", "d")])
-def test_a_broken_message_that_nobody_can_be_told_of_is_a_dead_letter(broken: Broken) -> None:
+def test_a_broken_message_that_nobody_can_be_told_of_is_a_dead_letter() -> None:
     with pytest.raises(Permanent, match="malformed"):
-        Story().hears(broken)
+        Story().hears(Broken(PaymentRequested, "c9", None, "f", "c", "d"))
+
+
+def test_a_broken_message_of_another_kind_never_refuses_a_payment() -> None:
+    """A payment that stands would be told that it was refused."""
+    story, _ = placed_story()
+    before = len(story.all_said(PaymentRefused))
+    with pytest.raises(Permanent, match="malformed"):
+        story.hears(Broken(RiskCleared, "c1", "shop", "f", "c", "d"))
+    assert len(story.all_said(PaymentRefused)) == before
 
 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consumers.webhooks.decide import TYPES, Again, Busy, Delivery, Endpoint, Heard, Owned, Sent, decide
+from consumers.webhooks.decide import Again, Busy, Delivery, Endpoint, Heard, Owned, Sent, decide
 from consumers.webhooks.queue import Outcome
 from consumers.webhooks.sender import verdict_on
 from schemas.envelope import EventId, derive_id
@@ -25,6 +25,7 @@ from schemas.events import (
     WebhookTestRequested,
 )
 from schemas.webhooks import EVENT_TYPES, delivery_id, secret_key, secret_text, sign, url_fault, verify
+from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.shape.consumer import Cause, Decision, State
 from topics.settings import WebhookLimits, load_settings
 
@@ -72,8 +73,16 @@ def setting(**changed: Any) -> WebhookEndpointSet:
 # ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_type_that_can_be_wanted_is_said() -> None:
-    assert sorted(TYPES.values()) == sorted(EVENT_TYPES)
+def test_every_type_that_can_be_wanted_is_heard_by_the_room() -> None:
+    said = {kind.webhook_type for topic in WEBHOOKS_ROOM.reads for kind in topic.says} - {None}
+    assert said == {*EVENT_TYPES} == {"payment.status_changed", "payment.refused", "payment.completed"}
+
+
+def test_who_asked_for_everything_hears_of_what_is_yet_to_come() -> None:
+    everything = replace(HOOK, event_types=("*",))
+    assert everything.wants("payment.completed")
+    assert everything.wants("a.type.of.tomorrow")
+    assert not replace(everything, deleted=True).wants("payment.completed")
 
 
 def test_without_endpoints_nothing_is_done() -> None:

@@ -12,6 +12,7 @@ from operations.terminal import note, say_json
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from topics.runtime.shape.consumer import FindStuck
     from topics.runtime.shape.stuck import Stuck
     from topics.settings import Settings
 
@@ -45,15 +46,23 @@ def look(settings: Settings) -> list[Stuck]:
 def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
     import psycopg
 
-    from consumers.executor.stuck import stuck as at_psps
-    from consumers.payments.stuck import stuck as payments
     from topics.runtime.shape.stuck import letters
 
-    looks = {"payments": payments, "executor": at_psps}
     options = f"-c search_path={room} -c default_transaction_read_only=on"
     with psycopg.connect(settings.dsn(f"tally_{room}_read"), options=options, connect_timeout=5) as conn:
         found = letters(conn, room, settings, now)
-        return found + looks[room](conn, settings.stuck, now) if room in looks else found
+        if (own := _own_look(room)) is not None:
+            found += own(conn, settings.stuck, now)
+        return found
+
+
+def _own_look(room: str) -> FindStuck | None:
+    """What the room's folder has in `stuck.py`, if it has one: the same look as in its processes."""
+    import importlib
+    from importlib.util import find_spec
+
+    name = f"consumers.{room}.stuck"
+    return None if find_spec(name) is None else importlib.import_module(name).stuck
 
 
 def _shown(one: Stuck) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
 
 
 def _key(event: AnyEvent | Broken) -> str:
-    return str(event.checkout_id) if isinstance(event, Broken) else event.key
+    return event.subject_id if isinstance(event, Broken) else event.key
 
 
 def decide(state: State, event: AnyEvent | Broken, cause: Cause) -> Decision:

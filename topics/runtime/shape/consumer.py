@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, get_type_hints
 
 import psycopg
 
@@ -113,9 +114,13 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A readable message on a door topic that breaks the contract: a refusal, not a dead letter."""
+    """A readable message on a door topic that breaks the contract: a refusal, not a dead letter.
 
-    checkout_id: str | None
+    `kind` is the event that it should have been, `subject_id` what its topic is keyed by.
+    """
+
+    kind: type[AnyEvent]
+    subject_id: str
     owner: str | None
     field: str
     code: str
@@ -153,6 +158,34 @@ class Consumer:
     find_stuck: FindStuck | None = None
     trim: Trim | None = None
 
+    def __post_init__(self) -> None:
+        """Errors: MiswiredRoom."""
+        heard, decided = _heard(self.room), _decided(self.decide)
+        missing = [kind for kind in heard if not issubclass(kind, decided)]
+        unheard = [kind for kind in decided if not any(issubclass(each, kind) for each in heard)]
+        if missing or unheard:
+            raise MiswiredRoom(self.room.name, missing, unheard)
+
     @property
     def name(self) -> str:
         return self.room.name
+
+
+class MiswiredRoom(Exception):
+    """A room's decider and the catalogue disagree on what it hears."""
+
+    def __init__(self, room: str, missing: Sequence[type], unheard: Sequence[type]) -> None:
+        lacks = [f"the catalogue lets it hear {kind.__name__}, and it does not decide on it" for kind in missing]
+        extra = [f"it decides on {kind.__name__}, which the catalogue does not let it hear" for kind in unheard]
+        super().__init__(f"{room}: {'; '.join([*lacks, *extra])}")
+
+
+def _heard(room: Room) -> tuple[type, ...]:
+    broken = (Broken,) if any(topic.door for topic in room.reads) else ()
+    return (*(kind for topic in room.reads for kind in topic.says), *broken)
+
+
+def _decided(decide: Decide) -> tuple[type, ...]:
+    """What the decider's parameter `event` is declared to be: mypy holds its `match` to that."""
+    declared = get_type_hints(decide.func if isinstance(decide, partial) else decide)["event"]
+    return get_args(declared) or (declared,)

@@ -62,8 +62,8 @@ class Incoming:
 
     @property
     def holds(self) -> bool:
-        """Whether later messages of its key wait for it. What cannot be read names no key that can be trusted."""
-        return self.event is not None and self.message.key is not None
+        """Whether later messages of its key wait for it. What breaks the contract names no key that can be trusted."""
+        return self.readable and self.message.key is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,9 @@ def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None
     try:
         event: AnyEvent = kind.__pydantic_validator__.validate_json(message.value)
     except ValidationError as error:
-        return _broken(incoming, topic, field_errors(error)[0])
+        return _broken(incoming, topic, kind, field_errors(error)[0])
     if topic.door and (repeated := repeated_field(message.value)):
-        return _broken(incoming, topic, repeated)
+        return _broken(incoming, topic, kind, repeated)
     if event.key.encode() != message.key:
         return Failure("wrong_key", f"the record's key is not its {topic.key}")
     incoming.event = event
@@ -193,7 +193,7 @@ def _unknown_type(topic: Topic, given: str) -> Failure:
     return Failure("unknown_type", f"{given[:80]!r} is not said on {topic.name}")
 
 
-def _broken(incoming: Incoming, topic: Topic, first: FieldError) -> Failure | None:
+def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: FieldError) -> Failure | None:
     """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
     where, why = _plain(first.field) or "body", _plain(first.detail)
     if first.code == "invalid_json" or not topic.door:
@@ -204,11 +204,11 @@ def _broken(incoming: Incoming, topic: Topic, first: FieldError) -> Failure | No
         return Failure("malformed", str(json_error))
     if not isinstance(data, dict):
         return Failure("malformed", "the value is not an object")
-    checkout_id = _id(data.get("checkout_id"))
-    if checkout_id is None or checkout_id.encode() != incoming.message.key:
-        return Failure("malformed", f"{where}: {why}; and the key is not a checkout_id")
+    subject_id = _id(data.get(kind.keyed_by))
+    if subject_id is None or subject_id.encode() != incoming.message.key:
+        return Failure("malformed", f"{where}: {why}; and the key is not a {topic.key}")
     owner = incoming.upstream or _id(data.get("owner"))
-    incoming.event = Broken(checkout_id, owner, where, first.code, why)
+    incoming.event = Broken(kind, subject_id, owner, where, first.code, why)
     return None
 
 

@@ -10,15 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import Gauge
 
-from schemas.events import (
-    AnyEvent,
-    JournalPosted,
-    NotificationReceived,
-    PaymentRequested,
-    ScreeningRequested,
-    Terms,
-    WalletCredited,
-)
+from schemas.events import AnyEvent
 from schemas.money import Money
 from topics.runtime.shape.consumer import Broken, Connection, Message
 from topics.runtime.shape.decode import decode
@@ -59,14 +51,6 @@ def age_s(since: datetime, now: datetime) -> int:
     return int((now - since).total_seconds())
 
 
-def total(amounts: Sequence[Money]) -> tuple[Money, ...]:
-    """One sum for each currency, by its code."""
-    sums: Counter[str] = Counter()
-    for amount in amounts:
-        sums[amount.currency] += amount.minor
-    return tuple(Money(minor, currency) for currency, minor in sorted(sums.items()))
-
-
 # ── letters ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _LETTERS = """
@@ -91,8 +75,12 @@ def letters(conn: Connection, room: str, settings: Settings, now: datetime) -> l
         if behind:
             told += f"; {behind} of its key wait behind it"
         checkout_id = getattr(event, "checkout_id", None)
-        found.append(Stuck(room, letter, checkout_id, None, state, amounts_of(event), age_s(failed_at, now), told))
+        found.append(Stuck(room, letter, checkout_id, None, state, _money(event), age_s(failed_at, now), told))
     return found
+
+
+def _money(event: AnyEvent | Broken | None) -> tuple[Money, ...]:
+    return () if event is None or isinstance(event, Broken) else event.money()
 
 
 def _dead(room: str, letter: str, code: str) -> str:
@@ -103,23 +91,6 @@ def _parked(code: str, due_at: datetime, now: datetime) -> str:
     if due_at > now:
         return f"tried again at {due_at:%Y-%m-%d %H:%M:%S %Z} ({code})"
     return f"tried again as soon as the room runs ({code}, due since {due_at:%Y-%m-%d %H:%M:%S %Z})"
-
-
-def amounts_of(event: AnyEvent | Broken | None) -> tuple[Money, ...]:
-    """How much money an event is about; a journal's is the sum of its debits."""
-    match event:
-        case PaymentRequested():
-            return total([order.gross for order in event.payment_orders])
-        case ScreeningRequested():
-            return total(event.totals)
-        case Terms():
-            return (event.gross,)
-        case NotificationReceived() | WalletCredited():
-            return (event.amount,)
-        case JournalPosted():
-            return total([entry.amount for entry in event.entries if entry.direction == "debit"])
-        case _:
-            return ()  # the rest say no amount, or could not be read
 
 
 # ── what operators are told ──────────────────────────────────────────────────────────────────────────────────────────
