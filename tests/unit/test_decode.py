@@ -78,7 +78,7 @@ def test_a_field_that_stands_twice_is_refused_by_name(topic: str, name: str, spa
     twice = once.replace(f'"{name}":', f'"{name}": "9.99", "{name}":', 1)
     event = asked(twice.encode(), topic=topic).event
     assert isinstance(event, Broken)
-    assert (event.checkout_id, event.owner, event.field, event.code) == ("c", "shop", name, "repeated_field")
+    assert (event.subject_id, event.owner, event.field, event.code) == ("c", "shop", name, "repeated_field")
 
 
 @pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_type", "ce_specversion"])
