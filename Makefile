@@ -35,12 +35,16 @@ docs: venv ## write anew the pages that are made from code
 clean: ## .venv and caches; data in .tally/ stays (`tally down --purge` deletes it)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist
 
-# Neither lock file holds the address of an index.
+# No lock file holds the address of an index.
 lock: venv ## newest versions within pyproject.toml's bounds, Kafka's jars by operations/stack/jgo.toml
 	echo '# Every Python package of the project and its tests, with hashes; made from pyproject.toml by `make lock`.' > requirements.lock.new
 	printf 'setuptools>=77\npip>=24\nuv>=0.5\n' | $(BIN)/uv pip compile --quiet pyproject.toml - --extra dev --generate-hashes --universal \
 	    --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade >> requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	echo '# What the image runs, with hashes: requirements.lock without tests, tools and servers; made by `make lock`.' > deploy/runtime.lock.new
+	$(BIN)/python deploy/runtime_dependencies.py | $(BIN)/uv pip compile --quiet - --constraint requirements.lock --generate-hashes --universal \
+	    --python-version 3.11 --no-emit-index-url --no-header --no-annotate >> deploy/runtime.lock.new
+	mv deploy/runtime.lock.new deploy/runtime.lock
 	cd operations/stack && ../../$(BIN)/uv tool run --from 'jgo[cli]' jgo --resolver python -f jgo.toml lock
 	@$(MAKE) --no-print-directory venv
 

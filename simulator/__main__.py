@@ -27,6 +27,7 @@ from simulator.wire import Shape
 
 KEYS_VARIABLE = "SIMULATOR_KEYS"
 SECRETS_VARIABLE = "SIMULATOR_WEBHOOK_SECRETS"
+FOLDER_VARIABLE = "SIMULATOR_SECRETS_DIR"
 SHAPES: Mapping[str, Shape] = {shape.name: shape for shape in (Northpay(), Southpay())}
 
 
@@ -56,7 +57,7 @@ def _arguments() -> argparse.Namespace:
 
 def _read_keys(variable: str) -> Mapping[str, str]:
     """API key, or webhook secret, by PSP, from JSON. Errors: WrongStart."""
-    text = os.environ.get(variable, "")
+    text = os.environ.get(variable) or _read_file(variable)
     shape = ", ".join(f'"{name}": "…"' for name in SHAPES)
     try:
         keys = json.loads(text)
@@ -66,6 +67,12 @@ def _read_keys(variable: str) -> Mapping[str, str]:
     if not complete:
         raise WrongStart(f"{variable} must be set to JSON like {{{shape}}}")
     return dict(keys)
+
+
+def _read_file(variable: str) -> str:
+    """What the file of that name holds, in the folder where Docker and Kubernetes put secrets; nothing without one."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return (Path(folder) / variable).read_text() if folder else ""
 
 
 async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoint: Endpoint | None) -> None:

@@ -16,6 +16,7 @@ WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
     "tests/chaos/test_whole_stack_at_random.py",
     "tests/stack/test_up.py",
+    "tests/stack/test_wheel.py",
     "tests/journey/test_verify_books.py",
     "tests/journey/test_pay_in.py",
 )

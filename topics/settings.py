@@ -160,6 +160,20 @@ def _absolute(path: Path) -> Path:
 _BESIDE = "beside"  # among the keywords of Settings: no field, but a source
 
 
+_DIR = "tally_secrets_dir"
+
+
+def _secret_files(folder: str | None) -> dict[str, str]:
+    """Settings by the names of the files that hold them, a last line's end left out. Errors: SettingsError."""
+    if folder is None:
+        return {}
+    try:
+        files = [file for file in Path(folder).expanduser().iterdir() if file.name.lower().startswith("tally_")]
+        return {file.name.lower(): file.read_text().removesuffix("\n") for file in files}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"TALLY_SECRETS_DIR: {folder} cannot be read: {error}") from None
+
+
 class Settings(BaseSettings):
     """Everything that an installation may choose. Units are in the names."""
 
@@ -206,6 +220,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     secret: str = Field(default="", repr=False)  # else the file <home>/secret
+    # A folder of files named like settings, each with its value: for Docker's and Kubernetes' secrets. What the
+    # environment says goes before them.
+    secrets_dir: Path | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -216,11 +233,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment; where it is silent, the settings that `load_settings` was given beside it."""
+        """The environment, then the files of `secrets_dir`, then the settings that `load_settings` was given beside it."""
         assert isinstance(init_settings, InitSettingsSource)
-        beside = EnvSettingsSource(settings_cls)
+        assert isinstance(env_settings, EnvSettingsSource)
+        beside, files = EnvSettingsSource(settings_cls), EnvSettingsSource(settings_cls)
         beside.env_vars = {name.lower(): text for name, text in init_settings.init_kwargs.pop(_BESIDE, {}).items()}
-        return init_settings, env_settings, beside
+        named = (init_settings.init_kwargs, "secrets_dir"), (env_settings.env_vars, _DIR), (beside.env_vars, _DIR)
+        files.env_vars = _secret_files(next((str(of[name]) for of, name in named if of.get(name)), None))
+        return init_settings, env_settings, files, beside
 
     def master_secret(self) -> bytes:
         """The installation's secret: role passwords and field hashes are derived from it."""

@@ -40,7 +40,19 @@ the environment is silent. To use it elsewhere: `set -a; . .tally/environment; s
 
 `tally up --kafka HOST:PORT --postgres postgresql://USER:PASSWORD@HOST:PORT/postgres` starts everything but those two.
 The user must be allowed to create roles and databases; only `tally migrate`, run once before the rooms, logs in as that
-user. For TLS and SASL put librdkafka's options into `TALLY_KAFKA_OPTIONS`. `docker-compose.yml` starts both in containers.
+user. For TLS and SASL put librdkafka's options into `TALLY_KAFKA_OPTIONS`.
+
+## Containers, and secrets from files
+
+`sh deploy/secrets.sh`, once, makes `deploy/secrets/`, a file for each secret. `docker compose up -d` then starts Kafka and
+PostgreSQL, and `docker compose --profile tally up -d` everything: migrations and topics once, then a service for each room and
+the API, each started when what it needs is healthy. The image (`deploy/Dockerfile`) holds `deploy/runtime.lock` alone: no Java,
+no PostgreSQL, no tests. Its HEALTHCHECK asks the process's own `/readyz`: a room that has stopped, or waits for Kafka or
+PostgreSQL, is unhealthy, and says why.
+
+With `TALLY_SECRETS_DIR` any setting may come from a file of that folder which has the setting's name, as Docker and Kubernetes
+put secrets into containers; the environment goes before it. Each service gets the secrets that it needs: the superuser's
+address goes to `tally migrate` alone, the PSPs' keys to the executor and the API.
 
 ## Tools on this machine
 

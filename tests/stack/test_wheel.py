@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +13,9 @@ import pytest
 
 from operations.pages.contract import files as schema_files
 from operations.pages.flow import page
-from operations.stack.home import CHECKOUT
 from operations.stack.jars import local_repository
-from tests.tidy.reading import PACKAGES, files
-
-UV = Path(sys.executable).with_name("uv")
+from tests.stack.wheels import build, install
+from tests.tidy.reading import PACKAGES
 
 
 @dataclass(frozen=True)
@@ -43,30 +37,6 @@ class Installed:
 
     def tally(self, words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(f"{self.bin / 'tally'} {words}", **environment)
-
-
-def build(source: Path, into: Path) -> Path:
-    """A wheel of the project's own files: nothing that an earlier build has left in the checkout."""
-    for path in files():
-        (source / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(CHECKOUT / path, source / path)
-    command = [UV, "build", "--quiet", "--offline", "--wheel", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*command, "--out-dir", into, source], check=True, capture_output=True)
-    [wheel] = into.glob("*.whl")
-    return wheel
-
-
-def install(wheel: Path, at: Path) -> Path:
-    """The wheel in an environment of its own, with the packages of ours that it depends on. → its folder of commands"""
-    venv.create(at, symlinks=True)
-    python = at / "bin" / "python"
-    command = [UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel]
-    subprocess.run(command, check=True, capture_output=True)
-    [packages] = at.glob("lib/python*/site-packages")
-    for package in Path(sysconfig.get_path("purelib")).iterdir():
-        if "tallystick" not in package.name and not (packages / package.name).exists():
-            (packages / package.name).symlink_to(package)
-    return at / "bin"
 
 
 @pytest.fixture(scope="module")

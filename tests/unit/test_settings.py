@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +80,31 @@ def test_the_page_of_settings_names_the_limit_of_each_currency_once() -> None:
     rows = [row.split("|") for row in checkout_limits.table().splitlines()[2:]]
     named = [(code, Decimal(row[1].replace(",", ""))) for row in rows for code in row[2].split()]
     assert sorted(named) == sorted(load_settings().risk.checkout_amount_max.items())
+
+
+def test_a_setting_may_come_from_a_file_of_its_name_and_the_environment_goes_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TALLY_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "TALLY_SECRET").write_text("from a file, its end of line left out\n")
+    (tmp_path / "TALLY_KAFKA_OPTIONS").write_text('{"sasl.password": "p\\u0027\\\\ $x"}')
+    (tmp_path / "TALLY_DATABASE").write_text("of_the_file")
+    (tmp_path / "POSTGRES_PASSWORD").write_text("nobody's setting")
+    monkeypatch.setenv("TALLY_DATABASE", "of_the_environment")
+    settings = load_settings({"TALLY_SECRET": "of the running stack", "TALLY_API_HOST": "of_the_running_stack"})
+    assert settings.secret == "from a file, its end of line left out"
+    assert settings.kafka_options == {"sasl.password": "p'\\ $x"}
+    assert (settings.database, settings.api_host) == ("of_the_environment", "of_the_running_stack")
+
+
+def test_a_folder_of_secrets_that_is_not_there_and_a_wrong_secret_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TALLY_SECRETS_DIR", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match=r"TALLY_SECRETS_DIR: .*missing cannot be read"):
+        load_settings()
+    monkeypatch.setenv("TALLY_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "TALLY_PSPS").write_text(SECRET)
+    with pytest.raises(SettingsError, match="TALLY_PSPS: not JSON") as refused:
+        load_settings()
+    assert SECRET[:9] not in str(refused.value)

@@ -1,0 +1,47 @@
+"""`python -m operations.healthcheck HOME|URL` → exit code 0 while what runs there is ready: for a container's HEALTHCHECK.
+
+With the standard library alone, as it is started every few seconds. HOME is the process's TALLY_HOME, where it reports.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+TIMEOUT_S = 3.0
+REPORT_S_MAX = 15.0  # a process writes its report twice a second; one that hangs does not
+
+
+class NotReady(Exception):
+    """The message says why."""
+
+
+def page_of(home: Path, now: float) -> str:
+    """The `/readyz` of the process that reported last. Errors: NotReady."""
+    reports = sorted((home / "run").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    if not reports:
+        raise NotReady("no process has reported yet")
+    age_s = now - reports[-1].stat().st_mtime
+    if age_s > REPORT_S_MAX:
+        raise NotReady(f"the last report is {age_s:.0f} s old")
+    return f"http://127.0.0.1:{json.loads(reports[-1].read_text())['metrics_port']}/readyz"
+
+
+def main(place: str) -> int:
+    """→ 0 ready, 1 not; one line says why."""
+    try:
+        url = place if place.startswith("http://") else page_of(Path(place), time.time())
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S):
+            return 0
+    except urllib.error.HTTPError as error:
+        print(error.read(2000).decode(errors="replace"))
+    except (OSError, ValueError, KeyError, NotReady) as error:
+        print(error)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
