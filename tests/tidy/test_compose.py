@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy.runtime_dependencies import LOCAL_STACK, runtime_dependencies
-from operations.commands.run import NAMES
+from operations.cli.commands.run import NAMES
 from tests.stack.wheels import normal
 from tests.tidy.reading import text
 from tests.tidy.test_docs import exists

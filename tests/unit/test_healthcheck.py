@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from operations.healthcheck import REPORT_S_MAX, main
-from operations.process_page import serve_page
-from topics.runtime.health import Health, write_report
+from operations.pages.process_page import serve_page
+from topics.runtime.process.health import Health, write_report
 
 
 def reported(home: Path, health: Health) -> None:
