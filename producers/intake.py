@@ -30,6 +30,7 @@ BATCH_MAX = 200
 WAITING_MAX = 5_000
 BACKLOG_MAX = 20_000  # unacknowledged records, above which rows stay in the outbox for the sweep
 TIDY_S = 0.1
+CHECK_S = 0.5  # while the store is away
 IDLE_S = 0.05
 # After a batch of n the next one gathers for 5 ms × n, up to 50: a lone request never waits, and under load a
 # transaction's fixed cost (five times that of a request) is shared.
@@ -201,12 +202,14 @@ class Intake:
     def _tidy(self) -> None:
         """Delete what Kafka has acknowledged; publish again what it has not, and what others left behind."""
         now = time.monotonic()
-        if now - self._tidied_at < TIDY_S:
+        if now - self._tidied_at < (CHECK_S if self.trouble else TIDY_S):
             return
         self._tidied_at = now
         try:
             self._publisher.tidy(self._store)
-            self.trouble = ""
+            if self.trouble:  # there may have been nothing to tidy
+                self._store.check()
+                self.trouble = ""
         except psycopg.Error as error:
             self.trouble = f"database: {error}".splitlines()[0][:200]
             self._store.close()

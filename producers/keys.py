@@ -15,6 +15,7 @@ import psycopg
 
 from producers.problems import Problem
 from producers.reading import Reader
+from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 SCOPES = (
@@ -106,7 +107,7 @@ def revoke_key(settings: Settings, key_id: str) -> Key:
 
 
 def _connect(settings: Settings) -> psycopg.Connection:
-    return psycopg.connect(settings.dsn("tally_doors"), options="-c search_path=doors", connect_timeout=5)
+    return connect(settings.dsn("tally_doors"), name="tally keys", schema="doors")
 
 
 def _hash(key: bytes) -> bytes:

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
+import structlog
 from psycopg.rows import dict_row
 
 from producers.problems import RETRY_SOON, Problem
+from topics.runtime.shape.postgres import connect_async
 from topics.settings import Settings
+
+log = structlog.get_logger()
 
 Row = dict[str, Any]
 Values = Sequence[object] | Mapping[str, object]
@@ -24,10 +28,8 @@ class Reader:
 
     def __init__(self, settings: Settings, role: str, schema: str) -> None:
         self._dsn = settings.dsn(role)
-        self._options = (
-            f"-c search_path={schema} -c statement_timeout={STATEMENT_MS_MAX} -c default_transaction_read_only=on"
-        )
-        self._idle: list[psycopg.AsyncConnection[Row]] = []
+        self._schema = schema
+        self._idle: list[psycopg.AsyncConnection[Any]] = []
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def rows(self, statement: LiteralString, values: Values = ()) -> list[Row]:
@@ -40,27 +42,28 @@ class Reader:
             except psycopg.OperationalError as error:
                 raise Problem("unavailable", headers=RETRY_SOON) from error
 
-    async def reach(self) -> None:
+    async def reach(self, *, to_write: bool = False) -> None:
         """By a connection of its own: that others wait for theirs says nothing of the store. Errors: Problem `unavailable`."""
         try:
-            await (await self._connect()).close()
+            await (await self._connect(to_write)).close()
         except psycopg.OperationalError as error:
             raise Problem("unavailable", headers=RETRY_SOON) from error
 
     async def _query(self, statement: LiteralString, values: Values) -> list[Row]:
-        """A connection that had been idle may be dead; then a new one is asked once more."""
+        """A connection that had been idle may be dead, or of no use since a failover: only what a new one says counts."""
         while self._idle:
-            conn = self._idle.pop()
             try:
-                return await self._ask(conn, statement, values)
-            except psycopg.OperationalError:
-                if not conn.broken:
-                    raise
+                return await self._ask(self._idle.pop(), statement, values)
+            except (psycopg.errors.QueryCanceled, psycopg.DataError):
+                raise
+            except psycopg.Error as error:
+                log.info("connection left behind", action="read", error=str(error).strip()[:200])
         return await self._ask(await self._connect(), statement, values)
 
-    async def _ask(self, conn: psycopg.AsyncConnection[Row], statement: LiteralString, values: Values) -> list[Row]:
+    async def _ask(self, conn: psycopg.AsyncConnection[Any], statement: LiteralString, values: Values) -> list[Row]:
+        """A connection whose statement failed is not used again."""
         try:
-            cursor = await conn.execute(statement, values)
+            cursor = await conn.cursor(row_factory=dict_row).execute(statement, values)
             rows = await cursor.fetchall()
         except BaseException:
             await conn.close()
@@ -68,15 +71,9 @@ class Reader:
         self._idle.append(conn)
         return rows
 
-    async def _connect(self) -> psycopg.AsyncConnection[Row]:
-        return await psycopg.AsyncConnection.connect(
-            self._dsn,
-            autocommit=True,
-            row_factory=dict_row,
-            options=self._options,
-            connect_timeout=3,
-            application_name="tally api",
-        )
+    async def _connect(self, to_write: bool = False) -> psycopg.AsyncConnection[Any]:
+        limit = f"-c statement_timeout={STATEMENT_MS_MAX}"
+        return await connect_async(self._dsn, writes=to_write, name="tally api", schema=self._schema, options=limit)
 
     async def close(self) -> None:
         while self._idle:

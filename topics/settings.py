@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     # processes of a room share its work.
     partitions: int | None = Field(default=None, ge=1, le=1000)
     replication_factor: int = Field(default=1, ge=1, le=7)
-    postgres: str = "127.0.0.1:5432"  # host:port
+    postgres: str = "127.0.0.1:5432"  # host:port, or several with commas between them
     database: str = "tallystick"
     postgres_admin: str = ""  # DSN of a role that may create roles and schemas; `tally migrate` alone uses it
     dsns: dict[str, str] = {}  # role name → DSN, where a room's store lives elsewhere

@@ -10,12 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-import psycopg
-
 from producers.claims import claim_of
 from psp.port import ListedCharge
 from topics.catalog import ROOMS
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.postgres import connect_to_read
 from topics.settings import Settings
 
 CHUNK = 20_000
@@ -155,14 +154,8 @@ class Stores:
 
 
 def _connect(settings: Settings, room: str) -> Connection:
-    options = f"-c search_path={room} -c default_transaction_read_only=on -c jit=off"
-    return psycopg.connect(
-        settings.dsn(f"tally_{room}_read"),
-        options=options,
-        application_name="tally verify",
-        connect_timeout=5,
-        autocommit=True,
-    )
+    dsn = settings.dsn(f"tally_{room}_read")
+    return connect_to_read(dsn, name="tally verify", schema=room, options="-c jit=off", autocommit=True)
 
 
 # ── everything, in chunks ────────────────────────────────────────────────────────────────────────────────────────────

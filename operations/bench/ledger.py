@@ -33,6 +33,7 @@ from schemas.money import Money
 from topics import catalog
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics, delete_topics, kafka_config
+from topics.runtime.shape.postgres import connect
 from topics.settings import Settings, SettingsError
 
 Progress = Callable[[str], None]
@@ -131,12 +132,12 @@ def _databases(settings: Settings, admin: str, progress: Progress) -> Iterator[N
     names = (settings.database, _floor_database(settings))
     try:
         migrate(settings, admin)
-        with psycopg.connect(admin, autocommit=True) as conn:
+        with connect(admin, name="tally bench", autocommit=True) as conn:
             template, copy = map(sql.Identifier, names)
             conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(copy, template))
         yield
     finally:
-        with psycopg.connect(admin, autocommit=True) as conn:
+        with connect(admin, name="tally bench", autocommit=True) as conn:
             for name in names:
                 conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -144,7 +145,7 @@ def _databases(settings: Settings, admin: str, progress: Progress) -> Iterator[N
 @contextmanager
 def _connected(settings: Settings, database: str | None = None) -> Iterator[psycopg.Connection[Any]]:
     dsn = psycopg.conninfo.make_conninfo(settings.dsn("tally_ledger"), dbname=database or settings.database)
-    with psycopg.connect(dsn, options="-c search_path=ledger") as conn:
+    with connect(dsn, name="tally bench", schema="ledger") as conn:
         yield conn
 
 

@@ -32,6 +32,7 @@ from topics import catalog
 from topics.runtime.delivery.apply import apply
 from topics.runtime.making.topics import apply_topics, delete_topics
 from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.postgres import connect
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -132,7 +133,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(settings.dsn("tally_payments"), options="-c search_path=payments", autocommit=True) as conn:
+    dsn = settings.dsn("tally_payments")
+    with connect(dsn, name="tally bench", schema="payments", autocommit=True) as conn:
         yield conn
 
 

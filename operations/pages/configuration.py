@@ -54,6 +54,18 @@ With `TALLY_SECRETS_DIR` any setting may come from a file of that folder which h
 put secrets into containers; the environment goes before it. Each service gets the secrets that it needs: the superuser's
 address goes to `tally migrate` alone, the PSPs' keys to the executor and the API.
 
+### Several hosts, and failover
+
+`TALLY_POSTGRES=db1:5432,db2:5432` names a server and its standbys; so does a DSN in `TALLY_DSNS` or `TALLY_POSTGRES_ADMIN`
+(`postgresql://ROLE:PASSWORD@db1:5432,db2:5432/tallystick?target_session_attrs=read-write`). They are tried in that order,
+each for up to five seconds. What writes connects only where writing is allowed, also where a DSN does not say so, and with
+one host. What only reads (the API's GETs, `tally verify`, `show`, `stuck`) takes a server that is no standby where several
+are named; a DSN of its own (`tally_<room>_read`) may name a standby, and then shows what that has heard.
+
+When the database goes read-only, or another takes its place, each process closes the connections that failed and asks again
+twice a second; nothing needs a restart, and nothing is dead-lettered. Meanwhile rooms say `paused: database: … session is
+read-only`, `POST` answers 503 `unavailable`, `GET` answers as before, and `/readyz` is 503 with the reason.
+
 ## Tools on this machine
 
 | name | says |

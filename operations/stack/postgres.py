@@ -201,11 +201,13 @@ def admin_dsn(port: int, password: str) -> str:
 
 
 def postgres_answers(dsn: str) -> bool:
-    """Whether the server lets this role in."""
+    """Whether the server lets this role in, and write."""
     import psycopg
 
+    from topics.runtime.shape.postgres import connect
+
     try:
-        psycopg.connect(dsn, connect_timeout=2).close()
+        connect(dsn, name="tally up").close()
     except psycopg.OperationalError:
         return False
     return True

@@ -30,6 +30,7 @@ from topics.runtime.dead_letters import pacing
 from topics.runtime.dead_letters.acts import By, Refused
 from topics.runtime.dead_letters.listing import Filter, NoSuchLetter, NoSuchRoom, State
 from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.store import verdict
 from topics.settings import Settings
 
 router = APIRouter(tags=["operators"])
@@ -155,7 +156,9 @@ async def _do(request: Request, work: Callable[[Settings, datetime], Result]) ->
         raise Problem("not_found", str(error)) from None
     except Refused as refused:
         raise Problem("refused", str(refused)) from None
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
+        if verdict(error) != "away":
+            raise
         raise Problem("unavailable", headers=RETRY_SOON) from error
 
 

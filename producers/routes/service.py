@@ -32,9 +32,9 @@ async def _reasons(house: House) -> list[str]:
         reasons.append("the thread that takes payments has ended")
     if intake.publishing_trouble:
         reasons.append(f"kafka: {intake.publishing_trouble}")
-    for name, reader in (("doors", house.doors), ("payments", house.payments)):
+    for name, reader, to_write in (("doors", house.doors, True), ("payments", house.payments, False)):
         try:
-            await reader.reach()
+            await reader.reach(to_write=to_write)
         except Problem as problem:
             reasons.append(f"store of {name}: {problem.__cause__ or problem.detail}".splitlines()[0])
     return reasons

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.ports import PortClaims, choose_ports
@@ -40,6 +42,7 @@ class Arena:
     till: Till
     ways: dict[str, Proxy]
     supervisor: Supervisor
+    admin: str  # DSN of who may do anything to PostgreSQL
     faults: Counter[str] = field(default_factory=Counter)
     ended_by_itself: list[str] = field(default_factory=list)
     _killed: set[int] = field(default_factory=set)
@@ -87,6 +90,8 @@ class Arena:
             case "clock":
                 self.move_clock(fault.seconds if fault.target == "forward" else -fault.seconds)
                 done = True
+            case "read-only":
+                done = self._read_only(fault.seconds)
             case _:
                 done = self._spoil(self.ways[fault.target], fault, chance)
         self.faults[fault.name] += done
@@ -132,6 +137,31 @@ class Arena:
         self._after(fault.seconds, way.flow)
         return True
 
+    def _read_only(self, seconds: float) -> bool:
+        """As a failover of managed services: sessions end, and for a while new ones may only read."""
+        name = self.settings.database
+        if not self._admin(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        ):
+            return False
+        self._after(seconds, self._writable_again)
+        return True
+
+    def _writable_again(self) -> None:
+        if not self._admin(f"ALTER DATABASE {self.settings.database} RESET default_transaction_read_only"):
+            self._after(0.2, self._writable_again)  # the server was killed meanwhile
+
+    def _admin(self, *statements: str) -> bool:
+        """Whether the server heard all of them."""
+        try:
+            with psycopg.connect(self.admin, autocommit=True, connect_timeout=2) as conn:
+                for statement in statements:
+                    conn.execute(statement.encode())
+        except psycopg.Error:
+            return False
+        return True
+
     def _after(self, seconds: float, ending: Callable[[], object]) -> None:
         self._later.append((time.monotonic() + seconds, lambda: void(ending())))
 
@@ -143,9 +173,11 @@ class Arena:
 
     def calm(self) -> None:
         """All faults end now, and the clock shows the latest time that it ever showed."""
-        for _, ending in self._later:
-            ending()
-        self._later.clear()
+        self._later = [(0.0, ending) for _, ending in self._later]
+        end = time.monotonic() + START_S
+        while self._later and time.monotonic() < end:
+            self.keep()
+            time.sleep(0.02)
         for way in self.ways.values():
             way.flow()
         self.move_clock(self._clock_max_s - self._clock_s)
@@ -184,7 +216,7 @@ def arena(folder: Path) -> Iterator[Arena]:
         }
         assert tuple(ways) == WAYS
         till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", SCOPES))
-        found = Arena(settings, home, till, ways, supervisor)
+        found = Arena(settings, home, till, ways, supervisor, servers.postgres_admin)
         supervisor.add(simulator(home, settings))
         planned = layout.rooms_and_api(home, environment(_through(settings, ways)), COPIES)
         rooms = {plan.command.name: supervisor.add(plan.command) for plan in planned}

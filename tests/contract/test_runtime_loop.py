@@ -127,6 +127,37 @@ def test_the_database_goes_away_and_comes_back(on_kafka: Settings, books: Books,
     again.close()
 
 
+def test_the_database_is_read_only_for_a_while_and_nobody_needs_to_start_again(
+    on_kafka: Settings, books: Books, servers: Servers
+) -> None:
+    """A failover as managed services do it: sessions end, and new ones may only read. They must not be kept for later."""
+    settings = on_kafka.model_copy(update={"batch_max": 20})
+    sender = Sender(settings)
+    send(sender, 5)
+    read_only = f"ALTER DATABASE {settings.database} {{}} default_transaction_read_only {{}}"
+    with members(settings, 2) as found, psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        wait("they have begun", lambda: len(books.effects()) > 20)
+        books.close()
+        admin.execute(read_only.format("SET", "= on"))
+        try:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [settings.database]
+            )
+            found.append(Member(settings))
+            send(sender, 5)
+            wait("they say why", lambda: all("read-only" in member.loop.health.reason for member in found[:2]))
+            assert [member.state for member in found[:2]] == ["paused"] * 2
+        finally:
+            admin.execute(read_only.format("RESET", ""))
+        again = Books(servers, settings)
+        sent = send(sender, 5)
+        wait("all is done and said", lambda: settled(again, sent))
+        assert [member.state for member in found] == ["running"] * 3
+    assert violations(settings, again, sender.sent) == set()
+    assert again.letters() == []
+    again.close()
+
+
 def test_two_owners_of_the_same_partitions_disturb_nobody(on_kafka: Settings, books: Books) -> None:
     """Somebody else applies from the stored positions although Kafka gives the partitions to us, as a zombie does."""
     settings = on_kafka.model_copy(update={"batch_max": 20})

@@ -165,3 +165,12 @@ def test_no_test_sleeps_without_a_condition(path: Path) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("sleep") and id(node) not in looping
     ]
     assert sleeps == []
+
+
+def test_every_connection_to_postgresql_is_opened_in_one_place() -> None:
+    """So that a failover, and several hosts in a DSN, are met there once for all."""
+    opening = re.compile(
+        r"psycopg\.(Async)?(Connection\.)?connect\(|create_engine\((?!\s*\"postgresql\+psycopg://\", creator)"
+    )
+    opened = [str(path) for package in PACKAGES for path in python(package) if opening.search(text(path))]
+    assert opened == ["topics/runtime/shape/postgres.py"]

@@ -44,12 +44,10 @@ def look(settings: Settings) -> list[Stuck]:
 
 
 def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
-    import psycopg
-
+    from topics.runtime.shape.postgres import connect_to_read
     from topics.runtime.shape.stuck import letters
 
-    options = f"-c search_path={room} -c default_transaction_read_only=on"
-    with psycopg.connect(settings.dsn(f"tally_{room}_read"), options=options, connect_timeout=5) as conn:
+    with connect_to_read(settings.dsn(f"tally_{room}_read"), name="tally stuck", schema=room) as conn:
         found = letters(conn, room, settings, now)
         if (own := _own_look(room)) is not None:
             found += own(conn, settings.stuck, now)

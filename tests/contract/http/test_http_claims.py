@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import psycopg
 from confluent_kafka import Consumer, Message
+from psycopg import sql
 
 from operations.stack.servers import Servers
 from schemas.events import PaymentRequested
@@ -219,6 +221,36 @@ def test_lost_connections_to_the_store_cost_nobody_an_answer(door: Door, servers
     assert door.post(asked("after-the-cut")).status == 202
     assert door.get("/v1/payments/after-the-cut").status == 200
     assert len(said(door, "after-the-cut")) == 1
+
+
+def test_while_the_store_is_read_only_the_door_says_so_and_then_goes_on(door: Door, servers: Servers) -> None:
+    """Sessions end, and new ones may only read: as a failover of managed services. Nobody asks for anything before
+    readiness is looked at."""
+    assert door.post(asked("before-read-only")).status == 202
+    database = sql.Identifier(door.settings.database)
+    with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+        try:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+                [door.settings.database],
+            )
+            assert door.get("/readyz").status == 503
+            assert door.post(asked("read-only")).status == 503
+            wait_for(lambda: door.post(asked("read-only")).status == 503)
+            ready = door.get("/readyz")
+            assert ready.status == 503
+            assert "read-only" in " ".join(ready.json["reasons"])
+            assert door.get("/v1/payments/before-read-only").status == 200
+            changed = json.dumps({"url": "https://example.com/hooks", "event_types": ["payment.completed"]}).encode()
+            assert door.send("PUT", "/v1/webhook-endpoints/read-only", changed).status == 503
+            resumed = door.send("POST", "/v1/ops/rooms/payments/resume", json.dumps({"reason": "a test"}).encode())
+            assert (resumed.status, resumed.json["code"]) == (503, "unavailable")
+        finally:
+            admin.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
+    wait_for(lambda: door.get("/readyz").status == 200)
+    assert door.post(asked("read-only")).status == 202
+    assert door.send("PUT", "/v1/webhook-endpoints/read-only", changed).status == 201  # nothing was done before
 
 
 def test_what_was_accepted_is_not_refused_for_what_was_sent_before(door: Door) -> None:

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from schemas.envelope import digest
 from topics.catalog import Room
 from topics.runtime.dead_letters.acts import By, write_down
-from topics.runtime.dead_letters.listing import MATCHES, Filter, State, as_operators, effects, rooms_named
+from topics.runtime.dead_letters.listing import MATCHES, Filter, State, as_operators, effects, looking, rooms_named
 from topics.runtime.dead_letters.store import letter_id
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.decode import Incoming, decode
@@ -34,7 +34,7 @@ def export(
 ) -> Iterator[dict[str, Any]]:
     """Every letter that matches, oldest first, with its contents; read in slices, however many there are."""
     for each in rooms_named(room):
-        with as_operators(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
+        with looking(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
             cursor.execute(_EXPORT, {"states": list(states), **wanted.values()})
             for row in cursor:
                 yield {"room": each.name, **_said(row)}

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from topics.catalog import CONSUMERS, Room
 from topics.runtime.shape.consumer import Connection, Message
+from topics.runtime.shape.postgres import connect, connect_to_read
 from topics.runtime.shape.record import load_headers
 from topics.runtime.shape.store import uuid_array
 from topics.settings import Settings
@@ -90,10 +90,15 @@ class NoSuchRoom(Exception):
 
 @contextmanager
 def as_operators(settings: Settings, room: str) -> Iterator[Connection]:
-    """One transaction in a room's store, as the operators' role."""
-    with psycopg.connect(
-        settings.dsn("tally_ops"), options=f"-c search_path={room}", application_name="tally ops", connect_timeout=5
-    ) as conn:
+    """One transaction in a room's store, as the operators' role, to act."""
+    with connect(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
+        yield conn
+
+
+@contextmanager
+def looking(settings: Settings, room: str) -> Iterator[Connection]:
+    """The same, to look: also while the store takes no writes."""
+    with connect_to_read(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
         yield conn
 
 
@@ -131,7 +136,7 @@ def list_letters(
     values = {"states": list(states), "followers": followers, "limit": limit, **(wanted or Filter()).values()}
     found: list[Letter] = []
     for each in rooms_named(room):
-        with as_operators(settings, each.name) as conn:
+        with looking(settings, each.name) as conn:
             found += [_letter(each.name, *row) for row in conn.execute(_LIST, values)]
     return sorted(found, key=lambda letter: letter.parked_at)[:limit]
 
@@ -175,7 +180,7 @@ def group_letters(
     """Room × code × age, the largest groups of each room first. `now` is business time, as the ages are."""
     groups = []
     for each in rooms_named(room):
-        with as_operators(settings, each.name) as conn:
+        with looking(settings, each.name) as conn:
             rows = conn.execute(_GROUPS, {"now": now, **(wanted or Filter()).values()})
             groups += [Group(each.name, *row) for row in rows]
     return groups
@@ -183,7 +188,7 @@ def group_letters(
 
 def matching(settings: Settings, room: str, wanted: Filter, limit: int | None = None) -> list[str]:
     """The ids of a room's dead letters that match, oldest first."""
-    with as_operators(settings, room) as conn:
+    with looking(settings, room) as conn:
         rows = conn.execute(
             f"SELECT letter_id::text FROM parked WHERE state = 'dead' AND {MATCHES} ORDER BY seq LIMIT %(limit)s",
             {"limit": limit, **wanted.values()},
@@ -200,7 +205,7 @@ def resolve(settings: Settings, given: str, room: str | None = None) -> tuple[st
     beginning = beginning.lower()
     found: list[tuple[str, str]] = []
     for each in rooms_named(named or room):
-        with as_operators(settings, each.name) as conn:
+        with looking(settings, each.name) as conn:
             rows = conn.execute(
                 "SELECT letter_id::text FROM parked WHERE starts_with(letter_id::text, %s) LIMIT 3",
                 [beginning.replace("\0", "")],
@@ -223,7 +228,7 @@ def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple
     """Up to three letters whose ids begin most like this."""
     known: dict[str, str] = {}
     for each in rooms_named(room):
-        with as_operators(settings, each.name) as conn:
+        with looking(settings, each.name) as conn:
             rows = conn.execute("SELECT letter_id::text FROM parked WHERE attempts > 0 ORDER BY seq DESC LIMIT 1000")
             known |= {letter_id: each.name for (letter_id,) in rows}
     starts = {letter_id[: max(len(beginning), 1)]: letter_id for letter_id in known}
@@ -273,7 +278,7 @@ SELECT at, actor, action, reason FROM ops_audit WHERE jsonb_exists(filter->'lett
 
 def details(settings: Settings, room: str, letter_id: str) -> Details:
     """Errors: NoSuchLetter."""
-    with as_operators(settings, room) as conn:
+    with looking(settings, room) as conn:
         row = conn.execute(f"{_LETTER} WHERE letter_id = %s", [letter_id]).fetchone()
         more = conn.execute(_DETAILS, [letter_id]).fetchone()
         if row is None or more is None:
@@ -323,7 +328,7 @@ def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]
         return set()
     found: set[str] = set()
     dsn, ids = settings.dsn(f"tally_{room}_read"), uuid_array(list(event_ids))
-    with psycopg.connect(dsn, application_name="tally ops", connect_timeout=5) as conn:
+    with connect_to_read(dsn, name="tally ops") as conn:
         columns = conn.execute(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
             " AND column_name IN ('cause_event_id', 'event_id') AND table_name <> 'parked'",
@@ -339,7 +344,7 @@ def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]
 
 def fates(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
     """What has become of these: state, and how many attempts have failed."""
-    with as_operators(settings, room) as conn:
+    with looking(settings, room) as conn:
         rows = conn.execute(
             "SELECT letter_id::text, state, attempts FROM parked WHERE letter_id = ANY(%s::uuid[])", [list(letter_ids)]
         )
@@ -376,7 +381,7 @@ def plan(
     settings: Settings, room: str, letter_ids: Sequence[str], *, discards: bool = False, force: bool = False
 ) -> list[Planned]:
     """What a replay (or a discard) of these would do, letter by letter, oldest first. Changes nothing."""
-    with as_operators(settings, room) as conn:
+    with looking(settings, room) as conn:
         rows = conn.execute(_PLAN, {"ids": list(letter_ids)}).fetchall()
     standing = effects(settings, room, [row[6] for row in rows if row[1] == "dead"])
     planned = []
@@ -426,7 +431,7 @@ def too_often(replays: int) -> str:
 
 def open_stop(settings: Settings, room: str) -> Stop | None:
     """Why the room has stopped, if it has."""
-    with as_operators(settings, room) as conn:
+    with looking(settings, room) as conn:
         row = conn.execute("SELECT code, reason, at FROM stops WHERE lifted_at IS NULL").fetchone()
         return Stop(*row) if row else None
 
@@ -442,7 +447,7 @@ class Stop:
 
 def audit(settings: Settings, room: str, limit: int = 100) -> list[dict[str, Any]]:
     """The newest acts of operators in a room: id, at, actor, action, reason, filter, counts."""
-    with as_operators(settings, room) as conn, conn.cursor(row_factory=dict_row) as cursor:
+    with looking(settings, room) as conn, conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             "SELECT id, at, actor, action, reason, filter, counts FROM ops_audit ORDER BY id DESC LIMIT %s", [limit]
         ).fetchall()

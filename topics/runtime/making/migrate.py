@@ -11,10 +11,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from topics.catalog import ROOMS, Room
+from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 _HERE = Path(__file__).parent / "migrations"
@@ -26,7 +26,7 @@ def migrate(settings: Settings, admin_dsn: str) -> list[str]:
     done: list[str] = []
     _make_database(settings.database, admin_dsn, done)
     dsn = psycopg.conninfo.make_conninfo(admin_dsn, dbname=settings.database)
-    with psycopg.connect(dsn, autocommit=True) as conn:
+    with connect(dsn, name="tally migrate", autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         _make_role(conn, "tally_ops", settings.derive("postgres:tally_ops"))
         for room in ROOMS:
@@ -37,7 +37,7 @@ def migrate(settings: Settings, admin_dsn: str) -> list[str]:
 
 
 def _make_database(name: str, admin_dsn: str, done: list[str]) -> None:
-    with psycopg.connect(admin_dsn, autocommit=True) as conn:
+    with connect(admin_dsn, name="tally migrate", autocommit=True) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return
         # Whatever the server was set up with: names are UTF-8, and ids sort by their bytes.
@@ -95,7 +95,9 @@ def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> No
 
 
 def _upgrade(room: Room, dsn: str) -> list[str]:
-    engine = create_engine(_sqlalchemy_url(dsn), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(dsn, name="tally migrate"), poolclass=NullPool
+    )
     config = alembic_config(room)
     with engine.begin() as conn:
         conn.execute(text(f"SET ROLE tally_{room.name}_owner"))
@@ -132,15 +134,3 @@ def _heads(conn: object, room: Room) -> set[str]:
         return set()
     rows = conn.execute(text(f"SELECT version_num FROM {room.name}.alembic_version"))  # type: ignore[attr-defined]
     return {row[0] for row in rows}
-
-
-def _sqlalchemy_url(dsn: str) -> URL:
-    """The same address for SQLAlchemy, through psycopg."""
-    parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    return make_url("postgresql+psycopg://").set(
-        username=str(parts.get("user", "")),
-        password=str(parts["password"]) if parts.get("password") else None,
-        host=str(parts.get("host", "")),
-        port=int(parts.get("port") or 5432),
-        database=str(parts.get("dbname", "")),
-    )

@@ -431,17 +431,22 @@ class RoomLoop:
         if verdict(error) != "away":
             raise error
         log.warning("database away", action="pause", room=self._consumer.name, error=str(error).strip()[:200])
-        self.health.paused("database", str(error).strip()[:200])
+        self._say_away(error)
+        self._store.close()
         self._pause_until(self._database_answers)
         self.health.running()
 
     def _database_answers(self) -> bool:
         try:
-            with self._store.transaction() as conn:
-                conn.execute("SELECT 1")
-        except psycopg.Error:
+            self._store.check()
+        except psycopg.Error as error:
+            self._say_away(error)
             return False
         return True
+
+    def _say_away(self, error: psycopg.Error) -> None:
+        """Why now: a server that has ended may have come back, and take no writes."""
+        self.health.paused("database", str(error).strip()[:200])
 
     def _wait_for_lift(self, stopped: Stopped) -> None:
         """Whatever was read and not applied is read again after the lift."""
@@ -460,6 +465,7 @@ class RoomLoop:
             with self._store.transaction() as conn:
                 return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is None
         except (psycopg.Error, KafkaException):
+            self._store.close()
             return False
 
     def _pause_until(self, ready: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 
@@ -66,7 +67,7 @@ class _Held(psycopg.Pipeline):
 
 
 class Store:
-    """One room's store through one connection, opened on first use and again after it was lost. Not thread-safe."""
+    """One room's store through one connection, opened on first use and again after a failure. Not thread-safe."""
 
     def __init__(self, settings: Settings, room: str) -> None:
         self.room = room
@@ -77,37 +78,39 @@ class Store:
         self._conn: Connection | None = None
 
     def connection(self) -> Connection:
-        """The open connection. Errors: psycopg.OperationalError while the server is away."""
+        """The open connection. Errors: psycopg.OperationalError while the server is away, or takes no writes."""
         if self._conn is None or self._conn.closed or self._conn.broken:
             self.close()
-            self._conn = psycopg.connect(
-                self._dsn,
-                options=f"-c search_path={self.room} {_BY_KEY}",
-                application_name=f"tally {self.room}",
-                connect_timeout=5,
-                keepalives_idle=5,
-                keepalives_interval=2,
-                keepalives_count=3,
-                tcp_user_timeout=15_000,
-            )
+            self._conn = connect(self._dsn, name=f"tally {self.room}", schema=self.room, options=_BY_KEY)
         elif self._conn.autocommit:  # as the last batch left it
             self._conn.autocommit = False
         return self._conn
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All of it or nothing. A commit whose answer was lost raises `away`; the positions tell what became of it."""
+        """All of it or nothing. A commit whose answer was lost raises `away`; the positions tell what became of it.
+
+        After `away` the connection is closed, open as it may be: what has made it useless (a failover, say, that left it
+        read-only) may be over for new ones and never for this one.
+        """
         conn = self.connection()
         try:
             yield conn
             conn.commit()
-        except BaseException:
+        except BaseException as error:
+            if verdict(error) == "away":
+                conn.close()
             if not conn.closed:
                 try:
                     conn.rollback()
                 except psycopg.Error:
                     conn.close()
             raise
+
+    def check(self) -> None:
+        """Errors: psycopg.Error while nothing can be written."""
+        with self.transaction() as conn:
+            conn.execute("SELECT 1")
 
     @contextmanager
     def batch(self) -> Iterator[Connection]:
