@@ -50,6 +50,13 @@ END
     exit 1
 }
 
+case $(pwd) in
+*:*)
+    say "no virtual environment can be made in a folder with a colon in its path: $(pwd)"
+    exit 1
+    ;;
+esac
+
 # A checkout that was moved or copied has a .venv whose scripts point to the old place: its path is part of the mark.
 state=$(cat requirements.lock pyproject.toml deploy/venv.sh | sha256sum | cut -d ' ' -f 1)
 wanted="$state $(pwd)"

@@ -10,8 +10,9 @@ from rich.text import Text
 from operations.terminal import visible
 
 
-def console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """As wide as the screen where no width is given."""
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 class Table(rich.table.Table):

@@ -98,6 +98,11 @@ class Home:
 
     def prepare(self) -> None:
         """Make the folder, its private parts and its secret, where they are not there yet. Errors: StackError."""
+        if not is_sayable(self.path):
+            raise StackError(
+                f"TALLY_HOME: {self.path} cannot be used: PostgreSQL and settings take no control characters in a name,"
+                " and no letters that are not UTF-8"
+            )
         try:
             self._make()
         except OSError as error:
@@ -126,6 +131,14 @@ class Home:
         if not any(self.path.iterdir()):
             self.path.rmdir()
         return True
+
+
+def is_sayable(path: Path) -> bool:
+    """Whether every process can be told of it: by command lines, settings, and files with a path a line."""
+    try:
+        return not any(byte < 0x20 or byte == 0x7F for byte in str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -45,6 +45,8 @@ def class_path(fetched: Callable[[int, int], None] = lambda done, of: None) -> s
     """All locked jars as a Java class path; `fetched(done, of)` is called as they become ready. Errors: JarError."""
     jars = locked_jars()
     repository = local_repository()
+    if os.pathsep in str(repository):
+        raise JarError(f"a Java class path cannot hold {repository}, whose name has a {os.pathsep}: set M2_REPO")
     paths: list[Path] = []
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         for path in pool.map(lambda jar: ensure(jar, repository), jars):

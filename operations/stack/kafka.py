@@ -22,12 +22,19 @@ HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 COMPILER = "-XX:TieredStopAtLevel=1"
 
 
+DATA = "data"
+ANY_PATH = {"LC_ALL": "C.UTF-8"}  # else Java reads and writes file names in the letters of the shell's locale
+
+
 class KafkaError(StackError):
     """Kafka cannot be set up on this machine; the message says why."""
 
 
-def properties(data: Path, port: int, controller_port: int) -> Mapping[str, str]:
-    """server.properties. A killed room's partitions are taken over after the 6 s session, not the usual 45."""
+def properties(data: str, port: int, controller_port: int) -> Mapping[str, str]:
+    """server.properties, with `data` in the folder that Kafka runs in: it takes a comma in a path for a second path.
+
+    A killed room's partitions are taken over after the 6 s session, not the usual 45.
+    """
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -36,7 +43,7 @@ def properties(data: Path, port: int, controller_port: int) -> Mapping[str, str]
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dir": str(data),
+        "log.dir": data,
         "num.partitions": "1",
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
@@ -63,35 +70,39 @@ def properties(data: Path, port: int, controller_port: int) -> Mapping[str, str]
 
 def kafka_command(home: Home, class_path: str, port: int, controller_port: int) -> Command:
     """Format the storage the first time; then the command that runs the broker. Errors: KafkaError."""
-    data = home.kafka / "data"
-    if not data.exists():
-        format_storage(home, class_path, data, port, controller_port)
-    config = write_properties(home.kafka / "server.properties", properties(data, port, controller_port))
+    if not (home.kafka / DATA).exists():
+        format_storage(home, class_path, port, controller_port)
+    config = write_properties(home.kafka / "server.properties", properties(DATA, port, controller_port))
     return Command(
         name="kafka",
-        argv=[*jvm(home, HEAP), "-cp", class_path, "kafka.Kafka", str(config)],
+        argv=[*jvm(home, HEAP), "-cp", class_path, "kafka.Kafka", config.name],
         log=home.logs / "kafka.log",
+        environment=ANY_PATH,
+        folder=home.kafka,
     )
 
 
-def format_storage(home: Home, class_path: str, data: Path, port: int, controller_port: int) -> None:
+def format_storage(home: Home, class_path: str, port: int, controller_port: int) -> None:
     """Format beside the place and rename, so that a kill half-way leaves nothing that looks formatted."""
-    draft = home.kafka / "data.new"
+    draft = home.kafka / f"{DATA}.new"
     shutil.rmtree(draft, ignore_errors=True)
-    config = write_properties(home.kafka / "format.properties", properties(draft, port, controller_port))
+    config = write_properties(home.kafka / "format.properties", properties(draft.name, port, controller_port))
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = [*jvm(home), "-cp", class_path, "kafka.tools.StorageTool", "format", "--standalone"]
     tool += [f"--cluster-id={cluster_id}"]  # one in 64 begins with "-", which by itself is taken for an option
     log = home.logs / "kafka-format.log"
     with log.open("wb") as out:
-        done = subprocess.run([*tool, "-c", str(config)], stdout=out, stderr=subprocess.STDOUT, check=False)
+        tried = [*tool, "-c", config.name]
+        own = {**os.environ, **ANY_PATH}
+        done = subprocess.run(tried, cwd=home.kafka, env=own, stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
         raise KafkaError(f"Kafka's storage could not be formatted; {log} ends:\n{last_lines(log)}")
-    draft.rename(data)
+    draft.rename(home.kafka / DATA)
 
 
 def write_properties(path: Path, values: Mapping[str, str]) -> Path:
-    lines = [f"{key}={value.replace(chr(92), chr(92) * 2)}" for key, value in values.items()]
+    """All of them are plain ASCII: paths are not among them."""
+    lines = [f"{key}={value}" for key, value in values.items()]
     write_private(path, "\n".join(lines) + "\n")
     return path
 

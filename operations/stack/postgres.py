@@ -55,6 +55,7 @@ SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] %u@%d ",
     "lc_messages": "C",
 }
+_OF_SHELLS = set('"$`\\')  # initdb starts the server by a shell, and puts its path in double quotes
 HBA = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 
@@ -88,6 +89,11 @@ def init_cluster(home: Home, password: str) -> None:
     write_private(password_file, password + "\n")
     give_to_server(draft)
     give_to_server(password_file)
+    if unfit := _OF_SHELLS & set(str(find_binaries())):
+        raise PostgresError(
+            f"initdb cannot be run from a folder with {' '.join(sorted(unfit))} in its name, which it gives to a shell:"
+            f" {find_binaries()}; move the checkout, or set PG_BIN"
+        )
     log = home.logs / "initdb.log"
     tool = [str(find_binaries() / "initdb"), "-D", str(draft), "-U", ADMIN, "--pwfile", str(password_file)]
     tool += ["-A", "scram-sha-256", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "-E", "UTF8"]

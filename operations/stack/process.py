@@ -24,6 +24,7 @@ class Command:
     argv: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None  # where it runs; else where we do
     prepare: Callable[[], None] = nothing_to_prepare  # done before each start
     before: Sequence[str] = ()  # what changes the user first; it execs the rest
     stop_signal: signal.Signals = signal.SIGTERM
@@ -54,6 +55,7 @@ def start(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            cwd=command.folder,
             env={**outside_settings(), **command.environment},
             start_new_session=True,
         )

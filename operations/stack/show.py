@@ -34,6 +34,7 @@ DOWN_TIMEOUT_S = 60.0
 DETACHED_TIMEOUT_S = 600.0  # the first time, jars are fetched
 
 FRAME_WIDTH = 21  # of the box, its labels and the room between
+WIDTH_PIPED = 100  # of the box where no screen has a width of its own
 
 
 class DetachedError(StackError):
@@ -175,12 +176,13 @@ def plain_lines() -> Report:
 def box(found: StackStatus, settings: Settings) -> None:
     """Where everything is, and what to try. Commands too wide for the box stand below it: a fold cannot be pasted."""
     tries = [f"{command_here(settings)} {words}" for words in ("pay --orders 3 --watch", "status", "verify")]
-    fit = len(tries[0]) <= console().width - FRAME_WIDTH
+    on = console(width=None if sys.stdout.isatty() else WIDTH_PIPED)
+    fit = len(tries[0]) <= on.width - FRAME_WIDTH
     rows = Table.grid(padding=(0, 2))
     for name, value in (*places(found, settings), *((("", ""), *labelled("Try next", tries)) if fit else ())):
         rows.add_row(Text(name, "bold"), value)
     title = "Tallystick is ready" if found.ready else "Tallystick is up; `tally status` says why it is not ready"
-    console().print(Panel(rows, title=title, expand=False))
+    on.print(Panel(rows, title=title, expand=False))
     for name, value in () if fit else labelled("Try next", tries):
         say(f"{name:<10}{value}")
 

@@ -18,6 +18,5 @@ def test_storage_is_made_under_any_cluster_id(tmp_path: Path, monkeypatch: pytes
     home = Home(tmp_path)
     for folder in (home.kafka, home.logs):
         folder.mkdir(parents=True)
-    data = home.kafka / "data"
-    kafka.format_storage(home, class_path(), data, 9092, 9192)
-    assert "cluster.id=-Pj4" in (data / "meta.properties").read_text()
+    kafka.format_storage(home, class_path(), 9092, 9192)
+    assert "cluster.id=-Pj4" in (home.kafka / "data" / "meta.properties").read_text()

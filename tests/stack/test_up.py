@@ -22,6 +22,7 @@ from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
 
 LIMIT_S = 90.0
+ANY_NAME = """ it's [red]Zürich, 東京: 100% \\ "$HOME" `id` #;&"""
 
 
 def tally(home: Path, *words: str, **own: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +50,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("up") / "home"
+    home = tmp_path_factory.mktemp("up") / ANY_NAME
     came_up = tally(home, "up", "--detach")
     assert came_up.returncode == 0, came_up.stderr
     yield home
@@ -72,6 +73,14 @@ def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
         "api",
     }
     assert {process["state"] for process in told["processes"]} == {"running"}
+
+
+def test_a_folder_of_any_name_holds_all_that_is_kept(home: Path) -> None:
+    assert list(home.parent.iterdir()) == [home]
+    assert (home / "kafka" / "data" / "meta.properties").exists()
+    assert (home / "postgres" / "PG_VERSION").exists()
+    assert tally(home, "status").returncode == 0
+    assert "demo" in tally(home, "keys", "list").stdout
 
 
 def test_topics_have_as_many_partitions_as_rooms_have_processes(home: Path) -> None:

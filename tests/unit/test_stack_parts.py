@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from operations.stack import jars, layout
+from operations.stack import jars, layout, postgres
 from operations.stack.environment import as_text
 from operations.stack.home import Home, StackError, write_json, write_private
 from operations.stack.jars import Jar, JarError, ensure, locked_jars
 from operations.stack.kafka import kafka_answers, properties
 from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
-from operations.stack.postgres import forget_stale_owner, postgres_version
+from operations.stack.postgres import forget_stale_owner, init_cluster, postgres_version
 from operations.stack.running import DOWN, current_settings, same_process, stack_status
 from operations.stack.servers import AlreadyRunning, hold
 from operations.stack.show import existing_servers
@@ -45,6 +45,27 @@ def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StackError, match="TALLY_HOME"):
         Home(tmp_path / "file" / "home").prepare()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "tab\t", "\x7f", os.fsdecode(b"latin-1 \xfc")])
+def test_a_name_that_no_file_of_settings_could_hold_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StackError, match="TALLY_HOME"):
+        Home(tmp_path / name).prepare()
+    assert not list(tmp_path.iterdir())
+
+
+def test_postgres_in_a_folder_that_a_shell_would_read_otherwise_is_one_clear_line(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "find_binaries", lambda: Path("/opt/$HOME/bin"))
+    with pytest.raises(StackError, match=r"\$ in its name"):
+        init_cluster(home, "secret")
+
+
+def test_jars_in_a_folder_that_no_class_path_can_hold_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2_REPO", "/a:b")
+    with pytest.raises(StackError, match="M2_REPO"):
+        jars.class_path()
 
 
 def test_purging_leaves_what_is_not_ours(home: Home) -> None:
@@ -116,7 +137,7 @@ def test_the_mirror_of_the_users_maven_settings_is_used(tmp_path: Path, monkeypa
 
 
 def test_a_killed_rooms_partitions_are_taken_over_soon() -> None:
-    stated = properties(Path("data"), 1, 2)
+    stated = properties("data", 1, 2)
     assert stated["group.consumer.session.timeout.ms"] == "6000"
     assert stated["group.consumer.min.session.timeout.ms"] == "6000"
 
