@@ -18,9 +18,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from producers import replies
-from producers.door import Receive, Reply, Scope, Send, each_once, take_payment
+from producers.door import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
 from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
 from producers.problems import Problem
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
     listening = _listen(settings)
     config = uvicorn.Config(
         make_app(settings),
-        http="httptools",
+        http=_Protocol,
         ws="none",
         proxy_headers=False,
         access_log=False,
@@ -67,6 +68,19 @@ async def _serve(settings: Settings, stop: threading.Event) -> None:
         await server.serve(sockets=[listening])
     finally:
         watch.cancel()
+
+
+class _Protocol(HttpToolsProtocol):
+    """What is no HTTP is told so as any other error is."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Instead of uvicorn's plain text."""
+        problem = Problem("invalid_request")
+        body = problem.body()
+        headers = [*problem.all_headers(), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (lines, body))
+        self.transport.close()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -143,6 +157,7 @@ class Door:
 
         try:
             each_once(scope["headers"])
+            scope["headers"] = [(name, value.strip(BLANKS)) for name, value in scope["headers"]]
             await self.app(scope, receive, counting)
         except Problem as problem:
             await _send(counting, (problem.status, problem.all_headers(), problem.body()))
@@ -214,6 +229,7 @@ def _documented(lifespan: Any) -> FastAPI:
     ):
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(Exception, _on_fault)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.openapi = _with_security(app)  # type: ignore[method-assign]
@@ -269,6 +285,11 @@ async def _on_problem(_: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
     headers = {name.decode(): value.decode() for name, value in problem.all_headers()}
     return Response(problem.body(), problem.status, headers)
+
+
+async def _on_fault(request: Request, _: Exception) -> Response:
+    """A bug of ours. Door logs it."""
+    return await _on_problem(request, Problem("internal"))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ Send = Any
 Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 DECIDING = (b"authorization", b"idempotency-key", b"content-type")  # on these it hangs what is done, and in whose name
+BLANKS = b" \t"
 DRAINED_MAX = 8 * 1024 * 1024  # read and thrown away, so that the caller hears the 413 and not a reset
 
 
@@ -35,8 +36,11 @@ async def take_payment(house: House, scope: Scope, receive: Receive) -> Reply:
 
 
 def each_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The headers by name. Errors: Problem `repeated_header` where two of a name could be read as either."""
-    found = dict(headers)
+    """The headers by name, without the blanks around their values, which are not theirs (RFC 9110, 5.5).
+
+    Errors: Problem `repeated_header` where two of a name could be read as either.
+    """
+    found = {name: value.strip(BLANKS) for name, value in headers}
     if len(found) < len(headers):
         names = [name for name, _ in headers]
         for name in DECIDING:

@@ -15,6 +15,7 @@ import psycopg
 
 from producers.problems import Problem
 from producers.reading import Reader
+from schemas.ids import NEW_ID, is_new_id
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
@@ -29,7 +30,6 @@ SCOPES = (
     "ops:read",
     "ops:act",
 )
-_OWNER = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 _KEY = re.compile(rb"(?i:bearer) +(tally_[a-z0-9]{8}_[A-Za-z0-9_-]{43})\Z")
 
 FRESH_S = 0.5  # how long a revoked key may still be believed
@@ -72,8 +72,8 @@ def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
         raise KeyRefused(f"unknown scope {min(unknown)!r}; there are {', '.join(SCOPES)}")
     if not wanted:
         raise KeyRefused("a key needs at least one scope")
-    if not _OWNER.match(owner):
-        raise KeyRefused("an owner is 1 to 64 letters, digits or any of . _ ~ -")
+    if not is_new_id(owner):
+        raise KeyRefused(f"an owner is {NEW_ID}")
     key_id = secrets.token_hex(4)
     key = f"tally_{key_id}_{secrets.token_urlsafe(32)}"
     with _connect(settings) as conn:

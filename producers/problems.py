@@ -24,6 +24,7 @@ class Code:
 
 CODES: Mapping[str, Code] = {
     # ── the request as a whole ──
+    "invalid_request": Code(400, "Not HTTP", "What came over the connection is not a request of HTTP/1.1."),
     "invalid_json": Code(400, "Not JSON", "The body is not JSON in UTF-8, or nested too deep."),
     "repeated_header": Code(
         400, "Repeated header", "Authorization, Idempotency-Key or Content-Type stands twice, and readers may differ."
@@ -64,7 +65,9 @@ CODES: Mapping[str, Code] = {
     ),
     "missing_field": Code(422, "Missing field", "The field is required."),
     "wrong_type": Code(422, "Wrong type", "Amounts are strings, lists are lists; nothing is converted."),
-    "invalid_id": Code(422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`."),
+    "invalid_id": Code(
+        422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`; not `.` and `..`, which paths lose."
+    ),
     "invalid_token": Code(422, "Invalid token", "1 to 128 printable ASCII characters without spaces."),
     "invalid_text": Code(
         422, "Invalid text", "Too long, blank, or holding NUL, lone surrogates or broken UTF-8; `detail` says how long."

@@ -50,7 +50,9 @@ class Reader:
             raise Problem("unavailable", headers=RETRY_SOON) from error
 
     async def _query(self, statement: LiteralString, values: Values) -> list[Row]:
-        """A connection that had been idle may be dead, or of no use since a failover: only what a new one says counts."""
+        """A connection that had been idle may be dead, of no use since a failover, or know a view as it was before a migration:
+        only what a new one says counts.
+        """
         while self._idle:
             try:
                 return await self._ask(self._idle.pop(), statement, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
@@ -9,7 +10,9 @@ from pydantic import AfterValidator, StringConstraints
 from schemas.text import Refusal, refuse_card_number
 
 _ID = r"^[A-Za-z0-9._~-]{1,64}$"
-
+# Clients and proxies take `.` and `..` out of a path before they send it (RFC 3986, 5.2.4): nobody could read them back.
+_NEW_ID = r"^(?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.{3,})$"
+NEW_ID = "1 to 64 letters, digits or any of . _ ~ -, and not . or .."
 
 _Id = Annotated[str, StringConstraints(pattern=_ID), Refusal("invalid_id", "1 to 64 letters, digits or any of . _ ~ -")]
 
@@ -19,6 +22,16 @@ SellerAccount = _Id
 BuyerAccount = _Id
 Owner = _Id
 EndpointId = _Id
+
+# What a door takes; events may name older ones.
+NewId = Annotated[str, StringConstraints(pattern=_NEW_ID, max_length=64), Refusal("invalid_id", NEW_ID)]
+_new_id = re.compile(_NEW_ID).fullmatch
+
+
+def is_new_id(text: str) -> bool:
+    """Whether a door takes this as the id of something new."""
+    return len(text) <= 64 and _new_id(text) is not None
+
 
 Token = Annotated[
     str,

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_json
 
 from schemas.countries import COUNTRIES
-from schemas.ids import BuyerAccount, CheckoutId, PaymentOrderId, SellerAccount, Token
+from schemas.ids import NewId, Token
 from schemas.money import InvalidMoney, Money
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
@@ -51,7 +51,7 @@ class _Part(BaseModel):
 class BuyerInfo(_Part):
     """Who pays. Name, e-mail and country are used by risk alone."""
 
-    buyer_account: BuyerAccount
+    buyer_account: NewId
     name: Annotated[str, FreeText(200)] | None = None
     email: Email | None = None
     country: Annotated[str, AfterValidator(_known_country)] | None = None
@@ -66,8 +66,8 @@ class PaymentMethod(_Part):
 class RequestedOrder(_Part):
     """One seller's part of the checkout. Amounts are the caller's decimal strings, checked as money."""
 
-    payment_order_id: PaymentOrderId
-    seller_account: SellerAccount
+    payment_order_id: NewId
+    seller_account: NewId
     amount: str
     currency: str
     platform_fee: str | None = None
@@ -104,7 +104,7 @@ class RequestedOrder(_Part):
 class PaymentRequest(_Part):
     """One checkout: who pays, how, and which sellers get what."""
 
-    checkout_id: CheckoutId
+    checkout_id: NewId
     buyer_info: BuyerInfo
     payment_method: PaymentMethod
     payment_orders: Annotated[

@@ -33,6 +33,10 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names it."""
 
 
+class NoSecret(SettingsError):
+    """Neither the environment nor the home folder holds the installation's secret."""
+
+
 class RoutingRule(BaseModel):
     """Which PSP gets an order: the first rules whose every stated condition holds; among them, by weight."""
 
@@ -249,7 +253,7 @@ class Settings(BaseSettings):
         try:
             return (self.home / "secret").read_text(encoding="utf-8").strip().encode()
         except OSError as error:
-            raise SettingsError(
+            raise NoSecret(
                 f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}"
             ) from None
 

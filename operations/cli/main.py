@@ -15,9 +15,9 @@ import typer
 
 from operations import streams
 from operations.cli import commands
-from operations.stack.home import StackError
+from operations.stack.home import NO_STACK, StackError
 from operations.terminal import note, say
-from topics.settings import SettingsError
+from topics.settings import NoSecret, SettingsError
 
 FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
 
@@ -75,6 +75,8 @@ def main() -> None:
         )  # what is read by a program, or from a file, is not cut to a screen's width
     try:
         build(modules_for(sys.argv[1:]))()
+    except NoSecret as error:
+        fail(str(error) if sys.argv[1:2] in (["run"], ["migrate"]) else NO_STACK, WRONG_USE)
     except SettingsError as error:
         fail(str(error), WRONG_USE)
     except StackError as error:

@@ -16,6 +16,8 @@ class StackError(Exception):
     """The local stack cannot do what was asked; the message is for the person who asked."""
 
 
+NO_STACK = "no stack is running here: start one with `tally up`"
+
 KEPT_NAMES = (
     *("secret", "ports.json", "api-key", "environment", "state.json", "holder.json", "lock", "clock", "run", "logs"),
     *("kafka", "postgres", "simulator"),

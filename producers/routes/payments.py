@@ -151,7 +151,8 @@ async def payment_order(request: Request, payment_order_id: str, caller: Caller 
     """Where one order stands."""
     house = house_of(request)
     rows = await house.payments.rows(
-        "SELECT * FROM order_view WHERE payment_order_id = %s AND owner = %s",
+        "SELECT checkout_id, payment_order_id, payment_order_status, detail, wallet_updated, ledger_updated, seller_account,"
+        " currency, gross, fee, psp, scheme, captured_at FROM order_view WHERE payment_order_id = %s AND owner = %s",
         [_storable(payment_order_id), caller.owner],
     )
     if rows:

@@ -17,6 +17,7 @@ from producers.house import House, house_of, needs
 from producers.keys import Caller
 from producers.problems import Problem
 from schemas.envelope import is_event_id
+from schemas.ids import NEW_ID, is_new_id
 from schemas.requests import FieldError
 
 router = APIRouter(tags=["webhooks"])
@@ -42,8 +43,8 @@ _BODY = {
 @router.put(ONE, response_model=replies.EndpointMade, openapi_extra=_BODY, responses={201: {"description": "Made"}})
 async def put_endpoint(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Make an endpoint, or change it to this. The `secret` that signs is in the answer that makes it, and nowhere else."""
-    if not _ID.match(endpoint_id):
-        error = FieldError("endpoint_id", "invalid_id", "1 to 64 letters, digits or any of . _ ~ -")
+    if not is_new_id(endpoint_id):
+        error = FieldError("endpoint_id", "invalid_id", NEW_ID)
         raise Problem("invalid_id", f"endpoint_id: {error.detail}", [error])
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length.encode() if length else None)

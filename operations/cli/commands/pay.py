@@ -76,13 +76,13 @@ def pay(
 
 
 def running_api() -> Api:
-    from operations.stack.home import Home, StackError, read_json
+    from operations.stack.home import NO_STACK, Home, StackError, read_json
     from operations.stack.running import current_settings, read_api_key
 
     home = Home(current_settings().home)
     url, key = read_json(home.state).get("api_url"), read_api_key(home)
     if not url or not key:
-        raise StackError("no stack is running here: start one with `tally up`")
+        raise StackError(NO_STACK)
     return Api(str(url).rstrip("/"), key)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from producers import paging
+from producers import paging, replies
 from producers.keys import revoke_key
 from producers.problems import CODES
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
@@ -140,6 +140,48 @@ def test_a_header_that_stands_twice_is_refused_by_every_route(door: Door, name: 
             refused(sent_twice(door, method, path, body, **{name: pair}), 400, "repeated_header")
     assert door.get(f"/v1/payments/headers-{name}").status == 404
     assert sent_twice(door, "POST", "/v1/payments", body, **{"x-request-id": ("a", "b")}).status == 202
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t ", "   "])
+def test_blanks_around_a_header_are_not_part_of_it(door: Door, blanks: str) -> None:
+    """RFC 9110, 5.5. Many a key was copied with a blank after it."""
+    key = f"Bearer {door.key}{blanks}"
+    assert door.send("GET", "/v1/payments", headers={"Authorization": key}).status == 200
+    checkout_id = f"blanks-{len(blanks)}"
+    body = json.dumps(asked(checkout_id)).encode()
+    named = {"Authorization": key, "Idempotency-Key": f"key-{checkout_id}{blanks}"}
+    assert door.send("POST", "/v1/payments", body, named).status == 202
+    assert door.send("POST", "/v1/payments", body, named | {"Idempotency-Key": f"key-{checkout_id}"}).replayed
+    other = json.dumps(asked(f"{checkout_id}-2")).encode()
+    refused(door.send("POST", "/v1/payments", other, named), 422, "idempotency_key_reused")
+
+
+def test_an_endpoint_that_could_not_be_read_back_is_not_made(door: Door) -> None:
+    for name in (".", ".."):
+        reply = door.send("PUT", f"/v1/webhook-endpoints/{name}", b'{"url": "https://93.184.216.34/"}')
+        refused(reply, 422, "invalid_id", "endpoint_id")
+
+
+def test_what_is_no_http_gets_a_problem_document(door: Door) -> None:
+    for garbage in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", b"\x16\x03\x01\x02\x00"):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as conn:
+            conn.sendall(garbage)
+            answer = http.client.HTTPResponse(conn)
+            answer.begin()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            refused(Reply(answer.status, named, answer.read()), 400, "invalid_request")
+
+
+def test_a_bug_of_ours_is_a_problem_document_and_the_door_stays_open(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("of a test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replies, "json", broken)
+        refused(door.get("/v1/payments"), 500, "internal")
+    assert door.get("/v1/payments").status == 200
 
 
 def test_floats_and_other_types_are_not_converted(door: Door) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 
+from operations.stack.servers import Servers
 from producers import replies
 from producers.client import UpstreamClient
+from producers.reading import Reader, Row
 from producers.routes import payments
 from schemas.requests import PaymentRequest
 from tests.contract.http.door import Door, asked, order, wait_for
@@ -239,6 +243,38 @@ def asked_strictly(checkout_id: str) -> dict[str, Any]:
     """As Python values: a tuple of orders."""
     request = asked(checkout_id)
     return request | {"payment_orders": tuple(request["payment_orders"])}
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_column_that_a_view_gets_costs_nobody_an_answer(door: Door, seller: str, servers: Servers) -> None:
+    """An upgrade changes views under warm connections, each of which has its statements prepared."""
+    checkout_id = f"view-{seller}"
+    door.post(asked(checkout_id, order(f"{checkout_id}-1", seller_account=seller)))
+    wait_for(lambda: status(door, checkout_id) == "executing")
+    admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=door.settings.database)
+    reader = Reader(door.settings, "tally_payments_read", "payments")
+
+    async def read_across_a_change() -> list[list[Row]]:
+        statement: LiteralString = "SELECT * FROM grown_view WHERE checkout_id = %s"
+        before = [await reader.rows(statement, [checkout_id]) for _ in range(8)]  # the sixth is prepared
+        await asyncio.to_thread(
+            change, "CREATE OR REPLACE VIEW grown_view AS SELECT checkout_id, 1 AS more FROM payments"
+        )
+        after = [await reader.rows(statement, [checkout_id]) for _ in range(8)]
+        await reader.close()
+        return before + after
+
+    def change(statement: LiteralString) -> None:
+        with psycopg.connect(admin, options="-c search_path=payments") as conn:
+            conn.execute(statement)
+
+    change("CREATE VIEW grown_view AS SELECT checkout_id FROM payments; GRANT SELECT ON grown_view TO PUBLIC")
+    try:
+        found = asyncio.run(read_across_a_change())
+    finally:
+        change("DROP VIEW grown_view")
+    old, new = [{"checkout_id": checkout_id}], [{"checkout_id": checkout_id, "more": 1}]
+    assert found == [old] * 8 + [new] * 8
 
 
 def test_who_has_no_wallet_or_account_is_not_found(door: Door) -> None:
