@@ -11,6 +11,7 @@ from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
 from schemas.events import (
     JournalPosted,
+    LedgerEntry,
     OutcomeUnknown,
     OutcomeUnresolved,
     PaymentCaptured,
@@ -20,10 +21,11 @@ from schemas.events import (
 from topics.runtime.shape.consumer import Cause, Decision, State
 
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
-JournalKey = tuple[str, str]  # payment order, template
+JournalKey = tuple[str, str, str]  # subject, template, part
 BalanceKey = tuple[str, str, str]  # "balance", account, currency
 
 NOTHING = Decision()
+WHOLE = ""  # the part of a fact that has no parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,11 @@ class Posting(NamedTuple):
     balances: tuple[Balance, ...]
     cause_event_id: EventId
     posted_at: datetime
+    part: str = WHOLE
 
     @property
     def key(self) -> JournalKey:
-        return (self.journal.payment_order_id, self.journal.template)
+        return (self.journal.payment_order_id, self.journal.template, self.part)
 
 
 def decide(state: State, event: Execution, cause: Cause) -> Decision:
@@ -66,8 +69,9 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
 
 def _post(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
     """Errors: Permanent `journal_differs` where the order was posted before with other lines."""
-    entries = templates.captured(event)
-    posted: Posting | None = state.get((event.payment_order_id, "captured"))
+    lines = templates.captured(event)
+    entries = tuple([line.entry() for line in lines])
+    posted: Posting | None = state.get((event.payment_order_id, "captured", WHOLE))
     if posted is not None:
         return _repeated(posted.journal, event, entries)
     journal = JournalPosted(
@@ -77,11 +81,11 @@ def _post(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
         checkout_id=event.checkout_id,
         entries=entries,
     )
-    balances = tuple([state["balance", entry.account, entry.amount.currency] for entry in entries])
+    balances = tuple([state["balance", line.account, line.currency] for line in lines])
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 
-def _repeated(posted: JournalPosted, event: PaymentCaptured, entries: templates.Entries) -> Decision:
+def _repeated(posted: JournalPosted, event: PaymentCaptured, entries: tuple[LedgerEntry, ...]) -> Decision:
     """The same fact under another event id is no second fact."""
     if posted.checkout_id == event.checkout_id and posted.entries == entries:
         return NOTHING

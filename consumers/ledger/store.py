@@ -34,29 +34,25 @@ def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
 
 
 def _sides(captured: Sequence[PaymentCaptured]) -> set[Side]:
-    psps = {(event.psp, event.gross.currency) for event in captured}
-    sellers = {(event.seller_account, event.net.currency) for event in captured if event.net.minor}
-    sides = {(templates.PLATFORM_FEES, event.fee.currency) for event in captured if event.fee.minor}
-    sides |= {(templates.receivable(psp), currency) for psp, currency in psps}
-    sides |= {(templates.payable(seller), currency) for seller, currency in sellers}
-    return sides
+    """What the journals to come will move, as their templates say."""
+    return {(account, currency) for event in captured for account, _, currency in templates.captured(event)}
 
 
 def _ask_posted(conn: Connection, payment_order_ids: list[str]) -> Cursor:
     return conn.execute(
-        "SELECT payment_order_id, template, journal_id FROM journals WHERE payment_order_id = ANY(%s::text[])",
+        "SELECT journal_id FROM journals WHERE subject_id = ANY(%s::text[])",
         [text_array(payment_order_ids)],
     )
 
 
 def _posted(conn: Connection, asked: Cursor) -> list[Posting]:
     found = asked.fetchall()
-    return _read_postings(conn, [journal_id for _, _, journal_id in found]) if found else []
+    return _read_postings(conn, [journal_id for (journal_id,) in found]) if found else []
 
 
 def _read_postings(conn: Connection, journal_ids: list[object]) -> list[Posting]:
     rows = conn.execute(
-        "SELECT j.journal_id::text, j.template, j.payment_order_id, j.checkout_id, j.cause_event_id::text, j.posted_at,"
+        "SELECT j.journal_id::text, j.template, j.subject_id, j.part, j.checkout_id, j.cause_event_id::text, j.posted_at,"
         " array_agg(a.account ORDER BY e.line), array_agg(e.direction ORDER BY e.line),"
         " array_agg(e.amount ORDER BY e.line), array_agg(e.currency ORDER BY e.line)"
         " FROM journals j CROSS JOIN LATERAL unnest(j.account_ids) WITH ORDINALITY AS l (account_id, line)"
@@ -71,7 +67,8 @@ def _read_postings(conn: Connection, journal_ids: list[object]) -> list[Posting]
 def _as_posting(
     journal_id: str,
     template: Any,
-    payment_order_id: str,
+    subject_id: str,
+    part: str,
     checkout_id: str,
     cause: str,
     posted_at: datetime,
@@ -84,11 +81,11 @@ def _as_posting(
     journal = JournalPosted(
         journal_id=journal_id,
         template=template,
-        payment_order_id=payment_order_id,
+        payment_order_id=subject_id,
         checkout_id=checkout_id,
         entries=entries,
     )
-    return Posting(journal, (), EventId(cause), posted_at)
+    return Posting(journal, (), EventId(cause), posted_at, part)
 
 
 def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
@@ -129,8 +126,8 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
 
 
 _JOURNALS = (
-    "journals (journal_id, template, payment_order_id, checkout_id, cause_event_id, posted_at, account_ids)",
-    ("uuid", "text", "text", "text", "uuid", "timestamptz", "int4[]"),
+    "journals (journal_id, template, subject_id, part, checkout_id, cause_event_id, posted_at, account_ids)",
+    ("uuid", "text", "text", "text", "text", "uuid", "timestamptz", "int4[]"),
 )
 _ENTRIES = (
     "entries (account_id, journal_id, line, currency, direction, amount)",
@@ -154,6 +151,7 @@ def _journal_columns(postings: Sequence[Posting]) -> list[Sequence[object]]:
         [journal.journal_id for journal in journals],
         [journal.template for journal in journals],
         [journal.payment_order_id for journal in journals],
+        [posting.part for posting in postings],
         [journal.checkout_id for journal in journals],
         [posting.cause_event_id for posting in postings],
         [posting.posted_at for posting in postings],

@@ -1,12 +1,28 @@
-"""An execution → the lines of its journal. Nothing else writes lines (DESIGN.md, section 6: the books)."""
+"""An execution → the lines of its journal. Nothing else writes lines (docs/books.md: the books)."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from schemas.events import LedgerEntry, PaymentCaptured
+from schemas.money import Money
 
 PLATFORM_FEES = "platform:fees"
 
-Entries = tuple[LedgerEntry, ...]
+
+class Line(NamedTuple):
+    """One line, signed: a debit is above zero, a credit below. Of a zero nothing is written."""
+
+    account: str
+    minor: int
+    currency: str
+
+    def entry(self) -> LedgerEntry:
+        amount = Money(abs(self.minor), self.currency)
+        return LedgerEntry(account=self.account, direction="debit" if self.minor > 0 else "credit", amount=amount)
+
+
+Lines = tuple[Line, ...]
 
 
 def receivable(psp: str) -> str:
@@ -19,13 +35,15 @@ def payable(seller_account: str) -> str:
     return f"seller:{seller_account}:payable"
 
 
-def captured(event: PaymentCaptured) -> Entries:
-    """The PSP owes us the gross; we owe the seller the net; the rest is ours. A fee of nothing has no line."""
-    debit = LedgerEntry(account=receivable(event.psp), direction="debit", amount=event.gross)
-    credit = LedgerEntry(account=payable(event.seller_account), direction="credit", amount=event.net)
-    if not event.fee.minor:
-        return debit, credit
-    fee = LedgerEntry(account=PLATFORM_FEES, direction="credit", amount=event.fee)
-    if not event.net.minor:
-        return debit, fee
-    return debit, credit, fee
+def captured(event: PaymentCaptured) -> Lines:
+    """The PSP owes us the gross; we owe the seller the net; the rest is ours."""
+    return _lines(
+        event.gross.currency,
+        (receivable(event.psp), event.gross.minor),
+        (payable(event.seller_account), -event.net.minor),
+        (PLATFORM_FEES, -event.fee.minor),
+    )
+
+
+def _lines(currency: str, *signed: tuple[str, int]) -> Lines:
+    return tuple([Line(account, minor, currency) for account, minor in signed if minor])

@@ -22,9 +22,10 @@ from topics.runtime.shape.consumer import Cause, Decision, State
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Kind = Literal["captured"]
 WalletKey = tuple[str, str, str]  # "wallet", seller, currency
-MovementKey = tuple[str, str, str]  # "movement", payment order, kind
+MovementKey = tuple[str, str, str, str]  # "movement", subject, kind, part
 
 NOTHING = Decision()
+WHOLE = ""  # the part of a fact that has no parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Movement:
 
     movement_id: str
     kind: Kind
-    payment_order_id: str
+    subject_id: str  # the payment order
+    part: str
     checkout_id: str
     amount: Money
     after: Wallet
@@ -74,7 +76,7 @@ class Movement:
 
     @property
     def key(self) -> MovementKey:
-        return ("movement", self.payment_order_id, self.kind)
+        return ("movement", self.subject_id, self.kind, self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
 
 def _credit(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
     """Errors: Permanent `movement_differs` where the order was credited before on other terms."""
-    before: Movement | None = state.get(("movement", event.payment_order_id, "captured"))
+    before: Movement | None = state.get(("movement", event.payment_order_id, "captured", WHOLE))
     if before is not None:
         return _repeated(before, event)
     wallet: Wallet = state["wallet", event.seller_account, event.net.currency].credit(event.net)
@@ -110,6 +112,7 @@ def _credit(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
         derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
         "captured",
         event.payment_order_id,
+        WHOLE,
         event.checkout_id,
         event.net,
         wallet,
@@ -133,7 +136,7 @@ def _repeated(before: Movement, event: PaymentCaptured) -> Decision:
 def _said(movement: Movement) -> WalletCredited:
     after = movement.after
     return WalletCredited(
-        payment_order_id=movement.payment_order_id,
+        payment_order_id=movement.subject_id,
         checkout_id=movement.checkout_id,
         movement_id=movement.movement_id,
         seller_account=after.seller_account,

@@ -34,18 +34,28 @@ def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
 
 def _moved(conn: Connection, payment_order_ids: list[str]) -> Cursor:
     return conn.execute(
-        "SELECT movement_id::text, kind, payment_order_id, checkout_id, amount, cause_event_id::text, at,"
+        "SELECT movement_id::text, kind, subject_id, part, checkout_id, amount, cause_event_id::text, at,"
         " seller_account, currency, available_after, pending_after, reserved_after, wallet_version"
-        " FROM movements WHERE payment_order_id = ANY(%s::text[])",
+        " FROM movements WHERE subject_id = ANY(%s::text[])",
         [text_array(payment_order_ids)],
     )
 
 
 def _as_movement(
-    movement_id: str, kind: Any, order: str, checkout: str, amount: int, cause: str, at: datetime, *wallet: Any
+    movement_id: str,
+    kind: Any,
+    subject: str,
+    part: str,
+    checkout: str,
+    amount: int,
+    cause: str,
+    at: datetime,
+    *wallet: Any,
 ) -> Movement:
     after = Wallet(*wallet)
-    return Movement(movement_id, kind, order, checkout, Money(amount, after.currency), after, EventId(cause), at)
+    return Movement(
+        movement_id, kind, subject, part, checkout, Money(amount, after.currency), after, EventId(cause), at
+    )
 
 
 def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Wallet]:
@@ -94,18 +104,18 @@ def _last(changes: Iterable[Change]) -> list[Wallet]:
 
 
 _MOVEMENTS = (
-    "movements (movement_id, kind, payment_order_id, checkout_id, cause_event_id, amount, at, seller_account, currency,"
+    "movements (movement_id, kind, subject_id, part, checkout_id, cause_event_id, amount, at, seller_account, currency,"
     " available_after, pending_after, reserved_after, wallet_version)"
 )
 _MOVEMENT_TYPES = (
-    *("uuid", "text", "text", "text", "uuid", "int8", "timestamptz", "text", "text"),
+    *("uuid", "text", "text", "text", "text", "uuid", "int8", "timestamptz", "text", "text"),
     *("int8", "int8", "int8", "int8"),
 )
 
 
 def _movement_row(m: Movement) -> tuple[object, ...]:
     return (
-        *(m.movement_id, m.kind, m.payment_order_id, m.checkout_id, m.cause_event_id, m.amount.minor, m.at),
+        *(m.movement_id, m.kind, m.subject_id, m.part, m.checkout_id, m.cause_event_id, m.amount.minor, m.at),
         *(
             m.after.seller_account,
             m.after.currency,

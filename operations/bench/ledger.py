@@ -374,7 +374,7 @@ def _floor_rows(ids: dict[str, int], now: datetime) -> tuple[Rows, Rows, Rows]:
 def _post_barely(conn: psycopg.Connection[Any], journals: Rows, entries: Rows, moves: Rows) -> None:
     with conn.cursor() as cur:
         with cur.copy(
-            "COPY journals (journal_id, template, payment_order_id, checkout_id, cause_event_id, account_ids, posted_at)"
+            "COPY journals (journal_id, template, subject_id, checkout_id, cause_event_id, account_ids, posted_at)"
             " FROM STDIN (FORMAT BINARY)"
         ) as copy:
             copy.set_types(["bytea", "text", "text", "text", "bytea", "int4[]", "timestamptz"])

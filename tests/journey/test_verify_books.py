@@ -149,7 +149,7 @@ A_PAYMENT = "(SELECT checkout_id FROM payments.payments WHERE status = 'succeede
 AN_ENTRY = "ctid = (SELECT ctid FROM ledger.entries LIMIT 1)"
 A_WALLET = "ctid = (SELECT ctid FROM wallet.wallets WHERE version > 0 LIMIT 1)"
 (NEVER_SAID,) = dump_records([Unsaid("executions.v1", b"k", [], b"")])
-A_JOURNAL = f"(SELECT journal_id FROM ledger.journals WHERE payment_order_id = {A_CAPTURE})"
+A_JOURNAL = f"(SELECT journal_id FROM ledger.journals WHERE subject_id = {A_CAPTURE})"
 
 BREAKS = {
     "an entry is missing": (
@@ -162,11 +162,11 @@ BREAKS = {
     ),
     "a journal is missing": (
         f"DELETE FROM ledger.entries WHERE journal_id = {A_JOURNAL};"
-        f"DELETE FROM ledger.journals WHERE payment_order_id = {A_CAPTURE}",
+        f"DELETE FROM ledger.journals WHERE subject_id = {A_CAPTURE}",
         {"captures_in_ledger", "flags_caused", "journals_said", "ledger_balances"},
     ),
     "a journal has another cause": (
-        f"UPDATE ledger.journals SET cause_event_id = gen_random_uuid() WHERE payment_order_id = {A_CAPTURE}",
+        f"UPDATE ledger.journals SET cause_event_id = gen_random_uuid() WHERE subject_id = {A_CAPTURE}",
         {"journals_caused", "journals_said"},
     ),
     "a whole journal is a cent too high": (
@@ -187,11 +187,11 @@ BREAKS = {
         {"wallet_versions", "wallet_balances_said"},
     ),
     "a movement is missing": (
-        f"DELETE FROM wallet.movements WHERE payment_order_id = {A_CAPTURE}",
+        f"DELETE FROM wallet.movements WHERE subject_id = {A_CAPTURE}",
         {"captures_in_wallet", "flags_caused", "movements_said", "wallet_balances", "wallet_versions", "buyers_totals"},
     ),
     "a movement's amount is changed": (
-        f"UPDATE wallet.movements SET amount = amount + 1 WHERE payment_order_id = {A_CAPTURE}",
+        f"UPDATE wallet.movements SET amount = amount + 1 WHERE subject_id = {A_CAPTURE}",
         {"movements_caused", "wallet_equals_payable", "wallet_balances", "wallet_steps"},
     ),
     "a movement has no cause": (
@@ -221,7 +221,7 @@ BREAKS = {
         {"captures_charged", "outcomes_heard"},
     ),
     "an attempt was not caused by its placing": (
-        f"UPDATE executor.attempts SET cause_event_id = gen_random_uuid() WHERE payment_order_id = {A_CAPTURE}",
+        f"UPDATE executor.attempts SET cause_event_id = gen_random_uuid() WHERE subject_id = {A_CAPTURE}",
         {"attempts_placed"},
     ),
     "a call is missing": (
