@@ -221,16 +221,16 @@ BREAKS = {
         {"captures_charged", "outcomes_heard"},
     ),
     "an attempt was not caused by its placing": (
-        f"UPDATE executor.attempts SET cause_event_id = gen_random_uuid() WHERE subject_id = {A_CAPTURE}",
+        f"UPDATE executor.attempts SET cause_event_id = gen_random_uuid() WHERE payment_order_id = {A_CAPTURE}",
         {"attempts_placed"},
     ),
     "a call is missing": (
-        f"DELETE FROM executor.calls WHERE payment_order_id = {A_CAPTURE}",
+        f"DELETE FROM executor.calls WHERE subject = {A_CAPTURE}",
         {"attempts_called"},
     ),
     "a call lies about": (
         "UPDATE executor.calls SET state = 'sending', lease_until = now() - interval '1 hour'"
-        f" WHERE payment_order_id = {A_CAPTURE}",
+        f" WHERE subject = {A_CAPTURE}",
         {"calls_young", "attempts_called"},
     ),
     "a payment is missing": (
@@ -456,7 +456,7 @@ def test_an_unknown_id_is_answered_with_the_nearest(truth: Truth) -> None:
 def test_the_events_of_one_payment_can_be_listened_to_from_the_beginning(truth: Truth) -> None:
     heard = next(listen(truth.settings, ["payment-requests.v1"], from_beginning=True, key="c-0"))
     assert (heard.event, heard.says["checkout_id"]) == ("PaymentRequested.v1", "c-0")
-    assert "Ann Lee" not in heard.as_json()
+    assert "Ann Lee" not in str(heard.as_dict())
 
 
 # ── topics: the last, since what was said stays said ─────────────────────────────────────────────────────────────────
