@@ -41,14 +41,13 @@ SECONDS = Histogram(
 PAYMENTS = "/v1/payments"
 
 
-def serve(settings: Settings, stop: threading.Event) -> None:
+def serve(settings: Settings, stop: threading.Event, listening: socket.socket | None = None) -> None:
     """Answer until `stop` is set; what was accepted is answered and published first."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, stop))
+        runner.run(_serve(settings, stop, listening or listen(settings)))
 
 
-async def _serve(settings: Settings, stop: threading.Event) -> None:
-    listening = _listen(settings)
+async def _serve(settings: Settings, stop: threading.Event, listening: socket.socket) -> None:
     config = uvicorn.Config(
         make_app(settings),
         http=_Protocol,
@@ -83,7 +82,7 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
     """Errors: SettingsError where the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

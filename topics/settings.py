@@ -205,7 +205,10 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
-    metrics_port_base: int = Field(default=0, ge=0, le=65535)  # 0: a free one, written to the run folder
+    # Of a room process's own `/metrics` and `/readyz`, which need no key. Port 0: a free one, written to the run folder.
+    metrics_host: str = "127.0.0.1"
+    # Where `tally up` starts several processes, that of the first; the next ones have the ports after it.
+    metrics_port: int = Field(default=0, ge=0, le=65535)
     payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
 
     psps: tuple[PspAccount, ...] = ()

@@ -9,13 +9,23 @@ from typing import Any
 from prometheus_client import make_wsgi_app, start_http_server
 
 from topics.runtime.process.health import Health
+from topics.settings import SettingsError
 
 Start = Callable[..., Any]
 
 
-def serve_page(port: int, healths: Sequence[Health]) -> int:
-    """Answer in a thread on 127.0.0.1. → the port, which is a free one where 0 was asked for."""
-    server, _ = start_http_server(port, addr="127.0.0.1")
+def serve_page(host: str, port: int, healths: Sequence[Health]) -> int:
+    """Answer in a thread. → the port, which is a free one where 0 was asked for.
+
+    Errors: SettingsError where the address cannot be had.
+    """
+    try:
+        server, _ = start_http_server(port, addr=host)
+    except OSError as error:
+        where = f"{host}:{port}"
+        raise SettingsError(
+            f"TALLY_METRICS_HOST, TALLY_METRICS_PORT: cannot listen on {where}: {error.strerror}"
+        ) from None
     server.set_app(page(healths))
     return server.server_port
 

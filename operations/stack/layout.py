@@ -34,12 +34,13 @@ class Planned:
 
 
 def rooms_and_api(home: Home, environment: Mapping[str, str], copies: int) -> list[Planned]:
+    """Each with a metrics port of its own, where one is stated."""
+    named = [(f"{'-'.join(rooms)}-{number}", rooms) for rooms in ROOM_PROCESSES for number in range(1, copies + 1)]
+    first = int(environment.get("TALLY_METRICS_PORT", 0))
     planned = []
-    for rooms in ROOM_PROCESSES:
-        for number in range(1, copies + 1):
-            name = f"{'-'.join(rooms)}-{number}"
-            planned.append(Planned(tally(home, name, ["run", *rooms], environment), rooms))
-    planned.append(Planned(tally(home, "api", ["run", "api"], environment)))
+    for place, (name, rooms) in enumerate([*named, ("api", ())]):
+        own = {**environment, "TALLY_METRICS_PORT": str(first + place if first else 0)}
+        planned.append(Planned(tally(home, name, ["run", *(rooms or ["api"])], own), rooms))
     return planned
 
 

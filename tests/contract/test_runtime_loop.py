@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from operations.stack.servers import Servers
 from tests.contract import probe
@@ -26,6 +27,11 @@ from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
+
+
+def measured_state() -> float | None:
+    """What an alert sees of the room whose threads these are."""
+    return REGISTRY.get_sample_value("tally_room_state", {"room": "probe"})
 
 
 def test_members_come_and_go_under_load_and_no_message_minds(on_kafka: Settings, books: Books) -> None:
@@ -94,9 +100,10 @@ def test_a_stop_holds_all_processes_and_new_ones_until_it_is_lifted(on_kafka: Se
         wait("both have stopped", lambda: [member.state for member in found] == ["stopped"] * 2)
         found.append(Member(on_kafka))
         wait("so does a third", lambda: found[2].state == "stopped")
+        assert measured_state() == -1
         assert books.effects() == []
         books.lift()
-        wait("they go on", lambda: settled(books, sent))
+        wait("they go on", lambda: settled(books, sent) and measured_state() == 1)
     assert violations(on_kafka, books, sender.sent) == set()
 
 
@@ -115,6 +122,7 @@ def test_the_database_goes_away_and_comes_back(on_kafka: Settings, books: Books,
             )
             found.append(Member(settings))
             wait("they pause", lambda: [member.state for member in found[:2]] == ["paused"] * 2)
+            assert measured_state() == 0
             send(sender, 5)
         finally:
             admin.execute(f"ALTER DATABASE {settings.database} ALLOW_CONNECTIONS true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -11,12 +12,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
@@ -161,6 +165,76 @@ def test_nothing_outlives_a_kill_of_the_supervisor_and_the_next_start_finds_the_
     assert again["ready"]
     where = ("api_url", "api_key", "kafka", "postgres", "simulator_url")
     assert {name: again[name] for name in where} == {name: told[name] for name in where}
+
+
+NOT_BY_A_PAYMENT = {"tally_room_state", "tally_parked_total", "tally_psp_breaker_open"}  # nor tally_stuck…
+
+
+@contextmanager
+def deaf_endpoint(told: dict[str, Any]) -> Iterator[None]:
+    """A merchant's endpoint at which nobody listens."""
+
+    def ask(method: str, body: bytes | None) -> None:
+        headers = {"Authorization": f"Bearer {told['api_key']}", "Content-Type": "application/json"}
+        url = f"{told['api_url']}/v1/webhook-endpoints/deaf"
+        urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method), timeout=10).close()
+
+    ask("PUT", b'{"url": "http://127.0.0.1:1/"}')
+    yield
+    ask("DELETE", None)
+
+
+def last_record(kafka: str, topic: str) -> Message:
+    """Of a topic with one partition."""
+    reader = Consumer({"bootstrap.servers": kafka, "group.id": "last", "enable.auto.commit": False})
+    _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
+    reader.assign([TopicPartition(topic, 0, end - 1)])
+    record = reader.poll(15)
+    reader.close()
+    assert record is not None
+    return record
+
+
+def metrics(home: Path) -> dict[str, float]:
+    """The sum over all processes, by name; of room states the lowest. A metric without samples is there as 0."""
+    sums: dict[str, float] = {}
+    for report in Home(home).run.glob("*.json"):
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{read_json(report)['metrics_port']}/metrics", timeout=10
+        ) as page:
+            families = list(text_string_to_metric_families(page.read().decode()))
+        for family in families:
+            name = family.name + ("_total" if family.type == "counter" else "")
+            samples = [s.value for s in family.samples if s.name in (name, f"{name}_count")]
+            known = sums.get(name)
+            if name == "tally_room_state":
+                sums[name] = min([*samples, known if known is not None else 1])
+            else:
+                sums[name] = sum(samples, known or 0)
+    return sums
+
+
+def test_every_metric_in_the_docs_is_there_and_moves_with_what_it_counts(home: Path) -> None:
+    told = status(home)
+    before = metrics(home)
+    documented = set(re.findall(r"`(tally_\w+)", (CHECKOUT / "docs" / "metrics.md").read_text()))
+    assert documented <= before.keys()
+    assert before["tally_room_state"] == 1
+    with deaf_endpoint(told):
+        assert tally(home, "pay", "--watch").returncode == 0
+        again, kafka = last_record(told["kafka"], "executions.v1"), Producer({"bootstrap.servers": told["kafka"]})
+        kafka.produce("executions.v1", again.value(), again.key(), headers=again.headers())  # heard by three rooms
+        kafka.produce("executions.v1", b"no JSON", b"key")
+        kafka.flush(15)
+        moved = {name for name in documented - NOT_BY_A_PAYMENT if not name.startswith("tally_stuck")}
+        eventually(lambda: {name for name, now in metrics(home).items() if now > before.get(name, 0)} >= moved)
+    grown = {name: now - before.get(name, 0) for name, now in metrics(home).items()}
+    assert (grown["tally_duplicates_total"], grown["tally_dead_letters_total"]) == (3, 3)
+    for letter in json.loads(tally(home, "dlq", "list", "--each", "--json").stdout):
+        assert (
+            tally(home, "dlq", "discard", f"{letter['room']}/{letter['letter_id']}", "--reason", "of a test").returncode
+            == 0
+        )
 
 
 def test_down_ends_every_process_and_once_is_enough(home: Path) -> None:

@@ -90,3 +90,13 @@ def test_every_decision_says_context_choice_and_cost() -> None:
     for record in records:
         said = re.findall(r"^\*\*(Context|Choice|Cost)\.\*\*", record.read_text(), re.MULTILINE)
         assert said == ["Context", "Choice", "Cost"], record.name
+
+
+MADE = re.compile(r"\b(?:Counter|Gauge|Histogram|Metric)\(\s*\"(tally_[a-z_]+)\"")
+
+
+def test_every_metric_is_in_the_docs_and_every_one_in_the_docs_exists() -> None:
+    code = [path for path in files() if path.suffix == ".py" and path.parts[0] not in {"tests", "simulator"}]
+    made = {name for path in code for name in MADE.findall(text(path))}
+    assert set(re.findall(r"`(tally_\w+)", text(Path("docs/metrics.md")))) == made
+    assert {name for page in PAGES for name in re.findall(r"`(tally_[a-z_]+)\{", text(page))} <= made

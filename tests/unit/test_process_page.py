@@ -20,7 +20,7 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
 
 def test_a_room_that_stopped_at_its_limit_says_why_until_it_goes_on() -> None:
     wallet, ledger = Health("wallet"), Health("ledger")
-    port = serve_page(0, [wallet, ledger])
+    port = serve_page("127.0.0.1", 0, [wallet, ledger])
     assert ask(port, "/readyz")[0] == 503
     wallet.running()
     ledger.stopped("too_many_faults", "21 of the last 400 messages failed by our own fault (limit 20)")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-import logging
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib import metadata
 from typing import Annotated
 
 import structlog
 import typer
-from structlog.tracebacks import ExceptionDictTransformer
 
+from operations.logs import configure_logs
 from operations.pages.process_page import serve_page
-from operations.terminal import note
+from operations.starting import check
 from topics.catalog import CONSUMERS
 from topics.runtime.process.health import Health, write_report
 from topics.runtime.process.kafka_loop import RoomLoop
@@ -42,21 +44,6 @@ def run(names: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(NAM
     sys.exit(serve(settings, list(dict.fromkeys(names))))
 
 
-def configure_logs(settings: Settings) -> None:
-    """JSON lines on stderr."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold names
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
 def build(name: str, settings: Settings) -> Consumer:
     """The room of that name, wired."""
     consumer = importlib.import_module(f"consumers.{name}.consumer").build(settings)
@@ -65,27 +52,91 @@ def build(name: str, settings: Settings) -> Consumer:
 
 
 def serve(settings: Settings, names: list[str]) -> int:
-    """Run until told to stop. → 0, or 1 where a part died of a bug; the supervisor then starts all of it again."""
+    """Run until told to stop. → 0, or 1 where a part died of a bug; the supervisor then starts all of it again.
+
+    Errors: SettingsError for what must be put right before it can run.
+    """
+    partitions = check(settings, names)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     parts = _Parts(stop)
     for name in names:
         _add(parts, settings, name, stop)
-    metrics_port = serve_page(settings.metrics_port_base, parts.healths)
+    port = serve_page(settings.metrics_host, settings.metrics_port, parts.healths)
+    report = partial(write_report, settings.home / "run", "-".join(names), parts.healths, port)
+    _report_once(settings, report)
     _calm_collector()
     _keep_memory()
+    _say_start(settings, parts, port, partitions)
     parts.start()
+    try:
+        reported = _report_until(stop, report)
+    finally:
+        stop.set()
+        ended = parts.join()
+    code = _code(parts, reported and ended)
+    log.info("ended", action="end", parts=names, code=code)
+    if not ended:
+        os._exit(code)  # a thread that does not end would keep the process
+    if parts.wrong is not None:
+        raise parts.wrong
+    return code
+
+
+def _code(parts: _Parts, well: bool) -> int:
+    """As docs/cli.md explains them."""
+    if parts.wrong is not None:
+        return 2
+    return 0 if well and not parts.failed else 1
+
+
+def _say_start(settings: Settings, parts: _Parts, port: int, partitions: dict[str, int] | None) -> None:
+    """Of the partitions, as many as each topic has that is read or written here; none while Kafka is away."""
+    log.info(
+        "started",
+        action="start",
+        version=metadata.version("tallystick"),
+        parts=[health.room for health in parts.healths],
+        **parts.addresses,
+        metrics=f"{settings.metrics_host}:{port}",
+        kafka=settings.kafka,
+        partitions=partitions,
+    )
+
+
+def _report_once(settings: Settings, report: Callable[[], None]) -> None:
+    """Errors: SettingsError where the home cannot be written."""
+    try:
+        report()
+    except OSError as error:
+        raise SettingsError(f"TALLY_HOME: {settings.home} cannot be written: {error.strerror}") from None
+
+
+HEADLESS_S_MAX = 5.0
+
+
+def _report_until(stop: threading.Event, report: Callable[[], None]) -> bool:
+    """→ whether it could be written to the end. A process of which nobody can know how it is must not live on."""
+    written_at = time.monotonic()
     while not stop.wait(0.5):
-        write_report(settings.home / "run", "-".join(names), parts.healths, metrics_port)
-    parts.join()
-    return 1 if parts.failed else 0
+        try:
+            report()
+            written_at = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - written_at > HEADLESS_S_MAX:
+                log.error("report cannot be written", action="end", error=str(error))
+                return False
+    return True
 
 
 def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) -> None:
     if name == "api":
         health = Health("api", state="running")
-        parts.add("api", lambda: importlib.import_module("producers.api").serve(settings, stop), health)
+        api = importlib.import_module("producers.api")
+        listening = api.listen(settings)
+        parts.addresses["api"] = f"{settings.api_host}:{listening.getsockname()[1]}"
+        parts.add("api", lambda: api.serve(settings, stop, listening), health)
         trim = importlib.import_module("producers.trimming").trim
         parts.add("doors upkeep", Upkeep(settings, "doors", stop, trim=trim).run)
         return
@@ -121,6 +172,9 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
+END_S_MAX = 20.0
+
+
 class _Parts:
     """Threads that live and die together."""
 
@@ -128,7 +182,9 @@ class _Parts:
         self._stop = stop
         self._threads: list[threading.Thread] = []
         self.healths: list[Health] = []
+        self.addresses: dict[str, str] = {}  # of what listens
         self.failed = False
+        self.wrong: SettingsError | None = None
 
     def add(self, name: str, work: Callable[[], None], health: Health | None = None) -> None:
         self._threads.append(threading.Thread(target=self._run, args=(name, work), name=name))
@@ -139,8 +195,7 @@ class _Parts:
         try:
             work()
         except SettingsError as error:
-            note(str(error))
-            self.failed = True
+            self.wrong = error
         except Exception:
             log.exception("part died", action="die", part=name)
             self.failed = True
@@ -151,7 +206,11 @@ class _Parts:
         for thread in self._threads:
             thread.start()
 
-    def join(self) -> None:
-        deadline = time.monotonic() + 20
+    def join(self) -> bool:
+        """→ whether all have ended in time."""
+        deadline = time.monotonic() + END_S_MAX
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
+        if late := [thread.name for thread in self._threads if thread.is_alive()]:
+            log.error("parts do not end", action="end", late=late)
+        return not late

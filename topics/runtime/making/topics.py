@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
@@ -11,8 +13,15 @@ from topics.catalog import DAYS, PARTITIONS, Topic, all_topics
 from topics.settings import Settings
 
 
-def kafka_config(settings: Settings) -> dict[str, str | int | float | bool]:
-    return {"bootstrap.servers": settings.kafka, "log_level": "3", **_PATIENCE, **settings.kafka_options}
+def kafka_config(settings: Settings) -> dict[str, Any]:
+    """What every client is given. Its lines go to Python's logging whenever it is polled; one never polled keeps them."""
+    return {
+        "bootstrap.servers": settings.kafka,
+        "log_level": "3",
+        "logger": logging.getLogger("kafka"),
+        **_PATIENCE,
+        **settings.kafka_options,
+    }
 
 
 # The usual way to find a broker again, `rebootstrap`, forgets how long it has waited: each client tried, and logged it,

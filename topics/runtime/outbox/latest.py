@@ -10,6 +10,7 @@ import orjson
 from schemas.envelope import Envelope, as_version_8, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.outbox.outbox import Publisher, take_lease
+from topics.runtime.process.metrics import SAID
 from topics.runtime.shape.consumer import Connection, Consumer, Latest
 from topics.runtime.shape.store import texts_array
 
@@ -84,6 +85,7 @@ class LatestPublisher:
         self._said = {(topic.name, latest.key): latest.version for topic, latest in newer}
         for topic, latest in newer:
             self._produce(topic, latest, now)
+        SAID.labels(self._consumer.name).inc(len(newer))
         self._said_at = time.monotonic() if newer else None
         conn.commit()
 

@@ -10,15 +10,23 @@ from typing import Literal
 
 import orjson
 
+from topics.runtime.process.metrics import STATE
+
+State = Literal["starting", "running", "paused", "stopped", "gone"]
+MEASURED: dict[State, int] = {"running": 1, "starting": 0, "paused": 0, "stopped": -1, "gone": -1}
+
 
 @dataclass(slots=True)
 class Health:
     """Written by the room's thread, read by the process's reporter."""
 
     room: str
-    state: Literal["starting", "running", "paused", "stopped", "gone"] = "starting"
+    state: State = "starting"
     reason: str = ""
     since: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        STATE.labels(self.room).set(MEASURED[self.state])
 
     def running(self) -> None:
         self._set("running", "")
@@ -32,9 +40,10 @@ class Health:
     def gone(self) -> None:
         self._set("gone", "")
 
-    def _set(self, state: Literal["running", "paused", "stopped", "gone"], reason: str) -> None:
+    def _set(self, state: State, reason: str) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason, self.since = state, reason, time.time()
+            STATE.labels(self.room).set(MEASURED[state])
 
 
 RANK = {"gone": 0, "starting": 1, "stopped": 2, "paused": 3, "running": 4}

@@ -361,6 +361,7 @@ class RoomLoop:
 
     def _wake_the_silent(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
+        self._asking.poll(0)  # its lines of log
         looked, self._looked = self._looked, dict(self._placed)
         overdue, self._overdue = self._overdue, {}
         assigned = {self._where(p) for p in self._kafka.assignment()}

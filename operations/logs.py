@@ -1,0 +1,37 @@
+"""All that a process of ours says about itself → JSON, a line each, on stderr: our own lines and those of libraries."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+from topics.settings import Settings
+
+
+def configure_logs(settings: Settings) -> None:
+    """What libraries say through Python's logging, librdkafka's lines among it, passes from `warning` on."""
+    common: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold names
+    ]
+    rendered = structlog.processors.JSONRenderer()
+    level = getattr(logging, settings.log_level.upper())
+    structlog.configure(
+        processors=[*common, rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *common, rendered],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.captureWarnings(True)
