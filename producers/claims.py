@@ -219,7 +219,7 @@ def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
         "owner": asked.owner,
     }
     event = PaymentRequested.model_construct(set(said), **said)
-    trace = child_trace(asked.traceparent, event_id)
+    trace = child_trace(asked.traceparent, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, EVENT_TYPE, terms.now, 0, trace)
     value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
     return Unsaid(PAYMENT_REQUESTS.name, asked.checkout_id.encode(), list(record_headers(envelope)), value)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from schemas.envelope import Envelope, EventId, digest, event_type, record_headers
+from schemas.envelope import Envelope, EventId, child_trace, digest, event_type, record_headers
 from schemas.events import PaymentRequested
 from schemas.requests import PaymentRequest
 from topics.catalog import PAYMENT_REQUESTS
@@ -55,7 +55,8 @@ class UpstreamClient:
         """Queue one request; `flush` waits for Kafka. → the event's id."""
         value = request.model_dump_json(exclude_none=True).encode()
         event_id = EventId(digest(self._source.encode(), value))
-        envelope = Envelope(event_id, self._source, event_type(PaymentRequested), datetime.now(UTC), 0, traceparent)
+        trace = child_trace(traceparent, event_id, event_id)
+        envelope = Envelope(event_id, self._source, event_type(PaymentRequested), datetime.now(UTC), 0, trace)
         self.send_raw(request.checkout_id.encode(), value, record_headers(envelope))
         return event_id
 

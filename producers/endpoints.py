@@ -19,7 +19,7 @@ from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem, broken
 from producers.reading import Row
 from producers.saying import Sayer
-from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
+from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError
 from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id, secret_text, url_fault
@@ -315,6 +315,7 @@ def _milliseconds(at: datetime) -> int:
 
 
 def _unsaid(event_id: EventId, event: Event, revision: int, now: datetime) -> Unsaid:
-    envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision)
+    trace = child_trace(None, event_id, event_id)
+    envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision, trace)
     value = event.model_dump_json().encode()
     return Unsaid(WEBHOOK_ENDPOINTS.name, event.key.encode(), record_headers(envelope), value)

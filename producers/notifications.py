@@ -18,7 +18,7 @@ from psp.port import Notification, Psp
 from psp.registry import make_psps
 from psp.webhooks import genuine
 from psp.wire import decline_code, is_reference
-from schemas.envelope import Envelope, EventId, derive_id, digest, event_type, record_headers
+from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
 from schemas.events import NotificationReceived
 from topics.catalog import PSP_NOTIFICATIONS
 from topics.runtime.outbox import outbox
@@ -196,6 +196,8 @@ def _insert(conn: Connection, batch: Sequence[Given], now: datetime) -> list[Giv
 
 def _unsaid(given: Given, now: datetime) -> Unsaid:
     assert given.event is not None
-    envelope = Envelope(given.event_id(now), SOURCE, event_type(NotificationReceived), now)
+    event_id = given.event_id(now)
+    trace = child_trace(None, event_id, event_id)  # its own, until the executor finds the order's
+    envelope = Envelope(event_id, SOURCE, event_type(NotificationReceived), now, traceparent=trace)
     value = given.event.model_dump_json().encode()
     return Unsaid(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)

@@ -16,7 +16,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 TYPE_PREFIX = "tallystick."
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})\Z")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})\Z")
 
 
 class Envelope(NamedTuple):
@@ -73,10 +73,19 @@ def time_ms_of(event_id: str) -> int:
     return int(event_id[:8] + event_id[9:13], 16)
 
 
-def child_trace(traceparent: str | None, event_id: str) -> str | None:
+def trace_of(traceparent: str | None, cause: str) -> tuple[str, str]:
+    """→ the trace's id and its flags.
+
+    Where none came, or one that is none, the cause's id is that of a new one: deciding again can only repeat it.
+    """
+    match = _TRACEPARENT.match(traceparent) if traceparent else None
+    return (match[1], match[2]) if match else (cause.replace("-", ""), "01")
+
+
+def child_trace(traceparent: str | None, event_id: str, cause: str) -> str:
     """The same trace, this event as the parent of what follows (W3C Trace Context)."""
-    match = _TRACEPARENT.match(traceparent or "")
-    return f"00-{match[1]}-{event_id[19:23]}{event_id[24:]}-{match[2]}" if match else None
+    trace, flags = trace_of(traceparent, cause)
+    return f"00-{trace}-{event_id[19:23]}{event_id[24:]}-{flags}"
 
 
 def record_headers(envelope: Envelope) -> list[tuple[str, bytes]]:

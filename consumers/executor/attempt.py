@@ -58,6 +58,7 @@ class CallFacts:
     sent_until: datetime | None  # after this none of its sends can have left us
     subject: str
     psp: str
+    traceparent: str | None = None  # of the order
 
     def settles_in_s(self, settling_s: float) -> float:
         """How long before "not there" is proof, seen from the beginning of the act; not positive where it is."""

@@ -19,7 +19,7 @@ SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, chan
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = """
-SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, subject, psp
+SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, subject, psp, traceparent
 FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
 """
 

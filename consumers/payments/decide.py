@@ -21,6 +21,7 @@ from consumers.payments.payment import (
     checkout_key,
     order_key,
 )
+from schemas.envelope import trace_of
 from schemas.errors import Permanent
 from schemas.events import (
     AnyEvent,
@@ -152,6 +153,7 @@ def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout
         event_id=cause.event_id,
         description=event.description,
         metadata=event.metadata,
+        trace=trace_of(cause.traceparent, cause.event_id)[0],
     )
 
 

@@ -38,6 +38,7 @@ class Checkout:
     event_id: EventId
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    trace: str | None = None  # the trace's id, 32 hex digits, for who looks the payment up
 
     @property
     def key(self) -> Hashable:

@@ -28,10 +28,10 @@ from topics.runtime.shape.store import insert_rows, int_array, text_array
 
 _PAYMENTS = (
     "payments (checkout_id, owner, buyer_account, token, description, metadata, contents, status, done_at, version,"
-    " deadline, received_at, event_id)",
+    " deadline, received_at, event_id, trace)",
     (
         *("text", "text", "text", "text", "text", "json", "text", "text", "timestamptz", "int4"),
-        *("timestamptz", "timestamptz", "uuid"),
+        *("timestamptz", "timestamptz", "uuid", "uuid"),
     ),
 )
 _ORDERS = (
@@ -189,6 +189,7 @@ def _payment_row(checkout: Checkout, payment: Payment) -> tuple[object, ...]:
         checkout.deadline,
         checkout.received_at,
         checkout.event_id,
+        checkout.trace,
     )
 
 

@@ -35,6 +35,7 @@ class Timeline:
     checkout_id: str
     order_ids: tuple[str, ...]
     moments: tuple[Moment, ...]
+    trace: str | None = None  # the id of its W3C trace; None of a payment that payments has not taken
 
 
 class UnknownId(Exception):
@@ -59,7 +60,9 @@ def timeline(settings: Settings, given: str) -> Timeline:
             *_letters(stores, [checkout_id, *order_ids]),
             *_psps(stores, make_psps(settings.psps), order_ids),
         ]
-    return Timeline(checkout_id, tuple(order_ids), tuple(_in_order(moments)))
+        traces = stores.rows("payments", "SELECT trace FROM trace_view WHERE checkout_id = %s", [checkout_id])
+    trace = traces[0][0] if traces else None
+    return Timeline(checkout_id, tuple(order_ids), tuple(_in_order(moments)), trace)
 
 
 def _in_order(moments: Iterable[Moment]) -> list[Moment]:

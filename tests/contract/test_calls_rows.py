@@ -46,11 +46,11 @@ def other(database: Settings) -> Iterator[Store]:
         yield store
 
 
-def call(number: int, psp: str = "north") -> tuple[Call, EventId]:
-    return Call(f"{number:032x}", f"order-{number}", "charge", psp, b"{}", NOW + timedelta(hours=1)), CAUSE
+def call(number: int, psp: str = "north") -> tuple[Call, EventId, None]:
+    return Call(f"{number:032x}", f"order-{number}", "charge", psp, b"{}", NOW + timedelta(hours=1)), CAUSE, None
 
 
-def due(store: Store, *wanted: tuple[Call, EventId]) -> None:
+def due(store: Store, *wanted: tuple[Call, EventId, None]) -> None:
     with store.transaction() as conn:
         calls.save(conn, wanted, NOW)
 
@@ -91,7 +91,7 @@ def test_a_retry_is_leased_when_it_is_due_and_numbered_on(store: Store) -> None:
     (first,) = lease(store)
     with store.transaction() as conn:
         calls.record(conn, [answer(first, UNKNOWN)], NOW)
-        calls.save(conn, [(Retry(first.id, "ask", 5.0), CAUSE)], NOW)
+        calls.save(conn, [(Retry(first.id, "ask", 5.0), CAUSE, None)], NOW)
     assert lease(store, now=NOW + timedelta(seconds=4)) == []
     (second,) = lease(store, now=NOW + timedelta(seconds=5))
     assert (second.act, second.act_no, second.ever_unknown, second.first_sent_at) == ("ask", 2, True, NOW)
@@ -151,8 +151,8 @@ def test_an_ended_call_is_never_leased_again(store: Store) -> None:
     (leased,) = lease(store)
     with store.transaction() as conn:
         calls.record(conn, [answer(leased, NOT_THERE)], NOW)
-        calls.save(conn, [(Ended(leased.id, "captured"), CAUSE)], NOW)
-        calls.save(conn, [(Retry(leased.id, "send", 0.0), CAUSE)], NOW)
+        calls.save(conn, [(Ended(leased.id, "captured"), CAUSE, None)], NOW)
+        calls.save(conn, [(Retry(leased.id, "send", 0.0), CAUSE, None)], NOW)
     assert lease(store, now=NOW + timedelta(days=1)) == []
 
 
@@ -162,7 +162,7 @@ def test_an_older_reply_s_end_does_not_hide_the_one_after_it(store: Store, other
     (first,) = lease(store)
     with store.transaction() as conn:
         stored, _ = calls.record(conn, [answer(first, UNKNOWN)], NOW)()
-        calls.save(conn, [(Retry(first.id, "ask", 0.0), CAUSE)], NOW)
+        calls.save(conn, [(Retry(first.id, "ask", 0.0), CAUSE, None)], NOW)
     (second,) = lease(other)
     with other.transaction() as conn:
         calls.record(conn, [answer(second, NOT_THERE)], NOW)()

@@ -195,6 +195,49 @@ def last_record(kafka: str, topic: str) -> Message:
     return record
 
 
+def traces(kafka: str) -> dict[str, dict[str, set[str]]]:
+    """Checkout → topic → the ids of the traces of what it holds of it. Of topics with one partition."""
+    reader = Consumer({"bootstrap.servers": kafka, "group.id": "traces", "enable.auto.commit": False})
+    found: dict[str, dict[str, set[str]]] = {}
+    for topic in TRACED:
+        _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
+        reader.assign([TopicPartition(topic, 0, 0)])
+        for record in reader.consume(end, 15):
+            checkout_id = json.loads(record.value() or b"")["checkout_id"]
+            headers = {name: value for name, value in record.headers() or [] if isinstance(value, bytes)}
+            trace = headers.get("traceparent", b"-none").decode().split("-")[1]
+            found.setdefault(checkout_id, {}).setdefault(topic, set()).add(trace)
+    reader.close()
+    return found
+
+
+TRACED = (
+    *("payment-requests.v1", "screenings.v1", "risk-decisions.v1", "payment-orders.v1", "executions.v1"),
+    *("wallet-movements.v1", "ledger-entries.v1", "payments.v1"),
+)
+
+
+def test_a_payment_has_one_trace_from_its_request_to_its_last_word(home: Path) -> None:
+    """Begun by who asks, or else by the door; also where the PSP decides later and tells us by a webhook."""
+    told, given = status(home), "0af7651916cd43dd8448eb211c80319c"
+    order = {"payment_order_id": "traced-1", "seller_account": "s", "amount": "12.34", "currency": "EUR"}
+    asked = {"checkout_id": "traced", "buyer_info": {"buyer_account": "b"}, "payment_method": {"token": "tok_3ds"}}
+    headers = {"Authorization": f"Bearer {told['api_key']}", "Content-Type": "application/json"}
+    headers["traceparent"] = f"00-{given}-b7ad6b7169203331-01"
+    body = json.dumps(asked | {"payment_orders": [order]}).encode()
+    urllib.request.urlopen(
+        urllib.request.Request(f"{told['api_url']}/v1/payments", body, headers, method="POST"), timeout=10
+    ).close()
+    assert tally(home, "pay", "--watch", "--checkout-id", "untraced").returncode == 0
+    eventually(lambda: '"done"' in tally(home, "show", "traced", "--json").stdout)
+    found = traces(told["kafka"])
+    assert found["traced"] == {topic: {given} for topic in TRACED}
+    begun = json.loads(tally(home, "show", "untraced", "--json").stdout)["trace"]
+    assert re.fullmatch("[0-9a-f]{32}", begun)
+    assert found["untraced"] == {topic: {begun} for topic in TRACED}
+    assert f"checkout traced, trace {given}" in tally(home, "show", "traced").stdout
+
+
 def metrics(home: Path) -> dict[str, float]:
     """The sum over all processes, by name; of room states the lowest. A metric without samples is there as 0."""
     sums: dict[str, float] = {}
@@ -206,11 +249,10 @@ def metrics(home: Path) -> dict[str, float]:
         for family in families:
             name = family.name + ("_total" if family.type == "counter" else "")
             samples = [s.value for s in family.samples if s.name in (name, f"{name}_count")]
-            known = sums.get(name)
             if name == "tally_room_state":
-                sums[name] = min([*samples, known if known is not None else 1])
+                sums[name] = min([*(samples or [0]), sums.get(name, 1)])
             else:
-                sums[name] = sum(samples, known or 0)
+                sums[name] = sum(samples, sums.get(name, 0))
     return sums
 
 
@@ -221,7 +263,7 @@ def test_every_metric_in_the_docs_is_there_and_moves_with_what_it_counts(home: P
     assert documented <= before.keys()
     assert before["tally_room_state"] == 1
     with deaf_endpoint(told):
-        assert tally(home, "pay", "--watch").returncode == 0
+        assert tally(home, "pay", "--watch", "--token", "tok_3ds").returncode == 0  # its PSP tells us of the end
         again, kafka = last_record(told["kafka"], "executions.v1"), Producer({"bootstrap.servers": told["kafka"]})
         kafka.produce("executions.v1", again.value(), again.key(), headers=again.headers())  # heard by three rooms
         kafka.produce("executions.v1", b"no JSON", b"key")

@@ -40,7 +40,8 @@ def _print(found: Timeline) -> None:
 
     from operations.tables import titled
 
-    table = titled(f"checkout {found.checkout_id}", "time (UTC)", "where", "what", "about", "")
+    trace = f", trace {found.trace}" if found.trace else ""
+    table = titled(f"checkout {found.checkout_id}{trace}", "time (UTC)", "where", "what", "about", "")
     for moment in found.moments:
         cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
         table.add_row(*cells)

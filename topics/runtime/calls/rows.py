@@ -80,15 +80,18 @@ class Stored:
 # ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]], now: datetime) -> None:
+Asked = tuple[Call | Retry | Ended, EventId, str | None]  # with the event that led to it, and its trace
+
+
+def save(conn: Connection, calls: Sequence[Asked], now: datetime) -> None:
     """New calls become due at once; others become due again, unless they are out just now, or end. Of several about one
     call the last one counts.
     """
-    new: list[tuple[Call, EventId]] = []
+    new: list[tuple[Call, EventId, str | None]] = []
     old: dict[str, Retry | Ended] = {}
-    for call, cause in calls:
+    for call, cause, trace in calls:
         if isinstance(call, Call):
-            new.append((call, cause))
+            new.append((call, cause, trace))
         else:
             old[call.call_id] = call
     if new:
@@ -98,13 +101,16 @@ def save(conn: Connection, calls: Sequence[tuple[Call | Retry | Ended, EventId]]
 
 
 _NEW = (
-    "calls (id, subject, kind, psp, request, deadline, cause_event_id, created_at, act, due_at)",
-    (*("text", "text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "text", "timestamptz"),),
+    "calls (id, subject, kind, psp, request, deadline, cause_event_id, created_at, act, due_at, traceparent)",
+    (*("text", "text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "text", "timestamptz", "text"),),
 )
 
 
-def _insert(conn: Connection, new: Iterable[tuple[Call, EventId]], now: datetime) -> None:
-    rows = [(c.id, c.subject, c.kind, c.psp, c.request, c.deadline, cause, now, c.act, now) for c, cause in new]
+def _insert(conn: Connection, new: Iterable[tuple[Call, EventId, str | None]], now: datetime) -> None:
+    rows = [
+        (c.id, c.subject, c.kind, c.psp, c.request, c.deadline, cause, now, c.act, now, trace)
+        for c, cause, trace in new
+    ]
     insert_rows(conn, *_NEW, rows)
 
 

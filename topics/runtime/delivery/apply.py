@@ -25,14 +25,11 @@ from topics.runtime.delivery.inbox import claim
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Row, Unsaid
 from topics.runtime.shape.consumer import (
-    Call,
     Cause,
     Connection,
     Consumer,
     Decision,
-    Ended,
     Message,
-    Retry,
     State,
     Timer,
     Versions,
@@ -316,7 +313,7 @@ class Outcome:
     """What a folded batch wants: changes and calls to be saved, events to be said, and messages to be put away."""
 
     changes: list[Any] = field(default_factory=list)
-    calls: list[tuple[Call | Retry | Ended, EventId]] = field(default_factory=list)
+    calls: list[calls.Asked] = field(default_factory=list)
     timers: list[tuple[Timer, EventId]] = field(default_factory=list)
     unsaid: list[Unsaid] = field(default_factory=list)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts([]))
@@ -358,7 +355,8 @@ def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: dateti
         if change.key is not None:
             state[change.key] = change
     outcome.changes += decision.changes
-    outcome.calls += [(call, cause.event_id) for call in decision.calls]
+    if decision.calls:
+        outcome.calls += [(call, cause.event_id, decision.traceparent or cause.traceparent) for call in decision.calls]
     outcome.timers += [(timer, timers.timer_id(timer, cause)) for timer in decision.timers]
     outcome.unsaid += unsaid
     return None
@@ -377,9 +375,10 @@ def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid
     """The decision's events as records, their ids derived from the cause's."""
     unsaid = []
     source = f"/tallystick/{consumer.name}"
+    going_on = decision.traceparent or cause.traceparent
     for position, event in enumerate(decision.events):
         event_id = derive_id(cause.event_id, consumer.name, position, cause.entered_ms)
-        trace = child_trace(cause.traceparent, event_id)
+        trace = child_trace(going_on, event_id, cause.event_id)
         envelope = Envelope(event_id, source, event_type(type(event)), cause.now, decision.revision, trace)
         value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
         topic = _topic_of(consumer, type(event))

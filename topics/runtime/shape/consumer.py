@@ -110,6 +110,7 @@ class Decision(NamedTuple):
     calls: Sequence[Call | Retry | Ended] = ()
     revision: int = 0  # the aggregate's, for foreign readers
     timers: Sequence[Timer] = ()
+    traceparent: str | None = None  # of the trace that goes on, where that is not the cause's
 
 
 @dataclass(frozen=True, slots=True)
