@@ -27,7 +27,9 @@ def page_of(home: Path, now: float) -> str:
     age_s = now - reports[-1].stat().st_mtime
     if age_s > REPORT_S_MAX:
         raise NotReady(f"the last report is {age_s:.0f} s old")
-    return f"http://127.0.0.1:{json.loads(reports[-1].read_text())['metrics_port']}/readyz"
+    said = json.loads(reports[-1].read_text())
+    host = f"[{said['metrics_host']}]" if ":" in said["metrics_host"] else said["metrics_host"]
+    return f"http://{host}:{said['metrics_port']}/readyz"
 
 
 def main(place: str) -> int:

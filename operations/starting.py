@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from topics import catalog
 from topics.runtime.making.topics import kafka_config
+from topics.runtime.shape.postgres import connect_to_read
 from topics.settings import Settings, SettingsError
 
 ANSWER_S = 5  # of a server; one that is silent is taken for away
@@ -45,7 +46,7 @@ def _roles(names: Sequence[str]) -> list[str]:
 def _log_in(settings: Settings, role: str) -> bool:
     """→ whether the server answered."""
     try:
-        psycopg.connect(settings.dsn(role), connect_timeout=ANSWER_S, application_name="tally start").close()
+        connect_to_read(settings.dsn(role), name="tally start").close()
     except psycopg.ProgrammingError as error:
         raise SettingsError(f"the DSN of {role} in TALLY_DSNS cannot be read: {_one_line(error)}") from None
     except psycopg.OperationalError as error:

@@ -14,7 +14,7 @@ from topics.runtime.process.health import Health, write_report
 
 
 def reported(home: Path, health: Health) -> None:
-    write_report(home / "run", health.room, [health], serve_page(0, [health]))
+    write_report(home / "run", health.room, [health], serve_page("127.0.0.1", 0, [health]))
 
 
 def test_a_room_that_runs_is_well_and_one_that_stopped_is_not_and_says_why(

@@ -64,7 +64,7 @@ def serve(settings: Settings, names: list[str]) -> int:
     for name in names:
         _add(parts, settings, name, stop)
     port = serve_page(settings.metrics_host, settings.metrics_port, parts.healths)
-    report = partial(write_report, settings.home / "run", "-".join(names), parts.healths, port)
+    report = partial(write_report, settings.home / "run", "-".join(names), parts.healths, port, settings.metrics_host)
     _report_once(settings, report)
     _calm_collector()
     _keep_memory()

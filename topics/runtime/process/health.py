@@ -46,10 +46,11 @@ class Health:
             STATE.labels(self.room).set(MEASURED[state])
 
 
+LOOPBACK, ANYWHERE = "127.0.0.1", ("0.0.0.0", "::", "")
 RANK = {"gone": 0, "starting": 1, "stopped": 2, "paused": 3, "running": 4}
 
 
-def write_report(folder: Path, name: str, healths: list[Health], metrics_port: int) -> None:
+def write_report(folder: Path, name: str, healths: list[Health], metrics_port: int, host: str = LOOPBACK) -> None:
     """`<home>/run/<name>-<pid>.json`, replaced as a whole: the worst state of the process's rooms, with its reason."""
     worst = min(healths, key=lambda health: RANK[health.state])
     report = {
@@ -58,6 +59,7 @@ def write_report(folder: Path, name: str, healths: list[Health], metrics_port: i
         "state": worst.state,
         "reason": f"{worst.room}: {worst.reason}" if worst.reason else "",
         "since": worst.since,
+        "metrics_host": LOOPBACK if host in ANYWHERE else host,  # where this machine finds it
         "metrics_port": metrics_port,
     }
     folder.mkdir(parents=True, exist_ok=True)
