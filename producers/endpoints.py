@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from producers.bodies import parsed
@@ -46,12 +46,16 @@ def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class EndpointRequest(BaseModel):
-    """Where to send, and what of. Without `event_types`: `["*"]`, everything, types that are yet to come included."""
+    """Where to send, and what of. Without `event_types`: `["*"]`, everything, types that are yet to come included.
+
+    With `lease_s` it is deleted when that many seconds have passed since it was last put.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
     url: str
     event_types: Annotated[tuple[str, ...], AfterValidator(_known_types)] = (EVERYTHING,)
+    lease_s: Annotated[int, Field(ge=10, le=86_400)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,15 @@ class Endpoints:
 
     def put(self, owner: str, endpoint_id: str, request: EndpointRequest) -> Made:
         """Made, or changed to this. The same again changes nothing."""
-        return self._do(lambda conn, now: self._put(conn, now, owner, endpoint_id, request))
 
-    def delete(self, owner: str, endpoint_id: str) -> Endpoint:
+        def work(conn: Connection, now: datetime) -> tuple[Made, Said]:
+            made = self._put(conn, now, owner, endpoint_id, request)
+            conn.execute(_LEASE, {"s": request.lease_s, "endpoint_id": endpoint_id})
+            return made
+
+        return self._do(work)
+
+    def delete(self, owner: str | None, endpoint_id: str) -> Endpoint:
         """What is still owed to it is not sent any more."""
 
         def work(conn: Connection, now: datetime) -> tuple[Endpoint, Said]:
@@ -245,6 +255,21 @@ SELECT = (
 def endpoint_of(row: Row) -> Endpoint:
     lists = {"event_types": tuple(row["event_types"]), "secret_versions": tuple(row["secret_versions"])}
     return Endpoint(**(row | lists))
+
+
+_LEASE = """
+UPDATE webhook_endpoints SET leased_until = clock_timestamp() + make_interval(secs => %(s)s::int)
+WHERE endpoint_id = %(endpoint_id)s AND (leased_until IS NOT NULL OR %(s)s::int IS NOT NULL)
+"""
+_RUN_OUT = SELECT + " WHERE leased_until < clock_timestamp() AND NOT deleted LIMIT 100 FOR UPDATE SKIP LOCKED"
+
+
+def delete_run_out(conn: Connection, now: datetime) -> int:
+    """Endpoints whose lease nobody has renewed. The sweep of an API process says so. → how many."""
+    found = [endpoint_of(row) for row in conn.cursor(row_factory=dict_row).execute(_RUN_OUT).fetchall()]
+    said = [_change(conn, now, replace(known, deleted=True))[1] for known in found]
+    outbox.insert(conn, [_unsaid(*event, now) for each in said for event in each.events])()
+    return len(found)
 
 
 def _locked(conn: Connection, endpoint_id: str) -> Endpoint | None:

@@ -1,5 +1,6 @@
-"""PSPs' webhooks of long ago → gone. Their events were said long since; what they meant is in the executor's store.
+"""PSPs' webhooks of long ago, and endpoints whose lease nobody renews → gone.
 
+Events of such webhooks were said long since; what they meant is in the executor's store.
 A PSP that repeats one after that is heard anew, under another event id: the executor knows the charge and does nothing.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from producers.endpoints import delete_run_out
 from topics.runtime.shape.consumer import Connection
 from topics.settings import Retention
 
@@ -21,4 +23,5 @@ DELETE FROM notifications WHERE (psp, notification_id, contents) IN
 
 def trim(conn: Connection, retention: Retention, now: datetime) -> int:
     """One slice. → how many went. `now` is business time."""
-    return conn.execute(_TRIM, [now - timedelta(days=retention.psp_notifications_days), SLICE]).rowcount
+    run_out = delete_run_out(conn, now)
+    return run_out + conn.execute(_TRIM, [now - timedelta(days=retention.psp_notifications_days), SLICE]).rowcount

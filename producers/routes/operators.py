@@ -20,7 +20,8 @@ from producers.bodies import parsed
 from producers.door import check_type, read_body
 from producers.house import house_of, needs
 from producers.keys import Caller
-from producers.problems import RETRY_SOON, Problem
+from producers.problems import RETRY_SOON, Problem, broken
+from schemas.requests import FieldError
 from schemas.times import Moment
 from topics.catalog import CONSUMERS
 from topics.runtime.dead_letters import acts as operators
@@ -96,9 +97,11 @@ class Because(_Asked):
     reason: Reason
 
 
-class ActRequest(Because):
-    """Either `letters`, or a `filter` over the room's dead letters, `{}` being all of them. `max` are done at once."""
+class ActRequest(_Asked):
+    """Either `letters`, or a `filter` over the room's dead letters, `{}` being all of them. `max` are done at once. A
+    `dry_run` needs no `reason`."""
 
+    reason: Reason | None = None
     room: Text
     letters: list[Text] | None = Field(default=None, min_length=1, max_length=AT_ONCE_MAX)
     filter: Chosen | None = None
@@ -163,8 +166,21 @@ async def _do(request: Request, work: Callable[[Settings, datetime], Result]) ->
 
 
 def _by(caller: Caller, asked: Because) -> By:
+    return _by_reason(caller, asked.reason)
+
+
+def _by_unless_dry(caller: Caller, asked: ActRequest) -> By | None:
+    """None for a dry run. Errors: Problem, where an act has no reason."""
+    if asked.dry_run:
+        return None
+    if asked.reason is None:
+        raise broken([FieldError("reason", "missing_field", "this field is required for anything but a dry run")])
+    return _by_reason(caller, asked.reason)
+
+
+def _by_reason(caller: Caller, reason: str) -> By:
     try:
-        return By(caller.owner, asked.reason)
+        return By(caller.owner, reason)
     except Refused as refused:
         raise Problem("refused", str(refused)) from None
 
@@ -268,11 +284,11 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
     while `left` is above 0. `stopped` says what failed again.
     """
     asked = await _read(request, ReplayRequest)
-    by = _by(caller, asked)
+    by = _by_unless_dry(caller, asked)
 
     def work(settings: Settings, now: datetime) -> dict[str, object]:
         ids, left = _ids(settings, asked)
-        if asked.dry_run:
+        if by is None:
             return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, force=asked.force)]}
         chosen = asked.filter.wanted() if asked.filter else None
 
@@ -290,11 +306,11 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
 async def discard(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Give dead letters up for good; what waits behind them goes on."""
     asked = await _read(request, ActRequest)
-    by = _by(caller, asked)
+    by = _by_unless_dry(caller, asked)
 
     def work(settings: Settings, now: datetime) -> dict[str, object]:
         ids, left = _ids(settings, asked)
-        if asked.dry_run:
+        if by is None:
             return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, discards=True)]}
         chosen = asked.filter.wanted() if asked.filter else None
         return _acted(operators.discard(settings, asked.room, ids, by, now, chosen), left)

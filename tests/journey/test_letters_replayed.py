@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def test_a_dry_run_says_what_would_run_and_what_not_and_does_nothing(
     operators.discard(stack, "payments", [c], ANN, NOW)
     found = {each.letter_id: (each.does, each.why) for each in dead_letters.plan(stack, "payments", [a, b, c])}
     assert found == {a: ("run", "and 1 behind it"), b: ("run", ""), c: ("no-op", "is discarded, not dead")}
-    said = tally("dlq", "replay", "--room", "payments", "--all", "--dry-run", "--reason", "looking")
+    said = tally("dlq", "replay", "--room", "payments", "--all", "--dry-run")
     assert (said.exit_code, "2 run" in said.stderr) == (0, True)
     assert [letter.state for letter in dead_letters.list_letters(stack, "payments")] == ["dead", "dead"]
     assert [action for _, action, _ in audit(stack)] == ["discard"]
@@ -71,6 +72,39 @@ def test_a_fourth_replay_needs_force(stack: Settings, store: Store, tally: Tally
     refused = tally("dlq", "replay", letter.letter_id, "--reason", "again")
     assert (refused.exit_code, "--force" in refused.stderr) == (0, True)
     assert operators.replay(stack, "payments", [letter.letter_id], ANN, NOW, force=True).changed
+
+
+def test_a_replay_says_what_became_of_each_letter(stack: Settings, store: Store, tally: Tally) -> None:
+    give_up_on(stack, store, [cleared("one"), cleared("two"), cleared("three")])
+    list(apply(store, build(stack), [requested("one"), requested("three")], None, NOW))
+    with draining(stack, LATER):
+        said = tally("dlq", "replay", "--room", "payments", "--all", "--reason", "mended")
+    (two,) = dead_letters.list_letters(stack)
+    lines = ["payments: 3 of 3 made due again", "payments: 2 done, 1 failed again, 0 not tried yet"]
+    assert (said.exit_code, said.stdout.splitlines()) == (1, lines)
+    assert said.stderr == f"payments/{two.letter_id} is dead again\n"
+    list(apply(store, build(stack), [requested("two")], None, NOW))
+    with draining(stack, LATER):
+        told = tally("dlq", "replay", two.letter_id, "--reason", "mended", "--json")
+    assert (told.exit_code, json.loads(told.stdout)) == (
+        0,
+        {"room": "payments", "chosen": 1, "changed": 1, "unchanged": {}, "done": 1, "failed": {}, "untried": []},
+    )
+
+
+def test_where_no_room_runs_a_replay_says_that_nothing_was_tried(stack: Settings, store: Store, tally: Tally) -> None:
+    (letter,) = give_up_on(stack, store, [cleared("ghost")])
+    said = tally("dlq", "replay", letter.letter_id, "--reason", "mended", "--wait", "0.2")
+    assert (said.exit_code, "1 not tried yet" in said.stdout, "does the room run" in said.stderr) == (1, True, True)
+
+
+def test_only_a_dry_run_needs_no_reason(stack: Settings, store: Store, tally: Tally) -> None:
+    (letter,) = give_up_on(stack, store, [cleared("ghost")])
+    for words in (("replay",), ("discard",)):
+        assert tally("dlq", *words, letter.letter_id, "--dry-run").exit_code == 0
+        refused = tally("dlq", *words, letter.letter_id)
+        assert (refused.exit_code, "--reason" in refused.stderr) == (2, True)
+    assert (dead_letters.list_letters(stack)[0].state, audit(stack)) == ("dead", [])
 
 
 def test_letters_are_chosen_by_the_time_of_their_last_failure(stack: Settings, store: Store, tally: Tally) -> None:
@@ -125,7 +159,8 @@ def test_interrupted_in_the_middle_and_run_again_nothing_takes_effect_twice(
         assert 0 < left < 300, "it was in the middle"
         if how is signal.SIGINT:
             assert (running.returncode, "goes on from here" in error) == (130, True)
-        assert tally(*again).stdout == f"payments: {left} of {left} made due again\n"
+        ended = f"payments: {left} done, 0 failed again, 0 not tried yet"
+        assert tally(*again).stdout.splitlines() == [f"payments: {left} of {left} made due again", ended]
         while dead_letters.list_letters(stack):
             assert time.monotonic() < end
             time.sleep(0.05)

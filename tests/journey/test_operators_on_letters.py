@@ -88,7 +88,7 @@ def test_the_commands_replay_and_discard_by_the_first_digits(stack: Settings, st
     (letter,) = give_up_on(stack, store, [cleared("ghost")])
     assert letter.letter_id[:8] in tally("dlq", "list", "--each").stdout
     assert json.loads(tally("dlq", "list", "--each", "--json").stdout)[0]["letter_id"] == letter.letter_id
-    replayed = tally("dlq", "replay", letter.letter_id[:8], "--reason", "fixed")
+    replayed = tally("dlq", "replay", letter.letter_id[:8], "--reason", "fixed", "--wait", "0")
     assert (replayed.exit_code, "made due again" in replayed.stdout) == (0, True)
     again = tally("dlq", "replay", f"payments/{letter.letter_id}", "--reason", "fixed")
     assert (again.exit_code, "nothing to do" in again.stderr) == (0, True)

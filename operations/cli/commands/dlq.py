@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from operations.cli.letters.choosing import (
     Code,
     From,
     Key,
+    MaybeReason,
     Reason,
     RoomOption,
     To,
@@ -25,6 +26,7 @@ from operations.cli.letters.choosing import (
     failed,
     known_room,
     make_filter,
+    needed,
     one,
 )
 from operations.terminal import note, say, say_json, visible
@@ -35,8 +37,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
 
+WAIT_S = 60.0
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `tally dlq list` shows it, or ROOM/ID.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done to each; do nothing.")]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", min=0, help="Seconds to see what is replayed through, after the last that ended; 0: not."),
+]
 Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Letters a second, at most.")]
 
 
@@ -150,9 +158,10 @@ def export(
 def replay(
     chosen: Chosen,
     *,
-    reason: Reason,
+    reason: MaybeReason = None,
     dry_run: DryRun = False,
     rate: Rate = None,
+    wait: Wait = WAIT_S,
     stop_on_error: Annotated[
         bool, typer.Option("--stop-on-error", help="One after the other; stop at the first that fails again.")
     ] = False,
@@ -160,22 +169,35 @@ def replay(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try dead letters again, and what waits behind them. A second time changes nothing; Ctrl-C is safe."""
+    """Try dead letters again, what waits behind them too, and say what became of them. Exits 1 where any failed again.
+
+    A second time changes nothing; Ctrl-C is safe.
+    """
     from topics.runtime.dead_letters import acts as operators
+    from topics.runtime.dead_letters.listing import fates
     from topics.runtime.shape.clock import Clock
 
-    acting, settings = by(actor, reason), chosen.settings
     if dry_run:
         _print_plan(chosen, as_json, force=force)
         return
-    clock = Clock(settings.clock_file)
+    acting, settings = by(actor, needed(reason)), chosen.settings
+    clock, all_well = Clock(settings.clock_file), True
     for room in chosen.letters:
 
         def act(letters: Iterable[str], room: str = room) -> operators.Acted:
             return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.by, force)
 
-        _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
+        before = fates(settings, room, chosen.letters[room])
+        tally = _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
+        waits = wait > 0 and not stop_on_error
+        if not (as_json and waits):
+            _say(room, tally, len(chosen.letters[room]), "made due again", as_json)
+        if waits:
+            attempts = {letter_id: before[letter_id][1] for letter_id in tally.changed}
+            all_well &= _see_through(chosen, room, tally, attempts, wait, as_json)
     _nothing(chosen, as_json)
+    if not all_well:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -183,7 +205,7 @@ def replay(
 def discard(
     chosen: Chosen,
     *,
-    reason: Reason,
+    reason: MaybeReason = None,
     dry_run: DryRun = False,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -192,22 +214,23 @@ def discard(
     from topics.runtime.dead_letters import acts as operators
     from topics.runtime.shape.clock import Clock
 
-    acting, settings = by(actor, reason), chosen.settings
     if dry_run:
         _print_plan(chosen, as_json, discards=True)
         return
+    acting, settings = by(actor, needed(reason)), chosen.settings
     clock = Clock(settings.clock_file)
     for room in chosen.letters:
 
         def act(letters: Iterable[str], room: str = room) -> operators.Acted:
             return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.by)
 
-        _run(chosen, room, act, None, False, "discarded", as_json)
+        tally = _run(chosen, room, act, None, False, "discarded", as_json)
+        _say(room, tally, len(chosen.letters[room]), "discarded", as_json)
     _nothing(chosen, as_json)
 
 
-def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> None:
-    """Through all of one room's letters; what is done when it ends early stays done, and is said."""
+def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> Tally:
+    """Through all of one room's letters. What is done when it ends early stays done, and is said here."""
     from operations.cli.letters.pacing import with_bar
     from topics.runtime.dead_letters import pacing
 
@@ -223,20 +246,44 @@ def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: b
         note("interrupted: the same again goes on from here")
         raise typer.Exit(130) from None
     except pacing.Failed as failure:
-        tally.changed += 1
+        tally.changed.append(letters[len(tally.changed) + len(tally.unchanged)])
         _say(room, tally, len(letters), done, as_json)
         raise failed(f"stopped: {failure}") from None
-    _say(room, tally, len(letters), done, as_json)
+    return tally
 
 
 def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None:
     if as_json:
-        _print_json({"room": room, "chosen": number, "changed": tally.changed, "unchanged": tally.unchanged})
+        say_json({"room": room, "chosen": number, "changed": len(tally.changed), "unchanged": tally.unchanged})
         return
-    say(f"{room}: {tally.changed} of {number} {done}")
+    say(f"{room}: {len(tally.changed)} of {number} {done}")
     for letter_id, state in tally.unchanged.items():
         why = "was replayed three times and needs --force" if state == "dead" else f"is {state}, not dead"
         note(f"{room}/{letter_id} {why}: nothing to do")
+
+
+def _see_through(
+    chosen: Chosen, room: str, tally: Tally, attempts: Mapping[str, int], wait_s: float, as_json: bool
+) -> bool:
+    """Say what became of what was replayed. → whether all of it took effect."""
+    from topics.runtime.dead_letters import pacing
+
+    try:
+        seen = pacing.see_through(chosen.settings, room, attempts, wait_s)
+    except KeyboardInterrupt:
+        note("interrupted: what is due is tried all the same")
+        raise typer.Exit(130) from None
+    counts = {"done": len(seen.ended), "failed": seen.failed, "untried": seen.untried}
+    if as_json:
+        changed = {"chosen": len(chosen.letters[room]), "changed": len(attempts), "unchanged": tally.unchanged}
+        say_json({"room": room, **changed, **counts})
+    elif attempts:
+        say(f"{room}: {len(seen.ended)} done, {len(seen.failed)} failed again, {len(seen.untried)} not tried yet")
+        for letter_id, state in seen.failed.items():
+            note(f"{room}/{letter_id} {pacing.again(state)}")
+        for letter_id in seen.untried:
+            note(f"{room}/{letter_id} {pacing.untried(wait_s)}")
+    return not seen.failed and not seen.untried
 
 
 def _nothing(chosen: Chosen, as_json: bool) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from operations.cli.commands.pay import running_api
+from operations.cli.commands.pay import Api, running_api
 from operations.terminal import note, say, say_json
 
 app = typer.Typer()
 
 BODY_MAX = 1 << 20
+LEASE_S = 90  # of an endpoint of our own: what is killed and cannot delete it leaves it no longer
+RENEW_EVERY_S = 20.0
 TAKES_S = 10.0  # a sender that stalls is let go
 
 
@@ -44,6 +47,8 @@ def listen(
     given = [_key(each) for each in secret or ()]
     server = _Server(port, as_json, count)
     registered = None
+    for ends in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, signal.default_int_handler)  # as Ctrl-C does: our endpoint goes too
     try:
         if given:
             server.keys = given
@@ -70,7 +75,10 @@ def _register(server: _Server, endpoint_id: str | None, event_types: list[str] |
     api = running_api()
     name = endpoint_id or f"listen-{secrets.token_hex(4)}"
     path = f"/v1/webhook-endpoints/{quote(name, safe='')}"
-    body = {"url": server.url} | ({"event_types": event_types} if event_types else {})
+    body: dict[str, Any] = {"url": server.url} | ({"event_types": event_types} if event_types else {})
+    if endpoint_id is None:
+        body |= {"lease_s": LEASE_S}
+        server.renew = lambda: _renew(server, api, path, body)
     made = api.call("PUT", path, body)
     if made["secret"] is None:
         made = api.call("POST", f"{path}/secrets")
@@ -78,6 +86,18 @@ def _register(server: _Server, endpoint_id: str | None, event_types: list[str] |
             api.call("DELETE", f"{path}/secrets/{version}")
     server.keys = [secret_key(made["secret"])]
     return name
+
+
+def _renew(server: _Server, api: Api, path: str, body: dict[str, Any]) -> None:
+    """Before the lease runs out; one that has, where this machine slept, is made anew and has another secret."""
+    from schemas.webhooks import secret_key
+
+    try:
+        made = api.call("PUT", path, body)
+    except (ConnectionError, TimeoutError, typer.Exit):
+        return  # it is tried again soon
+    if made["secret"]:
+        server.keys.append(secret_key(made["secret"]))
 
 
 def _key(secret: str) -> bytes:
@@ -105,12 +125,20 @@ class _Server(ThreadingHTTPServer):
             raise typer.Exit(1) from None
         self.keys: list[bytes] = []
         self.ended_with: SystemExit | None = None
+        self.renew: Callable[[], None] = lambda: None
+        self._renew_at = time.monotonic() + RENEW_EVERY_S
         self._as_json = as_json
         self._left = count or -1
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def service_actions(self) -> None:
+        """Between requests."""
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + RENEW_EVERY_S
+            self.renew()
 
     def take(self, headers: Mapping[str, str], body: bytes) -> int:
         """→ the status to answer with."""

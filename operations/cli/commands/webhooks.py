@@ -117,6 +117,25 @@ def resend(
         say_json([each["delivery_id"] for each in found], indent=None)
 
 
+@app.command()
+def delete(
+    endpoint_ids: Annotated[list[str], typer.Argument(metavar="ENDPOINT…", help="One or more.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send nothing more to endpoints, what is still owed to them included. Their ids stay their owners'."""
+    from operations.stack.running import current_settings
+
+    settings, given = current_settings(), list(dict.fromkeys(endpoint_ids))
+    for endpoint_id in given:  # all are known before any is deleted
+        _known_endpoint(settings, endpoint_id)
+    for endpoint_id in given:
+        _act(settings, lambda endpoints, endpoint_id=endpoint_id: endpoints.delete(None, endpoint_id))
+        if not as_json:
+            say(f"{endpoint_id} is deleted")
+    if as_json:
+        say_json(given, indent=None)
+
+
 def _act(settings: Settings, work: Any) -> Any:
     """Errors: typer.Exit with one line."""
     from producers.endpoints import Endpoints

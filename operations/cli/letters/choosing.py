@@ -26,6 +26,10 @@ def _reason(text: str) -> str:
     return text
 
 
+def _maybe_reason(text: str | None) -> str | None:
+    return None if text is None else _reason(text)
+
+
 def _actor(text: str | None) -> str | None:
     by(text, "none")
     return text
@@ -43,6 +47,12 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `tall
 All = Annotated[bool, typer.Option("--all", help="Every dead letter of --room.")]
 Max = Annotated[int | None, typer.Option("--max", min=1, help="At most so many in this run, the oldest first.")]
 Reason = Annotated[str, typer.Option("--reason", callback=_reason, help="Why; kept for ever in the room's ops_audit.")]
+MaybeReason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", callback=_maybe_reason, help="Why; kept for ever in the room's ops_audit. A dry run needs none."
+    ),
+]
 Actor = Annotated[str | None, typer.Option("--actor", callback=_actor, help="Who acts; else the user of this shell.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -173,6 +183,13 @@ def by(actor: str | None, reason: str) -> By:
         return By(who() if actor is None else actor, reason)
     except Refused as refused:
         raise typer.BadParameter(str(refused)) from None
+
+
+def needed(reason: str | None) -> str:
+    """Exits 2 where none was given."""
+    if reason is None:
+        raise typer.BadParameter("--reason is needed for anything but a dry run: it is kept in ops_audit")
+    return reason
 
 
 def who() -> str:

@@ -86,6 +86,19 @@ def test_who_may_look_may_not_act_and_who_may_act_must_be_allowed_to_look(
     assert door.get("/v1/ops/letters", key="").status == 401
 
 
+def test_a_dry_run_needs_no_reason_and_an_empty_key_is_a_key(door: Door, http_stack: Settings, store: Store) -> None:
+    list(apply(store, build(http_stack), [cleared(secrets.token_hex(5))._replace(key=b"", value=b"{}")], None, LATER))
+    (letter,) = dead_letters.list_letters(http_stack, "payments", wanted=dead_letters.Filter(key=""))
+    wanted: dict[str, Any] = {"room": "payments", "letters": [letter.letter_id]}
+    for path in ("/v1/ops/replays", "/v1/ops/discards"):
+        planned = act(door, path, {**wanted, "dry_run": True})
+        assert (planned.status, planned.json["planned"][0]["key"]) == (200, "")
+        refused = act(door, path, wanted)
+        assert (refused.status, refused.json["errors"][0]["field"]) == (422, "reason")
+    assert door.get(f"/v1/ops/letters/payments/{letter.letter_id}").json["key"] == ""
+    assert act(door, "/v1/ops/discards", {**wanted, **WHY}).json["changed"] == [letter.letter_id]
+
+
 def test_a_letter_is_replayed_once_in_the_name_of_the_keys_owner(
     door: Door, http_stack: Settings, store: Store
 ) -> None:

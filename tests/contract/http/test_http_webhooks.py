@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.stack.views import read
 from producers import endpoints
+from producers.trimming import trim
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted
 from schemas.webhooks import secret_key, verify
@@ -36,6 +38,7 @@ from tests.contract.http.test_http_bad_input import refused
 from tests.store.receiving import Receiver, receiving
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.process.upkeep import Upkeep
 from topics.settings import Settings, WebhookLimits
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ["127.0.0.0/8"]}
@@ -293,3 +296,47 @@ def test_what_cannot_be_done_is_one_line(words: tuple[str, ...], why: str) -> No
     done = tally("webhooks", *words)
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert why in done.stderr
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_listener_that_ends_leaves_no_endpoint_for_longer_than_its_lease(
+    how: signal.Signals, hooked: Door, http_stack: Settings, servers: Servers
+) -> None:
+    command = [sys.executable, "-m", "operations.cli.main", "listen"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as listener:
+        assert listener.stderr is not None
+        endpoint_id = listener.stderr.readline().split()[-1]
+        assert ask(hooked, "GET", f"/{endpoint_id}").status == 200
+        listener.send_signal(how)
+    if how is signal.SIGKILL:
+        admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=http_stack.database)
+        with psycopg.connect(admin) as conn:
+            run_out = "UPDATE doors.webhook_endpoints SET leased_until = now() WHERE endpoint_id = %s AND leased_until > now()"
+            assert conn.execute(run_out, [endpoint_id]).rowcount == 1
+        Upkeep(http_stack, "doors", threading.Event(), trim=trim).trim()
+    assert ask(hooked, "GET", f"/{endpoint_id}").status == 404
+    wait_for(lambda: endpoint_id not in tally("webhooks", "list", "--json").stdout)
+
+
+def test_an_endpoint_that_is_renewed_or_kept_does_not_go(hooked: Door, http_stack: Settings) -> None:
+    where = {"url": "http://127.0.0.1:9/"}
+    for name, lease in (("kept", {}), ("leased", {"lease_s": 60})):
+        assert ask(hooked, "PUT", f"/{name}", {**where, **lease}).status == 201
+        assert ask(hooked, "PUT", f"/{name}", {**where, **lease}).status == 200
+    assert ask(hooked, "PUT", "/short", {**where, "lease_s": 1}).json["field"] == "lease_s"
+    Upkeep(http_stack, "doors", threading.Event(), trim=trim).trim()
+    for name in ("kept", "leased"):
+        assert ask(hooked, "GET", f"/{name}").status == 200
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_operator_deletes_endpoints_of_any_owner(hooked: Door) -> None:
+    for name in ("one", "two"):
+        assert ask(hooked, "PUT", f"/{name}", {"url": "http://127.0.0.1:9/"}).status == 201
+    wait_for(lambda: "two" in tally("webhooks", "list", "--json").stdout)
+    refused = tally("webhooks", "delete", "one", "nobody")
+    assert (refused.exit_code, ask(hooked, "GET", "/one").status) == (1, 200)
+    done = tally("webhooks", "delete", "one", "two")
+    assert (done.exit_code, done.stdout) == (0, "one is deleted\ntwo is deleted\n")
+    assert [ask(hooked, "GET", f"/{name}").status for name in ("one", "two")] == [404, 404]

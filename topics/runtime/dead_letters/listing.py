@@ -142,7 +142,12 @@ def list_letters(
 
 
 def _letter(room: str, letter_id: str, state: State, topic: str, key: bytes | None, *rest: Any) -> Letter:
-    return Letter(room, letter_id, state, topic, None if key is None else key.decode("utf-8", "replace"), *rest)
+    return Letter(room, letter_id, state, topic, _text(key), *rest)
+
+
+def _text(key: bytes | None) -> str | None:
+    """A key may be empty, which is not the same as none."""
+    return None if key is None else key.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +393,7 @@ def plan(
     for letter_id, state, topic, key, code, replays, event_id, edited, behind, ahead in rows:
         facts = _Facts(state, replays, event_id in standing, edited, behind, ahead)
         does, why = facts.discarded() if discards else facts.replayed(force)
-        planned.append(Planned(letter_id, topic, key and key.decode("utf-8", "replace"), code, does, why))
+        planned.append(Planned(letter_id, topic, _text(key), code, does, why))
     return planned
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from topics.runtime.dead_letters.acts import Acted
-from topics.runtime.dead_letters.listing import fates
+from topics.runtime.dead_letters.listing import State, fates
 from topics.settings import Settings
 
 SLICE = 500  # letters of one transaction, and of one row in ops_audit
@@ -22,11 +22,11 @@ Act = Callable[[Sequence[str]], Acted]
 class Tally:
     """What a run has done so far."""
 
-    changed: int = 0
+    changed: list[str] = field(default_factory=list)  # letter ids
     unchanged: dict[str, str] = field(default_factory=dict)
 
     def add(self, acted: Acted) -> None:
-        self.changed += len(acted.changed)
+        self.changed += acted.changed
         self.unchanged |= acted.unchanged
 
 
@@ -66,15 +66,46 @@ def until_one_fails(
 
 
 def _see_through(settings: Settings, room: str, letter_id: str, attempts: int, wait_s: float) -> None:
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
-        state, now_failed = fates(settings, room, [letter_id])[letter_id]
-        if now_failed > attempts:
-            again = "is dead again" if state == "dead" else "has failed again, and is tried on by itself"
-            raise Failed(f"{room}/{letter_id} {again}")
-        if state in {"done", "discarded"}:
-            return
-        time.sleep(LOOK_S)
-    raise Failed(
-        f"{room}/{letter_id} has not been tried for {wait_s:.0f} s: does the room run? is one ahead of it dead?"
-    )
+    seen = see_through(settings, room, {letter_id: attempts}, wait_s)
+    if seen.failed:
+        raise Failed(f"{room}/{letter_id} {again(seen.failed[letter_id])}")
+    if seen.untried:
+        raise Failed(f"{room}/{letter_id} {untried(wait_s)}")
+
+
+def again(state: State) -> str:
+    return "is dead again" if state == "dead" else "has failed again, and is tried on by itself"
+
+
+def untried(wait_s: float) -> str:
+    return f"has not been tried for {wait_s:.0f} s: does the room run? is one ahead of it dead?"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What became of letters that were made due."""
+
+    ended: list[str] = field(default_factory=list)  # they took effect, or somebody let them go
+    failed: dict[str, State] = field(default_factory=dict)
+    untried: list[str] = field(default_factory=list)
+
+
+def see_through(settings: Settings, room: str, before: Mapping[str, int], wait_s: float) -> Seen:
+    """Wait until each has ended or failed again, at most `wait_s` after the last that did.
+
+    `before` is how many attempts of each had failed when it was made due.
+    """
+    waiting, seen, deadline = dict(before), Seen(), time.monotonic() + wait_s
+    while waiting and time.monotonic() < deadline:
+        for letter_id, (state, now_failed) in fates(settings, room, list(waiting)).items():
+            if now_failed > waiting[letter_id]:
+                seen.failed[letter_id] = state
+            elif state in {"done", "discarded"}:
+                seen.ended.append(letter_id)
+            else:
+                continue
+            del waiting[letter_id]
+            deadline = time.monotonic() + wait_s
+        time.sleep(LOOK_S if len(waiting) < SLICE else 1.0)
+    seen.untried = list(waiting)
+    return seen
