@@ -216,6 +216,7 @@ def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
     said = request.__dict__ | {
         "deadline": _deadline(request, terms),
         "deadline_defaulted": True if request.deadline is None else None,
+        "received_at": terms.now,
         "owner": asked.owner,
     }
     event = PaymentRequested.model_construct(set(said), **said)

@@ -308,8 +308,8 @@ def order(row: Row) -> dict[str, Any]:
     }
 
 
-def refused(row: Row) -> dict[str, Any]:
-    """A request that the door took and payments, which has the last word, did not."""
+def refused(row: Row, reply: bytes | None) -> dict[str, Any]:
+    """A request that the door took, with this reply, and payments, which has the last word, did not."""
     return {
         "checkout_id": row["checkout_id"],
         "status": "refused",
@@ -318,7 +318,7 @@ def refused(row: Row) -> dict[str, Any]:
         "description": None,
         "metadata": {},
         "deadline": None,
-        "received_at": row["at"],
+        "received_at": row["at"] if reply is None else orjson.loads(reply)["received_at"],
         "payment_orders": [],
         "links": links(row["checkout_id"]),
         "refused": {"code": row["code"], "detail": row["detail"]},

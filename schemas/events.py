@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.ids import BuyerAccount, CheckoutId, EndpointId, Owner, PaymentOrderId, SellerAccount, Token
 from schemas.money import Money, sums
 from schemas.requests import PaymentRequest
+from schemas.times import Instant
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
@@ -62,6 +63,8 @@ class PaymentRequested(PaymentRequest):
     owner: Owner | None = None
     # The HTTP door fixed the deadline, the request named none: so it tells no two requests apart.
     deadline_defaulted: bool | None = None
+    # When the HTTP door took it: everybody who is told of the payment is told this.
+    received_at: Instant | None = None
     personal: ClassVar[frozenset[str]] = BUYER | CARD | {"description", "metadata"}  # at any depth
     webhook_type: ClassVar[str | None] = None
 

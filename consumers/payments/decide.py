@@ -99,6 +99,8 @@ def _request(state: State, event: PaymentRequested, cause: Cause, policy: Policy
         )
     if cause.upstream is not None and event.deadline_defaulted is not None:
         return _refuse(event.checkout_id, owner, "deadline_claimed", "the HTTP door alone fixes a deadline", cause)
+    if cause.upstream is not None and event.received_at is not None:
+        return _refuse(event.checkout_id, owner, "time_claimed", "the HTTP door alone says when it took it", cause)
     asked = contents_hash(event, policy.contents_key)
     known: Payment | None = state.get(event.checkout_id)
     if known is not None:
@@ -138,7 +140,7 @@ def _receive(event: PaymentRequested, owner: str, asked: str, cause: Cause, poli
     checkout = _checkout(event, cause, policy)
     payment = Payment(event.checkout_id, owner, asked, tuple(t.payment_order_id for t in checkout.terms))
     orders = [Order(id_, event.checkout_id) for id_ in payment.order_ids]
-    step = Step(event.checkout_id, None, None, "received", "", cause.now, cause.event_id)
+    step = Step(event.checkout_id, None, None, "received", "", checkout.received_at, cause.event_id)
     return Decision([checkout, payment, *orders, step], [_screening(event, owner, checkout)], revision=payment.version)
 
 
@@ -149,7 +151,7 @@ def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout
         token=event.payment_method.token,
         deadline=event.deadline or cause.now + timedelta(seconds=policy.deadline_s),
         terms=tuple(OrderTerms(o.payment_order_id, o.seller_account, o.gross, o.fee) for o in event.payment_orders),
-        received_at=cause.now,
+        received_at=event.received_at or cause.now,
         event_id=cause.event_id,
         description=event.description,
         metadata=event.metadata,

@@ -130,7 +130,7 @@ async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
     )
     refusal = await _refusal(house, checkout_id, caller, accepted[0]["event_id"] if accepted else None)
     if refusal:
-        return replies.json(replies.refused(refusal))
+        return replies.json(replies.refused(refusal, bytes(accepted[0]["reply"]) if accepted else None))
     if not accepted:
         raise Problem("not_found")
     return Response(bytes(accepted[0]["reply"]), media_type="application/json")

@@ -77,6 +77,7 @@ REFUSALS: list[tuple[str, PaymentRequested, str | None, str]] = [
     # each is broken in this way and in every way below it
     ("owner_claimed", requested("c1", owner="shop", prefix="x"), "shop", "shop"),
     ("deadline_claimed", requested("c1", owner=None, prefix="x", deadline_defaulted=True), "shop", "shop"),
+    ("time_claimed", requested("c1", owner=None, prefix="x", received_at="2026-01-01T00:00:00Z"), "shop", "shop"),
     ("id_taken", requested("c1", owner="rival", prefix="o"), None, "rival"),
     ("id_taken", requested("c1", owner=None, prefix="x"), "rival", "rival"),
     ("checkout_conflict", requested("c1", orders=3), None, "shop"),

@@ -199,8 +199,11 @@ def test_what_is_accepted_reads_the_same_before_and_after_the_room_has_it(door: 
     wait_for(lambda: status(door, checkout_id) == "executing")
     after = door.get(f"/v1/payments/{checkout_id}").json
     assert after.keys() == before.keys()
-    for name in ("checkout_id", "buyer_account", "description", "metadata", "deadline", "links", "is_payment_done"):
+    fields = ("checkout_id", "buyer_account", "description", "metadata", "deadline", "links", "is_payment_done")
+    for name in (*fields, "received_at"):
         assert after[name] == before[name]
+    (listed,) = [p for p in door.get("/v1/payments").json["payments"] if p["checkout_id"] == checkout_id]
+    assert listed["received_at"] == door.post(request).json["received_at"] == before["received_at"]
     fixed = ("payment_order_id", "seller_account", "amount", "currency", "platform_fee")
     assert [[o[name] for name in fixed] for o in after["payment_orders"]] == [
         [o[name] for name in fixed] for o in before["payment_orders"]
@@ -229,10 +232,12 @@ def test_who_loses_an_id_to_kafka_reads_why(door: Door, seller: str) -> None:
         client.send(PaymentRequest.model_validate(asked_strictly(checkout_id)))
     partner = door.key_for("partner")
     wait_for(lambda: status(door, checkout_id, partner) == "executing")
-    assert door.post(asked(checkout_id)).status == 202
+    accepted = door.post(asked(checkout_id))
+    assert accepted.status == 202
     wait_for(lambda: status(door, checkout_id) == "refused")
     found = door.get(f"/v1/payments/{checkout_id}").json
     replies.Payment.model_validate(found)
+    assert found["received_at"] == accepted.json["received_at"]
     assert found["refused"]["code"] == "id_taken"
     own_order, _ = asked(checkout_id)["payment_orders"]
     order = door.get(f"/v1/payment-orders/{own_order['payment_order_id']}").json
