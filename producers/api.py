@@ -18,9 +18,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from producers import replies
+from producers.connections import Connection
 from producers.door import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
 from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
@@ -50,7 +50,7 @@ def serve(settings: Settings, stop: threading.Event, listening: socket.socket | 
 async def _serve(settings: Settings, stop: threading.Event, listening: socket.socket) -> None:
     config = uvicorn.Config(
         make_app(settings),
-        http=_Protocol,
+        http=Connection,
         ws="none",
         proxy_headers=False,
         access_log=False,
@@ -69,19 +69,6 @@ async def _serve(settings: Settings, stop: threading.Event, listening: socket.so
         watch.cancel()
 
 
-class _Protocol(HttpToolsProtocol):
-    """What is no HTTP is told so as any other error is."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Instead of uvicorn's plain text."""
-        problem = Problem("invalid_request")
-        body = problem.body()
-        headers = [*problem.all_headers(), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (lines, body))
-        self.transport.close()
-
-
 def listen(settings: Settings) -> socket.socket:
     """Errors: SettingsError where the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
@@ -97,8 +84,11 @@ def listen(settings: Settings) -> socket.socket:
 
 
 async def _watch(server: uvicorn.Server, stop: threading.Event) -> None:
-    while not stop.is_set():  # noqa: ASYNC110 - the event is the process's, not this loop's
+    while not stop.is_set():
         await asyncio.sleep(0.1)
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.hang_up_if_late()
     server.should_exit = True
 
 

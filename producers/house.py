@@ -13,6 +13,7 @@ from producers.endpoints import Endpoints
 from producers.intake import Intake
 from producers.keys import Caller, KeyRing
 from producers.notifications import Notifications
+from producers.pools import Pools
 from producers.reading import Reader
 from topics.settings import Settings
 
@@ -31,12 +32,14 @@ class House:
     webhooks: Reader
     endpoints: Endpoints
     notifications: Notifications
+    pools: Pools
 
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
             await reader.close()
         await asyncio.to_thread(self.endpoints.close)
         await asyncio.to_thread(self.notifications.close)
+        self.pools.close()
 
 
 def furnish(settings: Settings) -> House:
@@ -53,6 +56,7 @@ def furnish(settings: Settings) -> House:
         webhooks=Reader(settings, "tally_webhooks_read", "webhooks"),
         endpoints=Endpoints(settings),
         notifications=Notifications(settings),
+        pools=Pools(),
     )
 
 

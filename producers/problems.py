@@ -39,8 +39,10 @@ CODES: Mapping[str, Code] = {
     "forbidden": Code(403, "Scope missing", "The API key lacks the scope that this needs."),
     "not_found": Code(404, "Not found", "There is no such thing, or it belongs to another owner."),
     "method_not_allowed": Code(405, "Method not allowed", "This address does not take that method."),
+    "request_timeout": Code(408, "Request too slow", "A request comes whole, its body included, within 30 s."),
     "body_too_large": Code(413, "Body too large", "A body has at most 256 KiB."),
     "unsupported_media_type": Code(415, "Not application/json", "Send `Content-Type: application/json`."),
+    "head_too_large": Code(431, "Head too large", "A request's line and headers have at most 64 KiB."),
     # ── ids that are taken ──
     "id_taken": Code(409, "Id taken", "The checkout or order id belongs to another checkout or owner. Choose another."),
     "checkout_conflict": Code(

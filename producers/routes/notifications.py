@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -28,7 +28,7 @@ async def notify(request: Request, psp: str) -> Response:
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length.encode() if length else None)
     check_type(request.headers.get("content-type", "").encode())
-    notifications = house_of(request).notifications
-    given = notifications.read(psp, request.headers, body)
-    await asyncio.to_thread(notifications.receive, given)
+    house = house_of(request)
+    given = house.notifications.read(psp, request.headers, body)
+    await house.pools.for_psp(partial(house.notifications.receive, given))
     return replies.json({"stored": True}, 202)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -40,6 +41,7 @@ LETTERS = "/v1/ops/letters"
 ONE = LETTERS + "/{room}/{letter_id}"
 AT_ONCE_MAX = 1000
 PACED_S_MAX = 20  # of one request
+LINES = 100  # of an export, that are read at a time
 TRIED_WITHIN_S = 10  # a letter, where the next one waits for it
 Result = TypeVar("Result")
 
@@ -149,12 +151,12 @@ async def _read(request: Request, model: type[Model]) -> Model:
     return parsed(model, body)
 
 
-async def _do(request: Request, work: Callable[[Settings, datetime], Result]) -> Result:
-    """In a thread, since it waits for the store. Errors: Problem."""
-    settings = house_of(request).settings
-    now = Clock(settings.clock_file).now()
+async def _do(request: Request, work: Callable[[Settings, datetime], Result], *, long: bool = False) -> Result:
+    """In a thread, since it waits for the store; `long` in one of the few for what takes seconds. Errors: Problem."""
+    house = house_of(request)
+    act = partial(work, house.settings, Clock(house.settings.clock_file).now())
     try:
-        return await asyncio.to_thread(work, settings, now)
+        return await (house.pools.for_long(act) if long else house.pools.for_operator(act))
     except (NoSuchLetter, NoSuchRoom) as error:
         raise Problem("not_found", str(error)) from None
     except Refused as refused:
@@ -220,7 +222,13 @@ async def export_letters(
 ) -> Response:
     """JSON lines with contents, oldest first."""
     lines = await _do(request, lambda settings, _: _lines(settings, asked))
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+    return StreamingResponse(_pieces(request, lines), media_type="application/x-ndjson")
+
+
+async def _pieces(request: Request, lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Some lines at a time, read in operators' threads."""
+    while piece := await house_of(request).pools.for_operator(lambda: b"".join(islice(lines, LINES))):
+        yield piece
 
 
 def _lines(settings: Settings, asked: Exported) -> Iterator[bytes]:
@@ -299,7 +307,8 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
             return _acted(act(ids), left)
         return _paced(settings, asked, ids, left, act)
 
-    return replies.json(await _do(request, work))
+    long = not asked.dry_run and (asked.rate is not None or asked.stop_on_error)
+    return replies.json(await _do(request, work, long=long))
 
 
 @router.post("/v1/ops/discards", openapi_extra=_body(ActRequest))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -179,7 +179,8 @@ async def _delivery(house: House, endpoint_id: str, delivery_id: str, caller: Ca
 
 
 async def _do(request: Request, work: Callable[[Endpoints], Result]) -> Result:
-    return await asyncio.to_thread(work, house_of(request).endpoints)
+    house = house_of(request)
+    return await house.pools.for_owner(partial(work, house.endpoints))
 
 
 def _given(endpoint_id: str) -> str:

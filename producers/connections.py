@@ -1,0 +1,79 @@
+"""A caller's connection → requests, each whole within a time and with a head of bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from producers.problems import Problem
+
+REQUEST_S = 30.0  # from a request's first byte, or the connection, to its last byte
+HEAD_MAX = 64 * 1024
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, which waits for ever for a request's other half and takes a head of any size."""
+
+    _since: float | None = None  # the loop's time at which what has not come in whole began
+    _in_head = False
+    _head = 0  # bytes of it so far
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self._since is None:
+            self._since = self.loop.time()
+        super().data_received(data)
+        if self._in_head:
+            self._head += len(data)
+            if self._head > HEAD_MAX:
+                self._refuse("head_too_large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._since = self.loop.time()
+        self._in_head = True
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head = False
+
+    def on_message_complete(self) -> None:
+        self._since = None
+        super().on_message_complete()
+
+    def hang_up_if_late(self) -> None:
+        """To be asked now and then: a timer for each request would cost more."""
+        if self._since is None or self.loop.time() - self._since < REQUEST_S or self.transport.is_closing():
+            return
+        begun = self.cycle is not None and not self.cycle.response_complete
+        if self.pipeline or (begun and self._in_head):
+            return  # an earlier request of this connection has its answer first
+        if self._in_head or (begun and not self.cycle.response_started):
+            self._refuse("request_timeout")
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn calls this for what is no HTTP."""
+        self._refuse("invalid_request")
+
+    def _refuse(self, code: str) -> None:
+        """A problem document, and the end of the connection."""
+        problem = Problem(code)
+        body = problem.body()
+        headers: list[tuple[bytes, Any]] = [
+            *problem.all_headers(),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        status = HTTPStatus(problem.status)
+        lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % header for header in headers)]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self.transport.close()
