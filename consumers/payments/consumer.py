@@ -6,6 +6,7 @@ from functools import partial
 
 from consumers.payments import store
 from consumers.payments.decide import Policy, decide
+from consumers.payments.revenue import sum_up
 from consumers.payments.stuck import stuck
 from topics.catalog import PAYMENTS_ROOM
 from topics.runtime.shape.consumer import Consumer
@@ -17,4 +18,4 @@ def build(settings: Settings) -> Consumer:
         deadline_s=settings.payment_deadline_s, contents_key=bytes.fromhex(settings.derive("payments:contents"))
     )
     decider = partial(decide, policy=policy)
-    return Consumer(PAYMENTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck)
+    return Consumer(PAYMENTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck, sum_up=sum_up)

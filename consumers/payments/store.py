@@ -20,6 +20,7 @@ from consumers.payments.payment import (
     checkout_key,
     order_key,
 )
+from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
 from schemas.events import AnyEvent, PaymentRequested, RiskCleared
 from schemas.money import Money
@@ -36,10 +37,10 @@ _PAYMENTS = (
 )
 _ORDERS = (
     "orders (payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, status, detail,"
-    " wallet_updated, ledger_updated, version)",
+    " wallet_updated, ledger_updated, version, owner, received_at)",
     (
         *("text", "text", "int2", "text", "text", "int8", "int8", "int8", "text", "text"),
-        *("bool", "bool", "int4"),
+        *("bool", "bool", "int4", "text", "timestamptz"),
     ),
 )
 _STEPS = (
@@ -156,6 +157,7 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
     _update_orders(conn, [order for id_, order in orders.items() if id_ not in facts])
     _settle_orders(conn, [(orders[id_], fact) for id_, fact in facts.items()])
     _append(conn, steps, refusals)
+    note_late(conn, list(facts.values()))
 
 
 def _insert(
@@ -164,10 +166,15 @@ def _insert(
     """New payments and their orders, sorted, so that two processes with the same ids wait and do not deadlock."""
     if not checkouts:
         return
+    owners = {checkout.checkout_id: payments[checkout.checkout_id].owner for checkout in checkouts}
     new = [_payment_row(checkout, payments.pop(checkout.checkout_id)) for checkout in checkouts]
     insert_rows(conn, *_PAYMENTS, new)
     rows = [
-        _order_row(orders.pop(terms.payment_order_id), place, terms)
+        (
+            *_order_row(orders.pop(terms.payment_order_id), place, terms),
+            owners[checkout.checkout_id],
+            checkout.received_at,
+        )
         for checkout in checkouts
         for place, terms in enumerate(checkout.terms)
     ]
@@ -228,7 +235,7 @@ def _update_payments(conn: Connection, payments: Sequence[Payment]) -> None:
 
 
 def _update_orders(conn: Connection, orders: Sequence[Order]) -> None:
-    """No indexed column changes (the one on the day of capture is a summary), so PostgreSQL can update in place."""
+    """No indexed column changes (those on capture and PSP reference are summaries), so PostgreSQL can update in place."""
     if not orders:
         return
     conn.execute(

@@ -87,6 +87,18 @@ SUMS = (
         " WHERE o.version <> 1 + coalesce(h.steps, 0) + o.wallet_updated::int + o.ledger_updated::int",
     ),
     Sum(
+        "revenue",
+        "payments",
+        "SELECT count(*) FROM revenue_view",
+        "SELECT concat_ws(' ', day, owner, seller_account, psp, currency),"
+        " concat(coalesce(r.orders, 0), ' orders of ', coalesce(r.gross, 0), ' gross, ', coalesce(r.fee, 0), ' fee'),"
+        " concat(coalesce(o.orders, 0), ' of ', coalesce(o.gross, 0), ' and ', coalesce(o.fee, 0))"
+        " FROM revenue_view r FULL JOIN (SELECT (captured_at AT TIME ZONE 'UTC')::date AS day, owner, currency,"
+        " seller_account, psp, count(*) AS orders, sum(gross) AS gross, sum(fee) AS fee, sum(net) AS net FROM order_view"
+        " WHERE payment_order_status = 'SUCCESS' GROUP BY 1, 2, 3, 4, 5) o USING (day, owner, currency, seller_account,"
+        " psp) WHERE (r.orders, r.gross, r.fee, r.net) IS DISTINCT FROM (o.orders, o.gross, o.fee, o.net)",
+    ),
+    Sum(
         "payments_done",
         "payments",
         "SELECT count(*) FROM payment_view",

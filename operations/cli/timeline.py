@@ -1,4 +1,4 @@
-"""A checkout, order or call id → everything that each store and the PSP say of it, in the order of time."""
+"""A checkout, order or call id, or a PSP's reference → everything that each store and the PSP say of it, in the order of time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class UnknownId(Exception):
     """No store has heard of it; `near` are ids that look like it."""
 
     def __init__(self, given: str, near: Sequence[str]) -> None:
-        super().__init__(f"no checkout, payment order or call is called {given}")
+        super().__init__(f"no checkout, payment order, call or PSP's reference is called {given}")
         self.near = tuple(near)
 
 
@@ -96,6 +96,7 @@ def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
         ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE call_id = %s"),
+        ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE psp_reference = %s"),
     ):
         rows = stores.rows(room, statement, [given])
         if rows:

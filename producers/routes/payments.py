@@ -13,7 +13,7 @@ from producers.claims import claim_of, links
 from producers.house import House, house_of, needs
 from producers.keys import Caller
 from producers.problems import Problem
-from producers.reading import Reader, Row
+from producers.reading import Row
 from schemas.events import PaymentStatus
 from schemas.times import Moment
 
@@ -25,11 +25,12 @@ _COLUMNS = (
     " o.currency, o.gross, o.fee"
 )
 
-# Of a seller with few orders their payments are named; of one with many the newest payments soon show enough of them.
-# The planner alone walks through all of an owner's payments for a seller who has six of them.
-FEW = 1000
-_FEW = " AND checkout_id = ANY(%(few)s)"
-_MANY = " AND %(seller)s = ANY(sellers)"
+_NEWEST: LiteralString = " ORDER BY received_at DESC, checkout_id DESC LIMIT %(limit)s"
+_PLACES: LiteralString = "SELECT received_at, checkout_id FROM payment_place_view p WHERE owner = %(owner)s"
+_PLACES_OF_SELLER: LiteralString = (
+    "SELECT DISTINCT o.received_at, o.checkout_id FROM order_place_view o JOIN payment_place_view p USING (checkout_id)"
+    " WHERE o.owner = %(owner)s AND o.seller_account = %(seller_account)s"
+)
 
 
 class Filters(BaseModel):
@@ -53,46 +54,55 @@ async def list_payments(
 ) -> Response:
     """The owner's payments, newest first. One that was accepted a moment ago may come a moment later."""
     at, checkout_id = _place(filters.cursor)
-    reader = house_of(request).payments
-    few = await _few(reader, filters.seller_account)
-    of_seller: LiteralString = "" if filters.seller_account is None else _MANY if few is None else _FEW
-    rows = await reader.rows(
-        "SELECT" + _COLUMNS + " FROM (SELECT * FROM payment_view WHERE owner = %(owner)s"
-        " AND (received_at, checkout_id) < (%(at)s, %(checkout_id)s)"
-        " AND (%(status)s::text IS NULL OR status = %(status)s)"
-        " AND (%(done)s::bool IS NULL OR is_payment_done = %(done)s)"
-        " AND (%(buyer)s::text IS NULL OR buyer_account = %(buyer)s)"
-        + of_seller
-        + " AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)"
-        " AND (%(to)s::timestamptz IS NULL OR received_at < %(to)s)"
-        " ORDER BY received_at DESC, checkout_id DESC LIMIT %(limit)s) p JOIN order_view o USING (checkout_id)"
-        " ORDER BY p.received_at DESC, p.checkout_id DESC, o.position",
-        {
-            "owner": caller.owner,
-            "at": at,
-            "checkout_id": checkout_id,
-            "status": filters.status,
-            "done": filters.is_payment_done,
-            "buyer": filters.buyer_account,
-            "seller": filters.seller_account,
-            "few": few,
-            "since": filters.since,
-            "to": filters.to,
-            "limit": filters.limit,
-        },
+    rows = await house_of(request).payments.rows(
+        page_of(filters),
+        filters.model_dump()
+        | {"owner": caller.owner, "at": at, "checkout_id": checkout_id, "limit": filters.limit + 1},
     )
     payments = replies.payments(rows)
-    return replies.json({"payments": payments, "next_cursor": _next(payments, filters.limit)})
+    shown = payments[: filters.limit]
+    return replies.json({"payments": shown, "next_cursor": _next(shown[-1]) if len(payments) > len(shown) else None})
 
 
-async def _few(reader: Reader, seller_account: str | None) -> list[str] | None:
-    """The payments of a seller who has few; None for one with many."""
-    if seller_account is None:
-        return None
-    rows = await reader.rows(
-        "SELECT checkout_id FROM order_view WHERE seller_account = %s LIMIT %s", [seller_account, FEW + 1]
+def page_of(filters: Filters) -> LiteralString:
+    """A page of payments with their orders."""
+    return (
+        "SELECT" + _COLUMNS + " FROM (" + _places(filters) + ") AS places JOIN payment_view p USING (checkout_id)"
+        " JOIN order_view o USING (checkout_id) ORDER BY p.received_at DESC, p.checkout_id DESC, o.position"
     )
-    return [row["checkout_id"] for row in rows] if len(rows) <= FEW else None
+
+
+def _places(filters: Filters) -> LiteralString:
+    """Where a page's payments are. What is not asked for is left out, so that each kind of list has a plan of its own.
+
+    `status` has no index, because it changes often. How a payment failed has one, those that have not ended are few, and
+    a payment that succeeded is not far.
+    """
+    if filters.seller_account is not None:
+        wanted: LiteralString = "" if filters.status is None else " AND p.status = %(status)s"
+        return _PLACES_OF_SELLER + _conditions(filters, "o.") + wanted + _NEWEST
+    places = _PLACES + _conditions(filters, "p.")
+    if filters.status is None:
+        return places + _NEWEST
+    if filters.status == "succeeded":
+        return places + " AND status = 'succeeded'" + _NEWEST
+    failed = places + " AND failed = %(status)s" + _NEWEST
+    is_open = places + " AND NOT is_payment_done AND status = %(status)s" + _NEWEST
+    return "(" + failed + ") UNION ALL (" + is_open + ")" + _NEWEST
+
+
+def _conditions(filters: Filters, place: LiteralString) -> LiteralString:
+    """`place` is whose received_at and checkout_id the index has."""
+    wanted: LiteralString = " AND (" + place + "received_at, " + place + "checkout_id) < (%(at)s, %(checkout_id)s)"
+    if filters.since is not None:
+        wanted += " AND " + place + "received_at >= %(since)s"
+    if filters.to is not None:
+        wanted += " AND " + place + "received_at < %(to)s"
+    if filters.buyer_account is not None:
+        wanted += " AND p.buyer_account = %(buyer_account)s"
+    if filters.is_payment_done is not None:
+        wanted += " AND p.is_payment_done" if filters.is_payment_done else " AND NOT p.is_payment_done"
+    return wanted
 
 
 def _place(cursor: str | None) -> tuple[datetime, str]:
@@ -102,10 +112,7 @@ def _place(cursor: str | None) -> tuple[datetime, str]:
     return paging.instant(at), str(checkout_id)
 
 
-def _next(payments: list[dict[str, Any]], limit: int) -> str | None:
-    if len(payments) < limit:
-        return None
-    last = payments[-1]
+def _next(last: dict[str, Any]) -> str:
     return paging.encode(last["received_at"].isoformat(), last["checkout_id"])
 
 

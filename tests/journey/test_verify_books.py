@@ -247,7 +247,7 @@ BREAKS = {
         "INSERT INTO payments.refusals SELECT checkout_id, 'rival', 'id_taken', '', now(), gen_random_uuid() FROM"
         f" payments.payments WHERE checkout_id = {A_PAYMENT};DELETE FROM payments.payments WHERE checkout_id ="
         f" {A_PAYMENT}",
-        {"requests_stored"},
+        {"requests_stored", "revenue"},
     ),
     "nobody is told of a refusal": (
         "INSERT INTO payments.refusals VALUES ('untold', 'shop', 'id_taken', '', now(), gen_random_uuid())",
@@ -259,7 +259,7 @@ BREAKS = {
     ),
     "a payment belongs to someone else": (
         f"UPDATE payments.payments SET owner = 'someone-else' WHERE checkout_id = {A_PAYMENT}",
-        {"payments_requested"},
+        {"payments_requested", "revenue"},
     ),
     "a payment was never screened": (
         f"DELETE FROM risk.screenings WHERE checkout_id = {A_PAYMENT}",
@@ -284,6 +284,16 @@ BREAKS = {
     "a payment is not done, and its time is long over": (
         f"UPDATE payments.payments SET done_at = NULL, deadline = now() - interval '9 days' WHERE checkout_id = {A_PAYMENT}",
         {"payments_done", "payments_end"},
+    ),
+    "an hour's revenue is in the sums, and counted as open too": (
+        "INSERT INTO payments.revenue_days SELECT (captured_at AT TIME ZONE 'UTC')::date, owner, currency,"
+        " seller_account, psp, count(*), sum(gross), sum(fee), sum(net) FROM payments.orders WHERE status = 'SUCCESS'"
+        " GROUP BY 1, 2, 3, 4, 5",
+        {"revenue"},
+    ),
+    "an hour's revenue is in no sum": (
+        "UPDATE payments.revenue_summed SET until = now() + interval '9 days'",
+        {"revenue"},
     ),
     "a buyer paid for one order more": (
         "UPDATE wallet.buyers SET orders = orders + 1 WHERE ctid = (SELECT ctid FROM wallet.buyers LIMIT 1)",

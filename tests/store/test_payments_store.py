@@ -86,7 +86,7 @@ def test_a_story_is_told_of_the_payment_that_has_the_money(payments: Hearing) ->
     with closing(Store(settings, "doors")) as doors, doors.transaction() as conn:
         conn.execute("INSERT INTO order_ids VALUES ('both-1', 'ours', 'shop'), ('other-1', 'theirs', 'shop')")
     payments.hears(requested("ours", orders=1, prefix="both-"))
-    for given in ("both-1", "theirs"):
+    for given in ("both-1", "theirs", "np_1"):  # the last is its PSP's own reference
         told = timeline(settings, given)
         assert (told.checkout_id, told.order_ids) == ("theirs", ("both-1",))
     refused = timeline(settings, "ours")

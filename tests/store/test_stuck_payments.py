@@ -105,5 +105,5 @@ def test_upkeep_says_in_the_log_what_tally_stuck_shows(payments: Hearing) -> Non
 
 def test_upkeep_trims_slice_after_slice_until_nothing_is_old_enough(stored: Settings) -> None:
     slices = [2, 2, 1, 0]
-    Upkeep(stored, "doors", threading.Event(), trim=lambda conn, kept, now: slices.pop(0)).trim()
+    Upkeep(stored, "doors", threading.Event(), trim=lambda conn, kept, now: slices.pop(0)).tidy()
     assert slices == []

@@ -144,7 +144,7 @@ def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) ->
     wake = threading.Event() if name == "executor" else None
     loop = RoomLoop(settings, consumer, stop, wake)
     parts.add(name, loop.run, loop.health)
-    parts.add(f"{name} upkeep", Upkeep(settings, name, stop, consumer.find_stuck, consumer.trim).run)
+    parts.add(f"{name} upkeep", Upkeep(settings, name, stop, consumer.find_stuck, consumer.trim, consumer.sum_up).run)
     if wake is not None:
         caller = importlib.import_module("consumers.executor.caller")
         parts.add("caller", lambda: caller.run_caller(settings, consumer, stop, wake))

@@ -17,7 +17,9 @@ app = typer.Typer()
 
 @app.command()
 def show(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="A checkout, payment order or call id.")],
+    id_: Annotated[
+        str, typer.Argument(metavar="ID", help="A checkout, payment order or call id, or a PSP's reference.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """What happened to a payment, in every store and at the PSP, in the order of time."""

@@ -1,4 +1,4 @@
-"""What a room's process does now and then, beside its hot path: look for what is stuck, delete what is old enough.
+"""What a room's process does now and then, beside its hot path: look for what is stuck, delete what is old, add up what is over.
 
 In a thread and on connections of its own, each closed after use: a room that has stopped still tells what is stuck.
 """
@@ -15,7 +15,7 @@ import structlog
 
 from topics.catalog import CONSUMERS
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.consumer import FindStuck, Trim
+from topics.runtime.shape.consumer import FindStuck, Slice
 from topics.runtime.shape.store import Store, verdict
 from topics.runtime.shape.stuck import Watch, letters
 from topics.settings import Settings
@@ -23,7 +23,7 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 30.0
-TRIM_EVERY_S = 60.0
+TIDY_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -42,16 +42,17 @@ class Upkeep:
         room: str,
         stop: threading.Event,
         find_stuck: FindStuck | None = None,
-        trim: Trim | None = None,
+        trim: Slice | None = None,
+        sum_up: Slice | None = None,
     ) -> None:
         self._settings = settings
         self._room = room
         self._stop = stop
         self._find_stuck = find_stuck
-        self._trim = trim
+        self._chores = [chore for chore in (trim, sum_up) if chore is not None]
         self._clock = Clock(settings.clock_file)
         self._watch = Watch()
-        self._tasks = [_Task(TRIM_EVERY_S, self.trim)]
+        self._tasks = [_Task(TIDY_EVERY_S, self.tidy)]
         if room in {consumer.name for consumer in CONSUMERS}:  # the doors have no letters
             self._tasks.append(_Task(LOOK_EVERY_S, self.look))
 
@@ -82,16 +83,15 @@ class Upkeep:
             store.close()
         self._watch.look(found)
 
-    def trim(self) -> None:
-        """Slice after slice, each a transaction of its own, until nothing is old enough."""
-        if self._trim is None:
-            return
-        store = Store(self._settings, self._room)
-        try:
-            while not self._stop.is_set():
-                with store.transaction() as conn:
-                    gone = self._trim(conn, self._settings.retention, self._clock.now())
-                if not gone:
-                    return
-        finally:
-            store.close()
+    def tidy(self) -> None:
+        """Each chore slice after slice, each a transaction of its own, until nothing is left to do."""
+        for chore in self._chores:
+            store = Store(self._settings, self._room)
+            try:
+                while not self._stop.is_set():
+                    with store.transaction() as conn:
+                        done = chore(conn, self._settings.retention, self._clock.now())
+                    if not done:
+                        break
+            finally:
+                store.close()

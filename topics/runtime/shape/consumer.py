@@ -144,7 +144,9 @@ Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic
 Save = Callable[[Connection, Sequence[Any]], Versions | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
 FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence["Stuck"]]  # by business time, oldest first
-Trim = Callable[[Connection, Retention, datetime], int]  # deletes one slice of what is old enough → its rows; 0: none
+Slice = Callable[
+    [Connection, Retention, datetime], int
+]  # one slice of a chore, in a transaction of its own; 0: nothing left
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ class Consumer:
     save: Save
     compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
     find_stuck: FindStuck | None = None
-    trim: Trim | None = None
+    trim: Slice | None = None  # deletes what is old enough
+    sum_up: Slice | None = None  # adds up what is over
 
     def __post_init__(self) -> None:
         """Errors: MiswiredRoom."""

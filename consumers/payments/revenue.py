@@ -1,0 +1,94 @@
+"""Captured orders of hours that are over → their sums by day, each order once.
+
+An hour is closed first and summed afterwards, in transactions of their own: closing waits for the batches that are on
+their way and makes the next ones wait, so it must be short. Whoever captures an order later with a time of a closed
+hour (a clock that is behind, a process that slept) says so in `revenue_late`, from where it is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from consumers.payments.payment import Fact
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import text_array
+from topics.settings import Retention
+
+OVER_AFTER = timedelta(minutes=5)  # so that few orders are late
+WAIT_FOR_BATCHES = "SET LOCAL lock_timeout = '250ms'"  # a process that hangs in one must not hold up all others
+
+_CLOSE = "UPDATE revenue_closed SET until = %s WHERE until < %s"
+
+# Who holds this may see an hour as open until its transaction ends; closing takes the table in a mode that conflicts.
+_HOLD_OPEN = "LOCK TABLE revenue_closed IN ROW SHARE MODE"
+_HOLD_ALL = "LOCK TABLE revenue_closed IN EXCLUSIVE MODE"
+
+_LATE = """
+INSERT INTO revenue_late (payment_order_id, captured_at)
+SELECT id, at FROM unnest(%s::text[], %b::timestamptz[]) AS n (id, at) WHERE at < (SELECT until FROM revenue_closed)
+"""
+
+_ADD = """
+INSERT INTO revenue_days AS d
+SELECT (captured_at AT TIME ZONE 'UTC')::date, owner, currency, seller_account, psp,
+       count(*), sum(gross), sum(fee), sum(net)
+  FROM ({orders}) AS o GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 3, 4, 5, 2
+ON CONFLICT (day, currency, seller_account, psp, owner) DO UPDATE
+   SET orders = d.orders + excluded.orders, gross = d.gross + excluded.gross,
+       fee = d.fee + excluded.fee, net = d.net + excluded.net
+"""
+
+# What is late is added as such, also where it came before the hour's sum was made.
+_ADD_HOURS = _ADD.format(
+    orders="SELECT * FROM orders WHERE status = 'SUCCESS' AND captured_at >= %s AND captured_at < %s"
+    " AND payment_order_id NOT IN (SELECT payment_order_id FROM revenue_late)"
+)
+_ADD_LATE = "WITH late AS (DELETE FROM revenue_late WHERE captured_at < %s RETURNING payment_order_id)" + _ADD.format(
+    orders="SELECT orders.* FROM late JOIN orders USING (payment_order_id)"
+)
+
+
+def note_late(conn: Connection, facts: Sequence[Fact]) -> None:
+    """Those captured with a time of an hour that is closed. Held open until the end of this transaction are the others."""
+    captured = [fact for fact in facts if fact.captured_at is not None]
+    if captured:
+        conn.execute(_HOLD_OPEN)
+        ids = text_array([fact.payment_order_id for fact in captured])
+        conn.execute(_LATE, [ids, [fact.captured_at for fact in captured]])
+
+
+def sum_up(conn: Connection, retention: Retention, now: datetime) -> int:
+    """Close what is over, or else sum what is closed. → 0 where there was neither to do, or another process does it."""
+    return _close(conn, now) or _sum(conn)
+
+
+def _close(conn: Connection, now: datetime) -> int:
+    until = (now.astimezone(UTC) - OVER_AFTER).replace(minute=0, second=0, microsecond=0)
+    if not conn.execute("SELECT 1 FROM revenue_closed WHERE until < %s", [until]).fetchone():
+        return 0
+    try:
+        with conn.transaction():
+            conn.execute(WAIT_FOR_BATCHES)
+            conn.execute(_HOLD_ALL)
+            return conn.execute(_CLOSE, [until, until]).rowcount
+    except psycopg.errors.LockNotAvailable:
+        return 0
+
+
+def _sum(conn: Connection) -> int:
+    """From `revenue_summed` to `revenue_closed` as it is now; what is closed meanwhile is for the next time."""
+    row = conn.execute("SELECT until FROM revenue_summed FOR UPDATE SKIP LOCKED").fetchone()
+    if row is None:
+        return 0
+    (since,) = row
+    until, late = conn.execute(
+        "SELECT until, EXISTS (SELECT FROM revenue_late l WHERE l.captured_at < c.until) FROM revenue_closed c"
+    ).fetchone() or (since, False)
+    if since >= until and not late:
+        return 0
+    conn.execute(_ADD_HOURS, [since, until])
+    conn.execute(_ADD_LATE, [until])
+    return conn.execute("UPDATE revenue_summed SET until = %s", [until]).rowcount
