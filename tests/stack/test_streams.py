@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_bug_of_ours_is_no_verdict(tmp_path: Path) -> None:
-    broken = "from operations import cli; cli.build = lambda modules: lambda: 1 / 0; cli.main()"
+    broken = "from operations.cli import main as cli; cli.build = lambda modules: lambda: 1 / 0; cli.main()"
     done = python(broken, TALLY_HOME=str(tmp_path))
     assert done.returncode == 70
     assert b"ZeroDivisionError" in done.stderr
