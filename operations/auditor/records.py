@@ -239,7 +239,7 @@ def upstream_requests(
     claims = set()
     for record in reading.records(ends):
         message = message_of(record, reading.prefix)
-        claims.add(decode(message, upstreams).claim)
+        claims.add(decode(message, upstreams, b"").claim)  # no digest of it is kept
         if ends[message.topic, message.partition][0] > 0:
             oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
     empty = {where: kept_since for where, (low, _) in ends.items() if low > 0 and where not in oldest}

@@ -51,7 +51,7 @@ def test_an_id_that_is_being_claimed_at_this_moment_is_waited_for(
 ) -> None:
     """By a process that commits then, which the claim of the whole batch could not have seen."""
     messages = [log.capture("k", n) for n in (1, 2, 3)]
-    ready = decode(messages[1], frozenset())
+    ready = decode(messages[1], frozenset(), b"")
     applied: list[Applied] = []
     waiting = threading.Thread(target=lambda: applied.extend(other.apply(*messages)))
     with process.store.transaction() as conn:

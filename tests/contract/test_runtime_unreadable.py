@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.payments.consumer import build as build_payments
+from schemas.envelope import digest
 from tests.contract.rooms import (
     Books,
     Log,
@@ -118,6 +119,33 @@ def test_a_refused_card_number_is_not_kept(process: Process, books: Books, log: 
     for kept in (bytes(value), error.encode(), copy.value, repr(copy.headers).encode()):
         assert b"4111" not in kept
         assert b"1111 1111" not in kept
+
+
+def test_a_refused_card_number_cannot_be_found_by_guessing(process: Process, books: Books, log: Log) -> None:
+    """Who knows all but the number would hash one after the other: what is kept is keyed by the installation's secret."""
+    body, key = json.dumps({"card": CARD}).encode(), b"k"
+    record = log.record(body, key=key, headers=GOOD)
+    process.apply(record)
+    guessed = digest(b"\1" + key, body)
+    kept = repr(books.rows("SELECT * FROM parked") + books.rows("SELECT * FROM inbox") + [copies(process)])
+    assert guessed not in kept
+    (stored,) = books.rows("SELECT hash::text FROM parked")
+    assert stored in books.rows("SELECT hash::text FROM inbox")
+    process.apply(log.again(record))
+    assert len(books.letters()) == 1, "the same record is still known as the same"
+
+
+def test_a_card_number_in_a_key_or_a_header_is_not_kept_either(process: Process, books: Books, log: Log) -> None:
+    for name, key, more in (("key", CARD.encode(), ()), ("header", b"k", (("note", CARD.encode()),))):
+        process.apply(log.record(f"no JSON, {name}".encode(), key=key, headers=(*GOOD, *more)))
+    rows = books.rows("SELECT key, value, headers, error FROM parked")
+    assert len(rows) == 2
+    said = [(copy.key, copy.value, list(copy.headers)) for copy in copies(process)]
+    for kept in (
+        repr([[bytes(part) if isinstance(part, memoryview) else part for part in row] for row in rows]),
+        repr(said),
+    ):
+        assert "1111 1111" not in kept
 
 
 def test_digits_that_only_look_like_a_card_number_are_tried_again_as_they_were(

@@ -21,7 +21,7 @@ SHOP = "payment-requests.shop.v1"
 
 
 def read(message: Message) -> Incoming:
-    return decode(message, UPSTREAMS)
+    return decode(message, UPSTREAMS, b"a key")
 
 
 def asked(body: Any, key: bytes = b"c", topic: str = REQUESTS) -> Incoming:

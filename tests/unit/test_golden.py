@@ -31,7 +31,7 @@ def as_received(example: dict[str, Any], **more: object) -> Incoming:
     """The example as a record that has come from Kafka, with further fields in its value."""
     headers = tuple((name, value.encode()) for name, value in example["headers"].items())
     value = json.dumps({**example["value"], **more}).encode()
-    return decode(Message(example["topic"], 0, 0, example["key"].encode(), value, headers, 0), frozenset())
+    return decode(Message(example["topic"], 0, 0, example["key"].encode(), value, headers, 0), frozenset(), b"")
 
 
 @every_example

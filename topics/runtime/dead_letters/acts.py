@@ -180,7 +180,7 @@ def _readable(settings: Settings, conn: Connection, letter_id: str, value: bytes
         raise Refused("its id came before with other contents: no edit helps; discard it")
     if value == message.value:
         raise Refused("the edit changes nothing")
-    incoming = decode(message._replace(value=value), settings.upstreams)
+    incoming = decode(message._replace(value=value), settings.upstreams, settings.digest_key())
     if incoming.failure is not None:
         raise Refused(f"the room could not read it: {incoming.failure.code}: {incoming.failure.detail}")
     if isinstance(incoming.event, Broken):

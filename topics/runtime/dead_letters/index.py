@@ -149,7 +149,7 @@ def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
         letter, code = said["tally_letter"], said["tally_code"]
     except (KeyError, ValueError, AttributeError):
         return None
-    incoming = decode(message, settings.upstreams)
+    incoming = decode(message, settings.upstreams, settings.digest_key())
     if code == "id_reused":
         incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
         incoming.event = None if incoming.door else incoming.event

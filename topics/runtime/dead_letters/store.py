@@ -13,11 +13,10 @@ import orjson
 import structlog
 
 from schemas.envelope import digest
-from schemas.text import looks_like_card_number
 from topics.catalog import Room
 from topics.runtime.outbox.outbox import Unsaid
 from topics.runtime.shape.consumer import Connection, Message
-from topics.runtime.shape.decode import Failure, Incoming
+from topics.runtime.shape.decode import Failure, Incoming, holds_card_number
 from topics.runtime.shape.record import HeaderPairs, dump_headers, load_headers
 from topics.runtime.shape.store import Store, bytes_array, text_array, uuid_array
 
@@ -172,31 +171,24 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
-def redacted(incoming: Incoming) -> str | None:
-    """Why a record must not be kept as it is: it was refused, and is too large or holds what looks like a card number.
-
-    An event that can be read has passed its own checks. Digits in its ids may look like a card's all the same, and
-    without its value it could not be tried again.
-    """
-    if incoming.readable:
-        return None
-    if incoming.too_large:
-        return "too_large"
-    value = incoming.message.value
-    return "card_number" if value and looks_like_card_number(value.decode("utf-8", "replace")) else None
-
-
 def _kept(incoming: Incoming) -> Message:
     """The message as it may be stored. Of what is too large Kafka has the rest, at the letter's partition and offset."""
-    message, why = incoming.message, redacted(incoming)
+    message, why = incoming.message, incoming.redacted
     if why is None:
         return message
     size = len(message.value or b"")
     message = message._replace(value=f'{{"redacted":"{why}","hash":"{incoming.hash}","bytes":{size}}}'.encode())
     if why == "card_number":
-        return message
+        return message._replace(
+            key=message.key if incoming.holds else _without_card(message.key, incoming),
+            headers=tuple((name, _without_card(content, incoming) or b"") for name, content in message.headers),
+        )
     short = message.key if message.key and len(message.key) <= KEY_BYTES_MAX else None
     return message._replace(key=short, headers=tuple(_short(message.headers)))
+
+
+def _without_card(content: bytes | None, incoming: Incoming) -> bytes | None:
+    return incoming.hash.encode() if holds_card_number(content) else content
 
 
 def _short(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

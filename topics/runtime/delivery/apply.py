@@ -83,7 +83,7 @@ def apply(
     `begins` is None for messages without positions (calls, timers). Errors: psycopg.Error where the database is away (nothing
     of the rest is applied: come again), Stopped where the room must not go on.
     """
-    incomings = [decode(message, store.upstreams) for message in messages]
+    incomings = [decode(message, store.upstreams, store.digest_key) for message in messages]
     yield from _split(store, consumer, incomings, dict(begins) if begins is not None else None, now)
 
 

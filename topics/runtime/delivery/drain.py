@@ -124,7 +124,7 @@ def _drain(
     if not due:
         return None
     applied = Applied(messages=len(due))
-    incomings = [decode(letter.tried, store.upstreams) for letter in due]
+    incomings = [decode(letter.tried, store.upstreams, store.digest_key) for letter in due]
     for letter, incoming in zip(due, incomings, strict=True):
         incoming.message = letter.message  # an edit is applied, and never published
         if incoming.failure is None and incoming.claim != letter.event_id:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import orjson
 from pydantic import ValidationError
@@ -34,13 +35,16 @@ class Failure:
     retry: bool = False
 
 
+Redacted = Literal["too_large", "card_number"]
+
+
 @dataclass(slots=True)
 class Incoming:
     """One message on its way through a batch."""
 
     message: Message
     claim: str  # the inbox key, a UUID's text
-    hash: str  # of key and value
+    hash: str  # of key and value; keyed by the installation's secret where it is redacted
     event: AnyEvent | Broken | None = None
     failure: Failure | None = None
     upstream: str | None = None
@@ -48,6 +52,7 @@ class Incoming:
     traceparent: str | None = None
     letter: Letter | None = None
     door: bool = False
+    redacted: Redacted | None = None  # why it must not be kept as it is
 
     @property
     def too_large(self) -> bool:
@@ -74,8 +79,29 @@ class Letter:
     attempts: int
 
 
-def decode(message: Message, upstreams: frozenset[str]) -> Incoming:
+def decode(message: Message, upstreams: frozenset[str], digest_key: bytes) -> Incoming:
     """Never raises: what cannot be read carries its failure."""
+    incoming = _decoded(message, upstreams)
+    if not incoming.readable and (why := _redacted(incoming)):
+        incoming.redacted, incoming.hash = why, _content(message, digest_key)
+    return incoming
+
+
+def _redacted(incoming: Incoming) -> Redacted | None:
+    """Of a record that was refused. An event that can be read has passed its own checks: digits in its ids may look like a
+    card's all the same, and without its value it could not be tried again."""
+    if incoming.too_large:
+        return "too_large"
+    message = incoming.message
+    parts = (message.key, message.value, *(content for _, content in message.headers))
+    return "card_number" if any(map(holds_card_number, parts)) else None
+
+
+def holds_card_number(content: bytes | None) -> bool:
+    return content is not None and looks_like_card_number(content.decode("utf-8", "replace"))
+
+
+def _decoded(message: Message, upstreams: frozenset[str]) -> Incoming:
     try:
         topic, upstream = catalog.find(message.topic, upstreams)
     except KeyError:
@@ -99,8 +125,8 @@ def _text(value: bytes | None) -> str:
     return value.decode("utf-8", "replace") if value else ""
 
 
-def _content(message: Message) -> str:
-    return digest(b"" if message.key is None else b"\1" + message.key, message.value or b"")
+def _content(message: Message, key: bytes = b"") -> str:
+    return digest(b"" if message.key is None else b"\1" + message.key, message.value or b"", key=key)
 
 
 def _of_no_topic(message: Message) -> Incoming:
@@ -189,8 +215,8 @@ def _types(topic: Topic) -> dict[bytes, type[AnyEvent]]:
 def _unknown_type(topic: Topic, given: str) -> Failure:
     stem = given.rpartition(".v")[0]
     if any(stem == f"{TYPE_PREFIX}{kind.__name__}" for kind in topic.says):
-        return Failure("unsupported_version", f"{given[:80]} is not a version that this release reads")
-    return Failure("unknown_type", f"{given[:80]!r} is not said on {topic.name}")
+        return Failure("unsupported_version", f"{_plain(given)} is not a version that this release reads")
+    return Failure("unknown_type", f"{_plain(given)!r} is not said on {topic.name}")
 
 
 def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: FieldError) -> Failure | None:

@@ -72,6 +72,7 @@ class Store:
     def __init__(self, settings: Settings, room: str) -> None:
         self.room = room
         self.upstreams = settings.upstreams
+        self.digest_key = settings.digest_key()
         self.stop_share = settings.stop_share
         self.stop_at_least = settings.stop_at_least
         self._dsn = settings.dsn(f"tally_{room}")

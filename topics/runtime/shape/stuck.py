@@ -70,7 +70,7 @@ def letters(conn: Connection, room: str, settings: Settings, now: datetime) -> l
     for row in conn.execute(_LETTERS, [since, FOUND_MAX]):
         letter, state, code, failed_at, due_at, topic, partition, offset, key, value, headers, stamp, behind = row
         message = Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)
-        event = decode(message, settings.upstreams).event
+        event = decode(message, settings.upstreams, settings.digest_key()).event
         told = _dead(room, letter, code) if state == "dead" else _parked(code, due_at, now)
         if behind:
             told += f"; {behind} of its key wait behind it"
