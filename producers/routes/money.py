@@ -91,12 +91,13 @@ async def entries(
         "SELECT journal_id::text, line, direction, amount, currency, template, payment_order_id, checkout_id, posted_at"
         " FROM entry_view WHERE account = %s AND (journal_id, line) < (%s::uuid, %s)"
         " ORDER BY journal_id DESC, line DESC LIMIT %s",
-        [_storable(account), _journal(str(journal_id)), line, page.limit],
+        [_storable(account), _journal(str(journal_id)), line, page.limit + 1],
     )
     if not rows and page.cursor is None:
         _found(await ledger.rows("SELECT 1 AS found FROM account_view WHERE account = %s LIMIT 1", [account]))
-    last = paging.encode(rows[-1]["journal_id"], rows[-1]["line"]) if len(rows) == page.limit else None
-    shown = [replies.in_decimals(row, ("amount",)) for row in rows]
+    page_rows = rows[: page.limit]
+    last = paging.encode(page_rows[-1]["journal_id"], page_rows[-1]["line"]) if len(rows) > page.limit else None
+    shown = [replies.in_decimals(row, ("amount",)) for row in page_rows]
     return replies.json({"account": account, "entries": shown, "next_cursor": last})
 
 

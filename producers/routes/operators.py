@@ -272,13 +272,14 @@ async def rooms(request: Request, caller: Caller = needs("ops:read")) -> Respons
 async def audit(
     request: Request, room: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100, caller: Caller = needs("ops:read")
 ) -> Response:
-    """What operators did to a room's letters and stops, newest first."""
+    """What operators did to a room's letters and stops, newest first; `truncated` where there are more than `limit`."""
 
     def rows(settings: Settings, _: datetime) -> list[dict[str, Any]]:
         dead_letters.rooms_named(room)
-        return dead_letters.audit(settings, room, limit)
+        return dead_letters.audit(settings, room, limit + 1)
 
-    return replies.json({"acts": await _do(request, rows)})
+    acts = await _do(request, rows)
+    return replies.json({"acts": acts[:limit], "truncated": len(acts) > limit})
 
 
 # ── act ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

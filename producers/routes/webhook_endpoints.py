@@ -134,10 +134,11 @@ async def deliveries(
         "SELECT seq, delivery_id::text, endpoint_id, event_id::text, event_type, state, created_at, due_at, attempts,"
         " ended_at FROM delivery_view WHERE endpoint_id = %s AND owner = %s AND seq < %s"
         " AND (%s::text IS NULL OR state = %s) ORDER BY seq DESC LIMIT %s",
-        [_given(endpoint_id), caller.owner, seq, page.state, page.state, page.limit],
+        [_given(endpoint_id), caller.owner, seq, page.state, page.state, page.limit + 1],
     )
-    last = paging.encode(rows[-1]["seq"]) if len(rows) == page.limit else None
-    shown = [{name: value for name, value in row.items() if name != "seq"} for row in rows]
+    page_rows = rows[: page.limit]
+    last = paging.encode(page_rows[-1]["seq"]) if len(rows) > page.limit else None
+    shown = [{name: value for name, value in row.items() if name != "seq"} for row in page_rows]
     return replies.json({"deliveries": shown, "next_cursor": last})
 
 

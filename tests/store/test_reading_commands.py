@@ -79,6 +79,17 @@ def test_entries_are_found_by_order_and_by_account(tally: Tally) -> None:
     assert {row["payment_order_id"] for row in by_account} == {"order-1", "order-2"}
 
 
+@pytest.mark.parametrize("words", [("ledger", "balances"), ("ledger", "entries", "order-1")])
+@pytest.mark.parametrize("json_too", [(), ("--json",)])
+def test_a_list_says_when_it_is_cut(tally: Tally, words: tuple[str, ...], json_too: tuple[str, ...]) -> None:
+    cut = tally(*words, "--limit", "2", *json_too)
+    assert "only 2 are shown, there are more: --limit" in cut.stderr
+    if json_too:
+        assert len(answer(cut)) == 2
+    whole = tally(*words, "--limit", str(len(answer(tally(*words, "--json")))), *json_too)
+    assert "only" not in whole.stderr
+
+
 def test_entries_of_nothing_are_said_to_be_none(tally: Tally) -> None:
     result = tally("ledger", "entries", "nope", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (1, [])

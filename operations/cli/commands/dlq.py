@@ -29,6 +29,7 @@ from operations.cli.letters.choosing import (
     needed,
     one,
 )
+from operations.cut import cut
 from operations.terminal import note, say, say_json, visible
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
 
 WAIT_S = 60.0
+
+EACH_MAX = 1000
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `tally dlq list` shows it, or ROOM/ID.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done to each; do nothing.")]
@@ -96,7 +99,10 @@ def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool)
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import list_letters
 
-    found = list_letters(current_settings(), room, followers=followers, wanted=wanted)
+    letters = list_letters(current_settings(), room, limit=EACH_MAX + 1, followers=followers, wanted=wanted)
+    found = cut(
+        letters, EACH_MAX, "ask for fewer by --room, --code, --topic, --key or --from, or `tally dlq export` them"
+    )
     if as_json:
         _print_json([asdict(letter) for letter in found])
     elif found:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, LiteralString
 
 import typer
 
+from operations.cut import cut
 from operations.terminal import note, say_json
 from schemas.money import Money
 
@@ -14,6 +15,7 @@ app = typer.Typer(help="The double-entry ledger: balances, entries, trial balanc
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="rows at most")]
+MORE = "--limit takes up to 10000, and the beginning of a name or an order asks for fewer"
 
 
 @app.command()
@@ -26,8 +28,9 @@ def balances(
     rows = _read(
         "SELECT account, currency, debits, credits, version FROM account_view WHERE starts_with(account, %s)"
         " ORDER BY account, currency LIMIT %s",
-        [prefix, limit],
+        [prefix, limit + 1],
     )
+    rows = cut(rows, limit, MORE)
     _show([_balance(row) for row in rows], as_json)
 
 
@@ -39,7 +42,7 @@ def entries(
 ) -> None:
     """The newest entries of an account, or all entries of a payment order."""
     by_account = ":" in of
-    rows = _read(_ENTRIES_OF_ACCOUNT if by_account else _ENTRIES_OF_ORDER, [of, limit])
+    rows = cut(_read(_ENTRIES_OF_ACCOUNT if by_account else _ENTRIES_OF_ORDER, [of, limit + 1]), limit, MORE)
     _show([_entry(row) if as_json else _short_entry(row) for row in rows], as_json)
     if not rows:
         note(f"{of} has no entries: neither an account (seller:…:payable) nor a booked payment order")

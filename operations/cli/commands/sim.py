@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from operations.cut import cut
 from operations.stack.home import Home, StackError, read_json
 from operations.tables import Table
 from operations.terminal import note, say_json
@@ -19,6 +20,7 @@ from topics.settings import load_settings
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
+CHARGES_MAX = 4999  # the simulator tells 5,000 at once, one of them to know that there are more
 
 app = typer.Typer(help="The simulated PSPs: make them fail, look into their books.", no_args_is_help=True)
 
@@ -95,12 +97,14 @@ def up(psp: PspName, as_json: AsJson = False) -> None:
 @app.command()
 def charges(
     reference: Annotated[str | None, typer.Option(help="our reference there, or a payment order's id")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=5000, help="how many of the newest")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=CHARGES_MAX, help="how many of the newest")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Charges as the PSPs keep them, those that look-ups do not show yet too."""
-    query = {"reference": reference} if reference else {"limit": str(limit)}
+    query = {"reference": reference} if reference else {"limit": str(limit + 1)}
     told = call("GET", f"/control/charges?{urlencode(query)}")
+    if not reference:
+        told["charges"] = cut(told["charges"], limit, f"--limit takes up to {CHARGES_MAX}")
     if as_json:
         _print_json(told)
         return

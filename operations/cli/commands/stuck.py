@@ -25,12 +25,23 @@ def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on st
     from operations.stack.running import current_settings
 
     found = look(current_settings())
+    _note_cut(found)
     if as_json:
         say_json([_shown(one) for one in found])
     elif found:
         _print(found)
     else:
         note("nothing is stuck")
+
+
+def _note_cut(found: list[Stuck]) -> None:
+    from collections import Counter
+
+    from topics.runtime.shape.stuck import FOUND_MAX
+
+    for room, number in Counter(one.room for one in found).items():
+        if number >= FOUND_MAX:
+            note(f"{room}: of each kind only the oldest {FOUND_MAX} are looked for, so there may be more")
 
 
 def look(settings: Settings) -> list[Stuck]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.cut import cut
 from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def list_(
         columns: tuple[str, ...] = ("endpoint_id", "owner", "url", "event_types", "secret_versions", "deliveries")
     else:
         _known_endpoint(settings, endpoint_id)
-        rows = _deliveries(settings, endpoint_id, state, limit)
+        rows = cut(_deliveries(settings, endpoint_id, state, limit + 1), limit, "--limit takes up to 10000")
         columns = ("delivery_id", "event_type", "lane", "state", "attempts", "created_at", "due_at", "last_error")
     if as_json:
         say_json(rows)

@@ -114,6 +114,7 @@ def test_entries_are_read_page_by_page(door: Door, seller: str) -> None:
         page = door.get(f"{path}&cursor={page['next_cursor']}").json
     assert len(seen) == 5
     assert set(seen) == {f"{checkout_id}-{i}" for i in range(5)}
+    assert door.get(path.replace("limit=2", "limit=5")).json["next_cursor"] is None, "all of them: there is no more"
 
 
 @pytest.mark.usefixtures("rooms")
@@ -178,6 +179,7 @@ def test_payments_are_listed_newest_first_and_by_filter(door: Door, seller: str)
     assert listed("status=failed") == listed("seller_account=nobody") == listed("from=2100-01-01T00:00:00Z") == []
     assert listed("to=2100-01-01T00:00:00Z&buyer_account=b-1") == ids[::-1]
 
+    assert door.get("/v1/payments?limit=7", key=key).json["next_cursor"] is None
     seen: list[str] = []
     page = door.get("/v1/payments?limit=3", key=key).json
     while page["next_cursor"]:
