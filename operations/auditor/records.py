@@ -16,7 +16,7 @@ from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.making.topics import kafka_config, partitions
+from topics.runtime.making.topics import kafka_config, partitions, topic_ids
 from topics.runtime.shape.decode import decode
 from topics.runtime.shape.record import headers_of, message_of
 from topics.settings import Settings
@@ -110,6 +110,11 @@ class Reader:
                     raise
                 time.sleep(0.2)
 
+    def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        """Kafka's own id of each of these topics: one that was deleted and made anew has another."""
+        found = topic_ids(self._admin, [self.prefix + name for name in names])
+        return {name[len(self.prefix) :]: id_ for name, id_ in found.items()}
+
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
         """Every record of these ranges, from the first offset up to before the second."""
         left = {where: until for where, (start, until) in ranges.items() if start < until}
@@ -189,6 +194,14 @@ def key_of(record: KafkaMessage) -> str:
 
 def positions(stores: Stores, room: str) -> dict[Partition, int]:
     return {(topic, p): at for topic, p, at in stores.rows(room, "SELECT topic, partition, next_offset FROM positions")}
+
+
+def topics_read(stores: Stores, room: str) -> dict[str, set[str]]:
+    """Name → ids of the topics that the room has read under it; none from before ids were kept."""
+    found: dict[str, set[str]] = {}
+    for topic, id_ in stores.rows(room, "SELECT DISTINCT topic, topic_id FROM positions WHERE topic_id IS NOT NULL"):
+        found.setdefault(topic, set()).add(id_)
+    return found
 
 
 def unread(reading: Reader, stores: Stores, room: str, topic: Topic) -> dict[Partition, tuple[int, int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from operations.auditor.books import Stores
-from operations.auditor.records import Partition, Reader, positions
+from operations.auditor.records import Partition, Reader, positions, topics_read
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
 from topics.runtime.outbox.outbox import load_record
@@ -169,6 +169,12 @@ def lag(stores: Stores, reading: Reader) -> Lag:
                 found.impossible[room.name, where] = f"stands at {position}, and Kafka ends at {high}"
             elif position < high:
                 unread[where] = (position, high)
+        ids = reading.topic_ids({name for name, _ in ends})
+        for name, read in topics_read(stores, room.name).items():
+            if name in ids and ids[name] not in read:
+                found.impossible[room.name, (name, 0)] = (
+                    "it was deleted and made anew since: `tally resume` names the ways out"
+                )
         found.behind.update({(room.name, where): n for where, n in reading.count(unread).items() if n})
         written = reading.written(*topics)
         found.held_back.update(

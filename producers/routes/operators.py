@@ -29,7 +29,7 @@ from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import index as letter_index
 from topics.runtime.dead_letters import listing as dead_letters
 from topics.runtime.dead_letters import pacing
-from topics.runtime.dead_letters.acts import By, Refused
+from topics.runtime.dead_letters.acts import By, Refused, Way
 from topics.runtime.dead_letters.listing import Filter, NoSuchLetter, NoSuchRoom, State
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.store import verdict
@@ -97,6 +97,12 @@ class Because(_Asked):
     """Why; kept for ever in ops_audit, beside the owner of the key."""
 
     reason: Reason
+
+
+class ResumeRequest(Because):
+    """`begin` is the way out of a stop that has several; without it they are named (409)."""
+
+    begin: Way | None = None
 
 
 class ActRequest(_Asked):
@@ -405,15 +411,15 @@ async def approve(request: Request, room: str, letter_id: str, caller: Caller = 
     return replies.json({"sha256": asked.sha256, "approved_by": by.actor, "state": state})
 
 
-@router.post("/v1/ops/rooms/{room}/resume", openapi_extra=_body(Because))
+@router.post("/v1/ops/rooms/{room}/resume", openapi_extra=_body(ResumeRequest))
 async def resume(request: Request, room: str, caller: Caller = needs("ops:act")) -> Response:
     """Let a stopped room go on; `stopped` is null where it had not stopped."""
-    asked = await _read(request, Because)
+    asked = await _read(request, ResumeRequest)
     by = _by(caller, asked)
 
     def work(settings: Settings, _: datetime) -> dead_letters.Stop | None:
         dead_letters.rooms_named(room)
-        return operators.resume(settings, room, by)
+        return operators.resume(settings, room, by, asked.begin)
 
     lifted = await _do(request, work)
     return replies.json({"room": room, "stopped": asdict(lifted) if lifted else None})

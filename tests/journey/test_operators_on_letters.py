@@ -13,6 +13,7 @@ from tests.journey.letters import NOW, Tally, audit, cleared, give_up_on, letter
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import listing as dead_letters
 from topics.runtime.dead_letters.acts import By
+from topics.runtime.dead_letters.store import write_stop
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
 from topics.runtime.shape.store import Stopped, Store
@@ -82,6 +83,17 @@ def test_resuming_a_room_that_has_not_stopped_does_nothing(stack: Settings, tall
     assert done.exit_code == 0
     assert "nothing to do" in done.stderr
     assert audit(stack) == []
+
+
+def test_the_command_names_the_ways_out_of_a_stop_that_has_several(stack: Settings, store: Store, tally: Tally) -> None:
+    with store.transaction() as conn:
+        write_stop(conn, "topic_replaced", "of a test", about={"topic": "payments.v1", "topic_id": "new"})
+    refused = tally("resume", "payments", "--reason", "fixed")
+    assert refused.exit_code == 1
+    assert "start: begin at the start of the new topic" in refused.stderr
+    assert dead_letters.open_stop(stack, "payments") is not None
+    assert tally("resume", "payments", "--reason", "fixed", "--begin", "start").exit_code == 0
+    assert dead_letters.open_stop(stack, "payments") is None
 
 
 def test_the_commands_replay_and_discard_by_the_first_digits(stack: Settings, store: Store, tally: Tally) -> None:

@@ -60,12 +60,12 @@ class Upstream:
             asked = upstream_requests(reading, PAYMENT_REQUESTS, ["shop"], ["shop"], now_ms)
         return asked.gone_until_ms["shop"]
 
-    def payments_stand_at(self, offset: int) -> None:
+    def payments_stand_at(self, offset: int, topic_id: str | None = None) -> None:
         with psycopg.connect(self._admin) as conn:
             conn.execute(
-                "INSERT INTO payments.positions (topic, partition, next_offset) VALUES (%s, 0, %s)"
+                "INSERT INTO payments.positions (topic, partition, next_offset, topic_id) VALUES (%s, 0, %s, %s)"
                 " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
-                [NAME, offset],
+                [NAME, offset, topic_id],
             )
 
     def rooms_read(self) -> Check:
@@ -115,3 +115,11 @@ def test_a_topic_whose_records_are_gone_is_empty_though_a_mark_is_left(upstream:
     assert PAYMENT_REQUESTS.retention_days is not None
     days = PAYMENT_REQUESTS.retention_days - 1  # and a day that a request may have waited
     assert upstream.gone_until_ms(NOW_MS) == NOW_MS - days * 86_400_000
+
+
+def test_a_topic_that_is_not_the_one_that_was_read_is_named_though_no_room_runs(upstream: Upstream) -> None:
+    upstream.commit(2)
+    upstream.payments_stand_at(2, topic_id="the old one's")
+    check = upstream.rooms_read()
+    assert not check.ok
+    assert f"payments {NAME}[0]: it was deleted and made anew since" in check.detail

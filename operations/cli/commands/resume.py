@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
 
-from operations.cli.letters.choosing import Actor, Reason, by, known_room
+from operations.cli.letters.choosing import Actor, Reason, by, failed, known_room
 from operations.terminal import note, say
 
 app = typer.Typer()
+
+
+class Begin(Enum):
+    """`topics.runtime.dead_letters.acts.Way`, as Typer wants it."""
+
+    START = "start"
+    POSITION = "position"
 
 
 @app.command()
@@ -17,14 +25,25 @@ def resume(
     room: Annotated[str, typer.Argument(metavar="ROOM", help="The room that `tally status` shows as stopped.")],
     *,
     reason: Reason,
+    begin: Annotated[
+        Begin | None,
+        typer.Option(help="Where to read on, for a stop that asks: its topic is another now, or records are gone."),
+    ] = None,
     actor: Actor = None,
 ) -> None:
-    """Let a stopped room go on; its count of own faults starts anew. Nothing happens where it has not stopped."""
+    """Let a stopped room go on; its count of own faults starts anew. Nothing happens where it has not stopped.
+
+    A room whose topic was deleted and made anew, or whose next record is gone, does not go on without `--begin`: the ways
+    out are named, and nothing is changed.
+    """
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters import acts as operators
 
     known_room(room)
-    lifted = operators.resume(current_settings(), room, by(actor, reason))
+    try:
+        lifted = operators.resume(current_settings(), room, by(actor, reason), begin.value if begin else None)
+    except operators.Refused as refused:
+        raise failed(str(refused)) from None
     if lifted is None:
         note(f"{room} has not stopped: nothing to do")
         return

@@ -155,6 +155,16 @@ def test_a_stopped_room_says_why_and_goes_on(door: Door, http_stack: Settings, s
     assert acts == [("shop",)]
 
 
+def test_a_stop_with_several_ways_out_names_them_and_takes_one(door: Door, store: Store) -> None:
+    with store.transaction() as conn:
+        write_stop(conn, "topic_replaced", "of a test", about={"topic": "payments.v1", "topic_id": "new"})
+    refused = act(door, "/v1/ops/rooms/payments/resume", WHY)
+    assert (refused.status, refused.json["code"]) == (409, "refused")
+    assert "begin=start" in refused.json["detail"]
+    lifted = act(door, "/v1/ops/rooms/payments/resume", {**WHY, "begin": "start"})
+    assert lifted.json["stopped"]["code"] == "topic_replaced"
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

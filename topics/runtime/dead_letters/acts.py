@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import LiteralString
+from typing import Literal, LiteralString
 
 import orjson
 
@@ -21,6 +21,20 @@ from topics.settings import Settings
 REASON_MAX = 500
 ACTOR_MAX = 64
 EDIT_BYTES_MAX = 1_000_000
+
+Way = Literal["start", "position"]
+
+# Stops whose lift needs a way out: without one the room would stop again at once, or skip in silence.
+WAYS: Mapping[str, Mapping[Way, str]] = {
+    "topic_replaced": {
+        "start": "begin at the start of the new topic; what the room has seen already is dropped by its inbox",
+        "position": "go on at the stored position: only for a copy of the old topic with the same offsets",
+    },
+    "offset_gone": {
+        "start": "begin at the earliest record that Kafka still has; what was between is never read",
+        "position": "look again at the stored position, where the records have been brought back",
+    },
+}
 
 
 class Refused(ValueError):
@@ -231,19 +245,34 @@ def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: By, 
 # ── stopped rooms ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def resume(settings: Settings, room: str, by: By) -> Stop | None:
-    """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped."""
+def resume(settings: Settings, room: str, by: By, begin: Way | None = None) -> Stop | None:
+    """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped.
+
+    `begin` is the way out of a stop that has several. Errors: Refused where it needs one, or has none.
+    """
     with as_operators(settings, room) as conn:
         row = conn.execute(
-            "UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s,"
+            "UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s, way = %s,"
             " messages = (SELECT coalesce(sum(messages), 0)::bigint FROM positions)"
             " WHERE lifted_at IS NULL RETURNING code, reason, at",
-            [by.actor],
+            [by.actor, begin],
         ).fetchone()
         if row is None:
             return None
-        write_down(conn, by, "resume", {"code": row[0], "reason": row[1]}, {"changed": 1})
-        return Stop(*row)
+        stop = Stop(*row)
+        _check_way(room, stop, begin)
+        chosen = {"code": stop.code, "reason": stop.reason} | ({"begin": begin} if begin else {})
+        write_down(conn, by, "resume", chosen, {"changed": 1})
+        return stop
+
+
+def _check_way(room: str, stop: Stop, begin: Way | None) -> None:
+    ways = WAYS.get(stop.code, {})
+    if begin is None and ways:
+        named = "; ".join(f"begin={way}: {what}" for way, what in ways.items())
+        raise Refused(f"{room} stopped with {stop.code}, and would again. Say where it is to begin. {named}")
+    if begin is not None and begin not in ways:
+        raise Refused(f"{room} stopped with {stop.code}: it goes on where it stands, and takes no begin")
 
 
 def write_down(conn: Connection, by: By, action: str, chosen: Mapping[str, object], counts: Mapping[str, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -429,9 +429,14 @@ def _total(conn: Connection) -> int:
     return row[0] if row else 0
 
 
-def write_stop(conn: Connection, code: str, reason: str, total: int | None = None) -> None:
-    """The room stops, for all its processes, until an operator lifts it. A second stop changes nothing."""
+def write_stop(
+    conn: Connection, code: str, reason: str, total: int | None = None, about: Mapping[str, object] | None = None
+) -> None:
+    """The room stops, for all its processes, until an operator lifts it. A second stop changes nothing.
+
+    `about` tells a position's way out what it is for (positions.py).
+    """
     conn.execute(
-        "INSERT INTO stops (code, reason, messages) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        [code, reason, _total(conn) if total is None else total],
+        "INSERT INTO stops (code, reason, messages, about) VALUES (%s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
+        [code, reason, _total(conn) if total is None else total, orjson.dumps(about).decode() if about else None],
     )

@@ -173,11 +173,11 @@ def _classified(store: Store, error: Exception) -> Exception:
             return Split(error)
 
 
-def stop_room(store: Store, code: str, reason: str) -> Stopped:
+def stop_room(store: Store, code: str, reason: str, about: Mapping[str, object] | None = None) -> Stopped:
     """Write the stop down for all processes of the room; without a database this process stops alone."""
     try:
         with store.transaction() as conn:
-            letters.write_stop(conn, code, reason)
+            letters.write_stop(conn, code, reason, about=about)
     except Exception as error:
         reason = f"{reason} (and it could not be written down: {error})"
     return Stopped(code, reason)

@@ -1,8 +1,14 @@
-"""Where a process begins to read: at the stored position; the first time at Kafka's, else at the earliest."""
+"""Where a process begins to read: at the stored position; the first time at Kafka's, else at the earliest.
+
+A position belongs to one topic, by Kafka's id of it. A topic that was deleted and made anew under its name has other records
+at the same offsets: to go on there would skip what lies before, so the room stops, and an operator names the way out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
@@ -11,51 +17,115 @@ from topics.runtime.dead_letters import store as letters
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Stopped, Store
 
-Placed = dict[tuple[str, int], int]
+Partition = tuple[str, int]
+Placed = dict[Partition, int]
 
 
-def place(store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
-    """The offsets to read from. Errors: psycopg.Error; KafkaException; Stopped where Kafka's offset is ahead of ours.
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A stored position, and the way out that an operator has named for it."""
 
-    Then the store was restored, or someone skipped: what lies between would be lost in silence. Kafka's offset is set
-    back to ours, so that the room goes on from there once an operator has looked and lifts the stop.
+    next_offset: int
+    topic_id: str | None
+    way: str | None
+
+
+def place(
+    store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str, ids: Mapping[str, str]
+) -> Placed:
+    """The offsets to read from; `ids` are the topics' as Kafka has them now. Errors: psycopg.Error; KafkaException; Stopped
+    where a topic is not the one that was read, or Kafka's offset is ahead of ours.
+
+    Ahead means that the store was restored, or someone skipped: what lies between would be lost in silence. Kafka's offset is
+    set back to ours, so that the room goes on from there once an operator has looked and lifts the stop.
     """
     committed = _committed(kafka, partitions, prefix)
     with store.transaction() as conn:
-        rows = conn.execute(
-            "SELECT topic, partition, next_offset FROM positions"
-            " JOIN unnest(%s::text[], %s::integer[]) AS t (topic, partition) USING (topic, partition)",
-            [[topic for topic, _ in committed], [partition for _, partition in committed]],
-        )
-        stored = {(topic, partition): offset for topic, partition, offset in rows}
-        ahead = {w: o for w, o in committed.items() if w in stored and o > stored[w]}
+        rows = _stored(conn, committed, ids)
+        replaced = {
+            w: ids[w[0]] for w, row in rows.items() if row.topic_id not in (None, ids[w[0]]) and row.way is None
+        }
+        restarted = {w: _earliest(kafka, prefix, w) for w, row in rows.items() if row.way == "start"}
+        stored = {w: row.next_offset for w, row in rows.items()} | restarted
+        ahead = {} if replaced else {w: o for w, o in committed.items() if w in stored and o > stored[w]}
         new = {w: o if o >= 0 else _earliest(kafka, prefix, w) for w, o in committed.items() if w not in stored}
-        if new:
-            conn.execute(
-                "INSERT INTO positions (topic, partition, next_offset)"
-                " SELECT * FROM unnest(%s::text[], %s::integer[], %s::bigint[]) ON CONFLICT DO NOTHING",
-                [[topic for topic, _ in new], [partition for _, partition in new], list(new.values())],
-            )
-        if ahead:
-            (topic, partition), offset = next(iter(ahead.items()))
-            at = stored[(topic, partition)]
-            reason = f"Kafka's offset of {topic}[{partition}] is {offset}, ours {at}: restored, or skipped by someone"
-            letters.write_stop(conn, "offset_ahead", reason)
+        _insert(conn, new, ids)
+        stop: Stopped | None
+        if replaced:
+            stop = _stop_replaced(conn, *next(iter(replaced.items())))
+        else:
+            _adopt(conn, {w: stored[w] for w, row in rows.items() if row.way or row.topic_id is None}, ids)
+            stop = _stop_ahead(conn, {w: (o, stored[w]) for w, o in ahead.items() if w not in restarted})
     if ahead:
-        _set_back(
-            kafka, [TopicPartition(prefix + topic, partition, stored[topic, partition]) for topic, partition in ahead]
-        )
-        raise Stopped("offset_ahead", reason)
+        _set_back(kafka, [TopicPartition(prefix + w[0], w[1], stored[w]) for w in ahead])
+    if stop:
+        raise stop
     return stored | new
 
 
-def pass_by(conn: Connection, where: tuple[str, int], due: int, end: int) -> bool:
+def pass_by(conn: Connection, where: Partition, due: int, end: int) -> bool:
     """Move a position past offsets that hold no message. False where it is no longer `due`: nothing is changed then."""
     moved = conn.execute(
         "UPDATE positions SET next_offset = %s WHERE topic = %s AND partition = %s AND next_offset = %s RETURNING 1",
         [end, *where, due],
     )
     return moved.fetchone() is not None
+
+
+# A way out holds for what its stop was about: that one new topic, or that one offset.
+_STORED = """
+SELECT p.topic, p.partition, p.next_offset, p.topic_id, (
+    SELECT s.way FROM stops s WHERE s.way IS NOT NULL AND s.about->>'topic' = p.topic AND (
+        (s.about->>'topic_id' = t.id AND p.topic_id IS DISTINCT FROM t.id)
+        OR (s.about->>'partition' = p.partition::text AND s.about->>'offset' = p.next_offset::text)
+    ) ORDER BY s.id DESC LIMIT 1)
+FROM positions p JOIN unnest(%s::text[], %s::integer[], %s::text[]) AS t (topic, partition, id) USING (topic, partition)
+"""
+
+
+def _stored(conn: Connection, wheres: Placed, ids: Mapping[str, str]) -> dict[Partition, _Row]:
+    rows = conn.execute(_STORED, _columns(wheres, lambda w: w[0], lambda w: w[1], lambda w: ids[w[0]]))
+    return {(topic, partition): _Row(*row) for topic, partition, *row in rows}
+
+
+def _columns(wheres: Placed, *columns: Callable[[Partition], Any]) -> list[list[Any]]:
+    return [[column(where) for where in wheres] for column in columns]
+
+
+def _insert(conn: Connection, new: Placed, ids: Mapping[str, str]) -> None:
+    if new:
+        conn.execute(
+            "INSERT INTO positions (topic, partition, next_offset, topic_id)"
+            " SELECT * FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::text[]) ON CONFLICT DO NOTHING",
+            _columns(new, lambda w: w[0], lambda w: w[1], lambda w: new[w], lambda w: ids[w[0]]),
+        )
+
+
+def _adopt(conn: Connection, rows: Placed, ids: Mapping[str, str]) -> None:
+    """From here on these positions are of the topics as they are now."""
+    if rows:
+        conn.execute(
+            "UPDATE positions p SET next_offset = u.next, topic_id = u.id"
+            " FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::text[]) AS u (topic, partition, next, id)"
+            " WHERE p.topic = u.topic AND p.partition = u.partition",
+            _columns(rows, lambda w: w[0], lambda w: w[1], lambda w: rows[w], lambda w: ids[w[0]]),
+        )
+
+
+def _stop_replaced(conn: Connection, where: Partition, id_: str) -> Stopped:
+    topic, _ = where
+    reason = f"{topic} is not the topic that was read: it was deleted and made anew; `tally resume` names the ways out"
+    letters.write_stop(conn, "topic_replaced", reason, about={"topic": topic, "topic_id": id_})
+    return Stopped("topic_replaced", reason)
+
+
+def _stop_ahead(conn: Connection, ahead: Mapping[Partition, tuple[int, int]]) -> Stopped | None:
+    if not ahead:
+        return None
+    (topic, partition), (offset, at) = next(iter(ahead.items()))
+    reason = f"Kafka's offset of {topic}[{partition}] is {offset}, ours {at}: restored, or skipped by someone"
+    letters.write_stop(conn, "offset_ahead", reason)
+    return Stopped("offset_ahead", reason)
 
 
 def _committed(kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
@@ -73,7 +143,7 @@ def _set_back(kafka: KafkaConsumer, offsets: list[TopicPartition]) -> None:
         pass  # the stop stands; after its lift this is tried again
 
 
-def _earliest(kafka: KafkaConsumer, prefix: str, where: tuple[str, int]) -> int:
+def _earliest(kafka: KafkaConsumer, prefix: str, where: Partition) -> int:
     low, _ = kafka.get_watermark_offsets(TopicPartition(prefix + where[0], where[1]), timeout=10)
     assert low != OFFSET_INVALID
     return int(low)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicDescription,
+)
 
 from topics.catalog import DAYS, PARTITIONS, Topic, all_topics
 from topics.settings import Settings
@@ -39,6 +46,18 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
     if unknown := [name for name in names if name not in topics]:
         raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"no topic {unknown[0]}"))
     return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
+
+
+def ask_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
+    """What Kafka knows of each topic (full names): asked now, read later."""
+    wanted = TopicCollection(sorted(names))
+    asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=5)
+    return asked
+
+
+def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
+    """Kafka's own id of each topic: one that was deleted and made anew has another. Errors: KafkaException."""
+    return {name: str(topic.result().topic_id) for name, topic in ask_topics(admin, names).items()}
 
 
 def topic_config(topic: Topic, replicas: int) -> dict[str, str]:

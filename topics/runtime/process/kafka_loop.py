@@ -25,7 +25,8 @@ from topics.runtime.outbox.latest import LatestPublisher
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
 from topics.runtime.process.health import Health
-from topics.runtime.second_reader import SecondReader
+from topics.runtime.process.second_reader import SecondReader
+from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import OPAQUE, Consumer, Message
 from topics.runtime.shape.failpoints import hit
@@ -42,6 +43,7 @@ DRAIN_S_MAX = 0.25
 FIRE_EVERY_S = 0.5
 BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 TRIM_EVERY_S = 60
+TOPICS_EVERY_S = 1.0
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
 
 
@@ -92,6 +94,7 @@ class RoomLoop:
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
+        self._topics = TopicWatch(self._asking)
         self._second = SecondReader(settings, consumer.name)
         self._draining = Chore(DRAIN_EVERY_S, self._drain)
         self._trimming = Chore(TRIM_EVERY_S, self._trim)
@@ -101,6 +104,7 @@ class RoomLoop:
             Chore(1.0, self._commit_offsets),
             self._trimming,
             Chore(SILENT_S, self._wake_the_silent),
+            Chore(TOPICS_EVERY_S, self._look_at_topics),
         ]
         if self._latest:
             self._chores.append(Chore(0.05, self._say_latest))
@@ -153,15 +157,25 @@ class RoomLoop:
         error = record.error()
         if error is None:
             return True
+        where = ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            if ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition()) not in self._placed:
+            if where not in self._placed:
                 return False  # it waits without an offset until its position can be read
-            reason = f"the next message of {record.topic()}[{record.partition()}] is gone from Kafka: {error}"
-            raise stop_room(self._store, "offset_gone", reason)
+            raise self._gone(where, error)
         if error.code() == KafkaError._BAD_COMPRESSION:
-            self._opaque.add(((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0))
+            self._opaque.add(where)
         log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
         return False
+
+    def _gone(self, where: Partition, error: KafkaError) -> Stopped:
+        """Retention took what is due; or the topic is another, which placing finds. Errors: Stopped, then."""
+        due = self._placed[where]
+        self._at_positions([self._kafka_name(where)])
+        reason = (
+            f"message {due} of {where[0]}[{where[1]}] is gone from Kafka: {error}; `tally resume` names the ways out"
+        )
+        about = {"topic": where[0], "partition": where[1], "offset": due}
+        return stop_room(self._store, "offset_gone", reason, about)
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, again and again while the database is away; publish after each commit."""
@@ -261,7 +275,9 @@ class RoomLoop:
         self._kafka.resume(partitions)
 
     def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        placed = place(self._store, self._kafka, partitions, self._settings.topic_prefix)
+        prefix = self._settings.topic_prefix
+        ids = {name[len(prefix) :]: id_ for name, id_ in self._topics.ids({p.topic for p in partitions}).items()}
+        placed = place(self._store, self._kafka, partitions, prefix, ids)
         self._placed |= placed
         return [TopicPartition(p.topic, p.partition, placed[self._where(p)]) for p in partitions]
 
@@ -381,6 +397,11 @@ class RoomLoop:
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
                 self._woken[where] = (due, end)
                 self._unplaced.add(where)
+
+    def _look_at_topics(self) -> None:
+        """Where a topic is another now, placing stops the room."""
+        changed = self._topics.changed({self._kafka_name(where).topic for where in self._placed})
+        self._unplaced |= {where for where in self._placed if self._kafka_name(where).topic in changed}
 
     def _ends_holding_more(self, quiet: Placed) -> dict[Partition, int]:
         """The ends of those with a message past their position. Where there are offsets, and no message, we stand at the
