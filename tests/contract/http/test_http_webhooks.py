@@ -314,7 +314,7 @@ def test_a_listener_that_ends_leaves_no_endpoint_for_longer_than_its_lease(
         with psycopg.connect(admin) as conn:
             run_out = "UPDATE doors.webhook_endpoints SET leased_until = now() WHERE endpoint_id = %s AND leased_until > now()"
             assert conn.execute(run_out, [endpoint_id]).rowcount == 1
-        Upkeep(http_stack, "doors", threading.Event(), trim=trim).trim()
+        Upkeep(http_stack, "doors", threading.Event(), trim=trim).tidy()
     assert ask(hooked, "GET", f"/{endpoint_id}").status == 404
     wait_for(lambda: endpoint_id not in tally("webhooks", "list", "--json").stdout)
 
@@ -325,7 +325,7 @@ def test_an_endpoint_that_is_renewed_or_kept_does_not_go(hooked: Door, http_stac
         assert ask(hooked, "PUT", f"/{name}", {**where, **lease}).status == 201
         assert ask(hooked, "PUT", f"/{name}", {**where, **lease}).status == 200
     assert ask(hooked, "PUT", "/short", {**where, "lease_s": 1}).json["field"] == "lease_s"
-    Upkeep(http_stack, "doors", threading.Event(), trim=trim).trim()
+    Upkeep(http_stack, "doors", threading.Event(), trim=trim).tidy()
     for name in ("kept", "leased"):
         assert ask(hooked, "GET", f"/{name}").status == 200
 
