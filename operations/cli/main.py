@@ -17,7 +17,6 @@ from operations import streams
 from operations.cli import commands
 from operations.stack.home import NO_STACK, StackError
 from operations.terminal import note, say
-from topics.settings import NoSecret, SettingsError
 
 FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
 
@@ -61,7 +60,9 @@ def _root(version: Version = False) -> None: ...
 
 
 def modules_for(words: Sequence[str]) -> list[str]:
-    """The one that holds the command asked for, else all."""
+    """The one that holds the command asked for; none for `--version`; else all."""
+    if words and words[0] == "--version":
+        return []
     present = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     wanted = HOME_OF.get(words[0], words[0].replace("-", "_")) if words else ""
     return [wanted] if wanted in present else present
@@ -75,10 +76,6 @@ def main() -> None:
         )  # what is read by a program, or from a file, is not cut to a screen's width
     try:
         build(modules_for(sys.argv[1:]))()
-    except NoSecret as error:
-        fail(str(error) if sys.argv[1:2] in (["run"], ["migrate"]) else NO_STACK, WRONG_USE)
-    except SettingsError as error:
-        fail(str(error), WRONG_USE)
     except StackError as error:
         fail(str(error), FAILED)
     except Exception as error:
@@ -89,6 +86,10 @@ def main() -> None:
 
 def told_of(error: Exception) -> tuple[str, int]:
     """What is said of a failure that no command knows of, and the exit code. Never 1, which may mean wrong books."""
+    if isinstance(error, _loaded("topics.settings", "NoSecret")) and sys.argv[1:2] not in (["run"], ["migrate"]):
+        return NO_STACK, WRONG_USE
+    if isinstance(error, _loaded("topics.settings", "SettingsError")):
+        return str(error), WRONG_USE
     if is_unreachable(error):
         words = " ".join(str(error).split())
         return f"{type(error).__name__}: {words} (is the stack up? `tally status` says)", UNREACHABLE
@@ -111,7 +112,12 @@ def is_unreachable(error: Exception) -> bool:
 
         if verdict(error) == "away":  # also one that only takes no writes
             return True
-    return "confluent_kafka" in sys.modules and isinstance(error, sys.modules["confluent_kafka"].KafkaException)
+    return isinstance(error, _loaded("confluent_kafka", "KafkaException"))
+
+
+def _loaded(module: str, name: str) -> tuple[type[Exception], ...]:
+    """That class, if its module is imported: this file must not be the one that does it."""
+    return (getattr(sys.modules[module], name),) if module in sys.modules else ()
 
 
 if __name__ == "__main__":

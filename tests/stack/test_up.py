@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import psutil
@@ -141,6 +142,49 @@ def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Pat
     assert told["backlog_max"] > 0, "the PSPs were really away"
     assert (told["verify_ok"], told["verify_wrong"]) == (True, [])
     assert json.loads(tally(home, "sim", "faults", "--json").stdout) == before
+
+
+def charged(home: Path, checkout_id: str) -> int:
+    told = [tally(home, "sim", "charges", "--reference", f"{checkout_id}-{n}", "--json").stdout for n in (1, 2, 3)]
+    return sum(charge["status"] == "succeeded" for each in told for charge in json.loads(each)["charges"])
+
+
+def test_what_can_go_wrong_can_be_practised_and_leaves_books_that_agree(home: Path) -> None:
+    silent = subprocess.Popen(
+        [sys.executable, str(TALLY), "trigger", "timeout"], env={**os.environ, "TALLY_HOME": str(home)}, stdout=PIPE
+    )
+    said = {what: tally(home, "trigger", what) for what in ("decline", "duplicate", "poison")}
+    assert {what: done.returncode for what, done in said.items()} == dict.fromkeys(said, 0), said
+    assert "failed: each order is declined with insufficient_funds" in said["decline"].stdout
+    assert charged(home, said["decline"].stdout.split()[0]) == 0
+    assert "asked for twice, the same answer; its event twice; 3 charges, 3 orders" in said["duplicate"].stdout
+    assert charged(home, said["duplicate"].stdout.split()[0]) == 3
+    letters = json.loads(tally(home, "dlq", "list", "--each", "--json").stdout)
+    assert [letter["letter_id"] for letter in letters] == [said["poison"].stdout.split()[0]]
+
+    stopped = tally(home, "trigger", "stop")
+    assert "payments has stopped: payments: too_many_faults" in stopped.stdout, stopped.stderr
+    assert "stopped" in {process["state"] for process in status(home)["processes"]}
+    for words in (("dlq", "discard", "--all", "--room", "payments"), ("resume", "payments")):
+        assert tally(home, *words, "--reason", "practice").returncode == 0
+
+    steady = tally(home, "demo", "--minutes", "0.05", "--rate", "4", "--declined", "0.3")
+    assert steady.returncode == 0, steady.stderr
+    asked = [int(number) for number in re.findall(r"(\d+) (?:failed|succeeded)", steady.stdout.splitlines()[-1])]
+    assert sum(asked) >= 12
+    assert steady.stdout.endswith(" 0 on their way\n")
+
+    told, _ = silent.communicate(timeout=120)
+    assert silent.returncode == 0
+    assert b"succeeded: 3 charges for 3 orders" in told
+    verified = tally(home, "verify")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_nothing_is_triggered_where_no_simulated_psps_are(home: Path, tmp_path: Path) -> None:
+    elsewhere = tally(tmp_path, "trigger", "poison")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "no stack is running here" in elsewhere.stderr
 
 
 def test_whatever_is_killed_comes_back_servers_included(home: Path) -> None:

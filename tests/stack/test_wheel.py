@@ -39,6 +39,12 @@ class Installed:
         return self.run(f"{self.bin / 'tally'} {words}", **environment)
 
 
+def command_in(shown: str) -> str:
+    """What is said to try next, in the box or below it, on one line."""
+    [line] = [line for line in shown.splitlines() if "pay --orders 3 --watch" in line]
+    return line.strip("│ ").removeprefix("Try next").strip()
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     root = tmp_path_factory.mktemp("wheel")
@@ -66,15 +72,14 @@ def test_up_pay_verify_and_down_work_in_an_empty_folder_with_an_empty_home(insta
     up = installed.run(f"{named} --detach", PATH=os.environ["PATH"])
     try:
         assert up.returncode == 0, up.stderr
-        [pay] = [line for line in up.stdout.splitlines() if "pay --orders 3 --watch" in line]
-        paid = installed.run(pay.strip("│ ").removeprefix("Try next").strip())
+        paid = installed.run(command_in(up.stdout))
         assert (paid.returncode, paid.stdout.count("captured")) == (0, 3), paid.stdout + paid.stderr
         verified = installed.tally("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
         assert "the books agree" in verified.stdout + verified.stderr
         by_uvx = installed.tally("up", UV="uv")
         said = f"uvx --from {shlex.quote(str(installed.wheel))} tally pay --orders 3 --watch"
-        assert said in [line.removeprefix("Try next").strip() for line in by_uvx.stdout.splitlines()]
+        assert command_in(by_uvx.stdout) == said
     finally:
         assert installed.tally("down --purge").returncode == 0
     assert list(installed.folder.iterdir()) == []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from operations.cli.commands.run import build
 from operations.cli.commands.stuck import _own_look
+from operations.host import build
 from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
 from operations.stack.layout import ROOM_PROCESSES

@@ -16,6 +16,7 @@ from operations.cli.commands.run import NAMES
 from tests.stack.wheels import normal
 from tests.tidy.reading import text
 from tests.tidy.test_docs import exists
+from topics.catalog import CONSUMERS
 from topics.settings import Settings
 
 COMPOSE: dict[str, Any] = yaml.safe_load(text(Path("docker-compose.yml")))
@@ -50,6 +51,7 @@ def needed(requirements: list[str]) -> set[str]:
 
 
 def test_each_room_and_the_api_is_a_service_of_its_own() -> None:
+    assert set(NAMES) == {"api", *(room.name for room in CONSUMERS)}
     assert sorted(service["command"][1:] for service in ROOMS.values()) == sorted([name] for name in NAMES)
     assert set(ROOMS) == set(NAMES)
     assert set(OURS) == set(NAMES) | ONCE | {"simulator"}

@@ -14,7 +14,9 @@ from operations.stack.home import CHECKOUT
 from tests.tidy.reading import files, text
 from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
 
-PAGES = [path for path in files() if path.suffix == ".md" and path.parts[0] in {"docs", "schemas", path.name}]
+PAGES = [
+    path for path in files() if path.suffix == ".md" and path.parts[0] in {"docs", "schemas", "benchmarks", path.name}
+]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"(?<![\w-])tally((?: [a-z][a-z-]*)+)")
 SETTING = re.compile(r"\bTALLY_([A-Z_]+)\b")

@@ -59,7 +59,7 @@ def letters(
 ) -> None:
     """A replay of many dead letters, interrupted and resumed, in a database and under a topic prefix of their own."""
     from operations.bench.letters import Plan, run
-    from operations.cli.commands.run import build
+    from operations.host import build
     from operations.logs import configure_logs
     from operations.stack.running import current_settings
 

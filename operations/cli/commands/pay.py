@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.stack.home import NO_STACK, Home, StackError, read_json
 from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ GOODS = ("two cups", "a lamp", "a bicycle bell", "six plates", "an atlas", "a wo
 SYMBOLS = {"NOT_STARTED": ("waits", "dim"), "EXECUTING": ("at the PSP", "yellow"), "SUCCESS": ("captured", "green")}
 
 
+class Refused(StackError):
+    """The API's reason, and its HTTP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Api:
     """Where payments are asked for, and the key that opens it."""
@@ -36,7 +45,7 @@ class Api:
     key: str
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Errors: typer.Exit, with one line that says why."""
+        """Errors: Refused; ConnectionError or TimeoutError where there is no answer."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
@@ -45,7 +54,7 @@ class Api:
                 told: dict[str, Any] = json.loads(reply.read() or b"{}")
                 return told
         except urllib.error.HTTPError as error:
-            raise _failed(_reason(error)) from None
+            raise Refused(error.code, _reason(error)) from None
         except urllib.error.URLError as error:
             raise ConnectionError(f"the API at {self.url} does not answer: {error.reason}") from None
 
@@ -62,10 +71,10 @@ def pay(
 ) -> None:
     """Pay: one checkout, several orders, over the API. Exits 1 where --watch does not see it done in time."""
     api = running_api()
-    payment = api.call("POST", "/v1/payments", _demo(checkout_id or _new_id(), orders, token, currency))
+    payment = api.call("POST", "/v1/payments", demo_request(checkout_id or new_id(), orders, token, currency))
     if watch:
-        states = _follow(api, payment, timeout)
-        payment = _last(states) if as_json else _show_live(states)
+        states = follow(api, payment, timeout)
+        payment = last(states) if as_json else _show_live(states)
     if as_json:
         say_json(payment)
     elif not watch:
@@ -76,7 +85,6 @@ def pay(
 
 
 def running_api() -> Api:
-    from operations.stack.home import NO_STACK, Home, StackError, read_json
     from operations.stack.running import current_settings, read_api_key
 
     home = Home(current_settings().home)
@@ -86,11 +94,11 @@ def running_api() -> Api:
     return Api(str(url).rstrip("/"), key)
 
 
-def _new_id() -> str:
+def new_id() -> str:
     return f"demo-{secrets.token_hex(4)}"
 
 
-def _demo(checkout_id: str, orders: int, token: str, currency: str) -> dict[str, Any]:
+def demo_request(checkout_id: str, orders: int, token: str, currency: str) -> dict[str, Any]:
     """The same id always gives the same request, so that paying again is a replay."""
     chance = random.Random(checkout_id)
     return {
@@ -121,7 +129,7 @@ def _order(checkout_id: str, number: int, currency: str, chance: random.Random) 
 # ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tuple[float, dict[str, Any]]]:
+def follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tuple[float, dict[str, Any]]]:
     """The payment again and again, with the seconds since it was accepted, until it is done or time is up."""
     started = time.monotonic()
     yield 0.0, payment
@@ -131,7 +139,7 @@ def _follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tup
         yield time.monotonic() - started, payment
 
 
-def _last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+def last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
     *_, (_, payment) = states
     return payment
 

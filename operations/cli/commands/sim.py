@@ -14,9 +14,7 @@ import typer
 
 from operations.cut import cut
 from operations.stack.home import Home, StackError, read_json
-from operations.tables import Table
 from operations.terminal import note, say_json
-from topics.settings import load_settings
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
@@ -37,6 +35,8 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(told)
         return
+    from operations.tables import Table
+
     table = Table("psp", "state", "succeeded", "declined", "faults")
     for name, psp in told["psps"].items():
         state = "down" if psp["faults"]["down"] else "up"
@@ -108,6 +108,8 @@ def charges(
     if as_json:
         _print_json(told)
         return
+    from operations.tables import Table
+
     columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
     table = Table(*columns)
     for charge in told["charges"]:
@@ -125,6 +127,8 @@ def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(told)
         return
+    from operations.tables import Table
+
     table = Table("psp", "state", "faults")
     for name, faults in told.items():
         table.add_row(name, "down" if faults["down"] else "up", _in_words(faults))
@@ -141,6 +145,8 @@ def _print_json(value: object) -> None:
 
 def simulator_url() -> str:
     """Where the simulator is: the environment, else the running stack. Errors: ConnectionError where there is none."""
+    from topics.settings import load_settings
+
     found = os.environ.get(URL_VARIABLE) or read_json(Home(load_settings().home).state).get("simulator_url")
     if not found:
         raise ConnectionError(f"no simulator is running here, and {URL_VARIABLE} is not set")

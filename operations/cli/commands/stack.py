@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from operations.terminal import say_json
-from topics.settings import load_settings
 
 app = typer.Typer()
 
@@ -31,6 +30,7 @@ def up(
 ) -> None:
     """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
     from operations.stack import show
+    from topics.settings import load_settings
 
     existing = show.existing_servers(load_settings(), kafka, postgres)
     if detach:
@@ -45,6 +45,7 @@ def down(
 ) -> None:
     """End every process of the stack. Data stays, unless --purge."""
     from operations.stack import show
+    from topics.settings import load_settings
 
     show.down(load_settings(), purge)
 
@@ -55,6 +56,7 @@ def status(as_json: Json = False) -> None:
     from operations.stack import show
     from operations.stack.home import Home
     from operations.stack.running import stack_status
+    from topics.settings import load_settings
 
     found = stack_status(Home(load_settings().home))
     if as_json:
@@ -68,6 +70,7 @@ def doctor(as_json: Json = False) -> None:
     """Check this machine for what the stack needs; exit 1 where something is missing."""
     from operations.stack import show
     from operations.stack.doctor import examine
+    from topics.settings import load_settings
 
     findings = examine(load_settings())
     if as_json:
