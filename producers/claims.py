@@ -168,6 +168,7 @@ def _order(order: RequestedOrder) -> dict[str, object]:
         "payment_order_id": order.payment_order_id,
         "payment_order_status": "NOT_STARTED",
         "detail": "",
+        "decline_code": None,
         "wallet_updated": False,
         "ledger_updated": False,
         "seller_account": order.seller_account,

@@ -26,6 +26,7 @@ class Order(_Shape):
     payment_order_id: str
     payment_order_status: OrderStatus
     detail: str
+    decline_code: str | None
     wallet_updated: bool
     ledger_updated: bool
     seller_account: str
@@ -297,6 +298,7 @@ def order(row: Row) -> dict[str, Any]:
         "payment_order_id",
         "payment_order_status",
         "detail",
+        "decline_code",
         "wallet_updated",
         "ledger_updated",
         "seller_account",

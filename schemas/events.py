@@ -155,6 +155,7 @@ class OrderState:
     payment_order_id: PaymentOrderId
     payment_order_status: OrderStatus
     detail: OrderDetail
+    decline_code: str | None = None  # the PSP's reason, where it was declined
 
 
 class PaymentStatusChanged(Event):

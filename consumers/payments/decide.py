@@ -300,7 +300,8 @@ def _decline(state: State, payment: Payment, order: Order, event: PaymentDecline
     if order.status == "SUCCESS":
         raise Permanent("contradiction", "declined after it was captured")
     detail: OrderDetail = "expired" if event.code == "deadline_passed" else "declined"
-    moved = order._replace(status="FAILED", detail=detail, version=order.version + 1)
+    code = event.code if detail == "declined" else None
+    moved = order._replace(status="FAILED", detail=detail, version=order.version + 1, decline_code=code)
     fact = Fact(order.payment_order_id, event.psp, event.scheme, None, None)
     return _moved(state, payment, moved, [moved, fact, _step(order, moved, event.code, cause)], cause)
 

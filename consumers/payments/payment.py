@@ -72,6 +72,7 @@ class Order(NamedTuple):
     wallet_updated: bool = False
     ledger_updated: bool = False
     version: int = 1
+    decline_code: str | None = None
 
     @property
     def key(self) -> Hashable:
@@ -83,7 +84,7 @@ class Order(NamedTuple):
         return self.status == "FAILED" or (self.status == "SUCCESS" and self.wallet_updated and self.ledger_updated)
 
     def state(self) -> OrderState:
-        return OrderState(payment_order_id=self.payment_order_id, payment_order_status=self.status, detail=self.detail)
+        return OrderState(self.payment_order_id, self.status, self.detail, self.decline_code)
 
 
 @dataclass(frozen=True, slots=True)

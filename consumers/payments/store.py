@@ -89,7 +89,8 @@ def _ask_locked(conn: Connection, checkout_ids: list[str]) -> Cursor:
 def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> Cursor:
     """The orders of these payments, and those, whoever's, whose ids are asked for anew."""
     return conn.execute(
-        "SELECT payment_order_id, checkout_id, status, detail, wallet_updated, ledger_updated, version FROM orders"
+        "SELECT payment_order_id, checkout_id, status, detail, wallet_updated, ledger_updated, version, decline_code"
+        " FROM orders"
         " WHERE checkout_id = ANY(%s::text[]) OR payment_order_id = ANY(%s::text[]) ORDER BY checkout_id, position",
         [text_array(checkout_ids), text_array(asked)],
         binary=True,
@@ -255,16 +256,17 @@ def _settle_orders(conn: Connection, settled: Sequence[tuple[Order, Fact]]) -> N
     conn.execute(
         "UPDATE orders AS o SET status = n.status, detail = n.detail, wallet_updated = n.wallet_updated,"
         " ledger_updated = n.ledger_updated, version = n.version, psp = n.psp, scheme = n.scheme,"
-        " psp_reference = n.psp_reference, captured_at = n.captured_at"
+        " psp_reference = n.psp_reference, captured_at = n.captured_at, decline_code = n.decline_code"
         " FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::int4[], %b::text[], %b::text[],"
-        " %b::text[], %b::timestamptz[]) AS n (id, status, detail, wallet_updated, ledger_updated, version, psp,"
-        " scheme, psp_reference, captured_at) WHERE o.payment_order_id = n.id",
+        " %b::text[], %b::timestamptz[], %b::text[]) AS n (id, status, detail, wallet_updated, ledger_updated, version, psp,"
+        " scheme, psp_reference, captured_at, decline_code) WHERE o.payment_order_id = n.id",
         [
             *_standings([order for order, _ in settled]),
             [fact.psp for fact in facts],
             [fact.scheme for fact in facts],
             [fact.psp_reference for fact in facts],
             [fact.captured_at for fact in facts],
+            [order.decline_code for order, _ in settled],
         ],
     )
 

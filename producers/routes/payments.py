@@ -21,7 +21,7 @@ router = APIRouter(tags=["payments"])
 
 _COLUMNS = (
     " p.checkout_id, p.status, p.is_payment_done, p.buyer_account, p.description, p.metadata, p.deadline, p.received_at,"
-    " o.payment_order_id, o.payment_order_status, o.detail, o.wallet_updated, o.ledger_updated, o.seller_account,"
+    " o.payment_order_id, o.payment_order_status, o.detail, o.decline_code, o.wallet_updated, o.ledger_updated, o.seller_account,"
     " o.currency, o.gross, o.fee"
 )
 
@@ -158,8 +158,9 @@ async def payment_order(request: Request, payment_order_id: str, caller: Caller 
     """Where one order stands."""
     house = house_of(request)
     rows = await house.payments.rows(
-        "SELECT checkout_id, payment_order_id, payment_order_status, detail, wallet_updated, ledger_updated, seller_account,"
-        " currency, gross, fee, psp, scheme, captured_at FROM order_view WHERE payment_order_id = %s AND owner = %s",
+        "SELECT checkout_id, payment_order_id, payment_order_status, detail, decline_code, wallet_updated, ledger_updated,"
+        " seller_account, currency, gross, fee, psp, scheme, captured_at FROM order_view"
+        " WHERE payment_order_id = %s AND owner = %s",
         [_storable(payment_order_id), caller.owner],
     )
     if rows:

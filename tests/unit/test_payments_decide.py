@@ -257,6 +257,13 @@ def test_a_decline_keeps_the_psps_code_in_the_history() -> None:
     assert step.detail == "insufficient_funds"
 
 
+def test_a_decline_says_the_psps_code_to_those_who_asked() -> None:
+    story, (first, second) = placed_story()
+    story.hears(declined(first, "insufficient_funds"), captured(second))
+    told = story.all_said(PaymentStatusChanged)[-1].payment_orders
+    assert [(order.detail, order.decline_code) for order in told] == [("declined", "insufficient_funds"), ("", None)]
+
+
 def test_an_order_that_could_not_be_sent_in_time_is_expired() -> None:
     story, (first, second) = placed_story()
     story.hears(declined(first, "deadline_passed"), declined(second))

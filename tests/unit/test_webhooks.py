@@ -17,6 +17,7 @@ from consumers.webhooks.queue import Outcome
 from consumers.webhooks.sender import verdict_on
 from schemas.envelope import EventId, derive_id
 from schemas.events import (
+    OrderState,
     PaymentCompleted,
     PaymentRefused,
     PaymentStatusChanged,
@@ -109,6 +110,13 @@ def test_what_is_sent_names_type_time_and_ids_and_not_the_owner() -> None:
         "data": {"checkout_id": "c1", "code": "risk", "detail": "listed"},
     }
     assert delivery.delivery_id == delivery_id(cause().event_id, "hook")
+
+
+def test_a_webhook_says_why_an_order_was_declined() -> None:
+    order = OrderState("o1", "FAILED", "declined", "insufficient_funds")
+    event = PaymentStatusChanged(checkout_id="c1", owner="shop", status="failed", payment_orders=(order,))
+    [delivery] = [change for change in hear(knowing(HOOK), event) if isinstance(change, Delivery)]
+    assert json.loads(delivery.body)["data"]["payment_orders"][0]["decline_code"] == "insufficient_funds"
 
 
 def test_events_of_one_payment_form_a_lane_and_other_payments_do_not_wait() -> None:

@@ -66,6 +66,8 @@ def test_a_payment_is_followed_to_wallet_and_ledger(door: Door, seller: str) -> 
         for o in payment["payment_orders"]
     ] == [("SUCCESS", "", True, True), ("SUCCESS", "", True, True), ("FAILED", "declined", False, False)]
 
+    assert [o["decline_code"] for o in payment["payment_orders"]] == [None, None, "do_not_honour"]
+    assert door.get(f"/v1/payment-orders/{checkout_id}-3").json["decline_code"] == "do_not_honour"
     of_order = door.get(f"/v1/payment-orders/{checkout_id}-2").json
     replies.OrderOfPayment.model_validate(of_order)
     assert (of_order["amount"], of_order["psp"], of_order["scheme"]) == ("500", "northpay", "visa")
