@@ -14,19 +14,19 @@ from typing import Any
 import structlog
 import uvicorn
 import uvloop
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
 from producers import replies
 from producers.connections import Connection
+from producers.description import describe, methods, nothing_undocumented, refuse_others
 from producers.door import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
-from producers.endpoints import EndpointRequest
 from producers.house import House, furnish
 from producers.problems import Problem
-from producers.routes import money, notifications, operators, payments, reports, service, webhook_endpoints
-from schemas.requests import FieldError, PaymentRequest
+from producers.routes import money, notifications, operators, pages, payments, reports, service, webhook_endpoints
+from schemas.requests import FieldError
 from topics.settings import Settings, SettingsError
 
 log = structlog.get_logger()
@@ -39,6 +39,16 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 PAYMENTS = "/v1/payments"
+ROUTERS = (
+    payments.router,
+    money.router,
+    reports.router,
+    webhook_endpoints.router,
+    notifications.router,
+    operators.router,
+    service.router,
+    pages.router,
+)
 
 
 def serve(settings: Settings, stop: threading.Event, listening: socket.socket | None = None) -> None:
@@ -126,6 +136,7 @@ class Door:
     async def _payment(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         try:
+            refuse_others(scope["query_string"], {})
             reply = await take_payment(self._house, scope, receive)
         except Problem as problem:
             reply = problem.status, problem.all_headers(), problem.body()
@@ -192,6 +203,10 @@ def _documented(lifespan: Any) -> FastAPI:
         "(RFC 9457); [the codes](/errors).",
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(nothing_undocumented)],
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.add_api_route(
@@ -207,21 +222,13 @@ def _documented(lifespan: Any) -> FastAPI:
         openapi_extra=_POST_EXTRA,
         responses={202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}},
     )
-    for router in (
-        payments.router,
-        money.router,
-        reports.router,
-        webhook_endpoints.router,
-        notifications.router,
-        operators.router,
-        service.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(Exception, _on_fault)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.openapi = _with_security(app)  # type: ignore[method-assign]
+    app.openapi = describe(app, ROUTERS)  # type: ignore[method-assign]
     return app
 
 
@@ -230,6 +237,7 @@ _PROBLEM = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
 }
 _POST_EXTRA = {
+    "security": [{"apiKey": ["payments:write"]}],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PaymentRequest"}}},
@@ -251,25 +259,6 @@ async def _short_way(request: Request) -> Response:
     raise AssertionError("Door answers this itself")
 
 
-def _with_security(app: FastAPI) -> Any:
-    """The generated description, with the API key and the shapes that are read outside of FastAPI."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            components = schema.setdefault("components", {})
-            components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
-            schema["security"] = [{"apiKey": []}]
-            for model in (PaymentRequest, EndpointRequest, replies.ProblemDocument, *operators.BODIES):
-                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                components["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    return openapi
-
-
 async def _on_problem(_: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
     headers = {name.decode(): value.decode() for name, value in problem.all_headers()}
@@ -284,7 +273,11 @@ async def _on_fault(request: Request, _: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """FastAPI's own: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    allow = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # FastAPI names those of one route alone
+        named = {*methods(ROUTERS, request.url.path), *(["POST"] if request.url.path == PAYMENTS else [])}
+        headers["allow"] = ", ".join(sorted(named))
+    allow = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Allow"]
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
     return await _on_problem(request, Problem(code, headers=allow))
 

@@ -66,6 +66,9 @@ def house_of(request: Request) -> House:
     return house
 
 
+SCOPES_NEEDED: dict[Any, str] = {}  # what `needs` made → the scope
+
+
 def needs(scope: str) -> Any:
     """A route's dependency: the caller, who has this scope."""
 
@@ -73,5 +76,6 @@ def needs(scope: str) -> Any:
         authorization = request.headers.get("authorization", "").encode("latin-1", "replace")
         return await house_of(request).ring.caller(authorization, scope)
 
+    SCOPES_NEEDED[caller] = scope
     dependency: Callable[[Request], Awaitable[Caller]] = caller
     return Depends(dependency)

@@ -30,7 +30,11 @@ CODES: Mapping[str, Code] = {
         400, "Repeated header", "Authorization, Idempotency-Key or Content-Type stands twice, and readers may differ."
     ),
     "invalid_idempotency_key": Code(400, "Invalid Idempotency-Key", "1 to 255 printable ASCII characters."),
-    "invalid_parameter": Code(400, "Invalid parameter", "A query parameter is unknown, missing or malformed."),
+    "invalid_parameter": Code(
+        400,
+        "Invalid parameter",
+        "A query parameter, or a field of an operator's request, is unknown, missing or malformed.",
+    ),
     "invalid_cursor": Code(400, "Invalid cursor", "The cursor did not come from an earlier page of this list."),
     "unauthorised": Code(401, "No valid API key", "Send `Authorization: Bearer <key>`; the key is unknown or revoked."),
     "invalid_signature": Code(

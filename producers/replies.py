@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from producers.claims import links
+from producers.problems import CODES
 from producers.reading import Row
 from schemas.events import OrderStatus, PaymentStatus
 from schemas.money import Money
@@ -247,9 +248,19 @@ class Revenue(_Shape):
     truncated: bool
 
 
+class Ready(_Shape):
+    """`reasons` say why not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+ErrorCode = Annotated[str, Field(json_schema_extra={"enum": list(CODES)})]
+
+
 class FieldAtFault(_Shape):
     field: str
-    code: str
+    code: ErrorCode
     detail: str
 
 
@@ -259,7 +270,7 @@ class ProblemDocument(_Shape):
     type: str
     title: str
     status: int
-    code: str
+    code: ErrorCode
     detail: str
     field: str | None = None
     errors: list[FieldAtFault] = []

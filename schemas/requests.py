@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_json
+from pydantic_core.core_schema import ErrorType
 
 from schemas.countries import COUNTRIES
 from schemas.ids import NewId, Token
@@ -154,6 +155,7 @@ _OURS = {
     "extra_forbidden": ("unknown_field", "there is no such field"),
     "missing": ("missing_field", "this field is required"),
 }
+_PYDANTIC_S = frozenset(get_args(ErrorType))  # codes that are in no table of ours
 _TOO_LONG = {
     "payment_orders": ("too_many_orders", f"a checkout has at most {ORDERS_MAX} orders"),
     "metadata": ("too_much_metadata", f"metadata has at most {METADATA_MAX} entries"),
@@ -227,10 +229,10 @@ def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, st
     if kind in _OURS:
         return _OURS[kind]
     if kind == "too_long":
-        return _TOO_LONG.get(str(loc[0]), (kind, message))
+        return _TOO_LONG.get(str(loc[0]), ("invalid_parameter", message))
     if kind.endswith(("_type", "_parsing", "_instance")):
         return "wrong_type", message
-    return kind, message
+    return ("invalid_parameter" if kind in _PYDANTIC_S else kind), message
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

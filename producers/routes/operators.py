@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from producers import replies
+from producers import ops_replies, replies
 from producers.bodies import parsed
 from producers.door import check_type, read_body
 from producers.house import house_of, needs
@@ -138,6 +138,7 @@ class ApproveRequest(Because):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+_LINES_OF_JSON = {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, Because)
 
 
@@ -196,7 +197,7 @@ def _by_reason(caller: Caller, reason: str) -> By:
 # ── look ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.get(LETTERS)
+@router.get(LETTERS, response_model=ops_replies.LetterList)
 async def list_letters(
     request: Request, asked: Annotated[Listed, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
@@ -211,7 +212,7 @@ async def list_letters(
     return replies.json({"letters": shown, "truncated": len(found) > asked.limit})
 
 
-@router.get(LETTERS + "/groups")
+@router.get(LETTERS + "/groups", response_model=ops_replies.GroupList)
 async def group_letters(
     request: Request, asked: Annotated[Grouped, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
@@ -222,7 +223,7 @@ async def group_letters(
     return replies.json({"groups": [asdict(group) for group in found]})
 
 
-@router.get(LETTERS + "/export", response_class=Response)
+@router.get(LETTERS + "/export", response_class=Response, responses={200: _LINES_OF_JSON})
 async def export_letters(
     request: Request, asked: Annotated[Exported, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
@@ -243,7 +244,7 @@ def _lines(settings: Settings, asked: Exported) -> Iterator[bytes]:
     return (orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n" for row in rows)
 
 
-@router.get(ONE)
+@router.get(ONE, response_model=ops_replies.LetterShown)
 async def show_letter(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:read")) -> Response:
     """One letter in full; the id may be cut short to eight digits."""
     found = await _do(request, lambda settings, _: _details(settings, room, letter_id))
@@ -263,7 +264,7 @@ def _resolved(settings: Settings, room: str, given: str) -> tuple[str, str]:
     return dead_letters.resolve(settings, given, room)
 
 
-@router.get("/v1/ops/rooms")
+@router.get("/v1/ops/rooms", response_model=ops_replies.RoomList)
 async def rooms(request: Request, caller: Caller = needs("ops:read")) -> Response:
     """Every room, and why it has stopped, if it has."""
 
@@ -274,7 +275,7 @@ async def rooms(request: Request, caller: Caller = needs("ops:read")) -> Respons
     return replies.json({"rooms": await _do(request, stops)})
 
 
-@router.get("/v1/ops/rooms/{room}/audit")
+@router.get("/v1/ops/rooms/{room}/audit", response_model=ops_replies.ActList)
 async def audit(
     request: Request, room: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100, caller: Caller = needs("ops:read")
 ) -> Response:
@@ -291,7 +292,7 @@ async def audit(
 # ── act ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.post("/v1/ops/replays", openapi_extra=_body(ReplayRequest))
+@router.post("/v1/ops/replays", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=_body(ReplayRequest))
 async def replay(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Make dead letters due again. Sent twice it changes nothing more; `left` says how many there still are.
 
@@ -318,7 +319,7 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
     return replies.json(await _do(request, work, long=long))
 
 
-@router.post("/v1/ops/discards", openapi_extra=_body(ActRequest))
+@router.post("/v1/ops/discards", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=_body(ActRequest))
 async def discard(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Give dead letters up for good; what waits behind them goes on."""
     asked = await _read(request, ActRequest)
@@ -378,7 +379,7 @@ def _acted(acted: operators.Acted, left: int) -> dict[str, object]:
     return {"changed": list(acted.changed), "unchanged": dict(acted.unchanged), "left": left}
 
 
-@router.put(ONE + "/edit", openapi_extra=_body(EditRequest))
+@router.put(ONE + "/edit", response_model=ops_replies.Proposed, openapi_extra=_body(EditRequest))
 async def edit(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Propose a corrected value. It is tried once the holder of another owner's key has approved its `sha256`."""
     asked = await _read(request, EditRequest)
@@ -396,7 +397,7 @@ async def edit(request: Request, room: str, letter_id: str, caller: Caller = nee
     return replies.json({"sha256": proposed.sha256, "edited_by": proposed.edited_by, "state": "proposed"})
 
 
-@router.post(ONE + "/approval", openapi_extra=_body(ApproveRequest))
+@router.post(ONE + "/approval", response_model=ops_replies.Approved, openapi_extra=_body(ApproveRequest))
 async def approve(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Replay the letter with the edit that another proposed."""
     asked = await _read(request, ApproveRequest)
@@ -411,7 +412,7 @@ async def approve(request: Request, room: str, letter_id: str, caller: Caller = 
     return replies.json({"sha256": asked.sha256, "approved_by": by.actor, "state": state})
 
 
-@router.post("/v1/ops/rooms/{room}/resume", openapi_extra=_body(ResumeRequest))
+@router.post("/v1/ops/rooms/{room}/resume", response_model=ops_replies.RoomState, openapi_extra=_body(ResumeRequest))
 async def resume(request: Request, room: str, caller: Caller = needs("ops:act")) -> Response:
     """Let a stopped room go on; `stopped` is null where it had not stopped."""
     asked = await _read(request, ResumeRequest)

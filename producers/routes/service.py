@@ -18,7 +18,7 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=replies.Ready, responses={503: {"model": replies.Ready}})
 async def readyz(request: Request) -> Response:
     """Whether payments can be taken and looked up; says why not."""
     reasons = await _reasons(house_of(request))

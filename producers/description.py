@@ -1,0 +1,98 @@
+"""The API's routes → its OpenAPI description: who may ask, what every body looks like, which codes there are; and nothing
+else may be asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
+
+from producers import examples, replies
+from producers.endpoints import EndpointRequest
+from producers.house import SCOPES_NEEDED
+from producers.problems import Problem
+from producers.routes import operators
+from schemas.requests import FieldError, PaymentRequest
+
+BODIES = (PaymentRequest, EndpointRequest, replies.ProblemDocument, *operators.BODIES)
+
+
+def describe(app: FastAPI, routers: Sequence[APIRouter]) -> Any:
+    """What makes the description: FastAPI's, with keys, examples and the shapes that are read outside of it."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            components = schema.setdefault("components", {})
+            components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"apiKey": []}]
+            for model in BODIES:
+                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                components["schemas"] |= described.pop("$defs", {}) | {model.__name__: described}
+            for name, example in examples.OF.items():
+                components["schemas"][name]["examples"] = [example]
+            for route in routes(routers):
+                _say_who_may_ask(schema, route)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi
+
+
+def routes(routers: Sequence[APIRouter]) -> list[APIRoute]:
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _say_who_may_ask(schema: dict[str, Any], route: APIRoute) -> None:
+    """The scope that its key needs, or that it needs no key."""
+    if not route.include_in_schema:
+        return
+    calls = [dependency.call for dependency in route.dependant.dependencies]
+    scopes = [SCOPES_NEEDED[call] for call in calls if call in SCOPES_NEEDED]
+    for method in route.methods or ():
+        schema["paths"][route.path][method.lower()]["security"] = [{"apiKey": scopes}] if scopes else []
+
+
+def methods(routers: Sequence[APIRouter], path: str) -> list[str]:
+    """All that this path takes."""
+    return sorted(
+        {method for route in routes(routers) if route.path_regex.match(path) for method in route.methods or ()}
+    )
+
+
+# ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def nothing_undocumented(request: Request) -> None:
+    """A dependency of every route. Errors: Problem `invalid_parameter` for one that would be passed over in silence."""
+    query: bytes = request.scope["query_string"]
+    if query:
+        refuse_others(query, _documented(request))
+
+
+def _documented(request: Request) -> dict[str, bool]:
+    """The route's query parameters, and whether each may be given several times."""
+    path = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+    parameters = path.get(request.method.lower(), {}).get("parameters", ())
+    return {one["name"]: one["schema"].get("type") == "array" for one in parameters if one["in"] == "query"}
+
+
+def refuse_others(query: bytes, known: dict[str, bool]) -> None:
+    """Errors: Problem `invalid_parameter`: there is none of that name, or it is given twice where it has one value."""
+    given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    for name, count in given.items():
+        if name not in known:
+            raise _invalid(name, "there is no such parameter")
+        if count > 1 and not known[name]:
+            raise _invalid(name, "this parameter is given twice")
+
+
+def _invalid(name: str, why: str) -> Problem:
+    error = FieldError(name[:64], "invalid_parameter", why)
+    return Problem("invalid_parameter", f"{error.field}: {why}", [error])

@@ -1,0 +1,72 @@
+"""What the API's description shows of bodies and answers. A test reads each by its own contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PAYMENT_REQUEST: dict[str, Any] = {
+    "checkout_id": "cart-1",
+    "buyer_info": {"buyer_account": "buyer-7", "name": "Ada Bauer", "email": "ada@example.com", "country": "DE"},
+    "payment_method": {"token": "tok_visa"},
+    "payment_orders": [
+        {
+            "payment_order_id": "cart-1-1",
+            "seller_account": "seller-3",
+            "amount": "12.34",
+            "currency": "EUR",
+            "platform_fee": "1.00",
+        }
+    ],
+    "deadline": "2030-01-31T12:00:00Z",
+    "description": "two cups",
+    "metadata": {"shop": "north"},
+}
+
+PAYMENT: dict[str, Any] = {
+    "checkout_id": "cart-1",
+    "status": "succeeded",
+    "is_payment_done": True,
+    "buyer_account": "buyer-7",
+    "description": "two cups",
+    "metadata": {"shop": "north"},
+    "deadline": "2030-01-31T12:00:00Z",
+    "received_at": "2030-01-31T11:00:00Z",
+    "payment_orders": [
+        {
+            "payment_order_id": "cart-1-1",
+            "payment_order_status": "SUCCESS",
+            "detail": "",
+            "wallet_updated": True,
+            "ledger_updated": True,
+            "seller_account": "seller-3",
+            "amount": "12.34",
+            "currency": "EUR",
+            "platform_fee": "1.00",
+        }
+    ],
+    "links": {"self": "/v1/payments/cart-1"},
+}
+
+PROBLEM: dict[str, Any] = {
+    "type": "/errors#wrong_decimals",
+    "title": "Wrong decimals",
+    "status": 422,
+    "code": "wrong_decimals",
+    "detail": "payment_orders[0].amount: EUR has 2 decimals",
+    "field": "payment_orders[0].amount",
+    "errors": [{"field": "payment_orders[0].amount", "code": "wrong_decimals", "detail": "EUR has 2 decimals"}],
+}
+
+WHY = "the PSP is back"
+
+OF: dict[str, dict[str, Any]] = {
+    "PaymentRequest": PAYMENT_REQUEST,
+    "Payment": PAYMENT,
+    "ProblemDocument": PROBLEM,
+    "EndpointRequest": {"url": "https://shop.example.com/hooks", "event_types": ["payment.completed"]},
+    "ReplayRequest": {"room": "payments", "filter": {"code": "unknown_payment"}, "rate": 50, "reason": WHY},
+    "ActRequest": {"room": "payments", "letters": ["0e9e9d59"], "dry_run": True, "reason": "a test order"},
+    "EditRequest": {"value": {"checkout_id": "cart-1"}, "reason": "the seller was misspelt"},
+    "ApproveRequest": {"sha256": "0123456789abcdef" * 4, "reason": "compared with the shop's own record"},
+    "Because": {"reason": WHY},
+}

@@ -1,0 +1,115 @@
+"""What the operators' routes answer, for the API's description."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from topics.runtime.dead_letters.listing import Group, Letter, Planned, Stop
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LetterList(_Shape):
+    """Oldest first; `truncated` where there are more than `limit`."""
+
+    letters: list[Letter]
+    truncated: bool
+
+
+class GroupList(_Shape):
+    groups: list[Group]
+
+
+class Tried(_Shape):
+    """One failed attempt."""
+
+    at: datetime
+    code: str
+    error: str
+    replays: int
+
+
+class _Contents(_Shape):
+    """`value` and `edit` are text; bytes that are no UTF-8 come as `value_base64`, `edit_base64` instead."""
+
+    partition: int
+    offset: int
+    headers: list[tuple[str, str]]
+    value: str | None = None
+    value_base64: str | None = None
+    stack: str | None
+    tried: list[Tried]
+    edit: str | None = None
+    edit_base64: str | None = None
+    edited_by: str | None
+    edited_at: datetime | None
+    approved_by: str | None
+    waiting: list[dict[str, Any]]
+    ahead: str | None
+    effect_stands: bool
+    acts: list[dict[str, Any]]
+
+
+_HINTS = get_type_hints(Letter)
+_LINE: dict[str, Any] = {field.name: (_HINTS[field.name], ...) for field in fields(Letter)}
+LetterShown = create_model("LetterShown", __base__=_Contents, __doc__="One letter in full.", **_LINE)
+
+
+class RoomState(_Shape):
+    """`stopped` is null where it goes on."""
+
+    room: str
+    stopped: Stop | None
+
+
+class RoomList(_Shape):
+    rooms: list[RoomState]
+
+
+class Act(_Shape):
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    reason: str | None
+    filter: Any
+    counts: Any
+
+
+class ActList(_Shape):
+    """Newest first."""
+
+    acts: list[Act]
+
+
+class Acted(_Shape):
+    """Letters that were changed, why others were not, and how many more the filter finds. `stopped` says what failed again."""
+
+    changed: list[str]
+    unchanged: dict[str, str]
+    left: int
+    stopped: str | None = None
+
+
+class Plan(_Shape):
+    """Of a dry run."""
+
+    planned: list[Planned]
+
+
+class Proposed(_Shape):
+    sha256: str
+    edited_by: str
+    state: Literal["proposed"]
+
+
+class Approved(_Shape):
+    sha256: str
+    approved_by: str
+    state: Literal["approved"]
