@@ -120,13 +120,14 @@ def _add(parts: _Parts, settings: Settings, name: str, stop: threading.Event) ->
         parts.addresses["api"] = f"{settings.api_host}:{listening.getsockname()[1]}"
         parts.add("api", lambda: api.serve(settings, stop, listening), health)
         trim = importlib.import_module("producers.trimming").trim
-        parts.add("doors upkeep", Upkeep(settings, "doors", stop, trim=trim).run)
+        parts.add("doors upkeep", Upkeep(settings, "doors", stop, trim=trim, health=health).run)
         return
     consumer = build(name, settings)
     wake = threading.Event() if name == "executor" else None
     loop = RoomLoop(settings, consumer, stop, wake)
     parts.add(name, loop.run, loop.health)
-    parts.add(f"{name} upkeep", Upkeep(settings, name, stop, consumer.find_stuck, consumer.trim, consumer.sum_up).run)
+    chores = (consumer.find_stuck, consumer.trim, consumer.sum_up)
+    parts.add(f"{name} upkeep", Upkeep(settings, name, stop, *chores, loop.health).run)
     if wake is not None:
         caller = importlib.import_module("consumers.executor.caller")
         parts.add("caller", lambda: caller.run_caller(settings, consumer, stop, wake))

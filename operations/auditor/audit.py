@@ -88,6 +88,7 @@ def _checks(run: Audit) -> Iterator[Check]:
     yield from _unfinished(run)
     yield webhooks.check_made(stores, run.reading, _kept_since(run))
     yield _lag(run, lag, lag_at)
+    yield unfinished.partitions_kept(stores, run.settings)
     yield unfinished.dead_letters(stores)
 
 

@@ -149,6 +149,9 @@ class Stores:
     def rows(self, room: str, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
         return self._connections[room].execute(statement, values, binary=True).fetchall()
 
+    def connection(self, room: str) -> Connection:
+        return self._connections[room]
+
     def one(self, room: str, statement: str, values: Any = ()) -> tuple[Any, ...]:
         return self.rows(room, statement, values)[0]
 

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from confluent_kafka.admin import AdminClient
+
 from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions, topics_read
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
+from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox.outbox import load_record
+from topics.runtime.process import partition_counts
+from topics.settings import Settings
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)
@@ -139,6 +144,16 @@ def dead_letters(stores: Stores) -> Check:
         examined += sum(number for _, number in rows)
         notes += [f"{number} in {room.name}: {code}" for code, number in rows]
     return judged("dead_letters", examined, [], expected=False, aside=notes)
+
+
+def partitions_kept(stores: Stores, settings: Settings) -> Check:
+    """Reported, not judged: the books may be right, but keys may have been heard out of order when it happened."""
+    kafka, examined, notes = AdminClient(kafka_config(settings)), set[str](), set[str]()
+    for room in ROOMS:
+        found = partition_counts.find(kafka, settings, room.name)
+        examined |= {each.topic for each in found}
+        notes |= set(partition_counts.changes(stores.connection(room.name), found))
+    return judged("partitions_kept", len(examined), [], expected=True, aside=sorted(notes))
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

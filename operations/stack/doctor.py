@@ -50,6 +50,7 @@ def examine(settings: Settings) -> list[Finding]:
         disk(home),
         permissions(home),
         stack(home),
+        topics(home),
     ]
 
 
@@ -123,3 +124,12 @@ def stack(home: Home) -> Finding:
     return Finding(
         "stack", False, "; ".join(troubled) or "up, but the API is not ready", f"read the logs in {home.logs}"
     )
+
+
+def topics(home: Home) -> Finding:
+    """What running processes note of their topics: each goes on, and a person should look."""
+    noted = sorted(
+        {process.reason for process in stack_status(home).processes if process.state == "running" and process.reason}
+    )
+    detail = "; ".join(noted) or "as they were made, as far as running processes know"
+    return Finding("topics", not noted, detail, "find out who changes topics; what follows is in docs/stops.md")

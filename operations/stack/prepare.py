@@ -13,9 +13,13 @@ from topics.settings import Settings, load_settings
 
 def prepare(settings: Settings, partitions: int) -> None:
     from topics.runtime.making.migrate import migrate
-    from topics.runtime.making.topics import apply_topics
+    from topics.runtime.making.topics import Repartitioned, apply_topics
 
-    for line in [*migrate(settings, settings.postgres_admin), *apply_topics(settings, partitions)]:
+    try:
+        done = [*migrate(settings, settings.postgres_admin), *apply_topics(settings, partitions)]
+    except Repartitioned as error:  # the rooms go on with what there is, and say so
+        done = [*error.done, str(error)]
+    for line in done:
         print(line, flush=True)
     ensure_demo_key(settings)
     ensure_demo_list(settings)

@@ -80,7 +80,8 @@ def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
     if not rooms:
         return ProcessStatus(name, pid, "running", restarts, rooms, None)
     said = room_says(home, pid)
-    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, said.get("reason") or None)
+    why = said.get("reason") or "; ".join(said.get("notes", []))
+    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, why or None)
 
 
 def room_says(home: Home, pid: int) -> dict[str, Any]:

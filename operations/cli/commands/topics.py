@@ -17,11 +17,13 @@ app = typer.Typer(help="The catalogue of topics: make them, draw them.", no_args
 def apply() -> None:
     """Make missing topics and correct settings that differ. Never deletes, never changes a partition count."""
     from operations.stack.running import current_settings
-    from topics.runtime.making.topics import apply_topics
+    from topics.runtime.making.topics import Repartitioned, apply_topics
 
     try:
         done = apply_topics(current_settings())
-    except ValueError as error:
+    except Repartitioned as error:
+        for line in error.done:
+            say(line)
         note(str(error))
         raise typer.Exit(1) from None
     for line in done:

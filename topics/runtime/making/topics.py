@@ -79,7 +79,8 @@ def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
 
     `partitions` are those of new topics where neither catalogue nor settings say.
 
-    Errors: KafkaException where the broker is away; ValueError where an existing topic has another partition count.
+    Errors: KafkaException where the broker is away; Repartitioned, with all done that can be, where topics that exist have
+    another number of partitions.
     """
     admin = AdminClient(kafka_config(settings))
     wanted = {settings.topic_prefix + name: topic for name, topic in all_topics(settings.upstreams).items()}
@@ -87,14 +88,23 @@ def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
     missing = {name: topic for name, topic in wanted.items() if name not in present}
     done = _make(admin, missing, settings.partitions or partitions, settings.replication_factor)
     kept = {name: topic for name, topic in wanted.items() if name in present}
-    for name, topic in kept.items():
-        count, said = len(present[name].partitions), topic.partitions or settings.partitions
-        if said not in (None, count):
-            raise ValueError(
-                f"{name} has {count} partitions, not {said}: the order of a key's events hangs on their number."
-                " Is TALLY_PARTITIONS as it was when the topic was made?"
-            )
-    return done + _correct(admin, kept, settings.replication_factor)
+    done += _correct(admin, kept, settings.replication_factor)
+    counts = {name: len(present[name].partitions) for name in kept}
+    said = {name: topic.partitions or settings.partitions or counts[name] for name, topic in kept.items()}
+    if other := [
+        f"{name} has {counts[name]} partitions, not {said[name]}" for name in kept if counts[name] != said[name]
+    ]:
+        raise Repartitioned(done, other)
+    return done
+
+
+class Repartitioned(Exception):
+    """Topics have another number of partitions than the catalogue or the settings say. `done` are lines as ever."""
+
+    def __init__(self, done: list[str], other: list[str]) -> None:
+        why = "the order of a key's events hangs on their number. Is TALLY_PARTITIONS as it was when the topics were made?"
+        super().__init__(f"{'; '.join(other)}: {why}")
+        self.done = done
 
 
 def _make(admin: AdminClient, missing: dict[str, Topic], partitions: int, replicas: int) -> list[str]:

@@ -24,6 +24,7 @@ class Health:
     state: State = "starting"
     reason: str = ""
     since: float = field(default_factory=time.time)
+    notes: list[str] = field(default_factory=list)  # what somebody should look at, while the room goes on
 
     def __post_init__(self) -> None:
         STATE.labels(self.room).set(MEASURED[self.state])
@@ -60,6 +61,7 @@ def write_report(folder: Path, name: str, healths: list[Health], metrics_port: i
         "reason": f"{worst.room}: {worst.reason}" if worst.reason else "",
         "since": worst.since,
         "metrics_host": LOOPBACK if host in ANYWHERE else host,  # where this machine finds it
+        "notes": sorted({note for health in healths for note in health.notes}),
         "metrics_port": metrics_port,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,9 @@ DEAD = Counter("tally_dead_letters_total", "Messages given up until an operator 
 SAID = Counter("tally_events_total", "Records to be said: each once, however often it is published", ["room"])
 BATCH_SECONDS = Histogram("tally_batch_seconds", "From the first statement of a batch to its last record", ["room"])
 STATE = Gauge("tally_room_state", "1 running, 0 paused, -1 stopped", ["room"])
+REPARTITIONED = Gauge(
+    "tally_topics_repartitioned", "Topics that have another number of partitions than at first", ["room"]
+)
 
 
 def count(room: str, applied: Applied) -> None:

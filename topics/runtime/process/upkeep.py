@@ -1,4 +1,5 @@
-"""What a room's process does now and then, beside its hot path: look for what is stuck, delete what is old, add up what is over.
+"""What a room's process does now and then, beside its hot path: look for what is stuck and at its topics, delete what is
+old, add up what is over.
 
 In a thread and on connections of its own, each closed after use: a room that has stopped still tells what is stuck.
 """
@@ -12,8 +13,14 @@ from dataclasses import dataclass
 
 import psycopg
 import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from topics.catalog import CONSUMERS
+from topics.runtime.making.topics import kafka_config
+from topics.runtime.process import partition_counts
+from topics.runtime.process.health import Health
+from topics.runtime.process.metrics import REPARTITIONED
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import FindStuck, Slice
 from topics.runtime.shape.store import Store, verdict
@@ -44,15 +51,18 @@ class Upkeep:
         find_stuck: FindStuck | None = None,
         trim: Slice | None = None,
         sum_up: Slice | None = None,
+        health: Health | None = None,
     ) -> None:
         self._settings = settings
         self._room = room
         self._stop = stop
         self._find_stuck = find_stuck
         self._chores = [chore for chore in (trim, sum_up) if chore is not None]
+        self._health = health or Health(room)
+        self._kafka: AdminClient | None = None
         self._clock = Clock(settings.clock_file)
         self._watch = Watch()
-        self._tasks = [_Task(TIDY_EVERY_S, self.tidy)]
+        self._tasks = [_Task(TIDY_EVERY_S, self.tidy), _Task(LOOK_EVERY_S, self.look_at_topics)]
         if room in {consumer.name for consumer in CONSUMERS}:  # the doors have no letters
             self._tasks.append(_Task(LOOK_EVERY_S, self.look))
 
@@ -71,6 +81,8 @@ class Upkeep:
             if verdict(error) != "away":
                 raise
             log.info("database away", action="upkeep", room=self._room, error=str(error).strip()[:200])
+        except KafkaException as error:
+            log.info("kafka away", action="upkeep", room=self._room, error=str(error))
 
     def look(self) -> None:
         store, now = Store(self._settings, self._room), self._clock.now()
@@ -82,6 +94,24 @@ class Upkeep:
         finally:
             store.close()
         self._watch.look(found)
+
+    def look_at_topics(self) -> None:
+        """Whether the number of partitions of a topic is what it was; a change is logged once, and noted for as long as it
+        stands."""
+        if self._kafka is None:
+            self._kafka = AdminClient(kafka_config(self._settings))
+        found, store = partition_counts.find(self._kafka, self._settings, self._room), Store(self._settings, self._room)
+        try:
+            with store.transaction() as conn:
+                partition_counts.remember(conn, found)
+                changed = partition_counts.changes(conn, found)
+        finally:
+            store.close()
+        for line in changed:
+            if line not in self._health.notes:
+                log.warning("partitions changed", action="topics", room=self._room, topic=line)
+        self._health.notes = changed
+        REPARTITIONED.labels(self._room).set(len(changed))
 
     def tidy(self) -> None:
         """Each chore slice after slice, each a transaction of its own, until nothing is left to do."""
