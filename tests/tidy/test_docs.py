@@ -12,6 +12,7 @@ import typer
 from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
 from tests.tidy.reading import files, text
+from topics.catalog import ROOMS
 from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
 
 PAGES = [
@@ -102,3 +103,16 @@ def test_every_metric_is_in_the_docs_and_every_one_in_the_docs_exists() -> None:
     made = {name for path in code for name in MADE.findall(text(path))}
     assert set(re.findall(r"`(tally_\w+)", text(Path("docs/metrics.md")))) == made
     assert {name for page in PAGES for name in re.findall(r"`(tally_[a-z_]+)\{", text(page))} <= made
+
+
+def test_the_readme_s_sequence_is_what_the_rooms_say_and_hear() -> None:
+    arrows = re.findall(r"^ +(\w+)->>(\w+): (?:\d\. )?(\w+)", text(Path("README.md")), re.MULTILINE)
+    said = {(room.name, kind.__name__) for room in ROOMS for topic in room.writes for kind in topic.says}
+    heard = {(room.name, kind.__name__) for room in ROOMS for topic in room.reads for kind in topic.says}
+    named = [(speaker, hearer, event) for speaker, hearer, event in arrows if event[0].isupper()]
+    assert [each for each in named if (each[0], each[2]) not in said] == []
+    assert [each for each in named if each[1] != "upstream" and (each[1], each[2]) not in heard] == []
+    assert {speaker for speaker, _, _ in named} == {"doors", "payments", "risk", "executor", "wallet", "ledger"}
+    assert re.findall(r"(\d)\. ", text(Path("README.md")).split("sequenceDiagram")[1].split("```")[0]) == list(
+        "123456789"
+    )

@@ -36,7 +36,7 @@ def decline(
 @app.command()
 def timeout() -> None:
     """The PSP charges and never answers: we ask it until we know, and charge nobody twice."""
-    note("the PSP charges three orders and does not answer; this takes half a minute")
+    note("the PSP charges three orders and does not answer; this may take half a minute")
     paid = _paid(_here(), "tok_timeout_charged")
     say(f"{paid.id} {paid.status}: {paid.charges} charges for {len(paid.orders)} orders")
     note(f"`tally show {paid.id}-1` tells how it was found out")
