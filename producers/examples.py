@@ -36,6 +36,7 @@ PAYMENT: dict[str, Any] = {
             "payment_order_id": "cart-1-1",
             "payment_order_status": "SUCCESS",
             "detail": "",
+            "decline_code": None,
             "wallet_updated": True,
             "ledger_updated": True,
             "seller_account": "seller-3",
@@ -68,5 +69,5 @@ OF: dict[str, dict[str, Any]] = {
     "ActRequest": {"room": "payments", "letters": ["0e9e9d59"], "dry_run": True, "reason": "a test order"},
     "EditRequest": {"value": {"checkout_id": "cart-1"}, "reason": "the seller was misspelt"},
     "ApproveRequest": {"sha256": "0123456789abcdef" * 4, "reason": "compared with the shop's own record"},
-    "Because": {"reason": WHY},
+    "ResumeRequest": {"reason": WHY},
 }

@@ -139,7 +139,7 @@ class ApproveRequest(Because):
 
 
 _LINES_OF_JSON = {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
-BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, Because)
+BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, ResumeRequest)
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:

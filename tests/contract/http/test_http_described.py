@@ -85,3 +85,9 @@ def test_the_page_of_the_description_needs_no_internet(door: Door) -> None:
         reply = door.get(f"/{asset}", key="")
         assert (reply.status, len(reply.body) > 1000) == (200, True), asset
     assert door.get("/docs/core.py", key="").status == 404
+
+
+def test_every_shape_that_is_spoken_of_is_described(door: Door) -> None:
+    text = door.get("/openapi.json", key="").body.decode()
+    spoken_of = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert spoken_of - json.loads(text)["components"]["schemas"].keys() == set()
