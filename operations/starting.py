@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topics import catalog
-from topics.runtime.making.topics import kafka_config
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.postgres import connect_to_read
 from topics.settings import Settings, SettingsError
 

@@ -20,7 +20,7 @@ from yarl import URL
 from consumers.executor.pacing import Pace, Went
 from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Pending, Psp, Reply, Unknown
 from schemas.money import Money
-from topics.runtime.bounded import BoundedReply
+from topics.runtime.calls.bounded import BoundedReply
 from topics.runtime.calls.rows import LEASE_S, Answer, Leased
 from topics.runtime.shape.failpoints import hit
 

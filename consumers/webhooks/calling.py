@@ -16,7 +16,7 @@ from yarl import URL
 
 from consumers.webhooks.queue import Leased, Outcome
 from schemas.webhooks import Network, address, address_fault, sign, url_fault
-from topics.runtime.bounded import BoundedReply
+from topics.runtime.calls.bounded import BoundedReply
 from topics.settings import Settings
 
 REPLY_MAX = 500  # characters that are kept of a reply

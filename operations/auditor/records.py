@@ -16,8 +16,8 @@ from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.making.topics import kafka_config, partitions, topic_ids
 from topics.runtime.shape.decode import decode
+from topics.runtime.shape.kafka import kafka_config, partitions, topic_ids
 from topics.runtime.shape.record import headers_of, message_of
 from topics.settings import Settings
 

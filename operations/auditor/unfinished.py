@@ -15,9 +15,9 @@ from operations.auditor.books import Stores
 from operations.auditor.records import Partition, Reader, positions, topics_read
 from operations.auditor.report import Check, judged
 from topics.catalog import CONSUMERS, ROOMS
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox.outbox import load_record
 from topics.runtime.process import partition_counts
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.

@@ -32,7 +32,8 @@ from schemas.events import PaymentCaptured
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.making.migrate import migrate
-from topics.runtime.making.topics import apply_topics, delete_topics, kafka_config
+from topics.runtime.making.topics import apply_topics, delete_topics
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings, SettingsError
 

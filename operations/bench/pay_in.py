@@ -27,7 +27,7 @@ from operations.bench.client import Client
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
-from topics.runtime.making.topics import kafka_config, partitions
+from topics.runtime.shape.kafka import kafka_config, partitions
 from topics.settings import Settings
 
 ORDERS_PER_CHECKOUT = 3

@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from schemas.envelope import TYPE_PREFIX
 from topics.catalog import TOPICS, all_topics
-from topics.runtime.making.topics import kafka_config, partitions
+from topics.runtime.shape.kafka import kafka_config, partitions
 from topics.runtime.shape.record import headers_of
 from topics.settings import Settings
 

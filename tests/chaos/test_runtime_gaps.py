@@ -15,9 +15,9 @@ from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from tests.contract.running import LIMIT_S, Sender, settled, violations, wait
 from topics import catalog
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.process import kafka_loop as loop_module
 from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 KEYS = [f"k{i}" for i in range(10)]

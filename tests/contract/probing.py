@@ -15,6 +15,7 @@ from tests.contract import probe
 from tests.contract.rooms import Books, Log, Process, add_probe
 from topics import catalog
 from topics.runtime.making import topics as admin
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings, load_settings
 
 TOPICS = (*(topic for topic in probe.ROOM.reads if topic.on_kafka), *probe.ROOM.writes, probe.ROOM.dead_letters)
@@ -62,7 +63,7 @@ def on_kafka(settings: Settings) -> Iterator[Settings]:
     wanted = {
         settings.topic_prefix + name: topic for topic in TOPICS for name in catalog.names(topic, settings.upstreams)
     }
-    admin._make(admin.AdminClient(admin.kafka_config(settings)), wanted, catalog.PARTITIONS, 1)
+    admin._make(admin.AdminClient(kafka_config(settings)), wanted, catalog.PARTITIONS, 1)
     yield settings
     delete_topics(settings)
 

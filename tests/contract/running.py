@@ -23,9 +23,9 @@ from confluent_kafka import Message as KafkaMessage
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from topics import catalog
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 LIMIT_S = 60

@@ -18,13 +18,13 @@ from operations.stack.servers import Servers
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, Process, leave
 from tests.contract.running import Member, Sender, heard, members, send, settled, violations, wait
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox import latest as saying
 from topics.runtime.outbox.latest import LatestPublisher
 from topics.runtime.outbox.outbox import Publisher, Unsaid
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -255,7 +255,7 @@ class Sayer:
     def __init__(self, settings: Settings) -> None:
         self.store = Store(settings, "probe")
         self.publisher = Publisher(settings)
-        self.latest = LatestPublisher(probe.build(), self.publisher)
+        self.latest = LatestPublisher(probe.build(), self.publisher, count=int)
 
     def tick(self) -> bool:
         return self.latest.tick(self.store.connection(), Clock().now())

@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from tests.contract.rooms import Books, leave
 from tests.contract.running import Sender, heard, members, send, settled, violations, wait
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Publisher, Unsaid, hashed_key, insert
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 

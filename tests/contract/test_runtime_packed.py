@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from tests.contract.rooms import Books, request_body, request_headers
 from tests.contract.running import members, wait
-from topics.runtime.making.topics import kafka_config
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 TOPIC = "payment-requests.shop.v1"

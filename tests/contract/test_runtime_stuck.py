@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.contract.rooms import Books, Log, Process
-from topics.runtime.shape.stuck import Stuck, letters
+from topics.runtime.dead_letters.stuck import letters
+from topics.runtime.shape.stuck import Stuck
 from topics.settings import Settings, StuckLimits
 
 

@@ -14,7 +14,7 @@ from topics import catalog
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters.acts import By, Refused, Way
 from topics.runtime.making import topics as topics_of
-from topics.runtime.making.topics import kafka_config, topic_ids
+from topics.runtime.shape.kafka import kafka_config, topic_ids
 from topics.settings import Settings
 
 

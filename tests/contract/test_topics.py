@@ -17,9 +17,10 @@ from operations.stack.running import stack_status
 from operations.stack.servers import Servers, hold
 from tests.contract.running import wait
 from topics import catalog
-from topics.runtime.making.topics import Repartitioned, apply_topics, kafka_config
+from topics.runtime.making.topics import Repartitioned, apply_topics
 from topics.runtime.process.health import Health, write_report
 from topics.runtime.process.upkeep import Upkeep
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 

@@ -16,7 +16,7 @@ from operations.auditor.audit import audit
 from operations.stack.views import read
 from tests.journey.shopping import Checkout, captured, sold
 from topics.catalog import CONSUMERS, ROOMS
-from topics.runtime.making.topics import partitions
+from topics.runtime.shape.kafka import partitions
 from topics.settings import PspAccount, Settings
 
 Amounts = Counter[tuple[str, str]]

@@ -15,7 +15,7 @@ from operations.auditor.report import Check
 from operations.auditor.unfinished import check_lag, lag
 from operations.stack.servers import Servers
 from topics.catalog import PAYMENT_REQUESTS
-from topics.runtime.making.topics import kafka_config
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 NOW_MS = 1_767_268_800_000

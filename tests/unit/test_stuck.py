@@ -13,7 +13,8 @@ from consumers.payments.stuck import Open, told
 from schemas.events import AnyEvent, JournalPosted, LedgerEntry
 from schemas.money import Money, sums
 from tests.unit.payment_cases import cleared, requested
-from topics.runtime.shape.stuck import LOGGED_MAX, Stuck, Watch
+from topics.runtime.process.stuck import LOGGED_MAX, Watch
+from topics.runtime.shape.stuck import Stuck
 from topics.settings import StuckLimits
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

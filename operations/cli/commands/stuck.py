@@ -55,8 +55,8 @@ def look(settings: Settings) -> list[Stuck]:
 
 
 def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
+    from topics.runtime.dead_letters.stuck import letters
     from topics.runtime.shape.postgres import connect_to_read
-    from topics.runtime.shape.stuck import letters
 
     with connect_to_read(settings.dsn(f"tally_{room}_read"), name="tally stuck", schema=room) as conn:
         found = letters(conn, room, settings, now)

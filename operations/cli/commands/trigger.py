@@ -158,7 +158,7 @@ class _Kafka:
     @classmethod
     def here(cls) -> _Kafka:
         from operations.stack.running import current_settings
-        from topics.runtime.making.topics import kafka_config
+        from topics.runtime.shape.kafka import kafka_config
 
         settings = current_settings()
         return cls(kafka_config(settings), settings.topic_prefix)

@@ -2,62 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
-from typing import Any
-
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-    TopicDescription,
-)
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from topics.catalog import DAYS, PARTITIONS, Topic, all_topics
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
-
-
-def kafka_config(settings: Settings) -> dict[str, Any]:
-    """What every client is given. Its lines go to Python's logging whenever it is polled; one never polled keeps them."""
-    return {
-        "bootstrap.servers": settings.kafka,
-        "log_level": "3",
-        "logger": logging.getLogger("kafka"),
-        **_PATIENCE,
-        **settings.kafka_options,
-    }
-
-
-# The usual way to find a broker again, `rebootstrap`, forgets how long it has waited: each client tried, and logged it,
-# twenty times a second for as long as the broker was away (measured).
-_PATIENCE: dict[str, str | int | float | bool] = {
-    "metadata.recovery.strategy": "none",
-    "reconnect.backoff.ms": 100,
-    "reconnect.backoff.max.ms": 1000,
-}
-
-
-def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[TopicPartition]:
-    """Every partition of these topics (full names), as the broker has them. Errors: KafkaException."""
-    topics = kafka.list_topics(timeout=15).topics
-    if unknown := [name for name in names if name not in topics]:
-        raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"no topic {unknown[0]}"))
-    return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
-
-
-def ask_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
-    """What Kafka knows of each topic (full names): asked now, read later."""
-    wanted = TopicCollection(sorted(names))
-    asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=5)
-    return asked
-
-
-def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """Kafka's own id of each topic: one that was deleted and made anew has another. Errors: KafkaException."""
-    return {name: str(topic.result().topic_id) for name, topic in ask_topics(admin, names).items()}
 
 
 def topic_config(topic: Topic, replicas: int) -> dict[str, str]:

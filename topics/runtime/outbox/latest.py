@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 import orjson
@@ -10,7 +11,6 @@ import orjson
 from schemas.envelope import Envelope, as_version_8, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.outbox.outbox import Publisher, take_lease
-from topics.runtime.process.metrics import SAID
 from topics.runtime.shape.consumer import Connection, Consumer, Latest
 from topics.runtime.shape.store import texts_array
 
@@ -32,9 +32,11 @@ Said = dict[tuple[str, str], int]
 class LatestPublisher:
     """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, looks again, says what is newer."""
 
-    def __init__(self, consumer: Consumer, publisher: Publisher) -> None:
+    def __init__(self, consumer: Consumer, publisher: Publisher, count: Callable[[int], object]) -> None:
+        """`count` is told how many records were handed to the broker."""
         self._consumer = consumer
         self._publisher = publisher
+        self._count = count
         self._topics = {topic.name: topic for topic in consumer.compacted}
         self._said: Said = {}  # until it is found to be the newest
         self._said_at: float | None = None  # until it is acknowledged, and its marks are deleted
@@ -85,7 +87,7 @@ class LatestPublisher:
         self._said = {(topic.name, latest.key): latest.version for topic, latest in newer}
         for topic, latest in newer:
             self._produce(topic, latest, now)
-        SAID.labels(self._consumer.name).inc(len(newer))
+        self._count(len(newer))
         self._said_at = time.monotonic() if newer else None
         conn.commit()
 

@@ -19,8 +19,8 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.record import HeaderPairs
 from topics.runtime.shape.store import Store, bytes_array, int_array
 from topics.settings import Settings

@@ -20,7 +20,6 @@ from topics.runtime.delivery.apply import Applied, Partition, apply, stop_room
 from topics.runtime.delivery.drain import drain
 from topics.runtime.delivery.fire import fire
 from topics.runtime.delivery.positions import Placed, pass_by, place
-from topics.runtime.making.topics import kafka_config
 from topics.runtime.outbox.latest import LatestPublisher
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
@@ -30,6 +29,7 @@ from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import OPAQUE, Consumer, Message
 from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.record import message_of
 from topics.runtime.shape.store import Stopped, Store, verdict
 from topics.settings import Settings
@@ -82,7 +82,8 @@ class RoomLoop:
         self._store = Store(settings, consumer.name)
         self._clock = Clock(settings.clock_file)
         self._publisher = Publisher(settings)
-        self._latest = LatestPublisher(consumer, self._publisher) if consumer.compacted else None
+        count = metrics.SAID.labels(consumer.name).inc
+        self._latest = LatestPublisher(consumer, self._publisher, count) if consumer.compacted else None
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
         self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from topics.runtime.making.topics import kafka_config
+from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
 Partition = tuple[str, int]

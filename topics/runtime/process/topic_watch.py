@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]
 
-from topics.runtime.making.topics import ask_topics, topic_ids
+from topics.runtime.shape.kafka import ask_topics, topic_ids
 
 
 class TopicWatch:

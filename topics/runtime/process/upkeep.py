@@ -17,14 +17,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topics.catalog import CONSUMERS
-from topics.runtime.making.topics import kafka_config
+from topics.runtime.dead_letters.stuck import letters
 from topics.runtime.process import partition_counts
 from topics.runtime.process.health import Health
 from topics.runtime.process.metrics import REPARTITIONED
+from topics.runtime.process.stuck import Watch
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import FindStuck, Slice
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.store import Store, verdict
-from topics.runtime.shape.stuck import Watch, letters
 from topics.settings import Settings
 
 log = structlog.get_logger()

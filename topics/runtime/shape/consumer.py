@@ -6,17 +6,15 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, Protocol, get_args, get_type_hints
 
 import psycopg
 
 from schemas.envelope import EventId
 from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
+from topics.runtime.shape.stuck import Stuck
 from topics.settings import Retention, StuckLimits
-
-if TYPE_CHECKING:
-    from topics.runtime.shape.stuck import Stuck
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -143,7 +141,7 @@ Decide = Callable[[State, Any, Cause], Decision]
 Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic: key → version
 Save = Callable[[Connection, Sequence[Any]], Versions | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
-FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence["Stuck"]]  # by business time, oldest first
+FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence[Stuck]]  # by business time, oldest first
 Slice = Callable[
     [Connection, Retention, datetime], int
 ]  # one slice of a chore, in a transaction of its own; 0: nothing left
