@@ -29,7 +29,6 @@ docs: venv ## write anew the pages that are made from code
 	$(BIN)/python -m operations.pages.configuration > docs/configuration.md
 	$(BIN)/python -m operations.cli.command_page
 	$(BIN)/tally topics map
-	$(BIN)/tally topics map
 	$(BIN)/tally schemas write
 
 clean: ## .venv and caches; data in .tally/ stays (`tally down --purge` deletes it)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.stack.home import CHECKOUT
 from tests.tidy.reading import PACKAGES, files, python, text, tree
 
 LINES_MAX = 550
@@ -80,6 +81,32 @@ def test_functions_are_small() -> None:
     functions.sort()
     assert functions[len(functions) // 2] <= 10
     assert functions[len(functions) * 9 // 10] < 30
+
+
+def test_every_package_says_to_type_checkers_that_its_types_are_there() -> None:
+    assert [package for package in PACKAGES if not (CHECKOUT / package / "py.typed").exists()] == []
+
+
+def test_no_way_to_fail_is_declared_that_nothing_fails_by() -> None:
+    trees = [tree(path) for path in python(*PACKAGES)]
+    classes = [node for parsed in trees for node in ast.walk(parsed) if isinstance(node, ast.ClassDef)]
+    bases = {one.name: {base.id for base in one.bases if isinstance(base, ast.Name)} for one in classes}
+    failures = {"Exception", "BaseException", "ValueError", "RuntimeError", "OSError"}
+    while found := {name for name, of in bases.items() if of & failures and name not in failures}:
+        failures |= found
+    nodes = [node for parsed in trees for node in ast.walk(parsed)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)} | {
+        node.attr for node in nodes if isinstance(node, ast.Attribute)
+    }
+    assert len(failures) > 15
+    assert sorted((failures & bases.keys()) - used) == []
+
+
+def test_make_does_nothing_twice_in_one_target() -> None:
+    recipes = [part.splitlines()[1:] for part in re.split(r"^(?=\S+:)", text(Path("Makefile")), flags=re.MULTILINE)]
+    done = [[line for line in recipe if line.startswith("\t")] for recipe in recipes]
+    assert sum(map(bool, done)) > 8
+    assert [line for lines in done for line in lines if lines.count(line) > 1] == []
 
 
 def test_nothing_is_left_undone() -> None:
