@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_packages_and_the_licence_and_nothing_else(installed
     inside = zipfile.ZipFile(installed.wheel).namelist()
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == set(PACKAGES)
     assert [name for name in inside if name.endswith("licenses/LICENSE")]
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(inside)
 
 
 def test_it_runs_from_the_wheel_and_not_from_the_checkout(installed: Installed) -> None:
