@@ -1,4 +1,6 @@
-"""The three ways in which work can fail. A refusal (declined, blocked) is not among them: it is an event."""
+"""The two ways in which work can fail. Not among them: a refusal (declined, blocked), which is an event, and a call outside
+whose outcome is unknown, which is a reply (psp.port).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,3 @@ class Permanent(TallyError):
     def __init__(self, code: str, detail: str = "", *, ours: bool = True) -> None:
         super().__init__(code, detail)
         self.ours = ours
-
-
-class UnknownOutcome(TallyError):
-    """The outside may or may not have acted: ask, never assume."""

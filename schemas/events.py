@@ -129,7 +129,7 @@ class Terms(Event):
     gross: Money
     fee: Money
     net: Money
-    available_on: datetime
+    available_on: datetime  # when the seller may have the money: that of placement, since nothing is held back yet
     deadline: datetime
 
     def terms(self) -> dict[str, object]:

@@ -209,7 +209,7 @@ def _clear(state: State, event: RiskCleared, cause: Cause) -> Decision:
 
 
 def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime) -> OrderPlaced:
-    """An unknown seller is opened on first use with hold days 0: the money is available as soon as it is there."""
+    """`available_on` is now: nothing is held back, the wallet makes money available as soon as it is there."""
     return OrderPlaced(
         payment_order_id=terms.payment_order_id,
         checkout_id=payment.checkout_id,
