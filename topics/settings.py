@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -161,6 +163,34 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+class _Repeated(Exception):
+    """A member that stands twice in one JSON object."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object. Which of two values holds must not depend on who reads. Errors: _Repeated, also where only the case differs."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name.lower() in seen:
+            raise _Repeated(f"{name!r:.60} stands twice in one object")
+        seen.add(name.lower())
+    return dict(pairs)
+
+
+class _Source(EnvSettingsSource):
+    """Variables, some of which hold JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return json.loads(value, object_pairs_hook=_each_once)
+
+    def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
+        """Errors: SettingsError, where a member stands twice; ValueError."""
+        try:
+            return super().prepare_field_value(field_name, field, value, value_is_complex)
+        except _Repeated as repeated:
+            raise SettingsError(f"TALLY_{field_name.upper()}: {repeated}") from None
+
+
 _BESIDE = "beside"  # among the keywords of Settings: no field, but a source
 
 
@@ -242,12 +272,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment, then the files of `secrets_dir`, then the settings that `load_settings` was given beside it."""
         assert isinstance(init_settings, InitSettingsSource)
-        assert isinstance(env_settings, EnvSettingsSource)
-        beside, files = EnvSettingsSource(settings_cls), EnvSettingsSource(settings_cls)
+        variables, files, beside = _Source(settings_cls), _Source(settings_cls), _Source(settings_cls)
         beside.env_vars = {name.lower(): text for name, text in init_settings.init_kwargs.pop(_BESIDE, {}).items()}
-        named = (init_settings.init_kwargs, "secrets_dir"), (env_settings.env_vars, _DIR), (beside.env_vars, _DIR)
+        named = (init_settings.init_kwargs, "secrets_dir"), (variables.env_vars, _DIR), (beside.env_vars, _DIR)
         files.env_vars = _secret_files(next((str(of[name]) for of, name in named if of.get(name)), None))
-        return init_settings, env_settings, files, beside
+        return init_settings, variables, files, beside
 
     def master_secret(self) -> bytes:
         """The installation's secret: role passwords and field hashes are derived from it."""

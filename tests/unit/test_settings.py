@@ -46,6 +46,40 @@ def test_a_wrong_setting_is_named_in_one_line_without_secrets(
     assert SECRET[:9] not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "member"),
+    [
+        ("TALLY_RISK", '{"checkout_amount_max": {"VND": 1, "USD": 5, "VND": 2}}', "VND"),
+        ("TALLY_RISK", '{"checkout_amount_max": {"VND": 1, "vnd": 2}}', "vnd"),
+        ("TALLY_RISK", '{"buyer_checkouts_per_hour_max": 1, "buyer_checkouts_per_hour_max": 1}', "buyer_check"),
+        ("TALLY_RISK__CHECKOUT_AMOUNT_MAX", '{"VND": 1, "VND": 2}', "VND"),
+        ("TALLY_PSPS", f'[{{"name": "np", "api_key": "{SECRET}", "api_key": "{SECRET}2"}}]', "api_key"),
+        ("TALLY_ROUTING", '[{"psp": "a", "weight": 1, "weight": 9}]', "weight"),
+        ("TALLY_DSNS", f'{{"tally_ops": "{SECRET}", "tally_ops": "{SECRET}2"}}', "tally_ops"),
+    ],
+)
+@pytest.mark.parametrize("source", ["the environment", "a file", "the running stack"])
+def test_a_member_that_stands_twice_in_a_setting_stops_the_start_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, name: str, value: str, member: str
+) -> None:
+    if source == "the environment":
+        monkeypatch.setenv(name, value)
+    if source == "a file":
+        monkeypatch.setenv("TALLY_SECRETS_DIR", str(tmp_path))
+        (tmp_path / name).write_text(value)
+    with pytest.raises(SettingsError, match=f"^{name.partition('__')[0]}: '{member}.* stands twice") as refused:
+        load_settings({name: value} if source == "the running stack" else None)
+    assert SECRET[:9] not in str(refused.value)
+
+
+def test_one_part_of_a_setting_may_still_be_set_beside_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_RISK", '{"buyer_checkouts_per_hour_max": 5, "checkout_amount_max": {"VND": 1}}')
+    monkeypatch.setenv("TALLY_RISK__BUYER_CHECKOUTS_PER_HOUR_MAX", "7")
+    monkeypatch.setenv("TALLY_RISK__CHECKOUT_AMOUNT_MAX__VND", "2")
+    risk = load_settings().risk
+    assert (risk.buyer_checkouts_per_hour_max, risk.checkout_amount_max["VND"]) == (7, 2)
+
+
 def test_a_limit_that_is_named_holds_and_all_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = load_settings().risk.checkout_amount_max
     monkeypatch.setenv("TALLY_RISK", '{"checkout_amount_max": {"VND": "500000000", "KWD": 0}}')
