@@ -1,1 +1,1 @@
-"""People's hands: the `tally` command line, the local stack, the auditor, the benchmarks."""
+"""People's hands: commands (cli), the audit (auditor), servers and processes (stack), benchmarks (bench), made pages (pages)."""

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from operations import streams
 from operations.cli import commands
+from operations.cli.streams import UNWRITABLE, take_over
+from operations.cli.terminal import note, say
 from operations.stack.home import NO_STACK, StackError
-from operations.terminal import note, say
 
 FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
 
@@ -69,7 +69,7 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    streams.take_over()
+    take_over()
     if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
         os.environ.setdefault(
             "COLUMNS", "200"
@@ -94,7 +94,7 @@ def told_of(error: Exception) -> tuple[str, int]:
         words = " ".join(str(error).split())
         return f"{type(error).__name__}: {words} (is the stack up? `tally status` says)", UNREACHABLE
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, streams.UNWRITABLE
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, UNWRITABLE
     return "".join(traceback.format_exception(error)), OUR_BUG
 
 

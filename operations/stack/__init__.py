@@ -1,1 +1,1 @@
-"""The local stack: Kafka, PostgreSQL, the simulator and all rooms on one machine, held by one supervisor."""
+"""Processes: one of rooms or the API (host), and all of them on one machine with their servers, held by one supervisor."""

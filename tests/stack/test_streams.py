@@ -19,9 +19,9 @@ OTHER_TERMINALS: dict[str, Mapping[str, str]] = {
 SAYS = """
 import sys
 from rich.text import Text
-from operations import streams
-from operations.tables import titled
-from operations.terminal import note, say
+from operations.cli import streams
+from operations.cli.tables import titled
+from operations.cli.terminal import note, say
 streams.take_over()
 table = titled("checkout · ₫", "what", "")
 table.add_row("EXECUTING → SUCCESS", Text("✓", "green"))

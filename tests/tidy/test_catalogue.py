@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from operations.cli.commands.stuck import _own_look
-from operations.host import build
 from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
+from operations.stack.host import build
 from operations.stack.layout import ROOM_PROCESSES
 from schemas import events
 from schemas.events import AnyEvent

@@ -23,7 +23,7 @@ READS_ENVIRONMENT = {
     "operations/stack/postgres.py",
     "operations/stack/layout.py",  # hands the settings down to the processes of the stack
     "operations/stack/process.py",
-    "operations/stack/show.py",
+    "operations/cli/stack_shown.py",
     "simulator/__main__.py",  # an entry point
 }
 CODE = {".py", ".sh", ".toml", ".md", ".yml", ".json", ""}
@@ -58,11 +58,11 @@ def test_no_file_of_code_is_too_long_to_be_read_at_once() -> None:
 
 
 def test_what_commands_say_goes_through_what_makes_it_visible() -> None:
-    """operations/terminal.py and operations/tables.py: a word of a stranger commands no terminal."""
+    """operations/cli/terminal.py and operations/cli/tables.py: a word of a stranger commands no terminal."""
     spoken = (
         "operations/cli/commands/",
         "operations/cli/letters/",
-        "operations/stack/show.py",
+        "operations/cli/stack_shown.py",
         "operations/cli/main.py",
     )
     around = re.compile(r"typer\.echo\(|(?<![\w.])print\(|\brich\.(table|console) import|sys\.std(out|err)\.write\(")

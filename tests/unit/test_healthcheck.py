@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from operations.healthcheck import REPORT_S_MAX, main
-from operations.pages.process_page import serve_page
+from operations.stack.healthcheck import REPORT_S_MAX, main
+from operations.stack.process_page import serve_page
 from topics.runtime.process.health import Health, write_report
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from operations.cli.listening import Heard, UnknownTopic, as_line, shown, topics_named
-from operations.terminal import say
+from operations.cli.terminal import say
 from topics.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 34, 56, 789_000, tzinfo=UTC)

@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 
-from operations.pages.process_page import serve_page
+from operations.stack.process_page import serve_page
 from topics.runtime.process.health import Health
 
 

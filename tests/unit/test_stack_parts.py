@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.cli.stack_shown import existing_servers
 from operations.stack import jars, layout, postgres
 from operations.stack.environment import as_text
 from operations.stack.home import Home, StackError, write_json, write_private
@@ -20,7 +21,6 @@ from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
 from operations.stack.postgres import forget_stale_owner, init_cluster, postgres_version
 from operations.stack.running import DOWN, current_settings, same_process, stack_status
 from operations.stack.servers import AlreadyRunning, hold
-from operations.stack.show import existing_servers
 from topics.settings import SettingsError, load_settings
 
 

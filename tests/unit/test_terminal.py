@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from operations.tables import Table, titled
-from operations.terminal import note, say, say_json, visible
+from operations.cli.tables import Table, titled
+from operations.cli.terminal import note, say, say_json, visible
 
 HOSTILE = {
     "\x1b]0;title\x07": r"\x1b]0;title\x07",

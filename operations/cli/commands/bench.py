@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.terminal import note, say, say_json
+from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from operations.stack.running import StackStatus
@@ -59,8 +59,8 @@ def letters(
 ) -> None:
     """A replay of many dead letters, interrupted and resumed, in a database and under a topic prefix of their own."""
     from operations.bench.letters import Plan, run
-    from operations.host import build
-    from operations.logs import configure_logs
+    from operations.stack.host import build
+    from operations.stack.logs import configure_logs
     from operations.stack.running import current_settings
 
     settings = current_settings()

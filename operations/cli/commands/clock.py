@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.terminal import note, say, say_json
+from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from topics.runtime.shape.clock import Clock

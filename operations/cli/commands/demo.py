@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from operations.cli.commands.pay import Api, Refused, demo_request, new_id, running_api
-from operations.terminal import note, say
+from operations.cli.terminal import note, say
 
 app = typer.Typer()
 

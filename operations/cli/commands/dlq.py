@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from operations.cli.cut import cut
 from operations.cli.letters.choosing import (
     Actor,
     AsJson,
@@ -29,8 +30,7 @@ from operations.cli.letters.choosing import (
     needed,
     one,
 )
-from operations.cut import cut
-from operations.terminal import note, say, say_json, visible
+from operations.cli.terminal import note, say, say_json, visible
 
 if TYPE_CHECKING:
     from topics.runtime.dead_letters.listing import Filter

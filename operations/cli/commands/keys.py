@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from operations.terminal import note, say, say_json
+from operations.cli.terminal import note, say, say_json
 
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def list_(as_json: AsJson = False) -> None:
         ]
         say_json({"keys": shown})
         return
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table("key id", "owner", "scopes", "created", "revoked")
     for key in keys:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, LiteralString
 
 import typer
 
-from operations.cut import cut
-from operations.terminal import note, say_json
+from operations.cli.cut import cut
+from operations.cli.terminal import note, say_json
 from schemas.money import Money
 
 app = typer.Typer(help="The double-entry ledger: balances, entries, trial balance.", no_args_is_help=True)
@@ -154,7 +154,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     amounts = {
         "debit",

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import typer
 
 from operations.cli.commands.pay import Api, running_api
-from operations.terminal import note, say, say_json
+from operations.cli.terminal import note, say, say_json
 
 app = typer.Typer()
 

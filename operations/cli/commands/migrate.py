@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from operations.terminal import note, say
+from operations.cli.terminal import note, say
 
 app = typer.Typer()
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.cli.terminal import note, say, say_json
 from operations.stack.home import NO_STACK, Home, StackError, read_json
-from operations.terminal import note, say, say_json
 
 if TYPE_CHECKING:
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
 app = typer.Typer()
 
@@ -147,7 +147,7 @@ def last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
 def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
     from rich.live import Live
 
-    from operations.tables import console
+    from operations.cli.tables import console
 
     with Live(console=console(), refresh_per_second=12) as live:
         for elapsed_s, payment in states:
@@ -160,7 +160,7 @@ def _show_live(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]
 def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
     from rich.text import Text
 
-    from operations.tables import titled
+    from operations.cli.tables import titled
 
     done = " · done" if payment["is_payment_done"] else ""
     title = f"{payment['checkout_id']} · {payment['status']} · {elapsed_s:.1f} s{done}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from operations.cli.letters.choosing import Actor, Reason, by, failed, known_room
-from operations.terminal import note, say
+from operations.cli.terminal import note, say
 
 app = typer.Typer()
 

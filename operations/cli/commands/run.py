@@ -17,8 +17,8 @@ NAMES = ("api", *(found.name for found in pkgutil.iter_modules(consumers.__path_
 @app.command()
 def run(names: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(NAMES)}.", metavar="NAME…")]) -> None:
     """Run rooms and the API in this process. Any number of processes may run the same room."""
-    from operations.host import serve
-    from operations.logs import configure_logs
+    from operations.stack.host import serve
+    from operations.stack.logs import configure_logs
     from topics.settings import load_settings
 
     unknown = [name for name in names if name not in NAMES]

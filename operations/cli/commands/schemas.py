@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from operations.cli.terminal import note, say
 from operations.stack.home import StackError, checkout_docs
-from operations.terminal import note, say
 
 app = typer.Typer(help="JSON Schemas of all events, and the AsyncAPI document.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.terminal import note, say_json
+from operations.cli.terminal import note, say_json
 
 if TYPE_CHECKING:
     from operations.cli.timeline import Timeline
@@ -40,7 +40,7 @@ def show(
 
 def _print(found: Timeline) -> None:
 
-    from operations.tables import titled
+    from operations.cli.tables import titled
 
     trace = f", trace {found.trace}" if found.trace else ""
     table = titled(f"checkout {found.checkout_id}{trace}", "time (UTC)", "where", "what", "about", "")

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import typer
 
-from operations.cut import cut
+from operations.cli.cut import cut
+from operations.cli.terminal import note, say_json
 from operations.stack.home import Home, StackError, read_json
-from operations.terminal import note, say_json
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
@@ -35,7 +35,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(told)
         return
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table("psp", "state", "succeeded", "declined", "faults")
     for name, psp in told["psps"].items():
@@ -108,7 +108,7 @@ def charges(
     if as_json:
         _print_json(told)
         return
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
     table = Table(*columns)
@@ -127,7 +127,7 @@ def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(told)
         return
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table("psp", "state", "faults")
     for name, faults in told.items():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from operations.terminal import say_json
+from operations.cli.terminal import say_json
 
 app = typer.Typer()
 
@@ -29,14 +29,14 @@ def up(
     ] = 1,
 ) -> None:
     """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
-    from operations.stack import show
+    from operations.cli.stack_shown import existing_servers, up_detached, up_in_foreground
     from topics.settings import load_settings
 
-    existing = show.existing_servers(load_settings(), kafka, postgres)
+    existing = existing_servers(load_settings(), kafka, postgres)
     if detach:
-        show.up_detached(load_settings(), existing, processes)
+        up_detached(load_settings(), existing, processes)
     else:
-        show.up_in_foreground(load_settings(), existing, processes)
+        up_in_foreground(load_settings(), existing, processes)
 
 
 @app.command()
@@ -44,16 +44,16 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Delete all data of this installation too.")] = False,
 ) -> None:
     """End every process of the stack. Data stays, unless --purge."""
-    from operations.stack import show
+    from operations.cli.stack_shown import down as take_down
     from topics.settings import load_settings
 
-    show.down(load_settings(), purge)
+    take_down(load_settings(), purge)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
     """Say what runs, where, and why something does not."""
-    from operations.stack import show
+    from operations.cli.stack_shown import status as show
     from operations.stack.home import Home
     from operations.stack.running import stack_status
     from topics.settings import load_settings
@@ -62,13 +62,13 @@ def status(as_json: Json = False) -> None:
     if as_json:
         say_json(found.as_dict())
     else:
-        show.status(found, load_settings())
+        show(found, load_settings())
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check this machine for what the stack needs; exit 1 where something is missing."""
-    from operations.stack import show
+    from operations.cli.stack_shown import findings as show
     from operations.stack.doctor import examine
     from topics.settings import load_settings
 
@@ -76,6 +76,6 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         say_json([finding.as_dict() for finding in findings])
     else:
-        show.findings(findings)
+        show(findings)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

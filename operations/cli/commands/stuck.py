@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.terminal import note, say_json
+from operations.cli.terminal import note, say_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -81,7 +81,7 @@ def _shown(one: Stuck) -> dict[str, Any]:
 def _print(found: list[Stuck]) -> None:
     from datetime import timedelta
 
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table("room", "what", "PSP", "state", "amount", "age", "next")
     for one in found:

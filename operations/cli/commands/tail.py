@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from operations.terminal import note, say, say_json
+from operations.cli.terminal import note, say, say_json
 
 app = typer.Typer()
 

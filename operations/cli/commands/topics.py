@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from operations.cli.terminal import note, say
 from operations.stack.home import StackError
-from operations.terminal import note, say
 
 app = typer.Typer(help="The catalogue of topics: make them, draw them.", no_args_is_help=True)
 

@@ -13,8 +13,8 @@ import typer
 
 from operations.cli.commands.pay import Api, demo_request, follow, last, new_id, running_api
 from operations.cli.commands.sim import call as simulator
+from operations.cli.terminal import note, say
 from operations.stack.home import Home, StackError
-from operations.terminal import note, say
 
 app = typer.Typer(help="Make one thing go wrong, on this machine's stack, to practise.", no_args_is_help=True)
 

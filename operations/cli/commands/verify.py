@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.terminal import say_json, visible
+from operations.cli.terminal import say_json, visible
 
 if TYPE_CHECKING:
     from operations.auditor.report import Report
@@ -19,8 +19,8 @@ def verify(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on s
     """Prove the books: every store, topic and PSP against each other, while everything runs. Exit code 1 if not ok."""
 
     from operations.auditor.audit import audit
+    from operations.cli.tables import working
     from operations.stack.running import current_settings
-    from operations.tables import working
 
     with working("reading") as status:
         report = audit(current_settings(), lambda what: status.update(visible(f"reading {what}")))
@@ -35,7 +35,7 @@ def verify(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on s
 def _print(report: Report) -> None:
     from rich.text import Text
 
-    from operations.tables import Table, console
+    from operations.cli.tables import Table, console
 
     table = Table("", "check", "examined", "")
     table.columns[2].justify = "right"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from operations.terminal import note, say_json
+from operations.cli.terminal import note, say_json
 
 app = typer.Typer()
 
@@ -44,7 +44,7 @@ def _in_major_units(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_table(wallets: list[dict[str, Any]]) -> None:
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table("currency")
     for name in ("available", "pending", "reserved"):

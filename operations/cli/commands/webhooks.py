@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cut import cut
-from operations.terminal import note, say, say_json
+from operations.cli.cut import cut
+from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from producers.endpoints import Endpoints
@@ -242,7 +242,7 @@ def _failed(message: str) -> typer.Exit:
 
 
 def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    from operations.tables import Table
+    from operations.cli.tables import Table
 
     table = Table(*columns)
     table.columns[0].no_wrap = True  # an id cut short is none

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.terminal import note
+from operations.cli.terminal import note
 
 if TYPE_CHECKING:
     from topics.runtime.dead_letters.acts import By

@@ -13,7 +13,7 @@ def with_bar(steps: Iterator[Acted], total: int, tally: Tally, title: str) -> No
     """Run all steps; a bar on stderr where a person is looking."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from operations.tables import console
+    from operations.cli.tables import console
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = sys.stderr.isatty()

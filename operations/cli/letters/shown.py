@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from operations.tables import Table
+from operations.cli.tables import Table
 from topics.runtime.dead_letters.acts import Edit
 from topics.runtime.dead_letters.listing import SHORT, Details, Group, Letter, Planned
 

@@ -19,6 +19,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from operations.cli.tables import Table, console, spinner, working
+from operations.cli.terminal import note, say, visible
 from operations.stack import up
 from operations.stack.doctor import Finding
 from operations.stack.home import Home, StackError
@@ -26,8 +28,6 @@ from operations.stack.layout import TALLY
 from operations.stack.process import last_lines
 from operations.stack.running import StackStatus, holder_process, is_held, stack_status
 from operations.stack.servers import AlreadyRunning, Existing, Interrupted, Report
-from operations.tables import Table, console, spinner, working
-from operations.terminal import note, say, visible
 from topics.settings import Settings, SettingsError
 
 DOWN_TIMEOUT_S = 60.0

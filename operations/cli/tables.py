@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.status import Status
 from rich.text import Text
 
-from operations.terminal import visible
+from operations.cli.terminal import visible
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:

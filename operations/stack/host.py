@@ -15,8 +15,8 @@ from importlib import metadata
 
 import structlog
 
-from operations.pages.process_page import serve_page
-from operations.starting import check
+from operations.stack.process_page import serve_page
+from operations.stack.starting import check
 from topics.runtime.process.health import Health, write_report
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep

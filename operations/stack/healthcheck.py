@@ -1,4 +1,4 @@
-"""`python -m operations.healthcheck HOME|URL` → exit code 0 while what runs there is ready: for a container's HEALTHCHECK.
+"""`python -m operations.stack.healthcheck HOME|URL` → exit code 0 while what runs there is ready: for a container's HEALTHCHECK.
 
 With the standard library alone, as it is started every few seconds. HOME is the process's TALLY_HOME, where it reports.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from operations.terminal import note
+from operations.cli.terminal import note
 
 Row = TypeVar("Row")
 
