@@ -35,7 +35,7 @@ def probe_database(servers: Servers, template: str) -> Iterator[str]:
 
 
 _EMPTY = (
-    *("positions", "inbox", "parked", "outbox", "latest_outbox", "leases", "stops", "timers"),
+    *("positions", "inbox", "parked", "outbox", "latest_outbox", "leases", "stops", "timers", "message_counts"),
     *("counts", "effects", "once", "texts", "broken"),
 )
 

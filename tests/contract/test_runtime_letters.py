@@ -18,9 +18,13 @@ from tests.contract.rooms import (
     event_id,
     headers_of,
 )
+from topics.runtime.dead_letters.acts import By, resume
 from topics.runtime.delivery import inbox
+from topics.runtime.delivery.apply import apply, count_messages
 from topics.runtime.delivery.drain import drain
+from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Stopped
+from topics.settings import Settings
 
 DLQ = "probe.dlq.v1"
 
@@ -383,6 +387,56 @@ def test_old_faults_do_not_count(process: Process, books: Books, log: Log) -> No
     books.run("UPDATE positions SET messages = messages + 10000")
     process.apply(*[log.capture(f"m{i}", 1, "permanent") for i in range(20)])
     assert books.stops() == []
+
+
+def without_positions(process: Process, *messages: Message) -> None:
+    """As calls and timers come."""
+    for _ in apply(process.store, process.consumer, messages, None, process.now):
+        pass
+
+
+def test_a_room_without_positions_keeps_its_limit_after_a_lift(
+    process: Process, books: Books, log: Log, settings: Settings
+) -> None:
+    books.breaks("code")
+
+    def fail(key: str, times: int) -> list[str]:
+        without_positions(process, *[log.capture(f"{key}{n}", 1, "permanent") for n in range(times)])
+        return books.stops()
+
+    assert fail("first", 20) == []
+    books.run(
+        "UPDATE message_counts SET messages = messages + 10000"
+    )  # so many later, of which one in a hundred may fail
+    assert fail("second", 100) == [], "what is long ago does not count"
+    assert fail("third", 1) == ["too_many_faults"]
+    assert resume(settings, "probe", By("ops@house", "the code is mended"))
+    assert fail("fourth", 100) == [], "a lift forgives what was before it"
+    assert fail("fifth", 1) == ["too_many_faults"]
+
+
+def test_the_limit_of_a_room_without_positions_is_one_in_a_hundred_of_its_messages(
+    process: Process, books: Books, log: Log
+) -> None:
+    books.breaks("code")
+    for n in range(6):
+        without_positions(process, *[log.capture(f"fine{n}-{k}", 1) for k in range(500)])
+    without_positions(process, *[log.capture(f"k{n}", 1, "permanent") for n in range(30)])
+    assert books.stops() == []
+    without_positions(process, log.capture("k30", 1, "permanent"))
+    assert books.stops() == ["too_many_faults"]
+
+
+def test_processes_of_a_room_do_not_wait_for_each_other_to_count(
+    process: Process, other: Process, books: Books
+) -> None:
+    process.store.count_slot, other.store.count_slot = 1, 2
+    with process.store.transaction() as conn:
+        count_messages(conn, process.store, 3)
+        with other.store.transaction() as others:
+            others.execute("SET LOCAL lock_timeout = '1ms'")
+            count_messages(others, other.store, 4)
+    assert books.rows("SELECT sum(messages) FROM message_counts") == [(7,)]
 
 
 def test_neither_the_worlds_failures_nor_replays_count_as_our_faults(process: Process, books: Books, log: Log) -> None:

@@ -14,6 +14,7 @@ from typing import Literal, LiteralString
 import orjson
 
 from topics.runtime.dead_letters.listing import REPLAYS_MAX, Filter, NoSuchLetter, Stop, as_operators, message_of
+from topics.runtime.dead_letters.store import MESSAGES
 from topics.runtime.shape.consumer import Broken, Connection
 from topics.runtime.shape.decode import decode
 from topics.settings import Settings
@@ -252,8 +253,7 @@ def resume(settings: Settings, room: str, by: By, begin: Way | None = None) -> S
     """
     with as_operators(settings, room) as conn:
         row = conn.execute(
-            "UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s, way = %s,"
-            " messages = (SELECT coalesce(sum(messages), 0)::bigint FROM positions)"
+            f"UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s, way = %s, messages = {MESSAGES}"
             " WHERE lifted_at IS NULL RETURNING code, reason, at",
             [by.actor, begin],
         ).fetchone()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
 import structlog
@@ -424,8 +424,15 @@ def count_faults(conn: Connection, room_store: Store, letter_ids: Sequence[str],
         write_stop(conn, "too_many_faults", reason, total)
 
 
+# All messages that the room has had: with positions, and without (calls, timers).
+MESSAGES: LiteralString = (
+    "(SELECT (SELECT coalesce(sum(messages), 0) FROM positions) + (SELECT coalesce(sum(messages), 0) FROM message_counts))"
+    "::bigint"
+)
+
+
 def _total(conn: Connection) -> int:
-    row = conn.execute("SELECT coalesce(sum(messages), 0)::bigint FROM positions").fetchone()
+    row = conn.execute(f"SELECT {MESSAGES}").fetchone()
     return row[0] if row else 0
 
 

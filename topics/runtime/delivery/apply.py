@@ -225,7 +225,9 @@ def _in_transaction(
         timers.delete(conn, fired)  # whatever becomes of them: parked or dead, a letter has them
     fresh = _revive(conn, fresh, duplicates, now, applied)
     rows, faults = _fold_and_save(conn, consumer, fresh, state, holding(), now, applied)
-    if begins is not None:
+    if begins is None:
+        count_messages(conn, store, len(incomings))
+    else:
         applied.ends = move_positions(conn, incomings, duplicates)
     if faults:
         letters.count_faults(conn, store, faults, now)
@@ -427,3 +429,12 @@ def move_positions(
         ],
     )
     return ends
+
+
+def count_messages(conn: Connection, store: Store, messages: int) -> None:
+    """Count messages without positions, last in their transaction: whoever shares the slot waits for the commit alone."""
+    conn.execute(
+        "INSERT INTO message_counts AS c (slot, messages) VALUES (%s, %s)"
+        " ON CONFLICT (slot) DO UPDATE SET messages = c.messages + excluded.messages",
+        [store.count_slot, messages],
+    )

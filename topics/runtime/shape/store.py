@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ class _Held(psycopg.Pipeline):
         yield from ()
 
 
+COUNT_SLOTS = 32  # rows over which the processes of a room spread what they count
+
+
 class Store:
     """One room's store through one connection, opened on first use and again after a failure. Not thread-safe."""
 
@@ -75,6 +79,7 @@ class Store:
         self.digest_key = settings.digest_key()
         self.stop_share = settings.stop_share
         self.stop_at_least = settings.stop_at_least
+        self.count_slot = random.randrange(COUNT_SLOTS)
         self._dsn = settings.dsn(f"tally_{room}")
         self._conn: Connection | None = None
 
