@@ -13,7 +13,7 @@ from operations.auditor.records import Partition, Reader, key_of, positions
 from operations.auditor.report import Check, judged
 from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
 from schemas.envelope import TYPE_PREFIX, header, is_event_id
-from schemas.webhooks import delivery_id
+from schemas.webhooks import EVERYTHING, delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
 from topics.runtime.shape.record import headers_of
 
@@ -35,6 +35,9 @@ class Endpoint(NamedTuple):
     event_types: list[str]
     changed_at: datetime
 
+    def wants(self, kind: str) -> bool:
+        return kind in self.event_types or EVERYTHING in self.event_types
+
 
 class Wanted(NamedTuple):
     """One event that one endpoint should have been told of."""
@@ -46,7 +49,14 @@ class Wanted(NamedTuple):
 
 
 def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
-    """Of what was said `since`. Without endpoints the topic is not even read."""
+    """Of what was said `since`."""
+    examined, missing = look(stores, reading, since)
+    wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
+    return judged(CHECK, examined, wrong, expected=False)
+
+
+def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[Wanted]]:
+    """How many deliveries were wanted, and those that are not there. Without endpoints the topic is not even read."""
     endpoints: dict[str, list[Endpoint]] = {}
     for row in stores.rows(
         ROOM, "SELECT endpoint_id, owner, event_types, changed_at FROM endpoint_view WHERE NOT deleted"
@@ -57,8 +67,7 @@ def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
     for wanted in _slices(_wanted(stores, reading, endpoints, since)) if endpoints else ():
         examined += len(wanted)
         missing += _missing(stores, wanted)
-    wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
-    return judged(CHECK, examined, wrong, expected=False)
+    return examined, missing
 
 
 def _wanted(
@@ -80,7 +89,7 @@ def _wanted(
             continue
         checkout_id = key_of(record)
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
-            if kind in endpoint.event_types and said_at > endpoint.changed_at + APART:
+            if endpoint.wants(kind) and said_at > endpoint.changed_at + APART:
                 id_ = delivery_id(event_id, endpoint.endpoint_id)
                 yield Wanted(id_, endpoint.endpoint_id, checkout_id, event_id)
 
