@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import ClassVar, Literal, assert_never
 from urllib.parse import urlencode
 
 import orjson
@@ -13,19 +13,24 @@ import orjson
 from psp.port import (
     Captured,
     Charge,
-    ChargeReply,
+    Declared,
     Declined,
     FindReply,
     HttpRequest,
+    Kind,
     ListedCharge,
+    Listing,
     ListingError,
     Notification,
     NotThere,
+    Operation,
     Pending,
+    Reference,
+    SendReply,
     Unknown,
 )
 from psp.webhooks import Signature, hex_macs, seconds
-from psp.wire import Wire, agreed, is_reference, read, refused, unanswered
+from psp.wire import Wire, agreed, is_reference, parsed, refused, unanswered
 from schemas.money import InvalidMoney, Money, exponent
 
 PAGE = 1000
@@ -82,14 +87,20 @@ class _Error(Wire):
 class Northpay:
     """One Northpay account. What it declares is checked against `GET /northpay/capabilities` by a test."""
 
+    declared: ClassVar[Mapping[Kind, Declared]] = {"charge": Declared(settling_s=2.0, key_life_s=24 * 3600.0)}
     name: str
     url: str
     api_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
-    settling_s: float = 2.0
-    key_life_s: float = 24 * 3600.0
 
-    def charge(self, charge: Charge) -> HttpRequest:
+    def request(self, operation: Operation) -> HttpRequest:
+        match operation:
+            case Charge():
+                return self._charge(operation)
+            case _:
+                assert_never(operation)
+
+    def _charge(self, charge: Charge) -> HttpRequest:
         body = {
             "amount": charge.amount.minor,
             "currency": charge.amount.currency.lower(),
@@ -100,35 +111,45 @@ class Northpay:
         headers = {**self._headers(), "Content-Type": "application/json", "Idempotency-Key": charge.call_id}
         return HttpRequest("POST", f"{self.url}/v1/charges", headers, orjson.dumps(body))
 
-    def read_charge(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> ChargeReply:
+    def read(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> SendReply:
         if status != 200:
             return refused(status, headers, _problem(body))
-        return _agreed(charge, read(_Charge, body))
+        match operation:
+            case Charge():
+                return _agreed(operation, parsed(_Charge, body))
+            case _:
+                assert_never(operation)
 
-    def find(self, reference: str) -> HttpRequest:
-        return HttpRequest("GET", f"{self.url}/v1/charges?{urlencode({'reference': reference})}", self._headers())
+    def find(self, asked: Operation | Reference) -> HttpRequest:
+        return self._ask(asked.kind, {"reference": asked.call_id})
 
-    def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
+    def read_find(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
         if status != 200:
             return unanswered(status, headers)
-        page = read(_Page, body)
-        if page is None or page.has_more or len(page.data) > 1:
-            return Unknown("unreadable" if page is None else "several_charges")
-        return _agreed(charge, page.data[0]) if page.data else NotThere()
+        match operation:
+            case Charge():
+                return _found(operation, parsed(_Page, body))
+            case _:
+                assert_never(operation)
 
-    def list_charges(self, cursor: str | None = None) -> HttpRequest:
-        query = {"limit": str(PAGE), **({"starting_after": cursor} if cursor else {})}
-        return HttpRequest("GET", f"{self.url}/v1/charges?{urlencode(query)}", self._headers())
+    def list(self, kind: Kind, cursor: str | None = None) -> HttpRequest:
+        return self._ask(kind, {"limit": str(PAGE), **({"starting_after": cursor} if cursor else {})})
 
-    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]:
-        page = read(_Page, body)
+    def read_list(self, kind: Kind, body: bytes) -> Listing:
+        match kind:
+            case "charge":
+                return self._listing(parsed(_Page, body))
+            case _:
+                assert_never(kind)
+
+    def _listing(self, page: _Page | None) -> Listing:
         if page is None or (page.has_more and not page.data):
             raise ListingError(f"{self.name}: the listing is not what Northpay promises")
         listed = [_listed(charge) for charge in page.data]
         complete = [charge for charge in listed if charge is not None]
         if len(complete) < len(listed):
             raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
-        return complete, page.data[-1].id if page.has_more else None
+        return Listing(complete, page.data[-1].id if page.has_more else None)
 
     def signature(self, headers: Mapping[str, str]) -> Signature | None:
         """`Northpay-Signature: t=1772366400,v1=<hex>`, a v1 for each secret."""
@@ -137,17 +158,30 @@ class Northpay:
         return None if at is None else Signature(at, hex_macs(value for name, _, value in parts if name == "v1"))
 
     def read_notification(self, body: bytes) -> Notification | None:
-        event = read(_Event, body)
+        event = parsed(_Event, body)
         if event is None or not is_reference(event.id):
             return None
         if not event.type.startswith("charge."):
             return Notification(event.id, None)
-        told = read(_ChargeEvent, body)
+        told = parsed(_ChargeEvent, body)
         listed = None if told is None else _listed(told.data)
         return None if told is None or listed is None else Notification(event.id, listed, _code(told.data))
 
+    def _ask(self, kind: Kind, query: Mapping[str, str]) -> HttpRequest:
+        match kind:
+            case "charge":
+                return HttpRequest("GET", f"{self.url}/v1/charges?{urlencode(query)}", self._headers())
+            case _:
+                assert_never(kind)
+
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"}
+
+
+def _found(charge: Charge, page: _Page | None) -> FindReply:
+    if page is None or page.has_more or len(page.data) > 1:
+        return Unknown("unreadable" if page is None else "several_charges")
+    return _agreed(charge, page.data[0]) if page.data else NotThere()
 
 
 def _agreed(charge: Charge, told: _Charge | None) -> Captured | Declined | Pending | Unknown:
@@ -176,5 +210,5 @@ def _listed(told: _Charge) -> ListedCharge | None:
 
 
 def _problem(body: bytes) -> str | None:
-    error = read(_Error, body)
+    error = parsed(_Error, body)
     return _PROBLEMS.get((error.error.type, error.error.code)) if error else None

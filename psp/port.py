@@ -1,4 +1,4 @@
-"""A charge goes in, an HTTP request comes out; whatever the PSP answers becomes one of six replies.
+"""An operation goes in, an HTTP request comes out; whatever the PSP answers becomes one of six replies.
 
 Nothing here opens a connection: the executor sends. Adapters never raise on what a PSP says.
 """
@@ -8,20 +8,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from psp.webhooks import Signature
 from schemas.money import Money
+
+Kind = Literal["charge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """One charge at one PSP. `call_id` (32 hex digits) is both the idempotency key and our reference there."""
 
+    kind: ClassVar[Literal["charge"]] = "charge"
     call_id: str
     payment_order_id: str
     amount: Money
     token: str = field(repr=False)
+
+
+Operation = Charge  # the union of all of them: an adapter has one case for each
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An operation of which no more is known than our reference to it: enough to ask, not to send."""
+
+    kind: Kind
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a PSP declares of one kind of operation."""
+
+    settling_s: float  # after this long since the last possible send, "not there" is proof
+    key_life_s: float  # after this long it forgets a key, and sending again is a second one; 0: it knows no keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +127,7 @@ class NotThere:
         return {"reply": "not_there"}
 
 
-ChargeReply = Captured | Declined | Pending | NothingHappened | Unknown
+SendReply = Captured | Declined | Pending | NothingHappened | Unknown
 FindReply = Captured | Declined | Pending | Unknown | NotThere  # a failed question never says that nothing happened
 Reply = Captured | Declined | Pending | NothingHappened | Unknown | NotThere
 
@@ -170,6 +192,13 @@ class ListedCharge:
     created_at: datetime
 
 
+class Listing(NamedTuple):
+    """A page of the PSP's books. `cursor` leads to the next one; None: this was the last."""
+
+    charges: list[ListedCharge]
+    cursor: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
     """What a PSP tells unasked. `charge` is None where it is of a kind that we do not read."""
@@ -184,22 +213,24 @@ class ListingError(Exception):
 
 
 class Psp(Protocol):
-    """One PSP account. `read_*` never raise, except `read_list`, which raises ListingError."""
+    """One PSP account. `read*` never raise, except `read_list`, which raises ListingError.
+
+    Header names given to `signature` are in lower case; it is None where nothing is signed. `read_notification` is None
+    where the body is not what the PSP promises.
+    """
 
     @property
     def name(self) -> str: ...
     @property
     def webhook_secrets(self) -> tuple[str, ...]: ...
     @property
-    def settling_s(self) -> float: ...  # after this long since the last possible send, "not there" is proof
-    @property
-    def key_life_s(self) -> float: ...  # after this long the PSP forgets a key, and sending again is a second charge
+    def declared(self) -> Mapping[Kind, Declared]: ...
 
-    def charge(self, charge: Charge) -> HttpRequest: ...
-    def read_charge(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> ChargeReply: ...
-    def find(self, reference: str) -> HttpRequest: ...
-    def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply: ...
-    def list_charges(self, cursor: str | None = None) -> HttpRequest: ...
-    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]: ...
-    def signature(self, headers: Mapping[str, str]) -> Signature | None: ...  # names in lower case; None: unsigned
-    def read_notification(self, body: bytes) -> Notification | None: ...  # None: not what the PSP promises
+    def request(self, operation: Operation) -> HttpRequest: ...
+    def read(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> SendReply: ...
+    def find(self, asked: Operation | Reference) -> HttpRequest: ...
+    def read_find(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> FindReply: ...
+    def list(self, kind: Kind, cursor: str | None = None) -> HttpRequest: ...
+    def read_list(self, kind: Kind, body: bytes) -> Listing: ...
+    def signature(self, headers: Mapping[str, str]) -> Signature | None: ...
+    def read_notification(self, body: bytes) -> Notification | None: ...

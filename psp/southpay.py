@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal, assert_never
 from urllib.parse import urlencode
 
 import orjson
@@ -13,19 +13,24 @@ import orjson
 from psp.port import (
     Captured,
     Charge,
-    ChargeReply,
+    Declared,
     Declined,
     FindReply,
     HttpRequest,
+    Kind,
     ListedCharge,
+    Listing,
     ListingError,
     Notification,
     NotThere,
+    Operation,
     Pending,
+    Reference,
+    SendReply,
     Unknown,
 )
 from psp.webhooks import Signature, hex_macs, seconds
-from psp.wire import Wire, agreed, is_reference, read, refused, unanswered
+from psp.wire import Wire, agreed, is_reference, parsed, refused, unanswered
 from schemas import times
 from schemas.money import InvalidMoney, Money, exponent
 
@@ -86,14 +91,20 @@ class _Error(Wire):
 class Southpay:
     """One Southpay account. What it declares is checked against `GET /southpay/capabilities` by a test."""
 
+    declared: ClassVar[Mapping[Kind, Declared]] = {"charge": Declared(settling_s=2.0, key_life_s=24 * 3600.0)}
     name: str
     url: str
     api_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
-    settling_s: float = 2.0
-    key_life_s: float = 24 * 3600.0
 
-    def charge(self, charge: Charge) -> HttpRequest:
+    def request(self, operation: Operation) -> HttpRequest:
+        match operation:
+            case Charge():
+                return self._charge(operation)
+            case _:
+                assert_never(operation)
+
+    def _charge(self, charge: Charge) -> HttpRequest:
         body = {
             "amount": {"value": _theirs(charge.amount), "currency": charge.amount.currency},
             "paymentMethod": {"type": "scheme", "token": charge.token},
@@ -103,36 +114,54 @@ class Southpay:
         headers = {**self._headers(), "Content-Type": "application/json", "idempotency-key": charge.call_id}
         return HttpRequest("POST", f"{self.url}/payments", headers, orjson.dumps(body))
 
-    def read_charge(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> ChargeReply:
+    def read(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> SendReply:
         if status != 200:
             return refused(status, headers, _problem(status, body))
-        return _agreed(charge, read(_Payment, body))
+        match operation:
+            case Charge():
+                return _agreed(operation, parsed(_Payment, body))
+            case _:
+                assert_never(operation)
 
-    def find(self, reference: str) -> HttpRequest:
-        query = urlencode({"merchantReference": reference})
-        return HttpRequest("GET", f"{self.url}/payments?{query}", self._headers())
+    def find(self, asked: Operation | Reference) -> HttpRequest:
+        match asked.kind:
+            case "charge":
+                return self._ask("payments", {"merchantReference": asked.call_id})
+            case _:
+                assert_never(asked.kind)
 
-    def read_find(self, charge: Charge, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
+    def read_find(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
         if status != 200:
             return unanswered(status, headers)
-        page = read(_Page, body)
-        if page is None or page.nextPageToken or len(page.payments) > 1:
-            return Unknown("unreadable" if page is None else "several_charges")
-        return _agreed(charge, page.payments[0]) if page.payments else NotThere()
+        match operation:
+            case Charge():
+                return _found(operation, parsed(_Page, body))
+            case _:
+                assert_never(operation)
 
-    def list_charges(self, cursor: str | None = None) -> HttpRequest:
-        query = {"pageSize": str(PAGE), **({"pageToken": cursor} if cursor else {})}
-        return HttpRequest("GET", f"{self.url}/payments/list?{urlencode(query)}", self._headers())
+    def list(self, kind: Kind, cursor: str | None = None) -> HttpRequest:
+        match kind:
+            case "charge":
+                page = {"pageToken": cursor} if cursor else {}
+                return self._ask("payments/list", {"pageSize": str(PAGE), **page})
+            case _:
+                assert_never(kind)
 
-    def read_list(self, body: bytes) -> tuple[list[ListedCharge], str | None]:
-        page = read(_Page, body)
+    def read_list(self, kind: Kind, body: bytes) -> Listing:
+        match kind:
+            case "charge":
+                return self._listing(parsed(_Page, body))
+            case _:
+                assert_never(kind)
+
+    def _listing(self, page: _Page | None) -> Listing:
         if page is None:
             raise ListingError(f"{self.name}: the listing is not what Southpay promises")
         listed = [_listed(payment) for payment in page.payments]
         complete = [charge for charge in listed if charge is not None]
         if len(complete) < len(listed):
             raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
-        return complete, page.nextPageToken
+        return Listing(complete, page.nextPageToken)
 
     def signature(self, headers: Mapping[str, str]) -> Signature | None:
         """`X-Southpay-Timestamp` in seconds, `X-Southpay-Signature: <hex>`, one for each secret with spaces between."""
@@ -140,17 +169,26 @@ class Southpay:
         return None if at is None else Signature(at, hex_macs(headers.get("x-southpay-signature", "").split()))
 
     def read_notification(self, body: bytes) -> Notification | None:
-        event = read(_Event, body)
+        event = parsed(_Event, body)
         if event is None or not is_reference(event.eventId):
             return None
         if event.eventCode != "PAYMENT":
             return Notification(event.eventId, None)
-        told = read(_PaymentEvent, body)
+        told = parsed(_PaymentEvent, body)
         listed = None if told is None else _listed(told.payment)
         return None if told is None or listed is None else Notification(event.eventId, listed, _code(told.payment))
 
+    def _ask(self, path: str, query: Mapping[str, str]) -> HttpRequest:
+        return HttpRequest("GET", f"{self.url}/{path}?{urlencode(query)}", self._headers())
+
     def _headers(self) -> dict[str, str]:
         return {"X-API-Key": self.api_key}
+
+
+def _found(charge: Charge, page: _Page | None) -> FindReply:
+    if page is None or page.nextPageToken or len(page.payments) > 1:
+        return Unknown("unreadable" if page is None else "several_charges")
+    return _agreed(charge, page.payments[0]) if page.payments else NotThere()
 
 
 def _agreed(charge: Charge, told: _Payment | None) -> Captured | Declined | Pending | Unknown:
@@ -207,5 +245,5 @@ def _time(text: str) -> datetime | None:
 
 
 def _problem(status: int, body: bytes) -> str | None:
-    error = read(_Error, body)
+    error = parsed(_Error, body)
     return _PROBLEMS.get(error.errorCode) if error and error.status == status else None

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from psp.port import Captured, Charge, ChargeReply, Declined, ListedCharge, NothingHappened, Pending, Unknown
+from psp.port import Captured, Charge, Declined, ListedCharge, NothingHappened, Pending, SendReply, Unknown
 from schemas.requests import repeated_field
 
 RETRY_AFTER_S_MAX = 86_400.0
@@ -30,7 +30,7 @@ class Wire(BaseModel):
 W = TypeVar("W", bound=Wire)
 
 
-def read(model: type[W], body: bytes) -> W | None:
+def parsed(model: type[W], body: bytes) -> W | None:
     """The body as that shape, or None where it is anything else; what says a thing twice says nothing."""
     try:
         told = model.model_validate_json(body)
@@ -97,10 +97,10 @@ def unanswered(status: int, headers: Mapping[str, str]) -> Unknown:
     return Unknown("rate_limited" if status == 429 else f"http_{status}", retry_after_s(headers))
 
 
-def refused(status: int, headers: Mapping[str, str], problem: str | None) -> ChargeReply:
-    """A charge's answer other than 200. `problem` is the PSP's own word for it, None where the body is not its own.
+def refused(status: int, headers: Mapping[str, str], problem: str | None) -> SendReply:
+    """A send's answer other than 200. `problem` is the PSP's own word for it, None where the body is not its own.
 
-    A status alone proves nothing except 429: a proxy in between can make up any of them after the PSP has charged.
+    A status alone proves nothing except 429: a proxy in between can make up any of them after the PSP has acted.
     """
     if status == 429:
         return NothingHappened("rate_limited", retry_after_s(headers))

@@ -21,7 +21,7 @@ from consumers.executor.attempt import key_expired
 from consumers.executor.ladder import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
-from consumers.executor.sending import Sender, answer_of
+from consumers.executor.sending import Sender, answer_of, operation_of
 from psp.port import NothingHappened, Psp, Unknown
 from psp.registry import make_psps
 from topics.runtime.calls import rows as calls
@@ -139,9 +139,10 @@ class Caller:
         """It may have waited long behind a breaker since its send was decided: a key that the PSP may have forgotten is not
         sent. The decider hears that nothing happened: it knows what follows.
         """
-        key_life_s = self._psps[call.psp].key_life_s
-        forgotten = call.ever_unknown and key_expired(call.first_sent_at, now, key_life_s, KEY_MARGIN_S)
-        if call.act != "send" or not forgotten:
+        if call.act != "send" or not call.ever_unknown:
+            return False
+        declared = self._psps[call.psp].declared[operation_of(call).kind]
+        if not key_expired(call.first_sent_at, now, declared.key_life_s, KEY_MARGIN_S):
             return False
         self._recorder.put(answer_of(call, NothingHappened("key_expired")))
         return True

@@ -17,7 +17,6 @@ from consumers.executor.early import Early, told
 from consumers.executor.ladder import (
     Ask,
     Decided,
-    Declared,
     Ladder,
     Ladders,
     NeverSent,
@@ -27,7 +26,7 @@ from consumers.executor.ladder import (
     Verdict,
 )
 from consumers.executor.routing import Routing, scheme_of
-from psp.port import Captured, Declined, Pending, Reply, Unknown, reply_from_json
+from psp.port import Captured, Declared, Declined, Kind, Pending, Reply, Unknown, reply_from_json
 from schemas.envelope import digest
 from schemas.errors import Permanent
 from schemas.events import (
@@ -52,7 +51,7 @@ class Policy:
     """All that decides besides state and event."""
 
     routing: Routing
-    psps: Mapping[str, Declared]
+    psps: Mapping[str, Mapping[Kind, Declared]]
     failover: Failover = field(default_factory=Failover)
     ladders: Ladders = field(default_factory=Ladders)
 
@@ -96,7 +95,7 @@ def _declined_unsent(order: OrderPlaced, code: str, cause: Cause) -> Decision:
 
 
 def charge_json(order: OrderPlaced) -> bytes:
-    """What the caller needs to make the charge: see `caller.charge_of`."""
+    """What the caller needs to make the charge: see `sending.operation_of`."""
     return orjson.dumps({**order.gross.wire(), "token": order.token})
 
 
@@ -123,7 +122,9 @@ def hear(policy: Policy, state: State, event: CallEnded, cause: Cause) -> Decisi
 def _ladder(policy: Policy, attempt: Attempt, call: CallFacts, cause: Cause) -> Ladder:
     assert attempt.state in ("calling", "unknown", "pending"), "an open attempt"
     standing = Standing(attempt.state, attempt.refusals, attempt.asks)
-    return Ladder(call, standing, policy.psps[attempt.psp], policy.ladders, attempt.placed.deadline, cause.now)
+    return Ladder(
+        call, standing, policy.psps[attempt.psp]["charge"], policy.ladders, attempt.placed.deadline, cause.now
+    )
 
 
 def _follow(

@@ -7,7 +7,6 @@ from functools import partial
 from consumers.executor import store
 from consumers.executor.charging import Policy
 from consumers.executor.decide import decide
-from consumers.executor.ladder import Declared
 from consumers.executor.routing import Routing
 from consumers.executor.stuck import stuck
 from psp.registry import make_psps
@@ -18,7 +17,7 @@ from topics.settings import Settings
 
 def build(settings: Settings) -> Consumer:
     """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
-    declared = {name: Declared(psp.settling_s, psp.key_life_s) for name, psp in make_psps(settings.psps).items()}
+    declared = {name: psp.declared for name, psp in make_psps(settings.psps).items()}
     policy = Policy(Routing.of(settings), declared, settings.failover)
     return Consumer(
         room=catalog.EXECUTOR_ROOM,

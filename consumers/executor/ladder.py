@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from consumers.executor.attempt import CallFacts, key_expired
-from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
+from psp.port import Captured, Declared, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from topics.runtime.shape.consumer import Act
 
 SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one for ever: the deadline ends it
@@ -18,14 +18,6 @@ ASK_AGAIN_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 KEY_MARGIN_S = 300.0  # their clock and ours differ
 
 Waiting = Literal["calling", "unknown", "pending"]
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What a PSP declares of itself."""
-
-    settling_s: float
-    key_life_s: float
 
 
 @dataclass(frozen=True, slots=True)

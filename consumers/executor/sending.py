@@ -18,7 +18,19 @@ from prometheus_client import Counter, Histogram
 from yarl import URL
 
 from consumers.executor.pacing import Pace, Went
-from psp.port import Captured, Charge, Declined, HttpRequest, NothingHappened, NotThere, Pending, Psp, Reply, Unknown
+from psp.port import (
+    Captured,
+    Charge,
+    Declined,
+    HttpRequest,
+    NothingHappened,
+    NotThere,
+    Operation,
+    Pending,
+    Psp,
+    Reply,
+    Unknown,
+)
 from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
 from topics.runtime.calls.rows import LEASE_S, Answer, Leased
@@ -38,10 +50,16 @@ Unsent = Leased
 Done = Callable[[Answer | Unsent], None]
 
 
-def charge_of(call: Leased) -> Charge:
-    """What `decide.charge_json` put away."""
+def operation_of(call: Leased) -> Operation:
+    """What the room's decision put away, by the call's kind. Errors: ValueError, where no PSP is asked for that kind."""
     asked = orjson.loads(call.request)
-    return Charge(call.id, call.subject, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
+    match call.kind:
+        case "charge":  # by `charging.charge_json`
+            return Charge(call.id, call.subject, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
+        case "capture" | "void" | "refund" | "check":
+            raise ValueError(f"no PSP takes a call of kind {call.kind}")
+        case _:
+            assert_never(call.kind)
 
 
 def answer_of(call: Leased, reply: Reply) -> Answer:
@@ -127,13 +145,13 @@ class Sender:
             return Unknown(f"bug:{type(error).__name__}")
 
     async def _ask_psp(self, call: Leased) -> Reply:
-        psp, charge = self._psps[call.psp], charge_of(call)
-        request = psp.charge(charge) if call.act == "send" else psp.find(call.id)
+        psp, operation = self._psps[call.psp], operation_of(call)
+        request = psp.request(operation) if call.act == "send" else psp.find(operation)
         session = self._sends if call.act == "send" else self._asks
         assert session is not None
         status, headers, body = await self._http(session, request)
-        read = psp.read_charge if call.act == "send" else psp.read_find
-        return read(charge, status, headers, body)
+        read = psp.read if call.act == "send" else psp.read_find
+        return read(operation, status, headers, body)
 
     async def _http(self, session: aiohttp.ClientSession, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
         async with session.request(

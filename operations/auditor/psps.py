@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from psp.port import HttpRequest, ListedCharge, ListingError, Psp
+from psp.port import HttpRequest, ListedCharge, ListingError, Psp, Reference
 
 TIMEOUT_S = 30.0
 PIECE = 1 << 16
@@ -20,13 +20,13 @@ REPLY_MAX = 16 << 20  # bytes of a page of a thousand charges, its head included
 
 def listed(psp: Psp) -> Iterator[list[ListedCharge]]:
     """Page after page, over one connection. Errors: ListingError, also where the PSP does not answer."""
-    first = psp.list_charges()
+    first = psp.list("charge")
     with closing(_connection(first)) as connection:
         request: HttpRequest | None = first
         while request is not None:
-            charges, cursor = psp.read_list(_body(psp.name, connection, request))
+            charges, cursor = psp.read_list("charge", _body(psp.name, connection, request))
             yield charges
-            request = psp.list_charges(cursor) if cursor else None
+            request = psp.list("charge", cursor) if cursor else None
 
 
 def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[ListedCharge]]]:
@@ -34,9 +34,9 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
     for name, reference in references:
         psp = psps.get(name)
         if psp is not None:
-            request = psp.find(reference)
+            request = psp.find(Reference("charge", reference))
             with closing(_connection(request)) as connection:
-                yield name, psp.read_list(_body(name, connection, request))[0]
+                yield name, psp.read_list("charge", _body(name, connection, request)).charges
 
 
 class _Bounded(io.RawIOBase):

@@ -122,8 +122,8 @@ class Desk:
         """The PSPs' own books: statuses by payment order, by their own listings."""
         found: dict[str, list[str]] = {}
         for psp in make_psps(self.settings.psps).values():
-            _, _, body = send(psp.list_charges())
-            listed, more = psp.read_list(body)
+            _, _, body = send(psp.list("charge"))
+            listed, more = psp.read_list("charge", body)
             assert more is None, "a test makes fewer charges than a page holds"
             for charge in listed:
                 found.setdefault(charge.payment_order_id, []).append(charge.status)

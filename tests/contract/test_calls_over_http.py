@@ -24,6 +24,7 @@ from schemas.envelope import derive_id
 from tests.northpay import charge
 from tests.simulator.running import wait_for
 from topics.runtime.calls.rows import Answer, Leased
+from topics.runtime.shape.consumer import Act, CallKind
 
 CAUSE = derive_id("order", "payments", 0, 1_772_366_400_000)
 Answers = Callable[[str, int], Sequence[bytes]]
@@ -85,18 +86,18 @@ def found(reference: str) -> bytes:
 
 
 @contextmanager
-def talking_to(url: str) -> Iterator[Callable[[int, str], str]]:
-    """→ what says a call's number and act to that address and returns the reply's name, with its reason or code."""
+def talking_to(url: str) -> Iterator[Callable[..., str]]:
+    """→ what says a call's number, act and kind to that address and returns the reply's name, with its reason or code."""
     came: queue.SimpleQueue[Answer | Leased] = queue.SimpleQueue()
     psp = Northpay("north", url, "key")
     sender = Sender({"north": psp}, {"north": Pace(100, 1000)}, came.put)
     sender.start()
 
-    def say(number: int, act: str) -> str:
+    def say(number: int, act: Act, kind: CallKind = "charge") -> str:
         now = datetime.now(UTC)
         asked = orjson.dumps({"amount": "12.34", "currency": "EUR", "token": "tok_visa"})
         deadline = now + timedelta(hours=1)
-        call = Leased(f"{number:032x}", "order-1", "charge", "north", asked, deadline, CAUSE, act, 1, False, now)
+        call = Leased(f"{number:032x}", "order-1", kind, "north", asked, deadline, CAUSE, act, 1, False, now)
         sender.submit([call], time.monotonic())
         answer = came.get(timeout=20)
         assert isinstance(answer, Answer)
@@ -178,6 +179,15 @@ def test_charges_that_go_well_share_a_connection() -> None:
     with odd_psp(lambda reference, _: [yes(reference)]) as psp, talking_to(psp.url) as say:
         assert [say(number, "send") for number in range(3)] == ["captured"] * 3
         assert psp.connections == 1
+
+
+@pytest.mark.parametrize("act", ["send", "ask"])
+def test_a_call_of_a_kind_that_no_psp_takes_is_unknown_and_nothing_is_sent(act: Act) -> None:
+    """A refund that was sent as a charge would take the money twice."""
+    with odd_psp(lambda reference, _: [yes(reference)]) as psp, talking_to(psp.url) as say:
+        assert say(1, act, "refund").startswith("unknown ")
+        assert say(2, "send") == "captured"
+        assert psp.asked == 1
 
 
 def test_what_goes_before_an_answer_is_none() -> None:

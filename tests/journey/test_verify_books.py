@@ -110,7 +110,7 @@ def simulator(settings: Settings) -> Iterator[None]:
 
 def answers(settings: Settings) -> bool:
     try:
-        return send(next(iter(make_psps(settings.psps).values())).list_charges())[0] == 200
+        return send(next(iter(make_psps(settings.psps).values())).list("charge"))[0] == 200
     except OSError:
         return False
 
@@ -428,7 +428,7 @@ def test_a_charge_of_which_we_know_nothing_is_named_and_so_is_a_second_charge_of
         row = conn.execute("SELECT payment_order_id FROM executor.attempt_view WHERE state = 'captured'").fetchone()
     assert row is not None
     psp = make_psps(copy.psps)["northpay"]
-    assert send(psp.charge(Charge("f" * 32, row[0], Money(100, "EUR"), "tok_visa")))[0] == 200
+    assert send(psp.request(Charge("f" * 32, row[0], Money(100, "EUR"), "tok_visa")))[0] == 200
     found = red(auditing.audit(copy))
     assert found.keys() >= {"charges_captured", "orders_charged_once"}
     assert row[0] in found["orders_charged_once"].detail

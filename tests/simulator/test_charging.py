@@ -10,7 +10,19 @@ from uuid import uuid4
 
 import pytest
 
-from psp.port import Captured, Charge, Declined, FindReply, ListedCharge, NothingHappened, NotThere, Psp, Reply, Unknown
+from psp.port import (
+    Captured,
+    Charge,
+    Declared,
+    Declined,
+    FindReply,
+    ListedCharge,
+    NothingHappened,
+    NotThere,
+    Psp,
+    Reply,
+    Unknown,
+)
 from schemas.money import Money, exponent
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, send, wait_for
@@ -22,20 +34,20 @@ def a_charge(token: str = "tok_visa", minor: int = 1234, currency: str = "EUR") 
 
 def charged(psp: Psp, charge: Charge, timeout_s: float = 10.0) -> Reply:
     try:
-        return psp.read_charge(charge, *send(psp.charge(charge), timeout_s))
+        return psp.read(charge, *send(psp.request(charge), timeout_s))
     except (OSError, http.client.HTTPException) as error:
         return Unknown(type(error).__name__)
 
 
 def found(psp: Psp, charge: Charge) -> FindReply:
-    return psp.read_find(charge, *send(psp.find(charge.call_id)))
+    return psp.read_find(charge, *send(psp.find(charge)))
 
 
 def books(psp: Psp) -> list[ListedCharge]:
     listed: list[ListedCharge] = []
     cursor: str | None = None
     while True:
-        page, cursor = psp.read_list(send(psp.list_charges(cursor))[2])
+        page, cursor = psp.read_list("charge", send(psp.list("charge", cursor))[2])
         listed += page
         if cursor is None:
             return listed
@@ -113,11 +125,11 @@ def test_a_key_used_for_something_else_is_unknown_and_charges_nothing(
 
 def test_a_wrong_api_key_does_nothing(psp: Psp, simulator: RunningSimulator) -> None:
     charge = a_charge()
-    headers = dict(psp.charge(charge).headers)
+    headers = dict(psp.request(charge).headers)
     headers = {
         name: "Bearer wrong" if name in ("Authorization", "X-API-Key") else text for name, text in headers.items()
     }
-    reply = psp.read_charge(charge, *send(replace(psp.charge(charge), headers=headers)))
+    reply = psp.read(charge, *send(replace(psp.request(charge), headers=headers)))
     assert reply == NothingHappened("unauthorised")
     assert in_books(simulator, charge) == 0
 
@@ -153,7 +165,8 @@ def test_a_fault_token_fails_once_and_then_behaves(psp: Psp, simulator: RunningS
 def test_a_lost_answer_is_found_within_the_settling_time(psp: Psp, token: str) -> None:
     charge = a_charge(token)
     charged(psp, charge, timeout_s=0.2)
-    captured = wait_for(lambda: isinstance(reply := found(psp, charge), Captured) and reply, limit_s=psp.settling_s)
+    settling_s = psp.declared["charge"].settling_s
+    captured = wait_for(lambda: isinstance(reply := found(psp, charge), Captured) and reply, limit_s=settling_s)
     assert captured == charged(psp, charge)
 
 
@@ -205,19 +218,19 @@ def test_a_psp_that_is_down_does_nothing_and_says_so(psp: Psp, simulator: Runnin
 
 def test_the_adapter_declares_what_the_psp_declares(psp: Psp, simulator: RunningSimulator) -> None:
     declared = simulator.control("GET", f"/{psp.name}/capabilities")
-    assert (psp.settling_s, psp.key_life_s) == (declared["settling_s"], declared["key_life_s"])
+    assert psp.declared["charge"] == Declared(declared["settling_s"], declared["key_life_s"])
     assert declared["schemes"] == ["visa", "mastercard", "amex", "discover"]
     for currency, digits in declared["currencies"].items():
         one = a_charge(minor=10 ** exponent(currency), currency=currency)
-        amount = json.loads(psp.charge(one).body)["amount"]
+        amount = json.loads(psp.request(one).body)["amount"]
         assert (amount["value"] if isinstance(amount, dict) else amount) == 10**digits, currency
 
 
 def test_a_key_that_is_not_the_reference_is_remembered_too(psp: Psp, simulator: RunningSimulator) -> None:
     charge = a_charge()
-    key_header = next(name for name in psp.charge(charge).headers if name.lower() == "idempotency-key")
-    request = replace(psp.charge(charge), headers={**psp.charge(charge).headers, key_header: f"key-{charge.call_id}"})
-    assert psp.read_charge(charge, *send(request)) == psp.read_charge(charge, *send(request))
+    key_header = next(name for name in psp.request(charge).headers if name.lower() == "idempotency-key")
+    request = replace(psp.request(charge), headers={**psp.request(charge).headers, key_header: f"key-{charge.call_id}"})
+    assert psp.read(charge, *send(request)) == psp.read(charge, *send(request))
     assert in_books(simulator, charge) == 1
     assert isinstance(charged(psp, charge), Captured), "another key is another charge"
     assert in_books(simulator, charge) == 2

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from consumers.executor.attempt import Attempt, CallFacts, call_key
 from consumers.executor.charging import Policy
 from consumers.executor.decide import decide
-from consumers.executor.ladder import Declared
 from consumers.executor.routing import Routing
-from psp.port import Reply
+from psp.port import Declared, Kind, Reply
 from schemas.envelope import EventId, derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from schemas.money import Money
@@ -20,6 +19,7 @@ from topics.settings import RoutingRule
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTLING_S = 2.0
 KEY_LIFE_S = 24 * 3600.0
+DECLARED: dict[Kind, Declared] = {"charge": Declared(SETTLING_S, KEY_LIFE_S)}
 
 
 def order(payment_order_id: str = "order-1", **changes: object) -> OrderPlaced:
@@ -42,7 +42,7 @@ def order(payment_order_id: str = "order-1", **changes: object) -> OrderPlaced:
 
 def policy(**changes: object) -> Policy:
     """One PSP, `north`, that gets everything."""
-    usual = Policy(Routing((RoutingRule(psp="north"),)), {"north": Declared(SETTLING_S, KEY_LIFE_S)})
+    usual = Policy(Routing((RoutingRule(psp="north"),)), {"north": DECLARED})
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 

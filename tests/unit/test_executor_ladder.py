@@ -14,7 +14,6 @@ from consumers.executor.ladder import (
     SEND_AGAIN_S,
     Ask,
     Decided,
-    Declared,
     Ladder,
     Ladders,
     NeverSent,
@@ -23,7 +22,7 @@ from consumers.executor.ladder import (
     Unresolved,
     Verdict,
 )
-from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
+from psp.port import Captured, Declared, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.money import Money
 from topics.runtime.shape.consumer import Act
 

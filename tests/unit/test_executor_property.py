@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from consumers.executor.attempt import key_expired
 from consumers.executor.charging import Policy
-from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S, Declared
+from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
-from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
+from tests.unit.executor_cases import DECLARED, KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
 from topics.runtime.shape.consumer import Call, Retry
 from topics.settings import Failover, RoutingRule
 
@@ -121,7 +121,7 @@ def test_an_answering_psp_is_never_left_unresolved() -> None:
 PSPS = ("north", "south")
 TWO: Policy = policy(
     routing=Routing(tuple(RoutingRule(psp=name, weight=weight) for name, weight in zip(PSPS, (1000, 1), strict=True))),
-    psps=dict.fromkeys(PSPS, Declared(SETTLING_S, KEY_LIFE_S)),
+    psps=dict.fromkeys(PSPS, DECLARED),
     failover=Failover(after_refusals=1),
 )
 MOODS = ("takes", "declines", "invites", "reviews", "fails review")

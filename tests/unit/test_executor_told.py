@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from consumers.executor.early import Early
-from consumers.executor.ladder import ASK_AGAIN_S, Declared
+from consumers.executor.ladder import ASK_AGAIN_S
 from consumers.executor.routing import Routing
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Unknown
 from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
-from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
+from tests.unit.executor_cases import DECLARED, NOW, Desk, notification, order, policy
 from topics.runtime.shape.consumer import Ended, Retry
 from topics.settings import RoutingRule
 
@@ -24,7 +24,7 @@ SOFT_NO = Declined("do_not_honor", "ch_1", "visa")
 PENDING = Pending("ch_1", "3ds")
 NOTHING = NothingHappened("unavailable")
 RULES = Routing((RoutingRule(psp="north", weight=1000), RoutingRule(psp="south")))
-TWO = policy(routing=RULES, psps=dict.fromkeys(("north", "south"), Declared(SETTLING_S, KEY_LIFE_S)))
+TWO = policy(routing=RULES, psps=dict.fromkeys(("north", "south"), DECLARED))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
@@ -15,11 +15,13 @@ from psp.port import (
     Captured,
     Charge,
     Declined,
+    Kind,
     ListingError,
     NothingHappened,
     NotThere,
     Pending,
     Psp,
+    Reference,
     Reply,
     Unknown,
     reply_from_json,
@@ -28,6 +30,7 @@ from psp.registry import make_psps
 from psp.southpay import Southpay
 from schemas.money import Money
 from tests.northpay import charge
+from topics.runtime.shape.consumer import CallKind
 from topics.settings import PspAccount
 
 NORTHPAY = Northpay("northpay", "http://psp.test/northpay", "secret-key")
@@ -135,7 +138,7 @@ CHARGE_TABLE: dict[str, Case] = {
 def test_what_an_answer_to_a_charge_means(case: str) -> None:
     psp, status, body, meaning = CHARGE_TABLE[case]
     answer = orjson.dumps(body)
-    assert psp.read_charge(CHARGE, status, {"Retry-After": "7"}, answer) == meaning
+    assert psp.read(CHARGE, status, {"Retry-After": "7"}, answer) == meaning
 
 
 def north_page(*charges: dict[str, Any], more: bool = False) -> dict[str, Any]:
@@ -186,28 +189,28 @@ def test_a_retry_after_is_a_day_at_most() -> None:
 
 
 def after(headers: dict[str, str]) -> float | None:
-    reply = NORTHPAY.read_charge(CHARGE, 429, headers, b"")
+    reply = NORTHPAY.read(CHARGE, 429, headers, b"")
     assert isinstance(reply, NothingHappened)
     return reply.retry_after_s
 
 
 def test_southpay_counts_chilean_pesos_in_hundredths() -> None:
     pesos = replace(CHARGE, amount=Money(500, "CLP"))
-    assert orjson.loads(SOUTHPAY.charge(pesos).body)["amount"] == {"value": 50000, "currency": "CLP"}
+    assert orjson.loads(SOUTHPAY.request(pesos).body)["amount"] == {"value": 50000, "currency": "CLP"}
     told = SOUTH_OK | {"amount": {"value": 50000, "currency": "CLP"}}
-    assert SOUTHPAY.read_charge(pesos, 200, {}, orjson.dumps(told)) == Captured("8AB1", "mastercard", pesos.amount)
+    assert SOUTHPAY.read(pesos, 200, {}, orjson.dumps(told)) == Captured("8AB1", "mastercard", pesos.amount)
     half = SOUTH_OK | {"amount": {"value": 50050, "currency": "CLP"}}
-    assert SOUTHPAY.read_charge(pesos, 200, {}, orjson.dumps(half)) == Unknown("unreadable")
+    assert SOUTHPAY.read(pesos, 200, {}, orjson.dumps(half)) == Unknown("unreadable")
 
 
 @pytest.mark.parametrize(("psp", "ok"), [(NORTHPAY, NORTH_OK), (SOUTHPAY, SOUTH_OK)])
 def test_an_answer_that_says_a_thing_twice_is_unknown(psp: Psp, ok: dict[str, Any]) -> None:
     """Which of the two amounts was charged? The PSP is asked."""
     body = orjson.dumps(ok)
-    assert isinstance(psp.read_charge(CHARGE, 200, {}, body), Captured)
+    assert isinstance(psp.read(CHARGE, 200, {}, body), Captured)
     twice = body.replace(b'"amount":', b'"amount":1,"amount":', 1)
-    assert isinstance(psp.read_charge(CHARGE, 200, {}, twice), Unknown)
-    assert isinstance(psp.read_charge(CHARGE, 200, {}, twice.replace(b":", b": ")), Unknown)
+    assert isinstance(psp.read(CHARGE, 200, {}, twice), Unknown)
+    assert isinstance(psp.read(CHARGE, 200, {}, twice.replace(b":", b": ")), Unknown)
 
 
 def test_a_listing_that_cannot_be_read_is_an_error_and_not_an_empty_one() -> None:
@@ -220,18 +223,31 @@ def test_a_listing_that_cannot_be_read_is_an_error_and_not_an_empty_one() -> Non
     ]
     for psp, page in pages:
         with pytest.raises(ListingError, match=psp.name):
-            psp.read_list(orjson.dumps(page))
+            psp.read_list("charge", orjson.dumps(page))
 
 
 @pytest.mark.parametrize("psp", [NORTHPAY, SOUTHPAY])
 def test_requests_carry_our_id_as_key_and_reference_and_hide_secrets(psp: Psp) -> None:
-    request = psp.charge(CHARGE)
+    request = psp.request(CHARGE)
     assert {name.lower(): text for name, text in request.headers.items()}["idempotency-key"] == CHARGE.call_id
     assert orjson.loads(request.body)["reference"] == CHARGE.call_id
-    assert psp.charge(CHARGE) == request, "the same charge is the same bytes, or the PSP sees another request"
-    shown = f"{request!r} {CHARGE!r} {psp!r} {psp.find(CHARGE.call_id)!r}"
+    assert psp.request(CHARGE) == request, "the same charge is the same bytes, or the PSP sees another request"
+    shown = f"{request!r} {CHARGE!r} {psp!r} {psp.find(CHARGE)!r}"
     assert "secret-key" not in shown
     assert "tok_visa" not in shown
+
+
+@pytest.mark.parametrize("psp", [NORTHPAY, SOUTHPAY])
+def test_an_adapter_declares_itself_for_each_kind_of_operation(psp: Psp) -> None:
+    kinds = get_args(Kind)
+    assert set(psp.declared) == set(kinds)
+    assert {CHARGE.kind} == set(kinds), "each kind of operation is a class"
+    assert set(kinds) <= set(get_args(CallKind)), "the room may call for it"
+
+
+@pytest.mark.parametrize("psp", [NORTHPAY, SOUTHPAY])
+def test_a_question_needs_no_more_than_our_reference(psp: Psp) -> None:
+    assert psp.find(Reference("charge", CHARGE.call_id)) == psp.find(CHARGE)
 
 
 def test_accounts_become_adapters_by_name() -> None:
@@ -241,8 +257,8 @@ def test_accounts_become_adapters_by_name() -> None:
     ]
     psps = make_psps(accounts)
     assert [type(psp) for psp in psps.values()] == [Northpay, Southpay]
-    assert psps["eu"].list_charges().url == "http://psp.test/n/v1/charges?limit=1000"
-    assert psps["us"].list_charges("A b").url == "http://psp.test/s/payments/list?pageSize=1000&pageToken=A+b"
+    assert psps["eu"].list("charge").url == "http://psp.test/n/v1/charges?limit=1000"
+    assert psps["us"].list("charge", "A b").url == "http://psp.test/s/payments/list?pageSize=1000&pageToken=A+b"
 
 
 # ── whatever bytes arrive ────────────────────────────────────────────────────────────────────────────────────────────
@@ -280,7 +296,7 @@ BODIES = st.binary() | JSON.map(as_bytes) | bent()
 def test_reading_never_raises_and_what_it_reads_can_be_stored(
     psp: Psp, status: int, headers: dict[str, str], body: bytes
 ) -> None:
-    for reply in (psp.read_charge(CHARGE, status, headers, body), psp.read_find(CHARGE, status, headers, body)):
+    for reply in (psp.read(CHARGE, status, headers, body), psp.read_find(CHARGE, status, headers, body)):
         stored = orjson.loads(orjson.dumps(reply.to_json()))
         assert "\0" not in str(stored)
         assert reply_from_json(stored) == reply
@@ -290,19 +306,19 @@ def test_reading_never_raises_and_what_it_reads_can_be_stored(
 def test_a_server_error_is_unknown_unless_the_psp_itself_says_that_nothing_was_done(
     psp: Psp, status: int, headers: dict[str, str], body: bytes
 ) -> None:
-    assert isinstance(psp.read_charge(CHARGE, status, headers, body), Unknown)
+    assert isinstance(psp.read(CHARGE, status, headers, body), Unknown)
     assert isinstance(psp.read_find(CHARGE, status, headers, body), Unknown)
 
 
 @given(psp=PSPS, body=st.binary() | JSON.map(as_bytes))
 def test_garbage_with_status_200_is_unknown(psp: Psp, body: bytes) -> None:
-    assert isinstance(psp.read_charge(CHARGE, 200, {}, body), Unknown)
+    assert isinstance(psp.read(CHARGE, 200, {}, body), Unknown)
     assert isinstance(psp.read_find(CHARGE, 200, {}, body), Unknown | NotThere)
 
 
 @given(psp=PSPS, body=bent())
 def test_a_bent_answer_never_captures_another_amount_or_reference(psp: Psp, body: bytes) -> None:
-    reply = psp.read_charge(CHARGE, 200, {}, body)
+    reply = psp.read(CHARGE, 200, {}, body)
     assert not isinstance(reply, NothingHappened)
     if isinstance(reply, Captured):
         assert reply.amount == CHARGE.amount
@@ -313,7 +329,7 @@ def test_a_bent_answer_never_captures_another_amount_or_reference(psp: Psp, body
 @given(psp=PSPS, body=BODIES)
 def test_a_listing_is_read_or_refused(psp: Psp, body: bytes) -> None:
     try:
-        charges, _ = psp.read_list(body)
+        charges, _ = psp.read_list("charge", body)
     except ListingError:
         return
     assert all(charge.status in ("succeeded", "declined") for charge in charges)

@@ -78,7 +78,7 @@ def test_what_was_pending_and_what_was_lost_end_by_webhook_and_exactly_once(desk
 def test_a_charge_without_our_reference_waits_where_a_person_sees_it(desk: Desk) -> None:
     """Somebody charged by hand, in the PSP's own pages: money that our books do not know."""
     psp = make_psps(desk.settings.psps)["northpay"]
-    charged = send(psp.charge(Charge("made/by/hand", "h-nobody", Money(1234, "EUR"), "tok_3ds")))
+    charged = send(psp.request(Charge("made/by/hand", "h-nobody", Money(1234, "EUR"), "tok_3ds")))
     theirs = json.loads(charged[2])["id"]
     seen = "SELECT DISTINCT amount FROM notification_view WHERE reference = %s AND taken_at IS NULL"
     assert wait_for(lambda: desk.rows(seen, theirs)) == [("12.34",)]
