@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from consumers.executor import early
@@ -124,14 +124,9 @@ def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:
         int_array(a.attempt_no for a in attempts),
         text_array(a.call_id for a in attempts),
         text_array(a.psp for a in attempts),
-        _nullable_array(a.scheme for a in attempts),
-        _nullable_array(a.psp_reference for a in attempts),
-        _nullable_array(a.code for a in attempts),
-        _nullable_array(a.outcome_event_id for a in attempts),
+        text_array(a.scheme for a in attempts),
+        text_array(a.psp_reference for a in attempts),
+        text_array(a.code for a in attempts),
+        text_array(a.outcome_event_id for a in attempts),
     )
     conn.execute(_UPDATE, columns)
-
-
-def _nullable_array(values: Iterable[str | None]) -> str:
-    """As `text_array`. Adapters let only codes and references pass that hold neither quotes nor backslashes."""
-    return "{" + ",".join(f'"{value}"' if value else "NULL" for value in values) + "}"

@@ -122,8 +122,12 @@ def test_what_is_inserted_by_columns_is_what_was_given(process: Process, rows: l
 
 
 @pytest.mark.parametrize("numbers", [[], [0], [-(2**63), 2**63 - 1, 7]])
-@pytest.mark.parametrize("ids", [[], [""], ["a", "", "seller:b~1.c:payable"]])
-def test_arrays_of_ids_and_numbers_arrive_as_they_are(process: Process, numbers: list[int], ids: list[str]) -> None:
-    arrays = [int_array(number for number in numbers), text_array(id_ for id_ in ids)]
+@pytest.mark.parametrize(
+    "texts", [[], [""], ["a", "", "seller:b~1.c:payable"], ['"', "\\", '","', "}"], [None, "NULL", "é"]]
+)
+def test_arrays_of_texts_and_numbers_arrive_as_they_are(
+    process: Process, numbers: list[int], texts: list[str | None]
+) -> None:
+    arrays = [int_array(number for number in numbers), text_array(text for text in texts)]
     with process.store.transaction() as conn:
-        assert conn.execute("SELECT %s::bigint[], %s::text[]", arrays).fetchone() == (numbers, ids)
+        assert conn.execute("SELECT %s::bigint[], %s::text[]", arrays).fetchone() == (numbers, texts)

@@ -12,7 +12,7 @@ from schemas.envelope import Envelope, as_version_8, digest, event_type, record_
 from topics.catalog import Topic
 from topics.runtime.outbox.outbox import Publisher, take_lease
 from topics.runtime.shape.consumer import Connection, Consumer, Latest
-from topics.runtime.shape.store import texts_array
+from topics.runtime.shape.store import text_array
 
 LEASE_S = 10
 AT_ONCE = 1000
@@ -100,7 +100,7 @@ class LatestPublisher:
     def _delete(self, conn: Connection) -> None:
         for name in self._topics:
             said = {key: version for (topic_name, key), version in self._said.items() if topic_name == name}
-            conn.execute(DELETE, [name, texts_array(sorted(said)), orjson.dumps(said).decode()])
+            conn.execute(DELETE, [name, text_array(sorted(said)), orjson.dumps(said).decode()])
         conn.commit()
         self._said_at = None
 

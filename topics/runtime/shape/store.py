@@ -194,10 +194,21 @@ def bytes_array(values: Sequence[bytes | None]) -> Packed:
     return _packed(Packed, len(values), nulls, parts)
 
 
-def text_array(ids: Iterable[str]) -> str:
-    """A text[] literal of ids and account names, which hold neither quotes nor backslashes. A fifth of the price of a list."""
-    listed = list(ids)
+def text_array(texts: Iterable[Any]) -> str:
+    """A text[] literal of any texts and None. A fifth of the price of a list where nothing is to be escaped."""
+    listed = list(texts)
+    try:
+        plain = "".join(listed)
+    except TypeError:  # None among them
+        return _escaped(listed)
+    if '"' in plain or "\\" in plain:
+        return _escaped(listed)
     return '{"' + '","'.join(listed) + '"}' if listed else "{}"
+
+
+def _escaped(texts: Sequence[Any]) -> str:
+    quoted = ["NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts]
+    return "{" + ",".join(quoted) + "}"
 
 
 def insert_rows(
@@ -233,16 +244,6 @@ def _insert(into: str, types: Sequence[str], otherwise: str) -> LiteralString:
     return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names}) {otherwise}"
 
 
-def texts_array(texts: Sequence[Any]) -> str:
-    """A text[] literal of anything."""
-    if None not in texts:
-        joined = '","'.join(texts)
-        if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:
-            return '{"' + joined + '"}'
-    quoted = ["NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts]
-    return "{" + ",".join(quoted) + "}"
-
-
 def _words(values: Sequence[Any]) -> str:
     """Truths, integers: nothing that needs quotes."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
@@ -265,7 +266,7 @@ def _int_arrays(arrays: Sequence[Any]) -> str:
 
 
 _LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
-    **dict.fromkeys(("text", "json"), texts_array),
+    **dict.fromkeys(("text", "json"), text_array),
     **dict.fromkeys(("int2", "int4", "int8"), _numbers),
     "bool": _words,
     "uuid": uuid_array,
