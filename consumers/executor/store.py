@@ -11,11 +11,40 @@ from consumers.executor.early import Early
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from topics.runtime.shape.consumer import Broken, Connection, State
-from topics.runtime.shape.store import insert_rows, int_array, text_array
+from topics.runtime.shape.store import text_array
+from topics.runtime.shape.table import Column, Table
 
-_LOCK_ATTEMPTS = """
-SELECT placed, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision, refusals, asks,
-       scheme, psp_reference, code, outcome_event_id
+
+def _as_json(order: OrderPlaced) -> bytes:
+    return order.model_dump_json().encode()
+
+
+ATTEMPTS = Table(
+    "attempts",
+    Column("payment_order_id", "text", "placed.payment_order_id", key=True),
+    Column("attempt_no", "int4"),
+    Column("call_id", "text"),
+    Column("psp", "text"),
+    Column("state", "text"),
+    Column("cause_event_id", "text", fixed=True),
+    Column("created_at", "timestamptz", fixed=True),
+    Column("changed_at", "timestamptz"),
+    Column("revision", "int4"),
+    Column("refusals", "int4"),
+    Column("asks", "int4"),
+    Column("scheme", "text", null=True),
+    Column("psp_reference", "text", null=True),
+    Column("code", "text", null=True),
+    Column("outcome_event_id", "text", null=True),
+    Column("placed", "bytea", fixed=True, write=_as_json),
+    Column("checkout_id", "text", "placed.checkout_id", fixed=True),
+    Column("gross_minor", "int8", "placed.gross.minor", fixed=True),
+    Column("currency", "text", "placed.gross.currency", fixed=True),
+)
+_INSERT, _UPDATE = ATTEMPTS.insert(), ATTEMPTS.update()
+
+_LOCK_ATTEMPTS = f"""
+SELECT {ATTEMPTS.select(Attempt)}
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = """
@@ -60,27 +89,6 @@ def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], se
     return orders, calls, told
 
 
-_ATTEMPTS = (
-    "attempts (payment_order_id, attempt_no, call_id, psp, state, cause_event_id, created_at, changed_at, revision,"
-    " refusals, asks, scheme, psp_reference, code, outcome_event_id, placed, checkout_id, gross_minor, currency)",
-    (
-        *("text", "int4", "text", "text", "text", "text", "timestamptz", "timestamptz", "int4"),
-        *("int4", "int4", "text", "text", "text", "text", "bytea", "text", "int8", "text"),
-    ),
-)
-_UPDATE = """
-UPDATE attempts SET state = new.state, changed_at = new.changed_at, revision = new.revision, refusals = new.refusals,
-                    asks = new.asks, attempt_no = new.attempt_no, call_id = new.call_id, psp = new.psp,
-                    scheme = new.scheme, psp_reference = new.psp_reference,
-                    code = new.code, outcome_event_id = new.outcome_event_id
-FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[],
-            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-     AS new(payment_order_id, state, changed_at, revision, refusals, asks, attempt_no, call_id, psp, scheme, psp_reference, code,
-            outcome_event_id)
-WHERE attempts.payment_order_id = new.payment_order_id
-"""
-
-
 def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
     """New attempts are copied in, others updated; the last of several states of one attempt counts."""
     kept = [change for change in changes if isinstance(change, Early)]
@@ -95,38 +103,9 @@ def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
         last[attempt.key] = attempt
     new = [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])]
     old = [attempt for key, attempt in last.items() if not _is_new(attempt, first_revision[key])]
-    insert_rows(conn, *_ATTEMPTS, [_row(attempt) for attempt in new])
-    if old:
-        _update(conn, old)
+    _INSERT.run(conn, new)
+    _UPDATE.run(conn, old)
 
 
 def _is_new(attempt: Attempt, first_revision: int) -> bool:
     return first_revision == 1 or attempt.outcome_event_id == attempt.cause_event_id  # declined as it was placed
-
-
-def _row(a: Attempt) -> tuple[object, ...]:
-    gross = a.placed.gross
-    return (
-        *(a.key, a.attempt_no, a.call_id, a.psp, a.state, a.cause_event_id, a.created_at, a.changed_at),
-        *(a.revision, a.refusals, a.asks, a.scheme, a.psp_reference, a.code, a.outcome_event_id),
-        *(a.placed.model_dump_json().encode(), a.placed.checkout_id, gross.minor, gross.currency),
-    )
-
-
-def _update(conn: Connection, attempts: Sequence[Attempt]) -> None:
-    columns = (
-        text_array(a.key for a in attempts),
-        text_array(a.state for a in attempts),
-        text_array(a.changed_at.isoformat() for a in attempts),
-        int_array(a.revision for a in attempts),
-        int_array(a.refusals for a in attempts),
-        int_array(a.asks for a in attempts),
-        int_array(a.attempt_no for a in attempts),
-        text_array(a.call_id for a in attempts),
-        text_array(a.psp for a in attempts),
-        text_array(a.scheme for a in attempts),
-        text_array(a.psp_reference for a in attempts),
-        text_array(a.code for a in attempts),
-        text_array(a.outcome_event_id for a in attempts),
-    )
-    conn.execute(_UPDATE, columns)

@@ -224,19 +224,19 @@ def insert_columns(
 ) -> None:
     """Insert rows, in their order: one array literal for each column. As fast as COPY, and fit for a pipeline.
 
-    `into` is "table (columns)", `types` their PostgreSQL types, all of `_LITERALS`; `otherwise` an ON CONFLICT.
+    `into` is "table (columns)", `types` their PostgreSQL types, all of `LITERALS`; `otherwise` an ON CONFLICT.
     """
     assert len({len(column) for column in columns}) == 1, "columns of one length"
     if columns[0]:
         conn.execute(
-            _insert(into, tuple(types), otherwise),
-            [_LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)],
+            insert_text(into, tuple(types), otherwise),
+            [LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)],
         )
 
 
 @cache
-def _insert(into: str, types: Sequence[str], otherwise: str) -> LiteralString:
-    """An array of arrays would come out flat, so inner ones travel as text."""
+def insert_text(into: str, types: tuple[str, ...], otherwise: str = "") -> LiteralString:
+    """The statement of `insert_columns`. An array of arrays would come out flat, so inner ones travel as text."""
     inner = [kind.endswith("[]") for kind in types]
     columns = ", ".join(f"c{n}::{kind}" if inner[n] else f"c{n}" for n, kind in enumerate(types))
     arrays = ", ".join(f"%s::{'text' if inner[n] else kind}[]" for n, kind in enumerate(types))
@@ -265,7 +265,7 @@ def _int_arrays(arrays: Sequence[Any]) -> str:
     return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 
-_LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
+LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
     **dict.fromkeys(("text", "json"), text_array),
     **dict.fromkeys(("int2", "int4", "int8"), _numbers),
     "bool": _words,
@@ -273,6 +273,7 @@ _LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
     "timestamptz": _times,
     "bytea": bytes_array,
     "int4[]": _int_arrays,
+    "text[]": lambda arrays: text_array(map(text_array, arrays)),
 }
 
 

@@ -1,0 +1,127 @@
+"""A table's columns, declared once → its select lists and set-based statements, made at import.
+
+Migrations make the tables; a test compares each declaration with the migrated database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, LiteralString
+
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import LITERALS, Packed, insert_text
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, and where a saved object holds its value.
+
+    `source` is the path from that object ("placed.gross.minor"); the column's name where it is empty. `write` turns
+    what stands there into what is stored.
+    """
+
+    name: str
+    type: str  # one of LITERALS
+    source: str = ""
+    key: bool = False  # part of the primary key
+    null: bool = False
+    fixed: bool = False  # never changes once the row is there
+    by_sql: bool = False  # no object holds it: it has a default, or a statement of its own
+    write: Callable[[Any], object] | None = None
+
+    @property
+    def path(self) -> str:
+        return self.source or self.name
+
+    def within(self, parts: Sequence[str]) -> bool:
+        """Whether the object holds it under one of these attributes; none named: under any."""
+        return not self.by_sql and (not parts or self.path.partition(".")[0] in parts)
+
+
+class Table:
+    """Columns in the order in which they are inserted."""
+
+    def __init__(self, name: str, *columns: Column) -> None:
+        self.name = name
+        self.columns = columns
+
+    def select(self, shape: type, part: str = "", alias: str = "", without: Sequence[str] = ()) -> LiteralString:
+        """The columns that hold the fields of `shape`, in the order of the fields: `shape(*row)` is what was saved.
+
+        `part` is the path at which the saved object holds it. Errors, at import: KeyError where a field has no column.
+        """
+        by_path = {column.path: column for column in self.columns}
+        paths = [f"{part}.{name}" if part else name for name in _fields(shape) if name not in without]
+        return ", ".join(_read(by_path[path], alias) for path in paths)
+
+    def insert(self, *parts: str, otherwise: str = "") -> Statement:
+        """All that the saved object holds; with `parts`, what it holds under these attributes."""
+        columns = [column for column in self.columns if column.within(parts)]
+        into = f"{self.name} ({', '.join(column.name for column in columns)})"
+        return Statement(insert_text(into, tuple(column.type for column in columns), otherwise), columns)
+
+    def upsert(self) -> Statement:
+        """Insert; where the key is there already, all that may change is as the new row has it."""
+        moved = ", ".join(f"{column.name} = excluded.{column.name}" for column in self._changing(()))
+        keys = ", ".join(column.name for column in self._keys)
+        return self.insert(otherwise=f"ON CONFLICT ({keys}) DO UPDATE SET {moved}")
+
+    def update(self, *parts: str) -> Statement:
+        """All that may change, by key; with `parts`, of what the saved object holds under these attributes."""
+        changing = self._changing(parts)
+        columns = [*self._keys, *changing]
+        moved = ", ".join(f"{column.name} = new.{column.name}" for column in changing)
+        found = " AND ".join(f"{self.name}.{column.name} = new.{column.name}" for column in self._keys)
+        arrays = ", ".join(f"%s::{column.type}[]" for column in columns)
+        names = ", ".join(column.name for column in columns)
+        text = f"UPDATE {self.name} SET {moved} FROM unnest({arrays}) AS new ({names}) WHERE {found}"
+        return Statement(text, columns)
+
+    @property
+    def _keys(self) -> list[Column]:
+        return [column for column in self.columns if column.key]
+
+    def _changing(self, parts: Sequence[str]) -> list[Column]:
+        return [column for column in self.columns if column.within(parts) and not column.key and not column.fixed]
+
+
+class Statement:
+    """One statement for many rows: an array of each column's values, taken from the objects that are saved."""
+
+    def __init__(self, text: LiteralString, columns: Sequence[Column]) -> None:
+        self.text = text
+        self._arrays = [_array_of(column) for column in columns]
+        self._literals = [(column.name, LITERALS[column.type]) for column in columns]
+
+    def run(self, conn: Connection, saved: Sequence[Any]) -> None:
+        if saved:
+            conn.execute(self.text, [array(saved) for array in self._arrays])
+
+    def run_columns(self, conn: Connection, **values: Sequence[Any]) -> None:
+        """As `run`, of each column's values: for rows of which no object is made."""
+        assert values.keys() == {name for name, _ in self._literals}
+        assert len({len(column) for column in values.values()}) == 1, "columns of one length"
+        conn.execute(self.text, [literal(values[name]) for name, literal in self._literals])
+
+
+def _array_of(column: Column) -> Callable[[Sequence[Any]], str | Packed]:
+    held, literal, write = attrgetter(column.path), LITERALS[column.type], column.write
+    if write is None:
+        return lambda saved: literal(list(map(held, saved)))
+    return lambda saved: literal([write(held(each)) for each in saved])
+
+
+def _fields(shape: type) -> Sequence[str]:
+    """Of a dataclass or a NamedTuple."""
+    if dataclasses.is_dataclass(shape):
+        return [field.name for field in dataclasses.fields(shape)]
+    names: tuple[str, ...] = shape._fields  # type: ignore[attr-defined]
+    return names
+
+
+def _read(column: Column, alias: str) -> str:
+    name = f"{alias}.{column.name}" if alias else column.name
+    return f"{name}::text" if column.type == "uuid" else name
