@@ -69,10 +69,10 @@ class Movement:
     subject_id: str  # the payment order
     part: str
     checkout_id: str
-    amount: Money
-    after: Wallet
     cause_event_id: EventId
     at: datetime
+    amount: Money
+    after: Wallet
 
     @property
     def key(self) -> MovementKey:
@@ -114,10 +114,10 @@ def _credit(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
         event.payment_order_id,
         WHOLE,
         event.checkout_id,
-        event.net,
-        wallet,
         cause.event_id,
         cause.now,
+        event.net,
+        wallet,
     )
     return Decision((wallet, movement, Purchase(event.buyer_account, event.gross)), (_said(movement),), revision=1)
 
