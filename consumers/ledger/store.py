@@ -14,9 +14,36 @@ from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCa
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, State, Versions
-from topics.runtime.shape.store import insert_columns, int_array, text_array
+from topics.runtime.shape.store import int_array, text_array
+from topics.runtime.shape.table import Column, Table
 
 Side = tuple[str, str]  # account, currency
+
+
+def _account_ids(balances: Sequence[Balance]) -> list[int]:
+    return [balance.account_id for balance in balances]
+
+
+JOURNALS = Table(
+    "journals",
+    Column("journal_id", "uuid", "journal.journal_id", key=True),
+    Column("template", "text", "journal.template"),
+    Column("subject_id", "text", "journal.payment_order_id"),
+    Column("part", "text"),
+    Column("checkout_id", "text", "journal.checkout_id"),
+    Column("cause_event_id", "uuid"),
+    Column("posted_at", "timestamptz"),
+    Column("account_ids", "int4[]", "balances", write=_account_ids),
+)
+ENTRIES = Table(
+    "entries",
+    Column("account_id", "int4", key=True),
+    Column("journal_id", "uuid", key=True),
+    Column("line", "int2", key=True),
+    Column("currency", "text"),
+    Column("direction", "text"),
+    Column("amount", "int8"),
+)
 
 
 def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
@@ -125,52 +152,37 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
-_JOURNALS = (
-    "journals (journal_id, template, subject_id, part, checkout_id, cause_event_id, posted_at, account_ids)",
-    ("uuid", "text", "text", "text", "text", "uuid", "timestamptz", "int4[]"),
-)
-_ENTRIES = (
-    "entries (account_id, journal_id, line, currency, direction, amount)",
-    ("int4", "uuid", "int2", "text", "text", "int8"),
-)
+_POST, _ENTER = JOURNALS.insert(), ENTRIES.insert()
 
 
 def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
     """Journals first: the trigger on entries asks for their journals. Balances last: every batch moves the same few, and
     whoever holds them has all others wait."""
-    insert_columns(conn, *_JOURNALS, _journal_columns(postings))
+    if not postings:
+        return {}
+    _POST.run(conn, postings)
     balances = [balance for posting in postings for balance in posting.balances]
     entries = [entry for posting in postings for entry in posting.journal.entries]
-    insert_columns(conn, *_ENTRIES, _entry_columns(postings, balances, entries))
+    _enter(conn, postings, balances, entries)
     return {catalog.ACCOUNT_BALANCES: _move_balances(conn, balances, entries)}
 
 
-def _journal_columns(postings: Sequence[Posting]) -> list[Sequence[object]]:
-    journals = [posting.journal for posting in postings]
-    return [
-        [journal.journal_id for journal in journals],
-        [journal.template for journal in journals],
-        [journal.payment_order_id for journal in journals],
-        [posting.part for posting in postings],
-        [journal.checkout_id for journal in journals],
-        [posting.cause_event_id for posting in postings],
-        [posting.posted_at for posting in postings],
-        [[balance.account_id for balance in posting.balances] for posting in postings],
-    ]
-
-
-def _entry_columns(
-    postings: Sequence[Posting], balances: Sequence[Balance], entries: Sequence[LedgerEntry]
-) -> list[Sequence[object]]:
+def _enter(
+    conn: Connection, postings: Sequence[Posting], balances: Sequence[Balance], entries: Sequence[LedgerEntry]
+) -> None:
+    """Entries by column: an object for each would double what they cost."""
     lines = [range(1, len(posting.journal.entries) + 1) for posting in postings]
-    return [
-        [balance.account_id for balance in balances],
-        [posting.journal.journal_id for posting, numbers in zip(postings, lines, strict=True) for _ in numbers],
-        [number for numbers in lines for number in numbers],
-        [balance.currency for balance in balances],
-        [entry.direction for entry in entries],
-        [entry.amount.minor for entry in entries],
-    ]
+    _ENTER.run_columns(
+        conn,
+        account_id=[balance.account_id for balance in balances],
+        journal_id=[
+            posting.journal.journal_id for posting, numbers in zip(postings, lines, strict=True) for _ in numbers
+        ],
+        line=[number for numbers in lines for number in numbers],
+        currency=[balance.currency for balance in balances],
+        direction=[entry.direction for entry in entries],
+        amount=[entry.amount.minor for entry in entries],
+    )
 
 
 # In the order of the arrays, which are sorted: row after row by its key (OFFSET 0 keeps the arrays outside), so that nobody
