@@ -138,7 +138,8 @@ def _again(known: Payment, owner: str, asked: str, cause: Cause) -> Decision:
 
 def _receive(event: PaymentRequested, owner: str, asked: str, cause: Cause, policy: Policy) -> Decision:
     checkout = _checkout(event, cause, policy)
-    payment = Payment(event.checkout_id, owner, asked, tuple(t.payment_order_id for t in checkout.terms))
+    order_ids = tuple(terms.payment_order_id for terms in checkout.terms)
+    payment = Payment(event.checkout_id, owner, asked, order_ids=order_ids)
     orders = [Order(id_, event.checkout_id) for id_ in payment.order_ids]
     step = Step(event.checkout_id, None, None, "received", "", checkout.received_at, cause.event_id)
     return Decision([checkout, payment, *orders, step], [_screening(event, owner, checkout)], revision=payment.version)

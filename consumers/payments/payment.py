@@ -51,10 +51,10 @@ class Payment(NamedTuple):
     checkout_id: str
     owner: str
     contents: str  # keyed hash of what was asked
-    order_ids: tuple[str, ...]
     status: PaymentStatus = "received"
     done_at: datetime | None = None
     version: int = 1
+    order_ids: tuple[str, ...] = ()  # in the order in which they were asked for
 
     @property
     def key(self) -> Hashable:

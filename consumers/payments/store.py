@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -25,31 +26,91 @@ from schemas.envelope import EventId
 from schemas.events import AnyEvent, PaymentRequested, RiskCleared
 from schemas.money import Money
 from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
-from topics.runtime.shape.store import insert_rows, int_array, text_array
+from topics.runtime.shape.store import text_array
+from topics.runtime.shape.table import Column, Table
 
-_PAYMENTS = (
-    "payments (checkout_id, owner, buyer_account, token, description, metadata, contents, status, done_at, version,"
-    " deadline, received_at, event_id, trace)",
-    (
-        *("text", "text", "text", "text", "text", "json", "text", "text", "timestamptz", "int4"),
-        *("timestamptz", "timestamptz", "uuid", "uuid"),
-    ),
+
+class Head(NamedTuple):
+    """A payment as it is stored: where it stands, and what was asked when it is new."""
+
+    payment: Payment
+    checkout: Checkout | None = None
+
+
+class Line(NamedTuple):
+    """One order as it is stored: where it stands, what was asked when it is new, what its PSP said when that is new."""
+
+    order: Order
+    fact: Fact | None = None
+    position: int = 0
+    terms: OrderTerms | None = None
+    head: Head | None = None
+
+
+def _as_json(metadata: Mapping[str, str]) -> str:
+    return orjson.dumps(metadata).decode()
+
+
+PAYMENTS = Table(
+    "payments",
+    Column("checkout_id", "text", "payment.checkout_id", key=True),
+    Column("owner", "text", "payment.owner", fixed=True),
+    Column("buyer_account", "text", "checkout.buyer_account", fixed=True),
+    Column("token", "text", "checkout.token", fixed=True),
+    Column("description", "text", "checkout.description", null=True, fixed=True),
+    Column("metadata", "json", "checkout.metadata", fixed=True, write=_as_json),
+    Column("contents", "text", "payment.contents", fixed=True),
+    Column("status", "text", "payment.status"),
+    Column("done_at", "timestamptz", "payment.done_at", null=True),
+    Column("version", "int4", "payment.version"),
+    Column("deadline", "timestamptz", "checkout.deadline", fixed=True),
+    Column("received_at", "timestamptz", "checkout.received_at", fixed=True),
+    Column("event_id", "uuid", "checkout.event_id", fixed=True),
+    Column("trace", "uuid", "checkout.trace", null=True, fixed=True),
+    Column("failed", "text", null=True, by_sql=True),
 )
-_ORDERS = (
-    "orders (payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, status, detail,"
-    " wallet_updated, ledger_updated, version, owner, received_at)",
-    (
-        *("text", "text", "int2", "text", "text", "int8", "int8", "int8", "text", "text"),
-        *("bool", "bool", "int4", "text", "timestamptz"),
-    ),
+ORDERS = Table(
+    "orders",
+    Column("payment_order_id", "text", "order.payment_order_id", key=True),
+    Column("checkout_id", "text", "order.checkout_id", fixed=True),
+    Column("position", "int2", fixed=True),
+    Column("seller_account", "text", "terms.seller_account", fixed=True),
+    Column("currency", "text", "terms.gross.currency", fixed=True),
+    Column("gross", "int8", "terms.gross.minor", fixed=True),
+    Column("fee", "int8", "terms.fee.minor", fixed=True),
+    Column("net", "int8", "terms.net.minor", fixed=True),
+    Column("status", "text", "order.status"),
+    Column("detail", "text", "order.detail"),
+    Column("wallet_updated", "bool", "order.wallet_updated"),
+    Column("ledger_updated", "bool", "order.ledger_updated"),
+    Column("psp", "text", "fact.psp", null=True),
+    Column("scheme", "text", "fact.scheme", null=True),
+    Column("psp_reference", "text", "fact.psp_reference", null=True),
+    Column("captured_at", "timestamptz", "fact.captured_at", null=True),
+    Column("version", "int4", "order.version"),
+    Column("decline_code", "text", "order.decline_code", null=True),
+    Column("owner", "text", "head.payment.owner", fixed=True),
+    Column("received_at", "timestamptz", "head.checkout.received_at", fixed=True),
 )
-_STEPS = (
-    "history (checkout_id, payment_order_id, from_status, to_status, detail, at, event_id)",
-    ("text", "text", "text", "text", "text", "timestamptz", "uuid"),
+HISTORY = Table(
+    "history",
+    Column("checkout_id", "text", key=True),
+    Column("id", "int8", key=True, by_sql=True),
+    Column("payment_order_id", "text", null=True),
+    Column("from_status", "text", null=True),
+    Column("to_status", "text"),
+    Column("detail", "text"),
+    Column("at", "timestamptz"),
+    Column("event_id", "uuid"),
 )
-_REFUSALS = (
-    "refusals (checkout_id, owner, code, detail, at, event_id)",
-    ("text", "text", "text", "text", "timestamptz", "uuid"),
+REFUSALS = Table(
+    "refusals",
+    Column("checkout_id", "text"),
+    Column("owner", "text"),
+    Column("code", "text"),
+    Column("detail", "text"),
+    Column("at", "timestamptz"),
+    Column("event_id", "uuid", key=True),
 )
 
 Stored = Checkout | Payment | Order | Fact | Step | Refusal
@@ -77,34 +138,32 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     return _payments(payments, orders) | orders | (_checkouts(conn, cleared) if cleared else {})
 
 
+_LOCK = (
+    f"SELECT {PAYMENTS.select(Payment, 'payment', without=['order_ids'])} FROM payments"
+    " WHERE checkout_id = ANY(%s::text[]) ORDER BY checkout_id FOR UPDATE"
+)
+
+
 def _ask_locked(conn: Connection, checkout_ids: list[str]) -> Cursor:
-    return conn.execute(
-        "SELECT checkout_id, owner, contents, status, done_at, version FROM payments"
-        " WHERE checkout_id = ANY(%s::text[]) ORDER BY checkout_id FOR UPDATE",
-        [text_array(checkout_ids)],
-        binary=True,
-    )
+    return conn.execute(_LOCK, [text_array(checkout_ids)], binary=True)
+
+
+_READ_ORDERS = (
+    f"SELECT {ORDERS.select(Order, 'order')} FROM orders"
+    " WHERE checkout_id = ANY(%s::text[]) OR payment_order_id = ANY(%s::text[]) ORDER BY checkout_id, position"
+)
 
 
 def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> Cursor:
     """The orders of these payments, and those, whoever's, whose ids are asked for anew."""
-    return conn.execute(
-        "SELECT payment_order_id, checkout_id, status, detail, wallet_updated, ledger_updated, version, decline_code"
-        " FROM orders"
-        " WHERE checkout_id = ANY(%s::text[]) OR payment_order_id = ANY(%s::text[]) ORDER BY checkout_id, position",
-        [text_array(checkout_ids), text_array(asked)],
-        binary=True,
-    )
+    return conn.execute(_READ_ORDERS, [text_array(checkout_ids), text_array(asked)], binary=True)
 
 
 def _payments(rows: list[tuple[Any, ...]], orders: State) -> State:
     order_ids: dict[str, list[str]] = {}
     for order in orders.values():
         order_ids.setdefault(order.checkout_id, []).append(order.payment_order_id)
-    return {
-        checkout_id: Payment(checkout_id, owner, contents, tuple(order_ids[checkout_id]), status, done_at, version)
-        for checkout_id, owner, contents, status, done_at, version in rows
-    }
+    return {row[0]: Payment._make([*row, tuple(order_ids[row[0]])]) for row in rows}
 
 
 def _checkouts(conn: Connection, checkout_ids: list[str]) -> State:
@@ -132,6 +191,16 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> State:
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_NEW_PAYMENTS, _MOVED_PAYMENTS = PAYMENTS.insert(), PAYMENTS.update("payment")
+_NEW_ORDERS = ORDERS.insert("order", "position", "terms", "head")
+# No indexed column changes (those on capture and PSP reference are summaries), so PostgreSQL can update in place.
+_MOVED_ORDERS, _SETTLED_ORDERS = ORDERS.update("order"), ORDERS.update("order", "fact")
+_STEPS = HISTORY.insert()
+# A request that was refused before the inbox forgot it is refused once more, and stands here as it did.
+_REFUSED = REFUSALS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
+_ID = attrgetter("order.payment_order_id")
+
+
 def save(conn: Connection, changes: Sequence[Stored]) -> None:
     """All changes of a batch; where an entity is there several times the last one stands."""
     checkouts: dict[str, Checkout] = {}
@@ -153,141 +222,21 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
             checkouts[change.checkout_id] = change
         else:
             refusals.append(change)
-    _insert(conn, [checkouts[id_] for id_ in sorted(checkouts)], payments, orders)
-    _update_payments(conn, list(payments.values()))
-    _update_orders(conn, [order for id_, order in orders.items() if id_ not in facts])
-    _settle_orders(conn, [(orders[id_], fact) for id_, fact in facts.items()])
-    _append(conn, steps, refusals)
+    heads = [Head(payments.pop(id_), checkouts[id_]) for id_ in sorted(checkouts)]
+    new = [line for each in heads for line in _new_lines(each, orders)]
+    # Sorted, so that two processes with the same ids wait and do not deadlock.
+    _NEW_PAYMENTS.run(conn, heads)
+    _NEW_ORDERS.run(conn, sorted(new, key=_ID))
+    _MOVED_PAYMENTS.run(conn, [Head(payment) for payment in payments.values()])
+    _MOVED_ORDERS.run(conn, [Line(order) for id_, order in orders.items() if id_ not in facts])
+    _SETTLED_ORDERS.run(conn, [Line(orders[id_], fact) for id_, fact in facts.items()])
+    _STEPS.run(conn, steps)
+    _REFUSED.run(conn, refusals)
     note_late(conn, list(facts.values()))
 
 
-def _insert(
-    conn: Connection, checkouts: Sequence[Checkout], payments: dict[str, Payment], orders: dict[str, Order]
-) -> None:
-    """New payments and their orders, sorted, so that two processes with the same ids wait and do not deadlock."""
-    if not checkouts:
-        return
-    owners = {checkout.checkout_id: payments[checkout.checkout_id].owner for checkout in checkouts}
-    new = [_payment_row(checkout, payments.pop(checkout.checkout_id)) for checkout in checkouts]
-    insert_rows(conn, *_PAYMENTS, new)
-    rows = [
-        (
-            *_order_row(orders.pop(terms.payment_order_id), place, terms),
-            owners[checkout.checkout_id],
-            checkout.received_at,
-        )
-        for checkout in checkouts
-        for place, terms in enumerate(checkout.terms)
-    ]
-    insert_rows(conn, *_ORDERS, sorted(rows))
-
-
-def _payment_row(checkout: Checkout, payment: Payment) -> tuple[object, ...]:
-    return (
-        checkout.checkout_id,
-        payment.owner,
-        checkout.buyer_account,
-        checkout.token,
-        checkout.description,
-        orjson.dumps(checkout.metadata).decode(),
-        payment.contents,
-        payment.status,
-        payment.done_at,
-        payment.version,
-        checkout.deadline,
-        checkout.received_at,
-        checkout.event_id,
-        checkout.trace,
-    )
-
-
-def _order_row(order: Order, position: int, terms: OrderTerms) -> tuple[Any, ...]:
-    return (
-        order.payment_order_id,
-        order.checkout_id,
-        position,
-        terms.seller_account,
-        terms.gross.currency,
-        terms.gross.minor,
-        terms.fee.minor,
-        terms.net.minor,
-        order.status,
-        order.detail,
-        order.wallet_updated,
-        order.ledger_updated,
-        order.version,
-    )
-
-
-def _update_payments(conn: Connection, payments: Sequence[Payment]) -> None:
-    if not payments:
-        return
-    conn.execute(
-        "UPDATE payments AS p SET status = n.status, done_at = n.done_at, version = n.version"
-        " FROM unnest(%s::text[], %s::text[], %b::timestamptz[], %s::int4[]) AS n (id, status, done_at, version)"
-        " WHERE p.checkout_id = n.id",
-        [
-            text_array([payment.checkout_id for payment in payments]),
-            text_array([payment.status for payment in payments]),
-            [payment.done_at for payment in payments],
-            int_array([payment.version for payment in payments]),
-        ],
-    )
-
-
-def _update_orders(conn: Connection, orders: Sequence[Order]) -> None:
-    """No indexed column changes (those on capture and PSP reference are summaries), so PostgreSQL can update in place."""
-    if not orders:
-        return
-    conn.execute(
-        "UPDATE orders AS o SET status = n.status, detail = n.detail, wallet_updated = n.wallet_updated,"
-        " ledger_updated = n.ledger_updated, version = n.version"
-        " FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::int4[])"
-        " AS n (id, status, detail, wallet_updated, ledger_updated, version) WHERE o.payment_order_id = n.id",
-        _standings(orders),
-    )
-
-
-def _settle_orders(conn: Connection, settled: Sequence[tuple[Order, Fact]]) -> None:
-    """As above, with the PSP's final word beside it. Its words come from outside, so psycopg writes these arrays."""
-    if not settled:
-        return
-    facts = [fact for _, fact in settled]
-    conn.execute(
-        "UPDATE orders AS o SET status = n.status, detail = n.detail, wallet_updated = n.wallet_updated,"
-        " ledger_updated = n.ledger_updated, version = n.version, psp = n.psp, scheme = n.scheme,"
-        " psp_reference = n.psp_reference, captured_at = n.captured_at, decline_code = n.decline_code"
-        " FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[], %s::int4[], %b::text[], %b::text[],"
-        " %b::text[], %b::timestamptz[], %b::text[]) AS n (id, status, detail, wallet_updated, ledger_updated, version, psp,"
-        " scheme, psp_reference, captured_at, decline_code) WHERE o.payment_order_id = n.id",
-        [
-            *_standings([order for order, _ in settled]),
-            [fact.psp for fact in facts],
-            [fact.scheme for fact in facts],
-            [fact.psp_reference for fact in facts],
-            [fact.captured_at for fact in facts],
-            [order.decline_code for order, _ in settled],
-        ],
-    )
-
-
-def _standings(orders: Sequence[Order]) -> list[str]:
-    return [
-        text_array([order.payment_order_id for order in orders]),
-        text_array([order.status for order in orders]),
-        text_array([order.detail for order in orders]),
-        _flags([order.wallet_updated for order in orders]),
-        _flags([order.ledger_updated for order in orders]),
-        int_array([order.version for order in orders]),
-    ]
-
-
-def _flags(flags: Sequence[bool]) -> str:
-    return "{" + ",".join(["t" if flag else "f" for flag in flags]) + "}"
-
-
-def _append(conn: Connection, steps: Sequence[Step], refusals: Sequence[Refusal]) -> None:
-    insert_rows(conn, *_STEPS, steps)
-    # A request that was refused before the inbox forgot it is refused once more, and stands here as it did.
-    rows = [(r.checkout_id, r.owner, r.code, r.detail, r.at, r.event_id) for r in refusals]
-    insert_rows(conn, *_REFUSALS, rows, "ON CONFLICT (event_id) DO NOTHING")
+def _new_lines(head: Head, orders: dict[str, Order]) -> list[Line]:
+    """The orders of a new payment, taken out of those that have moved."""
+    assert head.checkout is not None
+    terms = head.checkout.terms
+    return [Line(orders.pop(each.payment_order_id), None, place, each, head) for place, each in enumerate(terms)]

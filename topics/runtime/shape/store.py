@@ -244,14 +244,14 @@ def insert_text(into: str, types: tuple[str, ...], otherwise: str = "") -> Liter
     return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names}) {otherwise}"
 
 
-def _words(values: Sequence[Any]) -> str:
-    """Truths, integers: nothing that needs quotes."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+def _truths(truths: Sequence[Any]) -> str:
+    return "{" + ",".join(["t" if truth else "NULL" if truth is None else "f" for truth in truths]) + "}"
 
 
 def _numbers(numbers: Sequence[Any]) -> str:
     """Of integers: Python writes a list of them five times as fast as their texts are joined."""
-    return _words(numbers) if None in numbers else "{" + str(list(numbers))[1:-1] + "}"
+    written = str(list(numbers))[1:-1]
+    return "{" + (written.replace("None", "NULL") if None in numbers else written) + "}"
 
 
 def _times(times: Sequence[Any]) -> str:
@@ -268,7 +268,7 @@ def _int_arrays(arrays: Sequence[Any]) -> str:
 LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
     **dict.fromkeys(("text", "json"), text_array),
     **dict.fromkeys(("int2", "int4", "int8"), _numbers),
-    "bool": _words,
+    "bool": _truths,
     "uuid": uuid_array,
     "timestamptz": _times,
     "bytea": bytes_array,
