@@ -14,6 +14,7 @@ from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.store import text_array
+from topics.runtime.shape.table import Column, Table
 
 UNSAID = "unspecified"
 
@@ -45,25 +46,25 @@ def told(event: NotificationReceived, gross: Money) -> Captured | Declined | Pen
             return Pending(event.psp_reference, event.code or UNSAID)
 
 
-_KEEP = """
-INSERT INTO notifications (event_id, psp, notification_id, reference, value, received_at)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::timestamptz[])
-ON CONFLICT DO NOTHING
-"""
+def _as_json(event: NotificationReceived) -> bytes:
+    return event.model_dump_json().encode()
+
+
+NOTIFICATIONS = Table(
+    "notifications",
+    Column("event_id", "text", key=True),
+    Column("psp", "text", "event.psp"),
+    Column("notification_id", "text", "event.notification_id"),
+    Column("reference", "text", "event.reference"),
+    Column("value", "bytea", "event", write=_as_json),
+    Column("received_at", "timestamptz"),
+    Column("taken_at", "timestamptz", null=True, by_sql=True),
+)
+_KEEP = NOTIFICATIONS.insert(otherwise="ON CONFLICT DO NOTHING")
 
 
 def keep(conn: Connection, early: Sequence[Early]) -> None:
-    conn.execute(
-        _KEEP,
-        [
-            [one.event_id for one in early],
-            [one.event.psp for one in early],
-            [one.event.notification_id for one in early],
-            [one.event.reference for one in early],
-            [one.event.model_dump_json().encode() for one in early],
-            [one.received_at for one in early],
-        ],
-    )
+    _KEEP.run(conn, early)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ class TakenUp:
         return Message(catalog.PSP_NOTIFICATIONS.name, -1, -1, self.reference.encode(), self.value, headers, entered_ms)
 
 
-_READY = """
-SELECT n.event_id, n.reference, n.value FROM notifications n JOIN calls c ON c.id = n.reference AND c.psp = n.psp
+_READY = f"""
+SELECT {NOTIFICATIONS.select(TakenUp, alias="n")}
+FROM notifications n JOIN calls c ON c.id = n.reference AND c.psp = n.psp
 WHERE n.taken_at IS NULL ORDER BY n.received_at LIMIT %s
 """
 _TAKEN = """

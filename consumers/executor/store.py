@@ -10,6 +10,7 @@ from consumers.executor.attempt import Attempt, CallFacts, call_key
 from consumers.executor.early import Early
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
+from topics.runtime.calls.rows import CALLS
 from topics.runtime.shape.consumer import Broken, Connection, State
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
@@ -47,12 +48,7 @@ _LOCK_ATTEMPTS = f"""
 SELECT {ATTEMPTS.select(Attempt)}
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
-_LOCK_CALLS = """
-SELECT id, act_no, ever_unknown, first_sent_at, acted_at, sent_until, subject, psp, traceparent
-FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
-"""
-
-
+_LOCK_CALLS = f"SELECT id, {CALLS.select(CallFacts)} FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE"
 _ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
@@ -91,9 +87,7 @@ def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], se
 
 def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
     """New attempts are copied in, others updated; the last of several states of one attempt counts."""
-    kept = [change for change in changes if isinstance(change, Early)]
-    if kept:
-        early.keep(conn, kept)
+    early.keep(conn, [change for change in changes if isinstance(change, Early)])
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
     for attempt in changes:

@@ -53,7 +53,14 @@ def migrated(servers: Servers, template: str) -> Iterator[psycopg.Connection[Any
 
 
 def test_tables_are_declared() -> None:
-    assert {"executor.attempts"} <= TABLES.keys()
+    assert {
+        "payments.orders",
+        "executor.attempts",
+        "executor.calls",
+        "wallet.movements",
+        "ledger.entries",
+    } <= TABLES.keys()
+    assert {"risk.screenings", "webhooks.deliveries", "webhooks.attempts"} <= TABLES.keys()
 
 
 @pytest.mark.parametrize("name", TABLES)

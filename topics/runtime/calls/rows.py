@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import orjson
 
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
 from topics.runtime.shape.consumer import Act, Call, CallKind, Connection, Ended, Message, Retry
-from topics.runtime.shape.store import bytes_array, insert_rows, int_array, text_array
+from topics.runtime.shape.store import bytes_array, int_array, text_array
+from topics.runtime.shape.table import Column, Table
 
 LEASE_S = 15.0
 
@@ -77,6 +79,40 @@ class Stored:
     value: bytes
 
 
+class _New(NamedTuple):
+    call: Call
+    cause_event_id: EventId
+    traceparent: str | None
+    now: datetime
+
+
+CALLS = Table(
+    "calls",
+    Column("id", "text", "call.id", key=True),
+    Column("subject", "text", "call.subject"),
+    Column("kind", "text", "call.kind"),
+    Column("psp", "text", "call.psp"),
+    Column("request", "bytea", "call.request"),
+    Column("deadline", "timestamptz", "call.deadline"),
+    Column("cause_event_id", "text"),
+    Column("created_at", "timestamptz", "now"),
+    Column("state", "text", by_sql=True),
+    Column("act", "text", "call.act"),
+    Column("act_no", "int4", by_sql=True),
+    Column("send_no", "int4", by_sql=True),
+    Column("ever_unknown", "bool", by_sql=True),
+    Column("first_sent_at", "timestamptz", null=True, by_sql=True),
+    Column("sent_until", "timestamptz", null=True, by_sql=True),
+    Column("acted_at", "timestamptz", null=True, by_sql=True),
+    Column("due_at", "timestamptz", "now"),
+    Column("lease_until", "timestamptz", null=True, by_sql=True),
+    Column("leased_by", "text", null=True, by_sql=True),
+    Column("reply", "bytea", null=True, by_sql=True),
+    Column("outcome", "text", null=True, by_sql=True),
+    Column("traceparent", "text", null=True),
+)
+
+
 # ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -100,18 +136,11 @@ def save(conn: Connection, calls: Sequence[Asked], now: datetime) -> None:
         _move(conn, [old[call_id] for call_id in sorted(old)], now)
 
 
-_NEW = (
-    "calls (id, subject, kind, psp, request, deadline, cause_event_id, created_at, act, due_at, traceparent)",
-    (*("text", "text", "text", "text", "bytea", "timestamptz", "text", "timestamptz", "text", "timestamptz", "text"),),
-)
+_INSERT = CALLS.insert()
 
 
 def _insert(conn: Connection, new: Iterable[tuple[Call, EventId, str | None]], now: datetime) -> None:
-    rows = [
-        (c.id, c.subject, c.kind, c.psp, c.request, c.deadline, cause, now, c.act, now, trace)
-        for c, cause, trace in new
-    ]
-    insert_rows(conn, *_NEW, rows)
+    _INSERT.run(conn, [_New(*each, now) for each in new])
 
 
 _AGAIN = """
@@ -153,8 +182,7 @@ UPDATE calls SET
     first_sent_at = CASE act WHEN 'send' THEN coalesce(first_sent_at, %(now)s) ELSE first_sent_at END,
     sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END
 FROM wanted WHERE calls.id = wanted.id
-RETURNING calls.id, subject, kind, psp, request, deadline, cause_event_id, act, act_no, ever_unknown, first_sent_at
-"""
+RETURNING """ + CALLS.select(Leased, alias="calls")
 
 
 def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:

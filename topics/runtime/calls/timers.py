@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import orjson
 
@@ -15,21 +16,34 @@ from schemas.envelope import EventId, derive_id, event_type, time_ms_of
 from schemas.events import TimerFired
 from topics import catalog
 from topics.runtime.shape.consumer import Cause, Connection, Message, Timer
-from topics.runtime.shape.store import insert_rows, uuid_array
+from topics.runtime.shape.store import uuid_array
+from topics.runtime.shape.table import Column, Table
 
 AT_ONCE = 500
 
-_NEW = ("timers (id, kind, key, due_at)", ("uuid", "text", "text", "timestamptz"))
+
+class _Set(NamedTuple):
+    id: EventId
+    timer: Timer
+
+
+TIMERS = Table(
+    "timers",
+    Column("id", "uuid", key=True),
+    Column("kind", "text", "timer.kind"),
+    Column("key", "text", "timer.key"),
+    Column("due_at", "timestamptz", "timer.due_at"),
+)
 # The same timer set twice is one; set again after it has fired, it has another cause and so another id.
-_ONCE = "ON CONFLICT (kind, key, due_at) DO NOTHING"
-_DUE = "SELECT id::text, kind, key, due_at FROM timers WHERE due_at <= %s ORDER BY due_at, id LIMIT %s"
+_INSERT = TIMERS.insert(otherwise="ON CONFLICT (kind, key, due_at) DO NOTHING")
+_DUE = f"SELECT id::text, {TIMERS.select(Timer)} FROM timers WHERE due_at <= %s ORDER BY due_at, id LIMIT %s"
 _DELETE = "DELETE FROM timers WHERE id = ANY(%s::uuid[])"
 
 
 def save(conn: Connection, timers: Sequence[tuple[Timer, EventId]]) -> None:
     """Set timers, each with its id, sorted: two processes that set the same ones wait for each other in one order."""
-    rows = {(t.kind, t.key, t.due_at): id_ for t, id_ in timers}
-    insert_rows(conn, *_NEW, [(id_, *timer) for timer, id_ in sorted(rows.items())], _ONCE)
+    rows = {(timer.kind, timer.key, timer.due_at): _Set(id_, timer) for timer, id_ in timers}
+    _INSERT.run(conn, [rows[each] for each in sorted(rows)])
 
 
 def timer_id(timer: Timer, cause: Cause) -> EventId:

@@ -53,9 +53,9 @@ class Table:
 
         `part` is the path at which the saved object holds it. Errors, at import: KeyError where a field has no column.
         """
-        by_path = {column.path: column for column in self.columns}
-        paths = [f"{part}.{name}" if part else name for name in _fields(shape) if name not in without]
-        return ", ".join(_read(by_path[path], alias) for path in paths)
+        found = {column.path if part else column.name: column for column in self.columns}
+        wanted = [f"{part}.{name}" if part else name for name in _fields(shape) if name not in without]
+        return ", ".join(_read(found[each], alias) for each in wanted)
 
     def insert(self, *parts: str, otherwise: str = "") -> Statement:
         """All that the saved object holds; with `parts`, what it holds under these attributes."""
