@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, cast
 
 from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, hour_key, name_key
 from consumers.risk.names import NameList, normalise
 from schemas.events import AnyEvent, ScreeningRequested
 from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
-from topics.runtime.shape.store import insert_rows
+from topics.runtime.shape.store import text_array
+from topics.runtime.shape.table import Column, Table
+
+SCREENINGS = Table(
+    "screenings",
+    Column("checkout_id", "text", key=True),
+    Column("buyer_account", "text"),
+    Column("decided_at", "timestamptz"),
+    Column("outcome", "text"),
+    Column("rule", "text"),
+    Column("list_version", "text"),
+    Column("score", "int2"),
+    Column("event_id", "uuid"),
+)
 
 HOUR = timedelta(hours=1)
 _LOADING = 0x4C495354  # advisory: one process at a time puts lists in
@@ -65,13 +79,11 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime, l
     return state | _listed(lists.fetchall(), names)
 
 
+_DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
+
+
 def _ask_screenings(conn: Connection, checkout_ids: list[str]) -> Cursor:
-    return conn.execute(
-        "SELECT checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id::text"
-        " FROM screenings WHERE checkout_id = ANY(%b::text[])",
-        [checkout_ids],
-        binary=True,
-    )
+    return conn.execute(_DECIDED, [text_array(checkout_ids)], binary=True)
 
 
 def _ask_hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> Cursor:
@@ -113,25 +125,10 @@ def _label(list_name: str, version: str) -> str:
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_SCREENINGS = (
-    "screenings (checkout_id, buyer_account, decided_at, outcome, rule, list_version, score, event_id)",
-    ("text", "text", "timestamptz", "text", "text", "text", "int4", "uuid"),
-)
+_INSERT = SCREENINGS.insert()
 
 
 def save(conn: Connection, changes: Sequence[Screening | BuyerHour]) -> None:
     """A second process with the same checkout runs into the primary key, and finds this decision on its next try."""
-    insert_rows(conn, *_SCREENINGS, sorted(_row(change) for change in changes if isinstance(change, Screening)))
-
-
-def _row(screening: Screening) -> tuple[Any, ...]:
-    return (
-        screening.checkout_id,
-        screening.buyer_account,
-        screening.decided_at,
-        screening.outcome,
-        screening.rule,
-        screening.list_version,
-        screening.score,
-        screening.event_id,
-    )
+    decided = [change for change in changes if isinstance(change, Screening)]
+    _INSERT.run(conn, sorted(decided, key=attrgetter("checkout_id")))
