@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.table import Column, Table
 
 LEASE_S = 30.0  # longer than an attempt may take
 SWEPT_AT_ONCE = 500
@@ -103,11 +104,17 @@ FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::timestamptz[]) AS a (delivery
 WHERE d.delivery_id = a.delivery_id AND d.attempt_no = a.attempt_no AND d.state = %s
 RETURNING d.endpoint_id, d.lane, d.state
 """
-_LOG = """
-INSERT INTO attempts (delivery_id, attempt_no, at, took_ms, status, error, reply)
-SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::text[], %s::text[])
-ON CONFLICT DO NOTHING
-"""
+ATTEMPTS = Table(
+    "attempts",
+    Column("delivery_id", "uuid", key=True),
+    Column("attempt_no", "int4", key=True),
+    Column("at", "timestamptz"),
+    Column("took_ms", "int4", null=True),
+    Column("status", "int4", null=True),
+    Column("error", "text", null=True),
+    Column("reply", "text", null=True),
+)
+_LOG = ATTEMPTS.insert(otherwise="ON CONFLICT DO NOTHING")
 
 
 def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool:
@@ -122,18 +129,7 @@ def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool
         _RECORD,
         [ids, numbers, [attempt.state for attempt in attempts], [attempt.due_at for attempt in attempts], "sending"],
     ).fetchall()
-    conn.execute(
-        _LOG,
-        [
-            ids,
-            numbers,
-            [attempt.at for attempt in attempts],
-            [attempt.took_ms for attempt in attempts],
-            [attempt.status for attempt in attempts],
-            [attempt.error for attempt in attempts],
-            [attempt.reply for attempt in attempts],
-        ],
-    )
+    _LOG.run(conn, attempts)
     return _let_go(conn, [(endpoint_id, lane) for endpoint_id, lane, state in moved if state != "due"], now)
 
 

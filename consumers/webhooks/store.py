@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from consumers.webhooks.decide import (
     Again,
@@ -18,10 +17,41 @@ from consumers.webhooks.decide import (
 )
 from schemas.events import AnyEvent, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from topics.runtime.shape.consumer import Broken, Connection, State
-from topics.runtime.shape.store import text_array, uuid_array
+from topics.runtime.shape.store import text_array
+from topics.runtime.shape.table import Column, Table
 
 Change = Endpoint | Owned | Delivery | Busy | Sent | Again
 OwnersWish = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
+
+
+ENDPOINTS = Table(
+    "endpoints",
+    Column("endpoint_id", "text", key=True),
+    Column("owner", "text", fixed=True),
+    Column("url", "text"),
+    Column("event_types", "text[]"),
+    Column("secret_versions", "int4[]", write=list),
+    Column("revision", "int4"),
+    Column("deleted", "bool"),
+    Column("changed_at", "timestamptz"),
+)
+DELIVERIES = Table(
+    "deliveries",
+    Column("delivery_id", "uuid", key=True),
+    Column("seq", "int8", by_sql=True),
+    Column("endpoint_id", "text"),
+    Column("lane", "text"),
+    Column("event_id", "uuid"),
+    Column("event_type", "text"),
+    Column("body", "bytea"),
+    Column("state", "text"),
+    Column("created_at", "timestamptz", "at"),
+    Column("due_at", "timestamptz", "at"),
+    Column("attempt_no", "int4", by_sql=True),
+    Column("tries", "int4", by_sql=True),
+    Column("lease_until", "timestamptz", null=True, by_sql=True),
+    Column("ended_at", "timestamptz", null=True, by_sql=True),
+)
 
 
 def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
@@ -42,12 +72,14 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     return state | {busy.key: busy for busy in (_busy(conn, ids, sorted(lanes)) if ids and lanes else ())}
 
 
+_THEIRS = (
+    f"SELECT {ENDPOINTS.select(Endpoint)} FROM endpoints"
+    " WHERE owner = ANY(%s::text[]) OR endpoint_id = ANY(%s::text[]) ORDER BY endpoint_id"
+)
+
+
 def _endpoints(conn: Connection, owners: list[str], endpoint_ids: list[str]) -> list[Endpoint]:
-    rows = conn.execute(
-        "SELECT endpoint_id, owner, url, event_types, secret_versions, revision, deleted, changed_at FROM endpoints"
-        " WHERE owner = ANY(%s::text[]) OR endpoint_id = ANY(%s::text[]) ORDER BY endpoint_id",
-        [text_array(owners), text_array(endpoint_ids)],
-    )
+    rows = conn.execute(_THEIRS, [text_array(owners), text_array(endpoint_ids)])
     return [
         Endpoint(id_, owner, url, tuple(types), tuple(versions), *rest)
         for id_, owner, url, types, versions, *rest in rows
@@ -59,7 +91,7 @@ def _sent(conn: Connection, delivery_ids: list[str]) -> list[Sent]:
     if not delivery_ids:
         return []
     rows = conn.execute(
-        "SELECT delivery_id::text, endpoint_id, lane, state FROM deliveries WHERE delivery_id::text = ANY(%s)"
+        f"SELECT {DELIVERIES.select(Sent)} FROM deliveries WHERE delivery_id::text = ANY(%s)"
         " ORDER BY endpoint_id, lane, seq FOR UPDATE",
         [sorted(set(delivery_ids))],
     )
@@ -76,34 +108,19 @@ def _busy(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> list[B
     return [Busy(*row) for row in rows]
 
 
+_PUT = ENDPOINTS.upsert()
+_INSERT = DELIVERIES.insert(otherwise="ON CONFLICT DO NOTHING")  # numbered in the order in which they were decided
+
+
 def save(conn: Connection, changes: Sequence[Change]) -> None:
-    """In this order: what is new behind a delivery that starts anew has found its lane busy already."""
-    for endpoint in {c.endpoint_id: c for c in changes if isinstance(c, Endpoint)}.values():
-        _put(conn, endpoint)
+    """In this order: what is new behind a delivery that starts anew has found its lane busy already.
+
+    A delivery that is there already was told long ago.
+    """
+    _PUT.run(conn, list({c.endpoint_id: c for c in changes if isinstance(c, Endpoint)}.values()))
     for again in (change for change in changes if isinstance(change, Again)):
         _again(conn, again)
-    deliveries = [change for change in changes if isinstance(change, Delivery)]
-    if deliveries:
-        _insert(conn, deliveries)
-
-
-def _put(conn: Connection, endpoint: Endpoint) -> None:
-    conn.execute(
-        "INSERT INTO endpoints (endpoint_id, owner, url, event_types, secret_versions, revision, deleted, changed_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (endpoint_id) DO UPDATE SET url = excluded.url,"
-        " event_types = excluded.event_types, secret_versions = excluded.secret_versions,"
-        " revision = excluded.revision, deleted = excluded.deleted, changed_at = excluded.changed_at",
-        [
-            endpoint.endpoint_id,
-            endpoint.owner,
-            endpoint.url,
-            list(endpoint.event_types),
-            list(endpoint.secret_versions),
-            endpoint.revision,
-            endpoint.deleted,
-            endpoint.changed_at,
-        ],
-    )
+    _INSERT.run(conn, [change for change in changes if isinstance(change, Delivery)])
 
 
 def _again(conn: Connection, again: Again) -> None:
@@ -112,26 +129,4 @@ def _again(conn: Connection, again: Again) -> None:
         "UPDATE deliveries SET state = %s, due_at = %s, tries = 0, ended_at = NULL"
         " WHERE delivery_id = %s::uuid AND state NOT IN ('sending', 'waiting')",
         [again.state, again.at, again.delivery_id],
-    )
-
-
-def _insert(conn: Connection, deliveries: Sequence[Delivery]) -> None:
-    """Numbered in the order in which they were decided. One that is there already was told long ago."""
-    columns: list[Any] = [
-        uuid_array([d.delivery_id for d in deliveries]),
-        text_array(d.endpoint_id for d in deliveries),
-        [d.lane for d in deliveries],
-        uuid_array([d.event_id for d in deliveries]),
-        [d.event_type for d in deliveries],
-        [d.body for d in deliveries],
-        [d.state for d in deliveries],
-        [d.at for d in deliveries],
-    ]
-    conn.execute(
-        "INSERT INTO deliveries (delivery_id, endpoint_id, lane, event_id, event_type, body, state, created_at, due_at)"
-        " SELECT delivery_id, endpoint_id, lane, event_id, event_type, body, state, at, at FROM"
-        " unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::timestamptz[])"
-        " WITH ORDINALITY AS d (delivery_id, endpoint_id, lane, event_id, event_type, body, state, at, place)"
-        " ORDER BY place ON CONFLICT DO NOTHING",
-        columns,
     )
