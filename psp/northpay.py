@@ -87,6 +87,7 @@ class _Error(Wire):
 class Northpay:
     """One Northpay account. What it declares is checked against `GET /northpay/capabilities` by a test."""
 
+    adapter: ClassVar[str] = "northpay"
     declared: ClassVar[Mapping[Kind, Declared]] = {"charge": Declared(settling_s=2.0, key_life_s=24 * 3600.0)}
     name: str
     url: str
@@ -212,3 +213,6 @@ def _listed(told: _Charge) -> ListedCharge | None:
 def _problem(body: bytes) -> str | None:
     error = parsed(_Error, body)
     return _PROBLEMS.get((error.error.type, error.error.code)) if error else None
+
+
+ADAPTER = Northpay

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol
 
-from psp.northpay import Northpay
+import psp
 from psp.port import Psp
-from psp.southpay import Southpay
 from topics.settings import PspAccount
+
+
+class Adapter(Protocol):
+    """What a module of `psp/` calls ADAPTER: it makes a PSP of an account, and declares which adapter it is."""
+
+    @property
+    def adapter(self) -> str: ...  # as TALLY_PSPS names it
+
+    def __call__(self, name: str, url: str, api_key: str, webhook_secrets: tuple[str, ...]) -> Psp: ...
+
+
+@cache
+def adapters() -> Mapping[str, Adapter]:
+    """All that stand in `psp/`, by the names that they declare: a new PSP is a module, and a name in the settings."""
+    modules = [import_module(f"{psp.__name__}.{found.name}") for found in iter_modules(psp.__path__)]
+    found: list[Adapter] = [module.ADAPTER for module in modules if hasattr(module, "ADAPTER")]
+    return {adapter.adapter: adapter for adapter in found}
 
 
 def make_psps(accounts: Iterable[PspAccount]) -> dict[str, Psp]:
     """One adapter for each account, by the account's name."""
-    return {account.name: _adapter(account) for account in accounts}
+    return {account.name: _make(account) for account in accounts}
 
 
-def _adapter(account: PspAccount) -> Psp:
-    url = account.url.rstrip("/")
-    match account.adapter:
-        case "northpay":
-            return Northpay(account.name, url, account.api_key, account.webhook_secrets)
-        case "southpay":
-            return Southpay(account.name, url, account.api_key, account.webhook_secrets)
-        case _:
-            assert_never(account.adapter)
+def _make(account: PspAccount) -> Psp:
+    make = adapters()[account.adapter]
+    return make(account.name, account.url.rstrip("/"), account.api_key, account.webhook_secrets)

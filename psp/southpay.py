@@ -91,6 +91,7 @@ class _Error(Wire):
 class Southpay:
     """One Southpay account. What it declares is checked against `GET /southpay/capabilities` by a test."""
 
+    adapter: ClassVar[str] = "southpay"
     declared: ClassVar[Mapping[Kind, Declared]] = {"charge": Declared(settling_s=2.0, key_life_s=24 * 3600.0)}
     name: str
     url: str
@@ -247,3 +248,6 @@ def _time(text: str) -> datetime | None:
 def _problem(status: int, body: bytes) -> str | None:
     error = parsed(_Error, body)
     return _PROBLEMS.get(error.errorCode) if error and error.status == status else None
+
+
+ADAPTER = Southpay

@@ -109,6 +109,13 @@ def test_make_does_nothing_twice_in_one_target() -> None:
     assert [line for lines in done for line in lines if lines.count(line) > 1] == []
 
 
+def test_only_its_adapter_and_the_settings_know_a_psp_by_name() -> None:
+    """So that a new one edits nothing else."""
+    rooms = python("schemas", "topics", "psp", "producers", "consumers")
+    naming = {str(path) for path in rooms if re.search(r"north_?pay|south_?pay", text(path), re.IGNORECASE)}
+    assert naming == {"psp/northpay.py", "psp/southpay.py", "topics/settings.py"}
+
+
 def test_nothing_is_left_undone() -> None:
     written = [path for path in files() if path.suffix in CODE and path.name != "requirements.lock"]
     assert [str(path) for path in written if LEFT_UNDONE.search(text(path))] == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import orjson
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import psp as psp_package
 from psp.northpay import Northpay
 from psp.port import (
     Captured,
@@ -26,7 +30,7 @@ from psp.port import (
     Unknown,
     reply_from_json,
 )
-from psp.registry import make_psps
+from psp.registry import adapters, make_psps
 from psp.southpay import Southpay
 from schemas.money import Money
 from tests.northpay import charge
@@ -259,6 +263,39 @@ def test_accounts_become_adapters_by_name() -> None:
     assert [type(psp) for psp in psps.values()] == [Northpay, Southpay]
     assert psps["eu"].list("charge").url == "http://psp.test/n/v1/charges?limit=1000"
     assert psps["us"].list("charge", "A b").url == "http://psp.test/s/payments/list?pageSize=1000&pageToken=A+b"
+
+
+def test_every_adapter_that_the_settings_name_stands_in_psp_under_that_name() -> None:
+    named = get_args(PspAccount.model_fields["adapter"].annotation)
+    assert set(adapters()) == set(named) > set()
+
+
+EASTPAY = """
+from psp.northpay import Northpay
+
+class Eastpay(Northpay):
+    adapter = "eastpay"
+
+ADAPTER = Eastpay
+"""
+
+
+@pytest.fixture
+def eastpay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """One more file in `psp/`. → the name that it declares"""
+    (tmp_path / "eastpay.py").write_text(EASTPAY)
+    monkeypatch.setattr(psp_package, "__path__", [*psp_package.__path__, str(tmp_path)])
+    adapters.cache_clear()
+    yield "eastpay"
+    adapters.cache_clear()
+    sys.modules.pop("psp.eastpay", None)
+
+
+def test_a_new_psp_is_a_file_of_psp_and_a_name_in_the_settings(eastpay: str) -> None:
+    account = PspAccount(name="e1", adapter="northpay", url="http://psp.test/e", api_key="k")
+    psps = make_psps([account.model_copy(update={"adapter": eastpay})])
+    assert (type(psps["e1"]).__name__, psps["e1"].name) == ("Eastpay", "e1")
+    assert psps["e1"].request(CHARGE).url.startswith("http://psp.test/e")
 
 
 # ── whatever bytes arrive ────────────────────────────────────────────────────────────────────────────────────────────
