@@ -10,6 +10,7 @@ from hashlib import blake2b
 import orjson
 
 from producers.problems import Problem
+from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import PaymentRequested
 from schemas.money import Money
@@ -18,9 +19,7 @@ from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Row, Unsaid
 from topics.runtime.shape.consumer import Connection, Cursor
-from topics.runtime.shape.decode import door_claim
 
-SOURCE = "/tallystick/doors"
 EVENT_TYPE = event_type(PaymentRequested)
 HASH_BYTES = 9
 
@@ -176,11 +175,6 @@ def _order(order: RequestedOrder) -> dict[str, object]:
         "currency": order.currency,
         "platform_fee": order.platform_fee or Money.zero(order.currency).amount,
     }
-
-
-def claim_of(event_id: str) -> str:
-    """The id by which payments knows the request that was accepted here as this event."""
-    return door_claim(PAYMENT_REQUESTS.name, SOURCE, event_id)
 
 
 def links(checkout_id: str) -> dict[str, str]:

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from producers.bodies import parsed
-from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem, broken
 from producers.reading import Row
 from producers.saying import Sayer
+from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from producers.endpoints import Endpoints
 from producers.intake import Intake
-from producers.keys import Caller, KeyRing
+from producers.key_ring import Caller, KeyRing
 from producers.notifications import Notifications
 from producers.pools import Pools
 from producers.reading import Reader

@@ -1,20 +1,15 @@
-"""API keys: made, listed, revoked; and a ring that knows who holds the key of a request."""
+"""API keys, by operators: made, listed, revoked. `producers/key_ring.py` knows who holds the key of a request."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 
-from producers.problems import Problem
-from producers.reading import Reader
 from schemas.ids import NEW_ID, is_new_id
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
@@ -30,24 +25,10 @@ SCOPES = (
     "ops:read",
     "ops:act",
 )
-_KEY = re.compile(rb"(?i:bearer) +(tally_[a-z0-9]{8}_[A-Za-z0-9_-]{43})\Z")
-
-FRESH_S = 0.5  # how long a revoked key may still be believed
-KNOWN_MAX = 10_000  # unknown keys are remembered too, so the ring is bounded
-
-_CHALLENGE = ((b"www-authenticate", b'Bearer realm="tallystick"'),)
 
 
 class KeyRefused(ValueError):
     """Why a key cannot be made or revoked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and what they may."""
-
-    owner: str
-    scopes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +40,6 @@ class Key:
     scopes: tuple[str, ...]
     created_at: datetime
     revoked_at: datetime | None
-
-
-# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
@@ -79,7 +57,7 @@ def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
     with _connect(settings) as conn:
         conn.execute(
             "INSERT INTO api_keys (key_id, key_hash, owner, scopes) VALUES (%s, %s, %s, %s)",
-            [key_id, _hash(key.encode()), owner, wanted],
+            [key_id, hash_of(key.encode()), owner, wanted],
         )
     return key
 
@@ -110,53 +88,5 @@ def _connect(settings: Settings) -> psycopg.Connection:
     return connect(settings.dsn("tally_doors"), name="tally keys", schema="doors")
 
 
-def _hash(key: bytes) -> bytes:
+def hash_of(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class KeyRing:
-    """Authorization header → caller. Each key is looked up again when what is known of it is half a second old."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._known: dict[bytes, tuple[float, Caller | None]] = {}
-        self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
-
-    async def caller(self, authorization: bytes, scope: str) -> Caller:
-        """Errors: Problem `unauthorised`, `forbidden`, `unavailable`."""
-        found = self._known.get(authorization)
-        if found is None or found[0] < time.monotonic():
-            caller = await self._ask(authorization)
-        else:
-            caller = found[1]
-        if caller is None:
-            raise Problem("unauthorised", headers=_CHALLENGE)
-        if scope not in caller.scopes:
-            raise Problem("forbidden", f"The API key lacks the scope {scope}.")
-        return caller
-
-    async def _ask(self, authorization: bytes) -> Caller | None:
-        """One look-up at a time for a key, however many requests bring it."""
-        if not _KEY.match(authorization):
-            return None
-        task = self._asking.get(authorization)
-        if task is None:
-            task = asyncio.create_task(self._look_up(authorization))
-            self._asking[authorization] = task
-            task.add_done_callback(lambda _: self._asking.pop(authorization, None))
-        return await asyncio.shield(task)
-
-    async def _look_up(self, authorization: bytes) -> Caller | None:
-        match = _KEY.match(authorization)
-        assert match is not None
-        rows = await self._reader.rows(
-            "SELECT owner, scopes FROM api_keys WHERE key_hash = %s AND revoked_at IS NULL", [_hash(match[1])]
-        )
-        caller = Caller(rows[0]["owner"], frozenset(rows[0]["scopes"])) if rows else None
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
-        self._known[authorization] = (time.monotonic() + FRESH_S, caller)
-        return caller

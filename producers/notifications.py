@@ -11,9 +11,9 @@ import psycopg
 import structlog
 from prometheus_client import Counter
 
-from producers.claims import SOURCE
 from producers.problems import RETRY_SOON, Problem
 from producers.saying import Sayer
+from producers.source import SOURCE
 from psp.port import Notification, Psp
 from psp.registry import make_psps
 from psp.webhooks import genuine

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from producers.claims import claim_of
+from producers.source import claim_of
 from psp.port import ListedCharge
 from topics.catalog import ROOMS
 from topics.runtime.shape.consumer import Connection

@@ -110,14 +110,24 @@ def maven_settings() -> ElementTree.Element | None:
 
 
 def local_repository() -> Path:
-    """Where the user keeps jars: $M2_REPO, jgo's or Maven's settings, else ~/.m2/repository."""
+    """Where the user keeps jars: $M2_REPO, Maven's settings, jgo's, else ~/.m2/repository."""
+    if stated := os.environ.get("M2_REPO"):
+        return Path(stated).expanduser()
+    settings = maven_settings()
+    if stated := settings.findtext("localRepository") if settings is not None else None:
+        return Path(os.path.expandvars(stated.strip().replace("${user.home}", str(Path.home()))))
+    if not any(path.exists() for path in jgo_settings()):
+        return Path.home() / ".m2" / "repository"
     from jgo.config import GlobalSettings
 
-    settings = maven_settings()
-    stated = settings.findtext("localRepository") if settings is not None else None
-    if stated and "M2_REPO" not in os.environ:
-        return Path(os.path.expandvars(stated.strip().replace("${user.home}", str(Path.home()))))
     return Path(GlobalSettings.load().repo_cache).expanduser()
+
+
+def jgo_settings() -> list[Path]:
+    """Where jgo would look for its settings. Its import costs 0.2 s, and hardly anybody has such a file."""
+    stated, folder = os.environ.get("JGO_CONFIG_FILE"), os.environ.get("XDG_CONFIG_HOME")
+    folders = Path(folder) if folder else Path.home() / ".config"
+    return [Path(stated).expanduser()] if stated else [folders / "jgo.conf", Path.home() / ".jgorc"]
 
 
 def remote_repositories() -> dict[str, str]:

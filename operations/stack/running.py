@@ -6,13 +6,14 @@ import fcntl
 import http.client
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import psutil
+from typing import TYPE_CHECKING, Any
 
 from operations.stack.environment import read_environment
 from operations.stack.home import Home, read_json
 from topics.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import psutil
 
 HTTP_TIMEOUT_S = 2.0
 
@@ -74,6 +75,8 @@ def stack_status(home: Home) -> StackStatus:
 
 def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
     """The supervisor's word on a process, and the room's own where it runs rooms."""
+    import psutil
+
     name, pid, restarts, rooms = str(entry["name"]), int(entry["pid"]), int(entry["restarts"]), list(entry["rooms"])
     if not entry["alive"] or not psutil.pid_exists(pid):
         return ProcessStatus(name, pid, "down", restarts, rooms, "starts again shortly")
@@ -94,6 +97,8 @@ def room_says(home: Home, pid: int) -> dict[str, Any]:
 
 def forget_the_dead(home: Home) -> None:
     """Remove what processes that are gone have said: their numbers may be given to others."""
+    import psutil
+
     for path in home.run.glob("*.json"):
         pid = path.stem.rpartition("-")[2]
         if not pid.isdigit() or not psutil.pid_exists(int(pid)):
@@ -142,6 +147,8 @@ def holder_process(home: Home) -> psutil.Process | None:
 
 def same_process(entry: Mapping[str, Any]) -> psutil.Process | None:
     """The process of that number, if it is still the one that was meant: numbers are given out again."""
+    import psutil
+
     try:
         process = psutil.Process(int(entry["pid"]))
         return process if abs(process.create_time() - float(entry["created"])) < 1.0 else None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
 from producers.house import house_of, needs
-from producers.keys import Caller
+from producers.key_ring import Caller
 from producers.problems import Problem
 from producers.reading import Row
 from schemas.envelope import is_event_id

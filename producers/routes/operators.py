@@ -20,7 +20,7 @@ from producers import ops_replies, replies
 from producers.bodies import parsed
 from producers.door import check_type, read_body
 from producers.house import house_of, needs
-from producers.keys import Caller
+from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem, broken
 from schemas.requests import FieldError
 from schemas.times import Moment

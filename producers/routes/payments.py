@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.claims import claim_of, links
+from producers.claims import links
 from producers.house import House, house_of, needs
-from producers.keys import Caller
+from producers.key_ring import Caller
 from producers.problems import Problem
 from producers.reading import Row
+from producers.source import claim_of
 from schemas.events import PaymentStatus
 from schemas.times import Moment
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
 from producers.house import house_of, needs
-from producers.keys import Caller
+from producers.key_ring import Caller
 from schemas.times import Day
 
 router = APIRouter(tags=["reports"])

@@ -14,7 +14,7 @@ from producers import paging, replies
 from producers.door import check_type, read_body
 from producers.endpoints import SELECT, Endpoints, endpoint_of, parse
 from producers.house import House, house_of, needs
-from producers.keys import Caller
+from producers.key_ring import Caller
 from producers.problems import Problem
 from schemas.envelope import is_event_id
 from schemas.ids import NEW_ID, is_new_id

@@ -22,6 +22,9 @@ HEAVY = {
     "alembic",
     "aiohttp",
     "jgo",
+    "structlog",
+    "requests",
+    "psutil",
     "uvicorn",
 }
 PROGRAM = """
@@ -63,11 +66,14 @@ SETTINGS = {"pydantic", "pydantic_settings"}
 @pytest.mark.parametrize(
     ("words", "needed"),
     [
-        ("status", SETTINGS),
+        ("status", {*SETTINGS, "psutil"}),
         ("pay", SETTINGS),
         ("wallet seller-1", {*SETTINGS, "psycopg"}),
         ("keys list", {*SETTINGS, "psycopg"}),
-        ("show c-1", {*SETTINGS, "psycopg", "confluent_kafka"}),
+        ("keys create shop", {*SETTINGS, "psycopg"}),
+        ("show c-1", {*SETTINGS, "psycopg"}),
+        ("stuck", {*SETTINGS, "psycopg", "confluent_kafka"}),
+        ("doctor", {*SETTINGS, "psutil"}),
     ],
 )
 def test_a_command_imports_no_more_than_it_needs(tmp_path: Path, words: str, needed: set[str]) -> None:

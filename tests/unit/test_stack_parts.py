@@ -136,6 +136,19 @@ def test_the_mirror_of_the_users_maven_settings_is_used(tmp_path: Path, monkeypa
     assert jars.local_repository() == tmp_path / "jars"
 
 
+@pytest.mark.parametrize("place", [".config/jgo.conf", ".jgorc"])
+def test_jars_are_kept_where_jgos_settings_say_and_maven_keeps_them_without(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("M2_REPO", "JGO_CONFIG_FILE", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert jars.local_repository() == tmp_path / ".m2" / "repository"
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(f"[settings]\nrepo_cache = {tmp_path}/kept\n")
+    assert jars.local_repository() == tmp_path / "kept"
+
+
 def test_a_killed_rooms_partitions_are_taken_over_soon() -> None:
     stated = properties("data", 1, 2)
     assert stated["group.consumer.session.timeout.ms"] == "6000"
