@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from operations.auditor import buyers, said, sums, unfinished, webhooks
-from operations.auditor import psps as psp_books
-from operations.auditor.books import Books, Payment, Request, Stores, read_all, read_checkouts, read_orders
-from operations.auditor.compare import (
+from operations.auditor import webhooks
+from operations.auditor.engine import psps as psp_books
+from operations.auditor.engine import said, sums, unfinished
+from operations.auditor.engine.flight import on_their_way
+from operations.auditor.engine.records import Reader, reader, upstream_requests
+from operations.auditor.engine.report import Check, Report, judged
+from operations.auditor.pay_in import buyers
+from operations.auditor.pay_in.books import Books, Payment, Request, Stores, read_all, read_checkouts, read_orders
+from operations.auditor.pay_in.compare import (
     CHARGE_CHECKS,
     CHECKOUT_CHECKS,
     NO_PSP,
@@ -24,9 +29,6 @@ from operations.auditor.compare import (
     compare_checkouts,
     compare_orders,
 )
-from operations.auditor.flight import on_their_way
-from operations.auditor.records import Reader, reader, upstream_requests
-from operations.auditor.report import Check, Report, judged
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
 from topics.catalog import PAYMENT_REQUESTS

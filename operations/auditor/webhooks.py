@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import orjson
 
-from operations.auditor.books import Stores
-from operations.auditor.records import Partition, Reader, key_of, positions
-from operations.auditor.report import Check, judged
-from operations.auditor.unfinished import LEASE_S, OVERDUE, Seen
+from operations.auditor.engine.records import Partition, Reader, key_of, positions
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Seen
+from operations.auditor.pay_in.books import Stores
 from schemas.envelope import TYPE_PREFIX, header, is_event_id
 from schemas.webhooks import EVERYTHING, delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from operations.auditor.records import reader
+from operations.auditor.engine.records import reader
 from operations.bench import ledger
 from operations.bench.ledger import Progress
 from schemas.envelope import Envelope, derive_id, event_type, record_headers

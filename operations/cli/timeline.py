@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from operations.auditor.books import Stores
-from operations.auditor.psps import found
+from operations.auditor.engine.psps import found
+from operations.auditor.pay_in.books import Stores
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
 from schemas.money import Money

@@ -15,7 +15,7 @@ import pytest
 
 from consumers.webhooks.calling import Caller
 from consumers.webhooks.queue import Leased
-from operations.auditor import psps
+from operations.auditor.engine import psps
 from psp.northpay import Northpay
 from psp.port import ListingError
 from tests.contract.running import wait

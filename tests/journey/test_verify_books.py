@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 
 from consumers.payments.consumer import build as build_payments
 from operations.auditor import audit as auditing
-from operations.auditor.report import Check, Report
+from operations.auditor.engine.report import Check, Report
 from operations.cli.listening import listen
 from operations.cli.timeline import UnknownId, timeline
 from operations.stack import layout

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operations.auditor.books import Stores
-from operations.auditor.records import reader, upstream_requests
-from operations.auditor.report import Check
-from operations.auditor.unfinished import check_lag, lag
+from operations.auditor.engine.records import reader, upstream_requests
+from operations.auditor.engine.report import Check
+from operations.auditor.engine.unfinished import check_lag, lag
+from operations.auditor.pay_in.books import Stores
 from operations.stack.servers import Servers
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.shape.kafka import kafka_config

@@ -12,8 +12,8 @@ import pytest
 
 from consumers.payments.consumer import build
 from consumers.payments.revenue import sum_up
-from operations.auditor.books import Stores
-from operations.auditor.sums import check_sums
+from operations.auditor.engine.sums import check_sums
+from operations.auditor.pay_in.books import Stores
 from operations.stack.servers import Servers
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing

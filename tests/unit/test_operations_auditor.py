@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from operations.auditor.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment, Request
-from operations.auditor.compare import (
+from operations.auditor.engine.report import Check, Report, judged
+from operations.auditor.engine.unfinished import Lag, check_lag
+from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment, Request
+from operations.auditor.pay_in.compare import (
     TO_LEDGER,
     TO_WALLET,
     captured_event_id,
@@ -11,8 +13,6 @@ from operations.auditor.compare import (
     compare_checkouts,
     compare_orders,
 )
-from operations.auditor.report import Check, Report, judged
-from operations.auditor.unfinished import Lag, check_lag
 from schemas.envelope import derive_id, time_ms_of
 
 CLEARED = derive_id("cleared", "test", 0, 1)

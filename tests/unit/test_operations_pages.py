@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from operations.auditor.audit import LOOKS
-from operations.auditor.compare import CHARGE_CHECKS, CHECKOUT_CHECKS, ORDER_CHECKS
-from operations.auditor.said import BALANCES, SUBJECTS
-from operations.auditor.sums import SUMS
+from operations.auditor.engine.said import BALANCES, SUBJECTS
+from operations.auditor.engine.sums import SUMS
+from operations.auditor.pay_in.compare import CHARGE_CHECKS, CHECKOUT_CHECKS, ORDER_CHECKS
 from operations.auditor.webhooks import CHECK
 from operations.cli.command_page import page
 from operations.stack.home import CHECKOUT

@@ -9,7 +9,7 @@ import typer
 from operations.cli.terminal import say_json, visible
 
 if TYPE_CHECKING:
-    from operations.auditor.report import Report
+    from operations.auditor.engine.report import Report
 
 app = typer.Typer()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operations.auditor.records import reader
+from operations.auditor.engine.records import reader
 from topics.runtime.dead_letters.acts import By
 from topics.runtime.dead_letters.index import Rebuilt, rebuild
 from topics.runtime.dead_letters.listing import rooms_named

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from consumers.webhooks.consumer import build
 from consumers.webhooks.sender import run_sender
-from operations.auditor.books import Stores
-from operations.auditor.records import reader
+from operations.auditor.engine.records import reader
+from operations.auditor.pay_in.books import Stores
 from operations.auditor.webhooks import check_made, look
 from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private

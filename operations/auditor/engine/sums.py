@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from operations.auditor.books import Stores
-from operations.auditor.report import Check, judged
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.pay_in.books import Stores
 
 FEW = 50  # rows of what is wrong
 

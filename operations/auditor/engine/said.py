@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from operations.auditor.books import Books, Stores
-from operations.auditor.compare import Finding, Hop, captured_event_id
-from operations.auditor.records import Bookmark, Reader, event_ids, key_of
+from operations.auditor.engine.records import Bookmark, Reader, event_ids, key_of
+from operations.auditor.pay_in.books import Books, Stores
+from operations.auditor.pay_in.compare import Finding, Hop, captured_event_id
 from schemas import events
 from schemas.envelope import derive_id, event_type, header, time_ms_of
 from schemas.events import AnyEvent

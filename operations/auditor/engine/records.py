@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from operations.auditor.books import Payment, Stores
+from operations.auditor.pay_in.books import Payment, Stores
 from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog

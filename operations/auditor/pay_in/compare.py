@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from operations.auditor.books import Attempt, Books, Call, Charge, Journal, Movement, Order
+from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order
 from schemas.envelope import derive_id, time_ms_of
 from topics import catalog
 from topics.catalog import Topic

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from confluent_kafka.admin import AdminClient
 
-from operations.auditor.books import Stores
-from operations.auditor.records import Partition, Reader, positions, topics_read
-from operations.auditor.report import Check, judged
+from operations.auditor.engine.records import Partition, Reader, positions, topics_read
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.pay_in.books import Stores
 from topics.catalog import CONSUMERS, ROOMS
 from topics.runtime.outbox.outbox import load_record
 from topics.runtime.process import partition_counts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from operations.auditor.books import Stores
-from operations.auditor.report import Check, judged
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.pay_in.books import Stores
 
 CHECK = "buyers_paid"
 AT_ONCE = 1000  # buyers of one look

@@ -1,0 +1,1 @@
+"""The pay-in's page: from a request to the journal."""
