@@ -10,9 +10,10 @@ import orjson
 
 from operations.auditor.engine.records import Partition, Reader, key_of, positions
 from operations.auditor.engine.report import Check, judged
-from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Seen
-from operations.auditor.pay_in.books import Stores
-from schemas.envelope import TYPE_PREFIX, header, is_event_id
+from operations.auditor.engine.run import Run
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, Seen
+from schemas.envelope import event_type, header, is_event_id
 from schemas.webhooks import EVERYTHING, delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
 from topics.runtime.shape.record import headers_of
@@ -22,11 +23,7 @@ CHECK = "webhooks_made"
 # An event counts if it was said so long after the endpoint was last changed: two topics are read in no one order.
 APART = timedelta(seconds=10)
 AT_ONCE = 5000
-_TYPES = {
-    f"{TYPE_PREFIX}PaymentStatusChanged.v1": "payment.status_changed",
-    f"{TYPE_PREFIX}PaymentRefused.v1": "payment.refused",
-    f"{TYPE_PREFIX}PaymentCompleted.v1": "payment.completed",
-}
+_TYPES = {event_type(kind): kind.webhook_type for kind in PAYMENTS.says if kind.webhook_type}
 
 
 class Endpoint(NamedTuple):
@@ -157,3 +154,11 @@ def sent(stores: Stores, now: datetime) -> Seen:
     )
     seen.wrong = {delivery: f"to {endpoint}: {why}" for delivery, endpoint, why in rows}
     return seen
+
+
+LOOKS: dict[str, Look] = {"webhooks_sent": sent}
+
+
+def kept_since(run: Run) -> datetime:
+    """Deliveries of events that were said before may have been deleted by now."""
+    return run.clock.now() - timedelta(days=run.settings.retention.webhook_deliveries_days - 1)

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from operations.auditor.audit import audit
 from operations.auditor.engine import psps as psp_books
 from operations.auditor.engine.records import reader
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores
 from operations.bench.pay_in import Booked, Load, steady
 from operations.stack.home import StackError, read_json
 from operations.stack.running import StackStatus

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from operations.auditor.engine.psps import found
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores
 from psp.port import ListingError, Psp
 from psp.registry import make_psps
 from schemas.money import Money

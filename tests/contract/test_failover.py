@@ -10,7 +10,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores
 from operations.bench import ledger as bench_ledger
 from operations.bench import letters as bench_letters
 from operations.cli.commands import stuck

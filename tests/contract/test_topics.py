@@ -8,8 +8,8 @@ import threading
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
+from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.unfinished import partitions_kept
-from operations.auditor.pay_in.books import Stores
 from operations.stack import doctor
 from operations.stack.home import Home, write_json
 from operations.stack.prepare import prepare

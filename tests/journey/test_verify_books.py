@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from consumers.payments.consumer import build as build_payments
 from operations.auditor import audit as auditing
 from operations.auditor.engine.report import Check, Report
+from operations.auditor.engine.run import Patience
 from operations.cli.listening import listen
 from operations.cli.timeline import UnknownId, timeline
 from operations.stack import layout
@@ -118,8 +119,8 @@ def answers(settings: Settings) -> bool:
 @pytest.fixture
 def copy(truth: Truth, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A copy of the true books, to be broken. Nothing runs on it, so nothing is worth waiting for."""
-    for name, value in (("PAUSES_S", (0.01, 0.01, 0.01, 0.01)), ("LATEST_S", 0.0), ("STILL_S", 0.0)):
-        monkeypatch.setattr(auditing, name, value)
+    patience = Patience((0.01, 0.01, 0.01, 0.01), again_s=0.01, latest_s=0.0, still_s=0.0)
+    monkeypatch.setattr(auditing, "PATIENCE", patience)
     settings = truth.copy()
     yield settings
     drop_database(truth.servers, settings.database)

@@ -9,10 +9,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operations.auditor.engine.records import reader, upstream_requests
+from operations.auditor.engine.lag import check_lag, lag
+from operations.auditor.engine.records import reader
 from operations.auditor.engine.report import Check
-from operations.auditor.engine.unfinished import check_lag, lag
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.upstreams import upstream_requests
 from operations.stack.servers import Servers
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.shape.kafka import kafka_config

@@ -12,8 +12,9 @@ import pytest
 
 from consumers.payments.consumer import build
 from consumers.payments.revenue import sum_up
+from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import check_sums
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.pay_in.sums import SUMS
 from operations.stack.servers import Servers
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing
@@ -66,7 +67,7 @@ def stored_sums(payments: Hearing) -> int:
 
 def wrong_sums(settings: Settings) -> dict[str, str]:
     with Stores(settings) as stores:
-        return {check.name: check.detail for check in check_sums(stores, expected=False) if not check.ok}
+        return {check.name: check.detail for check in check_sums(stores, SUMS, expected=False) if not check.ok}
 
 
 def test_an_hour_that_is_over_is_summed_once_and_the_report_stays_as_it_was(payments: Hearing) -> None:

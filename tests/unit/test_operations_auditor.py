@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from operations.auditor.audit import PAGES
+from operations.auditor.engine.compare import compared
+from operations.auditor.engine.findings import Finding, heard
+from operations.auditor.engine.lag import Lag, check_lag
+from operations.auditor.engine.page import Counted
 from operations.auditor.engine.report import Check, Report, judged
-from operations.auditor.engine.unfinished import Lag, check_lag
+from operations.auditor.engine.run import Patience, Run
 from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment, Request
-from operations.auditor.pay_in.compare import (
-    TO_LEDGER,
-    TO_WALLET,
-    captured_event_id,
-    compare_charges,
-    compare_checkouts,
-    compare_orders,
-)
+from operations.auditor.pay_in.charges import compare_charges
+from operations.auditor.pay_in.checkouts import compare_checkouts
+from operations.auditor.pay_in.orders import TO_LEDGER, TO_WALLET, captured_event_id, compare_orders
+from schemas import events
 from schemas.envelope import derive_id, time_ms_of
+from topics import catalog
 
 CLEARED = derive_id("cleared", "test", 0, 1)
 REPLIED = derive_id("replied", "test", 0, 1)
@@ -112,3 +120,69 @@ def test_a_room_that_moves_is_behind_and_one_that_does_not_stands_still() -> Non
     assert check_lag(first, Lag({where: 6}, {where: 20}, {})).ok
     assert not check_lag(first, Lag({where: 5}, {where: 20}, {})).ok
     assert not check_lag(first, Lag({where: 5}, {}, {where: "stands at 5, and Kafka ends at 3"})).ok
+
+
+# ── the engine, and what pages give it ───────────────────────────────────────────────────────────────────────────────
+
+# Between rooms, and no page's: what a notification tells is asked at the PSP, and deliveries have checks of their own.
+ON_NO_PAGE = {
+    (catalog.PSP_NOTIFICATIONS, "executor"),
+    (catalog.WEBHOOK_ENDPOINTS, "webhooks"),
+    (catalog.PAYMENTS, "webhooks"),
+}
+
+
+def test_every_way_between_rooms_is_looked_at_by_a_page() -> None:
+    """A topic, or a room that hears one, which is new in the catalogue is on a page, or on the list above."""
+    ways = {(topic, room.name) for room in catalog.CONSUMERS for topic in room.reads if topic.on_kafka}
+    pages = [page(cast(Run, None)) for page in PAGES]
+    assert ways - {(hop.topic, hop.hearer) for page in pages for hop in page.hops} == ON_NO_PAGE
+
+
+def test_a_page_cannot_name_a_way_that_the_catalogue_has_not() -> None:
+    with pytest.raises(LookupError, match="risk does not hear PaymentCaptured"):
+        heard(events.PaymentCaptured, "risk")
+    with pytest.raises(LookupError, match="no topic says Event"):
+        heard(events.Event, "risk")
+
+
+class Promises:
+    """A page of its own flow, about which the engine knows nothing. Of what looks wrong, `kept` is right at the next look."""
+
+    hops = topics = sums = ()
+    looks: Mapping[str, object] = {}
+    settled = True
+
+    def __init__(self, broken: Sequence[str], kept: Sequence[str], unknown: str = "") -> None:
+        self._broken, self._kept, self._unknown = broken, kept, unknown
+        self.asked: list[set[str]] = []
+
+    def _findings(self, keys: Sequence[str]) -> set[Finding]:
+        return {Finding("promises_kept", key, "broken") for key in keys}
+
+    def first_look(self) -> set[Finding]:
+        return self._findings([*self._broken, *self._kept])
+
+    def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
+        self.asked.append({finding.key for finding in suspects})
+        return self._findings([*self._broken, "another's"])
+
+    def counted(self) -> Iterator[Counted]:
+        yield Counted("promises_kept", 3, True, self._unknown)
+
+
+def looked_at(page: Promises) -> list[Check]:
+    run = SimpleNamespace(stores=None, reading=None, patience=Patience((0, 0, 0)), tell=lambda _: None)
+    return list(compared(cast(Run, run), [page]))  # type: ignore[list-item]
+
+
+def test_only_what_is_wrong_at_every_look_counts_whichever_flow_it_is_of() -> None:
+    page = Promises(["a"], ["b"])
+    assert looked_at(page)[0] == Check("promises_kept", False, 3, "a: broken")
+    assert page.asked == [{"a", "b"}, {"a"}, {"a"}]
+    assert looked_at(Promises([], ["b"]))[0] == Check("promises_kept", True, 3, "")
+
+
+def test_what_cannot_be_compared_is_not_ok() -> None:
+    said = looked_at(Promises([], [], unknown="the bank is silent"))[0]
+    assert said == Check("promises_kept", False, 0, "the bank is silent, so it cannot be compared")

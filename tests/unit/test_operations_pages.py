@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from operations.auditor.audit import LOOKS
-from operations.auditor.engine.said import BALANCES, SUBJECTS
-from operations.auditor.engine.sums import SUMS
-from operations.auditor.pay_in.compare import CHARGE_CHECKS, CHECKOUT_CHECKS, ORDER_CHECKS
-from operations.auditor.webhooks import CHECK
+from operations.auditor import balances, webhooks
+from operations.auditor.engine.unfinished import OUTBOXES, ROOMS_LOOKS
+from operations.auditor.pay_in import said, sums, unfinished
+from operations.auditor.pay_in.page import CHECKS
 from operations.cli.command_page import page
 from operations.stack.home import CHECKOUT
 
@@ -19,6 +18,7 @@ def test_the_page_of_commands_is_what_make_docs_would_write() -> None:
 
 def test_every_check_of_the_auditor_is_explained() -> None:
     explained = (DOCS / "auditor.md").read_text()
-    names = [*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS, *LOOKS, CHECK, *(each.name for each in SUMS)]
-    names += [subject.check for subject in SUBJECTS] + [balances[0] for balances in BALANCES]
+    names = [*CHECKS, *OUTBOXES, *unfinished.LOOKS, *ROOMS_LOOKS, *webhooks.LOOKS, webhooks.CHECK]
+    names += [each.name for each in (*balances.SUMS, *sums.SUMS)]
+    names += [each.check for each in (*said.SUBJECTS, *balances.BALANCES)]
     assert [name for name in names if f"`{name}`" not in explained] == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from operations.auditor.engine.findings import Finding, Hop
 from operations.auditor.engine.records import Reader, unread_keys
-from operations.auditor.pay_in.books import Stores
-from operations.auditor.pay_in.compare import Finding, Hop
+from operations.auditor.engine.stores import Stores
 from topics.runtime.outbox.outbox import hashed_key, load_record
 from topics.runtime.shape.store import int_array
 

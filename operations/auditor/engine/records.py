@@ -11,18 +11,15 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from operations.auditor.pay_in.books import Payment, Stores
+from operations.auditor.engine.stores import Stores
 from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.shape.decode import decode
 from topics.runtime.shape.kafka import kafka_config, partitions, topic_ids
-from topics.runtime.shape.record import headers_of, message_of
+from topics.runtime.shape.record import headers_of
 from topics.settings import Settings
 
-DAY_MS = 86_400_000
-LATE_MS = DAY_MS  # for so long a request may have waited before payments read it
 READ_LIMIT_S = 30.0  # without a single record
 AT_ONCE = 5000
 LEADER_S = 15.0
@@ -160,6 +157,11 @@ class Bookmark:
     trimmed: bool = False  # retention has taken the oldest: not everything can be asked for
     at: dict[Partition, int] = field(default_factory=dict)
 
+    @property
+    def note(self) -> str:
+        """For the report."""
+        return "the topic's oldest records are gone" if self.trimmed else ""
+
     def read_on(self, reading: Reader) -> Iterator[KafkaMessage]:
         """What has come since. The next call goes on where this one ended."""
         ends = reading.ends(self.topic)
@@ -223,41 +225,3 @@ def unread_keys(
         key = key_of(record)
         if wanted(key):
             yield key
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """What upstreams wrote to door topics of their own, as far as it is still there."""
-
-    claims: frozenset[str]  # the inbox ids, as the payments room makes them
-    gone_until_ms: Mapping[str, int]  # owner → what payments read before this may have been taken by retention since
-
-    def explain(self, payment: Payment) -> bool:
-        return payment.event_id in self.claims or payment.received_ms < self.gone_until_ms[payment.owner]
-
-
-def upstream_requests(
-    reading: Reader, topic: Topic, owners: Collection[str], by_http: Collection[str], now_ms: int
-) -> Requests:
-    """Of these owners, whether they are upstreams still or were once. What is empty held nothing that is younger than its
-    retention; so did what is no longer there, unless its owner is known `by_http` and may never have had a topic."""
-    assert topic.retention_days is not None
-    kept_since = now_ms - topic.retention_days * DAY_MS
-    upstreams = frozenset(owners)
-    topics = {
-        name: owner for owner in upstreams for name in catalog.names(topic, frozenset([owner])) if name != topic.name
-    }
-    ends = reading.ends_of(reading.existing(sorted(topics)))
-    oldest: dict[Partition, int] = {}
-    claims = set()
-    for record in reading.records(ends):
-        message = message_of(record, reading.prefix)
-        claims.add(decode(message, upstreams, b"").claim)  # no digest of it is kept
-        if ends[message.topic, message.partition][0] > 0:
-            oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
-    empty = {where: kept_since for where, (low, _) in ends.items() if low > 0 and where not in oldest}
-    missing = upstreams - {topics[name] for name, _ in ends} - set(by_http)
-    gone = dict.fromkeys(upstreams, 0) | dict.fromkeys(missing, kept_since)
-    for (name, _), at_ms in (oldest | empty).items():
-        gone[topics[name]] = max(gone[topics[name]], at_ms)
-    return Requests(frozenset(claims), {owner: at_ms + LATE_MS if at_ms else 0 for owner, at_ms in gone.items()})

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from operations.auditor.engine.report import Check, judged
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores, slices
 
 CHECK = "buyers_paid"
 AT_ONCE = 1000  # buyers of one look
@@ -37,9 +37,7 @@ def check_totals(stores: Stores, pauses_s: Sequence[float], expected: bool) -> C
     for pause_s in pauses_s:
         if not wrong:
             break
-        sides = sorted(wrong)
-        slices = (sides[start : start + AT_ONCE] for start in range(0, len(sides), AT_ONCE))
-        wrong = {side: why for some in slices for side, why in _again(stores, some).items()}
+        wrong = {side: why for some in slices(sorted(wrong), AT_ONCE) for side, why in _again(stores, some).items()}
         time.sleep(pause_s if wrong else 0)
     told = [f"{buyer} {currency}: {why}" for (buyer, currency), why in sorted(wrong.items())]
     return judged(CHECK, len(stored), told, expected=expected)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from consumers.webhooks.consumer import build
 from consumers.webhooks.sender import run_sender
 from operations.auditor.engine.records import reader
-from operations.auditor.pay_in.books import Stores
+from operations.auditor.engine.stores import Stores
 from operations.auditor.webhooks import check_made, look
 from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private

@@ -1,92 +1,25 @@
-"""Books → what in them does not agree. Pure: whether it is only on its way is asked by others."""
+"""Books → orders on which payments, executor, wallet, ledger and the PSPs do not agree. Pure, as for checkouts."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order
+from schemas import events
 from schemas.envelope import derive_id, time_ms_of
-from topics import catalog
-from topics.catalog import Topic
 
 NO_PSP = "none"  # an attempt that was declined before a PSP was called
 OPEN = ("calling", "unknown", "pending")
 
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """The way of an event from one room to another, or only onto its topic. Its key is the finding's."""
-
-    speaker: str
-    topic: Topic
-    hearer: str | None
-
-
-REQUESTED = Hop("doors", catalog.PAYMENT_REQUESTS, "payments")
-TO_SCREEN = Hop("payments", catalog.SCREENINGS, "risk")
-SCREENED = Hop("risk", catalog.RISK_DECISIONS, "payments")
-PLACED = Hop("payments", catalog.PAYMENT_ORDERS, "executor")
-OUTCOME = Hop("executor", catalog.EXECUTIONS, "payments")
-TO_WALLET = Hop("executor", catalog.EXECUTIONS, "wallet")
-TO_LEDGER = Hop("executor", catalog.EXECUTIONS, "ledger")
-CREDITED = Hop("wallet", catalog.WALLET_MOVEMENTS, "payments")
-POSTED = Hop("ledger", catalog.LEDGER_ENTRIES, "payments")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that looks wrong. With a hop it is an effect that is not there yet, and may be on its way."""
-
-    check: str
-    key: str  # checkout or order
-    detail: str
-    hop: Hop | None = None
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.detail}"
-
-
-# ── checkouts ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-CHECKOUT_CHECKS = (
-    "requests_stored",
-    "payments_requested",
-    "payments_screened",
-    "screenings_asked",
-    "risk_decisions_followed",
-)
-
-
-def compare_checkouts(books: Books) -> Iterator[Finding]:
-    for checkout_id, request in books.requests.items():
-        found = books.payments.get(checkout_id)
-        if request.claim in books.refused or (found is not None and found.event_id == request.claim):
-            continue
-        there = "payments neither has nor refused it" if found is None else f"the payment there is of {found.event_id}"
-        yield Finding("requests_stored", checkout_id, f"accepted from {request.owner}, and {there}", REQUESTED)
-    for checkout_id, payment in books.payments.items():
-        if books.requests.get(checkout_id) != (payment.owner, payment.event_id):
-            yield Finding("payments_requested", checkout_id, f"no door accepted this from {payment.owner}")
-        if checkout_id not in books.screenings:
-            yield Finding("payments_screened", checkout_id, "never screened", TO_SCREEN)
-    for checkout_id, outcome in books.screenings.items():
-        if checkout_id not in books.payments:
-            yield Finding("screenings_asked", checkout_id, "screened, and there is no such payment")
-        else:
-            yield from _followed(checkout_id, outcome, books.payments[checkout_id].status)
-
-
-def _followed(checkout_id: str, outcome: str, status: str) -> Iterator[Finding]:
-    if status == "received":
-        yield Finding("risk_decisions_followed", checkout_id, f"{outcome}, and payments has not heard it", SCREENED)
-    elif (outcome == "refused") != (status == "refused"):
-        yield Finding("risk_decisions_followed", checkout_id, f"{outcome} by risk, {status} in payments")
-
-
-# ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+PLACED = heard(events.OrderPlaced, "executor")
+OUTCOME = heard(events.PaymentCaptured, "payments")
+TO_WALLET = heard(events.PaymentCaptured, "wallet")
+TO_LEDGER = heard(events.PaymentCaptured, "ledger")
+CREDITED = heard(events.WalletCredited, "payments")
+POSTED = heard(events.JournalPosted, "payments")
+HOPS = (PLACED, OUTCOME, TO_WALLET, TO_LEDGER, CREDITED, POSTED)
 
 
 class Story(NamedTuple):
@@ -138,7 +71,7 @@ def _attempts_placed(story: Story) -> Iterator[Finding]:
         return
     if order is None or placed_by is None:
         yield Finding("attempts_placed", story.order_id, "attempted, and payments never placed such an order")
-    elif attempt.cause_event_id != derive_id(placed_by, "payments", order.position, time_ms_of(placed_by)):
+    elif attempt.cause_event_id != derive_id(placed_by, PLACED.speaker, order.position, time_ms_of(placed_by)):
         yield Finding(
             "attempts_placed", story.order_id, f"attempted because of {attempt.cause_event_id}, not of its placing"
         )
@@ -321,26 +254,4 @@ ORDER_CHECKS: dict[str, Callable[[Story], Iterator[Finding]]] = {
 def captured_event_id(attempt: Attempt) -> str:
     """The id of the event by which the executor said this attempt's outcome."""
     cause = attempt.outcome_event_id or ""
-    return derive_id(cause, "executor", 0, time_ms_of(cause)) if cause else ""
-
-
-# ── the PSPs' own books ──────────────────────────────────────────────────────────────────────────────────────────────
-
-CHARGE_CHECKS = ("charges_captured", "orders_charged_once")
-
-
-def compare_charges(books: Books) -> Iterator[Finding]:
-    """What a PSP took is captured here, or its call or a person has still to say so; and no order was charged twice."""
-    attempts = {attempt.call_id: (order_id, attempt) for order_id, attempt in books.attempts.items()}
-    for reference, charges in books.charges.items():
-        found = attempts.get(reference)
-        if found is None:
-            yield Finding(
-                "charges_captured", charges[0].order_id, f"{charges[0].psp} took money for {reference}: not ours"
-            )
-        elif found[1].state == "declined":
-            yield Finding("charges_captured", found[0], f"declined here, and {charges[0].psp} took the money")
-    times = Counter(charge.order_id for charges in books.charges.values() for charge in charges)
-    for order_id, number in times.items():
-        if number > 1:
-            yield Finding("orders_charged_once", order_id, f"the PSPs charged it {number} times")
+    return derive_id(cause, OUTCOME.speaker, 0, time_ms_of(cause)) if cause else ""

@@ -1,0 +1,71 @@
+"""What accounts and wallets must come to, whichever flow moved them: sums within a store, and the latest record of each."""
+
+from __future__ import annotations
+
+from operations.auditor.engine.latest import Balance
+from operations.auditor.engine.sums import Sum
+from topics import catalog
+
+SUMS = (
+    Sum(
+        "ledger_balances",
+        "ledger",
+        "SELECT count(*) FROM account_view",
+        "SELECT coalesce(account, '?') || ' ' || currency, debits || ' debits and ' || credits || ' credits',"
+        " entry_debits || ' and ' || entry_credits FROM wrong_balance_view",
+    ),
+    Sum(
+        "trial_balance",
+        "ledger",
+        "SELECT count(*) FROM trial_balance_view",
+        "SELECT currency, debits || ' debits', credits || ' credits' FROM trial_balance_view WHERE debits <> credits",
+    ),
+    Sum(
+        "wallet_balances",
+        "wallet",
+        "SELECT count(*) FROM wallet_view",
+        "SELECT coalesce(w.seller_account, m.seller_account) || ' ' || coalesce(w.currency, m.currency),"
+        " (w.available + w.pending + w.reserved)::text, m.amount::text"
+        " FROM wallet_view w FULL JOIN (SELECT seller_account, currency, sum(amount) AS amount FROM movement_view"
+        " GROUP BY 1, 2) m ON m.seller_account = w.seller_account AND m.currency = w.currency"
+        " WHERE w.available + w.pending + w.reserved IS DISTINCT FROM coalesce(m.amount, 0)",
+    ),
+    Sum(
+        "wallet_versions",
+        "wallet",
+        "SELECT count(*) FROM wallet_view",
+        "SELECT coalesce(w.seller_account, m.seller_account) || ' ' || coalesce(w.currency, m.currency),"
+        " 'version ' || w.version, m.movements || ' movements, the last of version ' || m.last"
+        " FROM wallet_view w FULL JOIN (SELECT seller_account, currency, count(*) AS movements,"
+        " max(wallet_version) AS last FROM movement_view GROUP BY 1, 2) m"
+        " ON m.seller_account = w.seller_account AND m.currency = w.currency"
+        " WHERE w.version IS DISTINCT FROM coalesce(m.movements, 0) OR w.version IS DISTINCT FROM coalesce(m.last, 0)",
+    ),
+    Sum(
+        "wallet_steps",
+        "wallet",
+        "SELECT count(*) FROM movement_view",
+        "SELECT seller_account || ' ' || currency || ' version ' || wallet_version, after::text, (before + amount)::text"
+        " FROM (SELECT seller_account, currency, wallet_version, amount,"
+        " available_after + pending_after + reserved_after AS after,"
+        " coalesce(lag(available_after + pending_after + reserved_after) OVER w, 0) AS before"
+        " FROM movement_view WINDOW w AS (PARTITION BY seller_account, currency ORDER BY wallet_version)) m"
+        " WHERE after <> before + amount",
+    ),
+)
+
+BALANCES = (
+    Balance(
+        "wallet_balances_said",
+        catalog.WALLET_BALANCES,
+        "SELECT seller_account || ':' || currency, version, currency, available, pending, reserved FROM wallet_view"
+        " WHERE version > 0",
+        ("available", "pending", "reserved"),
+    ),
+    Balance(
+        "account_balances_said",
+        catalog.ACCOUNT_BALANCES,
+        "SELECT account || ':' || currency, version, currency, debits, credits FROM account_view WHERE version > 0",
+        ("debits", "credits"),
+    ),
+)

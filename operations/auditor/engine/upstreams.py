@@ -1,0 +1,54 @@
+"""Door topics that upstreams write themselves → which requests are on them, or were until retention took them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from operations.auditor.engine.records import Partition, Reader
+from topics import catalog
+from topics.catalog import Topic
+from topics.runtime.shape.decode import decode
+from topics.runtime.shape.record import message_of
+
+DAY_MS = 86_400_000
+LATE_MS = DAY_MS  # for so long a request may have waited before its room read it
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What upstreams wrote to door topics of their own, as far as it is still there."""
+
+    claims: frozenset[str]  # the inbox ids, as the rooms make them
+    gone_until_ms: Mapping[str, int]  # owner → what was read before this may have been taken by retention since
+
+    def explain(self, owner: str, claim: str, received_ms: int) -> bool:
+        """Whether what a room has from this owner came by its topic, or came while it may have been there."""
+        return claim in self.claims or received_ms < self.gone_until_ms[owner]
+
+
+def upstream_requests(
+    reading: Reader, topic: Topic, owners: Collection[str], by_http: Collection[str], now_ms: int
+) -> Requests:
+    """Of these owners, whether they are upstreams still or were once. What is empty held nothing that is younger than its
+    retention; so did what is no longer there, unless its owner is known `by_http` and may never have had a topic."""
+    assert topic.retention_days is not None
+    kept_since = now_ms - topic.retention_days * DAY_MS
+    upstreams = frozenset(owners)
+    topics = {
+        name: owner for owner in upstreams for name in catalog.names(topic, frozenset([owner])) if name != topic.name
+    }
+    ends = reading.ends_of(reading.existing(sorted(topics)))
+    oldest: dict[Partition, int] = {}
+    claims = set()
+    for record in reading.records(ends):
+        message = message_of(record, reading.prefix)
+        claims.add(decode(message, upstreams, b"").claim)  # no digest of it is kept
+        if ends[message.topic, message.partition][0] > 0:
+            oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
+    empty = {where: kept_since for where, (low, _) in ends.items() if low > 0 and where not in oldest}
+    missing = upstreams - {topics[name] for name, _ in ends} - set(by_http)
+    gone = dict.fromkeys(upstreams, 0) | dict.fromkeys(missing, kept_since)
+    for (name, _), at_ms in (oldest | empty).items():
+        gone[topics[name]] = max(gone[topics[name]], at_ms)
+    return Requests(frozenset(claims), {owner: at_ms + LATE_MS if at_ms else 0 for owner, at_ms in gone.items()})

@@ -1,0 +1,126 @@
+"""The stores → the books of the pay-in: everything once, then a few checkouts and orders again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from operations.auditor.engine.stores import CHUNK, FIRST_UUID, Stores, grouped, scan
+from operations.auditor.pay_in.books import Attempt, Books, Call, Journal, Movement, Order, Payment, Request
+from topics import catalog
+from topics.runtime.shape.decode import door_claim
+
+DOORS_SOURCE = "/tallystick/doors"  # the CloudEvents source of what the HTTP door says
+
+
+def read_all(stores: Stores) -> Books:
+    """Effects before causes, so that what is read later has had time to be there."""
+    books = Books()
+    books.journals = grouped(_journals(stores))
+    books.movements = grouped(_movements(stores))
+    books.orders = {row[0]: Order(*row[1:]) for row in scan(stores, "payments", _ORDERS, "payment_order_id", "")}
+    books.attempts = {row[0]: Attempt(*row[1:]) for row in scan(stores, "executor", _ATTEMPTS, "payment_order_id", "")}
+    books.calls = {row[0]: Call(*row[1:]) for row in scan(stores, "executor", _CALLS, "call_id", "")}
+    books.placed_by = dict(_placed(stores))
+    books.screenings = dict(scan(stores, "risk", "SELECT checkout_id, outcome FROM screening_view", "checkout_id", ""))
+    books.payments = {row[0]: Payment(*row[1:]) for row in scan(stores, "payments", _PAYMENTS, "checkout_id", "")}
+    books.refused = {row[0] for row in stores.rows("payments", "SELECT event_id::text FROM refusal_view")}
+    books.requests = {row[0]: _request(*row[1:]) for row in scan(stores, "doors", _REQUESTS, "checkout_id", "")}
+    return books
+
+
+_ORDERS = """
+SELECT payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, payment_order_status, detail,
+    wallet_updated, ledger_updated, psp, psp_reference FROM order_view"""
+_ATTEMPTS = """
+SELECT payment_order_id, state, psp, call_id, psp_reference, gross_minor, currency, cause_event_id, outcome_event_id
+FROM attempt_view"""
+_CALLS = "SELECT call_id, payment_order_id, state, outcome FROM call_view"
+_REQUESTS = "SELECT checkout_id, owner, event_id::text FROM request_view"
+_PAYMENTS = """
+SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_at) * 1000)::bigint FROM payment_view"""
+_MOVEMENTS = """
+SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, movement_id::text FROM movement_view"""
+_HISTORY = "SELECT payment_order_id, event_id::text, checkout_id, id FROM history_view"
+_PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_status = 'EXECUTING'"
+_JOURNALS = """
+SELECT e.payment_order_id, e.cause_event_id::text, min(e.currency), count(DISTINCT e.currency)::int,
+    (SELECT j.lines FROM journal_view j WHERE j.journal_id = e.journal_id), count(*)::int,
+    coalesce(sum(amount) FILTER (WHERE direction = 'debit'), 0)::bigint,
+    coalesce(sum(amount) FILTER (WHERE direction = 'credit'), 0)::bigint,
+    min(account) FILTER (WHERE account LIKE 'psp:%%'),
+    coalesce(sum(amount) FILTER (WHERE account LIKE 'psp:%%' AND direction = 'debit'), 0)::bigint,
+    min(account) FILTER (WHERE account LIKE 'seller:%%'),
+    coalesce(sum(amount) FILTER (WHERE account LIKE 'seller:%%' AND direction = 'credit'), 0)::bigint,
+    coalesce(sum(amount) FILTER (WHERE account = 'platform:fees' AND direction = 'credit'), 0)::bigint
+FROM entry_view e WHERE {where} GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id"""
+
+
+def _request(owner: str, event_id: str) -> Request:
+    return Request(owner, door_claim(catalog.PAYMENT_REQUESTS.name, DOORS_SOURCE, event_id))
+
+
+def _movements(stores: Stores) -> Iterator[tuple[str, Movement]]:
+    for order_id, cause, seller, currency, amount, _ in scan(
+        stores, "wallet", _MOVEMENTS, "movement_id", FIRST_UUID, 5
+    ):
+        yield order_id, Movement(cause, seller, currency, amount)
+
+
+def _journals(stores: Stores) -> Iterator[tuple[str, Journal]]:
+    """By ranges of journal ids: the entries of a range are found from its journals."""
+    edge = f"SELECT journal_id::text FROM journal_view WHERE journal_id > %s ORDER BY journal_id OFFSET {CHUNK - 1} LIMIT 1"
+    after = FIRST_UUID
+    while after:
+        found = stores.rows("ledger", edge, [after])
+        until = found[0][0] if found else None
+        where = "e.journal_id > %s" + (" AND e.journal_id <= %s" if until else "")
+        for row in stores.rows("ledger", _JOURNALS.format(where=where), [after, until] if until else [after]):
+            yield row[0], Journal(*row[1:])
+        after = until or ""
+
+
+def _placed(stores: Stores) -> Iterator[tuple[str, str]]:
+    after: tuple[str, int] = ("", 0)
+    statement = f"{_HISTORY} WHERE (checkout_id, id) > (%s, %s) AND {_PLACED} ORDER BY checkout_id, id LIMIT {CHUNK}"
+    while rows := stores.rows("payments", statement, after):
+        for order_id, event_id, *_ in rows:
+            yield order_id, event_id
+        after = rows[-1][2:]
+
+
+# ── a few, again ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_orders(stores: Stores, order_ids: Sequence[str]) -> Books:
+    """What the stores say of these orders now."""
+    books, wanted = Books(), list(order_ids)
+
+    def rows(room: str, statement: str) -> list[tuple[Any, ...]]:
+        return stores.rows(room, f"{statement} WHERE payment_order_id = ANY(%s)", [wanted])
+
+    books.orders = {row[0]: Order(*row[1:]) for row in rows("payments", _ORDERS)}
+    found = stores.rows("ledger", _JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
+    books.journals = grouped((row[0], Journal(*row[1:])) for row in found)
+    books.movements = grouped((row[0], Movement(*row[1:5])) for row in rows("wallet", _MOVEMENTS))
+    books.attempts = {row[0]: Attempt(*row[1:]) for row in rows("executor", _ATTEMPTS)}
+    calls = [attempt.call_id for attempt in books.attempts.values()]
+    found = stores.rows("executor", f"{_CALLS} WHERE call_id = ANY(%s)", [calls])
+    books.calls = {row[0]: Call(*row[1:]) for row in found}
+    checkouts = list({order.checkout_id for order in books.orders.values()})
+    found = stores.rows("payments", f"{_HISTORY} WHERE checkout_id = ANY(%s) AND {_PLACED}", [checkouts])
+    books.placed_by = {row[0]: row[1] for row in found}
+    return books
+
+
+def read_checkouts(stores: Stores, checkout_ids: Sequence[str]) -> Books:
+    """What the stores say of these checkouts now."""
+    books, wanted = Books(), [list(checkout_ids)]
+    mine = "WHERE checkout_id = ANY(%s)"
+    books.screenings = dict(stores.rows("risk", f"SELECT checkout_id, outcome FROM screening_view {mine}", wanted))
+    books.payments = {row[0]: Payment(*row[1:]) for row in stores.rows("payments", f"{_PAYMENTS} {mine}", wanted)}
+    books.refused = {
+        row[0] for row in stores.rows("payments", f"SELECT event_id::text FROM refusal_view {mine}", wanted)
+    }
+    books.requests = {row[0]: _request(*row[1:]) for row in stores.rows("doors", f"{_REQUESTS} {mine}", wanted)}
+    return books

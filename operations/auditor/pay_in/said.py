@@ -1,0 +1,96 @@
+"""The pay-in's effects → the events that rooms must have said of them, and how payments.v1 says that payments ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from operations.auditor.engine.records import Bookmark, Reader, key_of
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.engine.run import Run
+from operations.auditor.engine.said import Subject
+from operations.auditor.engine.stores import Stores
+from operations.auditor.pay_in.books import Books, Journal, Movement
+from operations.auditor.pay_in.orders import CREDITED, PLACED, POSTED, captured_event_id
+from schemas import events
+from schemas.envelope import derive_id, event_type, time_ms_of
+from topics import catalog
+from topics.runtime.shape.record import headers_of
+
+Ids = Iterator[tuple[str, str]]  # event id, order
+
+
+def _placements(books: Books) -> Ids:
+    for order_id, cause in books.placed_by.items():
+        if order_id in books.orders:
+            yield derive_id(cause, PLACED.speaker, books.orders[order_id].position, time_ms_of(cause)), order_id
+
+
+def _outcomes(books: Books) -> Ids:
+    for order_id, attempt in books.attempts.items():
+        if attempt.state in ("captured", "declined"):
+            yield captured_event_id(attempt), order_id
+
+
+def _credits(books: Books) -> Ids:
+    return _of(CREDITED.speaker, books.movements)
+
+
+def _journals(books: Books) -> Ids:
+    return _of(POSTED.speaker, books.journals)
+
+
+def _of(speaker: str, effects: Mapping[str, Sequence[Movement | Journal]]) -> Ids:
+    for order_id, found in effects.items():
+        for effect in found:
+            yield derive_id(effect.cause, speaker, 0, time_ms_of(effect.cause)), order_id
+
+
+SUBJECTS = (
+    Subject("placements_said", (events.OrderPlaced,), _placements),
+    Subject("outcomes_said", (events.PaymentCaptured, events.PaymentDeclined), _outcomes),
+    Subject("movements_said", (events.WalletCredited,), _credits),
+    Subject("journals_said", (events.JournalPosted,), _journals),
+)
+
+
+# ── how payments ended ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_KIND_OF = {
+    event_type(events.PaymentCompleted).encode(): "done",
+    event_type(events.PaymentRefused).encode(): "refused",
+}
+
+
+def endings(stores: Stores) -> set[tuple[str, str]]:
+    """(how, checkout) of each payment that is done and each request that was refused."""
+    done = stores.rows("payments", "SELECT 'done', checkout_id FROM payment_view WHERE is_payment_done")
+    return {*done, *stores.rows("payments", "SELECT 'refused', checkout_id FROM refusal_view")}
+
+
+@dataclass(slots=True)
+class Endings:
+    """What payments.v1 says of how payments ended, so far."""
+
+    said: set[tuple[str, str]] = field(default_factory=set)
+    place: Bookmark = field(default_factory=lambda: Bookmark(catalog.PAYMENTS))
+
+    def read_on(self, reading: Reader) -> None:
+        for record in self.place.read_on(reading):
+            how = _KIND_OF.get(dict(headers_of(record)).get("ce_type", b""))
+            if how:
+                self.said.add((how, key_of(record)))
+
+
+def check_ended(run: Run) -> Check:
+    """The store first: what it says by then was written with its event. There may be none: orders are booked before their
+    payments end. That a payment is marked as done once all of its orders are is for `payments_done` to say."""
+    ended, topic, until = endings(run.stores), Endings(), time.monotonic() + run.patience.latest_s
+    topic.read_on(run.reading)
+    while not ended <= topic.said and not topic.place.trimmed and time.monotonic() < until:
+        time.sleep(run.patience.pauses_s[0])
+        topic.read_on(run.reading)
+    silent = [] if topic.place.trimmed else sorted(ended - topic.said)
+    wrong = [f"{checkout_id}: {how}, and payments.v1 does not say so" for how, checkout_id in silent]
+    return judged("payments_said", len(ended), wrong, expected=False, aside=[topic.place.note])
