@@ -1,6 +1,6 @@
 # The commands of a checkout. Each sets up .venv first where requirements.lock has changed.
 
-.PHONY: up test chaos check bench docs clean lock venv
+.PHONY: up test chaos check bench docs clean lock venv help
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
@@ -47,5 +47,8 @@ lock: venv ## newest versions within pyproject.toml's bounds, Kafka's jars by op
 	cd operations/stack && ../../$(BIN)/uv tool run --from 'jgo[cli]' jgo --resolver python -f jgo.toml lock
 	@$(MAKE) --no-print-directory venv
 
-venv:
+venv: ## .venv with what requirements.lock names; every target does this first
 	@sh deploy/venv.sh
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1#/p' Makefile | awk -F '#' '{ printf "make %-6s %s\n", $$1, substr($$0, length($$1) + 2) }'

@@ -10,7 +10,7 @@ from pathlib import Path
 from operations.stack.home import CHECKOUT
 
 PACKAGES = ("schemas", "topics", "psp", "producers", "consumers", "operations", "simulator")
-FOLDERS = (*PACKAGES, "tests", "docs", "deploy", ".ci", "benchmarks")
+FOLDERS = (*PACKAGES, "tests", "docs", "deploy", ".ci", ".github", "benchmarks")
 
 
 def files() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,33 @@ def test_every_decision_says_context_choice_and_cost() -> None:
     for record in records:
         said = re.findall(r"^\*\*(Context|Choice|Cost)\.\*\*", record.read_text(), re.MULTILINE)
         assert said == ["Context", "Choice", "Cost"], record.name
+
+
+STATUS = re.compile(r"(\d{4}-\d\d-\d\d), (?:accepted|replaced(?: in part)? by \[(\d\d)\]\((\2-[a-z0-9-]+\.md)\))\.")
+
+
+def test_every_decision_has_a_date_and_a_status() -> None:
+    """Under its title. A record is not rewritten when another replaces it: its status names that one."""
+    dates = []
+    for record in sorted((CHECKOUT / "docs" / "decisions").glob("*.md")):
+        _, _, status, _ = record.read_text().split("\n")[:4]
+        found = STATUS.fullmatch(status)
+        assert found, f"{record.name}: {status}"
+        dates.append(date.fromisoformat(found[1]))
+        assert found[3] is None or (record.parent / found[3]).exists(), record.name
+    assert dates == sorted(dates), "numbers are given in the order of time"
+
+
+def test_the_changelog_has_one_line_for_each_entry_under_what_it_is() -> None:
+    releases = re.split(r"^## ", text(Path("CHANGELOG.md")), flags=re.MULTILINE)[1:]
+    assert releases[0].startswith("Unreleased\n")
+    for release in releases:
+        first, *groups = re.split(r"^### ", release, flags=re.MULTILINE)
+        assert not re.search(r"^- ", first, re.MULTILINE), f"an entry of {first.split()[0]} stands in no group"
+        named = [group.partition("\n")[0] for group in groups]
+        assert sorted(named) == sorted({*named} & {"Added", "Changed", "Fixed", "To do"}), first.split()[0]
+        lines = [line for group in groups for line in group.split("\n")[1:] if line]
+        assert [line for line in lines if not line.startswith("- ") or len(line) > 230] == []
 
 
 MADE = re.compile(r"\b(?:Counter|Gauge|Histogram|Metric)\(\s*\"(tally_[a-z_]+)\"")

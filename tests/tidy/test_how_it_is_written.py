@@ -26,7 +26,7 @@ READS_ENVIRONMENT = {
     "operations/cli/stack_shown.py",
     "simulator/__main__.py",  # an entry point
 }
-CODE = {".py", ".sh", ".toml", ".md", ".yml", ".json", ""}
+CODE = {".py", ".sh", ".toml", ".md", ".yml", ".yaml", ".json", ""}
 
 # Written apart, so that this file does not find itself.
 LEFT_UNDONE = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|HA" + r"CK)\b")
