@@ -16,7 +16,7 @@ from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.shape.kafka import kafka_config, partitions, topic_ids
+from topics.runtime.shape.kafka import kafka_config, leader_moved, partitions, topic_ids
 from topics.runtime.shape.record import headers_of
 from topics.settings import Settings
 
@@ -93,7 +93,7 @@ class Reader:
         which: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[Partition, int]:
-        """A partition may be without a leader for a moment."""
+        """A partition may be without a leader for a moment, or be led by a broker that has started again."""
         if not at:
             return {}
         until = time.monotonic() + LEADER_S
@@ -103,8 +103,9 @@ class Reader:
             try:
                 return {self._where(place): future.result().offset for place, future in futures.items()}
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                if not leader_moved(error.args[0]) or time.monotonic() > until:
                     raise
+                self._admin.list_topics(timeout=15)  # a fenced client asks for the new leader only when it is told to
                 time.sleep(0.2)
 
     def topic_ids(self, names: Collection[str]) -> dict[str, str]:
@@ -137,6 +138,8 @@ class Reader:
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 left.pop(where, None)  # what a compacted topic no longer has is not waited for
                 continue
+            if error is not None and leader_moved(error):
+                continue  # reading goes on at the new leader
             if error is not None:
                 raise KafkaException(error)
             offset = record.offset()

@@ -32,6 +32,19 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+# What a client hears after a broker has started again, or a partition has moved, until it has asked for the leaders anew.
+_LEADER_MOVED = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+
+
+def leader_moved(error: KafkaError) -> bool:
+    return error.code() in _LEADER_MOVED
+
+
 def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[TopicPartition]:
     """Every partition of these topics (full names), as the broker has them. Errors: KafkaException."""
     topics = kafka.list_topics(timeout=15).topics
