@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from operations.auditor.records import reader
+from operations.auditor.engine.records import reader
 from operations.stack import kafka
 from operations.stack.home import Home
 from operations.stack.jars import class_path

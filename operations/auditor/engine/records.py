@@ -16,7 +16,7 @@ from schemas.envelope import event_type
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import Topic
-from topics.runtime.shape.kafka import kafka_config, leader_moved, partitions, topic_ids
+from topics.runtime.shape.kafka import kafka_config, leader_moved, offsets, partitions, topic_ids
 from topics.runtime.shape.record import headers_of
 from topics.settings import Settings
 
@@ -97,15 +97,14 @@ class Reader:
         if not at:
             return {}
         until = time.monotonic() + LEADER_S
-        asked = {TopicPartition(self.prefix + name, partition): which for name, partition in at}
+        asked = [TopicPartition(self.prefix + name, partition) for name, partition in at]
         while True:
-            futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=15)
             try:
-                return {self._where(place): future.result().offset for place, future in futures.items()}
+                found = offsets(self._admin, asked, which, isolation, LEADER_S)
+                return {self._where(place): offset for place, offset in found.items()}
             except KafkaException as error:
                 if not leader_moved(error.args[0]) or time.monotonic() > until:
                     raise
-                self._admin.list_topics(timeout=15)  # a fenced client asks for the new leader only when it is told to
                 time.sleep(0.2)
 
     def topic_ids(self, names: Collection[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import OPAQUE, Consumer, Message
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.kafka import kafka_config
+from topics.runtime.shape.kafka import kafka_config, offsets
 from topics.runtime.shape.record import message_of
 from topics.runtime.shape.store import Stopped, Store, verdict
 from topics.settings import Settings
@@ -427,12 +427,12 @@ class RoomLoop:
 
     def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {self._kafka_name(where): latest for where in partitions}
+        wanted = [self._kafka_name(where) for where in partitions]
         if not wanted:
             return {}
-        asked = self._asking.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=1)
-        return {self._where(partition): future.result().offset for partition, future in asked.items()}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        found = offsets(self._asking, wanted, latest, IsolationLevel.READ_COMMITTED, 1)
+        return {self._where(partition): offset for partition, offset in found.items()}
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription  # type: ignore[attr-defined]
 
 from topics.settings import Settings
 
@@ -43,6 +43,20 @@ _LEADER_MOVED = (
 
 def leader_moved(error: KafkaError) -> bool:
     return error.code() in _LEADER_MOVED
+
+
+def offsets(
+    admin: AdminClient, wanted: Sequence[TopicPartition], which: OffsetSpec, isolation: IsolationLevel, limit_s: float
+) -> dict[TopicPartition, int]:
+    """The offsets that `which` stands for. Errors: KafkaException; where a leader has moved the next call finds it, for a
+    client that is fenced asks for the new leader only when it is told to."""
+    asked = admin.list_offsets(dict.fromkeys(wanted, which), isolation_level=isolation, request_timeout=limit_s)
+    try:
+        return {partition: future.result().offset for partition, future in asked.items()}
+    except KafkaException as error:
+        if leader_moved(error.args[0]):
+            admin.list_topics(timeout=limit_s)
+        raise
 
 
 def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[TopicPartition]:
