@@ -22,7 +22,7 @@ from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import Event, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError
-from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id, secret_text, url_fault
+from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id
 from topics.catalog import WEBHOOK_ENDPOINTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Unsaid
@@ -30,6 +30,8 @@ from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
+from topics.webhooks.addresses import url_fault
+from topics.webhooks.signing import secret_text
 
 SECRETS_MAX = 5
 ENDPOINTS_MAX = 50  # each hears of every payment of its owner

@@ -1,13 +1,6 @@
-"""Webhooks out: what may be subscribed to, how a body is signed (Standard Webhooks 1.0), and which addresses are fit."""
+"""Webhooks out: what may be subscribed to, and the id of what is delivered."""
 
 from __future__ import annotations
-
-import base64
-import hmac
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urlsplit
 
 from schemas.envelope import EventId, derive_id, time_ms_of
 from schemas.events import Event, every
@@ -16,106 +9,7 @@ EVENT_TYPES = tuple(sorted(kind.webhook_type for kind in every(Event) if kind.we
 EVERYTHING = "*"  # an endpoint that asks for it hears of types that are yet to come, too
 TEST_TYPE = "webhook.test"
 
-TOLERANCE_S = 300
-URL_LENGTH_MAX = 2000
-_PREFIX = "whsec_"
-# No top-level domain starts with a digit: what does is one of the many other spellings of an IPv4 address.
-_HOST = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
-)
-_PRINTABLE = re.compile(r"[!-~]+\Z")
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-# Addresses that carry another one inside (RFC 6052 and 8215: NAT64): as reachable as what they carry.
-_NAT64 = IPv6Network("64:ff9b::/96")
-_UNICAST = IPv6Network("2000::/3")  # all that is given out to the public Internet
-
 
 def delivery_id(event_id: str, endpoint_id: str) -> EventId:
     """The id of an event's delivery to one endpoint."""
     return derive_id(event_id, f"webhooks {endpoint_id}", 0, time_ms_of(event_id))
-
-
-# ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def secret_text(key: bytes) -> str:
-    """A signing key as it is handed out: `whsec_` and base64."""
-    return _PREFIX + base64.b64encode(key).decode()
-
-
-def secret_key(secret: str) -> bytes:
-    """Errors: ValueError where it is not base64 behind an optional `whsec_`."""
-    return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-
-
-def sign(keys: Iterable[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`: one signature for each active key, apart by spaces."""
-    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    digests = (hmac.digest(key, signed, "sha256") for key in keys)
-    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
-
-
-def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: int) -> str | None:
-    """Why a received webhook is not to be believed; None where one signature fits. Header names are in lower case."""
-    message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    if not message_id or not re.fullmatch(r"[0-9]{1,12}", stamp):
-        return "webhook-id or webhook-timestamp is missing"
-    if abs(now - int(stamp)) > TOLERANCE_S:
-        return f"webhook-timestamp is more than {TOLERANCE_S} s away"
-    given = [part.encode() for part in headers.get("webhook-signature", "").split(" ")]
-    wanted = [part.encode() for part in sign(keys, message_id, int(stamp), body).split(" ")]
-    fits = [hmac.compare_digest(one, other) for one in given for other in wanted]
-    return None if any(fits) else "no signature fits"
-
-
-# ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def url_fault(url: str, http_allowed: bool, allowed: Sequence[Network]) -> str | None:
-    """Why this cannot be an endpoint's URL. A name's addresses are checked each time that it is connected to."""
-    if len(url) > URL_LENGTH_MAX or not _PRINTABLE.match(url) or "\\" in url:
-        return f"at most {URL_LENGTH_MAX} printable ASCII characters without spaces and backslashes"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "not a URL"
-    if parts.scheme not in (("https", "http") if http_allowed else ("https",)):
-        return "the scheme must be https" + (" or http" if http_allowed else "")
-    if parts.username is not None or parts.password is not None or parts.fragment or port == 0:
-        return "no user, password, fragment or port 0"
-    literal = address(host)
-    if literal is None and not _HOST.match(host):
-        return "not a host name"
-    return address_fault(literal, allowed) if literal else None
-
-
-def address(text: str) -> Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
-def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
-    """Why this must not be connected to: only what is routed on the public Internet may, and what the settings allow."""
-    if any(to in network for network in allowed):
-        return None
-    inner = _carried(to)
-    if inner is not None:
-        return address_fault(inner, allowed)
-    if to.is_global and not to.is_multicast and (to.version == 4 or to in _UNICAST):
-        return None
-    return f"{to} is a private, local or reserved address"
-
-
-def _carried(to: Address) -> Address | None:
-    """The IPv4 address that an IPv6 one stands for."""
-    if isinstance(to, IPv4Address):
-        return None
-    if to in _NAT64:
-        return IPv4Address(int(to) & 0xFFFFFFFF)
-    return to.ipv4_mapped or to.sixtofour or (to.teredo[1] if to.teredo else None)

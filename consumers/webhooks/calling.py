@@ -15,9 +15,10 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from consumers.webhooks.queue import Leased, Outcome
-from schemas.webhooks import Network, address, address_fault, sign, url_fault
 from topics.runtime.calls.bounded import BoundedReply
 from topics.settings import Settings
+from topics.webhooks.addresses import Network, address, address_fault, url_fault
+from topics.webhooks.signing import sign
 
 REPLY_MAX = 500  # characters that are kept of a reply
 REPLY_WAIT_S = 1.0  # for them, once the status is there

@@ -29,10 +29,11 @@ from schemas.events import (
     WebhookResendRequested,
     WebhookTestRequested,
 )
-from schemas.webhooks import EVENT_TYPES, verify
+from schemas.webhooks import EVENT_TYPES
 from tests.store.hearing import Hearing
 from tests.store.receiving import Got, receiving, wait_for
 from topics.settings import Settings, WebhookLimits
+from topics.webhooks.signing import verify
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ("127.0.0.0/8",)}
 

@@ -116,6 +116,14 @@ def test_only_its_adapter_and_the_settings_know_a_psp_by_name() -> None:
     assert naming == {"psp/northpay.py", "psp/southpay.py", "topics/settings.py"}
 
 
+def test_schemas_say_what_is_written_and_neither_sign_nor_connect() -> None:
+    nodes = [node for path in python("schemas") for node in ast.walk(tree(path))]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    assert "schemas.money" in modules
+    assert modules & {"hmac", "ipaddress", "socket", "ssl", "urllib.parse"} == set()
+
+
 def test_nothing_is_left_undone() -> None:
     written = [path for path in files() if path.suffix in CODE and path.name != "requirements.lock"]
     assert [str(path) for path in written if LEFT_UNDONE.search(text(path))] == []

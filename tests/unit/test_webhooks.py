@@ -25,10 +25,12 @@ from schemas.events import (
     WebhookResendRequested,
     WebhookTestRequested,
 )
-from schemas.webhooks import EVENT_TYPES, delivery_id, secret_key, secret_text, sign, url_fault, verify
+from schemas.webhooks import EVENT_TYPES, delivery_id
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.shape.consumer import Cause, Decision, State
 from topics.settings import WebhookLimits, load_settings
+from topics.webhooks.addresses import url_fault
+from topics.webhooks.signing import secret_key, secret_text, sign, verify
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=UTC)
 HOOK = Endpoint("hook", "shop", "https://shop.example/", EVENT_TYPES, (1,), 1, False, NOW)

@@ -70,7 +70,7 @@ def _register(server: _Server, endpoint_id: str | None, event_types: list[str] |
     """Make the endpoint, or turn one to us: then with a secret of its own, since older ones are not shown again."""
     import secrets
 
-    from schemas.webhooks import secret_key
+    from topics.webhooks.signing import secret_key
 
     api = running_api()
     name = endpoint_id or f"listen-{secrets.token_hex(4)}"
@@ -90,7 +90,7 @@ def _register(server: _Server, endpoint_id: str | None, event_types: list[str] |
 
 def _renew(server: _Server, api: Api, path: str, body: dict[str, Any]) -> None:
     """Before the lease runs out; one that has, where this machine slept, is made anew and has another secret."""
-    from schemas.webhooks import secret_key
+    from topics.webhooks.signing import secret_key
 
     try:
         made = api.call("PUT", path, body)
@@ -101,7 +101,7 @@ def _renew(server: _Server, api: Api, path: str, body: dict[str, Any]) -> None:
 
 
 def _key(secret: str) -> bytes:
-    from schemas.webhooks import secret_key
+    from topics.webhooks.signing import secret_key
 
     try:
         key = secret_key(secret)
@@ -142,7 +142,7 @@ class _Server(ThreadingHTTPServer):
 
     def take(self, headers: Mapping[str, str], body: bytes) -> int:
         """→ the status to answer with."""
-        from schemas.webhooks import verify
+        from topics.webhooks.signing import verify
 
         fault = verify(self.keys, headers, body, int(time.time()))
         try:

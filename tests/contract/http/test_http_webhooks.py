@@ -32,7 +32,6 @@ from producers import endpoints
 from producers.trimming import trim
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted
-from schemas.webhooks import secret_key, verify
 from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from tests.store.receiving import Receiver, receiving
@@ -40,6 +39,7 @@ from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep
 from topics.settings import Settings, WebhookLimits
+from topics.webhooks.signing import secret_key, verify
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ["127.0.0.0/8"]}
 ROOT = "/v1/webhook-endpoints"
