@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from producers.endpoints import delete_run_out
 from topics.runtime.shape.consumer import Connection
-from topics.settings import Retention
+from topics.runtime.shape.limits import Retention
 
 SLICE = 5000
 

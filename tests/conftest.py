@@ -19,8 +19,9 @@ from confluent_kafka.admin import AdminClient, TopicMetadata
 from psycopg import sql
 
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from tests import workers
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 # Login roles belong to the server, not to a database: sessions that share one server must agree on their passwords.
 SECRET = "the secret of every test"

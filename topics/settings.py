@@ -1,6 +1,6 @@
-"""The one settings model: read from the environment (`TALLY_…`) at an entry point, passed down, never read again.
+"""The installation's settings: read from the environment (`TALLY_…`) at an entry point, passed down, never read again.
 
-Source of each default: docs/configuration.md is made from this file.
+Source of each default, with the rooms' own: docs/configuration.md is made from them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -27,8 +25,8 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
-from schemas.countries import COUNTRIES
-from topics.checkout_limits import DEFAULTS, Limits, without
+from topics.runtime.shape.limits import Retention, StuckLimits
+from topics.webhooks.limits import WebhookLimits
 
 
 class SettingsError(Exception):
@@ -37,19 +35,6 @@ class SettingsError(Exception):
 
 class NoSecret(SettingsError):
     """Neither the environment nor the home folder holds the installation's secret."""
-
-
-class RoutingRule(BaseModel):
-    """Which PSP gets an order: the first rules whose every stated condition holds; among them, by weight."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    psp: str
-    currencies: frozenset[str] | None = None
-    schemes: frozenset[str] | None = None
-    amount_min: Decimal | None = None  # major units, inclusive
-    amount_max: Decimal | None = None  # major units, inclusive
-    weight: int = Field(default=1, ge=1, le=1000)
 
 
 def _long_enough(secrets: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,82 +57,6 @@ class PspAccount(BaseModel):
     )  # any signs
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
-
-
-class Failover(BaseModel):
-    """When an order goes to the next PSP that routing allows. Never once a send of it has ended unknown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    codes: frozenset[str] = frozenset({"do_not_honor", "issuer_unavailable", "processing_error", "try_another_psp"})
-    after_refusals: int = Field(default=3, ge=1)  # sends that surely did nothing
-
-
-class StuckLimits(BaseModel):
-    """How long money may wait in each state before `tally stuck`, the metrics and the log tell of it.
-
-    Orders that are unresolved, payments in review and dead letters wait for a person: they are told at once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    calling_s: int = Field(default=120, ge=1)
-    unknown_s: int = Field(default=600, ge=1)
-    pending_s: int = Field(default=3600, ge=1)
-    notification_s: int = Field(default=600, ge=1)  # of a PSP, about a charge that we do not know
-    risk_s: int = Field(default=120, ge=1)  # a payment that has no answer of risk
-    executing_s: int = Field(default=600, ge=1)  # an order of which payments has heard nothing since it was placed
-    booking_s: int = Field(default=120, ge=1)  # a captured order that is not in the wallet, or not in the ledger
-    parked_s: int = Field(default=600, ge=1)  # a letter that is still tried again
-
-
-class Retention(BaseModel):
-    """How long what is finished is kept. What is still waiting is never deleted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    psp_notifications_days: int = Field(default=90, ge=30)  # PSPs' webhooks as they came
-    webhook_deliveries_days: int = Field(default=90, ge=60)  # merchants' webhooks and the log of their attempts
-
-
-def _countries(codes: frozenset[str]) -> frozenset[str]:
-    if not codes <= COUNTRIES:
-        raise ValueError("a country is two capital letters of ISO 3166-1")
-    return codes
-
-
-class RiskLimits(BaseModel):
-    """What risk refuses by number. Amounts are major units, by currency, of all orders of a checkout in it.
-
-    `{"checkout_amount_max": {"VND": "500000000", "KWD": "0"}}` sets these two and leaves all others at the defaults below. Where
-    it is 0 nothing can be charged. A number alone, as this setting was once, holds in the major units of every currency, which
-    are a dollar here and a hundredth of a cent there. No currency is without a limit: `null`, or a name that is no currency,
-    stops the start.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkout_amount_max: Limits = dict(DEFAULTS)  # by currency; the defaults stand below
-    buyer_checkouts_per_hour_max: int = 1000
-    blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
-
-
-def _complete(risk: RiskLimits) -> RiskLimits:
-    if missing := without(risk.checkout_amount_max):
-        raise ValueError(f"no checkout_amount_max for {', '.join(missing)}: name one, in major units")
-    return risk
-
-
-class WebhookLimits(BaseModel):
-    """How merchants' endpoints are called, and which may be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    http_allowed: bool = False  # else https alone
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # private ones that may be connected to nevertheless
-    ladder_s: tuple[float, ...] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 29845)  # 24 h in all
-    timeout_s: float = Field(default=10, gt=0, le=20)  # of one attempt, from the name's look-up to the reply's head
-    endpoint_concurrency: int = Field(default=8, ge=1, le=100)  # of one endpoint, in each process
 
 
 def _topic_parts(names: frozenset[str]) -> frozenset[str]:
@@ -209,7 +118,9 @@ def _secret_files(folder: str | None) -> dict[str, str]:
 
 
 class Settings(BaseSettings):
-    """Everything that an installation may choose. Units are in the names."""
+    """What an installation may choose, but for what single rooms alone decide by: those have a class of this kind each
+    (`consumers/<room>/settings.py`). Units are in the names.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="TALLY_",
@@ -242,13 +153,8 @@ class Settings(BaseSettings):
     payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
 
     psps: tuple[PspAccount, ...] = ()
-    routing: tuple[RoutingRule, ...] = ()
-    failover: Failover = Failover()
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
-    risk: Annotated[RiskLimits, AfterValidator(_complete)] = Field(default=RiskLimits(), validate_default=True)
-    risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
-
     webhooks: WebhookLimits = WebhookLimits()
 
     batch_max: int = Field(default=500, ge=1, le=5000)
@@ -315,13 +221,16 @@ class Settings(BaseSettings):
         return self.home / "clock"
 
 
-def load_settings(beside: Mapping[str, str] | None = None, /, **overrides: object) -> Settings:
-    """Settings from the environment, and where it is silent from `beside`, as TALLY_… names with their text.
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+def load(chosen: type[Chosen], beside: Mapping[str, str] | None = None, /, **overrides: object) -> Chosen:
+    """Settings of that class from the environment, and where it is silent from `beside`, as TALLY_… names with their text.
 
     Errors: SettingsError, one line that names the setting.
     """
     try:
-        return Settings(**{_BESIDE: beside or {}}, **overrides)  # type: ignore[arg-type]
+        return chosen(**{_BESIDE: beside or {}}, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"] if part != "[key]")

@@ -26,6 +26,7 @@ from consumers.executor.ladder import (
     Verdict,
 )
 from consumers.executor.routing import Routing, scheme_of
+from consumers.executor.settings import Failover
 from psp.port import Captured, Declared, Declined, Kind, Pending, Reply, Unknown, reply_from_json
 from schemas.envelope import digest
 from schemas.errors import Permanent
@@ -41,7 +42,6 @@ from schemas.events import (
     Terms,
 )
 from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry, State
-from topics.settings import Failover
 
 Said = TypeVar("Said", bound=Terms)
 

@@ -8,14 +8,14 @@ from consumers.executor import store
 from consumers.executor.charging import Policy
 from consumers.executor.decide import decide
 from consumers.executor.routing import Routing
+from consumers.executor.settings import ExecutorSettings
 from consumers.executor.stuck import stuck
 from psp.registry import make_psps
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
-from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer:
+def build(settings: ExecutorSettings) -> Consumer:
     """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
     declared = {name: psp.declared for name, psp in make_psps(settings.psps).items()}
     policy = Policy(Routing.of(settings), declared, settings.failover)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 
+from consumers.executor.settings import ExecutorSettings, RoutingRule
 from schemas.events import OrderPlaced
-from topics.settings import RoutingRule, Settings, SettingsError
+from topics.settings import SettingsError
 
 SCHEMES = ("visa", "mastercard", "amex", "discover")
 _TOKENS = tuple((f"tok_{scheme}", scheme) for scheme in SCHEMES)
@@ -21,7 +22,7 @@ class Routing:
     rules: tuple[RoutingRule, ...]
 
     @classmethod
-    def of(cls, settings: Settings) -> Routing:
+    def of(cls, settings: ExecutorSettings) -> Routing:
         """Without rules any PSP may have any order, one as likely as the other."""
         names = [psp.name for psp in settings.psps]
         for rule in settings.routing:

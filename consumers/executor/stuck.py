@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from schemas.money import Money
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
-from topics.settings import StuckLimits
 
 ROOM = "executor"
 

@@ -14,8 +14,8 @@ import psycopg
 
 from consumers.payments.payment import Fact
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import text_array
-from topics.settings import Retention
 
 OVER_AFTER = timedelta(minutes=5)  # so that few orders are late
 WAIT_FOR_BATCHES = "SET LOCAL lock_timeout = '250ms'"  # a process that hangs in one must not hold up all others

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from schemas.money import Money, sums
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
-from topics.settings import StuckLimits
 
 ROOM = "payments"
 

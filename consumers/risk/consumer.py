@@ -9,14 +9,14 @@ from functools import partial
 from consumers.risk import store
 from consumers.risk.decide import decide
 from consumers.risk.names import NameList, read_lists
+from consumers.risk.settings import RiskSettings
 from schemas.events import AnyEvent
 from topics.catalog import RISK_ROOM
 from topics.runtime.shape.consumer import Broken, Connection, Consumer, State
 from topics.runtime.shape.store import Store
-from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer:
+def build(settings: RiskSettings) -> Consumer:
     """The files of the lists are read now, so that a wrong setting stops the start; the database is not asked yet."""
     screen = _Load(settings, read_lists(settings.risk_lists))
     return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
@@ -25,7 +25,7 @@ def build(settings: Settings) -> Consumer:
 class _Load:
     """`store.load`, with this process's lists put in before the first batch."""
 
-    def __init__(self, settings: Settings, lists: Sequence[NameList]) -> None:
+    def __init__(self, settings: RiskSettings, lists: Sequence[NameList]) -> None:
         self._settings = settings
         self._lists: Sequence[NameList] | None = lists
         self._limit = settings.risk.buyer_checkouts_per_hour_max

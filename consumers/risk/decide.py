@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from consumers.risk.settings import RiskLimits
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import exponent
 from topics.runtime.shape.consumer import Cause, Decision, State
-from topics.settings import RiskLimits
 
 Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "none"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from topics.runtime.shape.consumer import Connection
-from topics.settings import Retention
+from topics.runtime.shape.limits import Retention
 
 SLICE = 2000
 

@@ -1,4 +1,4 @@
-"""topics/settings.py → docs/configuration.md: every setting with its default, so that the page cannot be out of date."""
+"""The settings of all and of each room → docs/configuration.md, so that the page cannot be out of date."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import inspect
 import io
 import re
 import tokenize
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from topics import checkout_limits, settings
-from topics.checkout_limits import DEFAULTS
-from topics.settings import (
-    Failover,
-    PspAccount,
-    Retention,
-    RiskLimits,
-    RoutingRule,
-    Settings,
-    StuckLimits,
-    WebhookLimits,
-)
+from consumers.executor import settings as of_executor
+from consumers.executor.settings import ExecutorSettings, Failover, RoutingRule
+from consumers.risk import checkout_limits
+from consumers.risk import settings as of_risk
+from consumers.risk.checkout_limits import DEFAULTS
+from consumers.risk.settings import RiskLimits, RiskSettings
+from topics import settings as of_all
+from topics.runtime.shape import limits as of_runtime
+from topics.runtime.shape.limits import Retention, StuckLimits
+from topics.settings import PspAccount, Settings
+from topics.webhooks import limits as of_webhooks
+from topics.webhooks.limits import WebhookLimits
+
+MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_risk)
+BEHIND = {"routing": "psps", "failover": "routing", "risk": "retention", "risk_lists": "risk"}  # where rooms' own stand
 
 HEAD = """# Configuration
 
@@ -79,8 +84,8 @@ read-only`, `POST` answers 503 `unavailable`, `GET` answers as before, and `/rea
 
 
 def page() -> str:
-    comments = field_comments(settings)
-    parts = [HEAD, "## Settings\n", table(Settings, comments, "TALLY_")]
+    comments = {place: comment for module in MODULES for place, comment in field_comments(module).items()}
+    parts = [HEAD, "## Settings\n", table(in_order(Settings, ExecutorSettings, RiskSettings), comments, "TALLY_")]
     for title, model in (
         ("`TALLY_PSPS`: a list of", PspAccount),
         ("`TALLY_ROUTING`: a list of", RoutingRule),
@@ -90,18 +95,33 @@ def page() -> str:
         ("`TALLY_RISK`", RiskLimits),
         ("`TALLY_WEBHOOKS`", WebhookLimits),
     ):
-        parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(model, comments, "")]
+        parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(in_order(model), comments, "")]
         if model is RiskLimits:
             parts.append(checkout_limits.table())
     return "\n".join(parts)
 
 
-def table(model: type[BaseModel], comments: dict[tuple[str, str], str], prefix: str) -> str:
+Row = tuple[str, str, FieldInfo]  # the class that has the field, its name, the field
+
+
+def in_order(*models: type[BaseModel]) -> list[Row]:
+    """The fields of the first, and among them what the others have besides."""
+    rows: dict[str, Row] = {}
+    for model in models:
+        new = {name: (model.__name__, name, field) for name, field in model.model_fields.items() if name not in rows}
+        rows |= new
+    names = [name for name in rows if name not in BEHIND]
+    for name in (name for name in BEHIND if name in rows):
+        names.insert(names.index(BEHIND[name]) + 1, name)
+    return [rows[name] for name in names]
+
+
+def table(fields: Sequence[Row], comments: Mapping[tuple[str, str], str], prefix: str) -> str:
     rows = ["| name | type | default | |", "|---|---|---|---|"]
-    for name, field in model.model_fields.items():
+    for owner, name, field in fields:
         shown = f"{prefix}{name.upper()}" if prefix else name
         kind = type_name(field.annotation)
-        rows.append(f"| `{shown}` | {kind} | {default(field.default)} | {comments.get((model.__name__, name), '')} |")
+        rows.append(f"| `{shown}` | {kind} | {default(field.default)} | {comments.get((owner, name), '')} |")
     return "\n".join(rows) + "\n"
 
 

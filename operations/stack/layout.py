@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from consumers.executor.settings import RoutingRule
 from operations.stack.home import Home
 from operations.stack.process import Command
-from topics.settings import PspAccount, RoutingRule, Settings
+from topics.settings import PspAccount, Settings
 
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger", "webhooks"))

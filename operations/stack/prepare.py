@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from operations.stack.home import Home, write_private
-from topics.settings import Settings, load_settings
+from operations.stack.settings import AllSettings, load_settings
+from topics.settings import Settings
 
 
-def prepare(settings: Settings, partitions: int) -> None:
+def prepare(settings: AllSettings, partitions: int) -> None:
     from topics.runtime.making.migrate import migrate
     from topics.runtime.making.topics import Repartitioned, apply_topics
 
@@ -36,7 +37,7 @@ def ensure_demo_key(settings: Settings) -> None:
         print("demo key made", flush=True)
 
 
-def ensure_demo_list(settings: Settings) -> None:
+def ensure_demo_list(settings: AllSettings) -> None:
     """The simulated authority's list of names, where risk is told to read it."""
     file = Home(settings.home).demo_list
     if file in settings.risk_lists and not file.exists():

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from operations.stack.environment import read_environment
 from operations.stack.home import Home, read_json
-from topics.settings import Settings, load_settings
+from operations.stack.settings import load_settings
+from topics.settings import Settings
 
 if TYPE_CHECKING:
     import psutil

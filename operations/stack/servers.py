@@ -24,8 +24,8 @@ from operations.stack.jars import class_path
 from operations.stack.kafka import kafka_answers, kafka_command
 from operations.stack.ports import PortClaims, choose_ports
 from operations.stack.postgres import admin_dsn, postgres_answers, postgres_command
+from operations.stack.settings import load_settings
 from operations.stack.supervisor import Supervisor, Watched
-from topics.settings import load_settings
 
 START_TIMEOUT_S = 120.0
 Report = Callable[[str, int, int], None]  # what, done, of

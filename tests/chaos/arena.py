@@ -18,6 +18,7 @@ from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.ports import PortClaims, choose_ports
 from operations.stack.servers import start_servers
+from operations.stack.settings import load_settings
 from operations.stack.supervisor import Supervisor, Watched
 from producers.keys import SCOPES, create_key
 from tests.chaos.faults import WAYS, Fault
@@ -27,7 +28,7 @@ from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
-from topics.settings import PspAccount, Settings, load_settings
+from topics.settings import PspAccount, Settings
 
 RATHER_LATE_S = 7 * 86_400  # the payments' deadline: the clock jumps about, and nobody asked in vain
 SERVERS = ("kafka", "postgres")

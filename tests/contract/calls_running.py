@@ -16,6 +16,7 @@ import psycopg
 
 from consumers.executor.caller import run_caller
 from consumers.executor.consumer import build
+from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
 from schemas.events import NotificationReceived, OrderPlaced
@@ -24,7 +25,7 @@ from topics.runtime.delivery.apply import apply
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
-from topics.settings import PspAccount, Settings, load_settings
+from topics.settings import PspAccount, Settings
 
 FINAL = ("captured", "declined", "unresolved")
 _ENTERED_MS = 1_780_000_000_000

@@ -16,11 +16,12 @@ from operations.stack.ports import PortClaims
 from operations.stack.postgres import postgres_command
 from operations.stack.process import start, stop
 from operations.stack.servers import admin_dsn
+from operations.stack.settings import load_settings
 from tests.conftest import SECRET
 from tests.contract.running import wait
 from topics.catalog import ROOMS
 from topics.runtime.making.migrate import migrate
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 ROLES = ("tally_ops", *(f"tally_{room.name}{end}" for room in ROOMS for end in ("", "_read")))
 PASSWORD = "the servers' own"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from operations.stack.settings import load_settings
 from tests.contract import probe, sabotage
 from tests.contract.rooms import EXECUTIONS
 from topics.catalog import Room
@@ -31,7 +32,7 @@ from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.failpoints import hit
 from topics.runtime.shape.store import Store
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 BATCH = 5
 

@@ -10,13 +10,14 @@ import psycopg
 import pytest
 
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from tests.conftest import MIGRATING, SECRET, copy_database, delete_topics, drop_database
 from tests.contract import probe
 from tests.contract.rooms import Books, Log, Process, add_probe
 from topics import catalog
 from topics.runtime.making import topics as admin
 from topics.runtime.shape.kafka import kafka_config
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 TOPICS = (*(topic for topic in probe.ROOM.reads if topic.on_kafka), *probe.ROOM.writes, probe.ROOM.dead_letters)
 

@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient
 
 from operations.bench.ledger import Plan, run
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from tests.conftest import SECRET
-from topics.settings import load_settings
 
 
 def databases_and_topics(servers: Servers) -> tuple[set[str], set[str]]:

@@ -14,15 +14,17 @@ from consumers.executor import sending
 from consumers.executor.caller import run_caller
 from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
+from consumers.executor.settings import RoutingRule
 from operations.cli.commands.stuck import look
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from tests.conftest import await_topics, delete_topics
 from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
 from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape.consumer import Call
-from topics.settings import RoutingRule, Settings, SettingsError, load_settings
+from topics.settings import Settings, SettingsError
 
 CHARGED = (
     "tok_visa",

@@ -16,11 +16,11 @@ import pytest
 from consumers.webhooks.calling import Caller
 from consumers.webhooks.queue import Leased
 from operations.auditor.engine import psps
+from operations.stack.settings import load_settings
 from psp.northpay import Northpay
 from psp.port import ListingError
 from tests.contract.running import wait
 from tests.contract.test_calls_over_http import talking_to
-from topics.settings import load_settings
 
 MB = 1 << 20
 CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.contract.rooms import Books, Log, Process
 from topics.runtime.dead_letters.stuck import letters
+from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import Stuck
-from topics.settings import Settings, StuckLimits
+from topics.settings import Settings
 
 
 def waiting(process: Process, settings: Settings) -> list[Stuck]:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from consumers.payments.consumer import build
 from operations.cli.main import build as build_cli
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import RiskCleared
 from tests.conftest import SECRET, copy_database, drop_database
@@ -28,7 +29,7 @@ from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

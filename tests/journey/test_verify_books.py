@@ -24,6 +24,7 @@ from operations.cli.timeline import UnknownId, timeline
 from operations.stack import layout
 from operations.stack.home import Home
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from operations.stack.supervisor import Supervisor
 from psp.port import Charge
 from psp.registry import make_psps
@@ -42,7 +43,7 @@ from topics.runtime.making.topics import apply_topics
 from topics.runtime.outbox.outbox import Unsaid, dump_records
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 SEED = 7
 LIMIT_S = 180.0

@@ -14,12 +14,13 @@ import pytest
 
 from consumers.payments.revenue import sum_up
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from producers.paging import NEWEST
 from producers.routes.payments import Filters, page_of
 from producers.routes.reports import Revenue, lines_of
 from tests.conftest import SECRET, copy_database, drop_database
+from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import Store
-from topics.settings import Retention, load_settings
 
 COUNT = 20_000  # payments of one order each, in 20 days
 LAST_HOUR = datetime(2026, 1, 20, 23, 10, tzinfo=UTC)

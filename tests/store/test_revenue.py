@@ -19,8 +19,9 @@ from operations.stack.servers import Servers
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, declined, requested
+from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import Store
-from topics.settings import Retention, Settings
+from topics.settings import Settings
 
 HOUR = timedelta(hours=1)
 

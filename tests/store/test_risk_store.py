@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from consumers.risk.consumer import build
+from consumers.risk.settings import RiskLimits
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import Money
 from tests.store.hearing import Hearing
-from topics.settings import RiskLimits, Settings
+from topics.settings import Settings
 
 
 def screening(checkout_id: str, name: str | None = "Ada", buyer: str = "b1") -> ScreeningRequested:

@@ -32,7 +32,8 @@ from schemas.events import (
 from schemas.webhooks import EVENT_TYPES
 from tests.store.hearing import Hearing
 from tests.store.receiving import Got, receiving, wait_for
-from topics.settings import Settings, WebhookLimits
+from topics.settings import Settings
+from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import verify
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ("127.0.0.0/8",)}

@@ -16,12 +16,12 @@ from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
 from operations.stack.host import build
 from operations.stack.layout import ROOM_PROCESSES
+from operations.stack.settings import load_settings
 from schemas import events
 from schemas.events import AnyEvent
 from topics import catalog
 from topics.catalog import CONSUMERS, PSEUDO_TOPICS, ROOMS, TOPICS, Room, Topic
 from topics.runtime.shape.consumer import MiswiredRoom
-from topics.settings import load_settings
 
 BASES = {events.Event, events.RiskDecided, events.Terms}  # what several events share; never said themselves
 

@@ -13,11 +13,11 @@ import yaml
 
 from deploy.runtime_dependencies import LOCAL_STACK, runtime_dependencies
 from operations.cli.commands.run import NAMES
+from operations.stack.settings import AllSettings
 from tests.stack.wheels import normal
 from tests.tidy.reading import text
 from tests.tidy.test_docs import exists
 from topics.catalog import CONSUMERS
-from topics.settings import Settings
 
 COMPOSE: dict[str, Any] = yaml.safe_load(text(Path("docker-compose.yml")))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -98,7 +98,7 @@ def test_no_secret_is_written_into_the_file() -> None:
 
 
 def test_what_services_are_given_are_settings() -> None:
-    known = {f"TALLY_{name.upper()}" for name in Settings.model_fields}
+    known = {f"TALLY_{name.upper()}" for name in AllSettings.model_fields}
     named = {
         name for service in OURS.values() for name in (*service.get("environment", ()), *service.get("secrets", ()))
     }

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import typer
 
+from consumers.executor.settings import RoutingRule
+from consumers.risk.settings import RiskLimits
 from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
+from operations.stack.settings import AllSettings
 from tests.tidy.reading import files, text
 from topics.catalog import ROOMS
-from topics.settings import PspAccount, RiskLimits, RoutingRule, Settings
+from topics.settings import PspAccount
 
 PAGES = [
     path for path in files() if path.suffix == ".md" and path.parts[0] in {"docs", "schemas", "benchmarks", path.name}
@@ -76,7 +79,7 @@ def test_the_readme_shows_every_command_that_a_newcomer_needs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_settings_in_the_docs_are_settings(page: Path) -> None:
-    models = (Settings, RiskLimits, RoutingRule, PspAccount)
+    models = (AllSettings, RiskLimits, RoutingRule, PspAccount)
     known = {name.upper() for model in models for name in model.model_fields} | OTHER_SETTINGS
     named = {part for whole in SETTING.findall(text(page)) for part in whole.split("__")}
     assert {name.rstrip("_") for name in named} - known - {""} == set()

@@ -9,12 +9,12 @@ from consumers.executor.attempt import Attempt, CallFacts, call_key
 from consumers.executor.charging import Policy
 from consumers.executor.decide import decide
 from consumers.executor.routing import Routing
+from consumers.executor.settings import RoutingRule
 from psp.port import Declared, Kind, Reply
 from schemas.envelope import EventId, derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from schemas.money import Money
 from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry, State
-from topics.settings import RoutingRule
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTLING_S = 2.0

@@ -13,12 +13,12 @@ from consumers.executor.attempt import key_expired
 from consumers.executor.charging import Policy
 from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S
 from consumers.executor.routing import Routing
+from consumers.executor.settings import Failover, RoutingRule
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
 from tests.unit.executor_cases import DECLARED, KEY_LIFE_S, NOW, SETTLING_S, Desk, notification, order, policy
 from topics.runtime.shape.consumer import Call, Retry
-from topics.settings import Failover, RoutingRule
 
 AMOUNT = Money(1234, "EUR")
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from consumers.executor.routing import Routing, scheme_of
+from consumers.executor.settings import ExecutorSettings, RoutingRule
 from schemas.money import Money
 from tests.unit.executor_cases import order
-from topics.settings import PspAccount, RoutingRule, Settings, SettingsError
+from topics.settings import PspAccount, SettingsError
 
 NORTH = PspAccount(name="north", adapter="northpay", url="http://127.0.0.1:1", api_key="k")
 SOUTH = PspAccount(name="south", adapter="southpay", url="http://127.0.0.1:1", api_key="k")
 
 
 def routing(*rules: RoutingRule) -> Routing:
-    return Routing.of(Settings(home=Path("unused"), psps=(NORTH, SOUTH), routing=rules))
+    return Routing.of(ExecutorSettings(home=Path("unused"), psps=(NORTH, SOUTH), routing=rules))
 
 
 def shares(routes: Routing) -> Counter[str | None]:

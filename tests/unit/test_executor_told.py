@@ -10,13 +10,13 @@ import pytest
 from consumers.executor.early import Early
 from consumers.executor.ladder import ASK_AGAIN_S
 from consumers.executor.routing import Routing
+from consumers.executor.settings import RoutingRule
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Unknown
 from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money
 from tests.unit.executor_cases import DECLARED, NOW, Desk, notification, order, policy
 from topics.runtime.shape.consumer import Ended, Retry
-from topics.settings import RoutingRule
 
 YES = Captured("ch_1", "visa", Money(1234, "EUR"))
 NO = Declined("insufficient_funds", "ch_1", "visa")

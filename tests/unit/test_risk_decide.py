@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, decide, hour_key, name_key
+from consumers.risk.settings import RiskLimits
 from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import Money
 from topics.runtime.shape.consumer import Cause, Decision, State
-from topics.settings import RiskLimits
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 LIMITS = RiskLimits(

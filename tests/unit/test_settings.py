@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from consumers.risk import checkout_limits
+from operations.stack.settings import load_settings
 from schemas.currencies import DECIMALS
-from topics import checkout_limits
-from topics.settings import SettingsError, load_settings
+from topics.settings import SettingsError
 
 SECRET = "sk_live_never_shown"
 

@@ -21,7 +21,8 @@ from operations.stack.ports import PREFERRED, PortClaims, choose_ports, is_free
 from operations.stack.postgres import forget_stale_owner, init_cluster, postgres_version
 from operations.stack.running import DOWN, current_settings, same_process, stack_status
 from operations.stack.servers import AlreadyRunning, hold
-from topics.settings import SettingsError, load_settings
+from operations.stack.settings import load_settings
+from topics.settings import SettingsError
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from schemas.events import AnyEvent, JournalPosted, LedgerEntry
 from schemas.money import Money, sums
 from tests.unit.payment_cases import cleared, requested
 from topics.runtime.process.stuck import LOGGED_MAX, Watch
+from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import Stuck
-from topics.settings import StuckLimits
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 LIMITS = StuckLimits()

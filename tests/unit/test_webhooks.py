@@ -15,6 +15,7 @@ import pytest
 from consumers.webhooks.decide import Again, Busy, Delivery, Endpoint, Heard, Owned, Sent, decide
 from consumers.webhooks.queue import Outcome
 from consumers.webhooks.sender import verdict_on
+from operations.stack.settings import load_settings
 from schemas.envelope import EventId, derive_id
 from schemas.events import (
     OrderState,
@@ -28,8 +29,8 @@ from schemas.events import (
 from schemas.webhooks import EVENT_TYPES, delivery_id
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.shape.consumer import Cause, Decision, State
-from topics.settings import WebhookLimits, load_settings
 from topics.webhooks.addresses import url_fault
+from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import secret_key, secret_text, sign, verify
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=UTC)

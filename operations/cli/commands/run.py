@@ -19,7 +19,7 @@ def run(names: Annotated[list[str], typer.Argument(help=f"Any of: {', '.join(NAM
     """Run rooms and the API in this process. Any number of processes may run the same room."""
     from operations.stack.host import serve
     from operations.stack.logs import configure_logs
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     unknown = [name for name in names if name not in NAMES]
     if unknown:

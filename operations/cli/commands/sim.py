@@ -145,7 +145,7 @@ def _print_json(value: object) -> None:
 
 def simulator_url() -> str:
     """Where the simulator is: the environment, else the running stack. Errors: ConnectionError where there is none."""
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     found = os.environ.get(URL_VARIABLE) or read_json(Home(load_settings().home).state).get("simulator_url")
     if not found:

@@ -30,7 +30,7 @@ def up(
 ) -> None:
     """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
     from operations.cli.stack_shown import existing_servers, up_detached, up_in_foreground
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     existing = existing_servers(load_settings(), kafka, postgres)
     if detach:
@@ -45,7 +45,7 @@ def down(
 ) -> None:
     """End every process of the stack. Data stays, unless --purge."""
     from operations.cli.stack_shown import down as take_down
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     take_down(load_settings(), purge)
 
@@ -56,7 +56,7 @@ def status(as_json: Json = False) -> None:
     from operations.cli.stack_shown import status as show
     from operations.stack.home import Home
     from operations.stack.running import stack_status
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     found = stack_status(Home(load_settings().home))
     if as_json:
@@ -70,7 +70,7 @@ def doctor(as_json: Json = False) -> None:
     """Check this machine for what the stack needs; exit 1 where something is missing."""
     from operations.cli.stack_shown import findings as show
     from operations.stack.doctor import examine
-    from topics.settings import load_settings
+    from operations.stack.settings import load_settings
 
     findings = examine(load_settings())
     if as_json:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from tests.conftest import SECRET, copy_database, delete_topics, drop_database
 from tests.contract.http.door import Door, open_door
 from topics.runtime.making.topics import apply_topics
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,8 @@ from tests.store.receiving import Receiver, receiving
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep
-from topics.settings import Settings, WebhookLimits
+from topics.settings import Settings
+from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import secret_key, verify
 
 LOOPBACK = {"http_allowed": True, "allowed_networks": ["127.0.0.0/8"]}

@@ -13,8 +13,8 @@ import psycopg
 from schemas.envelope import EventId
 from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
+from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.runtime.shape.stuck import Stuck
-from topics.settings import Retention, StuckLimits
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]

@@ -1,0 +1,47 @@
+"""What risk alone decides by: TALLY_RISK and TALLY_RISK_LISTS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from consumers.risk.checkout_limits import DEFAULTS, Limits, without
+from schemas.countries import COUNTRIES
+from topics.settings import Settings
+
+
+def _countries(codes: frozenset[str]) -> frozenset[str]:
+    if not codes <= COUNTRIES:
+        raise ValueError("a country is two capital letters of ISO 3166-1")
+    return codes
+
+
+class RiskLimits(BaseModel):
+    """What risk refuses by number. Amounts are major units, by currency, of all orders of a checkout in it.
+
+    `{"checkout_amount_max": {"VND": "500000000", "KWD": "0"}}` sets these two and leaves all others at the defaults below. Where
+    it is 0 nothing can be charged. A number alone, as this setting was once, holds in the major units of every currency, which
+    are a dollar here and a hundredth of a cent there. No currency is without a limit: `null`, or a name that is no currency,
+    stops the start.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkout_amount_max: Limits = dict(DEFAULTS)  # by currency; the defaults stand below
+    buyer_checkouts_per_hour_max: int = 1000
+    blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
+
+
+def _complete(risk: RiskLimits) -> RiskLimits:
+    if missing := without(risk.checkout_amount_max):
+        raise ValueError(f"no checkout_amount_max for {', '.join(missing)}: name one, in major units")
+    return risk
+
+
+class RiskSettings(Settings):
+    """The installation's, and risk's own."""
+
+    risk: Annotated[RiskLimits, AfterValidator(_complete)] = Field(default=RiskLimits(), validate_default=True)
+    risk_lists: tuple[Path, ...] = ()  # text files, a name a line; the file's name is the list's name
