@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from producers import replies
 from producers.connections import Connection
 from producers.description import describe, methods, nothing_undocumented, refuse_others
-from producers.door import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
+from producers.hot import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
 from producers.house import House, furnish
 from producers.problems import Problem
 from producers.routes import money, notifications, operators, pages, payments, reports, service, webhook_endpoints

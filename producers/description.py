@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 
 from producers import examples, replies
-from producers.endpoints import EndpointRequest
+from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
 from producers.routes import operators

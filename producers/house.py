@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.endpoints import Endpoints
-from producers.intake import Intake
+from producers.doors.door import Intake
+from producers.doors.endpoints import Endpoints
+from producers.doors.notifications import Notifications
 from producers.key_ring import Caller, KeyRing
-from producers.notifications import Notifications
 from producers.pools import Pools
 from producers.reading import Reader
 from topics.settings import Settings

@@ -10,7 +10,7 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers.claims import links
+from producers.doors.payments import links
 from producers.problems import CODES
 from producers.reading import Row
 from schemas.events import OrderStatus, PaymentStatus

@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from producers import replies
-from producers.door import check_type, read_body
+from producers.hot import check_type, read_body
 from producers.house import house_of
 
 router = APIRouter(tags=["PSPs"])

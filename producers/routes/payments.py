@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.claims import links
+from producers.doors.payments import links
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.door import check_type, read_body
-from producers.endpoints import SELECT, Endpoints, endpoint_of, parse
+from producers.doors.endpoints import SELECT, Endpoints, endpoint_of, parse
+from producers.hot import check_type, read_body
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from producers.notifications import Given, Notifications
+from producers.doors.notifications import Given, Notifications
 from schemas.envelope import digest
 from tests.contract.calls_running import psp_accounts
 from tests.simulator.running import free_port

@@ -13,7 +13,7 @@ from operations.cli.cut import cut
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
-    from producers.endpoints import Endpoints
+    from producers.doors.endpoints import Endpoints
     from topics.settings import Settings
 
 app = typer.Typer(help="Webhooks: endpoints, deliveries, test, resend.", no_args_is_help=True)
@@ -139,7 +139,7 @@ def delete(
 
 def _act(settings: Settings, work: Any) -> Any:
     """Errors: typer.Exit with one line."""
-    from producers.endpoints import Endpoints
+    from producers.doors.endpoints import Endpoints
     from producers.problems import Problem
 
     endpoints: Endpoints = Endpoints(settings)

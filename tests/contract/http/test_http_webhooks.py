@@ -28,7 +28,7 @@ from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.stack.views import read
-from producers import endpoints
+from producers.doors import endpoints
 from producers.trimming import trim
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted

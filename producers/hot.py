@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from producers.bodies import parsed
-from producers.claims import Answer, Asked
+from producers.doors.payments import Answer, Asked
 from producers.house import House
 from producers.problems import Problem
 from schemas.requests import BODY_MAX, PaymentRequest

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import psycopg
 import structlog
 
-from producers.claims import Answer, Asked, Outcomes, Terms, claim
+from producers.doors.payments import Answer, Asked, Outcomes, Terms, claim
 from producers.problems import RETRY_SOON, Problem
 from topics.runtime.outbox.outbox import Publisher, Row
 from topics.runtime.shape.clock import Clock
