@@ -19,10 +19,9 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
-from producers import replies
 from producers.connections import Connection
-from producers.description import describe, methods, nothing_undocumented, refuse_others
-from producers.hot import BLANKS, Receive, Reply, Scope, Send, each_once, take_payment
+from producers.description import describe, methods, nothing_undocumented
+from producers.hot import BLANKS, HotRoute, Receive, Reply, Scope, Send, described, each_once
 from producers.house import House, furnish
 from producers.problems import Problem
 from producers.routes import money, notifications, operators, pages, payments, reports, service, webhook_endpoints
@@ -38,8 +37,9 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
-PAYMENTS = "/v1/payments"
+HOT = {route.path: route for route in (payments.ASK,)}
 ROUTERS = (
+    described(HOT.values()),
     payments.router,
     money.router,
     reports.router,
@@ -102,24 +102,23 @@ async def _watch(server: uvicorn.Server, stop: threading.Event) -> None:
     server.should_exit = True
 
 
-def make_app(settings: Settings) -> Door:
+def make_app(settings: Settings) -> Api:
     """The ASGI application. Its lifespan opens and closes everything that it needs."""
     house = furnish(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        house.intake.start(asyncio.get_running_loop())
+        house.payment_door.start(asyncio.get_running_loop())
         yield
-        await asyncio.to_thread(house.intake.close)
         await house.close()
 
     app = _documented(lifespan)
     app.state.house = house
-    return Door(app, house)
+    return Api(app, house)
 
 
-class Door:
-    """Everything passes here: POST /v1/payments takes the short way, the rest goes to FastAPI; all is counted."""
+class Api:
+    """Everything passes here: hot routes take the short way, the rest goes to FastAPI; all is counted."""
 
     def __init__(self, app: FastAPI, house: House) -> None:
         self.app = app
@@ -128,22 +127,21 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif scope["path"] == PAYMENTS and scope["method"] == "POST":
-            await self._payment(scope, receive, send)
+        elif scope["method"] == "POST" and (hot := HOT.get(scope["path"])):
+            await self._hot(hot, scope, receive, send)
         else:
             await self._other(scope, receive, send)
 
-    async def _payment(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _hot(self, route: HotRoute[Any], scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         try:
-            refuse_others(scope["query_string"], {})
-            reply = await take_payment(self._house, scope, receive)
+            reply = await route.take(self._house, scope, receive)
         except Problem as problem:
             reply = problem.status, problem.all_headers(), problem.body()
         except Exception:
-            log.exception("request failed", action="answer", path=PAYMENTS)
+            log.exception("request failed", action="answer", path=route.path)
             reply = _internal()
-        _count("POST", PAYMENTS, reply[0], started)
+        _count("POST", route.path, reply[0], started)
         await _send(send, reply)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -209,19 +207,6 @@ def _documented(lifespan: Any) -> FastAPI:
         dependencies=[Depends(nothing_undocumented)],
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
-    app.add_api_route(
-        PAYMENTS,
-        _short_way,
-        methods=["POST"],
-        status_code=202,
-        response_model=replies.Payment,
-        tags=["payments"],
-        summary="Ask for a payment",
-        operation_id="request_payment",
-        description=_short_way.__doc__,
-        openapi_extra=_POST_EXTRA,
-        responses={202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}},
-    )
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(Problem, _on_problem)
@@ -236,27 +221,6 @@ _PROBLEM = {
     "description": "Problem document",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
 }
-_POST_EXTRA = {
-    "security": [{"apiKey": ["payments:write"]}],
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PaymentRequest"}}},
-    },
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "description": "Stored beside the checkout; with another checkout it is refused.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        }
-    ],
-}
-
-
-async def _short_way(request: Request) -> Response:
-    """One checkout with its orders. The same again answers the same, with `Idempotent-Replayed: true`."""
-    raise AssertionError("Door answers this itself")
 
 
 async def _on_problem(_: Request, problem: Exception) -> Response:
@@ -275,8 +239,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 405:  # FastAPI names those of one route alone
-        named = {*methods(ROUTERS, request.url.path), *(["POST"] if request.url.path == PAYMENTS else [])}
-        headers["allow"] = ", ".join(sorted(named))
+        headers["allow"] = ", ".join(methods(ROUTERS, request.url.path))
     allow = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Allow"]
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
     return await _on_problem(request, Problem(code, headers=allow))

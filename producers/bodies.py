@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from producers.problems import broken
-from schemas.requests import field_errors, repeated_field
+from producers.problems import Problem, broken
+from schemas.requests import BODY_MAX, field_errors, repeated_field
 
+DRAINED_MAX = 8 * 1024 * 1024  # read and thrown away, so that the caller hears the 413 and not a reset
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -21,3 +22,39 @@ def parsed(model: type[Model], body: bytes) -> Model:
     if repeated := repeated_field(body):
         raise broken([repeated])
     return asked
+
+
+def check_type(content_type: bytes) -> None:
+    media, _, parameters = content_type.lower().partition(b";")
+    charset = parameters.replace(b" ", b"").replace(b'"', b"")
+    if media.strip() != b"application/json" or charset not in (b"", b"charset=utf-8"):
+        raise Problem("unsupported_media_type")
+
+
+async def read_body(receive: Any, length: bytes | None) -> bytes:
+    """The body, up to BODY_MAX. Errors: Problem `body_too_large`, after draining what can be drained."""
+    if length is not None and (not length.isdigit() or int(length) > DRAINED_MAX):
+        raise Problem("body_too_large", headers=[(b"connection", b"close")])
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return _fitting(body)
+    chunks, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > DRAINED_MAX:
+            raise Problem("body_too_large", headers=[(b"connection", b"close")])
+        if size <= BODY_MAX:
+            chunks.append(message.get("body", b""))
+    if message["type"] == "http.disconnect":
+        raise Problem("invalid_json", "The body ended early.")
+    if size > BODY_MAX:
+        raise Problem("body_too_large")
+    return b"".join(chunks)
+
+
+def _fitting(body: bytes) -> bytes:
+    if len(body) > BODY_MAX:
+        raise Problem("body_too_large")
+    return body

@@ -9,9 +9,12 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors.door import Intake
-from producers.doors.endpoints import Endpoints
+from producers.doors import endpoints, payments
+from producers.doors.asked import Answer
+from producers.doors.door import Door
+from producers.doors.endpoints import Wish
 from producers.doors.notifications import Notifications
+from producers.doors.payments import PaymentAsked
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
 from producers.reading import Reader
@@ -24,21 +27,21 @@ class House:
 
     settings: Settings
     ring: KeyRing
-    intake: Intake
+    payment_door: Door[PaymentAsked, Answer]
     doors: Reader
     payments: Reader
     wallet: Reader
     ledger: Reader
     webhooks: Reader
-    endpoints: Endpoints
+    endpoint_door: Door[Wish[Any], Any]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
             await reader.close()
-        await asyncio.to_thread(self.endpoints.close)
-        await asyncio.to_thread(self.notifications.close)
+        for door in (self.payment_door, self.endpoint_door, self.notifications):
+            await asyncio.to_thread(door.close)
         self.pools.close()
 
 
@@ -48,13 +51,13 @@ def furnish(settings: Settings) -> House:
     return House(
         settings=settings,
         ring=KeyRing(doors),
-        intake=Intake(settings),
+        payment_door=payments.door(settings),
         doors=doors,
         payments=Reader(settings, "tally_payments_read", "payments"),
         wallet=Reader(settings, "tally_wallet_read", "wallet"),
         ledger=Reader(settings, "tally_ledger_read", "ledger"),
         webhooks=Reader(settings, "tally_webhooks_read", "webhooks"),
-        endpoints=Endpoints(settings),
+        endpoint_door=endpoints.door(settings),
         notifications=Notifications(settings),
         pools=Pools(),
     )

@@ -1,4 +1,4 @@
-"""Threads for what blocks, kept apart by who waits: an operator's long act takes none from a PSP or an upstream service."""
+"""Threads for operators' acts, which block; the long ones apart, so that the others need not wait for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from producers.problems import Problem
 
-PSPS = 32  # each waits for a commit that takes along all who wait
-OWNERS = 8
 OPERATORS = 8
 LONG = 4  # operators' acts that take up to PACED_S_MAX each
 
@@ -22,17 +20,9 @@ class Pools:
     """One process's. The event loop's own threads are left to name look-ups."""
 
     def __init__(self) -> None:
-        self._psps = ThreadPoolExecutor(PSPS, "psps")
-        self._owners = ThreadPoolExecutor(OWNERS, "owners")
         self._operators = ThreadPoolExecutor(OPERATORS, "operators")
         self._long = ThreadPoolExecutor(LONG, "long")
         self._long_places = LONG
-
-    async def for_psp(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._psps, work)
-
-    async def for_owner(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._owners, work)
 
     async def for_operator(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._operators, work)
@@ -48,5 +38,5 @@ class Pools:
             self._long_places += 1
 
     def close(self) -> None:
-        for pool in (self._psps, self._owners, self._operators, self._long):
+        for pool in (self._operators, self._long):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from producers.doors.endpoints import delete_run_out
+from producers.doors.endpoint_rows import delete_run_out
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 

@@ -1,4 +1,4 @@
-"""Requests that wait → one transaction for all of them → the 202s, then the events on Kafka.
+"""Requests that wait → one transaction for all of them → the answers, then the events on Kafka.
 
 Group commit without a timer: while one batch is being committed the next one gathers. One thread owns the store's
 connection and the Kafka producer.
@@ -11,77 +11,92 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
 
-import psycopg
 import structlog
 
-from producers.doors.payments import Answer, Asked, Outcomes, Terms, claim
+from producers.doors.commits import Claim, Commits
 from producers.problems import RETRY_SOON, Problem
-from topics.runtime.outbox.outbox import Publisher, Row
-from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
 BATCH_MAX = 200
 WAITING_MAX = 5_000
-BACKLOG_MAX = 20_000  # unacknowledged records, above which rows stay in the outbox for the sweep
-TIDY_S = 0.1
-CHECK_S = 0.5  # while the store is away
-IDLE_S = 0.05
+IDLE_S, QUIET_S = 0.05, 0.5  # between looks at what Kafka has acknowledged; while it owes nothing
 # After a batch of n the next one gathers for 5 ms × n, up to 50: a lone request never waits, and under load a
 # transaction's fixed cost (five times that of a request) is shared.
 GATHER_S, GATHER_MAX_S = 0.005, 0.05
 
-Outcome = Answer | Problem
-Waiting = tuple[Asked, "asyncio.Future[Outcome]"]
+
+class Claiming(Protocol):
+    """A request that a door takes."""
+
+    def ids(self) -> Sequence[Hashable]:
+        """All that it claims. Two requests of one batch never claim the same."""
+        ...
 
 
-class Intake:
-    """`submit` from the event loop; everything else happens in one thread."""
+Request = TypeVar("Request", bound=Claiming)
+Answer = TypeVar("Answer")
+Future = asyncio.Future[Answer | Problem]
+Waiting = tuple[Request, asyncio.Future[Answer | Problem]]
 
-    def __init__(self, settings: Settings) -> None:
-        self._store = Store(settings, "doors")
-        self._publisher = Publisher(settings)
-        self._clock = Clock(settings.clock_file)
-        self._deadline_s = settings.payment_deadline_s
-        self._hash_key = bytes.fromhex(settings.derive("doors:contents"))
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._later: deque[Waiting] = deque()  # wait for an earlier request of the same ids
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+class Door(Generic[Request, Answer]):
+    """`submit` from the event loop; everything else happens in one thread, which the first request starts."""
+
+    def __init__(
+        self, settings: Settings, name: str, claim: Claim[Request, Answer], batch_max: int = BATCH_MAX
+    ) -> None:
+        self._settings = settings
+        self._claim = claim
+        self._batch_max = batch_max
+        self._queue: queue.SimpleQueue[Waiting[Request, Answer] | None] = queue.SimpleQueue()
+        # those that wait for an earlier request of the same ids
+        self._later: deque[Waiting[Request, Answer]] = deque()
+        self._thread = threading.Thread(target=self._run, name=f"{name} door", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tidied_at = 0.0
+        self._commits: Commits[Request, Answer] | None = None
         self._closing = False
-        self.trouble = ""  # why requests cannot be taken now
+        self._trouble = ""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sooner than by the first request: then it publishes also what others left behind."""
         self._loop = loop
+        self._commits = Commits(self._settings, self._claim)
         self._thread.start()
 
     def close(self) -> None:
         """Ends when all that was submitted is answered and, for up to five seconds, published."""
         self._closing = True
-        self._queue.put(None)
-        self._thread.join()
+        if self._commits is not None:
+            self._queue.put(None)
+            self._thread.join()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 
     @property
-    def publishing_trouble(self) -> str | None:
-        return self._publisher.failing
+    def trouble(self) -> str:
+        """Why requests cannot be taken now."""
+        return self._trouble or (self._commits.trouble if self._commits else "")
 
-    async def submit(self, asked: Asked) -> Answer:
+    @property
+    def publishing_trouble(self) -> str | None:
+        return self._commits.publishing_trouble if self._commits else None
+
+    async def submit(self, request: Request) -> Answer:
         """Returns after the commit. Errors: Problem; after `unavailable` the same may be submitted again."""
         if self._queue.qsize() > WAITING_MAX or self._closing:
             raise Problem("busy", headers=RETRY_SOON)
+        if self._loop is None:
+            self.start(asyncio.get_running_loop())
         assert self._loop is not None
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._queue.put((asked, future))
+        future: Future[Answer] = self._loop.create_future()
+        self._queue.put((request, future))
         outcome = await future
         if isinstance(outcome, Problem):
             raise outcome
@@ -90,45 +105,48 @@ class Intake:
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
+        assert self._commits is not None
         while not (self._closing and self._queue.empty() and not self._later):
             try:
-                self._turn()
+                self._turn(self._commits)
+                self._trouble = ""
             except Exception as error:
-                self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                self._trouble = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 log.exception("a turn failed", action="turn")
                 time.sleep(IDLE_S)
-        self._end()
+        self._commits.close()
 
-    def _turn(self) -> None:
-        batch = self._gather()
+    def _turn(self, commits: Commits[Request, Answer]) -> None:
+        batch = self._gather(QUIET_S if commits.idle else IDLE_S)
         if batch:
-            self._answer(batch)
-        self._tidy()
+            futures = [future for _, future in batch]
+            commits.take([request for request, _ in batch], lambda outcomes: self._resolve(futures, outcomes))
+        commits.tidy()
         if batch and not self._closing:
             time.sleep(min(GATHER_S * len(batch), GATHER_MAX_S))
 
-    def _gather(self) -> list[Waiting]:
+    def _gather(self, wait_s: float) -> list[Waiting[Request, Answer]]:
         """What waits, except where two claim the same id: then the later one comes with the next batch."""
         waiting = list(self._later)
         self._later.clear()
         if not waiting:
-            first = self._next(IDLE_S)
+            first = self._next(wait_s)
             waiting = [first] if first else []
-        while waiting and len(waiting) < BATCH_MAX:
+        while waiting and len(waiting) < self._batch_max:
             one = self._next(0)
             if one is None:
                 break
             waiting.append(one)
         return self._apart(waiting)
 
-    def _next(self, timeout_s: float) -> Waiting | None:
+    def _next(self, timeout_s: float) -> Waiting[Request, Answer] | None:
         try:
             return self._queue.get(timeout=timeout_s) if timeout_s else self._queue.get_nowait()
         except queue.Empty:
             return None
 
-    def _apart(self, waiting: list[Waiting]) -> list[Waiting]:
-        claimed: set[tuple[str, ...]] = set()
+    def _apart(self, waiting: list[Waiting[Request, Answer]]) -> list[Waiting[Request, Answer]]:
+        claimed: set[Hashable] = set()
         batch = []
         for one in waiting:
             ids = one[0].ids()
@@ -139,91 +157,15 @@ class Intake:
             claimed.update(ids)
         return batch
 
-    def _answer(self, batch: Sequence[Waiting]) -> None:
-        outcomes, rows = self._decide([asked for asked, _ in batch])
-        self._resolve([(future, outcomes[asked.checkout_id]) for asked, future in batch])
-        hit("before_publish")
-        if self._publisher.unacknowledged < BACKLOG_MAX:
-            self._publisher.publish(self._store, rows)
-        hit("after_publish")
-
-    def _decide(self, batch: list[Asked]) -> tuple[Outcomes, list[Row]]:
-        """A request that the database refuses does not spoil those beside it."""
-        try:
-            decided = self._commit_or_again(batch)
-            self.trouble = ""
-            return decided
-        except Exception as error:
-            kind = verdict(error)
-            if kind == "away":
-                return self._refuse(batch, "unavailable", error)
-            if kind == "bug" or len(batch) == 1:
-                return self._refuse(batch, "internal", error)
-            outcomes: Outcomes = {}
-            rows: list[Row] = []
-            for one in batch:
-                outcome, row = self._decide([one])
-                outcomes |= outcome
-                rows += row
-            return outcomes, rows
-
-    def _commit_or_again(self, batch: list[Asked]) -> tuple[Outcomes, list[Row]]:
-        """A connection that died while it was idle costs nobody a 503; where the commit's answer was lost, these are
-        replays now, and the sweep says their events."""
-        try:
-            return self._commit(batch)
-        except psycopg.Error as error:
-            if verdict(error) != "away":
-                raise
-            return self._commit(batch)
-
-    def _commit(self, batch: list[Asked]) -> tuple[Outcomes, list[Row]]:
-        terms = Terms(self._clock.now(), self._deadline_s, self._hash_key)
-        with self._store.batch() as conn:
-            outcomes, rows = claim(conn, batch, terms)
-            hit("before_commit")
-        hit("after_commit")
-        return outcomes, rows()
-
-    def _refuse(self, batch: list[Asked], code: str, error: Exception) -> tuple[Outcomes, list[Row]]:
-        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        log.warning("requests not taken", action="refuse", code=code, requests=len(batch), error=why)
-        self.trouble = f"database: {why}" if code == "unavailable" else why
-        problem = Problem(code, headers=RETRY_SOON if code == "unavailable" else ())
-        return {one.checkout_id: problem for one in batch}, []
-
-    def _resolve(self, answers: list[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+    def _resolve(self, futures: Sequence[Future[Answer]], outcomes: Sequence[Answer | Problem]) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(_set_results, answers)
+            self._loop.call_soon_threadsafe(_set_results, list(zip(futures, outcomes, strict=True)))
         except RuntimeError:
             pass  # the loop has ended: nobody waits any more
 
-    def _tidy(self) -> None:
-        """Delete what Kafka has acknowledged; publish again what it has not, and what others left behind."""
-        now = time.monotonic()
-        if now - self._tidied_at < (CHECK_S if self.trouble else TIDY_S):
-            return
-        self._tidied_at = now
-        try:
-            self._publisher.tidy(self._store)
-            if self.trouble:  # there may have been nothing to tidy
-                self._store.check()
-                self.trouble = ""
-        except psycopg.Error as error:
-            self.trouble = f"database: {error}".splitlines()[0][:200]
-            self._store.close()
 
-    def _end(self) -> None:
-        try:
-            self._publisher.flush(5)
-            self._publisher.tidy(self._store)
-        except psycopg.Error as error:
-            log.warning("unclean end", action="close", error=str(error).strip()[:200])
-        self._store.close()
-
-
-def _set_results(answers: list[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+def _set_results(answers: Sequence[tuple[Future[Answer], Answer | Problem]]) -> None:
     for future, outcome in answers:
         if not future.done():
             future.set_result(outcome)

@@ -9,6 +9,8 @@ from hashlib import blake2b
 
 import orjson
 
+from producers.doors.asked import Answer, Asked
+from producers.doors.door import Door
 from producers.problems import Problem
 from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
@@ -19,37 +21,29 @@ from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Row, Unsaid
 from topics.runtime.shape.consumer import Connection, Cursor
+from topics.settings import Settings
 
 EVENT_TYPE = event_type(PaymentRequested)
 HASH_BYTES = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A body that keeps the contract, and what came with it."""
-
-    owner: str
-    request: PaymentRequest
-    idempotency_key: str | None = None
-    traceparent: str | None = None
+class PaymentAsked(Asked[PaymentRequest]):
+    """A request for a payment."""
 
     @property
     def checkout_id(self) -> str:
         return self.request.checkout_id
+
+    @property
+    def location(self) -> str:
+        return links(self.checkout_id)["self"]
 
     def ids(self) -> list[tuple[str, ...]]:
         """All that it claims. Two requests of one batch must not claim the same."""
         orders = [("order", order.payment_order_id) for order in self.request.payment_orders]
         key = [("key", self.owner, self.idempotency_key)] if self.idempotency_key else []
         return [("checkout", self.checkout_id), *orders, *key]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The 202, the first or again."""
-
-    reply: bytes
-    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +67,23 @@ class Known:
 Outcomes = dict[str, Answer | Problem]
 
 
-def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outcomes, Callable[[], list[Row]]]:
+def door(settings: Settings) -> Door[PaymentAsked, Answer]:
+    """The door of POST /v1/payments."""
+    hash_key = bytes.fromhex(settings.derive("doors:contents"))
+
+    def at(conn: Connection, batch: Sequence[PaymentAsked], now: datetime) -> Claimed:
+        return claim(conn, batch, Terms(now, settings.payment_deadline_s, hash_key))
+
+    return Door(settings, "payments", at)
+
+
+Claimed = tuple[list[Answer | Problem], Callable[[], list[Row]]]
+
+
+def claim(conn: Connection, batch: Sequence[PaymentAsked], terms: Terms) -> Claimed:
     """Take the ids of the whole batch, in one order for everybody: checkouts, orders, keys, each sorted.
 
-    Who loses an id waits until the winner has committed and then sees it. → an outcome for each checkout, and the
+    Who loses an id waits until the winner has committed and then sees it. → an outcome for each request, and the
     rows to be published, read after the commit. Checkouts and orders are taken in one round trip, as if all were well;
     what a refused request has taken so is given back.
     """
@@ -97,7 +104,7 @@ def claim(conn: Connection, batch: Sequence[Asked], terms: Terms) -> tuple[Outco
     accepted = {id_ for id_ in fresh if _is_answer(outcomes[id_])}
     _give_back(conn, [one for id_, one in asked.items() if id_ not in accepted], fresh, mine)
     said = [_say(one, events[id_], terms) for id_, one in asked.items() if id_ in accepted]
-    return outcomes, outbox.insert(conn, said, new_keys=True)
+    return [outcomes[one.checkout_id] for one in batch], outbox.insert(conn, said, new_keys=True)
 
 
 def _ids(rows: Cursor) -> set[str]:
@@ -185,7 +192,7 @@ def _deadline(request: PaymentRequest, terms: Terms) -> datetime:
     return request.deadline or terms.now + timedelta(seconds=terms.deadline_s)
 
 
-def _again(asked: Asked, contents: dict[str, str], known: Known) -> Answer | Problem:
+def _again(asked: PaymentAsked, contents: dict[str, str], known: Known) -> Answer | Problem:
     """The checkout exists. Another owner learns nothing of it."""
     if known.owner != asked.owner:
         return _taken("checkout_id")
@@ -205,7 +212,7 @@ def _taken(field: str) -> Problem:
     return Problem("id_taken", f"{field}: this id is taken", [FieldError(field, "id_taken", "this id is taken")])
 
 
-def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
+def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> Unsaid:
     """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
     request = asked.request
     said = request.__dict__ | {
@@ -226,7 +233,7 @@ def _say(asked: Asked, event_id: EventId, terms: Terms) -> Unsaid:
 
 def _claim_checkouts(
     conn: Connection,
-    asked: dict[str, Asked],
+    asked: dict[str, PaymentAsked],
     hashes: dict[str, dict[str, str]],
     replies: dict[str, bytes],
     events: dict[str, EventId],
@@ -258,7 +265,7 @@ def _known(conn: Connection, ids: list[str]) -> dict[str, Known]:
     return {id_: Known(owner, orjson.loads(hidden), bytes(reply)) for id_, owner, hidden, reply in rows}
 
 
-def _claim_keys(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
+def _claim_keys(conn: Connection, asked: Sequence[PaymentAsked]) -> Outcomes:
     """→ those whose Idempotency-Key was seen with another checkout."""
     keyed = {(one.owner, one.idempotency_key): one for one in asked if one.idempotency_key}
     if not keyed:
@@ -283,7 +290,7 @@ def _claim_keys(conn: Connection, asked: Sequence[Asked]) -> Outcomes:
     }
 
 
-def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Cursor:
+def _claim_orders(conn: Connection, asked: Sequence[PaymentAsked]) -> Cursor:
     """→ those that are new. A payment has at least one order."""
     claims = sorted(
         (order.payment_order_id, one.checkout_id, one.owner) for one in asked for order in one.request.payment_orders
@@ -295,7 +302,7 @@ def _claim_orders(conn: Connection, asked: Sequence[Asked]) -> Cursor:
     )
 
 
-def _taken_orders(asked: Sequence[Asked], mine: set[str]) -> Outcomes:
+def _taken_orders(asked: Sequence[PaymentAsked], mine: set[str]) -> Outcomes:
     """→ those that name an order id of another checkout, whoever's it is."""
     refused: Outcomes = {}
     for one in asked:
@@ -305,7 +312,7 @@ def _taken_orders(asked: Sequence[Asked], mine: set[str]) -> Outcomes:
     return refused
 
 
-def _give_back(conn: Connection, others: Sequence[Asked], fresh: set[str], mine: set[str]) -> None:
+def _give_back(conn: Connection, others: Sequence[PaymentAsked], fresh: set[str], mine: set[str]) -> None:
     """Only 202s are remembered: what a refused request or a replay has taken a moment ago is free again."""
     orders = [o.payment_order_id for one in others for o in one.request.payment_orders if o.payment_order_id in mine]
     if orders:

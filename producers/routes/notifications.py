@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from fastapi import APIRouter, Request, Response
 
 from producers import replies
-from producers.hot import check_type, read_body
+from producers.bodies import check_type, read_body
 from producers.house import house_of
 
 router = APIRouter(tags=["PSPs"])
@@ -30,5 +28,5 @@ async def notify(request: Request, psp: str) -> Response:
     check_type(request.headers.get("content-type", "").encode())
     house = house_of(request)
     given = house.notifications.read(psp, request.headers, body)
-    await house.pools.for_psp(partial(house.notifications.receive, given))
+    await house.notifications.receive(given)
     return replies.json({"stored": True}, 202)

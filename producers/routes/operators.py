@@ -17,8 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from producers import ops_replies, replies
-from producers.bodies import parsed
-from producers.hot import check_type, read_body
+from producers.bodies import check_type, parsed, read_body
 from producers.house import house_of, needs
 from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem, broken

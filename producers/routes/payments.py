@@ -9,16 +9,32 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.doors.payments import links
+from producers.doors.payments import PaymentAsked, links
+from producers.hot import HotRoute
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
 from producers.reading import Row
 from producers.source import claim_of
 from schemas.events import PaymentStatus
+from schemas.requests import PaymentRequest
 from schemas.times import Moment
 
 router = APIRouter(tags=["payments"])
+
+ASK = HotRoute(
+    path="/v1/payments",
+    scope="payments:write",
+    body=PaymentRequest,
+    asked=PaymentAsked,
+    door=lambda house: house.payment_door,
+    reply=replies.Payment,
+    tag="payments",
+    operation_id="request_payment",
+    summary="Ask for a payment",
+    description="One checkout with its orders. The same again answers the same, with `Idempotent-Replayed: true`.",
+    key_meaning="Stored beside the checkout; with another checkout it is refused.",
+)
 
 _COLUMNS = (
     " p.checkout_id, p.status, p.is_payment_done, p.buyer_account, p.description, p.metadata, p.deadline, p.received_at,"

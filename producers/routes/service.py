@@ -26,12 +26,12 @@ async def readyz(request: Request) -> Response:
 
 
 async def _reasons(house: House) -> list[str]:
-    intake = house.intake
-    reasons = [intake.trouble] if intake.trouble else []
-    if not intake.alive:
+    door = house.payment_door
+    reasons = [door.trouble] if door.trouble else []
+    if not door.alive:
         reasons.append("the thread that takes payments has ended")
-    if intake.publishing_trouble:
-        reasons.append(f"kafka: {intake.publishing_trouble}")
+    if door.publishing_trouble:
+        reasons.append(f"kafka: {door.publishing_trouble}")
     for name, reader, to_write in (("doors", house.doors, True), ("payments", house.payments, False)):
         try:
             await reader.reach(to_write=to_write)

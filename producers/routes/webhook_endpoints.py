@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.doors.endpoints import SELECT, Endpoints, endpoint_of, parse
-from producers.hot import check_type, read_body
+from producers.bodies import check_type, read_body
+from producers.doors import endpoints
+from producers.doors.endpoint_rows import SELECT, Endpoint, endpoint_of
+from producers.doors.endpoints import Made, Wish, parse
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -50,7 +50,7 @@ async def put_endpoint(request: Request, endpoint_id: str, caller: Caller = need
     body = await read_body(request.receive, length.encode() if length else None)
     check_type(request.headers.get("content-type", "").encode())
     wanted = parse(body, house_of(request).settings)
-    made = await _do(request, lambda endpoints: endpoints.put(caller.owner, endpoint_id, wanted))
+    made: Made = await _do(request, endpoints.put(house_of(request).settings, caller.owner, endpoint_id, wanted))
     return replies.json(made.endpoint.shown() | {"secret": made.secret}, 201 if made.secret else 200)
 
 
@@ -79,14 +79,15 @@ async def endpoint(request: Request, endpoint_id: str, caller: Caller = needs("w
 @router.delete(ONE, status_code=204)
 async def delete_endpoint(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Nothing more is sent there, what is still owed to it included."""
-    await _do(request, lambda endpoints: endpoints.delete(caller.owner, _given(endpoint_id)))
+    await _do(request, endpoints.delete(caller.owner, _given(endpoint_id)))
     return Response(status_code=204)
 
 
 @router.post(ONE + "/secrets", status_code=201, response_model=replies.EndpointMade)
 async def add_secret(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """One more secret, shown this once. Webhooks carry a signature of each until the old one is retired."""
-    made = await _do(request, lambda endpoints: endpoints.add_secret(caller.owner, _given(endpoint_id)))
+    wish = endpoints.add_secret(house_of(request).settings, caller.owner, _given(endpoint_id))
+    made: Made = await _do(request, wish)
     return replies.json(made.endpoint.shown() | {"secret": made.secret}, 201)
 
 
@@ -97,15 +98,14 @@ async def retire_secret(
     """This secret signs nothing any more. The last one cannot be retired."""
     if not _VERSION.match(version):
         raise Problem("not_found")
-    number = int(version)
-    left = await _do(request, lambda endpoints: endpoints.retire_secret(caller.owner, _given(endpoint_id), number))
+    left: Endpoint = await _do(request, endpoints.retire_secret(caller.owner, _given(endpoint_id), int(version)))
     return replies.json(left.shown())
 
 
 @router.post(ONE + "/test", status_code=202, response_model=replies.DeliveryAsked)
 async def send_test(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Send a `webhook.test` event there now, whatever its event types are."""
-    delivery = await _do(request, lambda endpoints: endpoints.test(caller.owner, _given(endpoint_id)))
+    delivery = await _do(request, endpoints.test(caller.owner, _given(endpoint_id)))
     return replies.json({"delivery_id": delivery}, 202)
 
 
@@ -162,7 +162,7 @@ async def resend(
 ) -> Response:
     """Send it once more, with the same webhook-id. What is on its way already is hurried."""
     await _delivery(house_of(request), endpoint_id, delivery_id, caller)
-    await _do(request, lambda endpoints: endpoints.resend(caller.owner, endpoint_id, delivery_id))
+    await _do(request, endpoints.resend(caller.owner, endpoint_id, delivery_id))
     return replies.json({"delivery_id": delivery_id}, 202)
 
 
@@ -179,9 +179,8 @@ async def _delivery(house: House, endpoint_id: str, delivery_id: str, caller: Ca
     return rows[0]
 
 
-async def _do(request: Request, work: Callable[[Endpoints], Result]) -> Result:
-    house = house_of(request)
-    return await house.pools.for_owner(partial(work, house.endpoints))
+async def _do(request: Request, wish: Wish[Any]) -> Any:
+    return await house_of(request).endpoint_door.submit(wish)
 
 
 def _given(endpoint_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from operations.cli.cut import cut
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
-    from producers.doors.endpoints import Endpoints
+    from producers.doors.endpoints import Wish
     from topics.settings import Settings
 
 app = typer.Typer(help="Webhooks: endpoints, deliveries, test, resend.", no_args_is_help=True)
@@ -85,10 +86,11 @@ def send_test(
 ) -> None:
     """Send a test event and say what came of it. Exits 1 where its first attempt failed, or did not end in time."""
     from operations.stack.running import current_settings
+    from producers.doors import endpoints
 
     settings = current_settings()
     _known_endpoint(settings, endpoint_id)
-    delivery_id = _act(settings, lambda endpoints: endpoints.test(None, endpoint_id))
+    delivery_id = _act(settings, endpoints.test(None, endpoint_id))
     attempt = _first_attempt(settings, delivery_id, wait)
     if as_json:
         say_json({"delivery_id": delivery_id, "attempt": attempt})
@@ -107,11 +109,12 @@ def resend(
 ) -> None:
     """Send deliveries once more: the same bytes under the same webhook-id. What is under way is hurried."""
     from operations.stack.running import current_settings
+    from producers.doors import endpoints
 
     settings = current_settings()
     found = [_delivery(settings, given) for given in dict.fromkeys(delivery_ids)]  # all are known before any is sent
     for each in found:
-        _act(settings, lambda endpoints, each=each: endpoints.resend(None, each["endpoint_id"], each["delivery_id"]))
+        _act(settings, endpoints.resend(None, each["endpoint_id"], each["delivery_id"]))
         if not as_json:
             say(f"{each['delivery_id']} to {each['endpoint_id']} is sent again")
     if as_json:
@@ -125,31 +128,31 @@ def delete(
 ) -> None:
     """Send nothing more to endpoints, what is still owed to them included. Their ids stay their owners'."""
     from operations.stack.running import current_settings
+    from producers.doors import endpoints
 
     settings, given = current_settings(), list(dict.fromkeys(endpoint_ids))
     for endpoint_id in given:  # all are known before any is deleted
         _known_endpoint(settings, endpoint_id)
     for endpoint_id in given:
-        _act(settings, lambda endpoints, endpoint_id=endpoint_id: endpoints.delete(None, endpoint_id))
+        _act(settings, endpoints.delete(None, endpoint_id))
         if not as_json:
             say(f"{endpoint_id} is deleted")
     if as_json:
         say_json(given, indent=None)
 
 
-def _act(settings: Settings, work: Any) -> Any:
+def _act(settings: Settings, wish: Wish[Any]) -> Any:
     """Errors: typer.Exit with one line."""
-    from producers.doors.endpoints import Endpoints
+    from producers.doors.commits import Commits
+    from producers.doors.endpoints import claim
     from producers.problems import Problem
 
-    endpoints: Endpoints = Endpoints(settings)
-    try:
-        return work(endpoints)
-    except Problem as problem:
-        why = "the endpoint was deleted" if problem.code == "not_found" else problem.detail
-        raise _failed(why) from None
-    finally:
-        endpoints.close()
+    with closing(Commits(settings, claim)) as commits:
+        try:
+            return commits.take_alone(wish)
+        except Problem as problem:
+            why = "the endpoint was deleted" if problem.code == "not_found" else problem.detail
+            raise _failed(why) from None
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

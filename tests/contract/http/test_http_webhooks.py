@@ -28,7 +28,7 @@ from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.stack.views import read
-from producers.doors import endpoints
+from producers.doors import endpoint_rows
 from producers.trimming import trim
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentCompleted
@@ -128,7 +128,7 @@ def test_an_owner_has_so_many_endpoints_and_no_more(
     hooked: Door, shop: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them hears of every payment of its owner: ten thousand would be ten thousand rows for each."""
-    monkeypatch.setattr(endpoints, "ENDPOINTS_MAX", 2)
+    monkeypatch.setattr(endpoint_rows, "ENDPOINTS_MAX", 2)
     key = hooked.key_for("many")
     assert [put(hooked, name, shop, key).status for name in ("many-1", "many-2")] == [201, 201]
     refused(put(hooked, "many-3", shop, key), 409, "too_many_endpoints")

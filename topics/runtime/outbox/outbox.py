@@ -197,6 +197,11 @@ class Publisher:
         return len(self._producer)
 
     @property
+    def idle(self) -> bool:
+        """Nothing that we handed over waits to be acknowledged, or to be deleted."""
+        return not self._queued and self._failed is None
+
+    @property
     def _stuck(self) -> bool:
         """Our own deliveries make no progress: then the rows of others would only queue up behind them."""
         return self.unacknowledged > 0 and time.monotonic() - self._answered_at > STUCK_S

@@ -1,0 +1,142 @@
+"""A batch of requests → their claims, stored replies and events in one transaction → answers → the events on Kafka.
+
+The part of a door that knows no threads: `Door` runs it beside an event loop, a command runs it as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import psycopg
+import structlog
+
+from producers.problems import RETRY_SOON, Problem
+from topics.runtime.outbox.outbox import Publisher, Row
+from topics.runtime.shape.clock import Clock
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.failpoints import hit
+from topics.runtime.shape.store import Store, verdict
+from topics.settings import Settings
+
+log = structlog.get_logger()
+
+BACKLOG_MAX = 20_000  # unacknowledged records, above which rows stay in the outbox for the sweep
+TIDY_S = 0.1
+CHECK_S = 0.5  # while the store is away
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+Outcomes = Sequence[Answer | Problem]
+Rows = Callable[[], list[Row]]  # read after the commit
+# In a transaction (a pipeline: no `rowcount`): an answer or a refusal for each request, in their order, and what is to be
+# published. A Problem that it raises undoes all; then each request is claimed alone.
+Claim = Callable[[Connection, Sequence[Request], datetime], tuple[Outcomes[Answer], Rows]]
+
+
+class Commits(Generic[Request, Answer]):
+    """One connection of the store of doors, and one Kafka producer. Used by one thread."""
+
+    def __init__(self, settings: Settings, claim: Claim[Request, Answer]) -> None:
+        self._claim = claim
+        self._store = Store(settings, "doors")
+        self._publisher = Publisher(settings)
+        self._clock = Clock(settings.clock_file)
+        self._tidied_at = 0.0
+        self.trouble = ""  # why requests cannot be taken now
+
+    @property
+    def publishing_trouble(self) -> str | None:
+        return self._publisher.failing
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed to Kafka by us, and the store is well."""
+        return self._publisher.idle and not self.trouble
+
+    def take(self, batch: Sequence[Request], answer: Callable[[Outcomes[Answer]], None]) -> None:
+        """Commit, answer, publish. Never raises for the store's or Kafka's sake."""
+        outcomes, rows = self._decide(batch)
+        answer(outcomes)
+        hit("before_publish")
+        if self._publisher.unacknowledged < BACKLOG_MAX:
+            self._publisher.publish(self._store, rows)
+        hit("after_publish")
+
+    def take_alone(self, request: Request) -> Answer:
+        """One request of a process that has no door; `close` sees to its publishing. Errors: Problem."""
+        outcomes: list[Answer | Problem] = []
+        self.take([request], outcomes.extend)
+        [outcome] = outcomes
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
+
+    def _decide(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
+        """A request that is refused by its claim or the database does not spoil those beside it."""
+        try:
+            decided = self._commit_or_again(batch)
+            self.trouble = ""
+            return decided
+        except Problem as problem:
+            return ([problem], []) if len(batch) == 1 else self._one_by_one(batch)
+        except Exception as error:
+            kind = verdict(error)
+            if kind == "away":
+                return self._refuse(batch, "unavailable", error)
+            if kind == "bug" or len(batch) == 1:
+                return self._refuse(batch, "internal", error)
+            return self._one_by_one(batch)
+
+    def _one_by_one(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
+        each = [self._decide([request]) for request in batch]
+        return [outcome for outcomes, _ in each for outcome in outcomes], [row for _, rows in each for row in rows]
+
+    def _commit_or_again(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
+        """A connection that died while it was idle costs nobody a 503; where the commit's answer was lost, these are
+        replays now, and the sweep publishes their events."""
+        try:
+            return self._commit(batch)
+        except psycopg.Error as error:
+            if verdict(error) != "away":
+                raise
+            return self._commit(batch)
+
+    def _commit(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
+        with self._store.batch() as conn:
+            outcomes, rows = self._claim(conn, batch, self._clock.now())
+            hit("before_commit")
+        hit("after_commit")
+        return outcomes, rows()
+
+    def _refuse(self, batch: Sequence[Request], code: str, error: Exception) -> tuple[Outcomes[Answer], list[Row]]:
+        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        log.warning("requests not taken", action="refuse", code=code, requests=len(batch), error=why)
+        self.trouble = f"database: {why}" if code == "unavailable" else why
+        return [Problem(code, headers=RETRY_SOON if code == "unavailable" else ())] * len(batch), []
+
+    def tidy(self) -> None:
+        """Delete what Kafka has acknowledged; publish again what it has not, and what others left behind."""
+        now = time.monotonic()
+        if now - self._tidied_at < (CHECK_S if self.trouble else TIDY_S):
+            return
+        self._tidied_at = now
+        try:
+            self._publisher.tidy(self._store)
+            if self.trouble:  # there may have been nothing to tidy
+                self._store.check()
+                self.trouble = ""
+        except psycopg.Error as error:
+            self.trouble = f"database: {error}".splitlines()[0][:200]
+            self._store.close()
+
+    def close(self) -> None:
+        """For up to five seconds what is committed is published."""
+        try:
+            self._publisher.flush(5)
+            self._publisher.tidy(self._store)
+        except psycopg.Error as error:
+            log.warning("unclean end", action="close", error=str(error).strip()[:200])
+        self._store.close()
