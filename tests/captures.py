@@ -10,7 +10,7 @@ from schemas.envelope import Envelope, EventId, derive_id, event_type, record_he
 from schemas.events import AnyEvent, PaymentCaptured
 from schemas.money import Money
 from topics.runtime.delivery.apply import Applied, apply
-from topics.runtime.shape.consumer import Cause, Consumer, Message
+from topics.runtime.shape.consumer import AnyConsumer, Cause, Message
 from topics.runtime.shape.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def record(event: AnyEvent, seed: str, offset: int = 0) -> Message:
     return Message(TOPIC, 0, offset, event.key.encode(), value, record_headers(envelope), int(time.time() * 1000))
 
 
-def apply_all(store: Store, consumer: Consumer, messages: Sequence[Message]) -> Applied:
+def apply_all(store: Store, consumer: AnyConsumer, messages: Sequence[Message]) -> Applied:
     """Apply as one batch, without positions. → what became of them, summed."""
     total = Applied()
     for applied in apply(store, consumer, messages, None, NOW):

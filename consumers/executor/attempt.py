@@ -67,14 +67,6 @@ class CallFacts:
         return (self.sent_until + timedelta(seconds=settling_s) - self.acted_at).total_seconds()
 
 
-CallKey = tuple[Literal["call"], str]
-
-
-def call_key(call_id: str) -> CallKey:
-    """Under which a call's facts stand in the state, beside the attempts."""
-    return ("call", call_id)
-
-
 def key_expired(first_sent_at: datetime | None, now: datetime, key_life_s: float, margin_s: float) -> bool:
     """Whether the PSP may have forgotten the key: sending it again could be a second charge."""
     return first_sent_at is not None and (now - first_sent_at).total_seconds() >= key_life_s - margin_s

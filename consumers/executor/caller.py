@@ -27,7 +27,7 @@ from psp.registry import make_psps
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import Leased
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.consumer import AnyConsumer
 from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings, SettingsError
 
@@ -41,7 +41,7 @@ AWAY_S = 0.5
 BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp"])
 
 
-def run_caller(settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event) -> None:
+def run_caller(settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
     """Until `stop`; `wake` is set when a batch with calls was committed.
 
     Errors: SettingsError where calls of a PSP that is not in the settings have not ended; else raises only on a bug.
@@ -52,7 +52,7 @@ def run_caller(settings: Settings, consumer: Consumer, stop: threading.Event, wa
 class Caller:
     """One process's share of the calls of the room."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event) -> None:
+    def __init__(self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
         self._stop = stop
         self._wake = wake
         self._me = uuid.uuid4().hex

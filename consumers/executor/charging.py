@@ -12,7 +12,7 @@ from typing import Any, TypeVar, assert_never
 
 import orjson
 
-from consumers.executor.attempt import NO_PSP, Attempt, CallFacts, call_key
+from consumers.executor.attempt import NO_PSP, Attempt, CallFacts
 from consumers.executor.early import Early, told
 from consumers.executor.ladder import (
     Ask,
@@ -41,9 +41,26 @@ from schemas.events import (
     PaymentPending,
     Terms,
 )
-from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry, State
+from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry
 
 Said = TypeVar("Said", bound=Terms)
+
+
+@dataclass(slots=True)
+class Attempts:
+    """A batch's attempts by payment order, and the facts of the calls that came back, or are spoken of, by call."""
+
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    calls: dict[str, CallFacts] = field(default_factory=dict)
+
+    def fold(self, change: Attempt | Early) -> None:
+        match change:
+            case Attempt():
+                self.attempts[change.key] = change
+            case Early():
+                pass
+            case _:
+                assert_never(change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +119,9 @@ def charge_json(order: OrderPlaced) -> bytes:
 # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hear(policy: Policy, state: State, event: CallEnded, cause: Cause) -> Decision:
+def hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> Decision:
     """A yes or no counts whenever it comes; everything else only as the answer to the last act of an open call."""
-    attempt: Attempt | None = state.get(event.payment_order_id)
-    call: CallFacts | None = state.get(call_key(event.call_id))
+    attempt, call = state.attempts.get(event.payment_order_id), state.calls.get(event.call_id)
     if attempt is None or call is None or call.subject != event.payment_order_id:
         raise Permanent("no_such_call", f"{event.call_id} is no call of this order")
     reply = _reply(event)
@@ -149,12 +165,12 @@ def _follow(
             assert_never(verdict)
 
 
-def be_told(policy: Policy, state: State, event: NotificationReceived, cause: Cause) -> Decision:
+def be_told(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
     """What a PSP says unasked is worth what it answers, and is kept where its call is not there yet."""
-    call: CallFacts | None = state.get(call_key(event.reference))
+    call = state.calls.get(event.reference)
     if call is None or call.psp != event.psp:
         return Decision((Early(event, cause.event_id, cause.now),))
-    attempt: Attempt = state[call.subject]
+    attempt = state.attempts[call.subject]
     reply = told(event, attempt.placed.gross)
     if attempt.call_id != event.reference:
         return _of_an_earlier_call(event.reference, reply)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from consumers.executor import store
-from consumers.executor.charging import Policy
-from consumers.executor.decide import decide
+from consumers.executor.charging import Attempts, Policy
+from consumers.executor.decide import Heard, decide
 from consumers.executor.routing import Routing
 from consumers.executor.settings import ExecutorSettings
 from consumers.executor.stuck import stuck
@@ -15,7 +15,7 @@ from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 
 
-def build(settings: ExecutorSettings) -> Consumer:
+def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
     """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
     declared = {name: psp.declared for name, psp in make_psps(settings.psps).items()}
     policy = Policy(Routing.of(settings), declared, settings.failover)

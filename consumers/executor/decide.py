@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from consumers.executor.attempt import CallFacts, call_key
-from consumers.executor.charging import Policy, be_told, hear, place
+from consumers.executor.charging import Attempts, Policy, be_told, hear, place
 from schemas.events import CallEnded, NotificationReceived, OrderPlaced
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
+
+Heard = OrderPlaced | CallEnded | NotificationReceived
 
 
-def decide(
-    policy: Policy, state: State, event: OrderPlaced | CallEnded | NotificationReceived, cause: Cause
-) -> Decision:
+def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
     """Errors: Permanent `order_changed`, `no_such_call`, `bad_reply`, `notification_mismatch`, `contradiction`."""
     match event:
         case OrderPlaced():
-            return place(policy, state.get(event.payment_order_id), event, cause)
+            return place(policy, state.attempts.get(event.payment_order_id), event, cause)
         case CallEnded():
             return _in_trace(hear(policy, state, event, cause), state, event.call_id)
         case NotificationReceived():
@@ -25,7 +24,7 @@ def decide(
             assert_never(event)
 
 
-def _in_trace(decision: Decision, state: State, call_id: str) -> Decision:
+def _in_trace(decision: Decision, state: Attempts, call_id: str) -> Decision:
     """What follows from a call's end belongs to the order's trace, whoever told of it."""
-    call: CallFacts | None = state.get(call_key(call_id))
+    call = state.calls.get(call_id)
     return decision if call is None else decision._replace(traceparent=call.traceparent)

@@ -27,10 +27,6 @@ class Early:
     event_id: str
     received_at: datetime
 
-    @property
-    def key(self) -> None:
-        return None
-
 
 def told(event: NotificationReceived, gross: Money) -> Captured | Declined | Pending:
     """The notification as the reply that it is. Errors: Permanent `notification_mismatch`."""

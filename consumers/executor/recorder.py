@@ -21,7 +21,7 @@ from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
 from topics.runtime.process.kafka_loop import gather_s
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.consumer import Connection, Consumer, Message
+from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
 from topics.runtime.shape.failpoints import hit
 from topics.runtime.shape.store import Stopped, Store, verdict
 from topics.settings import Settings
@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 class Recorder:
     """`put` from any thread. Ends after `close` with everything recorded, unless the database is away."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, wake: threading.Event) -> None:
+    def __init__(self, settings: Settings, consumer: AnyConsumer, wake: threading.Event) -> None:
         self._consumer = consumer
         self._wake = wake
         self._store = Store(settings, consumer.name)

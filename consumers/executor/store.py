@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import assert_never
 
 from consumers.executor import early
-from consumers.executor.attempt import Attempt, CallFacts, call_key
+from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.charging import Attempts
+from consumers.executor.decide import Heard
 from consumers.executor.early import Early
-from schemas.errors import Permanent
-from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
+from schemas.events import CallEnded, NotificationReceived, OrderPlaced
 from topics.runtime.calls.rows import CALLS
-from topics.runtime.shape.consumer import Broken, Connection, State
+from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
@@ -52,23 +54,23 @@ _LOCK_CALLS = f"SELECT id, {CALLS.select(CallFacts)} FROM calls WHERE id = ANY(%
 _ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
-def lock(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
-    """Attempts by payment order; the facts of the calls that came back, or are spoken of, under `call_key`."""
+def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
+    """Both locked, in sorted order."""
     orders, calls, told = _wanted(events)
     if told:  # a call's order never changes: no lock is needed to read it
         orders |= {row[0] for row in conn.execute(_ORDERS_OF, (text_array(told),))}
         calls |= told
-    state: State = {}
+    state = Attempts()
     for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (text_array(orders),), binary=True):
         attempt = Attempt(OrderPlaced.model_validate_json(placed), *rest)
-        state[attempt.key] = attempt
+        state.attempts[attempt.key] = attempt
     if calls:
         for call_id, *facts in conn.execute(_LOCK_CALLS, (text_array(calls),), binary=True):
-            state[call_key(call_id)] = CallFacts(*facts)
+            state.calls[call_id] = CallFacts(*facts)
     return state
 
 
-def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], set[str]]:
+def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
     """Orders, calls, and the references of notifications."""
     orders, calls, told = set(), set(), set()
     for event in events:
@@ -81,7 +83,7 @@ def _wanted(events: Sequence[AnyEvent | Broken]) -> tuple[set[str], set[str], se
             case NotificationReceived():
                 told.add(event.reference)
             case _:
-                raise Permanent("unexpected_event", type(event).__name__)
+                assert_never(event)
     return orders, calls, told
 
 

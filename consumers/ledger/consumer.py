@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from consumers.ledger import store
-from consumers.ledger.decide import decide
+from consumers.ledger.decide import Books, Execution, decide
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer:
+def build(settings: Settings) -> Consumer[Books, Execution]:
     return Consumer(
         room=catalog.LEDGER_ROOM,
         load=store.load,

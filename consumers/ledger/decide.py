@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
@@ -18,11 +18,11 @@ from schemas.events import (
     PaymentDeclined,
     PaymentPending,
 )
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 JournalKey = tuple[str, str, str]  # subject, template, part
-BalanceKey = tuple[str, str, str]  # "balance", account, currency
+Side = tuple[str, str]  # account, currency
 
 NOTHING = Decision()
 WHOLE = ""  # the part of a fact that has no parts
@@ -38,8 +38,8 @@ class Balance:
     name: str  # <account>:<currency>, its key on account-balances.v1
 
     @property
-    def key(self) -> BalanceKey:
-        return ("balance", self.account, self.currency)
+    def side(self) -> Side:
+        return (self.account, self.currency)
 
 
 class Posting(NamedTuple):
@@ -56,7 +56,18 @@ class Posting(NamedTuple):
         return (self.journal.payment_order_id, self.journal.template, self.part)
 
 
-def decide(state: State, event: Execution, cause: Cause) -> Decision:
+@dataclass(slots=True)
+class Books:
+    """The balances that a batch moves, and the journals that its orders have."""
+
+    balances: dict[Side, Balance] = field(default_factory=dict)
+    postings: dict[JournalKey, Posting] = field(default_factory=dict)
+
+    def fold(self, posting: Posting) -> None:
+        self.postings[posting.key] = posting
+
+
+def decide(state: Books, event: Execution, cause: Cause) -> Decision:
     """Post each captured order once; whatever else happened at the PSP moves no money."""
     match event:
         case PaymentCaptured():
@@ -67,11 +78,11 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _post(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
+def _post(state: Books, event: PaymentCaptured, cause: Cause) -> Decision:
     """Errors: Permanent `journal_differs` where the order was posted before with other lines."""
     lines = templates.captured(event)
     entries = tuple([line.entry() for line in lines])
-    posted: Posting | None = state.get((event.payment_order_id, "captured", WHOLE))
+    posted = state.postings.get((event.payment_order_id, "captured", WHOLE))
     if posted is not None:
         return _repeated(posted.journal, event, entries)
     journal = JournalPosted(
@@ -81,7 +92,7 @@ def _post(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
         checkout_id=event.checkout_id,
         entries=entries,
     )
-    balances = tuple([state["balance", line.account, line.currency] for line in lines])
+    balances = tuple([state.balances[line.account, line.currency] for line in lines])
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 

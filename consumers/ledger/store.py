@@ -8,16 +8,14 @@ from operator import attrgetter
 from typing import Any
 
 from consumers.ledger import templates
-from consumers.ledger.decide import Balance, Posting
+from consumers.ledger.decide import Balance, Books, Execution, Posting, Side
 from schemas.envelope import EventId
 from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.shape.consumer import Connection, Cursor, Latest, State, Versions
+from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
 from topics.runtime.shape.store import int_array, text_array
 from topics.runtime.shape.table import Column, Table
-
-Side = tuple[str, str]  # account, currency
 
 
 def _account_ids(balances: Sequence[Balance]) -> list[int]:
@@ -46,18 +44,18 @@ ENTRIES = Table(
 )
 
 
-def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
+def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
     """The journals that the batch's orders have, and its balances, not locked yet.
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
     captured = [event for event in events if type(event) is PaymentCaptured]
     if not captured:
-        return {}
+        return Books()
     asked = _ask_posted(conn, [event.payment_order_id for event in captured])
     balances = _find(conn, _sides(captured), now)
-    state: State = {posting.key: posting for posting in _posted(conn, asked)}
-    return state | {balance.key: balance for balance in balances}
+    postings = _posted(conn, asked)
+    return Books({balance.side: balance for balance in balances}, {posting.key: posting for posting in postings})
 
 
 def _sides(captured: Sequence[PaymentCaptured]) -> set[Side]:
@@ -120,7 +118,7 @@ def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
     wanted = sorted(sides)
     found = _find_known(conn, wanted)
     if len(found) < len(wanted):
-        known = {(balance.account, balance.currency) for balance in found}
+        known = {balance.side for balance in found}
         _open(conn, [side for side in wanted if side not in known], now)
         found = _find_known(conn, wanted)
     return found

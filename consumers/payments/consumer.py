@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from consumers.payments import store
-from consumers.payments.decide import Policy, decide
+from consumers.payments.decide import Heard, Policy, decide
+from consumers.payments.payment import Payments
 from consumers.payments.revenue import sum_up
 from consumers.payments.stuck import stuck
 from topics.catalog import PAYMENTS_ROOM
@@ -13,7 +14,7 @@ from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer:
+def build(settings: Settings) -> Consumer[Payments, Heard]:
     policy = Policy(
         deadline_s=settings.payment_deadline_s, contents_key=bytes.fromhex(settings.derive("payments:contents"))
     )

@@ -16,10 +16,10 @@ from consumers.payments.payment import (
     Order,
     OrderTerms,
     Payment,
+    Payments,
     Refusal,
     Step,
-    checkout_key,
-    order_key,
+    Stored,
 )
 from schemas.envelope import trace_of
 from schemas.errors import Permanent
@@ -46,7 +46,7 @@ from schemas.events import (
 )
 from schemas.money import Money
 from schemas.requests import contents
-from topics.runtime.shape.consumer import Broken, Cause, Change, Decision, State
+from topics.runtime.shape.consumer import Broken, Cause, Decision
 
 Outcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Booking = WalletCredited | JournalPosted
@@ -69,7 +69,7 @@ class Policy:
     contents_key: bytes  # requests hold names: their hash must not be guessable
 
 
-def decide(state: State, event: Heard, cause: Cause, policy: Policy) -> Decision:
+def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decision:
     """Errors: Permanent where an event is about nothing that we know, or contradicts what is settled."""
     match event:
         case WalletCredited() | JournalPosted():
@@ -91,7 +91,7 @@ def decide(state: State, event: Heard, cause: Cause, policy: Policy) -> Decision
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _request(state: State, event: PaymentRequested, cause: Cause, policy: Policy) -> Decision:
+def _request(state: Payments, event: PaymentRequested, cause: Cause, policy: Policy) -> Decision:
     owner = _sender(event, cause)
     if cause.upstream is not None and event.owner is not None:
         return _refuse(
@@ -102,10 +102,10 @@ def _request(state: State, event: PaymentRequested, cause: Cause, policy: Policy
     if cause.upstream is not None and event.received_at is not None:
         return _refuse(event.checkout_id, owner, "time_claimed", "the HTTP door alone says when it took it", cause)
     asked = contents_hash(event, policy.contents_key)
-    known: Payment | None = state.get(event.checkout_id)
+    known = state.payments.get(event.checkout_id)
     if known is not None:
         return _again(known, owner, asked, cause)
-    taken = [o.payment_order_id for o in event.payment_orders if order_key(o.payment_order_id) in state]
+    taken = [o.payment_order_id for o in event.payment_orders if o.payment_order_id in state.orders]
     if taken:
         return _refuse(event.checkout_id, owner, "id_taken", f"payment_order_id {taken[0]}", cause)
     return _receive(event, owner, asked, cause, policy)
@@ -195,13 +195,13 @@ def _refuse(checkout_id: str, owner: str, code: str, detail: str, cause: Cause) 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _clear(state: State, event: RiskCleared, cause: Cause) -> Decision:
+def _clear(state: Payments, event: RiskCleared, cause: Cause) -> Decision:
     payment = _payment(state, event.checkout_id)
     if payment.status == "refused":
         raise Permanent("contradiction", "cleared after it was refused")
     if payment.status != "received":
         return NOTHING
-    checkout: Checkout = state[checkout_key(event.checkout_id)]
+    checkout = state.checkouts[event.checkout_id]
     if cause.now >= checkout.deadline:
         return _move_all(state, payment, cause, to="FAILED", detail="expired", status="failed")
     moved = _move_all(state, payment, cause, to="EXECUTING", detail="", status="executing")
@@ -226,7 +226,7 @@ def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetim
     )
 
 
-def _refuse_by_risk(state: State, event: RiskRefused, cause: Cause) -> Decision:
+def _refuse_by_risk(state: Payments, event: RiskRefused, cause: Cause) -> Decision:
     payment = _payment(state, event.checkout_id)
     if payment.status == "refused":
         return NOTHING
@@ -240,10 +240,10 @@ def _refuse_by_risk(state: State, event: RiskRefused, cause: Cause) -> Decision:
 
 
 def _move_all(
-    state: State, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
+    state: Payments, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
 ) -> Decision:
     """Every order of a payment that has only been received moves at once."""
-    before: list[Order] = [state[order_key(id_)] for id_ in payment.order_ids]
+    before = [state.orders[id_] for id_ in payment.order_ids]
     orders = [order._replace(status=to, detail=detail, version=order.version + 1) for order in before]
     steps = [_step(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
     return _advance(payment, orders, status, [*orders, *steps], cause)
@@ -252,7 +252,7 @@ def _move_all(
 # ── executions, wallet and ledger: any of them may come first ────────────────────────────────────────────────────────
 
 
-def _book(state: State, event: Booking, cause: Cause) -> Decision:
+def _book(state: Payments, event: Booking, cause: Cause) -> Decision:
     """The wallet or the ledger has it. That may be heard before the capture is."""
     payment = _payment(state, event.checkout_id)
     order = _order(state, payment, event.payment_order_id)
@@ -265,7 +265,7 @@ def _book(state: State, event: Booking, cause: Cause) -> Decision:
     return _moved(state, payment, moved, [moved], cause)
 
 
-def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
+def _execute(state: Payments, event: Outcome, cause: Cause) -> Decision:
     payment = _payment(state, event.checkout_id)
     order = _order(state, payment, event.payment_order_id)
     if order.status == "NOT_STARTED":
@@ -285,7 +285,7 @@ def _execute(state: State, event: Outcome, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _capture(state: State, payment: Payment, order: Order, event: PaymentCaptured, cause: Cause) -> Decision:
+def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCaptured, cause: Cause) -> Decision:
     if order.status == "SUCCESS":
         return NOTHING
     if order.status == "FAILED":
@@ -295,7 +295,7 @@ def _capture(state: State, payment: Payment, order: Order, event: PaymentCapture
     return _moved(state, payment, moved, [moved, fact, _step(order, moved, "", cause)], cause)
 
 
-def _decline(state: State, payment: Payment, order: Order, event: PaymentDeclined, cause: Cause) -> Decision:
+def _decline(state: Payments, payment: Payment, order: Order, event: PaymentDeclined, cause: Cause) -> Decision:
     if order.status == "FAILED":
         return NOTHING
     if order.status == "SUCCESS":
@@ -307,7 +307,7 @@ def _decline(state: State, payment: Payment, order: Order, event: PaymentDecline
     return _moved(state, payment, moved, [moved, fact, _step(order, moved, event.code, cause)], cause)
 
 
-def _wait(state: State, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
+def _wait(state: Payments, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
     """Nobody knows yet: it stays EXECUTING, its amount stays taken."""
     if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
         return NOTHING
@@ -315,10 +315,10 @@ def _wait(state: State, payment: Payment, order: Order, detail: OrderDetail, cau
     return _moved(state, payment, moved, [moved, _step(order, moved, detail, cause)], cause)
 
 
-def _moved(state: State, payment: Payment, moved: Order, changes: list[Change], cause: Cause) -> Decision:
+def _moved(state: Payments, payment: Payment, moved: Order, changes: Sequence[Stored], cause: Cause) -> Decision:
     """What follows for the payment once one of its orders has moved."""
     own = moved.payment_order_id
-    orders = [moved if id_ == own else state[order_key(id_)] for id_ in payment.order_ids]
+    orders = [moved if id_ == own else state.orders[id_] for id_ in payment.order_ids]
     return _advance(payment, orders, _status(payment, orders), changes, cause)
 
 
@@ -335,7 +335,7 @@ def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
 
 
 def _advance(
-    payment: Payment, orders: Sequence[Order], status: PaymentStatus, changes: list[Change], cause: Cause
+    payment: Payment, orders: Sequence[Order], status: PaymentStatus, changes: Sequence[Stored], cause: Cause
 ) -> Decision:
     """The payment's own change, its line of history and what the outside hears; nothing where nothing changed."""
     ends = payment.done_at is None and all(order.is_through for order in orders)
@@ -367,15 +367,15 @@ def _step(before: Order, after: Order, detail: str, cause: Cause) -> Step:
     )
 
 
-def _payment(state: State, checkout_id: str) -> Payment:
-    payment: Payment | None = state.get(checkout_id)
+def _payment(state: Payments, checkout_id: str) -> Payment:
+    payment = state.payments.get(checkout_id)
     if payment is None:
         raise Permanent("unknown_payment", f"no payment {checkout_id}")
     return payment
 
 
-def _order(state: State, payment: Payment, payment_order_id: str) -> Order:
-    order: Order | None = state.get(order_key(payment_order_id))
+def _order(state: Payments, payment: Payment, payment_order_id: str) -> Order:
+    order = state.orders.get(payment_order_id)
     if order is None or order.checkout_id != payment.checkout_id:
         raise Permanent("unknown_order", f"no order {payment_order_id} in payment {payment.checkout_id}")
     return order

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from schemas.envelope import EventId
 from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
@@ -40,10 +40,6 @@ class Checkout:
     metadata: Mapping[str, str] = field(default_factory=dict)
     trace: str | None = None  # the trace's id, 32 hex digits, for who looks the payment up
 
-    @property
-    def key(self) -> Hashable:
-        return checkout_key(self.checkout_id)
-
 
 class Payment(NamedTuple):
     """Where a checkout stands. `version` grows with each change that the outside hears of."""
@@ -55,10 +51,6 @@ class Payment(NamedTuple):
     done_at: datetime | None = None
     version: int = 1
     order_ids: tuple[str, ...] = ()  # in the order in which they were asked for
-
-    @property
-    def key(self) -> Hashable:
-        return self.checkout_id
 
 
 class Order(NamedTuple):
@@ -73,10 +65,6 @@ class Order(NamedTuple):
     ledger_updated: bool = False
     version: int = 1
     decline_code: str | None = None
-
-    @property
-    def key(self) -> Hashable:
-        return order_key(self.payment_order_id)
 
     @property
     def is_through(self) -> bool:
@@ -97,10 +85,6 @@ class Fact:
     psp_reference: str | None
     captured_at: datetime | None
 
-    @property
-    def key(self) -> None:
-        return None
-
 
 class Step(NamedTuple):
     """A line of the history: the payment (no order named) or one order went from one status to another."""
@@ -112,10 +96,6 @@ class Step(NamedTuple):
     detail: str
     at: datetime
     event_id: EventId
-
-    @property
-    def key(self) -> None:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +109,28 @@ class Refusal:
     at: datetime
     event_id: EventId
 
-    @property
-    def key(self) -> None:
-        return None
+
+Stored = Checkout | Payment | Order | Fact | Step | Refusal
 
 
-# One state holds three kinds of things; a checkout id and an order id may be the same string.
-def checkout_key(checkout_id: str) -> Hashable:
-    return ("checkout", checkout_id)
+@dataclass(slots=True)
+class Payments:
+    """The payments of a batch, the orders that are theirs or whose ids are asked for, and what was asked, where it is
+    needed."""
 
+    payments: dict[str, Payment] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    checkouts: dict[str, Checkout] = field(default_factory=dict)
 
-def order_key(payment_order_id: str) -> Hashable:
-    return ("order", payment_order_id)
+    def fold(self, change: Stored) -> None:
+        match change:
+            case Order():
+                self.orders[change.payment_order_id] = change
+            case Payment():
+                self.payments[change.checkout_id] = change
+            case Checkout():
+                self.checkouts[change.checkout_id] = change
+            case Step() | Fact() | Refusal():
+                pass
+            case _:
+                assert_never(change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,16 +16,16 @@ from consumers.payments.payment import (
     Order,
     OrderTerms,
     Payment,
+    Payments,
     Refusal,
     Step,
-    checkout_key,
-    order_key,
+    Stored,
 )
 from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
-from schemas.events import AnyEvent, PaymentRequested, RiskCleared
+from schemas.events import PaymentRequested, RiskCleared
 from schemas.money import Money
-from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
+from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
@@ -113,29 +113,26 @@ REFUSALS = Table(
     Column("event_id", "uuid", key=True),
 )
 
-Stored = Checkout | Payment | Order | Fact | Step | Refusal
-
 
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     """Lock the payments of a batch, then read their orders: whoever changes an order holds its payment's lock."""
-    heard = cast("Sequence[Heard]", events)  # the catalogue says what this room hears
-    about = [event for event in heard if not isinstance(event, Broken)]
+    about = [event for event in events if not isinstance(event, Broken)]
     checkout_ids = sorted({event.checkout_id for event in about})
     if not checkout_ids:
-        return {}
+        return Payments()
     locked = _ask_locked(conn, checkout_ids)
     requests = [event for event in about if isinstance(event, PaymentRequested)]
     asked = _ask_orders(conn, checkout_ids, sorted({o.payment_order_id for r in requests for o in r.payment_orders}))
     payments = locked.fetchall()
-    orders: State = {order_key(row[0]): Order._make(row) for row in asked}
+    orders = {row[0]: Order._make(row) for row in asked}
     unseen = {order.checkout_id for order in orders.values()}.intersection(checkout_ids) - {row[0] for row in payments}
     if unseen:  # committed by another process between our two statements
         payments += _ask_locked(conn, sorted(unseen)).fetchall()
     cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
-    return _payments(payments, orders) | orders | (_checkouts(conn, cleared) if cleared else {})
+    return Payments(_payments(payments, orders), orders, _checkouts(conn, cleared) if cleared else {})
 
 
 _LOCK = (
@@ -159,14 +156,14 @@ def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> 
     return conn.execute(_READ_ORDERS, [text_array(checkout_ids), text_array(asked)], binary=True)
 
 
-def _payments(rows: list[tuple[Any, ...]], orders: State) -> State:
+def _payments(rows: list[tuple[Any, ...]], orders: Mapping[str, Order]) -> dict[str, Payment]:
     order_ids: dict[str, list[str]] = {}
     for order in orders.values():
         order_ids.setdefault(order.checkout_id, []).append(order.payment_order_id)
     return {row[0]: Payment._make([*row, tuple(order_ids[row[0]])]) for row in rows}
 
 
-def _checkouts(conn: Connection, checkout_ids: list[str]) -> State:
+def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]:
     """What was asked: it never changes, so it needs no lock and is read only where orders are to be placed."""
     rows = conn.execute(
         "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text,"
@@ -183,7 +180,7 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> State:
         line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency))
         terms.setdefault(checkout_id, []).append(line)
     return {
-        checkout_key(id_): Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id))
+        id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id))
         for id_, (buyer, token, deadline, received_at, event_id) in heads.items()
     }
 

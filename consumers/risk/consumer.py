@@ -7,16 +7,16 @@ from datetime import datetime
 from functools import partial
 
 from consumers.risk import store
-from consumers.risk.decide import decide
+from consumers.risk.decide import Screenings, decide
 from consumers.risk.names import NameList, read_lists
 from consumers.risk.settings import RiskSettings
-from schemas.events import AnyEvent
+from schemas.events import ScreeningRequested
 from topics.catalog import RISK_ROOM
-from topics.runtime.shape.consumer import Broken, Connection, Consumer, State
+from topics.runtime.shape.consumer import Connection, Consumer
 from topics.runtime.shape.store import Store
 
 
-def build(settings: RiskSettings) -> Consumer:
+def build(settings: RiskSettings) -> Consumer[Screenings, ScreeningRequested]:
     """The files of the lists are read now, so that a wrong setting stops the start; the database is not asked yet."""
     screen = _Load(settings, read_lists(settings.risk_lists))
     return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
@@ -30,7 +30,7 @@ class _Load:
         self._lists: Sequence[NameList] | None = lists
         self._limit = settings.risk.buyer_checkouts_per_hour_max
 
-    def __call__(self, conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+    def __call__(self, conn: Connection, events: Sequence[ScreeningRequested], now: datetime) -> Screenings:
         if self._lists is not None:
             self._put_in(self._lists)
             self._lists = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -11,11 +11,9 @@ from consumers.risk.settings import RiskLimits
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import exponent
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "none"]
-
-LISTS = "lists"  # in the state: the versions that were asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,42 +29,24 @@ class Screening:
     score: int
     event_id: EventId
 
-    @property
-    def key(self) -> Hashable:
-        return self.checkout_id
+
+@dataclass(slots=True)
+class Screenings:
+    """What is known of the checkouts of a batch, of their buyers and of the names that they give."""
+
+    decided: dict[str, Screening] = field(default_factory=dict)  # by checkout
+    recent: dict[str, int] = field(default_factory=dict)  # by buyer: checkouts within the last hour, this batch's too
+    listed: dict[str, str] = field(default_factory=dict)  # name as it was written → the list that holds it
+    lists: str = "none"  # those that were asked, with their versions
+
+    def fold(self, screening: Screening) -> None:
+        self.decided[screening.checkout_id] = screening
+        self.recent[screening.buyer_account] = self.recent.get(screening.buyer_account, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class BuyerHour:
-    """How many checkouts of a buyer were screened within the last hour; counted, never stored."""
-
-    buyer_account: str
-    checkouts: int
-
-    @property
-    def key(self) -> Hashable:
-        return hour_key(self.buyer_account)
-
-
-@dataclass(frozen=True, slots=True)
-class NameHit:
-    """A list holds this name."""
-
-    list_version: str
-
-
-def hour_key(buyer_account: str) -> Hashable:
-    return ("hour", buyer_account)
-
-
-def name_key(name: str) -> Hashable:
-    """As the name was written: normalised once, when the batch is loaded."""
-    return ("name", name)
-
-
-def decide(state: State, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
+def decide(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
     """A checkout that was screened before gets the same answer again, whatever lists and limits say by now."""
-    known: Screening | None = state.get(event.checkout_id)
+    known = state.decided.get(event.checkout_id)
     if known is not None:
         return Decision(events=[_said(known)], revision=1)
     rule = _first_rule(state, event, limits)
@@ -80,36 +60,35 @@ def decide(state: State, event: ScreeningRequested, cause: Cause, limits: RiskLi
         score=0 if rule == "none" else 100,
         event_id=cause.event_id,
     )
-    counted = BuyerHour(event.buyer_account, _checkouts(state, event) + 1)
-    return Decision([screening, counted], [_said(screening)], revision=1)
+    return Decision([screening], [_said(screening)], revision=1)
 
 
-def _first_rule(state: State, event: ScreeningRequested, limits: RiskLimits) -> Rule:
+def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> Rule:
     for rule, speaks in RULES:
         if speaks(state, event, limits):
             return rule
     return "none"
 
 
-def _is_listed(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:
-    return event.name is not None and name_key(event.name) in state
+def _is_listed(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    return event.name is not None and event.name in state.listed
 
 
-def _is_blocked(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:
+def _is_blocked(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
     return event.country is not None and event.country in limits.blocked_countries
 
 
-def _is_too_much(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:
+def _is_too_much(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
     """Per currency, in its own major units: there is no rate between them here."""
     most = limits.checkout_amount_max
     return any(total.minor > most[total.currency] * 10 ** exponent(total.currency) for total in event.totals)
 
 
-def _is_too_often(state: State, event: ScreeningRequested, limits: RiskLimits) -> bool:
-    return _checkouts(state, event) >= limits.buyer_checkouts_per_hour_max
+def _is_too_often(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    return state.recent.get(event.buyer_account, 0) >= limits.buyer_checkouts_per_hour_max
 
 
-RULES: tuple[tuple[Rule, Callable[[State, ScreeningRequested, RiskLimits], bool]], ...] = (
+RULES: tuple[tuple[Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
     ("listed_name", _is_listed),
     ("blocked_country", _is_blocked),
     ("amount_limit", _is_too_much),
@@ -117,18 +96,11 @@ RULES: tuple[tuple[Rule, Callable[[State, ScreeningRequested, RiskLimits], bool]
 )
 
 
-def _list_version(state: State, event: ScreeningRequested, rule: Rule) -> str:
+def _list_version(state: Screenings, event: ScreeningRequested, rule: Rule) -> str:
     """The list that holds the name; else all that were asked, since none did."""
     if rule == "listed_name" and event.name is not None:
-        hit: NameHit = state[name_key(event.name)]
-        return hit.list_version
-    asked: str = state[LISTS]
-    return asked
-
-
-def _checkouts(state: State, event: ScreeningRequested) -> int:
-    hour: BuyerHour | None = state.get(hour_key(event.buyer_account))
-    return 0 if hour is None else hour.checkouts
+        return state.listed[event.name]
+    return state.lists
 
 
 def _said(screening: Screening) -> RiskCleared | RiskRefused:

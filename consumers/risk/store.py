@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
-from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, hour_key, name_key
+from consumers.risk.decide import Screening, Screenings
 from consumers.risk.names import NameList, normalise
-from schemas.events import AnyEvent, ScreeningRequested
-from topics.runtime.shape.consumer import Broken, Connection, Cursor, State
+from schemas.events import ScreeningRequested
+from topics.runtime.shape.consumer import Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
@@ -63,20 +63,19 @@ def _put_in(conn: Connection, one: NameList) -> None:
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime, limit: int) -> State:
+def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int) -> Screenings:
     """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
 
     `limit` is how far a buyer's checkouts are counted. Two processes may count the same buyer at the same moment: a
     limit may be passed by what is in flight, which is less than what a lock per buyer would cost.
     """
-    asked = cast("Sequence[ScreeningRequested]", events)  # the catalogue says what this room hears
     names = {event.name: normalise(event.name) for event in asked if event.name is not None}
     screenings = _ask_screenings(conn, sorted({event.checkout_id for event in asked}))
     hours = _ask_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)
     lists = _ask_lists(conn, sorted(set(names.values())))
-    state: State = {row[0]: Screening(*row) for row in screenings}
-    state |= {hour_key(buyer): BuyerHour(buyer, checkouts) for buyer, checkouts in hours}
-    return state | _listed(lists.fetchall(), names)
+    decided = {row[0]: Screening(*row) for row in screenings}
+    recent = dict(hours.fetchall())
+    return Screenings(decided, recent, *_listed(lists.fetchall(), names))
 
 
 _DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
@@ -107,15 +106,14 @@ def _ask_lists(conn: Connection, names: list[str]) -> Cursor:
     )
 
 
-def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> State:
-    """The versions that are current, and a hit for each name, as written, that one of them holds."""
-    hits: dict[str, NameHit] = {}
+def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> tuple[dict[str, str], str]:
+    """For each name, as written, the list that holds it, where one does; and all that were asked."""
+    hits: dict[str, str] = {}
     for list_name, version, name in rows:
         if name is not None:
-            hits.setdefault(name, NameHit(_label(list_name, version)))
+            hits.setdefault(name, _label(list_name, version))
     asked = dict.fromkeys(_label(list_name, version) for list_name, version, _ in rows)
-    state: State = {LISTS: ",".join(asked) or "none"}
-    return state | {name_key(written): hits[name] for written, name in names.items() if name in hits}
+    return {written: hits[name] for written, name in names.items() if name in hits}, ",".join(asked) or "none"
 
 
 def _label(list_name: str, version: str) -> str:
@@ -128,7 +126,6 @@ def _label(list_name: str, version: str) -> str:
 _INSERT = SCREENINGS.insert()
 
 
-def save(conn: Connection, changes: Sequence[Screening | BuyerHour]) -> None:
+def save(conn: Connection, screenings: Sequence[Screening]) -> None:
     """A second process with the same checkout runs into the primary key, and finds this decision on its next try."""
-    decided = [change for change in changes if isinstance(change, Screening)]
-    _INSERT.run(conn, sorted(decided, key=attrgetter("checkout_id")))
+    _INSERT.run(conn, sorted(screenings, key=attrgetter("checkout_id")))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from consumers.wallet import store
-from consumers.wallet.decide import decide
+from consumers.wallet.decide import Execution, Wallets, decide
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer:
+def build(settings: Settings) -> Consumer[Wallets, Execution]:
     return Consumer(
         room=catalog.WALLET_ROOM,
         load=store.load,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, assert_never
 
@@ -17,12 +17,12 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Kind = Literal["captured"]
-WalletKey = tuple[str, str, str]  # "wallet", seller, currency
-MovementKey = tuple[str, str, str, str]  # "movement", subject, kind, part
+Side = tuple[str, str]  # seller, currency
+MovementKey = tuple[str, Kind, str]  # subject, kind, part
 
 NOTHING = Decision()
 WHOLE = ""  # the part of a fact that has no parts
@@ -40,8 +40,8 @@ class Wallet:
     version: int = 0
 
     @property
-    def key(self) -> WalletKey:
-        return ("wallet", self.seller_account, self.currency)
+    def side(self) -> Side:
+        return (self.seller_account, self.currency)
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class Movement:
 
     @property
     def key(self) -> MovementKey:
-        return ("movement", self.subject_id, self.kind, self.part)
+        return (self.subject_id, self.kind, self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,27 @@ class Purchase:
     buyer_account: str
     gross: Money
 
-    @property
-    def key(self) -> None:
-        return None
+
+@dataclass(slots=True)
+class Wallets:
+    """The wallets that a batch moves, and the movements that its orders have."""
+
+    wallets: dict[Side, Wallet] = field(default_factory=dict)
+    movements: dict[MovementKey, Movement] = field(default_factory=dict)
+
+    def fold(self, change: Wallet | Movement | Purchase) -> None:
+        match change:
+            case Wallet():
+                self.wallets[change.side] = change
+            case Movement():
+                self.movements[change.key] = change
+            case Purchase():
+                pass
+            case _:
+                assert_never(change)
 
 
-def decide(state: State, event: Execution, cause: Cause) -> Decision:
+def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
     """Credit each captured order once, a frozen seller's too: facts from outside always post."""
     match event:
         case PaymentCaptured():
@@ -102,12 +117,12 @@ def decide(state: State, event: Execution, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _credit(state: State, event: PaymentCaptured, cause: Cause) -> Decision:
+def _credit(state: Wallets, event: PaymentCaptured, cause: Cause) -> Decision:
     """Errors: Permanent `movement_differs` where the order was credited before on other terms."""
-    before: Movement | None = state.get(("movement", event.payment_order_id, "captured", WHOLE))
+    before = state.movements.get((event.payment_order_id, "captured", WHOLE))
     if before is not None:
         return _repeated(before, event)
-    wallet: Wallet = state["wallet", event.seller_account, event.net.currency].credit(event.net)
+    wallet = state.wallets[event.seller_account, event.net.currency].credit(event.net)
     movement = Movement(
         derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
         "captured",

@@ -7,15 +7,14 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Movement, Purchase, Wallet
+from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets
 from schemas.events import PaymentCaptured, WalletBalance
 from schemas.money import Money
 from topics import catalog
-from topics.runtime.shape.consumer import Connection, Latest, State, Versions
+from topics.runtime.shape.consumer import Connection, Latest, Versions
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-Side = tuple[str, str]  # seller, currency
 Change = Wallet | Movement | Purchase
 
 WALLETS = Table(
@@ -61,18 +60,18 @@ _MOVED = (
 )
 
 
-def load(conn: Connection, events: Sequence[Any], now: datetime) -> State:
+def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Wallets:
     """The movements that the batch's orders have, then the wallets, locked last and so for the shortest time.
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
     captured = [event for event in events if type(event) is PaymentCaptured]
     if not captured:
-        return {}
+        return Wallets()
     moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event in captured)])
     wallets = _lock(conn, {(event.seller_account, event.net.currency) for event in captured}, now)
-    state: State = {movement.key: movement for movement in (_as_movement(*row) for row in moved)}
-    return state | {wallet.key: wallet for wallet in wallets}
+    movements = [_as_movement(*row) for row in moved]
+    return Wallets({wallet.side: wallet for wallet in wallets}, {movement.key: movement for movement in movements})
 
 
 def _as_movement(minor: int, *row: Any) -> Movement:
@@ -85,7 +84,7 @@ def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Wallet]:
     wanted = sorted(sides)
     locked = _lock_known(conn, wanted)
     if len(locked) < len(wanted):
-        known = {(wallet.seller_account, wallet.currency) for wallet in locked}
+        known = {wallet.side for wallet in locked}
         _open(conn, [side for side in wanted if side not in known], now)
         locked = _lock_known(conn, wanted)
     return locked
@@ -130,7 +129,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> Versions:
 
 def _last(changes: Iterable[Change]) -> list[Wallet]:
     """Each wallet as the batch leaves it."""
-    return list({wallet.key: wallet for wallet in changes if type(wallet) is Wallet}.values())
+    return list({wallet.side: wallet for wallet in changes if type(wallet) is Wallet}.values())
 
 
 class _Bought(NamedTuple):

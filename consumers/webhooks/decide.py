@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -19,10 +18,12 @@ from schemas.events import (
     WebhookTestRequested,
 )
 from schemas.webhooks import EVERYTHING, TEST_TYPE, delivery_id
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 PaymentEvent = PaymentStatusChanged | PaymentRefused | PaymentCompleted
 Heard = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
+
+Lane = tuple[str, str]  # endpoint, and the payment, whose deliveries go one after the other
 
 OVER = ("delivered", "given_up", "cancelled")
 
@@ -40,24 +41,8 @@ class Endpoint:
     deleted: bool
     changed_at: datetime
 
-    @property
-    def key(self) -> Hashable:
-        return endpoint_key(self.endpoint_id)
-
     def wants(self, kind: str) -> bool:
         return not self.deleted and (kind in self.event_types or EVERYTHING in self.event_types)
-
-
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """The ids of an owner's endpoints; known in the batch, never stored."""
-
-    owner: str
-    endpoint_ids: tuple[str, ...]
-
-    @property
-    def key(self) -> Hashable:
-        return owned_key(self.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +58,6 @@ class Delivery:
     state: str  # due | waiting (behind another of its lane)
     at: datetime
 
-    @property
-    def key(self) -> Hashable | None:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """A lane with a delivery that is not over: what comes now waits behind it."""
-
-    endpoint_id: str
-    lane: str
-
-    @property
-    def key(self) -> Hashable:
-        return lane_key(self.endpoint_id, self.lane)
-
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -99,10 +68,6 @@ class Sent:
     lane: str
     state: str
 
-    @property
-    def key(self) -> Hashable:
-        return sent_key(self.delivery_id)
-
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -112,28 +77,36 @@ class Again:
     state: str
     at: datetime
 
-    @property
-    def key(self) -> Hashable | None:
-        return None
+
+Change = Endpoint | Delivery | Again
 
 
-def endpoint_key(endpoint_id: str) -> Hashable:
-    return ("endpoint", endpoint_id)
+@dataclass(slots=True)
+class Endpoints:
+    """The endpoints of a batch's owners, the lanes that are busy, and the earlier deliveries that somebody wants again."""
+
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    owned: dict[str, list[str]] = field(default_factory=dict)  # the endpoints' ids by owner
+    busy: set[Lane] = field(default_factory=set)  # a delivery there is not over: what comes now waits behind it
+    sent: dict[str, Sent] = field(default_factory=dict)
+
+    def fold(self, change: Change) -> None:
+        match change:
+            case Endpoint():
+                if change.endpoint_id not in self.endpoints:
+                    self.owned.setdefault(change.owner, []).append(change.endpoint_id)
+                self.endpoints[change.endpoint_id] = change
+            case Delivery():
+                self.busy.add((change.endpoint_id, change.lane))
+            case Again():
+                sent = self.sent[change.delivery_id]
+                self.sent[change.delivery_id] = replace(sent, state=change.state)
+                self.busy.add((sent.endpoint_id, sent.lane))
+            case _:
+                assert_never(change)
 
 
-def owned_key(owner: str) -> Hashable:
-    return ("owned", owner)
-
-
-def lane_key(endpoint_id: str, lane: str) -> Hashable:
-    return ("lane", endpoint_id, lane)
-
-
-def sent_key(delivery_id: str) -> Hashable:
-    return ("sent", delivery_id)
-
-
-def decide(state: State, event: Heard, cause: Cause) -> Decision:
+def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
     match event:
         case PaymentStatusChanged() | PaymentRefused() | PaymentCompleted():
             return _tell(state, event, cause)
@@ -147,27 +120,23 @@ def decide(state: State, event: Heard, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _tell(state: State, event: PaymentEvent, cause: Cause) -> Decision:
+def _tell(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
     """A delivery for each endpoint of the owner that wants this. Without endpoints nothing is done."""
-    owned: Owned | None = state.get(owned_key(event.owner))
+    owned = state.owned.get(event.owner)
     if owned is None:
         return Decision()
     kind = event.webhook_type
     assert kind is not None, "its owner may subscribe to it"
     data = event.model_dump(mode="json", exclude={"owner"})
-    changes: list[Delivery | Busy] = []
-    for endpoint_id in owned.endpoint_ids:
-        endpoint: Endpoint = state[endpoint_key(endpoint_id)]
-        if endpoint.wants(kind):
-            changes += _deliver(state, endpoint_id, event.checkout_id, kind, data, cause)
-    return Decision(changes)
+    wanting = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].wants(kind)]
+    return Decision([_deliver(state, id_, event.checkout_id, kind, data, cause) for id_ in wanting])
 
 
 def _deliver(
-    state: State, endpoint_id: str, lane: str, kind: str, data: dict[str, object], cause: Cause
-) -> tuple[Delivery, Busy]:
-    waits = lane_key(endpoint_id, lane) in state
-    delivery = Delivery(
+    state: Endpoints, endpoint_id: str, lane: str, kind: str, data: dict[str, object], cause: Cause
+) -> Delivery:
+    waits = (endpoint_id, lane) in state.busy
+    return Delivery(
         delivery_id=delivery_id(cause.event_id, endpoint_id),
         endpoint_id=endpoint_id,
         lane=lane,
@@ -177,7 +146,6 @@ def _deliver(
         state="waiting" if waits else "due",
         at=cause.now,
     )
-    return delivery, Busy(endpoint_id, lane)
 
 
 def body_of(event_id: str, kind: str, at: datetime, data: dict[str, object]) -> bytes:
@@ -186,9 +154,9 @@ def body_of(event_id: str, kind: str, at: datetime, data: dict[str, object]) -> 
     return orjson.dumps({"id": event_id, "type": kind, "timestamp": timestamp, "data": data})
 
 
-def _set(state: State, event: WebhookEndpointSet, cause: Cause) -> Decision:
+def _set(state: Endpoints, event: WebhookEndpointSet, cause: Cause) -> Decision:
     """The latest revision wins. An endpoint never changes hands: doors see to that, and it is checked once more."""
-    known: Endpoint | None = state.get(endpoint_key(event.endpoint_id))
+    known = state.endpoints.get(event.endpoint_id)
     if known is not None and (known.owner != event.owner or known.revision >= event.endpoint_revision):
         return Decision()
     endpoint = Endpoint(
@@ -201,33 +169,29 @@ def _set(state: State, event: WebhookEndpointSet, cause: Cause) -> Decision:
         deleted=event.deleted,
         changed_at=cause.now,
     )
-    owned: Owned = state.get(owned_key(event.owner)) or Owned(event.owner, ())
-    if event.endpoint_id in owned.endpoint_ids:
-        return Decision([endpoint])
-    return Decision([endpoint, replace(owned, endpoint_ids=(*owned.endpoint_ids, event.endpoint_id))])
+    return Decision([endpoint])
 
 
-def _test(state: State, event: WebhookTestRequested, cause: Cause) -> Decision:
+def _test(state: Endpoints, event: WebhookTestRequested, cause: Cause) -> Decision:
     endpoint = _endpoint_of(state, event.endpoint_id, event.owner)
     if endpoint is None:
         return Decision()
     data: dict[str, object] = {"endpoint_id": event.endpoint_id}
-    return Decision(_deliver(state, event.endpoint_id, f"test {cause.event_id}", TEST_TYPE, data, cause))
+    return Decision([_deliver(state, event.endpoint_id, f"test {cause.event_id}", TEST_TYPE, data, cause)])
 
 
-def _resend(state: State, event: WebhookResendRequested, cause: Cause) -> Decision:
+def _resend(state: Endpoints, event: WebhookResendRequested, cause: Cause) -> Decision:
     """What is on its way already is only hurried. What the owner does not have is not touched."""
-    sent: Sent | None = state.get(sent_key(event.delivery_id))
+    sent = state.sent.get(event.delivery_id)
     endpoint = _endpoint_of(state, event.endpoint_id, event.owner)
     if sent is None or endpoint is None or sent.endpoint_id != event.endpoint_id:
         return Decision()
     if sent.state not in OVER:
         return Decision([Again(sent.delivery_id, sent.state, cause.now)])
-    goes = "waiting" if lane_key(sent.endpoint_id, sent.lane) in state else "due"
-    again = Again(sent.delivery_id, goes, cause.now)
-    return Decision([again, replace(sent, state=goes), Busy(sent.endpoint_id, sent.lane)])
+    goes = "waiting" if (sent.endpoint_id, sent.lane) in state.busy else "due"
+    return Decision([Again(sent.delivery_id, goes, cause.now)])
 
 
-def _endpoint_of(state: State, endpoint_id: str, owner: str) -> Endpoint | None:
-    endpoint: Endpoint | None = state.get(endpoint_key(endpoint_id))
+def _endpoint_of(state: Endpoints, endpoint_id: str, owner: str) -> Endpoint | None:
+    endpoint = state.endpoints.get(endpoint_id)
     return endpoint if endpoint is not None and endpoint.owner == owner and not endpoint.deleted else None

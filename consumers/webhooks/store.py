@@ -7,20 +7,20 @@ from datetime import datetime
 
 from consumers.webhooks.decide import (
     Again,
-    Busy,
+    Change,
     Delivery,
     Endpoint,
-    Owned,
+    Endpoints,
+    Heard,
+    Lane,
     PaymentEvent,
     Sent,
-    owned_key,
 )
-from schemas.events import AnyEvent, WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
-from topics.runtime.shape.consumer import Broken, Connection, State
+from schemas.events import WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
+from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-Change = Endpoint | Owned | Delivery | Busy | Sent | Again
 OwnersWish = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
 
@@ -54,22 +54,22 @@ DELIVERIES = Table(
 )
 
 
-def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Endpoints:
     """One look for the owners' endpoints; where nobody has any, and nobody wants one, that is all."""
     payments = [event for event in events if isinstance(event, PaymentEvent)]
     wishes = [event for event in events if isinstance(event, OwnersWish)]
     owners = sorted({event.owner for event in (*payments, *wishes)})
     endpoints = _endpoints(conn, owners, sorted({event.endpoint_id for event in wishes}))
-    state: State = {endpoint.key: endpoint for endpoint in endpoints}
-    for owner in owners:
-        if theirs := tuple(endpoint.endpoint_id for endpoint in endpoints if endpoint.owner == owner):
-            state[owned_key(owner)] = Owned(owner, theirs)
+    state = Endpoints()
+    for endpoint in endpoints:
+        state.fold(endpoint)
     sent = _sent(conn, [event.delivery_id for event in wishes if isinstance(event, WebhookResendRequested)])
     # An endpoint that is set within this batch counts for the batch's later events.
     ids = sorted({endpoint.endpoint_id for endpoint in endpoints} | {event.endpoint_id for event in wishes})
     lanes = {event.checkout_id for event in payments} | {each.lane for each in sent}
-    state |= {each.key: each for each in sent}
-    return state | {busy.key: busy for busy in (_busy(conn, ids, sorted(lanes)) if ids and lanes else ())}
+    state.sent = {each.delivery_id: each for each in sent}
+    state.busy = _busy(conn, ids, sorted(lanes)) if ids and lanes else set()
+    return state
 
 
 _THEIRS = (
@@ -98,14 +98,14 @@ def _sent(conn: Connection, delivery_ids: list[str]) -> list[Sent]:
     return [Sent(*row) for row in rows]
 
 
-def _busy(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> list[Busy]:
+def _busy(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> set[Lane]:
     """Locked, so that the sender cannot end a lane's last delivery while another is put behind it."""
     rows = conn.execute(
         "SELECT endpoint_id, lane FROM deliveries WHERE endpoint_id = ANY(%s::text[]) AND lane = ANY(%s)"
         " AND state IN ('due', 'waiting', 'sending') ORDER BY endpoint_id, lane, seq FOR UPDATE",
         [text_array(endpoint_ids), lanes],
     )
-    return [Busy(*row) for row in rows]
+    return {(endpoint_id, lane) for endpoint_id, lane in rows}
 
 
 _PUT = ENDPOINTS.upsert()

@@ -31,7 +31,7 @@ from schemas.events import PaymentRequested, RiskCleared
 from topics import catalog
 from topics.runtime.delivery.apply import apply
 from topics.runtime.making.topics import apply_topics, delete_topics
-from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.consumer import AnyConsumer, Message
 from topics.runtime.shape.postgres import connect
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -50,7 +50,7 @@ class Plan:
 
 def run(
     settings: Settings,
-    build: Callable[[Settings], Consumer],
+    build: Callable[[Settings], AnyConsumer],
     plan: Plan | None = None,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def run(
         return measured | _count(own, names) | {"letters": plan.letters, "rate": plan.rate}
 
 
-def _make(settings: Settings, consumer: Consumer, names: Sequence[str], progress: Progress) -> None:
+def _make(settings: Settings, consumer: AnyConsumer, names: Sequence[str], progress: Progress) -> None:
     """Dead letters, and then what they lacked."""
     store = Store(settings, "payments")
     for what, message in (("dead letters", _cleared), ("the payments that they speak of", _requested)):

@@ -20,13 +20,13 @@ from operations.stack.starting import check
 from topics.runtime.process.health import Health, write_report
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep
-from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.consumer import AnyConsumer, Consumer
 from topics.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
 
-def build(name: str, settings: Settings) -> Consumer:
+def build(name: str, settings: Settings) -> AnyConsumer:
     """The room of that name, wired."""
     consumer = importlib.import_module(f"consumers.{name}.consumer").build(settings)
     assert isinstance(consumer, Consumer)

@@ -20,7 +20,7 @@ from topics.runtime.delivery.apply import Applied, apply
 from topics.runtime.delivery.drain import drain
 from topics.runtime.making import migrate as migrations
 from topics.runtime.outbox.outbox import Unsaid, dump_records, hashed_key, records_of
-from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.consumer import AnyConsumer, Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -136,7 +136,7 @@ class Log:
 class Process:
     """One process's share of the probe, without Kafka: applies messages and remembers where its reading stands."""
 
-    def __init__(self, settings: Settings, consumer: Consumer | None = None) -> None:
+    def __init__(self, settings: Settings, consumer: AnyConsumer | None = None) -> None:
         self.store = Store(settings, "probe")
         self.consumer = consumer or probe.build()
         self.placed: dict[tuple[str, int], int] = {}

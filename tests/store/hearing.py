@@ -16,7 +16,7 @@ from schemas.events import AnyEvent
 from topics.catalog import TOPICS
 from topics.runtime.delivery.apply import apply
 from topics.runtime.outbox.outbox import Row, records_of
-from topics.runtime.shape.consumer import Consumer, Message
+from topics.runtime.shape.consumer import AnyConsumer, Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -30,7 +30,7 @@ class Hearing:
     """One process of a room. Each event comes under an id of its own unless told otherwise."""
 
     settings: Settings
-    consumer: Consumer
+    consumer: AnyConsumer
     name: str = "a"  # two of them in one test must not invent the same ids
     said: list[AnyEvent] = field(default_factory=list)
     dead: int = 0

@@ -12,18 +12,19 @@ import psycopg
 import pytest
 
 from consumers.ledger.consumer import build
+from consumers.ledger.decide import Books, Execution
 from consumers.ledger.store import MOVE
 from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
 from topics import catalog
-from topics.runtime.shape.consumer import Cause, Connection, Consumer, Decision, State
+from topics.runtime.shape.consumer import AnyConsumer, Cause, Connection, Decision
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
 @pytest.fixture
-def ledger(stored: Settings) -> Consumer:
+def ledger(stored: Settings) -> AnyConsumer:
     return build(stored)
 
 
@@ -41,7 +42,9 @@ def balances(settings: Settings) -> dict[str, tuple[int, int, int]]:
     return {row["name"]: (row["debits"], row["credits"], row["version"]) for row in rows}
 
 
-def test_captures_of_one_batch_are_summed_into_the_balances(stored: Settings, store: Store, ledger: Consumer) -> None:
+def test_captures_of_one_batch_are_summed_into_the_balances(
+    stored: Settings, store: Store, ledger: AnyConsumer
+) -> None:
     events = [capture("order-1"), capture("order-2"), capture("order-3", seller_account="seller-2")]
     apply_all(store, ledger, [record(event, event.payment_order_id) for event in events])
     assert balances(stored) == {
@@ -53,7 +56,7 @@ def test_captures_of_one_batch_are_summed_into_the_balances(stored: Settings, st
 
 
 def test_a_later_batch_finds_the_accounts_and_gives_them_a_new_version(
-    stored: Settings, store: Store, ledger: Consumer
+    stored: Settings, store: Store, ledger: AnyConsumer
 ) -> None:
     for order in ("order-1", "order-2"):
         apply_all(store, ledger, [record(capture(order), order)])
@@ -64,7 +67,7 @@ def test_a_later_batch_finds_the_accounts_and_gives_them_a_new_version(
 
 
 def test_a_repeat_under_another_event_id_is_posted_once_within_a_batch_and_after_it(
-    stored: Settings, store: Store, ledger: Consumer
+    stored: Settings, store: Store, ledger: AnyConsumer
 ) -> None:
     apply_all(store, ledger, [record(capture(), "1"), record(capture(), "2")])
     assert apply_all(store, ledger, [record(capture(), "3")]).dead == 0
@@ -73,7 +76,7 @@ def test_a_repeat_under_another_event_id_is_posted_once_within_a_batch_and_after
 
 
 def test_a_repeat_on_other_terms_is_a_dead_letter_and_moves_nothing(
-    stored: Settings, store: Store, ledger: Consumer
+    stored: Settings, store: Store, ledger: AnyConsumer
 ) -> None:
     apply_all(store, ledger, [record(capture(), "1")])
     other = capture(net=Money(1201, "EUR"), fee=Money(33, "EUR"))
@@ -81,7 +84,7 @@ def test_a_repeat_on_other_terms_is_a_dead_letter_and_moves_nothing(
     assert balances(stored)["seller:seller-1:payable EUR"] == (0, 1200, 1)
 
 
-def test_an_entry_is_found_by_its_order_and_by_its_account(stored: Settings, store: Store, ledger: Consumer) -> None:
+def test_an_entry_is_found_by_its_order_and_by_its_account(stored: Settings, store: Store, ledger: AnyConsumer) -> None:
     apply_all(store, ledger, [record(capture("order-1"), "1"), record(capture("order-2"), "2")])
     by_order = read(stored, "ledger", "SELECT account FROM entry_view WHERE payment_order_id = 'order-1' ORDER BY line")
     assert [row["account"] for row in by_order] == [
@@ -93,7 +96,7 @@ def test_an_entry_is_found_by_its_order_and_by_its_account(stored: Settings, sto
     assert sorted(row["payment_order_id"] for row in by_account) == ["order-1", "order-2"]
 
 
-def test_a_published_balance_is_the_balance_of_now(store: Store, ledger: Consumer) -> None:
+def test_a_published_balance_is_the_balance_of_now(store: Store, ledger: AnyConsumer) -> None:
     apply_all(store, ledger, [record(capture("order-1"), "1")])
     with store.transaction() as conn:
         dirty = conn.execute("SELECT topic, key, version FROM latest_outbox ORDER BY key").fetchall()
@@ -108,7 +111,7 @@ def test_a_published_balance_is_the_balance_of_now(store: Store, ledger: Consume
     }
 
 
-def test_two_processes_that_open_the_same_accounts_lose_nothing(stored: Settings, ledger: Consumer) -> None:
+def test_two_processes_that_open_the_same_accounts_lose_nothing(stored: Settings, ledger: AnyConsumer) -> None:
     def work(name: str) -> None:
         own = Store(stored, "ledger")
         for number in range(20):
@@ -138,7 +141,7 @@ def test_balances_are_moved_one_after_the_other_as_the_batch_has_sorted_them(sto
 
 
 @pytest.fixture
-def conn(store: Store, ledger: Consumer) -> Connection:
+def conn(store: Store, ledger: AnyConsumer) -> Connection:
     """The room's own login, with one journal posted: account 1 debit, 2 and 3 credit in the order of their opening."""
     apply_all(store, ledger, [record(capture(), "1")])
     return store.connection()
@@ -250,10 +253,10 @@ def test_a_reader_sees_the_views_and_nothing_else(stored: Settings, conn: Connec
         read(stored, "ledger", "SELECT * FROM entries")
 
 
-def test_a_journal_is_not_posted_in_part(stored: Settings, store: Store, ledger: Consumer) -> None:
+def test_a_journal_is_not_posted_in_part(stored: Settings, store: Store, ledger: AnyConsumer) -> None:
     """Its first lines alone would balance, and the event would tell of all of them."""
 
-    def twice_its_lines(state: State, event: object, cause: Cause) -> Decision:
+    def twice_its_lines(state: Books, event: Execution, cause: Cause) -> Decision:
         decision = ledger.decide(state, event, cause)
         (posting,) = decision.changes
         journal = posting.journal.model_copy(update={"entries": posting.journal.entries * 2})

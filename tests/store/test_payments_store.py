@@ -29,7 +29,7 @@ from schemas.events import (
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, refused, requested, unknown
 from topics.runtime.dead_letters.listing import as_operators
-from topics.runtime.shape.consumer import Connection, Consumer, State
+from topics.runtime.shape.consumer import AnyConsumer, Connection
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -215,11 +215,11 @@ def test_revenue_is_by_utc_day_currency_seller_and_psp(payments: Hearing) -> Non
     }
 
 
-def meeting_after_load(consumer: Consumer, barrier: threading.Barrier) -> Consumer:
+def meeting_after_load(consumer: AnyConsumer, barrier: threading.Barrier) -> AnyConsumer:
     """Both processes have read before either of them writes; on later tries nobody waits."""
     met = False
 
-    def load(conn: Connection, events: Any, now: Any) -> State:
+    def load(conn: Connection, events: Any, now: Any) -> Any:
         nonlocal met
         state = consumer.load(conn, events, now)
         if not met:

@@ -13,13 +13,13 @@ from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
 from topics import catalog
-from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.consumer import AnyConsumer
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
 @pytest.fixture
-def wallet(stored: Settings) -> Consumer:
+def wallet(stored: Settings) -> AnyConsumer:
     return build(stored)
 
 
@@ -40,7 +40,7 @@ def in_yen(order: str, **changes: object) -> object:
 
 
 def test_wallets_are_opened_on_first_use_and_credited_by_currency(
-    stored: Settings, store: Store, wallet: Consumer
+    stored: Settings, store: Store, wallet: AnyConsumer
 ) -> None:
     events = [capture("order-1"), in_yen("order-2"), capture("order-3", seller_account="seller-2"), capture("order-4")]
     apply_all(store, wallet, [record(event, str(place)) for place, event in enumerate(events)])  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_wallets_are_opened_on_first_use_and_credited_by_currency(
     }
 
 
-def test_movements_tell_the_balances_after_each_in_order(stored: Settings, store: Store, wallet: Consumer) -> None:
+def test_movements_tell_the_balances_after_each_in_order(stored: Settings, store: Store, wallet: AnyConsumer) -> None:
     for batch in (["order-1", "order-2"], ["order-3"]):
         apply_all(store, wallet, [record(capture(order), order) for order in batch])
     rows = read(stored, "wallet", "SELECT * FROM movement_view ORDER BY wallet_version")
@@ -63,7 +63,7 @@ def test_movements_tell_the_balances_after_each_in_order(stored: Settings, store
 
 
 def test_a_repeat_under_another_event_id_credits_once_within_a_batch_and_after_it(
-    stored: Settings, store: Store, wallet: Consumer
+    stored: Settings, store: Store, wallet: AnyConsumer
 ) -> None:
     apply_all(store, wallet, [record(capture(), "1"), record(capture(), "2")])
     assert apply_all(store, wallet, [record(capture(), "3")]).dead == 0
@@ -72,7 +72,7 @@ def test_a_repeat_under_another_event_id_credits_once_within_a_batch_and_after_i
 
 
 def test_a_repeat_on_other_terms_is_a_dead_letter_and_moves_nothing(
-    stored: Settings, store: Store, wallet: Consumer
+    stored: Settings, store: Store, wallet: AnyConsumer
 ) -> None:
     apply_all(store, wallet, [record(capture(), "1")])
     assert apply_all(store, wallet, [record(capture(seller_account="seller-2"), "2")]).dead == 1
@@ -80,7 +80,7 @@ def test_a_repeat_on_other_terms_is_a_dead_letter_and_moves_nothing(
     assert wallets(stored).get(("seller-2", "EUR"), (0, 0)) == (0, 0)
 
 
-def test_a_buyers_total_grows_with_each_order_by_currency(stored: Settings, store: Store, wallet: Consumer) -> None:
+def test_a_buyers_total_grows_with_each_order_by_currency(stored: Settings, store: Store, wallet: AnyConsumer) -> None:
     events = [capture("order-1"), in_yen("order-2"), capture("order-3", seller_account="seller-2")]
     for place, event in enumerate(events):
         apply_all(store, wallet, [record(event, str(place))])  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_a_buyers_total_grows_with_each_order_by_currency(stored: Settings, stor
     ]
 
 
-def test_a_published_balance_is_the_balance_of_now(store: Store, wallet: Consumer) -> None:
+def test_a_published_balance_is_the_balance_of_now(store: Store, wallet: AnyConsumer) -> None:
     apply_all(store, wallet, [record(capture("order-1"), "1"), record(capture("order-2"), "2")])
     with store.transaction() as conn:
         dirty = conn.execute("SELECT topic, key, version FROM latest_outbox").fetchall()
@@ -100,7 +100,7 @@ def test_a_published_balance_is_the_balance_of_now(store: Store, wallet: Consume
     assert (latest.key, latest.version, latest.event.available) == ("seller-1:EUR", 2, Money(2400, "EUR"))  # type: ignore[union-attr]
 
 
-def test_two_processes_that_open_the_same_wallets_lose_nothing(stored: Settings, wallet: Consumer) -> None:
+def test_two_processes_that_open_the_same_wallets_lose_nothing(stored: Settings, wallet: AnyConsumer) -> None:
     def work(name: str) -> None:
         own = Store(stored, "wallet")
         for number in range(20):
@@ -126,14 +126,14 @@ def test_two_processes_that_open_the_same_wallets_lose_nothing(stored: Settings,
 @pytest.mark.parametrize(
     "statement", ["UPDATE movements SET amount = 1", "DELETE FROM movements", "DELETE FROM wallets"]
 )
-def test_the_room_itself_cannot_rewrite_movements(store: Store, wallet: Consumer, statement: str) -> None:
+def test_the_room_itself_cannot_rewrite_movements(store: Store, wallet: AnyConsumer, statement: str) -> None:
     apply_all(store, wallet, [record(capture(), "1")])
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         store.connection().execute(statement)  # type: ignore[arg-type]
 
 
 def test_not_even_the_owner_of_the_tables_can_rewrite_movements(
-    stored: Settings, servers: object, store: Store, wallet: Consumer
+    stored: Settings, servers: object, store: Store, wallet: AnyConsumer
 ) -> None:
     apply_all(store, wallet, [record(capture(), "1")])
     admin_dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=stored.database)  # type: ignore[attr-defined]

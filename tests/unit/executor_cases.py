@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from consumers.executor.attempt import Attempt, CallFacts, call_key
-from consumers.executor.charging import Policy
+from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.charging import Attempts, Policy
 from consumers.executor.decide import decide
 from consumers.executor.routing import Routing
 from consumers.executor.settings import RoutingRule
@@ -14,7 +14,7 @@ from psp.port import Declared, Kind, Reply
 from schemas.envelope import EventId, derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced
 from schemas.money import Money
-from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry, State
+from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTLING_S = 2.0
@@ -52,7 +52,7 @@ class Desk:
 
     policy: Policy = field(default_factory=policy)
     now: datetime = NOW
-    state: State = field(default_factory=dict)
+    state: Attempts = field(default_factory=Attempts)
     said: list[AnyEvent] = field(default_factory=list)
     row: CallFacts = field(default_factory=lambda: CallFacts(0, False, None, None, None, "", ""))
     call: Call | None = None
@@ -65,7 +65,7 @@ class Desk:
 
     @property
     def attempt(self) -> Attempt:
-        (attempt,) = [value for value in self.state.values() if isinstance(value, Attempt)]
+        (attempt,) = self.state.attempts.values()
         return attempt
 
     def place(self, placed: OrderPlaced, event_id: str = "first") -> Decision:
@@ -108,11 +108,10 @@ class Desk:
 
     def _decide(self, event: OrderPlaced | CallEnded | NotificationReceived, event_id: EventId) -> Decision:
         if self.call is not None:
-            self.state[call_key(self.call.id)] = self.row
+            self.state.calls[self.call.id] = self.row
         decision = decide(self.policy, self.state, event, Cause(event_id, "t", None, self.now, 0))
         for change in decision.changes:
-            if change.key is not None:
-                self.state[change.key] = change
+            self.state.fold(change)  # type: ignore[arg-type]
         self.said += decision.events
         for call in decision.calls:
             if isinstance(call, Call):

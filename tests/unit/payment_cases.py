@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from consumers.payments.decide import Heard, Policy, decide
-from consumers.payments.payment import Checkout, Order, Payment, order_key
+from consumers.payments.payment import Checkout, Order, Payment, Payments
 from schemas.envelope import EventId
 from schemas.events import (
     AnyEvent,
@@ -24,7 +24,7 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 Said = TypeVar("Said", bound=AnyEvent)
 
@@ -114,7 +114,7 @@ class Story:
     """Events folded one after another, as the runtime does within a batch."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
-        self.state: State = {}
+        self.state = Payments()
         self.said: list[AnyEvent] = []
         self.changes: list[Any] = []
         self.policy = policy
@@ -129,8 +129,7 @@ class Story:
             cause = Cause(EventId(f"cause-{self._count}"), "topic", upstream, now, int(now.timestamp() * 1000))
             decision = decide(self.state, event, cause, self.policy)
             for change in decision.changes:
-                if change.key is not None:
-                    self.state[change.key] = change
+                self.state.fold(change)  # type: ignore[arg-type]
             self.changes += decision.changes
             self.said += decision.events
         return decision
@@ -142,14 +141,10 @@ class Story:
         return self.all_said(OrderPlaced)
 
     def payment(self, checkout_id: str = "c1") -> Payment:
-        payment = self.state[checkout_id]
-        assert isinstance(payment, Payment)
-        return payment
+        return self.state.payments[checkout_id]
 
     def order(self, payment_order_id: str) -> Order:
-        order = self.state[order_key(payment_order_id)]
-        assert isinstance(order, Order)
-        return order
+        return self.state.orders[payment_order_id]
 
     def checkouts(self) -> Sequence[Checkout]:
         return [change for change in self.changes if isinstance(change, Checkout)]

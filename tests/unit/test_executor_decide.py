@@ -242,6 +242,6 @@ def test_a_psp_that_contradicts_itself_is_a_dead_letter_that_somebody_sees(
 
 def test_a_reply_to_no_call_of_ours_is_a_dead_letter(desk: Desk) -> None:
     desk.lease("send")
-    desk.state.clear()
+    desk.state.attempts.clear()
     with pytest.raises(Permanent, match="no_such_call"):
         desk.answer("send", YES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_refused_request_tells_its_sender_and_touches_nothing(
 ) -> None:
     story = Story()
     story.hears(requested("c1"))
-    before = dict(story.state)
+    before = deepcopy(story.state)
     decision = story.hears(request_, upstream=upstream)
     [said] = decision.events
     assert isinstance(said, PaymentRefused)

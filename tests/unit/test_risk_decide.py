@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from consumers.risk.decide import LISTS, BuyerHour, NameHit, Screening, decide, hour_key, name_key
+from consumers.risk.decide import Screening, Screenings, decide
 from consumers.risk.settings import RiskLimits
 from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
 from schemas.money import Money
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 LIMITS = RiskLimits(
@@ -36,17 +36,16 @@ def screening(checkout_id: str = "c1", **more: Any) -> ScreeningRequested:
     return ScreeningRequested(**{**usual, **more})
 
 
-def known(checkouts: int = 0) -> State:
+def known(checkouts: int = 0) -> Screenings:
     """Mallory is listed; the buyer has had so many checkouts within the hour."""
-    state: State = {LISTS: "pep@aaa,sanctions@bbb", name_key("Mallory Doe"): NameHit("sanctions@bbb")}
-    return state | {hour_key("b1"): BuyerHour("b1", checkouts)} if checkouts else state
+    recent = {"b1": checkouts} if checkouts else {}
+    return Screenings(recent=recent, listed={"Mallory Doe": "sanctions@bbb"}, lists="pep@aaa,sanctions@bbb")
 
 
-def screen(state: State, event: ScreeningRequested) -> Decision:
+def screen(state: Screenings, event: ScreeningRequested) -> Decision:
     decision = decide(state, event, Cause(EventId("cause"), "screenings.v1", None, NOW, 0), LIMITS)
     for change in decision.changes:
-        if change.key is not None:
-            state[change.key] = change
+        state.fold(change)  # type: ignore[arg-type]
     return decision
 
 

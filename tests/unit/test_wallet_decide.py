@@ -8,25 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.wallet.decide import Purchase, Wallet, decide
+from consumers.wallet.decide import Purchase, Side, Wallet, Wallets, decide
 from schemas.errors import Permanent
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, WalletCredited
 from schemas.money import Money
 from tests.captures import capture, cause
-from topics.runtime.shape.consumer import Decision, State
+from topics.runtime.shape.consumer import Decision
 
 
-class Wallets(dict):  # type: ignore[type-arg]
-    """The room's state without a database: a wallet is opened when it is first looked at."""
+class Opening(dict[Side, Wallet]):
+    """A wallet is opened when it is first looked at, as the store does."""
 
-    def __missing__(self, key: tuple[str, str, str]) -> Wallet:
-        _, seller, currency = key
-        return Wallet(seller, currency)
+    def __missing__(self, side: Side) -> Wallet:
+        return Wallet(*side)
 
 
-def hear(wallets: State, event: object, seed: str = "1") -> Decision:
+def no_wallets() -> Wallets:
+    """The room's state without a database."""
+    return Wallets(Opening())
+
+
+def hear(wallets: Wallets, event: object, seed: str = "1") -> Decision:
     decision = decide(wallets, event, cause(seed))  # type: ignore[arg-type]
-    wallets |= {change.key: change for change in decision.changes if change.key is not None}
+    for change in decision.changes:
+        wallets.fold(change)  # type: ignore[arg-type]
     return decision
 
 
@@ -37,7 +42,7 @@ def said(decision: Decision) -> WalletCredited:
 
 
 def test_a_capture_credits_the_net_amount_and_says_the_balances_after_it() -> None:
-    wallets = Wallets()
+    wallets = no_wallets()
     hear(wallets, capture("order-1"), "1")
     event = said(hear(wallets, capture("order-2", gross=Money(100, "EUR"), fee=Money(0, "EUR"), net=Money(100, "EUR"))))
     assert event.amount == Money(100, "EUR")
@@ -46,7 +51,7 @@ def test_a_capture_credits_the_net_amount_and_says_the_balances_after_it() -> No
 
 
 def test_currencies_are_kept_apart() -> None:
-    wallets = Wallets()
+    wallets = no_wallets()
     hear(wallets, capture("order-1"), "1")
     yen = Money(500, "JPY")
     event = said(hear(wallets, capture("order-2", gross=yen, fee=Money(0, "JPY"), net=yen), "2"))
@@ -54,18 +59,18 @@ def test_currencies_are_kept_apart() -> None:
 
 
 def test_the_buyer_has_paid_the_gross_amount() -> None:
-    changes = hear(Wallets(), capture()).changes
+    changes = hear(no_wallets(), capture()).changes
     assert [change for change in changes if isinstance(change, Purchase)] == [Purchase("buyer-1", Money(1234, "EUR"))]
 
 
 @pytest.mark.parametrize("kind", [PaymentDeclined, OutcomeUnknown, OutcomeUnresolved])
 def test_what_is_not_captured_moves_nothing(kind: type) -> None:
     terms = {**capture().terms(), "psp": "northpay", "call_id": "0" * 32, "code": "do_not_honor", "reason": "timeout"}
-    assert hear(Wallets(), kind(**terms)) == Decision()
+    assert hear(no_wallets(), kind(**terms)) == Decision()
 
 
 def test_the_same_capture_under_another_event_id_credits_once() -> None:
-    wallets = Wallets()
+    wallets = no_wallets()
     hear(wallets, capture(), "1")
     assert hear(wallets, capture(), "2") == Decision()
 
@@ -75,14 +80,14 @@ def test_the_same_capture_under_another_event_id_credits_once() -> None:
     [{"net": Money(1201, "EUR")}, {"seller_account": "seller-2"}, {"checkout_id": "checkout-2"}],
 )
 def test_a_second_capture_of_an_order_on_other_terms_is_a_dead_letter(changes: dict[str, object]) -> None:
-    wallets = Wallets()
+    wallets = no_wallets()
     hear(wallets, capture(), "1")
     with pytest.raises(Permanent, match="movement_differs"):
         hear(wallets, capture(**changes), "2")
 
 
 def test_the_same_event_always_gives_the_same_movement() -> None:
-    assert hear(Wallets(), capture(), "7") == hear(Wallets(), capture(), "7")
+    assert hear(no_wallets(), capture(), "7") == hear(no_wallets(), capture(), "7")
 
 
 @given(
@@ -99,9 +104,9 @@ def test_any_sequence_with_repeats_gives_the_wallets_that_a_small_model_predicts
     model: Counter[tuple[str, str]] = Counter()
     for seller, currency, minor in terms:
         model[f"seller-{seller}", currency] += minor
-    wallets = Wallets()
+    wallets = no_wallets()
     for place, event in enumerate(orders + [orders[number] for number in repeats if number < len(orders)]):
         hear(wallets, event, str(place))
-    found = {key[1:]: wallet for key, wallet in wallets.items() if key[0] == "wallet"}
+    found = wallets.wallets
     assert {key: wallet.available for key, wallet in found.items()} == dict(model)
     assert sum(wallet.version for wallet in found.values()) == len(terms)

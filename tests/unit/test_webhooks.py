@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consumers.webhooks.decide import Again, Busy, Delivery, Endpoint, Heard, Owned, Sent, decide
+from consumers.webhooks.decide import Again, Delivery, Endpoint, Endpoints, Heard, Lane, Sent, decide
 from consumers.webhooks.queue import Outcome
 from consumers.webhooks.sender import verdict_on
 from operations.stack.settings import load_settings
@@ -28,7 +28,7 @@ from schemas.events import (
 )
 from schemas.webhooks import EVENT_TYPES, delivery_id
 from topics.catalog import WEBHOOKS_ROOM
-from topics.runtime.shape.consumer import Cause, Decision, State
+from topics.runtime.shape.consumer import Cause, Decision
 from topics.webhooks.addresses import url_fault
 from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import secret_key, secret_text, sign, verify
@@ -38,11 +38,10 @@ HOOK = Endpoint("hook", "shop", "https://shop.example/", EVENT_TYPES, (1,), 1, F
 COMPLETED = PaymentCompleted(checkout_id="c1", owner="shop", status="succeeded")
 
 
-def knowing(*endpoints: Endpoint, busy: Iterable[Busy] = (), sent: Iterable[Sent] = ()) -> State:
-    state: State = {each.key: each for each in (*endpoints, *busy, *sent)}
-    for owner in {endpoint.owner for endpoint in endpoints}:
-        owned = Owned(owner, tuple(each.endpoint_id for each in endpoints if each.owner == owner))
-        state[owned.key] = owned
+def knowing(*endpoints: Endpoint, busy: Iterable[Lane] = (), sent: Iterable[Sent] = ()) -> Endpoints:
+    state = Endpoints(busy={*busy}, sent={each.delivery_id: each for each in sent})
+    for endpoint in endpoints:
+        state.fold(endpoint)
     return state
 
 
@@ -50,11 +49,12 @@ def cause(number: int = 1) -> Cause:
     return Cause(EventId(derive_id(str(number), "test", 0, 1_767_614_400_000)), "payments.v1", None, NOW, 0)
 
 
-def hear(state: State, event: Heard, number: int = 1) -> list[Any]:
+def hear(state: Endpoints, event: Heard, number: int = 1) -> list[Any]:
     """Decide, and fold as the runtime does. → the changes."""
     decision: Decision = decide(state, event, cause(number))
     assert not decision.events, "the room says nothing"
-    state.update({change.key: change for change in decision.changes if change.key is not None})
+    for change in decision.changes:
+        state.fold(change)  # type: ignore[arg-type]
     return list(decision.changes)
 
 
@@ -90,7 +90,7 @@ def test_who_asked_for_everything_hears_of_what_is_yet_to_come() -> None:
 
 
 def test_without_endpoints_nothing_is_done() -> None:
-    assert decide({}, COMPLETED, cause()) == Decision()
+    assert decide(Endpoints(), COMPLETED, cause()) == Decision()
 
 
 def test_an_event_goes_to_each_endpoint_of_its_owner_that_wants_it() -> None:
@@ -105,7 +105,7 @@ def test_an_event_goes_to_each_endpoint_of_its_owner_that_wants_it() -> None:
 
 def test_what_is_sent_names_type_time_and_ids_and_not_the_owner() -> None:
     refused = PaymentRefused(checkout_id="c1", owner="shop", code="risk", detail="listed")
-    [delivery, _] = hear(knowing(HOOK), refused)
+    [delivery] = hear(knowing(HOOK), refused)
     assert json.loads(delivery.body) == {
         "id": cause().event_id,
         "type": "payment.refused",
@@ -123,7 +123,7 @@ def test_a_webhook_says_why_an_order_was_declined() -> None:
 
 
 def test_events_of_one_payment_form_a_lane_and_other_payments_do_not_wait() -> None:
-    state = knowing(HOOK, busy=[Busy("hook", "c1")])
+    state = knowing(HOOK, busy=[("hook", "c1")])
     changed = PaymentStatusChanged(checkout_id="c2", owner="shop", status="executing", payment_orders=())
     assert told(hear(state, COMPLETED)) == [("hook", "waiting")]
     assert told(hear(state, changed, 2)) == [("hook", "due")]
@@ -131,7 +131,7 @@ def test_events_of_one_payment_form_a_lane_and_other_payments_do_not_wait() -> N
 
 
 def test_an_endpoint_set_in_a_batch_counts_for_what_comes_after_it_there() -> None:
-    state: State = {}
+    state = Endpoints()
     assert told(hear(state, COMPLETED, 1)) == []
     hear(state, setting(), 2)
     assert told(hear(state, COMPLETED, 3)) == [("hook", "due")]
@@ -151,7 +151,7 @@ def test_the_latest_revision_wins_and_an_endpoint_never_changes_hands() -> None:
 
 def test_a_test_goes_to_one_endpoint_whatever_it_wants_and_blocks_no_payment() -> None:
     state = knowing(replace(HOOK, event_types=()), replace(HOOK, endpoint_id="second"))
-    [delivery, _] = hear(state, WebhookTestRequested(endpoint_id="hook", owner="shop"))
+    [delivery] = hear(state, WebhookTestRequested(endpoint_id="hook", owner="shop"))
     assert (delivery.event_type, delivery.endpoint_id, delivery.state) == ("webhook.test", "hook", "due")
     assert hear(state, WebhookTestRequested(endpoint_id="hook", owner="thief")) == []
     assert hear(knowing(), WebhookTestRequested(endpoint_id="hook", owner="shop")) == []
@@ -168,7 +168,7 @@ def test_a_test_goes_to_one_endpoint_whatever_it_wants_and_blocks_no_payment() -
     ],
 )
 def test_a_resend_starts_anew_in_its_lane(was: str, lane_is_busy: bool, becomes: str) -> None:
-    busy = [Busy("hook", "c1")] if lane_is_busy else []
+    busy = [("hook", "c1")] if lane_is_busy else []
     state = knowing(HOOK, busy=busy, sent=[Sent("d1", "hook", "c1", was)])
     changes = hear(state, WebhookResendRequested(endpoint_id="hook", owner="shop", delivery_id="d1"))
     assert [change for change in changes if isinstance(change, Again)] == [Again("d1", becomes, NOW)]

@@ -12,7 +12,17 @@ from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, TimerFir
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Room
-from topics.runtime.shape.consumer import Broken, Cause, Connection, Consumer, Decision, Latest, State, Timer, Versions
+from topics.runtime.shape.consumer import (
+    AnyConsumer,
+    Broken,
+    Cause,
+    Connection,
+    Consumer,
+    Decision,
+    Latest,
+    Timer,
+    Versions,
+)
 
 ROOM = Room(
     "probe",
@@ -44,10 +54,21 @@ class Effect:
     n: int
     cause: str
     told: str
-    key: None = None
 
 
-def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> State:
+@dataclass(slots=True)
+class Counts:
+    """What the probe knows of a batch's keys, and what is broken."""
+
+    counts: dict[str, Count]
+    broken: set[str]
+
+    def fold(self, change: Count | Effect) -> None:
+        if isinstance(change, Count):
+            self.counts[change.key] = change
+
+
+def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -> Counts:
     for told, _ in map(_told, events):
         if told.startswith("load:"):
             conn.execute("SELECT raise(%s)", [told.removeprefix("load:")])
@@ -59,28 +80,27 @@ def load(conn: Connection, events: Sequence[AnyEvent | Broken], now: datetime) -
     rows = conn.execute(
         "SELECT key, count, last_n FROM counts WHERE key = ANY(%s) ORDER BY key FOR UPDATE", [keys]
     ).fetchall()
-    state: State = {key: Count(key, count, last_n) for key, count, last_n in rows}
-    state["broken"] = {what for (what,) in conn.execute("SELECT what FROM broken")}
-    return state
+    counts = {key: Count(key, count, last_n) for key, count, last_n in rows}
+    return Counts(counts, {what for (what,) in conn.execute("SELECT what FROM broken")})
 
 
 def _key(event: AnyEvent | Broken) -> str:
     return event.subject_id if isinstance(event, Broken) else event.key
 
 
-def decide(state: State, event: AnyEvent | Broken, cause: Cause) -> Decision:
+def decide(state: Counts, event: AnyEvent | Broken, cause: Cause) -> Decision:
     """Count the message; do as it says."""
     told, n = _told(event)
     match told.split(":")[0]:
-        case "transient" if "world" in state["broken"]:
+        case "transient" if "world" in state.broken:
             raise Transient("told_transient")
-        case "permanent" if "code" in state["broken"]:
+        case "permanent" if "code" in state.broken:
             raise Permanent("told_permanent")
         case "foreign":
             raise Permanent("told_foreign", ours=False)
-        case "bug" if "code" in state["broken"]:
+        case "bug" if "code" in state.broken:
             raise ValueError("told to")
-    before: Count = state[_key(event)]
+    before = state.counts[_key(event)]
     after = Count(before.key, before.count + 1, n)
     changes = [after, Effect(after.key, after.count, n, cause.event_id, told if _works(told, state) else "")]
     timers = [Timer(kind, after.key, cause.now + timedelta(seconds=s)) for kind, s in _timers(told)]
@@ -97,9 +117,9 @@ def _timers(told: str) -> list[tuple[str, int]]:
     ]
 
 
-def _works(told: str, state: State) -> bool:
+def _works(told: str, state: Counts) -> bool:
     """Whether the store's fault is still there; what needs no mending always is."""
-    return not told.startswith("unless_mended ") or "store" in state["broken"]
+    return not told.startswith("unless_mended ") or "store" in state.broken
 
 
 def _told(event: AnyEvent | Broken) -> tuple[str, int]:
@@ -186,7 +206,7 @@ def _balance(key: str, count: int) -> WalletBalance:
     )
 
 
-def build(compacted: bool = True, room: Room = ROOM) -> Consumer:
+def build(compacted: bool = True, room: Room = ROOM) -> AnyConsumer:
     """The probe, wired."""
     if not compacted:
         return Consumer(room, load, decide, save)

@@ -25,9 +25,9 @@ from topics.runtime.delivery.inbox import claim
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Row, Unsaid
 from topics.runtime.shape.consumer import (
+    AnyConsumer,
     Cause,
     Connection,
-    Consumer,
     Decision,
     Message,
     State,
@@ -76,7 +76,7 @@ class Split(Exception):
 
 
 def apply(
-    store: Store, consumer: Consumer, messages: Sequence[Message], begins: Begins | None, now: datetime
+    store: Store, consumer: AnyConsumer, messages: Sequence[Message], begins: Begins | None, now: datetime
 ) -> Iterator[Applied]:
     """Apply messages in order; yields after each commit. Usually one; more where a message had to be found and put away.
 
@@ -88,7 +88,11 @@ def apply(
 
 
 def _split(
-    store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: dict[Partition, int] | None, now: datetime
+    store: Store,
+    consumer: AnyConsumer,
+    incomings: Sequence[Incoming],
+    begins: dict[Partition, int] | None,
+    now: datetime,
 ) -> Iterator[Applied]:
     """Halve a spoilt batch, in order, until the one is found; that one is decided once more before it is given up."""
     try:
@@ -108,7 +112,7 @@ def _split(
 
 def _put_away(
     store: Store,
-    consumer: Consumer,
+    consumer: AnyConsumer,
     incomings: Sequence[Incoming],
     begins: dict[Partition, int] | None,
     now: datetime,
@@ -130,7 +134,7 @@ def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
 
 
 def _batch(
-    store: Store, consumer: Consumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
+    store: Store, consumer: AnyConsumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
     """One transaction in two round trips: all that is asked, then all that is written, and its commit."""
     foreign: set[Partition] = set()
@@ -198,7 +202,7 @@ def failure_of(error: Exception) -> Failure:
 def _in_transaction(
     conn: Connection,
     store: Store,
-    consumer: Consumer,
+    consumer: AnyConsumer,
     incomings: Sequence[Incoming],
     begins: Begins | None,
     now: datetime,
@@ -216,7 +220,7 @@ def _in_transaction(
     holding = letters.ask_held(conn, incomings)
     hit("after_parked")
     readable = [i.event for i in incomings if i.failure is None and i.event is not None]
-    state = consumer.load(conn, readable, now) if readable else {}
+    state = consumer.load(conn, readable, now)
     hit("after_load")
     stopped()
     fresh, duplicates = claimed()
@@ -284,7 +288,7 @@ def _revive(
 
 def _fold_and_save(
     conn: Connection,
-    consumer: Consumer,
+    consumer: AnyConsumer,
     fresh: Sequence[Incoming],
     state: State,
     held: Held,
@@ -321,7 +325,7 @@ class Outcome:
     verdicts: Verdicts = field(default_factory=lambda: Verdicts([]))
 
 
-def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> Outcome:
+def _fold(consumer: AnyConsumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> Outcome:
     """Decide event by event, in order. A key whose message failed is held for the rest of the batch too."""
     outcome = Outcome()
     held = set(held)
@@ -338,7 +342,9 @@ def _fold(consumer: Consumer, fresh: Iterable[Incoming], state: State, held: Hel
     return outcome
 
 
-def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: datetime, outcome: Outcome) -> Failure | None:
+def decide_one(
+    consumer: AnyConsumer, incoming: Incoming, state: State, now: datetime, outcome: Outcome
+) -> Failure | None:
     """Decide and fold. Nothing is folded unless all of it worked, the encoding of its events included."""
     cause = Cause(
         cause_id(incoming), incoming.message.topic, incoming.upstream, now, incoming.entered_ms, incoming.traceparent
@@ -354,8 +360,7 @@ def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: dateti
         stack = traceback.format_exc()
         return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
     for change in decision.changes:
-        if change.key is not None:
-            state[change.key] = change
+        state.fold(change)
     outcome.changes += decision.changes
     if decision.calls:
         outcome.calls += [(call, cause.event_id, decision.traceparent or cause.traceparent) for call in decision.calls]
@@ -367,13 +372,13 @@ def decide_one(consumer: Consumer, incoming: Incoming, state: State, now: dateti
 _TOPIC_OF: dict[str, dict[type[AnyEvent], Topic]] = {}
 
 
-def _topic_of(consumer: Consumer, kind: type[AnyEvent]) -> Topic:
+def _topic_of(consumer: AnyConsumer, kind: type[AnyEvent]) -> Topic:
     if consumer.name not in _TOPIC_OF:
         _TOPIC_OF[consumer.name] = {said: topic for topic in consumer.room.writes for said in topic.says}
     return _TOPIC_OF[consumer.name][kind]
 
 
-def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid]:
+def _encode(consumer: AnyConsumer, decision: Decision, cause: Cause) -> list[Unsaid]:
     """The decision's events as records, their ids derived from the cause's."""
     unsaid = []
     source = f"/tallystick/{consumer.name}"
@@ -388,7 +393,7 @@ def _encode(consumer: Consumer, decision: Decision, cause: Cause) -> list[Unsaid
     return unsaid
 
 
-def save(conn: Connection, consumer: Consumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
+def save(conn: Connection, consumer: AnyConsumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
     """The room's changes, its calls and timers, and which rows of its compacted topics are new."""
     if outcome.changes:
         applied.latest = mark_latest(conn, consumer.save(conn, outcome.changes) or {})

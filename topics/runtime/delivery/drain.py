@@ -22,14 +22,14 @@ from topics.runtime.delivery.apply import (
 from topics.runtime.delivery.inbox import refuse_reused
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Unsaid
-from topics.runtime.shape.consumer import Connection, Consumer, State
+from topics.runtime.shape.consumer import AnyConsumer, Connection, State
 from topics.runtime.shape.decode import Failure, Incoming, decode
 from topics.runtime.shape.store import Store
 
 Find = Callable[[Connection], list[letters.Parked]]
 
 
-def drain(store: Store, consumer: Consumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
+def drain(store: Store, consumer: AnyConsumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
     """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`.
 
     Where one of them spoils the transaction, the heads are halved until it is found; it alone is given up.
@@ -41,7 +41,7 @@ def drain(store: Store, consumer: Consumer, now: datetime, limit: int = letters.
         return _merged(_halved(store, consumer, now, heads))
 
 
-def _transaction(store: Store, consumer: Consumer, now: datetime, find: Find) -> Applied | None:
+def _transaction(store: Store, consumer: AnyConsumer, now: datetime, find: Find) -> Applied | None:
     return classify_around(store, partial(_drain, store, consumer, now, find, None))
 
 
@@ -58,7 +58,7 @@ def _again(conn: Connection, now: datetime, heads: Sequence[letters.Parked], fol
 
 
 def _halved(
-    store: Store, consumer: Consumer, now: datetime, heads: Sequence[letters.Parked]
+    store: Store, consumer: AnyConsumer, now: datetime, heads: Sequence[letters.Parked]
 ) -> Iterator[Applied | None]:
     if len(heads) == 1:
         yield _alone(store, consumer, now, heads[0])
@@ -72,7 +72,7 @@ def _halved(
             yield from _halved(store, consumer, now, half)
 
 
-def _alone(store: Store, consumer: Consumer, now: datetime, head: letters.Parked) -> Applied | None:
+def _alone(store: Store, consumer: AnyConsumer, now: datetime, head: letters.Parked) -> Applied | None:
     """With its followers; without them, since one of these may be at fault; then it is given up."""
     error: Exception | None = None
     for followers in (True, False):
@@ -100,7 +100,7 @@ def _merged(parts: Iterable[Applied | None]) -> Applied | None:
 
 
 def _give_up(
-    store: Store, consumer: Consumer, now: datetime, letter: letters.Parked, error: Exception
+    store: Store, consumer: AnyConsumer, now: datetime, letter: letters.Parked, error: Exception
 ) -> Applied | None:
     """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
     only = partial(_again, now=now, heads=[letter], followers=False)
@@ -113,7 +113,7 @@ def _give_up(
 
 def _drain(
     store: Store,
-    consumer: Consumer,
+    consumer: AnyConsumer,
     now: datetime,
     find: Find,
     spoilt: Failure | None,
@@ -132,7 +132,7 @@ def _drain(
         incoming.claim = letter.event_id
         incoming.failure = spoilt or incoming.failure
     live = [i for i in incomings if i.failure is None]
-    state = consumer.load(conn, [i.event for i in live if i.event is not None], now) if live else {}
+    state = consumer.load(conn, [i.event for i in live if i.event is not None], now)
     outcome = Outcome()
     copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
     save(conn, consumer, outcome, now, applied)
@@ -144,7 +144,7 @@ def _drain(
 
 def _settle(
     conn: Connection,
-    consumer: Consumer,
+    consumer: AnyConsumer,
     pairs: Sequence[tuple[letters.Parked, Incoming]],
     state: State,
     now: datetime,

@@ -8,13 +8,13 @@ from datetime import datetime
 from topics.runtime.calls import timers
 from topics.runtime.delivery.apply import Applied, apply
 from topics.runtime.outbox.outbox import take_lease
-from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.consumer import AnyConsumer
 from topics.runtime.shape.store import Store
 
 LEASE_S = 10
 
 
-def fire(store: Store, consumer: Consumer, holder: str, now: datetime) -> Iterator[Applied]:
+def fire(store: Store, consumer: AnyConsumer, holder: str, now: datetime) -> Iterator[Applied]:
     """Apply what is due, at most `timers.AT_ONCE`; yields after each commit. `now` is business time. Errors: as `apply`.
 
     The lease only saves work: a timer that two processes fire is a repeat for the second.

@@ -11,7 +11,7 @@ import orjson
 from schemas.envelope import Envelope, as_version_8, digest, event_type, record_headers
 from topics.catalog import Topic
 from topics.runtime.outbox.outbox import Publisher, take_lease
-from topics.runtime.shape.consumer import Connection, Consumer, Latest
+from topics.runtime.shape.consumer import AnyConsumer, Connection, Latest
 from topics.runtime.shape.store import text_array
 
 LEASE_S = 10
@@ -32,7 +32,7 @@ Said = dict[tuple[str, str], int]
 class LatestPublisher:
     """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, looks again, says what is newer."""
 
-    def __init__(self, consumer: Consumer, publisher: Publisher, count: Callable[[int], object]) -> None:
+    def __init__(self, consumer: AnyConsumer, publisher: Publisher, count: Callable[[int], object]) -> None:
         """`count` is told how many records were handed to the broker."""
         self._consumer = consumer
         self._publisher = publisher

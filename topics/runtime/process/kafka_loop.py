@@ -27,7 +27,7 @@ from topics.runtime.process.health import Health
 from topics.runtime.process.second_reader import SecondReader
 from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.consumer import OPAQUE, Consumer, Message
+from topics.runtime.shape.consumer import OPAQUE, AnyConsumer, Message
 from topics.runtime.shape.failpoints import hit
 from topics.runtime.shape.kafka import kafka_config, offsets
 from topics.runtime.shape.record import message_of
@@ -72,7 +72,7 @@ class RoomLoop:
     """One process's share of a room. `run` returns when `stop` is set; nothing but a bug raises out of it."""
 
     def __init__(
-        self, settings: Settings, consumer: Consumer, stop: threading.Event, wake: threading.Event | None = None
+        self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event | None = None
     ) -> None:
         self.health = Health(consumer.name)
         self._consumer = consumer

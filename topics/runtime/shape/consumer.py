@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, get_args, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
 
 import psycopg
 
@@ -45,13 +45,6 @@ class Cause(NamedTuple):
     now: datetime
     entered_ms: int  # time of the record that first entered
     traceparent: str | None = None
-
-
-class Change(Protocol):
-    """Something to be saved. Entities are folded into the state under `key`; rows with key None are only saved."""
-
-    @property
-    def key(self) -> Hashable | None: ...
 
 
 CallKind = Literal["charge", "capture", "void", "refund", "check"]
@@ -103,7 +96,7 @@ class Timer:
 class Decision(NamedTuple):
     """All that follows from one event. Nothing of it happens before the commit."""
 
-    changes: Sequence[Change] = ()
+    changes: Sequence[object] = ()  # what the room's state folds in and its store saves
     events: Sequence[AnyEvent] = ()
     calls: Sequence[Call | Retry | Ended] = ()
     revision: int = 0  # the aggregate's, for foreign readers
@@ -135,9 +128,17 @@ class Latest:
     event: AnyEvent
 
 
-State = dict[Hashable, Any]
-Load = Callable[[Connection, Sequence[AnyEvent | Broken], datetime], State]
-Decide = Callable[[State, Any, Cause], Decision]
+class State(Protocol):
+    """What the events of a batch find in their room's store."""
+
+    def fold(self, change: Any, /) -> None:
+        """Take in what was decided on one event, for the events after it. What no event looks for is left out."""
+
+
+S = TypeVar("S", bound=State)  # the room's own state
+E = TypeVar("E")  # the union of all that it hears
+Load = Callable[[Connection, Sequence[E], datetime], S]
+Decide = Callable[[S, E, Cause], Decision]
 Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic: key → version
 Save = Callable[[Connection, Sequence[Any]], Versions | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
@@ -148,12 +149,12 @@ Slice = Callable[
 
 
 @dataclass(frozen=True, slots=True)
-class Consumer:
+class Consumer(Generic[S, E]):
     """A room, wired. `load` locks rows in sorted order; `decide` is pure; `save` is set-based, in the same transaction."""
 
     room: Room
-    load: Load
-    decide: Decide
+    load: Load[E, S]
+    decide: Decide[S, E]
     save: Save
     compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
     find_stuck: FindStuck | None = None
@@ -187,7 +188,10 @@ def _heard(room: Room) -> tuple[type, ...]:
     return (*(kind for topic in room.reads for kind in topic.says), *broken)
 
 
-def _decided(decide: Decide) -> tuple[type, ...]:
+AnyConsumer = Consumer[Any, Any]  # to the runtime a room's state and events are the room's own business
+
+
+def _decided(decide: Decide[Any, Any]) -> tuple[type, ...]:
     """What the decider's parameter `event` is declared to be: mypy holds its `match` to that."""
     declared = get_type_hints(decide.func if isinstance(decide, partial) else decide)["event"]
     return get_args(declared) or (declared,)
