@@ -54,13 +54,8 @@ class Attempts:
     calls: dict[str, CallFacts] = field(default_factory=dict)
 
     def fold(self, change: Attempt | Early) -> None:
-        match change:
-            case Attempt():
-                self.attempts[change.key] = change
-            case Early():
-                pass
-            case _:
-                assert_never(change)
+        if isinstance(change, Attempt):
+            self.attempts[change.key] = change
 
 
 @dataclass(frozen=True, slots=True)

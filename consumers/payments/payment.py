@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from schemas.envelope import EventId
 from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
@@ -123,14 +123,9 @@ class Payments:
     checkouts: dict[str, Checkout] = field(default_factory=dict)
 
     def fold(self, change: Stored) -> None:
-        match change:
-            case Order():
-                self.orders[change.payment_order_id] = change
-            case Payment():
-                self.payments[change.checkout_id] = change
-            case Checkout():
-                self.checkouts[change.checkout_id] = change
-            case Step() | Fact() | Refusal():
-                pass
-            case _:
-                assert_never(change)
+        if isinstance(change, Order):
+            self.orders[change.payment_order_id] = change
+        elif isinstance(change, Payment):
+            self.payments[change.checkout_id] = change
+        elif isinstance(change, Checkout):
+            self.checkouts[change.checkout_id] = change

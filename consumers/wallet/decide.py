@@ -95,15 +95,10 @@ class Wallets:
     movements: dict[MovementKey, Movement] = field(default_factory=dict)
 
     def fold(self, change: Wallet | Movement | Purchase) -> None:
-        match change:
-            case Wallet():
-                self.wallets[change.side] = change
-            case Movement():
-                self.movements[change.key] = change
-            case Purchase():
-                pass
-            case _:
-                assert_never(change)
+        if isinstance(change, Wallet):
+            self.wallets[change.side] = change
+        elif isinstance(change, Movement):
+            self.movements[change.key] = change
 
 
 def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:

@@ -91,19 +91,16 @@ class Endpoints:
     sent: dict[str, Sent] = field(default_factory=dict)
 
     def fold(self, change: Change) -> None:
-        match change:
-            case Endpoint():
-                if change.endpoint_id not in self.endpoints:
-                    self.owned.setdefault(change.owner, []).append(change.endpoint_id)
-                self.endpoints[change.endpoint_id] = change
-            case Delivery():
-                self.busy.add((change.endpoint_id, change.lane))
-            case Again():
-                sent = self.sent[change.delivery_id]
-                self.sent[change.delivery_id] = replace(sent, state=change.state)
-                self.busy.add((sent.endpoint_id, sent.lane))
-            case _:
-                assert_never(change)
+        if isinstance(change, Endpoint):
+            if change.endpoint_id not in self.endpoints:
+                self.owned.setdefault(change.owner, []).append(change.endpoint_id)
+            self.endpoints[change.endpoint_id] = change
+        elif isinstance(change, Delivery):
+            self.busy.add((change.endpoint_id, change.lane))
+        else:
+            sent = self.sent[change.delivery_id]
+            self.sent[change.delivery_id] = replace(sent, state=change.state)
+            self.busy.add((sent.endpoint_id, sent.lane))
 
 
 def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
