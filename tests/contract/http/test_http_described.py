@@ -33,6 +33,26 @@ def test_a_parameter_with_one_value_is_given_once(door: Door) -> None:
     assert door.get("/v1/ops/letters?state=dead&state=parked").status == 200
 
 
+def test_every_parameter_with_one_value_is_given_once(door: Door) -> None:
+    """The last one held, and the first in a proxy or a log: which time, which room, which page?"""
+    paths = door.get("/openapi.json", key="").json["paths"]
+    named = [(path, one) for path, methods in paths.items() for one in methods.get("get", {}).get("parameters", ())]
+    single = [
+        (path, one["name"]) for path, one in named if one["in"] == "query" and one["schema"].get("type") != "array"
+    ]
+    assert ("/v1/payments", "from") in single
+    assert len(single) > 20
+    for path, name in single:
+        for values in (f"{name}=2020-01-01&{name}=2021-01-01", f"{name}=1&{name}=1"):
+            reply = door.get(f"{filled(path)}?{values}")
+            told = reply.json
+            assert (reply.status, told["field"], told["detail"]) == (
+                400,
+                name,
+                f"{name}: this parameter is given twice",
+            )
+
+
 def test_a_method_that_is_not_taken_is_told_all_that_are(door: Door) -> None:
     one = "/v1/webhook-endpoints/x"
     for path, allowed in (("/v1/payments", "GET, POST"), (one, "DELETE, GET, PUT"), ("/healthz", "GET")):
