@@ -16,12 +16,13 @@ from operations.auditor.engine.records import reader
 from operations.stack import kafka
 from operations.stack.home import Home
 from operations.stack.jars import class_path
+from operations.stack.settings import load_settings
 from tests.contract.running import wait
 from tests.stack.local import local_servers
 from topics import catalog
 from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape.kafka import kafka_config
-from topics.settings import Settings, load_settings
+from topics.settings import Settings
 
 
 def test_storage_is_made_under_any_cluster_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

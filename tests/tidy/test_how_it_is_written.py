@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -122,6 +123,22 @@ def test_schemas_say_what_is_written_and_neither_sign_nor_connect() -> None:
     modules |= {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
     assert "schemas.money" in modules
     assert modules & {"hmac", "ipaddress", "socket", "ssl", "urllib.parse"} == set()
+
+
+@pytest.mark.parametrize("path", python("tests", "docs"), ids=str)
+def test_what_is_imported_of_the_packages_is_there(path: Path) -> None:
+    """No type checker reads these, and a test that takes long is run seldom."""
+    froms = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom) and node.module]
+    asked = [(node.module or "", each.name) for node in froms for each in node.names]
+    ours = [(module, name) for module, name in asked if module.partition(".")[0] in PACKAGES]
+    assert [f"{name} of {module}" for module, name in ours if not is_in(module, name)] == []
+
+
+def is_in(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name) or bool(importlib.import_module(f"{module}.{name}"))
+    except ModuleNotFoundError:
+        return False
 
 
 def test_nothing_is_left_undone() -> None:
