@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
 from tests.contract.rooms import Books, Process
 from tests.contract.running import wait
-from topics.runtime.shape.store import insert_columns, insert_rows, int_array, text_array, verdict
+from topics.runtime.shape.store import int_array, text_array, verdict
+from topics.runtime.shape.table import Column, Table
 
 
 def last_statement(books: Books, pid: int) -> str:
@@ -90,7 +92,7 @@ def spoil(process: Process, fault: LiteralString | None) -> None:
         conn.execute(fault).fetchone()
 
 
-TYPES = ("text", "json", "int2", "int8", "bool", "uuid", "timestamptz", "bytea", "int4[]")
+TYPES = ("text", "json", "int2", "int8", "bool", "uuid", "timestamptz", "bytea", "int4[]", "text[]")
 ROWS = [
     (
         "plain",
@@ -102,21 +104,24 @@ ROWS = [
         datetime(1, 1, 1, tzinfo=UTC),
         b"\0",
         [1],
+        ["a"],
     ),
-    ('"\\, {NULL}', '{"a": "\\""}', 0, 2**63 - 1, False, None, None, b"", [-1, 2, 3]),
-    (None, None, None, None, None, None, datetime(2026, 1, 1, tzinfo=UTC), b"x", [4, 5]),
+    ('"\\, {NULL}', '{"a": "\\""}', 0, 2**63 - 1, False, None, None, b"", [-1, 2, 3], ['"', "\\", "}"]),
+    (None, None, None, None, None, None, datetime(2026, 1, 1, tzinfo=UTC), b"x", [4, 5], []),
 ]
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []])
 def test_what_is_inserted_by_columns_is_what_was_given(process: Process, rows: list[tuple[object, ...]]) -> None:
     names = ", ".join(f"c{n}" for n in range(len(TYPES)))
+    row_of: Any = namedtuple("row_of", [f"c{n}" for n in range(len(TYPES))])
+    insert = Table("given", *(Column(f"c{n}", kind) for n, kind in enumerate(TYPES))).insert()
     table = ", ".join(f"c{n} {'text' if kind == 'json' else kind}" for n, kind in enumerate(TYPES))
     with process.store.transaction() as conn:
         conn.execute(f"CREATE TEMPORARY TABLE given ({table}) ON COMMIT DROP")
-        insert_rows(conn, f"given ({names})", TYPES, rows)
+        insert.run(conn, [row_of(*row) for row in rows])
         if rows:
-            insert_columns(conn, f"given ({names})", TYPES, list(zip(*rows, strict=True)))
+            insert.run_columns(conn, **dict(zip(row_of._fields, zip(*rows, strict=True), strict=True)))
         found = conn.execute(f"SELECT {names.replace('c5', 'c5::text')} FROM given", binary=True).fetchall()
     assert found == [*rows, *rows]
 

@@ -27,12 +27,15 @@ SELECT a.attname, CASE left(t.typname, 1) WHEN '_' THEN substr(t.typname, 2) || 
   LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
  WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 """
-RUNTIME = "topics.runtime.calls"  # its tables stand in every room's schema
+RUNTIME = ("topics.runtime.calls", "topics.runtime.delivery")  # their tables stand in every room's schema
 
 
 def declared() -> Iterator[tuple[str, Table]]:
     """Every table that a module of a room, or the runtime, declares, with the schema where it stands."""
-    for schema, package in [*((room.name, room.migrations) for room in ROOMS), ("executor", RUNTIME)]:
+    for schema, package in [
+        *((room.name, room.migrations) for room in ROOMS),
+        *(("executor", each) for each in RUNTIME),
+    ]:
         for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
             found = vars(import_module(module.name)) if not module.ispkg else {}
             yield from ((schema, value) for value in found.values() if isinstance(value, Table))

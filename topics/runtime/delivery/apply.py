@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.errors import Permanent, Transient
@@ -36,7 +36,8 @@ from topics.runtime.shape.consumer import (
 )
 from topics.runtime.shape.decode import Failure, Incoming, cause_id, decode
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Stopped, Store, insert_rows, int_array, text_array, verdict
+from topics.runtime.shape.store import Stopped, Store, int_array, text_array, verdict
+from topics.runtime.shape.table import Column, Table
 
 Result = TypeVar("Result")
 Partition = tuple[str, int]
@@ -404,13 +405,27 @@ def save(conn: Connection, consumer: AnyConsumer, outcome: Outcome, now: datetim
         timers.save(conn, outcome.timers)
 
 
-_THE_NEWER = "ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"
+class _Newest(NamedTuple):
+    topic: str
+    key: str
+    version: int
+
+
+LATEST = Table(
+    "latest_outbox",
+    Column("topic", "text", key=True),
+    Column("key", "text", key=True),
+    Column("version", "int8"),
+)
+_MARK = LATEST.insert(
+    otherwise="ON CONFLICT (topic, key) DO UPDATE SET version = greatest(latest_outbox.version, excluded.version)"
+)
 
 
 def mark_latest(conn: Connection, new: Versions) -> bool:
     """Upsert key and version; the publisher says the row as it is when it comes to it."""
-    rows = sorted((topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
-    insert_rows(conn, "latest_outbox (topic, key, version)", ("text", "text", "int8"), rows, _THE_NEWER)
+    rows = sorted(_Newest(topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
+    _MARK.run(conn, rows)
     return bool(rows)
 
 

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Literal, LiteralString
 
 import psycopg
@@ -211,32 +210,12 @@ def _escaped(texts: Sequence[Any]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def insert_rows(
-    conn: Connection, into: str, types: Sequence[str], rows: Sequence[Sequence[object]], otherwise: str = ""
-) -> None:
-    """Insert rows, in their order, as `insert_columns` does."""
-    if rows:
-        insert_columns(conn, into, types, list(zip(*rows, strict=True)), otherwise)
+def insert_text(into: str, types: Sequence[str], otherwise: str = "") -> LiteralString:
+    """Insert rows, in their order: one array for each column. As fast as COPY, and fit for a pipeline.
 
-
-def insert_columns(
-    conn: Connection, into: str, types: Sequence[str], columns: Sequence[Sequence[object]], otherwise: str = ""
-) -> None:
-    """Insert rows, in their order: one array literal for each column. As fast as COPY, and fit for a pipeline.
-
-    `into` is "table (columns)", `types` their PostgreSQL types, all of `LITERALS`; `otherwise` an ON CONFLICT.
+    `into` is "table (columns)", `types` their PostgreSQL types, all of `LITERALS`; `otherwise` an ON CONFLICT. An array of
+    arrays would come out flat, so inner ones travel as text.
     """
-    assert len({len(column) for column in columns}) == 1, "columns of one length"
-    if columns[0]:
-        conn.execute(
-            insert_text(into, tuple(types), otherwise),
-            [LITERALS[kind](column) for kind, column in zip(types, columns, strict=True)],
-        )
-
-
-@cache
-def insert_text(into: str, types: tuple[str, ...], otherwise: str = "") -> LiteralString:
-    """The statement of `insert_columns`. An array of arrays would come out flat, so inner ones travel as text."""
     inner = [kind.endswith("[]") for kind in types]
     columns = ", ".join(f"c{n}::{kind}" if inner[n] else f"c{n}" for n, kind in enumerate(types))
     arrays = ", ".join(f"%s::{'text' if inner[n] else kind}[]" for n, kind in enumerate(types))

@@ -61,7 +61,7 @@ class Table:
         """All that the saved object holds; with `parts`, what it holds under these attributes."""
         columns = [column for column in self.columns if column.within(parts)]
         into = f"{self.name} ({', '.join(column.name for column in columns)})"
-        return Statement(insert_text(into, tuple(column.type for column in columns), otherwise), columns)
+        return Statement(insert_text(into, [column.type for column in columns], otherwise), columns)
 
     def upsert(self) -> Statement:
         """Insert; where the key is there already, all that may change is as the new row has it."""
