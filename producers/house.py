@@ -47,16 +47,16 @@ class House:
 
 def furnish(settings: Settings) -> House:
     """Nothing is opened before the first use."""
-    doors = Reader(settings, "tally_doors", "doors")
+    doors = Reader(settings, "doors", "tally_doors")
     return House(
         settings=settings,
         ring=KeyRing(doors),
         payment_door=payments.door(settings),
         doors=doors,
-        payments=Reader(settings, "tally_payments_read", "payments"),
-        wallet=Reader(settings, "tally_wallet_read", "wallet"),
-        ledger=Reader(settings, "tally_ledger_read", "ledger"),
-        webhooks=Reader(settings, "tally_webhooks_read", "webhooks"),
+        payments=Reader(settings, "payments"),
+        wallet=Reader(settings, "wallet"),
+        ledger=Reader(settings, "ledger"),
+        webhooks=Reader(settings, "webhooks"),
         endpoint_door=endpoints.door(settings),
         notifications=Notifications(settings),
         pools=Pools(),

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from topics import catalog
 from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.postgres import connect_to_read
+from topics.runtime.shape.reading import reader_of
 from topics.settings import Settings, SettingsError
 
 ANSWER_S = 5  # of a server; one that is silent is taken for away
@@ -40,7 +41,7 @@ def check(settings: Settings, names: Sequence[str]) -> dict[str, int] | None:
 
 def _roles(names: Sequence[str]) -> list[str]:
     roles = [f"tally_{name}" for name in names if name != "api"]
-    return roles + (["tally_doors", *(f"tally_{room}_read" for room in API_READS)] if "api" in names else [])
+    return roles + (["tally_doors", *(reader_of(room) for room in API_READS)] if "api" in names else [])
 
 
 def _log_in(settings: Settings, role: str) -> bool:

@@ -15,7 +15,6 @@ from operations.bench import ledger as bench_ledger
 from operations.bench import letters as bench_letters
 from operations.cli.commands import stuck
 from operations.stack.postgres import postgres_answers
-from operations.stack.views import read
 from producers.keys import create_key, list_keys
 from producers.reading import Reader
 from tests.contract.failover import ROLES, Pair, Server, pair
@@ -23,6 +22,7 @@ from tests.contract.running import wait
 from topics.catalog import ROOMS
 from topics.runtime.dead_letters.listing import as_operators, effects, list_letters, looking
 from topics.runtime.making.migrate import migrate
+from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
 
@@ -55,7 +55,7 @@ def by_reader(settings: Settings) -> int:
     """The API's GETs."""
 
     async def ask() -> int:
-        reader = Reader(settings, "tally_payments_read", "payments")
+        reader = Reader(settings, "payments")
         rows = await reader.rows("SELECT inet_server_port() AS port, current_setting('transaction_read_only') AS only")
         await reader.close()
         assert rows[0]["only"] == "on"
@@ -190,7 +190,7 @@ def test_a_reader_asks_a_new_connection_before_it_believes_an_old_one(two: Pair)
     """A column that was added to a view, a snapshot that a standby cancelled: the old connection's trouble, not ours."""
 
     async def ask() -> list[dict[str, object]]:
-        reader = Reader(two.settings, "tally_payments_read", "payments")
+        reader = Reader(two.settings, "payments")
         await asyncio.gather(*(reader.rows("SELECT pg_sleep(0.05)") for _ in range(4)))
         for conn in reader._idle:
             await conn.execute("BEGIN")

@@ -15,11 +15,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka import Message as Record
 
 from consumers.ledger.consumer import build
-from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import capture, record
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "rebuild_balances.py"

@@ -13,10 +13,10 @@ from typing import Any, LiteralString
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from operations.auditor.audit import audit
-from operations.stack.views import read
 from tests.journey.shopping import Checkout, captured, sold
 from topics.catalog import CONSUMERS, ROOMS
 from topics.runtime.shape.kafka import partitions
+from topics.runtime.shape.reading import read
 from topics.settings import PspAccount, Settings
 
 Amounts = Counter[tuple[str, str]]

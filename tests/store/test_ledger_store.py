@@ -14,11 +14,11 @@ import pytest
 from consumers.ledger.consumer import build
 from consumers.ledger.decide import Books, Execution
 from consumers.ledger.store import MOVE
-from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
 from topics import catalog
 from topics.runtime.shape.consumer import AnyConsumer, Cause, Connection, Decision
+from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from consumers.wallet.consumer import build
-from operations.stack.views import read
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
 from topics import catalog
 from topics.runtime.shape.consumer import AnyConsumer
+from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 

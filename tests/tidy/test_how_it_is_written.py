@@ -71,6 +71,15 @@ def test_what_commands_say_goes_through_what_makes_it_visible() -> None:
     assert found == []
 
 
+def test_one_place_knows_the_login_of_a_rooms_reader() -> None:
+    named = [
+        str(path)
+        for path in python(*PACKAGES)
+        if "migrations" not in path.parts and re.search(r"tally_.*_read[\"']", text(path))
+    ]
+    assert named == ["topics/runtime/shape/reading.py"]
+
+
 def test_functions_are_small() -> None:
     """Half of them have ten lines or fewer, and nine in ten under thirty."""
     functions = [

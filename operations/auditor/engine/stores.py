@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from topics.catalog import ROOMS
 from topics.runtime.shape.consumer import Connection
-from topics.runtime.shape.postgres import connect_to_read
+from topics.runtime.shape.reading import connect_reader
 from topics.settings import Settings
 
 CHUNK = 20_000
@@ -50,8 +50,7 @@ class Stores:
 
 
 def _connect(settings: Settings, room: str) -> Connection:
-    dsn = settings.dsn(f"tally_{room}_read")
-    return connect_to_read(dsn, name="tally verify", schema=room, options="-c jit=off", autocommit=True)
+    return connect_reader(settings, room, name="tally verify", options="-c jit=off", autocommit=True)
 
 
 def scan(stores: Stores, room: str, select: str, key: str, after: str, place: int = 0) -> Iterator[tuple[Any, ...]]:

@@ -141,7 +141,7 @@ def _major(minor: Any, row: dict[str, Any]) -> str:
 
 def _read(statement: LiteralString, values: Sequence[object] = ()) -> list[dict[str, Any]]:
     from operations.stack.running import current_settings
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     return read(current_settings(), "ledger", statement, values)
 

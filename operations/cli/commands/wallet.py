@@ -18,7 +18,7 @@ def wallet(
 ) -> None:
     """What a seller has, by currency: available, pending and reserved."""
     from operations.stack.running import current_settings
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     rows = read(
         current_settings(),

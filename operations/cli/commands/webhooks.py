@@ -160,7 +160,7 @@ def _act(settings: Settings, wish: Wish[Any]) -> Any:
 
 def _endpoints(settings: Settings) -> list[dict[str, Any]]:
     """What the room has heard of; an endpoint that was made a moment ago may not be among them yet."""
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     rows = read(
         settings,
@@ -173,7 +173,7 @@ def _endpoints(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _deliveries(settings: Settings, endpoint_id: str, state: str | None, limit: int) -> list[dict[str, Any]]:
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     return read(
         settings,
@@ -188,7 +188,7 @@ def _deliveries(settings: Settings, endpoint_id: str, state: str | None, limit: 
 
 def _known_endpoint(settings: Settings, endpoint_id: str) -> None:
     """Exits with the nearest matches where there is none of that name."""
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     rows = read(settings, "webhooks", "SELECT endpoint_id FROM endpoint_view WHERE NOT deleted")
     names = [row["endpoint_id"] for row in rows]
@@ -200,7 +200,7 @@ def _known_endpoint(settings: Settings, endpoint_id: str) -> None:
 
 def _delivery(settings: Settings, given: str) -> dict[str, Any]:
     """Exits with one line where it is not known. The beginning of an id will do, if it is nobody else's too."""
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     if not 8 <= len(given) <= 36 or any(letter not in "0123456789abcdef-" for letter in given):
         raise _failed(f"{given!r} is no delivery id: 36 hex digits and dashes, or the first 8 and more of them")
@@ -218,7 +218,7 @@ def _delivery(settings: Settings, given: str) -> dict[str, Any]:
 
 
 def _attempts(settings: Settings, delivery_id: str) -> list[dict[str, Any]]:
-    from operations.stack.views import read
+    from topics.runtime.shape.reading import read
 
     return read(
         settings,

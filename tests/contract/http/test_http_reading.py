@@ -258,7 +258,7 @@ def test_a_column_that_a_view_gets_costs_nobody_an_answer(door: Door, seller: st
     door.post(asked(checkout_id, order(f"{checkout_id}-1", seller_account=seller)))
     wait_for(lambda: status(door, checkout_id) == "executing")
     admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=door.settings.database)
-    reader = Reader(door.settings, "tally_payments_read", "payments")
+    reader = Reader(door.settings, "payments")
 
     async def read_across_a_change() -> list[list[Row]]:
         statement: LiteralString = "SELECT * FROM grown_view WHERE checkout_id = %s"

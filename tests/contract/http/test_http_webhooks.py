@@ -27,7 +27,6 @@ from operations.auditor.webhooks import check_made, look
 from operations.cli.main import build as build_cli
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
-from operations.stack.views import read
 from producers.doors import endpoint_rows
 from producers.trimming import trim
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
@@ -38,6 +37,7 @@ from tests.store.receiving import Receiver, receiving
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep
+from topics.runtime.shape.reading import read
 from topics.settings import Settings
 from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import secret_key, verify

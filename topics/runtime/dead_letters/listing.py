@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from topics.catalog import CONSUMERS, Room
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.postgres import connect, connect_to_read
+from topics.runtime.shape.reading import connect_reader
 from topics.runtime.shape.record import load_headers
 from topics.runtime.shape.store import uuid_array
 from topics.settings import Settings
@@ -332,8 +333,8 @@ def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]
     if not event_ids:
         return set()
     found: set[str] = set()
-    dsn, ids = settings.dsn(f"tally_{room}_read"), uuid_array(list(event_ids))
-    with connect_to_read(dsn, name="tally ops") as conn:
+    ids = uuid_array(list(event_ids))
+    with connect_reader(settings, room, name="tally ops") as conn:
         columns = conn.execute(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
             " AND column_name IN ('cause_event_id', 'event_id') AND table_name <> 'parked'",

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from topics.catalog import ROOMS, Room
 from topics.runtime.shape.postgres import connect
+from topics.runtime.shape.reading import reader_of
 from topics.settings import Settings
 
 _HERE = Path(__file__).parent / "migrations"
@@ -64,7 +65,7 @@ def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> Non
 
 def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> None:
     """One schema, one owner, one login that does not own its tables, one reader."""
-    owner, login, reader = f"tally_{room.name}_owner", f"tally_{room.name}", f"tally_{room.name}_read"
+    owner, login, reader = f"tally_{room.name}_owner", f"tally_{room.name}", reader_of(room.name)
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK + 1])
         _make_role(conn, owner, None)

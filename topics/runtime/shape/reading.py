@@ -1,0 +1,34 @@
+"""A room's views → rows, as the role that may do nothing else. Whoever reads a room from outside connects here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+from psycopg.rows import dict_row
+
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.postgres import connect_to_read
+from topics.settings import Settings
+
+
+def reader_of(room: str) -> str:
+    """The role that may read the room's views, and nothing else."""
+    return f"tally_{room}_read"
+
+
+def connect_reader(
+    settings: Settings, room: str, *, name: str, options: str = "", autocommit: bool = False
+) -> Connection:
+    """To the room's own schema. Errors: psycopg.OperationalError while the store is away."""
+    return connect_to_read(
+        settings.dsn(reader_of(room)), name=name, schema=room, options=options, autocommit=autocommit
+    )
+
+
+def read(
+    settings: Settings, room: str, statement: LiteralString, values: Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """By a connection of its own. Errors: psycopg.OperationalError while the store is away."""
+    with connect_reader(settings, room, name="tally") as conn:
+        return conn.cursor(row_factory=dict_row).execute(statement, values).fetchall()
