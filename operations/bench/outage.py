@@ -9,7 +9,6 @@ import asyncio
 import signal
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from operations.asking import ask
 from operations.auditor.audit import audit
 from operations.auditor.engine import psps as psp_books
 from operations.auditor.engine.records import reader
@@ -270,8 +270,7 @@ def _metrics(settings: Settings, name: str) -> Iterator[tuple[dict[str, str], fl
     for path in (settings.home / "run").glob("*executor*.json"):
         said: dict[str, Any] = read_json(path)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{said.get('metrics_port')}/metrics", timeout=5) as reply:
-                text = reply.read().decode()
+            text = ask("GET", f"http://127.0.0.1:{said.get('metrics_port')}/metrics", timeout_s=5).body.decode()
         except (OSError, ValueError):
             continue
         for family in text_string_to_metric_families(text):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-import urllib.request
 from pathlib import Path
+
+from operations.asking import ask
 
 TIMEOUT_S = 3.0
 REPORT_S_MAX = 15.0  # a process writes its report twice a second; one that hangs does not
@@ -36,10 +37,10 @@ def main(place: str) -> int:
     """→ 0 ready, 1 not; one line says why."""
     try:
         url = place if place.startswith("http://") else page_of(Path(place), time.time())
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S):
+        answer = ask("GET", url, timeout_s=TIMEOUT_S)
+        if answer.status == 200:
             return 0
-    except urllib.error.HTTPError as error:
-        print(error.read(2000).decode(errors="replace"))
+        print(answer.body[:2000].decode(errors="replace"))
     except (OSError, ValueError, KeyError, NotReady) as error:
         print(error)
     return 1

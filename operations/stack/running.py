@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import http.client
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from operations.asking import NoAnswer, ask
 from operations.stack.environment import read_environment
 from operations.stack.home import Home, read_json
 from operations.stack.settings import load_settings
@@ -128,10 +128,8 @@ def is_held(home: Home) -> bool:
 def answers_ready(api_url: str) -> bool:
     """Whether the API says that it is ready."""
     try:
-        connection = http.client.HTTPConnection(api_url.removeprefix("http://"), timeout=HTTP_TIMEOUT_S)
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        return ask("GET", f"{api_url}/readyz", timeout_s=HTTP_TIMEOUT_S).status == 200
+    except NoAnswer:
         return False
 
 

@@ -80,6 +80,15 @@ def test_one_place_knows_the_login_of_a_rooms_reader() -> None:
     assert named == ["topics/runtime/shape/reading.py"]
 
 
+def test_operations_ask_over_http_in_one_place() -> None:
+    """With its bounds on bytes and time. Load is made by a client of its own: it shares the machine with what it measures."""
+    clients = re.compile(
+        r"^\s*(?:import|from) (?:http\.client|urllib\.request|urllib3|aiohttp|httpx|requests|httptools)\b", re.M
+    )
+    asking = {str(path) for path in sources if str(path).startswith("operations/") and clients.search(text(path))}
+    assert asking == {"operations/asking.py", "operations/bench/client.py"}
+
+
 def test_functions_are_small() -> None:
     """Half of them have ten lines or fewer, and nine in ten under thirty."""
     functions = [

@@ -6,14 +6,13 @@ import json
 import random
 import secrets
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.asking import Answer, NoAnswer, ask
 from operations.cli.terminal import note, say, say_json
 from operations.stack.home import NO_STACK, Home, StackError, read_json
 
@@ -45,18 +44,17 @@ class Api:
     key: str
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Errors: Refused; ConnectionError or TimeoutError where there is no answer."""
+        """Errors: Refused; ConnectionError where there is no answer."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=REPLY_WITHIN_S) as reply:
-                told: dict[str, Any] = json.loads(reply.read() or b"{}")
-                return told
-        except urllib.error.HTTPError as error:
-            raise Refused(error.code, _reason(error)) from None
-        except urllib.error.URLError as error:
-            raise ConnectionError(f"the API at {self.url} does not answer: {error.reason}") from None
+            answer = ask(method, self.url + path, data, headers, timeout_s=REPLY_WITHIN_S)
+        except NoAnswer as error:
+            raise ConnectionError(f"the API at {self.url} does not answer: {error}") from None
+        if answer.status >= 400:
+            raise Refused(answer.status, _reason(answer))
+        told: dict[str, Any] = answer.json() or {}
+        return told
 
 
 @app.command()
@@ -179,12 +177,12 @@ def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
     return table
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
+def _reason(answer: Answer) -> str:
     try:
-        problem = json.load(error)
+        problem = answer.json()
         return f"{problem['code']}: {problem['detail']}"
     except (ValueError, KeyError, TypeError):
-        return f"the API answered {error.code}"
+        return f"the API answered {answer.status}"
 
 
 def _failed(message: str) -> typer.Exit:

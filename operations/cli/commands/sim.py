@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
+from operations.asking import Answer, ask
 from operations.cli.cut import cut
 from operations.cli.terminal import note, say_json
 from operations.stack.home import Home, StackError, read_json
@@ -157,19 +156,18 @@ def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     """Errors: StackError with the simulator's reason, ConnectionError."""
     url = simulator_url()
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
-            told: dict[str, Any] = json.load(reply)
-            return told
-    except urllib.error.HTTPError as error:
-        raise StackError(_reason(error)) from None
+        answer = ask(method, url + path, data, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
+        if answer.status >= 400:
+            raise StackError(_reason(answer))
+        told: dict[str, Any] = answer.json()
+        return told
     except (OSError, ValueError) as error:
         raise ConnectionError(f"the simulator at {url} does not answer: {error}") from None
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
+def _reason(answer: Answer) -> str:
     try:
-        return str(json.load(error)["error"])
+        return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
-        return f"the simulator answered {error.code}"
+        return f"the simulator answered {answer.status}"
