@@ -61,7 +61,7 @@ class Page(Protocol):
         """At fresh rows of what these are about. What it finds besides does not count."""
 
     def counted(self) -> Iterator[Counted]:
-        """Every check that `compare` may find something for, in the order of the report."""
+        """Every check that a finding may name, in the order of the report."""
 
     def totals(self) -> Iterator[Check]:
         """What is compared as a whole."""
