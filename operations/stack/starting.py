@@ -1,4 +1,4 @@
-"""What must be right before a process starts: its logins, its databases and its topics. A server that is away may come."""
+"""What must be right before a process starts: its logins, its schemas and its topics. A server that is away may come."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topics import catalog
+from topics.runtime.making.revisions import refuse_older
 from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.postgres import connect_to_read
 from topics.runtime.shape.reading import reader_of
@@ -33,10 +34,14 @@ def check(settings: Settings, names: Sequence[str]) -> dict[str, int] | None:
 
     Errors: SettingsError, one line, for what no waiting would mend.
     """
-    for role in _roles(names):
-        if not _log_in(settings, role):
-            break  # the rooms wait for it
+    if all(_log_in(settings, role) for role in _roles(names)):  # else the rooms wait, and look at their schemas then
+        for room in _rooms(names):
+            _refuse_older(settings, room)
     return _partitions(settings, _topics(settings, names))
+
+
+def _rooms(names: Sequence[str]) -> list[catalog.Room]:
+    return [catalog.room("doors" if name == "api" else name) for name in names]
 
 
 def _roles(names: Sequence[str]) -> list[str]:
@@ -61,6 +66,15 @@ def _log_in(settings: Settings, role: str) -> bool:
     return True
 
 
+def _refuse_older(settings: Settings, room: catalog.Room) -> None:
+    """Errors: OlderSchema."""
+    try:
+        with connect_to_read(settings.dsn(f"tally_{room.name}"), name="tally start") as conn:
+            refuse_older(conn, room)
+    except psycopg.OperationalError:
+        pass  # gone since the login
+
+
 def _one_line(error: Exception) -> str:
     """The first of what may be several attempts, without line breaks."""
     return " ".join(str(error).split())[:300]
@@ -68,7 +82,7 @@ def _one_line(error: Exception) -> str:
 
 def _topics(settings: Settings, names: Sequence[str]) -> list[str]:
     """What they read and write, without prefix, each once."""
-    rooms = [catalog.room("doors" if name == "api" else name) for name in names]
+    rooms = _rooms(names)
     topics = [topic for room in rooms for topic in (*room.reads, *room.writes) if topic.on_kafka]
     dead = [room.dead_letters.name for room in rooms if room.reads]
     return list(dict.fromkeys([n for topic in topics for n in catalog.names(topic, settings.upstreams)] + dead))

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+import psycopg
+
 from operations.stack.home import Home
 from operations.stack.layout import TALLY
 from operations.stack.running import room_says
+from operations.stack.servers import Servers
 from tests.contract.running import wait
 from tests.simulator.running import free_port
 from topics.settings import Settings
@@ -63,6 +66,7 @@ REFUSALS = {
         "does not let tally_ledger_read in",
     ),
     "an unknown database": (("risk",), {"TALLY_DATABASE": "nowhere"}, 'database "nowhere" does not exist'),
+    "an older schema": (("executor",), {}, "the schema of executor lacks runtime_010, runtime_011"),
     "missing topics": (("payments",), {"TALLY_TOPIC_PREFIX": "no."}, "has no topic no.payment-requests.v1"),
     "an option that no client knows": (
         ("webhooks",),
@@ -72,9 +76,20 @@ REFUSALS = {
 }
 
 
-def test_a_start_that_no_waiting_would_mend_ends_with_one_line_and_exit_code_2(stack: Settings, tmp_path: Path) -> None:
+def migrated_to(servers: Servers, settings: Settings, room: str, revision: str) -> None:
+    """As far as a process can tell, the runtime's tables are those of that revision."""
+    dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=settings.database)
+    with psycopg.connect(dsn) as conn:
+        told = f"UPDATE {room}.alembic_version SET version_num = %s WHERE version_num LIKE 'runtime_%%'"
+        assert conn.execute(told, [revision]).rowcount == 1
+
+
+def test_a_start_that_no_waiting_would_mend_ends_with_one_line_and_exit_code_2(
+    servers: Servers, stack: Settings, tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     file.touch()
+    migrated_to(servers, stack, "executor", "runtime_009")
     with listener() as port:
         where = {"port": str(port), "file": str(file), "postgres": stack.postgres, "database": stack.database}
 
@@ -130,6 +145,17 @@ def test_what_kafkas_client_says_is_json_like_the_rest(stack: Settings, tmp_path
     assert "Connection refused" in kafkas()[0]["event"]
     assert (kafkas()[0]["level"], "timestamp" in kafkas()[0]) == ("error", True)
     assert json.loads(log.read_text().splitlines()[-1])["action"] == "end", "the last line is ours"
+
+
+def test_a_process_of_an_older_release_starts_on_a_schema_of_a_later_one(
+    servers: Servers, stack: Settings, tmp_path: Path
+) -> None:
+    """So that processes can be replaced one by one, after `tally migrate`."""
+    migrated_to(servers, stack, "ledger", "runtime_999")
+    process = run(stack, "ledger", log=tmp_path / "log")
+    wait("the room runs", lambda: room_says(Home(stack.home), process.pid).get("state") == "running")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
 
 
 def test_a_process_whose_report_cannot_be_written_ends(stack: Settings, tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from operations.stack.servers import Servers
 from tests.conftest import MIGRATING
 from tests.contract.rooms import Books, add_probe
+from topics import catalog
 from topics.runtime.making import migrate as migrations
+from topics.runtime.making.revisions import needs
 from topics.runtime.outbox.outbox import Row, Unsaid, insert, lowest_rows
 from topics.runtime.shape.record import dump_headers
 from topics.runtime.shape.store import Store
@@ -50,3 +53,11 @@ def test_what_waits_in_the_outbox_waits_in_it_still(
         (row,) = insert(conn, [Unsaid("wallet-movements.v1", b"a", [], b"later")])()
     assert (row.id, row.older) == (9, [7, 8])
     store.close()
+
+
+@pytest.mark.parametrize("room", catalog.ROOMS, ids=lambda room: room.name)
+def test_the_heads_of_the_files_say_what_alembic_finds_in_them(room: catalog.Room) -> None:
+    script = ScriptDirectory.from_config(migrations.alembic_config(room))
+    found = {each.revision: {each.down_revision, each.dependencies} - {None} for each in script.walk_revisions()}
+    assert dict(needs(room)) == found
+    assert len(found) > 10

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from topics.catalog import ROOMS, Room
+from topics.runtime.making.revisions import RUNTIME, folders
 from topics.runtime.shape.postgres import connect
 from topics.runtime.shape.reading import reader_of
 from topics.settings import Settings
 
-_HERE = Path(__file__).parent / "migrations"
 _LOCK = 0x7A11  # advisory: one migration at a time
 
 
@@ -113,20 +109,11 @@ def _upgrade(room: Room, dsn: str) -> list[str]:
 def alembic_config(room: Room) -> Config:
     """Alembic over the runtime's versions and the room's own."""
     config = Config()
-    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
-    spec = importlib.util.find_spec(room.migrations)
-    assert spec is not None, f"{room.migrations} is not installed"
-    assert spec.submodule_search_locations, f"{room.migrations} is not a package"
-    folders = [_HERE / "versions", Path(spec.submodule_search_locations[0]) / "migrations"]
+    config.set_main_option("script_location", str(RUNTIME.parent).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", "\n".join(str(folder).replace("%", "%%") for folder in folders))
+    config.set_main_option("version_locations", "\n".join(str(folder).replace("%", "%%") for folder in folders(room)))
     config.attributes["schema"] = room.name
     return config
-
-
-def wanted_heads(room: Room) -> set[str]:
-    """The revisions that this release needs."""
-    return set(ScriptDirectory.from_config(alembic_config(room)).get_heads())
 
 
 def _heads(conn: object, room: Room) -> set[str]:

@@ -20,6 +20,7 @@ from topics.runtime.delivery.apply import Applied, Partition, apply, stop_room
 from topics.runtime.delivery.drain import drain
 from topics.runtime.delivery.fire import fire
 from topics.runtime.delivery.positions import Placed, pass_by, place
+from topics.runtime.making.revisions import refuse_older
 from topics.runtime.outbox.latest import LatestPublisher
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
@@ -460,8 +461,11 @@ class RoomLoop:
         self.health.running()
 
     def _database_answers(self) -> bool:
+        """Errors: OlderSchema, where it was away at the start, or has come back as it was before a migration."""
         try:
             self._store.check()
+            with self._store.transaction() as conn:
+                refuse_older(conn, self._consumer.room)
         except psycopg.Error as error:
             self._say_away(error)
             return False
