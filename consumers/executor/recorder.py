@@ -19,7 +19,7 @@ from topics.runtime.calls.rows import Answer, Leased, Stored
 from topics.runtime.delivery.apply import apply
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
-from topics.runtime.process.kafka_loop import gather_s
+from topics.runtime.process.desk import gather_s
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
 from topics.runtime.shape.failpoints import hit

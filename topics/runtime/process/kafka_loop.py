@@ -24,6 +24,7 @@ from topics.runtime.making.revisions import refuse_older
 from topics.runtime.outbox.latest import LatestPublisher
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
+from topics.runtime.process.desk import gather_s
 from topics.runtime.process.health import Health
 from topics.runtime.process.second_reader import SecondReader
 from topics.runtime.process.topic_watch import TopicWatch
@@ -38,7 +39,6 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-GATHER_S_MAX = 0.2
 DRAIN_EVERY_S = 0.5
 DRAIN_S_MAX = 0.25
 FIRE_EVERY_S = 0.5
@@ -46,15 +46,6 @@ BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
 TRIM_EVERY_S = 60
 TOPICS_EVERY_S = 1.0
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
-
-
-def gather_s(took_s: float) -> float:
-    """How long what comes next may come together, since the last batch ended: half as long as that took. Fewer transactions,
-    less of their fixed cost.
-
-    Twice as long did nothing for the throughput, and fed itself: a slow batch made the next one wait, and be large.
-    """
-    return min(took_s / 2, GATHER_S_MAX)
 
 
 @dataclass(slots=True)
