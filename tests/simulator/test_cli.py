@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from operations.cli import main as cli
-from operations.cli.commands.sim import URL_VARIABLE, app
+from operations.cli.commands.sim import CHARGES_MAX, URL_VARIABLE, app
 from psp.port import Captured
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, free_port
@@ -53,32 +53,42 @@ def test_charges_are_shown_by_order_or_newest(simulator: RunningSimulator) -> No
     assert charge.call_id in tally_sim(simulator, "charges").stdout
 
 
-def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+def test_a_list_of_charges_says_when_it_is_cut(simulator: RunningSimulator) -> None:
+    for _ in range(3):
+        charged(psps_of(simulator)["southpay"], a_charge())
+    number = len(told(simulator, "charges", "--limit", str(CHARGES_MAX))["charges"])
+    cut = tally_sim(simulator, "charges", "--limit", str(number - 1), "--json")
+    assert len(json.loads(cut.stdout)["charges"]) == number - 1
+    assert f"only {number - 1} are shown, there are more: --limit takes up to {CHARGES_MAX}" in cut.stderr
+    assert "only" not in tally_sim(simulator, "charges", "--limit", str(number)).stderr
+
+
+def failed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The exit code of `tally sim …`, which said nothing on stdout and one line on stderr."""
     monkeypatch.setattr("sys.argv", ["tally", "sim", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     return int(str(ended.value.code))
 
 
 def test_a_wrong_psp_or_rate_is_one_line_on_stderr(
-    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(URL_VARIABLE, simulator.url)
-    assert failed(capsys, monkeypatch, "down", "eastpay") == cli.FAILED
-    assert failed(capsys, monkeypatch, "faults", "--slow", "0.7", "--garbage", "0.7") == cli.FAILED
+    assert failed(capfd, monkeypatch, "down", "eastpay") == cli.FAILED
+    assert failed(capfd, monkeypatch, "faults", "--slow", "0.7", "--garbage", "0.7") == cli.FAILED
 
 
 def test_no_simulator_is_one_line_on_stderr(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TALLY_HOME", str(tmp_path))
     monkeypatch.delenv(URL_VARIABLE, raising=False)
-    assert failed(capsys, monkeypatch, "status") == cli.UNREACHABLE
+    assert failed(capfd, monkeypatch, "status") == cli.UNREACHABLE
     monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{free_port()}")
-    assert failed(capsys, monkeypatch, "status") == cli.UNREACHABLE
+    assert failed(capfd, monkeypatch, "status") == cli.UNREACHABLE
 
 
 def test_the_running_stack_says_where_the_simulator_is(simulator: RunningSimulator, tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_a_letter_is_replayed_once_in_the_name_of_the_keys_owner(
     assert door.get(f"/v1/ops/letters/payments/{letter.letter_id}").json["effect_stands"] is True
 
 
+def test_the_audit_of_a_room_says_when_it_is_cut(door: Door, http_stack: Settings, store: Store) -> None:
+    for _ in range(2):
+        letter = die(store, http_stack, b"no json")
+        assert act(door, "/v1/ops/discards", {"room": "payments", "letters": [letter.letter_id], **WHY}).status == 200
+    where = "/v1/ops/rooms/payments/audit"
+    cut = door.get(f"{where}?limit=1").json
+    assert (len(cut["acts"]), cut["truncated"]) == (1, True)
+    whole = door.get(f"{where}?limit=1000").json
+    assert whole["truncated"] is False
+    assert door.get(f"{where}?limit={len(whole['acts'])}").json == whole, "all of them: there is no more"
+
+
 def test_an_edit_needs_the_key_of_another_owner(door: Door, http_stack: Settings, store: Store) -> None:
     letter = die(store, http_stack, b'{"checkout_id": "KEY"}')
     where = f"/v1/ops/letters/payments/{letter.letter_id}"

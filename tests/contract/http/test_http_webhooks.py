@@ -193,6 +193,19 @@ def test_a_bad_id_type_or_page_is_a_problem_too(hooked: Door, shop: Receiver) ->
     refused(ask(hooked, "DELETE", "/once/secrets/0"), 404, "not_found")
 
 
+def test_a_list_of_deliveries_leads_on_to_the_rest_and_ends(hooked: Door, shop: Receiver) -> None:
+    key = hooked.key_for("listed", "webhooks:read", "webhooks:write")
+    put(hooked, "listed", shop, key)
+    made = [ask(hooked, "POST", "/listed/test", key=key).json["delivery_id"] for _ in range(3)]
+    wait_for(lambda: len(ask(hooked, "GET", "/listed/deliveries", key=key).json["deliveries"]) == 3)
+    first = ask(hooked, "GET", "/listed/deliveries?limit=2", key=key).json
+    rest = ask(hooked, "GET", f"/listed/deliveries?limit=2&cursor={first['next_cursor']}", key=key).json
+    assert {each["delivery_id"] for each in first["deliveries"] + rest["deliveries"]} == set(made)
+    assert (len(first["deliveries"]), rest["next_cursor"]) == (2, None)
+    whole = ask(hooked, "GET", "/listed/deliveries?limit=3", key=key).json
+    assert (len(whole["deliveries"]), whole["next_cursor"]) == (3, None), "all of them: there is no more"
+
+
 def test_the_auditor_misses_a_delivery_that_an_endpoint_wanted(hooked: Door, shop: Receiver, servers: Servers) -> None:
     """Modules before this one have left endpoints and payments of theirs: only what is said here counts."""
     key = hooked.key_for("audited", "webhooks:read", "webhooks:write")
