@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from consumers.executor import store
+from consumers.executor.caller import run_caller
 from consumers.executor.charging import Attempts, Policy
 from consumers.executor.decide import Heard, decide
 from consumers.executor.routing import Routing
@@ -25,4 +26,5 @@ def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
         decide=partial(decide, policy),
         save=store.save,
         find_stuck=stuck,
+        beside={"caller": run_caller},
     )

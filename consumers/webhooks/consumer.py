@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 from consumers.webhooks import store
 from consumers.webhooks.decide import Endpoints, Heard, decide
+from consumers.webhooks.sender import run_sender
 from consumers.webhooks.trimming import trim
 from topics.catalog import WEBHOOKS_ROOM
-from topics.runtime.shape.consumer import Consumer
+from topics.runtime.shape.consumer import AnyConsumer, Consumer
 from topics.settings import Settings
 
 
 def build(settings: Settings) -> Consumer[Endpoints, Heard]:
-    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim)
+    beside = {"webhook sender": _send}
+    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, beside=beside)
+
+
+def _send(settings: Settings, _: AnyConsumer, stop: threading.Event, __: threading.Event) -> None:
+    """Looks for what is due itself."""
+    run_sender(settings, stop)

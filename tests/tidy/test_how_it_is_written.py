@@ -11,6 +11,7 @@ import pytest
 
 from operations.stack.home import CHECKOUT
 from tests.tidy.reading import PACKAGES, files, python, text, tree
+from topics.catalog import CONSUMERS
 
 LINES_MAX = 550
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
@@ -186,6 +187,12 @@ def test_nobody_sleeps_in_a_decision() -> None:
     for path in python("consumers"):
         if path.name in {"decide.py", "templates.py", "attempt.py", "payment.py", "routing.py"}:
             assert not impure & set(imported(path)), path
+
+
+def test_the_process_knows_no_room_by_name() -> None:
+    """What a room runs beside its loop is said by the room's own consumer.py."""
+    named = re.compile("|".join(rf"\"{room.name}\"|consumers\.{room.name}" for room in CONSUMERS))
+    assert [str(path) for path in python("topics") if "process" in path.parts and named.search(text(path))] == []
 
 
 def test_no_migration_imports_code_that_goes_on_changing() -> None:

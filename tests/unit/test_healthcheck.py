@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from operations.stack.healthcheck import REPORT_S_MAX, main
-from operations.stack.process_page import serve_page
 from topics.runtime.process.health import Health, write_report
+from topics.runtime.process.page import serve_page
 
 
 def reported(home: Path, health: Health) -> None:

@@ -13,7 +13,7 @@ from operations.stack.home import CHECKOUT
 # A batch's worth of records, twice: what the second one costs in page faults.
 TWO_BATCHES = """
 import resource
-from operations.stack.host import _keep_memory
+from topics.runtime.process.host import _keep_memory
 {keep}
 def batch():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

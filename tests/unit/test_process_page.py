@@ -6,8 +6,8 @@ import json
 import urllib.error
 import urllib.request
 
-from operations.stack.process_page import serve_page
 from topics.runtime.process.health import Health
+from topics.runtime.process.page import serve_page
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.runtime.shape.stuck import Stuck
+from topics.settings import Settings
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -148,6 +150,10 @@ Slice = Callable[
 ]  # one slice of a chore, in a transaction of its own; 0: nothing left
 
 
+# Runs in a thread of its own until the first event is set; the second one is set when a batch with calls was committed.
+Beside = Callable[[Settings, "AnyConsumer", threading.Event, threading.Event], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Consumer(Generic[S, E]):
     """A room, wired. `load` locks rows in sorted order; `decide` is pure; `save` is set-based, in the same transaction."""
@@ -160,6 +166,7 @@ class Consumer(Generic[S, E]):
     find_stuck: FindStuck | None = None
     trim: Slice | None = None  # deletes what is old enough
     sum_up: Slice | None = None  # adds up what is over
+    beside: Mapping[str, Beside] = field(default_factory=dict)  # what its process runs beside the loop, by their names
 
     def __post_init__(self) -> None:
         """Errors: MiswiredRoom."""
