@@ -26,6 +26,7 @@ from psp.port import NothingHappened, Psp, Unknown
 from psp.registry import make_psps
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import Leased
+from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer
 from topics.runtime.shape.store import Store, verdict
@@ -158,7 +159,7 @@ class Caller:
     def _sweep(self) -> None:
         now = self._clock.now()
         with self._store.transaction() as conn:
-            self._stopped = conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None
+            self._stopped = is_stopped(conn)
         if self._stopped:
             return
         self._expire(now)

@@ -16,14 +16,10 @@ from consumers.executor import early
 from consumers.executor.early import TakenUp
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import Answer, Leased, Stored
-from topics.runtime.delivery.apply import apply
-from topics.runtime.outbox.outbox import Publisher
-from topics.runtime.process import metrics
-from topics.runtime.process.desk import gather_s
-from topics.runtime.shape.clock import Clock
+from topics.runtime.process.desk import TIDY_EVERY_S, Chore, Desk
 from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Stopped, Store, verdict
+from topics.runtime.shape.store import Stopped
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -31,9 +27,7 @@ log = structlog.get_logger()
 IDLE_S = 0.05
 LINGER_S = 0.001  # the replies to one checkout share a commit
 BATCH_MAX = 500
-TIDY_EVERY_S = 0.25
 AWAY_S = 0.5
-BACKLOG_MAX = 20_000  # unacknowledged records, above which nothing more is sent to a PSP
 CLEAR = ("captured", "declined")
 
 Item = Answer | Leased | Stored | TakenUp  # came back; leased but not sent; found on its row; told too early
@@ -44,16 +38,11 @@ class Recorder:
     """`put` from any thread. Ends after `close` with everything recorded, unless the database is away."""
 
     def __init__(self, settings: Settings, consumer: AnyConsumer, wake: threading.Event) -> None:
-        self._consumer = consumer
-        self._wake = wake
-        self._store = Store(settings, consumer.name)
-        self._clock = Clock(settings.clock_file)
-        self._publisher = Publisher(settings)
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._died: BaseException | None = None
-        self._tidied_at = 0.0
-        self._ended_at = self._took_s = 0.0  # of the last batch
+        self._desk = Desk(settings, consumer, self._closing, wake)
+        self._tidying = Chore(TIDY_EVERY_S, self._tidy)
         self._thread = threading.Thread(target=self._run, name="recorder")
 
     def start(self) -> None:
@@ -64,8 +53,8 @@ class Recorder:
 
     @property
     def backlogged(self) -> bool:
-        """Whether the broker takes nothing: what a PSP says now could not be said on."""
-        return self._publisher.unacknowledged > BACKLOG_MAX
+        """Whether the broker takes nothing: what a PSP says now could not be published."""
+        return self._desk.backlogged
 
     def close(self) -> None:
         self._closing.set()
@@ -79,14 +68,12 @@ class Recorder:
         try:
             while not (self._closing.is_set() and self._items.empty()):
                 self._handle(self._collect())
-                self._tidy()
-            self._publisher.flush(5)
-            self._tidied_at = 0.0
-            self._tidy()
+                self._tidying.do()
+            self._guard(self._desk.finish)
         except BaseException as error:
             self._died = error
         finally:
-            self._store.close()
+            self._desk.store.close()
 
     def _collect(self) -> list[Item]:
         """What has come back by now; under load, what comes back in half the time that the last batch took."""
@@ -94,7 +81,7 @@ class Recorder:
             items = [self._items.get(timeout=IDLE_S)]
         except queue.Empty:
             return []
-        time.sleep(max(LINGER_S, self._ended_at + gather_s(self._took_s) - time.monotonic()))
+        time.sleep(max(LINGER_S, self._desk.gather_s()))
         while len(items) < BATCH_MAX:
             try:
                 items.append(self._items.get_nowait())
@@ -122,8 +109,7 @@ class Recorder:
                 self._in_transaction(lambda conn: calls.handed_over(conn, found))
             if applied and ready:
                 self._in_transaction(lambda conn: early.taken(conn, ready))
-        self._ended_at = time.monotonic()
-        self._took_s = self._ended_at - started
+        self._desk.ended(started)
 
     def _record(self, answers: Sequence[Answer]) -> list[Message]:
         """What came after its lease was taken for lost counts only where it is a clear yes or no."""
@@ -146,19 +132,16 @@ class Recorder:
             return False
 
     def _apply_once(self, messages: Sequence[Message]) -> bool:
-        for applied in apply(self._store, self._consumer, messages, None, self._clock.now()):
-            self._publisher.publish(self._store, applied.rows)
-            metrics.count(self._consumer.name, applied)
-            if applied.calls:
-                self._wake.set()
+        for _ in self._desk.apply(messages, None):
+            pass
         return True
 
     def _tidy(self) -> None:
-        if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
-            return
-        self._tidied_at = time.monotonic()
+        self._guard(self._desk.tidy)
+
+    def _guard(self, work: Callable[[], None]) -> None:
         try:
-            self._publisher.tidy(self._store)
+            work()
         except psycopg.Error as error:
             self._away(error)
 
@@ -166,7 +149,7 @@ class Recorder:
         """None where the database stayed away until our end, or where there is nothing to give back."""
 
         def once() -> Result:
-            with self._store.batch() as conn:
+            with self._desk.store.batch() as conn:
                 return work(conn)
 
         return self._until_back(once)
@@ -181,7 +164,5 @@ class Recorder:
                 return None
 
     def _away(self, error: psycopg.Error) -> None:
-        if verdict(error) != "away":
-            raise error
-        log.warning("database away", action="record", error=str(error).strip()[:200])
+        self._desk.away(error, "record")
         self._closing.wait(AWAY_S)

@@ -23,6 +23,7 @@ from prometheus_client import Histogram
 from consumers.webhooks import queue
 from consumers.webhooks.queue import LEASE_S, Attempt, Leased, Outcome
 from topics.catalog import WEBHOOKS_ROOM
+from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.store import Store, verdict
 from topics.settings import Settings
@@ -130,7 +131,7 @@ class Sender:
     def _sweep(self) -> None:
         now = self._clock.now()
         with self._store.transaction() as conn:
-            stopped = conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None
+            stopped = is_stopped(conn)
             self._nobody = stopped or not queue.has_endpoints(conn)
             if self._nobody:
                 return

@@ -357,8 +357,8 @@ def test_a_process_that_ends_looks_at_its_last_words_again(
 ) -> None:
     """They landed after the heir's, a moment before its end."""
     loop, heir = RoomLoop(on_kafka, probe.build(), threading.Event()), sayers[0]
-    assert loop._latest
-    held = overtaken(loop._latest, loop._say_latest, heir, books)
+    assert loop._desk.latest
+    held = overtaken(loop._desk.latest, loop._desk.publish_latest, heir, books)
     held.let_go()
     loop._close()
     assert last_said(on_kafka) == 2

@@ -447,3 +447,8 @@ def write_stop(
         "INSERT INTO stops (code, reason, messages, about) VALUES (%s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
         [code, reason, _total(conn) if total is None else total, orjson.dumps(about).decode() if about else None],
     )
+
+
+def is_stopped(conn: Connection) -> bool:
+    """Whether the room waits for an operator."""
+    return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import psycopg
 import structlog
@@ -15,49 +14,26 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from topics import catalog
-from topics.runtime.delivery import inbox
-from topics.runtime.delivery.apply import Applied, Partition, apply, stop_room
-from topics.runtime.delivery.drain import drain
-from topics.runtime.delivery.fire import fire
+from topics.runtime.delivery.apply import Applied, Partition, stop_room
 from topics.runtime.delivery.positions import Placed, pass_by, place
 from topics.runtime.making.revisions import refuse_older
-from topics.runtime.outbox.latest import LatestPublisher
-from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
-from topics.runtime.process.desk import gather_s
+from topics.runtime.process.desk import Chore, Desk
 from topics.runtime.process.health import Health
 from topics.runtime.process.second_reader import SecondReader
 from topics.runtime.process.topic_watch import TopicWatch
-from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import OPAQUE, AnyConsumer, Message
 from topics.runtime.shape.failpoints import hit
 from topics.runtime.shape.kafka import kafka_config, offsets
 from topics.runtime.shape.record import message_of
-from topics.runtime.shape.store import Stopped, Store, verdict
+from topics.runtime.shape.store import Stopped
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
 IDLE_S = 0.05
-DRAIN_EVERY_S = 0.5
-DRAIN_S_MAX = 0.25
-FIRE_EVERY_S = 0.5
-BACKLOG_MAX = 20_000  # unacknowledged records, above which we read no more
-TRIM_EVERY_S = 60
 TOPICS_EVERY_S = 1.0
 SILENT_S = 10.0  # for so long a partition that holds more may say nothing
-
-
-@dataclass(slots=True)
-class Chore:
-    """Something done between batches, every so often."""
-
-    every_s: float
-    work: Callable[[], None]
-    next_at: float = 0
-
-    def due(self, now: float) -> bool:
-        return now >= self.next_at
 
 
 class RoomLoop:
@@ -70,12 +46,8 @@ class RoomLoop:
         self._consumer = consumer
         self._settings = settings
         self._stop = stop
-        self._wake = wake
-        self._store = Store(settings, consumer.name)
-        self._clock = Clock(settings.clock_file)
-        self._publisher = Publisher(settings)
-        count = metrics.SAID.labels(consumer.name).inc
-        self._latest = LatestPublisher(consumer, self._publisher, count) if consumer.compacted else None
+        self._desk = Desk(settings, consumer, stop, wake)
+        self._store, self._publisher = self._desk.store, self._desk.publisher
         self._placed: Placed = {}
         self._unplaced: set[Partition] = set()
         self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
@@ -84,25 +56,16 @@ class RoomLoop:
         self._overdue: Placed = {}  # of these, the ones that held more
         self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
-        self._ended_at = self._took_s = 0.0  # of the last batch
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._asking = AdminClient(kafka_config(settings))
         self._topics = TopicWatch(self._asking)
         self._second = SecondReader(settings, consumer.name)
-        self._draining = Chore(DRAIN_EVERY_S, self._drain)
-        self._trimming = Chore(TRIM_EVERY_S, self._trim)
         self._chores = [
-            self._draining,
-            Chore(0.25, self._tidy),
+            *self._desk.chores(),
             Chore(1.0, self._commit_offsets),
-            self._trimming,
             Chore(SILENT_S, self._wake_the_silent),
             Chore(TOPICS_EVERY_S, self._look_at_topics),
         ]
-        if self._latest:
-            self._chores.append(Chore(0.05, self._say_latest))
-        if catalog.TIMERS in consumer.room.reads:
-            self._chores.append(Chore(FIRE_EVERY_S, self._fire))
 
     def run(self) -> None:
         topics = [name for topic in self._consumer.room.reads if topic.on_kafka for name in self._names(topic)]
@@ -124,7 +87,8 @@ class RoomLoop:
         if messages or self._opaque:
             hit("after_poll")
             self._handle(messages)
-        self._do_chores()
+        for chore in self._chores:
+            chore.do()
         if self._publisher.failing:
             self.health.paused("kafka", self._publisher.failing)
         else:
@@ -132,19 +96,16 @@ class RoomLoop:
 
     def _poll(self) -> list[Message]:
         """What is there, up to a batch; a busy room lets more come together."""
-        if self._publisher.unacknowledged > BACKLOG_MAX:
+        if self._desk.backlogged:
             self._publisher.poll(IDLE_S)
             return []
         records = self._kafka.consume(1, IDLE_S)
         if records:
             self._publisher.poll()
-            records += self._kafka.consume(self._settings.batch_max - 1, self._gather_s())
+            # At most, until a batch is full. After a quiet spell nobody waits. A room that nobody waits for may say longer.
+            gather_s = self._desk.gather_s(self._consumer.room.gather_s)
+            records += self._kafka.consume(self._settings.batch_max - 1, gather_s)
         return [message_of(record, self._settings.topic_prefix) for record in records if self._usable(record)]
-
-    def _gather_s(self) -> float:
-        """At most, until a batch is full. After a quiet spell nobody waits. A room that nobody waits for may say longer."""
-        waits_s = max(self._consumer.room.gather_s, gather_s(self._took_s))
-        return max(0.0, self._ended_at + waits_s - time.monotonic())
 
     def _usable(self, record: KafkaMessage) -> bool:
         error = record.error()
@@ -177,15 +138,13 @@ class RoomLoop:
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
-                for applied in apply(self._store, self._consumer, rest, self._placed, self._clock.now()):
+                for applied in self._desk.apply(rest, self._placed):
                     self._after(applied)
                 break
             except psycopg.Error as error:
                 self._away(error)
                 rest = self._unapplied(rest)
-        self._ended_at = time.monotonic()
-        self._took_s = self._ended_at - started
-        metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._took_s)
+        metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._desk.ended(started))
 
     def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
         """Without partitions that are not ours now, and without what stands before the position already."""
@@ -230,19 +189,13 @@ class RoomLoop:
         return found
 
     def _after(self, applied: Applied) -> None:
-        """Publish, then let the offsets follow; a partition where someone else was is read again from its position."""
-        hit("before_publish")
-        self._publisher.publish(self._store, applied.rows)
-        hit("after_publish")
-        metrics.count(self._consumer.name, applied)
+        """The offsets follow what is published; a partition where someone else was is read again from its position."""
         for where, offset in applied.ends.items():
             if where in self._placed:
                 self._placed[where] = offset
                 self._to_commit[where] = offset
         if applied.foreign:
             self._replace(applied.foreign)
-        if applied.calls and self._wake:
-            self._wake.set()
 
     # ── partitions come and go ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -327,47 +280,6 @@ class RoomLoop:
 
     # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _do_chores(self) -> None:
-        now = time.monotonic()
-        for chore in self._chores:
-            if chore.due(now):
-                chore.work()
-                chore.next_at = time.monotonic() + chore.every_s
-
-    def _drain(self) -> None:
-        """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
-        until = time.monotonic() + DRAIN_S_MAX
-        while (applied := drain(self._store, self._consumer, self._clock.now())) is not None:
-            self._publisher.publish(self._store, applied.rows)
-            metrics.count(self._consumer.name, applied)
-            if applied.calls and self._wake:
-                self._wake.set()
-            if self._stop.is_set() or time.monotonic() > until:
-                self._draining.every_s = 0.0
-                return
-        self._draining.every_s = DRAIN_EVERY_S
-
-    def _fire(self) -> None:
-        """Timers that are due; the rest of many in the next turns."""
-        for applied in fire(self._store, self._consumer, self._publisher.holder, self._clock.now()):
-            self._publisher.publish(self._store, applied.rows)
-            metrics.count(self._consumer.name, applied)
-            if applied.calls and self._wake:
-                self._wake.set()
-
-    def _tidy(self) -> None:
-        self._publisher.tidy(self._store)
-
-    def _say_latest(self) -> None:
-        assert self._latest is not None
-        self._latest.tick(self._store.connection(), self._clock.now())
-
-    def _trim(self) -> None:
-        """A slice of old claims; the next one soon while there are more."""
-        with self._store.transaction() as conn:
-            gone = inbox.trim(conn)
-        self._trimming.every_s = 0.0 if gone == inbox.TRIM_ROWS else TRIM_EVERY_S
-
     def _wake_the_silent(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
         self._asking.poll(0)  # its lines of log
@@ -443,11 +355,8 @@ class RoomLoop:
             self._publisher.poll(1.0)
 
     def _away(self, error: psycopg.Error) -> None:
-        if verdict(error) != "away":
-            raise error
-        log.warning("database away", action="pause", room=self._consumer.name, error=str(error).strip()[:200])
+        self._desk.away(error, "pause")
         self._say_away(error)
-        self._store.close()
         self._pause_until(self._database_answers)
         self.health.running()
 
@@ -471,20 +380,8 @@ class RoomLoop:
         log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
         self.health.stopped(stopped.code, stopped.reason)
         self._unplaced |= set(self._placed)
-        self._pause_until(self._lifted)
+        self._pause_until(self._desk.lifted)
         log.info("room goes on", action="resume", room=self._consumer.name)
-
-    def _lifted(self) -> bool:
-        """What is committed is said meanwhile, the rows of the dead too."""
-        try:
-            self._tidy()
-            if self._latest:
-                self._say_latest()
-            with self._store.transaction() as conn:
-                return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is None
-        except (psycopg.Error, KafkaException):
-            self._store.close()
-            return False
 
     def _pause_until(self, ready: Callable[[], bool]) -> None:
         """Keep polling while paused: a member that stops polling is thrown out of its group."""
@@ -508,13 +405,9 @@ class RoomLoop:
             self._kafka.resume(assigned)
 
     def _close(self) -> None:
-        """A clean end: say what is owed, give the partitions back. Anything left is swept by the others."""
+        """A clean end: publish what is owed, give the partitions back."""
         try:
-            self._publisher.flush(5)
-            if self._latest:
-                self._latest.finish(self._store.connection(), self._clock.now())
-                self._publisher.flush(1)
-            self._publisher.tidy(self._store)
+            self._desk.finish()
             self._commit_offsets()
         except (psycopg.Error, KafkaException) as error:
             log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])
