@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httptools
 
 TIMEOUT_S = 30.0
+ANSWER_MAX = 16 << 20  # bytes, head and coding included
 
 
 class Client:
@@ -71,6 +72,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._asked: asyncio.Future[tuple[int, bytes]] | None = None
         self._body: list[bytes] = []
+        self._received = 0  # bytes since the last request
         self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -78,6 +80,7 @@ class _Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         self._asked = asyncio.get_running_loop().create_future()
+        self._received = 0
         self._transport.write(request)
         try:
             return await self._asked
@@ -90,7 +93,10 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         try:
+            if self._received > ANSWER_MAX:
+                raise httptools.HttpParserError(f"larger than {ANSWER_MAX} bytes")
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.connection_lost(ConnectionError(f"not an answer: {error}"))

@@ -108,6 +108,22 @@ def test_an_answer_is_only_that_of_the_request_before_it() -> None:
     assert [connection for connection, _ in heard] == [1, 2], "who says more than was asked is not asked again"
 
 
+def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_MAX", 100_000)
+    endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000
+    with pytest.raises(OSError, match="larger than 100000 bytes"):
+        talk([endless], lambda calling: calling.post("/a", b"1"))
+
+
+def test_the_bound_is_of_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_MAX", len(OK))
+
+    async def twice(calling: Client) -> object:
+        return [await calling.post("/a", b"1"), await calling.post("/b", b"2")]
+
+    assert talk([OK, OK], twice)[0] == [(202, b"ok"), (202, b"ok")]
+
+
 def test_nothing_is_sent_once_it_is_closed() -> None:
     async def after(calling: Client) -> object:
         await calling.post("/a", b"1")
