@@ -31,9 +31,13 @@ class Client:
         """As `post`."""
         return await self._ask(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), self._headers))
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """→ status and body of the answer. Errors: OSError where the connection breaks off, or nothing comes in time."""
-        head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path.encode(), self._headers, len(body))
+    async def post(self, path: str, body: bytes, lines: bytes = b"") -> tuple[int, bytes]:
+        """`lines` are headers of this request alone, each with its line end. → status and body of the answer.
+
+        Errors: OSError where the connection breaks off, or nothing comes in time.
+        """
+        own = self._headers + lines
+        head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path.encode(), own, len(body))
         return await self._ask(head + body)
 
     async def _ask(self, request: bytes) -> tuple[int, bytes]:

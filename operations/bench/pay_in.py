@@ -1,7 +1,8 @@
 """HTTP requests → the running stack → wallet and ledger booked: how many orders a second, how late, at what cost.
 
-Phases: history (put through the system itself, so that every store, topic and PSP agrees on it), throughput (as many
-checkouts as the stack books, with a bound on what is accepted and not yet booked), latency (a steady 100 orders/s).
+Phases: history (put through the system itself, so that every store, topic and PSP agrees on it), half of the floor,
+throughput (as many checkouts as the stack books, with a bound on what is accepted and not yet booked), the other half of
+the floor, latency (a steady 100 orders/s).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import psutil
@@ -24,6 +26,7 @@ import uvloop
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from operations.bench.client import Client
+from operations.bench.floor import opened_floor
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
@@ -292,9 +295,15 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
     progress("history", 0)
     await flood(load, booked, plan, lambda: _told(progress, "history", load.accepted / plan.history_orders))
     await drain(load, booked, 0, 0)
-    progress("throughput", 0)
-    throughput = await _throughput(load, booked, plan, status, progress)
     await settle(load)
+    progress("half of the floor", 0)
+    with opened_floor(settings, load.run_id) as floor:
+        floors = [await floor.measure_half()]
+        progress("throughput", 0)
+        throughput = await _throughput(load, booked, plan, status, progress)
+        await settle(load)
+        progress("the other half of the floor", 0)
+        floors.append(await floor.measure_half())
     progress("latency", 0)
     await steady(load, booked, plan.latency_orders_per_s, lambda elapsed_s: elapsed_s > plan.latency_s)
     await drain(load, booked, 0, 0)
@@ -305,7 +314,18 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
         throughput["refused"] = len(load.refused)
         throughput["first_refusal"] = load.refused[0]
     progress("done", 1)
-    return throughput | _latency(booked.latencies_s) | {"history_orders": plan.history_orders, "seed": seed}
+    return (
+        _against(floors, throughput)
+        | _latency(booked.latencies_s)
+        | {"history_orders": plan.history_orders, "seed": seed}
+    )
+
+
+def _against(floors: Sequence[float], throughput: dict[str, Any]) -> dict[str, object]:
+    """The ratio first: of all figures the one that travels from machine to machine."""
+    floor = statistics.mean(floors)
+    ratio = round(throughput["orders_per_s"] / floor, 3)
+    return {"ratio": ratio, "orders_per_s": throughput["orders_per_s"], "floor_orders_per_s": round(floor)} | throughput
 
 
 def _told(progress: Progress, phase: str, share: float) -> bool:
@@ -315,7 +335,7 @@ def _told(progress: Progress, phase: str, share: float) -> bool:
 
 async def _throughput(
     load: Load, booked: Booked, plan: Plan, status: StackStatus, progress: Progress
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Under a load that does not change: it has begun, and as much waits to be booked as may, before this looks."""
     flooded, booked_before = load.accepted, booked.count
     ended = asyncio.Event()

@@ -18,13 +18,17 @@ from subprocess import PIPE
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from operations.bench import pay_in
 from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
+from operations.stack.running import current_settings, stack_status
+from topics.settings import Settings
 
 LIMIT_S = 90.0
 ANY_NAME = """ it's [red]Zürich, 東京: 100% \\ "$HOME" `id` #;&"""
@@ -142,6 +146,29 @@ def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Pat
     assert told["backlog_max"] > 0, "the PSPs were really away"
     assert (told["verify_ok"], told["verify_wrong"]) == (True, [])
     assert json.loads(tally(home, "sim", "faults", "--json").stdout) == before
+
+
+def test_pay_in_is_measured_beside_its_floor_and_the_floor_leaves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pay_in, "FILLING_S", 1.0)
+    settings = current_settings(home=home)
+    before = databases_and_topics(settings)
+    plan = pay_in.Plan(history_orders=300, measure_s=1, latency_s=1)
+    figures = pay_in.run(settings, stack_status(Home(home)), plan, 1, lambda phase, share: None)
+    assert list(figures)[:3] == ["ratio", "orders_per_s", "floor_orders_per_s"], "what travels comes first"
+    orders, floor, ratio = (float(str(figures[name])) for name in ("orders_per_s", "floor_orders_per_s", "ratio"))
+    assert orders > 0
+    assert ratio == pytest.approx(orders / floor, abs=0.002)
+    eventually(lambda: databases_and_topics(settings) == before)
+    assert tally(home, "verify").returncode == 0, "the PSPs' books know nothing of the floor"
+
+
+def databases_and_topics(settings: Settings) -> tuple[set[str], set[str]]:
+    assert settings.postgres_admin
+    with psycopg.connect(settings.postgres_admin) as conn:
+        names = {row[0] for row in conn.execute("SELECT datname FROM pg_database")}
+    return names, set(AdminClient({"bootstrap.servers": settings.kafka}).list_topics(timeout=15).topics)
 
 
 def charged(home: Path, checkout_id: str) -> int:
