@@ -17,7 +17,7 @@ from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
 from producers.routes import operators
-from schemas.requests import FieldError, PaymentRequest
+from schemas.requests import FieldError, PaymentRequest, shown
 
 BODIES = (PaymentRequest, EndpointRequest, replies.ProblemDocument, *operators.BODIES)
 
@@ -94,5 +94,5 @@ def refuse_others(query: bytes, known: dict[str, bool]) -> None:
 
 
 def _invalid(name: str, why: str) -> Problem:
-    error = FieldError(name[:64], "invalid_parameter", why)
+    error = FieldError(shown(name), "invalid_parameter", why)
     return Problem("invalid_parameter", f"{error.field}: {why}", [error])

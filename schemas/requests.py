@@ -198,7 +198,7 @@ def repeated_field(body: bytes) -> FieldError | None:
     try:
         json.loads(body, object_pairs_hook=_each_once, parse_int=bool, parse_float=bool)
     except _Repeated as repeated:
-        return FieldError(_shown(str(repeated)), "repeated_field", "this field stands twice in one object")
+        return FieldError(shown(str(repeated)), "repeated_field", "this field stands twice in one object")
     return None
 
 
@@ -228,6 +228,8 @@ def _not_unicode(value: object, at: tuple[int | str, ...]) -> tuple[int | str, .
 def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, str]:
     if kind in _OURS:
         return _OURS[kind]
+    if kind == "value_error":  # our words, after pydantic's
+        return "invalid_parameter", message.removeprefix("Value error, ")
     if kind == "too_long":
         return _TOO_LONG.get(str(loc[0]), ("invalid_parameter", message))
     if kind.endswith(("_type", "_parsing", "_instance")):
@@ -242,11 +244,12 @@ def _path(loc: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part != "[key]":
-            path += f".{_shown(part)}" if path else _shown(part)
+            path += f".{shown(part)}" if path else shown(part)
     return path
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name that a stranger chose, short, and left out where it may be a card's number."""
     printable = name.encode("utf-8", "replace").decode()
     return "…" if looks_like_card_number(printable) else printable[:64]
 

@@ -87,11 +87,11 @@ def shown(value: bytes | None) -> Any:
     """The value without what a buyer typed; of what is no JSON object only its size."""
     try:
         body = json.loads(value or b"")
-    except ValueError:
-        body = None
-    return (
-        without_buyers_words(body) if isinstance(body, dict) else f"{len(value or b'')} bytes that are no JSON object"
-    )
+        if isinstance(body, dict):
+            return without_buyers_words(body)
+    except (ValueError, RecursionError):  # strangers nest as deep as they like
+        pass
+    return f"{len(value or b'')} bytes that are no JSON object"
 
 
 def without_buyers_words(value: Any) -> Any:

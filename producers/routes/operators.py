@@ -92,7 +92,13 @@ class Exported(Chosen):
     state: list[State] = Field(default=["dead"])
 
 
-class Because(_Asked):
+class _Body(BaseModel):
+    """JSON has types of its own: `"no"` is no truth value, and `true` no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Because(_Body):
     """Why; kept for ever in ops_audit, beside the owner of the key."""
 
     reason: Reason
@@ -104,7 +110,7 @@ class ResumeRequest(Because):
     begin: Way | None = None
 
 
-class ActRequest(_Asked):
+class ActRequest(_Body):
     """Either `letters`, or a `filter` over the room's dead letters, `{}` being all of them. `max` are done at once. A
     `dry_run` needs no `reason`."""
 

@@ -30,7 +30,12 @@ def test_names_tokens_and_free_text_of_buyers_are_left_out() -> None:
     assert "o-1" in told
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\xff\xfe", b"[1]", b'"Ann Lee"', b"Ann Lee"])
+@pytest.mark.parametrize(
+    "value",
+    [None, b"", b"\xff\xfe", b"[1]", b'"Ann Lee"', b"Ann Lee", b"[" * 200_000]
+    + [b'{"a":' * depth + b"1" + b"}" * depth for depth in (900, 100_000)],
+    ids=lambda value: f"{len(value or b'')} bytes",
+)
 def test_of_what_cannot_be_read_only_the_size_is_shown(value: bytes | None) -> None:
     assert shown(value) == f"{len(value or b'')} bytes that are no JSON object"
 

@@ -53,6 +53,11 @@ def test_every_parameter_with_one_value_is_given_once(door: Door) -> None:
             )
 
 
+def test_a_parameter_that_may_be_a_card_number_is_not_repeated(door: Door) -> None:
+    reply = door.get("/v1/payments?4111111111111111=1")
+    assert (reply.status, reply.json["field"], b"4111" in reply.body) == (400, "…", False)
+
+
 def test_a_method_that_is_not_taken_is_told_all_that_are(door: Door) -> None:
     one = "/v1/webhook-endpoints/x"
     for path, allowed in (("/v1/payments", "GET, POST"), (one, "DELETE, GET, PUT"), ("/healthz", "GET")):

@@ -192,6 +192,10 @@ def test_a_stop_with_several_ways_out_names_them_and_takes_one(door: Door, store
         ({"room": "payments", "filter": {"from": "2030"}, **WHY}, 422),
         ({"room": "payments", "filter": {"to": 20300101}, **WHY}, 422),
         ({"room": "payments", "filter": {}, "max": 0, **WHY}, 400),
+        ({"room": "payments", "filter": {}, "max": True, **WHY}, 422),
+        ({"room": "payments", "filter": {}, "max": "5", **WHY}, 422),
+        ({"room": "payments", "filter": {}, "dry_run": "no", **WHY}, 422),
+        ({"room": "payments", "filter": {}, "dry_run": 0, **WHY}, 422),
         ({"room": "payments", "filter": {"colour": "red"}, **WHY}, 422),
     ],
 )
@@ -199,6 +203,11 @@ def test_what_makes_no_sense_is_refused(body: dict[str, Any], status: int, door:
     for route in ("replays", "discards"):
         refused = act(door, f"/v1/ops/{route}", body)
         assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json"), refused.body
+
+
+def test_a_refusal_is_in_words_of_ours(door: Door) -> None:
+    refused = act(door, "/v1/ops/replays", {"room": "payments", "filter": {"code": "a\x1b"}, **WHY})
+    assert refused.json["detail"] == "filter.code: it holds control characters"
 
 
 @pytest.mark.parametrize("no_time", ["2030", 20300101, 1893456000, "1893456000", 1e9, True, "2030-01-31T12:00:00"])
