@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -67,6 +68,8 @@ def _child(command: dict[str, Any]) -> None:
         outbox.SWEEP_AFTER_S = command["sweep_after_s"]
         _WORK[command["start"]](load_settings())
         status = 0
+    except BaseException:
+        traceback.print_exc()  # in the settings' probe.log
     finally:
         os._exit(status)
 

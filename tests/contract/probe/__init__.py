@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.errors import Permanent, Transient
-from schemas.events import AnyEvent, PaymentCaptured, PaymentRequested, TimerFired, WalletBalance, WalletCredited
+from schemas.events import (
+    AnyEvent,
+    Event,
+    PaymentCaptured,
+    PaymentRequested,
+    TimerFired,
+    WalletBalance,
+    WalletCredited,
+)
 from schemas.money import Money
 from topics import catalog
 from topics.catalog import Room
@@ -206,8 +214,14 @@ def _balance(key: str, count: int) -> WalletBalance:
     )
 
 
+def decide_events(state: Counts, event: Event, cause: Cause) -> Decision:
+    """As `decide`, of a room that hears no door."""
+    return decide(state, event, cause)
+
+
 def build(compacted: bool = True, room: Room = ROOM) -> AnyConsumer:
     """The probe, wired."""
+    decider = decide if any(topic.door for topic in room.reads) else decide_events
     if not compacted:
-        return Consumer(room, load, decide, save)
-    return Consumer(room, load, decide, save_and_tell, {catalog.WALLET_BALANCES: latest})
+        return Consumer(room, load, decider, save)
+    return Consumer(room, load, decider, save_and_tell, {catalog.WALLET_BALANCES: latest})
