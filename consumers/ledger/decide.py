@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from consumers.ledger import templates
+from consumers.ledger.templates import Execution, Lines, Template
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
-from schemas.events import (
-    JournalPosted,
-    LedgerEntry,
-    OutcomeUnknown,
-    OutcomeUnresolved,
-    PaymentCaptured,
-    PaymentDeclined,
-    PaymentPending,
-)
+from schemas.events import JournalPosted, LedgerEntry
 from topics.runtime.shape.consumer import Cause, Decision
 
-Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 JournalKey = tuple[str, str, str]  # subject, template, part
 Side = tuple[str, str]  # account, currency
 
@@ -68,26 +60,20 @@ class Books:
 
 
 def decide(state: Books, event: Execution, cause: Cause) -> Decision:
-    """Post each captured order once; whatever else happened at the PSP moves no money."""
-    match event:
-        case PaymentCaptured():
-            return _post(state, event, cause)
-        case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
-            return NOTHING
-        case _:
-            assert_never(event)
+    """Post each fact that has a template once; whatever else happened at the PSP moves no money."""
+    booked = templates.booked(event)
+    return _post(state, event, *booked, cause) if booked is not None else NOTHING
 
 
-def _post(state: Books, event: PaymentCaptured, cause: Cause) -> Decision:
+def _post(state: Books, event: Execution, template: Template, lines: Lines, cause: Cause) -> Decision:
     """Errors: Permanent `journal_differs` where the order was posted before with other lines."""
-    lines = templates.captured(event)
     entries = tuple([line.entry() for line in lines])
-    posted = state.postings.get((event.payment_order_id, "captured", WHOLE))
+    posted = state.postings.get((event.payment_order_id, template, WHOLE))
     if posted is not None:
         return _repeated(posted.journal, event, entries)
     journal = JournalPosted(
         journal_id=derive_id(cause.event_id, "ledger.journal", 0, cause.entered_ms),
-        template="captured",
+        template=template,
         payment_order_id=event.payment_order_id,
         checkout_id=event.checkout_id,
         entries=entries,
@@ -96,7 +82,7 @@ def _post(state: Books, event: PaymentCaptured, cause: Cause) -> Decision:
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 
-def _repeated(posted: JournalPosted, event: PaymentCaptured, entries: tuple[LedgerEntry, ...]) -> Decision:
+def _repeated(posted: JournalPosted, event: Execution, entries: tuple[LedgerEntry, ...]) -> Decision:
     """The same fact under another event id is no second fact."""
     if posted.checkout_id == event.checkout_id and posted.entries == entries:
         return NOTHING

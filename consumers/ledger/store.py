@@ -8,9 +8,10 @@ from operator import attrgetter
 from typing import Any
 
 from consumers.ledger import templates
-from consumers.ledger.decide import Balance, Books, Execution, Posting, Side
+from consumers.ledger.decide import Balance, Books, Posting, Side
+from consumers.ledger.templates import Execution
 from schemas.envelope import EventId
-from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
+from schemas.events import AccountBalance, JournalPosted, LedgerEntry
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
@@ -45,22 +46,23 @@ ENTRIES = Table(
 
 
 def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
-    """The journals that the batch's orders have, and its balances, not locked yet.
+    """The journals that the batch's orders have, and the balances that those to come will move, not locked yet.
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
-    captured = [event for event in events if type(event) is PaymentCaptured]
-    if not captured:
+    orders: list[str] = []
+    sides: set[Side] = set()
+    for event in events:
+        booked = templates.booked(event)
+        if booked is not None:
+            orders.append(event.payment_order_id)
+            sides.update([(line.account, line.currency) for line in booked[1]])
+    if not orders:
         return Books()
-    asked = _ask_posted(conn, [event.payment_order_id for event in captured])
-    balances = _find(conn, _sides(captured), now)
+    asked = _ask_posted(conn, orders)
+    balances = _find(conn, sides, now)
     postings = _posted(conn, asked)
     return Books({balance.side: balance for balance in balances}, {posting.key: posting for posting in postings})
-
-
-def _sides(captured: Sequence[PaymentCaptured]) -> set[Side]:
-    """What the journals to come will move, as their templates say."""
-    return {(account, currency) for event in captured for account, _, currency in templates.captured(event)}
 
 
 def _ask_posted(conn: Connection, payment_order_ids: list[str]) -> Cursor:

@@ -1,11 +1,21 @@
-"""An execution → the lines of its journal. Nothing else writes lines (docs/books.md: the books)."""
+"""An execution → its template and the lines of its journal. Nothing else writes lines (docs/books.md: the books)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
-from schemas.events import LedgerEntry, PaymentCaptured
+from schemas.events import (
+    LedgerEntry,
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentPending,
+)
 from schemas.money import Money
+
+Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
+Template = Literal["captured"]
 
 PLATFORM_FEES = "platform:fees"
 
@@ -33,6 +43,17 @@ def receivable(psp: str) -> str:
 def payable(seller_account: str) -> str:
     """What we owe a seller."""
     return f"seller:{seller_account}:payable"
+
+
+def booked(event: Execution) -> tuple[Template, Lines] | None:
+    """What its journal is to be; None where no money has moved."""
+    match event:
+        case PaymentCaptured():
+            return "captured", captured(event)
+        case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return None
+        case _:
+            assert_never(event)
 
 
 def captured(event: PaymentCaptured) -> Lines:

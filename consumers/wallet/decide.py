@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
@@ -101,43 +101,59 @@ class Wallets:
             self.movements[change.key] = change
 
 
-def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
-    """Credit each captured order once, a frozen seller's too: facts from outside always post."""
+class Credit(NamedTuple):
+    """What a fact puts into its seller's wallet."""
+
+    kind: Kind
+    amount: Money
+    paid: Money | None = None  # by the buyer, where it is a purchase
+
+
+def credit_of(event: Execution) -> Credit | None:
+    """None where no money has moved."""
     match event:
         case PaymentCaptured():
-            return _credit(state, event, cause)
+            return Credit("captured", event.net, event.gross)
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
-            return NOTHING
+            return None
         case _:
             assert_never(event)
 
 
-def _credit(state: Wallets, event: PaymentCaptured, cause: Cause) -> Decision:
+def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
+    """Credit each captured order once, a frozen seller's too: facts from outside always post."""
+    credit = credit_of(event)
+    return _credit(state, event, credit, cause) if credit is not None else NOTHING
+
+
+def _credit(state: Wallets, event: Execution, credit: Credit, cause: Cause) -> Decision:
     """Errors: Permanent `movement_differs` where the order was credited before on other terms."""
-    before = state.movements.get((event.payment_order_id, "captured", WHOLE))
+    kind, amount, paid = credit
+    before = state.movements.get((event.payment_order_id, kind, WHOLE))
     if before is not None:
-        return _repeated(before, event)
-    wallet = state.wallets[event.seller_account, event.net.currency].credit(event.net)
+        return _repeated(before, event, amount)
+    wallet = state.wallets[event.seller_account, amount.currency].credit(amount)
     movement = Movement(
         derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
-        "captured",
+        kind,
         event.payment_order_id,
         WHOLE,
         event.checkout_id,
         cause.event_id,
         cause.now,
-        event.net,
+        amount,
         wallet,
     )
-    return Decision((wallet, movement, Purchase(event.buyer_account, event.gross)), (_said(movement),), revision=1)
+    purchases = (Purchase(event.buyer_account, paid),) if paid is not None else ()
+    return Decision((wallet, movement, *purchases), (_said(movement),), revision=1)
 
 
-def _repeated(before: Movement, event: PaymentCaptured) -> Decision:
+def _repeated(before: Movement, event: Execution, amount: Money) -> Decision:
     """The same fact under another event id is no second fact."""
     if (before.checkout_id, before.after.seller_account, before.amount) == (
         event.checkout_id,
         event.seller_account,
-        event.net,
+        amount,
     ):
         return NOTHING
     raise Permanent("movement_differs", f"{event.payment_order_id} was credited by {before.movement_id} on other terms")

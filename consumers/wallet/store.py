@@ -7,8 +7,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets
-from schemas.events import PaymentCaptured, WalletBalance
+from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets, credit_of
+from schemas.events import WalletBalance
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Latest, Versions
@@ -65,11 +65,11 @@ def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Wallet
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
-    captured = [event for event in events if type(event) is PaymentCaptured]
-    if not captured:
+    credited = [(event, credit.amount) for event in events if (credit := credit_of(event)) is not None]
+    if not credited:
         return Wallets()
-    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event in captured)])
-    wallets = _lock(conn, {(event.seller_account, event.net.currency) for event in captured}, now)
+    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in credited)])
+    wallets = _lock(conn, {(event.seller_account, amount.currency) for event, amount in credited}, now)
     movements = [_as_movement(*row) for row in moved]
     return Wallets({wallet.side: wallet for wallet in wallets}, {movement.key: movement for movement in movements})
 

@@ -66,6 +66,7 @@ def _read(run: Run, pages: Sequence[Page]) -> None:
 
 def _added_up(run: Run, pages: Sequence[Page], settled: bool) -> Iterator[Check]:
     yield from check_sums(run.stores, balances.SUMS, expected=settled)
+    yield balances.check_kinds(run.stores, {kind for page in pages for kind in page.kinds}, expected=settled)
     for page in pages:
         yield from check_sums(run.stores, page.sums, expected=page.settled)
     for page in pages:

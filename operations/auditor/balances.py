@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from operations.auditor.engine.latest import Balance
+from operations.auditor.engine.report import Check, judged
+from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import Sum
 from topics import catalog
 
@@ -69,3 +73,15 @@ BALANCES = (
         ("debits", "credits"),
     ),
 )
+
+KINDS = "kinds_audited"
+
+
+def check_kinds(stores: Stores, audited: Collection[str], *, expected: bool) -> Check:
+    """No movement or journal is of a kind that no page compares with its causes."""
+    found = stores.rows("wallet", "SELECT 'movements', kind, count(*) FROM movement_view GROUP BY kind")
+    found += stores.rows("ledger", "SELECT 'journals', template, count(*) FROM journal_view GROUP BY template")
+    wrong = [
+        f"{count} {what} of kind {kind}, which nothing audits" for what, kind, count in found if kind not in audited
+    ]
+    return judged(KINDS, sum(count for *_, count in found), wrong, expected=expected)

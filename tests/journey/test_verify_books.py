@@ -196,6 +196,14 @@ BREAKS = {
         f"UPDATE wallet.movements SET amount = amount + 1 WHERE subject_id = {A_CAPTURE}",
         {"movements_caused", "wallet_equals_payable", "wallet_balances", "wallet_steps"},
     ),
+    "a movement is of a kind that nobody knows": (
+        f"UPDATE wallet.movements SET kind = 'odd' WHERE subject_id = {A_CAPTURE}",
+        {"kinds_audited", "captures_in_wallet", "flags_caused", "buyers_totals"},
+    ),
+    "a journal is of a template that nobody knows": (
+        f"UPDATE ledger.journals SET template = 'odd' WHERE subject_id = {A_CAPTURE}",
+        {"kinds_audited", "captures_in_ledger", "flags_caused"},
+    ),
     "a movement has no cause": (
         "INSERT INTO wallet.movements SELECT gen_random_uuid(), kind, 'nobody-asked', checkout_id, gen_random_uuid(),"
         " 1, at, 'nobody', currency, 1, 0, 0, 1 FROM wallet.movements LIMIT 1",

@@ -71,6 +71,19 @@ def test_a_missing_effect_may_be_on_its_way_and_says_from_where_to_where() -> No
     assert hops["captures_in_ledger"] is TO_LEDGER
 
 
+def test_what_else_moved_an_order_s_money_is_no_effect_of_its_capture_and_must_balance_too() -> None:
+    books = true_books()
+    books.movements["o"].append(Movement("other", "s", "EUR", 100, "goodwill"))
+    books.journals["o"].append(
+        Journal("other", "EUR", 1, 2, 2, 100, 100, None, 0, "seller:s:payable", 100, 0, "goodwill")
+    )
+    assert found(books) == set()
+    books.journals["o"][-1] = books.journals["o"][-1]._replace(net=99, credits=99)
+    assert found(books) == {"journals_balanced", "wallet_equals_payable"}
+    del books.movements["o"][0], books.journals["o"][0]
+    assert {"captures_in_wallet", "captures_in_ledger"} <= found(books), "the other is not the capture's effect"
+
+
 def test_an_effect_without_a_cause_is_never_on_its_way() -> None:
     books = true_books()
     books.attempts.clear()

@@ -35,6 +35,10 @@ class Page(Protocol):
         """What must have been said. The engine reads these topics; the page compares them."""
 
     @property
+    def kinds(self) -> Collection[str]:
+        """Kinds of movements, and templates of journals, that this page compares with their causes."""
+
+    @property
     def sums(self) -> Sequence[Sum]: ...
 
     @property

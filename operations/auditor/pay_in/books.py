@@ -56,11 +56,15 @@ class Call(NamedTuple):
     outcome: str | None
 
 
+CAPTURED = "captured"
+
+
 class Movement(NamedTuple):
     cause: str
     seller: str
     currency: str
     amount: int
+    kind: str = CAPTURED
 
 
 class Journal(NamedTuple):
@@ -78,6 +82,7 @@ class Journal(NamedTuple):
     payable: str | None
     net: int
     fee: int
+    kind: str = CAPTURED  # its template
 
 
 class Charge(NamedTuple):

@@ -24,7 +24,7 @@ FROM (SELECT * FROM buyer_view WHERE buyer_account = ANY(%(buyers)s)) b
 FULL JOIN (SELECT u.buyer, u.currency, count(*) AS orders, sum(u.gross) AS gross
     FROM unnest(%(of)s::text[], %(currencies)s::text[], %(ids)s::text[], %(gross)s::bigint[])
         AS u (buyer, currency, id, gross)
-    JOIN movement_view m ON m.payment_order_id = u.id GROUP BY 1, 2) o
+    JOIN movement_view m ON m.payment_order_id = u.id AND m.kind = 'captured' GROUP BY 1, 2) o
 ON o.buyer = b.buyer_account AND o.currency = b.currency"""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from operations.auditor.engine.findings import Finding, heard
-from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order
+from operations.auditor.pay_in.books import CAPTURED, Attempt, Books, Call, Charge, Journal, Movement, Order
 from schemas import events
 from schemas.envelope import derive_id, time_ms_of
 
@@ -31,8 +31,10 @@ class Story(NamedTuple):
     attempt: Attempt | None
     call: Call | None
     charges: list[Charge]
-    movements: list[Movement]
+    movements: list[Movement]  # of its capture
     journals: list[Journal]
+    moved: list[Movement]  # of whatever it was
+    booked: list[Journal]
 
 
 def compare_orders(books: Books) -> Iterator[Finding]:
@@ -45,6 +47,7 @@ def compare_orders(books: Books) -> Iterator[Finding]:
 def _story(books: Books, order_id: str) -> Story:
     attempt = books.attempts.get(order_id)
     call_id = attempt.call_id if attempt else ""
+    moved, booked = books.movements.get(order_id, []), books.journals.get(order_id, [])
     return Story(
         order_id,
         books.placed_by.get(order_id),
@@ -52,8 +55,10 @@ def _story(books: Books, order_id: str) -> Story:
         attempt,
         books.calls.get(call_id),
         books.charges.get(call_id, []),
-        books.movements.get(order_id, []),
-        books.journals.get(order_id, []),
+        [movement for movement in moved if movement.kind == CAPTURED],
+        [journal for journal in booked if journal.kind == CAPTURED],
+        moved,
+        booked,
     )
 
 
@@ -191,8 +196,7 @@ def _to_book(order: Order, attempt: Attempt) -> tuple[object, ...]:
 
 
 def _journals_balanced(story: Story) -> Iterator[Finding]:
-    journals = story.journals
-    for journal in journals:
+    for journal in story.booked:
         if journal.debits != journal.credits or journal.currencies != 1:
             yield Finding(
                 "journals_balanced", story.order_id, f"debits are {journal.debits}, credits {journal.credits}"
@@ -224,9 +228,8 @@ def _flags_caused(story: Story) -> Iterator[Finding]:
 
 def _wallet_equals_payable(story: Story) -> Iterator[Finding]:
     """Over the causes that both have heard: what a wallet got is what is owed to its seller."""
-    movements, journals = story.movements, story.journals
-    owed = {journal.cause: (journal.payable, journal.currency, journal.net) for journal in journals}
-    for movement in movements:
+    owed = {journal.cause: (journal.payable, journal.currency, journal.net) for journal in story.booked}
+    for movement in story.moved:
         wallet = (f"seller:{movement.seller}:payable", movement.currency, movement.amount)
         other = owed.get(movement.cause)
         if other is not None and other != wallet and not (movement.amount == 0 == other[2]):

@@ -13,7 +13,7 @@ from operations.auditor.engine.said import Said
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.upstreams import Requests, upstream_requests
 from operations.auditor.pay_in import buyers, orders
-from operations.auditor.pay_in.books import Books, Payment, Request
+from operations.auditor.pay_in.books import CAPTURED, Books, Payment, Request
 from operations.auditor.pay_in.charges import CHARGE_CHECKS, compare_charges
 from operations.auditor.pay_in.checkouts import CHECKOUT_CHECKS, REQUESTED, SCREENED, TO_SCREEN, compare_checkouts
 from operations.auditor.pay_in.orders import NO_PSP, ORDER_CHECKS, compare_orders
@@ -31,6 +31,7 @@ BY_LISTINGS = ("captures_charged", *CHARGE_CHECKS)  # of a PSP that does not ans
 
 class PayIn:
     hops = (REQUESTED, TO_SCREEN, SCREENED, *orders.HOPS, *(subject.hop for subject in SUBJECTS))
+    kinds = (CAPTURED,)
     sums = SUMS
     looks = LOOKS
 

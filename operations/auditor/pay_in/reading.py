@@ -40,7 +40,8 @@ _REQUESTS = "SELECT checkout_id, owner, event_id::text FROM request_view"
 _PAYMENTS = """
 SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_at) * 1000)::bigint FROM payment_view"""
 _MOVEMENTS = """
-SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, movement_id::text FROM movement_view"""
+SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, kind, movement_id::text
+FROM movement_view"""
 _HISTORY = "SELECT payment_order_id, event_id::text, checkout_id, id FROM history_view"
 _PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_status = 'EXECUTING'"
 _JOURNALS = """
@@ -52,8 +53,9 @@ SELECT e.payment_order_id, e.cause_event_id::text, min(e.currency), count(DISTIN
     coalesce(sum(amount) FILTER (WHERE account LIKE 'psp:%%' AND direction = 'debit'), 0)::bigint,
     min(account) FILTER (WHERE account LIKE 'seller:%%'),
     coalesce(sum(amount) FILTER (WHERE account LIKE 'seller:%%' AND direction = 'credit'), 0)::bigint,
-    coalesce(sum(amount) FILTER (WHERE account = 'platform:fees' AND direction = 'credit'), 0)::bigint
-FROM entry_view e WHERE {where} GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id"""
+    coalesce(sum(amount) FILTER (WHERE account = 'platform:fees' AND direction = 'credit'), 0)::bigint,
+    e.template
+FROM entry_view e WHERE {where} GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id, e.template"""
 
 
 def _request(owner: str, event_id: str) -> Request:
@@ -61,10 +63,8 @@ def _request(owner: str, event_id: str) -> Request:
 
 
 def _movements(stores: Stores) -> Iterator[tuple[str, Movement]]:
-    for order_id, cause, seller, currency, amount, _ in scan(
-        stores, "wallet", _MOVEMENTS, "movement_id", FIRST_UUID, 5
-    ):
-        yield order_id, Movement(cause, seller, currency, amount)
+    for order_id, *moved, _ in scan(stores, "wallet", _MOVEMENTS, "movement_id", FIRST_UUID, 6):
+        yield order_id, Movement(*moved)
 
 
 def _journals(stores: Stores) -> Iterator[tuple[str, Journal]]:
@@ -102,7 +102,7 @@ def read_orders(stores: Stores, order_ids: Sequence[str]) -> Books:
     books.orders = {row[0]: Order(*row[1:]) for row in rows("payments", _ORDERS)}
     found = stores.rows("ledger", _JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
     books.journals = grouped((row[0], Journal(*row[1:])) for row in found)
-    books.movements = grouped((row[0], Movement(*row[1:5])) for row in rows("wallet", _MOVEMENTS))
+    books.movements = grouped((row[0], Movement(*row[1:6])) for row in rows("wallet", _MOVEMENTS))
     books.attempts = {row[0]: Attempt(*row[1:]) for row in rows("executor", _ATTEMPTS)}
     calls = [attempt.call_id for attempt in books.attempts.values()]
     found = stores.rows("executor", f"{_CALLS} WHERE call_id = ANY(%s)", [calls])

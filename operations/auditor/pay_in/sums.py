@@ -11,7 +11,7 @@ SUMS = (
         "SELECT count(*) FROM buyer_view",
         "SELECT 'all buyers', b.orders || ' orders', m.orders || ' movements' FROM"
         " (SELECT coalesce(sum(orders), 0) AS orders FROM buyer_view) b,"
-        " (SELECT count(*) AS orders FROM movement_view) m WHERE b.orders <> m.orders",
+        " (SELECT count(*) AS orders FROM movement_view WHERE kind = 'captured') m WHERE b.orders <> m.orders",
     ),
     Sum(
         "order_versions",
