@@ -15,7 +15,7 @@ from consumers.risk.settings import RiskLimits
 from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
 from operations.stack.settings import AllSettings
-from tests.tidy.reading import files, text
+from tests.tidy.reading import PACKAGES, files, python, text
 from topics.catalog import ROOMS
 from topics.settings import PspAccount
 
@@ -147,3 +147,56 @@ def test_the_readme_s_sequence_is_what_the_rooms_say_and_hear() -> None:
     assert re.findall(r"(\d)\. ", text(Path("README.md")).split("sequenceDiagram")[1].split("```")[0]) == list(
         "123456789"
     )
+
+
+def picture(page: str, kind: str) -> str:
+    """A mermaid picture of that page."""
+    return text(Path(page)).split(f"```mermaid\nflowchart {kind}")[1].split("```")[0]
+
+
+def test_the_picture_of_the_corridor_shows_every_package() -> None:
+    assert set(re.findall(r"^ +(\w+)\[", picture("docs/architecture.md", "RL"), re.MULTILINE)) == set(PACKAGES)
+
+
+def imports_in_the_runtime() -> set[tuple[str, str]]:
+    """(folder, folder that it imports from)."""
+    inside = [path for path in python("topics") if path.parts[1] == "runtime" and len(path.parts) > 3]
+    found = {
+        (path.parts[2], other) for path in inside for other in re.findall(r"from topics\.runtime\.(\w+)", text(path))
+    }
+    return {(folder, other) for folder, other in found if folder != other}
+
+
+def reached(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Pairs that one or more arrows lead from and to."""
+    more = {(start, end) for start, middle in arrows for begin, end in arrows if middle == begin} | arrows
+    return more if more == arrows else reached(more)
+
+
+def test_the_picture_of_the_runtime_is_what_its_folders_import() -> None:
+    drawn = picture("docs/architecture.md", "BT")
+    arrows, imports = set(re.findall(r"^ +(\w+) --> (\w+)", drawn, re.MULTILINE)), imports_in_the_runtime()
+    assert set(re.findall(r"^ +(\w+)\[", drawn, re.MULTILINE)) == {folder for each in imports for folder in each}
+    assert arrows - imports == set(), "drawn, and no import"
+    assert imports - reached(arrows) == set(), "an import, and no arrow leads there"
+
+
+def test_the_architecture_names_every_room() -> None:
+    named = set(re.findall(r"\*(\w+)\*", text(Path("docs/architecture.md")).split("There are six:")[1].split(".")[0]))
+    assert named == {room.name for room in ROOMS if room.reads}
+
+
+def test_files_that_the_dry_run_of_an_event_touched_are_still_where_it_found_them() -> None:
+    table = text(Path("docs/architecture.md")).split("## Adding an event that moves money")[1].split("## ")[0]
+    rows = re.findall(r"^\| `([\w/.]+)` \| (.+) \|$", table, re.MULTILINE)
+    assert len(rows) == 8
+    assert [path for path, what in rows if not what.endswith(", new") and not (CHECKOUT / path).exists()] == []
+    assert [path for path, _ in rows if path.startswith("topics/runtime")] == []
+
+
+def test_tests_that_the_page_of_style_calls_upon_are_there() -> None:
+    page = text(Path("docs/style.md"))
+    names = {path.name for path in python("tests") if path.parts[1] == "tidy"}
+    assert set(re.findall(r"`(test_\w+\.py)`", page)) <= names
+    written = {name for path in python("tests") for name in re.findall(r"^def (test_\w+)", text(path), re.MULTILINE)}
+    assert set(re.findall(r"`(test_\w+)`", page)) <= written
