@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from consumers.ledger.consumer import build
-from consumers.ledger.decide import Books, Execution
+from consumers.ledger.decide import Books
 from consumers.ledger.store import MOVE
+from consumers.ledger.templates import Execution
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
 from topics import catalog
