@@ -36,7 +36,8 @@ from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 CHECKOUTS = 133  # in a batch: 400 orders, less one
-BATCHES = 20  # half before and half after; the first of each half warms up
+BATCHES = 60  # at most; half before and half after, and the first of each half warms up
+BATCHES_MIN = 4
 CONNECTIONS = 64
 PATIENCE_S = 30.0
 NO_ROWS = 21  # bytes of a binary COPY without any
@@ -172,10 +173,11 @@ _ORDERS_OF = "SELECT payment_order_id, gross, currency FROM orders WHERE checkou
 def _take(
     source: Mapping[str, psycopg.Connection[Any]], statements: Mapping[Table, Statements], run_id: str, psp: Northpay
 ) -> list[Batch]:
-    """Fewer checkouts to a batch where the history is short."""
+    """Where the history is short: fewer batches, then fewer checkouts to each."""
     newest = [row[0] for row in source["payments"].execute(_NEWEST, [f"b{run_id}-", CHECKOUTS * BATCHES])]
-    size = len(newest) // BATCHES
-    return [_batch(source, statements, newest[at : at + size], psp) for at in range(0, size * BATCHES, size)]
+    count = max(BATCHES_MIN, len(newest) // CHECKOUTS)
+    size = min(CHECKOUTS, len(newest) // count)
+    return [_batch(source, statements, newest[at : at + size], psp) for at in range(0, size * count, size)]
 
 
 def _batch(
