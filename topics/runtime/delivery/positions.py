@@ -115,7 +115,10 @@ def _adopt(conn: Connection, rows: Placed, ids: Mapping[str, str]) -> None:
 def _stop_replaced(conn: Connection, where: Partition, id_: str) -> Stopped:
     topic, _ = where
     reason = f"{topic} is not the topic that was read: it was deleted and made anew; `tally resume` names the ways out"
-    letters.write_stop(conn, "topic_replaced", reason, about={"topic": topic, "topic_id": id_})
+    # An operator may have chosen a way between our look and now: a second stop of the same topic would ask again.
+    chosen = "SELECT 1 FROM stops WHERE way IS NOT NULL AND code = 'topic_replaced' AND about->>'topic_id' = %s"
+    if conn.execute(chosen, [id_]).fetchone() is None:
+        letters.write_stop(conn, "topic_replaced", reason, about={"topic": topic, "topic_id": id_})
     return Stopped("topic_replaced", reason)
 
 
