@@ -36,7 +36,7 @@ from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 CHECKOUTS = 133  # in a batch: 400 orders, less one
-BATCHES = 60  # at most; half before and half after, and the first of each half warms up
+BATCHES = 60  # at most; the first warms up
 BATCHES_MIN = 4
 CONNECTIONS = 64
 PATIENCE_S = 30.0
@@ -116,11 +116,11 @@ class Floor:
     ) -> None:
         self._kafka, self._psp = kafka, psp
         self._rooms = [(rooms[room], {t: made for t, made in statements.items() if t.room == room}) for room in ROOMS]
-        self._halves = [taken[: len(taken) // 2], taken[len(taken) // 2 :]]
+        self._batches = taken
 
-    async def measure_half(self) -> float:
-        """→ orders a second."""
-        first, *others = self._halves.pop()
+    async def measure(self) -> float:
+        """→ orders a second. Once."""
+        first, *others = self._batches
         await self._pass(first)
         began = time.monotonic()
         for batch in others:
