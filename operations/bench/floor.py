@@ -36,7 +36,7 @@ from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 CHECKOUTS = 133  # in a batch: 400 orders, less one
-BATCHES = 60  # at most; the first warms up
+BATCHES = 30  # at most; the first warms up
 BATCHES_MIN = 4
 CONNECTIONS = 64
 PATIENCE_S = 30.0
