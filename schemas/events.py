@@ -11,7 +11,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.ids import BuyerAccount, CheckoutId, EndpointId, Owner, PaymentOrderId, SellerAccount, Token
+from schemas.ids import (
+    BuyerAccount,
+    CheckoutId,
+    EndpointId,
+    OperationId,
+    Owner,
+    PaymentOrderId,
+    SellerAccount,
+    Token,
+)
 from schemas.money import Money, sums
 from schemas.requests import PaymentRequest
 from schemas.times import Instant
@@ -21,6 +30,9 @@ OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declined", "expired"]
 
 
+FeeRule = Literal["none", "proportional", "full"]
+FeeBearer = Literal["seller", "platform"]
+OperationKind = Literal["capture", "void", "refund"]
 NOBODY: frozenset[str] = frozenset()
 CARD = frozenset({"token"})
 BUYER = frozenset({"name", "email", "country"})
@@ -131,6 +143,11 @@ class Terms(Event):
     net: Money
     available_on: datetime  # when the seller may have the money: that of placement, since nothing is held back yet
     deadline: datetime
+    # How much of the fee goes back with a refund (None: proportional) and with a chargeback (None: nothing of it), and who
+    # bears what the PSP asks for a dispute (None: the seller).
+    fee_refund: FeeRule | None = None
+    fee_chargeback: FeeRule | None = None
+    dispute_fee_on: FeeBearer | None = None
 
     def terms(self) -> dict[str, object]:
         """The terms alone, to be carried into the next event."""
@@ -141,10 +158,11 @@ class Terms(Event):
 
 
 class OrderPlaced(Terms):
-    """Charge this order."""
+    """Charge this order; with `capture` manual: authorise it, and capture when asked to."""
 
     personal: ClassVar[frozenset[str]] = CARD
     token: Token
+    capture: Literal["manual"] | None = None  # None: automatic, the charge takes the money
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +212,20 @@ class PaymentCompleted(Event):
 
 
 class NotificationReceived(Event):
-    """What was said about a charge outside of replies. Repeated and unordered by nature."""
+    """What was said about a charge, or an operation behind it, outside of replies. Repeated and unordered by nature."""
 
     keyed_by: ClassVar[str] = "reference"
     reference: str  # our call id, as the PSP gives it back
     psp: str
     notification_id: str  # the PSP's own id of it
     source: Literal["webhook", "settlement_line", "operator"]
-    status: Literal["succeeded", "declined", "pending"]
+    status: Literal["succeeded", "authorised", "declined", "pending", "reversed"]
     amount: Money
     psp_reference: str
     scheme: str | None = None
     code: str | None = None  # why it was declined, or what it waits for
+    about: OperationKind | None = None  # None: the charge
+    expires_at: datetime | None = None  # of an authorisation
 
     def money(self) -> tuple[Money, ...]:
         return (self.amount,)
@@ -214,13 +234,26 @@ class NotificationReceived(Event):
 # ── executions: what the PSP said ────────────────────────────────────────────────────────────────────────────────────
 
 
+def part_of(id_: str, turn: int | None) -> str:
+    """Which part of its order a fact is about: '' (the whole), an id, and from its second turn on `#<turn>` behind it."""
+    return id_ if turn is None or turn == 1 else f"{id_}#{turn}"
+
+
 class PaymentCaptured(Terms):
-    """The money is at the PSP."""
+    """The money is at the PSP. gross, fee and net are this capture's: `order_gross` is there where the order's is more."""
 
     psp: str
-    call_id: str
+    call_id: str  # of the charge, or of this capture
     psp_reference: str
     scheme: str
+    capture_id: OperationId | None = None  # None: the charge took it all
+    turn: int | None = None  # from 2 on: the PSP took it back in between
+    final: bool | None = None  # of a capture: no other follows
+    order_gross: Money | None = None
+
+    @property
+    def part(self) -> str:
+        return part_of(self.capture_id or "", self.turn)
 
 
 class PaymentDeclined(Terms):
@@ -239,6 +272,8 @@ class PaymentPending(Terms):
     call_id: str
     psp_reference: str
     reason: str
+    operation: OperationKind | None = None  # None: the charge
+    operation_id: OperationId | None = None
 
 
 class OutcomeUnknown(Terms):
@@ -247,6 +282,8 @@ class OutcomeUnknown(Terms):
     psp: str
     call_id: str
     reason: str
+    operation: OperationKind | None = None  # None: the charge
+    operation_id: OperationId | None = None
 
 
 class OutcomeUnresolved(Terms):
@@ -255,13 +292,15 @@ class OutcomeUnresolved(Terms):
     psp: str
     call_id: str
     reason: str
+    operation: OperationKind | None = None  # None: the charge
+    operation_id: OperationId | None = None
 
 
 # ── wallet and ledger ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class WalletCredited(Event):
-    """The seller's wallet has the net amount. The balances are those after this movement."""
+class WalletMoved(Event):
+    """A seller's wallet after one movement. The balances are those after it; `available` may be below zero."""
 
     keyed_by: ClassVar[str] = "payment_order_id"
     payment_order_id: PaymentOrderId
@@ -276,6 +315,13 @@ class WalletCredited(Event):
 
     def money(self) -> tuple[Money, ...]:
         return (self.amount,)
+
+
+class WalletCredited(WalletMoved):
+    """The seller has this much more."""
+
+    reason: Literal["refund_reversed", "chargeback_won"] | None = None  # None: captured
+    part: str | None = None  # of the order, see `part_of`; None: the whole
 
 
 class WalletBalance(Event):
@@ -305,9 +351,12 @@ class JournalPosted(Event):
 
     keyed_by: ClassVar[str] = "payment_order_id"
     journal_id: str
-    template: Literal["captured"]
+    template: Literal[
+        "captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"
+    ]
     payment_order_id: PaymentOrderId
     checkout_id: CheckoutId
+    part: str | None = None  # of the order, see `part_of`; None: the whole
     entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
 
     def money(self) -> tuple[Money, ...]:

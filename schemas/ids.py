@@ -22,6 +22,7 @@ SellerAccount = _Id
 BuyerAccount = _Id
 Owner = _Id
 EndpointId = _Id
+OperationId = _Id  # of a capture, a void or a refund
 
 # What a door takes; events may name older ones.
 NewId = Annotated[str, StringConstraints(pattern=_NEW_ID, max_length=64), Refusal("invalid_id", NEW_ID)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas import events
+from schemas import events, money_back
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -54,8 +54,15 @@ PAYMENT_REQUESTS = Topic(
 )
 SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,), "payments", 7)
 RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused), "risk")
-PAYMENT_ORDERS = Topic("payment-orders.v1", "payment_order_id", (events.OrderPlaced,), "payments")
-PSP_NOTIFICATIONS = Topic("psp-notifications.v1", "reference", (events.NotificationReceived,), "doors")
+PAYMENT_ORDERS = Topic(
+    "payment-orders.v1",
+    "payment_order_id",
+    (events.OrderPlaced, money_back.CapturePlaced, money_back.VoidPlaced, money_back.RefundPlaced),
+    "payments",
+)
+PSP_NOTIFICATIONS = Topic(
+    "psp-notifications.v1", "reference", (events.NotificationReceived, money_back.DisputeNotified), "doors"
+)
 CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
 TIMERS = Topic("timers", "timer_key", (events.TimerFired,), "the room itself", on_kafka=False)
 EXECUTIONS = Topic(
@@ -67,10 +74,25 @@ EXECUTIONS = Topic(
         events.PaymentPending,
         events.OutcomeUnknown,
         events.OutcomeUnresolved,
+        money_back.PaymentAuthorised,
+        money_back.CaptureFailed,
+        money_back.CaptureReversed,
+        money_back.PaymentVoided,
+        money_back.VoidFailed,
+        money_back.AuthorisationExpired,
+        money_back.PaymentRefunded,
+        money_back.RefundFailed,
+        money_back.RefundReversed,
+        money_back.DisputeInquiry,
+        money_back.ChargebackOpened,
+        money_back.ChargebackWon,
+        money_back.ChargebackLost,
     ),
     "executor",
 )
-WALLET_MOVEMENTS = Topic("wallet-movements.v1", "payment_order_id", (events.WalletCredited,), "wallet")
+WALLET_MOVEMENTS = Topic(
+    "wallet-movements.v1", "payment_order_id", (events.WalletCredited, money_back.WalletDebited), "wallet"
+)
 WALLET_BALANCES = Topic("wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True)
 LEDGER_ENTRIES = Topic("ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None)
 ACCOUNT_BALANCES = Topic(
@@ -79,7 +101,15 @@ ACCOUNT_BALANCES = Topic(
 PAYMENTS = Topic(
     "payments.v1",
     "checkout_id",
-    (events.PaymentStatusChanged, events.PaymentRefused, events.PaymentCompleted),
+    (
+        events.PaymentStatusChanged,
+        events.PaymentRefused,
+        events.PaymentCompleted,
+        money_back.CaptureStatusChanged,
+        money_back.VoidStatusChanged,
+        money_back.RefundStatusChanged,
+        money_back.DisputeStatusChanged,
+    ),
     "payments",
 )
 
@@ -117,7 +147,9 @@ PAYMENTS_ROOM = Room(
     "consumers.payments",
 )
 RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
-EXECUTOR_ROOM = Room("executor", (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS), (EXECUTIONS,), "consumers.executor")
+EXECUTOR_ROOM = Room(
+    "executor", (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS, TIMERS), (EXECUTIONS,), "consumers.executor"
+)
 WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
 WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks", gather_s=0.1)

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import assert_never
 
 from consumers.executor.charging import Attempts, Policy, be_told, hear, place
-from schemas.events import CallEnded, NotificationReceived, OrderPlaced
+from schemas.events import (
+    CallEnded,
+    NotificationReceived,
+    OrderPlaced,
+    TimerFired,
+)
+from schemas.money_back import (
+    CapturePlaced,
+    DisputeNotified,
+    RefundPlaced,
+    VoidPlaced,
+)
 from topics.runtime.shape.consumer import Cause, Decision
 
-Heard = OrderPlaced | CallEnded | NotificationReceived
+Behind = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
+Heard = OrderPlaced | CallEnded | NotificationReceived | Behind
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
@@ -20,6 +32,8 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
             return _in_trace(hear(policy, state, event, cause), state, event.call_id)
         case NotificationReceived():
             return _in_trace(be_told(policy, state, event, cause), state, event.reference)
+        case CapturePlaced() | VoidPlaced() | RefundPlaced() | DisputeNotified() | TimerFired():
+            return Decision()
         case _:
             assert_never(event)
 

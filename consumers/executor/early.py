@@ -40,6 +40,8 @@ def told(event: NotificationReceived, gross: Money) -> Captured | Declined | Pen
             return Declined(event.code or UNSAID, event.psp_reference, event.scheme)
         case "pending":
             return Pending(event.psp_reference, event.code or UNSAID)
+        case "authorised" | "reversed":
+            raise Permanent("notification_mismatch", f"{event.status} of a charge that takes the money", ours=False)
 
 
 def _as_json(event: NotificationReceived) -> bytes:

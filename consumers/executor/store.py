@@ -11,7 +11,18 @@ from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.charging import Attempts
 from consumers.executor.decide import Heard
 from consumers.executor.early import Early
-from schemas.events import CallEnded, NotificationReceived, OrderPlaced
+from schemas.events import (
+    CallEnded,
+    NotificationReceived,
+    OrderPlaced,
+    TimerFired,
+)
+from schemas.money_back import (
+    CapturePlaced,
+    DisputeNotified,
+    RefundPlaced,
+    VoidPlaced,
+)
 from topics.runtime.calls.rows import CALLS
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
@@ -82,6 +93,8 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
                 calls.add(event.call_id)
             case NotificationReceived():
                 told.add(event.reference)
+            case CapturePlaced() | VoidPlaced() | RefundPlaced() | DisputeNotified() | TimerFired():
+                pass
             case _:
                 assert_never(event)
     return orders, calls, told

@@ -13,8 +13,42 @@ from schemas.events import (
     PaymentPending,
 )
 from schemas.money import Money
+from schemas.money_back import (
+    AuthorisationExpired,
+    CaptureFailed,
+    CaptureReversed,
+    ChargebackLost,
+    ChargebackOpened,
+    ChargebackWon,
+    DisputeInquiry,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
+    RefundReversed,
+    VoidFailed,
+)
 
-Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
+Execution = (
+    PaymentCaptured
+    | PaymentDeclined
+    | PaymentPending
+    | OutcomeUnknown
+    | OutcomeUnresolved
+    | AuthorisationExpired
+    | CaptureFailed
+    | CaptureReversed
+    | ChargebackLost
+    | ChargebackOpened
+    | ChargebackWon
+    | DisputeInquiry
+    | PaymentAuthorised
+    | PaymentRefunded
+    | PaymentVoided
+    | RefundFailed
+    | RefundReversed
+    | VoidFailed
+)
 Template = Literal["captured"]
 
 PLATFORM_FEES = "platform:fees"
@@ -51,6 +85,22 @@ def booked(event: Execution) -> tuple[Template, Lines] | None:
         case PaymentCaptured():
             return "captured", captured(event)
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return None
+        case (
+            AuthorisationExpired()
+            | CaptureFailed()
+            | CaptureReversed()
+            | ChargebackLost()
+            | ChargebackOpened()
+            | ChargebackWon()
+            | DisputeInquiry()
+            | PaymentAuthorised()
+            | PaymentRefunded()
+            | PaymentVoided()
+            | RefundFailed()
+            | RefundReversed()
+            | VoidFailed()
+        ):
             return None
         case _:
             assert_never(event)

@@ -45,12 +45,44 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
+from schemas.money_back import (
+    AuthorisationExpired,
+    CaptureFailed,
+    CaptureReversed,
+    ChargebackLost,
+    ChargebackOpened,
+    ChargebackWon,
+    DisputeInquiry,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
+    RefundReversed,
+    VoidFailed,
+    WalletDebited,
+)
 from schemas.requests import contents
 from topics.runtime.shape.consumer import Broken, Cause, Decision
 
 Outcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Booking = WalletCredited | JournalPosted
-Heard = PaymentRequested | Broken | RiskCleared | RiskRefused | Outcome | Booking
+MoneyBack = (
+    WalletDebited
+    | AuthorisationExpired
+    | CaptureFailed
+    | CaptureReversed
+    | ChargebackLost
+    | ChargebackOpened
+    | ChargebackWon
+    | DisputeInquiry
+    | PaymentAuthorised
+    | PaymentRefunded
+    | PaymentVoided
+    | RefundFailed
+    | RefundReversed
+    | VoidFailed
+)
+Heard = PaymentRequested | Broken | RiskCleared | RiskRefused | Outcome | Booking | MoneyBack
 
 NOTHING = Decision()
 _WAITING_RANK: dict[str, int] = {
@@ -84,6 +116,23 @@ def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decis
             return _refuse_by_risk(state, event, cause)
         case Broken():
             return _refuse_broken(event, cause)
+        case (
+            WalletDebited()
+            | AuthorisationExpired()
+            | CaptureFailed()
+            | CaptureReversed()
+            | ChargebackLost()
+            | ChargebackOpened()
+            | ChargebackWon()
+            | DisputeInquiry()
+            | PaymentAuthorised()
+            | PaymentRefunded()
+            | PaymentVoided()
+            | RefundFailed()
+            | RefundReversed()
+            | VoidFailed()
+        ):
+            return NOTHING
         case _:
             assert_never(event)
 

@@ -17,9 +17,43 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.money import Money
+from schemas.money_back import (
+    AuthorisationExpired,
+    CaptureFailed,
+    CaptureReversed,
+    ChargebackLost,
+    ChargebackOpened,
+    ChargebackWon,
+    DisputeInquiry,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
+    RefundReversed,
+    VoidFailed,
+)
 from topics.runtime.shape.consumer import Cause, Decision
 
-Execution = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
+Execution = (
+    PaymentCaptured
+    | PaymentDeclined
+    | PaymentPending
+    | OutcomeUnknown
+    | OutcomeUnresolved
+    | AuthorisationExpired
+    | CaptureFailed
+    | CaptureReversed
+    | ChargebackLost
+    | ChargebackOpened
+    | ChargebackWon
+    | DisputeInquiry
+    | PaymentAuthorised
+    | PaymentRefunded
+    | PaymentVoided
+    | RefundFailed
+    | RefundReversed
+    | VoidFailed
+)
 Kind = Literal["captured"]
 Side = tuple[str, str]  # seller, currency
 MovementKey = tuple[str, Kind, str]  # subject, kind, part
@@ -115,6 +149,22 @@ def credit_of(event: Execution) -> Credit | None:
         case PaymentCaptured():
             return Credit("captured", event.net, event.gross)
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return None
+        case (
+            AuthorisationExpired()
+            | CaptureFailed()
+            | CaptureReversed()
+            | ChargebackLost()
+            | ChargebackOpened()
+            | ChargebackWon()
+            | DisputeInquiry()
+            | PaymentAuthorised()
+            | PaymentRefunded()
+            | PaymentVoided()
+            | RefundFailed()
+            | RefundReversed()
+            | VoidFailed()
+        ):
             return None
         case _:
             assert_never(event)

@@ -17,10 +17,24 @@ from schemas.events import (
     WebhookResendRequested,
     WebhookTestRequested,
 )
+from schemas.money_back import (
+    CaptureStatusChanged,
+    DisputeStatusChanged,
+    RefundStatusChanged,
+    VoidStatusChanged,
+)
 from schemas.webhooks import EVERYTHING, TEST_TYPE, delivery_id
 from topics.runtime.shape.consumer import Cause, Decision
 
-PaymentEvent = PaymentStatusChanged | PaymentRefused | PaymentCompleted
+PaymentEvent = (
+    PaymentStatusChanged
+    | PaymentRefused
+    | PaymentCompleted
+    | CaptureStatusChanged
+    | VoidStatusChanged
+    | RefundStatusChanged
+    | DisputeStatusChanged
+)
 Heard = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
 Lane = tuple[str, str]  # endpoint, and the payment, whose deliveries go one after the other
@@ -105,7 +119,15 @@ class Endpoints:
 
 def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
     match event:
-        case PaymentStatusChanged() | PaymentRefused() | PaymentCompleted():
+        case (
+            PaymentStatusChanged()
+            | PaymentRefused()
+            | PaymentCompleted()
+            | CaptureStatusChanged()
+            | VoidStatusChanged()
+            | RefundStatusChanged()
+            | DisputeStatusChanged()
+        ):
             return _tell(state, event, cause)
         case WebhookEndpointSet():
             return _set(state, event, cause)

@@ -77,9 +77,14 @@ def setting(**changed: Any) -> WebhookEndpointSet:
 # ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+PUBLISHED = {"payment.status_changed", "payment.refused", "payment.completed"} | {
+    f"{what}.status_changed" for what in ("capture", "void", "refund", "dispute")
+}
+
+
 def test_every_type_that_can_be_wanted_is_heard_by_the_room() -> None:
     said = {kind.webhook_type for topic in WEBHOOKS_ROOM.reads for kind in topic.says} - {None}
-    assert said == {*EVENT_TYPES} == {"payment.status_changed", "payment.refused", "payment.completed"}
+    assert said == {*EVENT_TYPES} == PUBLISHED
 
 
 def test_who_asked_for_everything_hears_of_what_is_yet_to_come() -> None:
