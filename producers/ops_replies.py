@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from topics.runtime.dead_letters.listing import Group, Letter, Planned, Stop
+from topics.runtime.dead_letters.listing import Group, Letter, PlannedLetter, Stop
 
 
 class _Shape(BaseModel):
@@ -100,7 +100,7 @@ class Acted(_Shape):
 class Plan(_Shape):
     """Of a dry run."""
 
-    planned: list[Planned]
+    planned: list[PlannedLetter]
 
 
 class Proposed(_Shape):

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from producers.problems import RETRY_SOON, Problem
 from topics.runtime.shape.postgres import connect_async
-from topics.runtime.shape.reading import reader_of
+from topics.runtime.shape.reading import reader_role
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class Reader:
     """
 
     def __init__(self, settings: Settings, room: str, role: str | None = None) -> None:
-        self._dsn = settings.dsn(role or reader_of(room))
+        self._dsn = settings.dsn(role or reader_role(room))
         self._schema = room
         self._idle: list[psycopg.AsyncConnection[Any]] = []
         self._free = asyncio.Semaphore(CONNECTIONS)

@@ -29,7 +29,7 @@ from topics.runtime.calls.rows import Leased
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings, SettingsError
 
 log = structlog.get_logger()
@@ -108,7 +108,7 @@ class Caller:
         try:
             work()
         except psycopg.Error as error:
-            if verdict(error) != "away":
+            if error_kind(error) != "away":
                 raise
             log.warning("database away", action="lease", error=str(error).strip()[:200])
             self._stop.wait(AWAY_S)
@@ -148,7 +148,7 @@ class Caller:
         self._recorder.put(answer_of(call, NothingHappened("key_expired")))
         return True
 
-    def _done(self, ended: calls.Answer | Leased) -> None:
+    def _done(self, ended: calls.CallReply | Leased) -> None:
         """From the sender's thread. A full house has let go of half its places: there is room for more."""
         self._recorder.put(ended)
         if self._hungry and any(pace.roomy for pace in self._paces.values()):
@@ -179,7 +179,7 @@ class Caller:
         What expires now is found here when its lease is seen to be over.
         """
         with self._store.transaction() as conn:
-            stored = calls.unapplied(conn, self._me)
+            stored = calls.take_unapplied(conn, self._me)
             ready = early.ready(conn)
         for reply in stored:
             self._recorder.put(reply)

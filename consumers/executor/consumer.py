@@ -26,5 +26,5 @@ def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
         decide=partial(decide, policy),
         save=store.save,
         find_stuck=stuck,
-        beside={"caller": run_caller},
+        side_tasks={"caller": run_caller},
     )

@@ -15,7 +15,7 @@ import structlog
 from consumers.executor import early
 from consumers.executor.early import TakenUp
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import Answer, Leased, Stored
+from topics.runtime.calls.rows import CallReply, Leased, StoredReply
 from topics.runtime.process.desk import TIDY_EVERY_S, Chore, Desk
 from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
 from topics.runtime.shape.failpoints import hit
@@ -30,7 +30,7 @@ BATCH_MAX = 500
 AWAY_S = 0.5
 CLEAR = ("captured", "declined")
 
-Item = Answer | Leased | Stored | TakenUp  # came back; leased but not sent; found on its row; told too early
+Item = CallReply | Leased | StoredReply | TakenUp  # came back; leased but not sent; found on its row; told too early
 Result = TypeVar("Result")
 
 
@@ -94,8 +94,8 @@ class Recorder:
             return
         started = time.monotonic()
         unsent = [item for item in items if isinstance(item, Leased)]
-        answers = [item for item in items if isinstance(item, Answer)]
-        found = [item for item in items if isinstance(item, Stored)]
+        answers = [item for item in items if isinstance(item, CallReply)]
+        found = [item for item in items if isinstance(item, StoredReply)]
         ready = [item for item in items if isinstance(item, TakenUp)]
         if unsent:
             self._in_transaction(lambda conn: calls.give_back(conn, unsent))
@@ -106,12 +106,12 @@ class Recorder:
             applied = self._apply(messages)
             hit("call.after_apply")
             if applied and found:
-                self._in_transaction(lambda conn: calls.handed_over(conn, found))
+                self._in_transaction(lambda conn: calls.release_parked(conn, found))
             if applied and ready:
                 self._in_transaction(lambda conn: early.taken(conn, ready))
         self._desk.ended(started)
 
-    def _record(self, answers: Sequence[Answer]) -> list[Message]:
+    def _record(self, answers: Sequence[CallReply]) -> list[Message]:
         """What came after its lease was taken for lost counts only where it is a clear yes or no."""
         if not answers:
             return []
@@ -164,5 +164,5 @@ class Recorder:
                 return None
 
     def _away(self, error: psycopg.Error) -> None:
-        self._desk.away(error, "record")
+        self._desk.on_database_away(error, "record")
         self._closing.wait(AWAY_S)

@@ -33,7 +33,7 @@ from psp.port import (
 )
 from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
-from topics.runtime.calls.rows import LEASE_S, Answer, Leased
+from topics.runtime.calls.rows import LEASE_S, CallReply, Leased
 from topics.runtime.shape.failpoints import hit
 
 HARD_DEADLINE_S = 10.0
@@ -47,7 +47,7 @@ REPLIES = Counter("tally_psp_replies_total", "What came of sends and questions t
 SECONDS = Histogram("tally_psp_seconds", "From opening the connection to the end of the reply", ["psp", "act"])
 
 Unsent = Leased
-Done = Callable[[Answer | Unsent], None]
+Done = Callable[[CallReply | Unsent], None]
 
 
 def operation_of(call: Leased) -> Operation:
@@ -62,9 +62,9 @@ def operation_of(call: Leased) -> Operation:
             assert_never(call.kind)
 
 
-def answer_of(call: Leased, reply: Reply) -> Answer:
+def answer_of(call: Leased, reply: Reply) -> CallReply:
     unknown = call.act == "send" and isinstance(reply, Unknown)
-    return Answer(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
+    return CallReply(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
 
 
 class Sender:

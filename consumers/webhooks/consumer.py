@@ -15,7 +15,7 @@ from topics.settings import Settings
 
 def build(settings: Settings) -> Consumer[Endpoints, Heard]:
     beside = {"webhook sender": _send}
-    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, beside=beside)
+    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, side_tasks=beside)
 
 
 def _send(settings: Settings, _: AnyConsumer, stop: threading.Event, __: threading.Event) -> None:

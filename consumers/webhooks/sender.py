@@ -25,7 +25,7 @@ from consumers.webhooks.queue import LEASE_S, Attempt, Leased, Outcome
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Sender:
         try:
             self._turn()
         except psycopg.Error as error:
-            if verdict(error) != "away":
+            if error_kind(error) != "away":
                 raise
             log.warning("database away", action="deliver", error=str(error).strip()[:200])
             await asyncio.sleep(AWAY_S)

@@ -108,9 +108,9 @@ def is_unreachable(error: Exception) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     if "psycopg" in sys.modules:
-        from topics.runtime.shape.store import verdict
+        from topics.runtime.shape.store import error_kind
 
-        if verdict(error) == "away":  # also one that only takes no writes
+        if error_kind(error) == "away":  # also one that only takes no writes
             return True
     return isinstance(error, _loaded("confluent_kafka", "KafkaException"))
 

@@ -13,7 +13,7 @@ from topics import catalog
 from topics.runtime.making.revisions import refuse_older
 from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.postgres import connect_to_read
-from topics.runtime.shape.reading import reader_of
+from topics.runtime.shape.reading import reader_role
 from topics.settings import Settings, SettingsError
 
 ANSWER_S = 5  # of a server; one that is silent is taken for away
@@ -46,7 +46,7 @@ def _rooms(names: Sequence[str]) -> list[catalog.Room]:
 
 def _roles(names: Sequence[str]) -> list[str]:
     roles = [f"tally_{name}" for name in names if name != "api"]
-    return roles + (["tally_doors", *(reader_of(room) for room in API_READS)] if "api" in names else [])
+    return roles + (["tally_doors", *(reader_role(room) for room in API_READS)] if "api" in names else [])
 
 
 def _log_in(settings: Settings, role: str) -> bool:

@@ -18,7 +18,7 @@ from topics.runtime.outbox.outbox import Publisher, Row
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class Commits(Generic[Request, Answer]):
         except Problem as problem:
             return ([problem], []) if len(batch) == 1 else self._one_by_one(batch)
         except Exception as error:
-            kind = verdict(error)
+            kind = error_kind(error)
             if kind == "away":
                 return self._refuse(batch, "unavailable", error)
             if kind == "bug" or len(batch) == 1:
@@ -100,7 +100,7 @@ class Commits(Generic[Request, Answer]):
         try:
             return self._commit(batch)
         except psycopg.Error as error:
-            if verdict(error) != "away":
+            if error_kind(error) != "away":
                 raise
             return self._commit(batch)
 

@@ -16,7 +16,7 @@ from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_ty
 from schemas.events import Event, WebhookEndpointSet
 from topics.catalog import WEBHOOK_ENDPOINTS
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.shape.consumer import Connection
 
 ENDPOINTS_MAX = 50  # each hears of every payment of its owner
@@ -148,8 +148,8 @@ def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def unsaid(event_id: EventId, event: Event, revision: int, now: datetime) -> Unsaid:
+def unsaid(event_id: EventId, event: Event, revision: int, now: datetime) -> OutboxRecord:
     trace = child_trace(None, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision, trace)
     value = event.model_dump_json().encode()
-    return Unsaid(WEBHOOK_ENDPOINTS.name, event.key.encode(), record_headers(envelope), value)
+    return OutboxRecord(WEBHOOK_ENDPOINTS.name, event.key.encode(), record_headers(envelope), value)

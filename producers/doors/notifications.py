@@ -21,7 +21,7 @@ from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, 
 from schemas.events import NotificationReceived
 from topics.catalog import PSP_NOTIFICATIONS
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Row, Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
@@ -144,10 +144,10 @@ def _insert(conn: Connection, batch: Sequence[Given], now: datetime) -> set[tupl
     return set(conn.execute(_INSERT, [now, *columns]).fetchall())
 
 
-def _unsaid(given: Given, now: datetime) -> Unsaid:
+def _unsaid(given: Given, now: datetime) -> OutboxRecord:
     assert given.event is not None
     event_id = given.event_id(now)
     trace = child_trace(None, event_id, event_id)  # its own, until the executor finds the order's
     envelope = Envelope(event_id, SOURCE, event_type(NotificationReceived), now, traceparent=trace)
     value = given.event.model_dump_json().encode()
-    return Unsaid(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)
+    return OutboxRecord(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)

@@ -19,7 +19,7 @@ from schemas.money import Money
 from schemas.requests import FieldError, PaymentRequest, RequestedOrder
 from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Row, Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.consumer import Connection, Cursor
 from topics.settings import Settings
 
@@ -212,7 +212,7 @@ def _taken(field: str) -> Problem:
     return Problem("id_taken", f"{field}: this id is taken", [FieldError(field, "id_taken", "this id is taken")])
 
 
-def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> Unsaid:
+def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> OutboxRecord:
     """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
     request = asked.request
     said = request.__dict__ | {
@@ -225,7 +225,7 @@ def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> Unsaid:
     trace = child_trace(asked.traceparent, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, EVENT_TYPE, terms.now, 0, trace)
     value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
-    return Unsaid(PAYMENT_REQUESTS.name, asked.checkout_id.encode(), list(record_headers(envelope)), value)
+    return OutboxRecord(PAYMENT_REQUESTS.name, asked.checkout_id.encode(), list(record_headers(envelope)), value)
 
 
 # ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,10 +28,10 @@ from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import index as letter_index
 from topics.runtime.dead_letters import listing as dead_letters
 from topics.runtime.dead_letters import pacing
-from topics.runtime.dead_letters.acts import By, Refused, Way
+from topics.runtime.dead_letters.acts import ActRefused, AuditNote, WayOut
 from topics.runtime.dead_letters.listing import Filter, NoSuchLetter, NoSuchRoom, State
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.store import verdict
+from topics.runtime.shape.store import error_kind
 from topics.settings import Settings
 
 router = APIRouter(tags=["operators"])
@@ -107,7 +107,7 @@ class Because(_Body):
 class ResumeRequest(Because):
     """`begin` is the way out of a stop that has several; without it they are named (409)."""
 
-    begin: Way | None = None
+    begin: WayOut | None = None
 
 
 class ActRequest(_Body):
@@ -171,19 +171,19 @@ async def _do(request: Request, work: Callable[[Settings, datetime], Result], *,
         return await (house.pools.for_long(act) if long else house.pools.for_operator(act))
     except (NoSuchLetter, NoSuchRoom) as error:
         raise Problem("not_found", str(error)) from None
-    except Refused as refused:
+    except ActRefused as refused:
         raise Problem("refused", str(refused)) from None
     except psycopg.Error as error:
-        if verdict(error) != "away":
+        if error_kind(error) != "away":
             raise
         raise Problem("unavailable", headers=RETRY_SOON) from error
 
 
-def _by(caller: Caller, asked: Because) -> By:
+def _by(caller: Caller, asked: Because) -> AuditNote:
     return _by_reason(caller, asked.reason)
 
 
-def _by_unless_dry(caller: Caller, asked: ActRequest) -> By | None:
+def _by_unless_dry(caller: Caller, asked: ActRequest) -> AuditNote | None:
     """None for a dry run. Errors: Problem, where an act has no reason."""
     if asked.dry_run:
         return None
@@ -192,10 +192,10 @@ def _by_unless_dry(caller: Caller, asked: ActRequest) -> By | None:
     return _by_reason(caller, asked.reason)
 
 
-def _by_reason(caller: Caller, reason: str) -> By:
+def _by_reason(caller: Caller, reason: str) -> AuditNote:
     try:
-        return By(caller.owner, reason)
-    except Refused as refused:
+        return AuditNote(caller.owner, reason)
+    except ActRefused as refused:
         raise Problem("refused", str(refused)) from None
 
 
@@ -258,7 +258,7 @@ async def show_letter(request: Request, room: str, letter_id: str, caller: Calle
     return replies.json(told.pop("letter") | told | contents)
 
 
-def _details(settings: Settings, room: str, given: str) -> dead_letters.Details:
+def _details(settings: Settings, room: str, given: str) -> dead_letters.LetterDetails:
     return dead_letters.details(settings, *_resolved(settings, room, given))
 
 
@@ -313,7 +313,7 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
             return {"planned": [asdict(p) for p in dead_letters.plan(settings, asked.room, ids, force=asked.force)]}
         chosen = asked.filter.wanted() if asked.filter else None
 
-        def act(some: Sequence[str]) -> operators.Acted:
+        def act(some: Sequence[str]) -> operators.ActResult:
             return operators.replay(settings, asked.room, some, by, now, chosen, asked.force)
 
         if asked.rate is None and not asked.stop_on_error:
@@ -344,11 +344,11 @@ def _ids(settings: Settings, asked: ActRequest) -> tuple[list[str], int]:
     """The letters that are meant now, and how many more the filter finds."""
     dead_letters.rooms_named(asked.room)
     if (asked.letters is None) == (asked.filter is None):
-        raise Refused("give either letters or a filter")
+        raise ActRefused("give either letters or a filter")
     if asked.letters is not None:
         return [_resolved(settings, asked.room, given)[1] for given in asked.letters][: asked.max], 0
     assert asked.filter is not None
-    found = dead_letters.matching(settings, asked.room, asked.filter.wanted())
+    found = dead_letters.matching_ids(settings, asked.room, asked.filter.wanted())
     return found[: asked.max], len(found[asked.max :])
 
 
@@ -359,14 +359,14 @@ def _paced(
     changed: list[str] = []
     unchanged: dict[str, str] = {}
 
-    def remembered(some: Sequence[str]) -> operators.Acted:
+    def remembered(some: Sequence[str]) -> operators.ActResult:
         acted = act(some)
         changed.extend(acted.changed)
         unchanged.update(acted.unchanged)
         return acted
 
     if asked.stop_on_error:
-        steps = pacing.until_one_fails(settings, asked.room, ids, remembered, asked.rate, TRIED_WITHIN_S)
+        steps = pacing.replay_one_by_one(settings, asked.room, ids, remembered, asked.rate, TRIED_WITHIN_S)
     else:
         steps = pacing.paced(ids, remembered, asked.rate)
     until, stopped = time.monotonic() + PACED_S_MAX, None
@@ -374,13 +374,13 @@ def _paced(
         for _ in steps:
             if time.monotonic() > until:
                 break
-    except pacing.Failed as failure:
+    except pacing.ReplayFailed as failure:
         stopped = str(failure)
     left += len(ids) - len(changed) - len(unchanged)
     return {"changed": changed, "unchanged": unchanged, "left": left, "stopped": stopped}
 
 
-def _acted(acted: operators.Acted, left: int) -> dict[str, object]:
+def _acted(acted: operators.ActResult, left: int) -> dict[str, object]:
     return {"changed": list(acted.changed), "unchanged": dict(acted.unchanged), "left": left}
 
 
@@ -394,7 +394,7 @@ async def edit(request: Request, room: str, letter_id: str, caller: Caller = nee
         try:
             value = orjson.dumps(asked.value)
         except orjson.JSONEncodeError as error:  # a number beyond 64 bits
-            raise Refused(f"the value cannot be stored: {error}") from None
+            raise ActRefused(f"the value cannot be stored: {error}") from None
         name, resolved = _resolved(settings, room, letter_id)
         return operators.propose(settings, name, resolved, value, by, now)
 

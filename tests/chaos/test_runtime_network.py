@@ -16,7 +16,7 @@ from producers.client import UpstreamClient
 from tests.chaos.proxy import PIPELINED_S, Proxy, proxied
 from tests.contract.rooms import Books
 from tests.contract.running import Nursery, Sender, heard, kill, newest_last, nursery, settled, violations, wait
-from topics.runtime.outbox.outbox import Publisher, Unsaid, insert
+from topics.runtime.outbox.outbox import OutboxRecord, Publisher, insert
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -120,7 +120,7 @@ def test_a_record_that_is_refused_while_the_broker_starts_is_said_again(
 
     def say(key: bytes, value: bytes) -> None:
         with store.transaction() as conn:
-            rows = insert(conn, [Unsaid("wallet-movements.v1", key, [], value)])()
+            rows = insert(conn, [OutboxRecord("wallet-movements.v1", key, [], value)])()
         publisher.publish(store, rows)
         publisher.poll(PIPELINED_S / 4)
 

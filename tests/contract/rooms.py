@@ -19,7 +19,7 @@ from topics import catalog
 from topics.runtime.delivery.apply import Applied, apply
 from topics.runtime.delivery.drain import drain
 from topics.runtime.making import migrate as migrations
-from topics.runtime.outbox.outbox import Unsaid, dump_records, hashed_key, records_of
+from topics.runtime.outbox.outbox import OutboxRecord, dump_records, hashed_key, records_of
 from topics.runtime.shape.consumer import AnyConsumer, Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -141,7 +141,7 @@ class Process:
         self.consumer = consumer or probe.build()
         self.placed: dict[tuple[str, int], int] = {}
         self.now = NOON
-        self.said: list[Unsaid] = []
+        self.said: list[OutboxRecord] = []
 
     def begin(self, *partitions: tuple[str, int]) -> None:
         """Read on from the stored positions."""
@@ -219,7 +219,7 @@ class Books:
         self._conn.close()
 
 
-def said_movements(said: Sequence[Unsaid]) -> Mapping[str, list[int]]:
+def said_movements(said: Sequence[OutboxRecord]) -> Mapping[str, list[int]]:
     """Outgoing records → per key the numbers of the messages that they speak of, repeats by event id dropped."""
     heard: set[bytes] = set()
     by_key: dict[str, list[int]] = {}
@@ -235,7 +235,7 @@ def said_movements(said: Sequence[Unsaid]) -> Mapping[str, list[int]]:
     return by_key
 
 
-def leave(books: Books, *unsaid: Unsaid) -> None:
+def leave(books: Books, *unsaid: OutboxRecord) -> None:
     """A row of the outbox that nobody's process holds, a minute old."""
     books.run(
         "INSERT INTO outbox VALUES (nextval('outbox_id'), %s, %s, now() - interval '1 minute')",

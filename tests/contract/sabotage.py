@@ -49,7 +49,7 @@ def publish_before_commit() -> None:
         rows = insert(conn, unsaid)()
         for publisher in _producer:
             for row in rows:
-                publisher._say(row)
+                publisher._publish_row(row)
             publisher.flush(10)
         return lambda: rows
 
@@ -64,7 +64,7 @@ def no_key_parking() -> None:
 
 def no_older_rows_first() -> None:
     """Each process publishes its own rows only; what the dead left is swept some time later."""
-    Publisher._say_older = lambda self, store, row, ids: None  # type: ignore[method-assign]
+    Publisher._publish_older = lambda self, store, row, ids: None  # type: ignore[method-assign]
 
 
 BUILDS: dict[str, Callable[[], None]] = {

@@ -23,7 +23,7 @@ from psp.northpay import Northpay
 from schemas.envelope import derive_id
 from tests.northpay import charge
 from tests.simulator.running import wait_for
-from topics.runtime.calls.rows import Answer, Leased
+from topics.runtime.calls.rows import CallReply, Leased
 from topics.runtime.shape.consumer import Act, CallKind
 
 CAUSE = derive_id("order", "payments", 0, 1_772_366_400_000)
@@ -88,7 +88,7 @@ def found(reference: str) -> bytes:
 @contextmanager
 def talking_to(url: str) -> Iterator[Callable[..., str]]:
     """→ what says a call's number, act and kind to that address and returns the reply's name, with its reason or code."""
-    came: queue.SimpleQueue[Answer | Leased] = queue.SimpleQueue()
+    came: queue.SimpleQueue[CallReply | Leased] = queue.SimpleQueue()
     psp = Northpay("north", url, "key")
     sender = Sender({"north": psp}, {"north": Pace(100, 1000)}, came.put)
     sender.start()
@@ -100,7 +100,7 @@ def talking_to(url: str) -> Iterator[Callable[..., str]]:
         call = Leased(f"{number:032x}", "order-1", kind, "north", asked, deadline, CAUSE, act, 1, False, now)
         sender.submit([call], time.monotonic())
         answer = came.get(timeout=20)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, CallReply)
         reply = answer.reply
         return " ".join(str(reply[name]) for name in ("reply", "reason", "code") if name in reply)
 

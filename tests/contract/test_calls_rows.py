@@ -13,7 +13,7 @@ from operations.stack.servers import Servers
 from schemas.envelope import EventId, derive_id
 from tests.conftest import stores
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import Answer, Leased, Stored
+from topics.runtime.calls.rows import CallReply, Leased, StoredReply
 from topics.runtime.shape.consumer import Call, Connection, Ended, Retry
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -60,9 +60,9 @@ def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[Leased]:
         return calls.lease(conn, {"north": most}, now, "me")()
 
 
-def answer(leased: Leased, reply: dict[str, object]) -> Answer:
+def answer(leased: Leased, reply: dict[str, object]) -> CallReply:
     unknown = leased.act == "send" and reply["reply"] == "unknown"
-    return Answer(leased.id, leased.subject, CAUSE, leased.act, leased.act_no, reply, unknown)
+    return CallReply(leased.id, leased.subject, CAUSE, leased.act, leased.act_no, reply, unknown)
 
 
 def end_leases(conn: Connection) -> None:
@@ -116,7 +116,7 @@ def test_a_lost_lease_is_unknown_and_its_late_reply_is_told_apart(store: Store) 
         stored, late = calls.record(conn, [answer(leased, {"reply": "declined", "code": "no"})], NOW)()
     assert stored == []
     with store.transaction() as conn:
-        (found,) = calls.unapplied(conn, "another")
+        (found,) = calls.take_unapplied(conn, "another")
     ids = {dict(calls.message(found).headers)["ce_id"], dict(calls.late_message(late[0], NOW).headers)["ce_id"]}
     assert len(ids) == 2
     assert b"timeout" in found.value
@@ -128,11 +128,11 @@ def test_a_stored_reply_is_found_once_its_recorder_is_late_and_is_the_same_messa
     with store.transaction() as conn:
         (stored,), _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)()
     with other.transaction() as conn:
-        assert calls.unapplied(conn, "another") == []
+        assert calls.take_unapplied(conn, "another") == []
         end_leases(conn)
     with other.transaction() as conn:
-        (found,) = calls.unapplied(conn, "another")
-        assert calls.unapplied(conn, "a third") == []
+        (found,) = calls.take_unapplied(conn, "another")
+        assert calls.take_unapplied(conn, "a third") == []
     assert calls.message(found) == calls.message(stored)
 
 
@@ -141,9 +141,9 @@ def test_what_the_runtime_has_parked_is_not_found_again(store: Store) -> None:
     (leased,) = lease(store)
     with store.transaction() as conn:
         stored, _ = calls.record(conn, [answer(leased, NOT_THERE)], NOW)()
-        calls.handed_over(conn, stored)
+        calls.release_parked(conn, stored)
         end_leases(conn)
-        assert calls.unapplied(conn, "me") == []
+        assert calls.take_unapplied(conn, "me") == []
 
 
 def test_an_ended_call_is_never_leased_again(store: Store) -> None:
@@ -167,10 +167,10 @@ def test_an_older_reply_s_end_does_not_hide_the_one_after_it(store: Store, other
     with other.transaction() as conn:
         calls.record(conn, [answer(second, NOT_THERE)], NOW)()
     with store.transaction() as conn:
-        calls.handed_over(conn, stored)
+        calls.release_parked(conn, stored)
         end_leases(conn)
     with store.transaction() as conn:
-        assert [found.act_no for found in calls.unapplied(conn, "me")] == [2]
+        assert [found.act_no for found in calls.take_unapplied(conn, "me")] == [2]
 
 
 def test_a_send_past_its_payment_s_deadline_never_leaves(store: Store, other: Store) -> None:
@@ -191,9 +191,9 @@ def test_a_send_past_its_payment_s_deadline_never_leaves(store: Store, other: St
         ("send", 1, "deadline_passed")
     }
     with other.transaction() as conn:  # whoever did it died: it is found, and is the same
-        assert {*map(calls.message, calls.unapplied(conn, "another"))} == {*map(calls.message, ended)}
+        assert {*map(calls.message, calls.take_unapplied(conn, "another"))} == {*map(calls.message, ended)}
 
 
-def end_overdue(conn: Connection, now: datetime) -> list[Stored]:
+def end_overdue(conn: Connection, now: datetime) -> list[StoredReply]:
     never_left = {"reply": "nothing_happened", "reason": "deadline_passed", "retry_after_s": None}
     return calls.end_overdue(conn, never_left, now, NOW, "me")

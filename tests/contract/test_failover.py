@@ -20,10 +20,10 @@ from producers.reading import Reader
 from tests.contract.failover import ROLES, Pair, Server, pair
 from tests.contract.running import wait
 from topics.catalog import ROOMS
-from topics.runtime.dead_letters.listing import as_operators, effects, list_letters, looking
+from topics.runtime.dead_letters.listing import effects, list_letters, operator_reader, operator_transaction
 from topics.runtime.making.migrate import migrate
 from topics.runtime.shape.reading import read
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 PORT = "SELECT inet_server_port()"
@@ -76,7 +76,7 @@ def by_views(settings: Settings) -> int:
 
 
 def by_operators(settings: Settings) -> int:
-    with as_operators(settings, "payments") as conn:
+    with operator_transaction(settings, "payments") as conn:
         conn.execute("UPDATE parked SET rung = 0")
         return int(conn.execute(PORT).fetchall()[0][0])
 
@@ -84,7 +84,7 @@ def by_operators(settings: Settings) -> int:
 def by_looking(settings: Settings) -> int:
     assert list_letters(settings) == []
     assert effects(settings, "payments", ["0" * 32]) == set()
-    with looking(settings, "payments") as conn:
+    with operator_reader(settings, "payments") as conn:
         return int(conn.execute(PORT).fetchall()[0][0])
 
 
@@ -166,7 +166,7 @@ def refused(store: Store) -> bool:
     try:
         write(store)
     except psycopg.Error as error:
-        return verdict(error) == "away"
+        return error_kind(error) == "away"
     return False
 
 

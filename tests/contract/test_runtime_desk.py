@@ -10,7 +10,7 @@ import pytest
 from tests.contract import probe
 from tests.contract.rooms import Books, Log, leave
 from tests.contract.running import wait
-from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.process.desk import Chore, Desk
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Stopped
@@ -55,12 +55,12 @@ def test_a_stopped_desk_publishes_what_is_committed_and_goes_on_after_the_lift(
 ) -> None:
     books.breaks("code")
     bring(desk, *[log.capture(f"k{n}", 1, "permanent") for n in range(21)])
-    leave(books, Unsaid("wallet-movements.v1", b"dead", [], b"{}"))
+    leave(books, OutboxRecord("wallet-movements.v1", b"dead", [], b"{}"))
     with pytest.raises(Stopped):
         bring(desk, log.capture("fine", 1))
-    wait("what waits is published", lambda: not desk.lifted() and unpublished(books) == 0)
+    wait("what waits is published", lambda: not desk.is_lifted() and unpublished(books) == 0)
     books.lift()
-    assert desk.lifted()
+    assert desk.is_lifted()
     assert bring(desk, log.capture("fine", 1)) == 1
 
 

@@ -18,7 +18,7 @@ from tests.contract.rooms import (
     event_id,
     headers_of,
 )
-from topics.runtime.dead_letters.acts import By, resume
+from topics.runtime.dead_letters.acts import AuditNote, resume
 from topics.runtime.delivery import inbox
 from topics.runtime.delivery.apply import apply, count_messages
 from topics.runtime.delivery.drain import drain
@@ -410,7 +410,7 @@ def test_a_room_without_positions_keeps_its_limit_after_a_lift(
     )  # so many later, of which one in a hundred may fail
     assert fail("second", 100) == [], "what is long ago does not count"
     assert fail("third", 1) == ["too_many_faults"]
-    assert resume(settings, "probe", By("ops@house", "the code is mended"))
+    assert resume(settings, "probe", AuditNote("ops@house", "the code is mended"))
     assert fail("fourth", 100) == [], "a lift forgives what was before it"
     assert fail("fifth", 1) == ["too_many_faults"]
 

@@ -20,7 +20,7 @@ from tests.contract.rooms import EXECUTIONS, Books, Process, leave
 from tests.contract.running import Member, Sender, heard, members, send, settled, violations, wait
 from topics.runtime.outbox import latest as saying
 from topics.runtime.outbox.latest import LatestPublisher
-from topics.runtime.outbox.outbox import Publisher, Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord, Publisher
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
@@ -227,7 +227,7 @@ def send_raw(kafka: str, topic: str, header: bytes) -> None:
 def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, books: Books) -> None:
     """A process that died between its commit and saying so: whoever comes next is stopped, and sweeps all the same."""
     books.run("INSERT INTO stops (code, reason, messages) VALUES ('test', 'a test', 0)")
-    leave(books, Unsaid("wallet-movements.v1", b"k", [], b"{}"))
+    leave(books, OutboxRecord("wallet-movements.v1", b"k", [], b"{}"))
     dirty(books, 1)
     with members(on_kafka, 1):
         wait("it is said", lambda: settled(books, 0))
@@ -290,7 +290,7 @@ def test_balances_that_move_all_the_time_hold_up_no_others(
     sayers: tuple[Sayer, Sayer], on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than are said at once, and those that are said first have moved again when the next are looked for."""
-    monkeypatch.setattr(saying, "AT_ONCE", 2)
+    monkeypatch.setattr(saying, "KEYS_MAX", 2)
     monkeypatch.setattr(saying, "EVERY_S", 0.0)
     monkeypatch.setattr(saying, "SHARE", 1.0)
     for key in "abcde":

@@ -12,8 +12,8 @@ from tests.conftest import MIGRATING
 from tests.contract.rooms import Books, add_probe
 from topics import catalog
 from topics.runtime.making import migrate as migrations
-from topics.runtime.making.revisions import needs
-from topics.runtime.outbox.outbox import Row, Unsaid, insert, lowest_rows
+from topics.runtime.making.revisions import predecessors
+from topics.runtime.outbox.outbox import OutboxRecord, Row, insert, lowest_rows
 from topics.runtime.shape.record import dump_headers
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -32,9 +32,9 @@ def test_what_waits_in_the_outbox_waits_in_it_still(
 ) -> None:
     """It had a row for each record, whose id was that of its transaction and its place."""
     said = [
-        Unsaid("wallet-movements.v1", b"a", [("ce_id", b"1"), ("odd", b"\xff")], b"{}"),
-        Unsaid("probe.dlq.v1", None, [("none", None)], None),  # type: ignore[list-item]
-        Unsaid("wallet-movements.v1", b"a", [], b"\xfe\x00"),
+        OutboxRecord("wallet-movements.v1", b"a", [("ce_id", b"1"), ("odd", b"\xff")], b"{}"),
+        OutboxRecord("probe.dlq.v1", None, [("none", None)], None),  # type: ignore[list-item]
+        OutboxRecord("wallet-movements.v1", b"a", [], b"\xfe\x00"),
     ]
     upgrade(servers, stored, monkeypatch, "runtime_005")
     books = Books(servers, stored)
@@ -50,7 +50,7 @@ def test_what_waits_in_the_outbox_waits_in_it_still(
     store = Store(stored, "probe")
     with store.transaction() as conn:
         assert lowest_rows(conn, 2**62) == [Row(7, said[:2]), Row(8, said[2:])]
-        (row,) = insert(conn, [Unsaid("wallet-movements.v1", b"a", [], b"later")])()
+        (row,) = insert(conn, [OutboxRecord("wallet-movements.v1", b"a", [], b"later")])()
     assert (row.id, row.older) == (9, [7, 8])
     store.close()
 
@@ -59,5 +59,5 @@ def test_what_waits_in_the_outbox_waits_in_it_still(
 def test_the_heads_of_the_files_say_what_alembic_finds_in_them(room: catalog.Room) -> None:
     script = ScriptDirectory.from_config(migrations.alembic_config(room))
     found = {each.revision: {each.down_revision, each.dependencies} - {None} for each in script.walk_revisions()}
-    assert dict(needs(room)) == found
+    assert dict(predecessors(room)) == found
     assert len(found) > 10

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.contract.rooms import Books, leave
 from tests.contract.running import Sender, heard, members, send, settled, violations, wait
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Publisher, Unsaid, hashed_key, insert
+from topics.runtime.outbox.outbox import OutboxRecord, Publisher, hashed_key, insert
 from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -19,7 +19,7 @@ from topics.settings import Settings
 
 def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
     """As a door or a dead process leaves them."""
-    leave(books, Unsaid("wallet-movements.v1", b"k", [("ce_id", b"x")], b'{"movement_id": "1"}'))
+    leave(books, OutboxRecord("wallet-movements.v1", b"k", [("ce_id", b"x")], b'{"movement_id": "1"}'))
     with members(on_kafka, 2):
         wait("it is said", lambda: settled(books, 0))
     assert [record.key() for record in heard(on_kafka, "wallet-movements.v1")] == [b"k"]
@@ -50,7 +50,7 @@ def test_a_record_that_is_refused_lets_none_of_its_key_past(on_kafka: Settings, 
 
     def say(size: int) -> None:
         with store.transaction() as conn:
-            rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])()
+            rows = insert(conn, [OutboxRecord("wallet-movements.v1", b"k", [("size", b"x")], b"x" * size)])()
         publisher.publish(store, rows)
         publisher.poll(0.01)
 
@@ -103,7 +103,7 @@ def test_what_other_topics_took_is_done_with_although_one_refuses(on_kafka: Sett
     store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
     for topic, key in (("probe.dlq.v1", b"a"), ("wallet-movements.v1", b"too large"), ("probe.dlq.v1", b"b")):
         with store.transaction() as conn:
-            rows = insert(conn, [Unsaid(topic, key, [], key * 5_000)])()
+            rows = insert(conn, [OutboxRecord(topic, key, [], key * 5_000)])()
         publisher.publish(store, rows)
 
     def left() -> list[tuple[int]]:
@@ -122,11 +122,11 @@ def test_what_other_topics_took_is_done_with_although_one_refuses(on_kafka: Sett
 
 def test_records_without_a_key_and_new_keys_have_nothing_older(on_kafka: Settings, books: Books) -> None:
     store = Store(on_kafka, "probe")
-    leave(books, Unsaid("probe.dlq.v1", None, [], b"x"), Unsaid("wallet-movements.v1", b"k", [], b"x"))
+    leave(books, OutboxRecord("probe.dlq.v1", None, [], b"x"), OutboxRecord("wallet-movements.v1", b"k", [], b"x"))
     with store.transaction() as conn:
-        (keyless,) = insert(conn, [Unsaid("probe.dlq.v1", None, [], b"x")])()
-        (new,) = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"x")], new_keys=True)()
-        (late,) = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"x")])()
+        (keyless,) = insert(conn, [OutboxRecord("probe.dlq.v1", None, [], b"x")])()
+        (new,) = insert(conn, [OutboxRecord("wallet-movements.v1", b"k", [], b"x")], new_keys=True)()
+        (late,) = insert(conn, [OutboxRecord("wallet-movements.v1", b"k", [], b"x")])()
     assert (keyless.older, new.older, len(late.older)) == ([], [], 2)
     store.close()
 
@@ -135,13 +135,14 @@ def test_of_anothers_row_only_what_is_older_of_the_same_keys_is_said_first(on_ka
     """Of the same keys, not of those that share a hash by chance; the row stays for who says all of it."""
     ours, twin = two_of_one_hash("wallet-movements.v1")
     said = [
-        Unsaid("wallet-movements.v1", key, [], value) for key, value in ((ours, b"1"), (b"other", b"x"), (ours, b"2"))
+        OutboxRecord("wallet-movements.v1", key, [], value)
+        for key, value in ((ours, b"1"), (b"other", b"x"), (ours, b"2"))
     ]
     leave(books, *said)
-    leave(books, Unsaid("wallet-movements.v1", twin, [], b"x"))
+    leave(books, OutboxRecord("wallet-movements.v1", twin, [], b"x"))
     store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
     with store.transaction() as conn:
-        rows = insert(conn, [Unsaid("wallet-movements.v1", ours, [], b"3")])()
+        rows = insert(conn, [OutboxRecord("wallet-movements.v1", ours, [], b"3")])()
     assert len(rows[0].older) == 2
     publisher.publish(store, rows)
     publisher.flush(10)
@@ -180,7 +181,7 @@ def test_a_queue_that_is_never_found_empty_is_waited_for(
 
     monkeypatch.setattr(publisher, "poll", busy_poll)
     with store.transaction() as conn:
-        rows = insert(conn, [Unsaid("wallet-movements.v1", b"k", [], b"{}")])()
+        rows = insert(conn, [OutboxRecord("wallet-movements.v1", b"k", [], b"{}")])()
     publisher.publish(store, rows)
 
     def gone() -> bool:

@@ -28,14 +28,14 @@ def test_what_could_not_be_placed_at_first_is_not_silent_for_ever(
 ) -> None:
     """A pause outlives its assignment (librdkafka): it must be taken back."""
     failures = [away]
-    place: Callable[..., object] = positions.place
+    place: Callable[..., object] = positions.start_offsets
 
     def failing_once(*told: object) -> object:
         if failures:
             raise failures.pop()
         return place(*told)
 
-    monkeypatch.setattr(loop, "place", failing_once)
+    monkeypatch.setattr(loop, "start_offsets", failing_once)
     sender = Sender(on_kafka)
     sent = send(sender, 1)
     with members(on_kafka, 1):
@@ -52,7 +52,7 @@ def test_a_database_that_was_away_and_has_an_older_schema_ends_the_process(
     def away(*_: object) -> object:
         raise psycopg.OperationalError("gone")
 
-    monkeypatch.setattr(loop, "place", away)
+    monkeypatch.setattr(loop, "start_offsets", away)
     ((head,),) = books.rows("SELECT max(version_num) FROM alembic_version WHERE version_num LIKE 'runtime_%%'")
     books.run("UPDATE alembic_version SET version_num = 'runtime_001' WHERE version_num = %s", head)
     try:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.rooms import Books, Process
 from tests.contract.running import wait
-from topics.runtime.shape.store import int_array, text_array, verdict
+from topics.runtime.shape.store import error_kind, int_array, text_array
 from topics.runtime.shape.table import Column, Table
 
 
@@ -46,7 +46,7 @@ def test_a_batch_that_stands_still_does_not_keep_its_locks(process: Process, boo
     pid = process.store.connection().info.backend_pid
     with pytest.raises(psycopg.Error) as ended:
         stand_still(process, lambda: not books.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid))
-    assert verdict(ended.value) == "away"
+    assert error_kind(ended.value) == "away"
     assert books.rows("SELECT what FROM broken") == []
 
 

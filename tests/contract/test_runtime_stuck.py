@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.rooms import Books, Log, Process
-from topics.runtime.dead_letters.stuck import letters
+from topics.runtime.dead_letters.stuck import stuck_letters
 from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import Stuck
 from topics.settings import Settings
@@ -11,7 +11,7 @@ from topics.settings import Settings
 
 def waiting(process: Process, settings: Settings) -> list[Stuck]:
     with process.store.transaction() as conn:
-        return letters(conn, "probe", settings, process.now)
+        return stuck_letters(conn, "probe", settings, process.now)
 
 
 def test_a_dead_letter_is_told_at_once_with_its_money_and_the_command_that_replays_it(

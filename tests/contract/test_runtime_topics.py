@@ -12,7 +12,7 @@ from tests.contract.rooms import EXECUTIONS, Books
 from tests.contract.running import KEYS, Sender, heard, members, send, settled, violations, wait
 from topics import catalog
 from topics.runtime.dead_letters import acts as operators
-from topics.runtime.dead_letters.acts import By, Refused, Way
+from topics.runtime.dead_letters.acts import ActRefused, AuditNote, WayOut
 from topics.runtime.making import topics as topics_of
 from topics.runtime.shape.kafka import kafka_config, topic_ids
 from topics.settings import Settings
@@ -36,8 +36,8 @@ def id_of(admin: AdminClient, name: str) -> str:
         return ""
 
 
-def resume(settings: Settings, begin: Way | None = None) -> None:
-    operators.resume(settings, "probe", By("ann", "looked at it"), begin)
+def resume(settings: Settings, begin: WayOut | None = None) -> None:
+    operators.resume(settings, "probe", AuditNote("ann", "looked at it"), begin)
 
 
 def test_a_topic_made_anew_is_read_from_its_start_once_an_operator_says_so(on_kafka: Settings, books: Books) -> None:
@@ -53,7 +53,7 @@ def test_a_topic_made_anew_is_read_from_its_start_once_an_operator_says_so(on_ka
         wait("the room has stopped", lambda: books.stops() == ["topic_replaced"])
         wait("both processes say so", lambda: [member.state for member in found] == ["stopped"] * 2)
         assert len(books.effects()) == len(KEYS)
-        with pytest.raises(Refused, match=r"begin=start: begin at the start of the new topic.* begin=position: "):
+        with pytest.raises(ActRefused, match=r"begin=start: begin at the start of the new topic.* begin=position: "):
             resume(on_kafka)
         assert books.stops() == ["topic_replaced"]
         resume(on_kafka, "start")
@@ -115,7 +115,7 @@ def test_a_room_whose_next_records_are_gone_begins_at_the_earliest_once_an_opera
     gone = retention_takes(on_kafka, place, 3)
     with members(on_kafka, 1):
         wait("the room has stopped", lambda: books.stops() == ["offset_gone"])
-        with pytest.raises(Refused, match="begin=start: begin at the earliest record that Kafka still has"):
+        with pytest.raises(ActRefused, match="begin=start: begin at the earliest record that Kafka still has"):
             resume(on_kafka)
         resume(on_kafka, "start")
         wait("the rest is done and said", lambda: settled(books, 3 * len(KEYS) - gone))

@@ -29,25 +29,25 @@ from topics.catalog import PAYMENTS_ROOM, RISK_DECISIONS
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import index as letter_index
 from topics.runtime.dead_letters import listing as dead_letters
-from topics.runtime.dead_letters.acts import By, Refused
+from topics.runtime.dead_letters.acts import ActRefused, AuditNote
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
-from topics.runtime.outbox.outbox import Publisher, Unsaid, lowest_rows, records_of
+from topics.runtime.outbox.outbox import OutboxRecord, Publisher, lowest_rows, records_of
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 __all__ = ["letters_database", "stack", "store", "tally"]
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
-ANN, BEN = By("ann", "the rule was missing"), By("ben", "looked at it")
+ANN, BEN = AuditNote("ann", "the rule was missing"), AuditNote("ben", "looked at it")
 
 
-def copies(store: Store) -> list[Unsaid]:
+def copies(store: Store) -> list[OutboxRecord]:
     with store.transaction() as conn:
         return [record for record in records_of(lowest_rows(conn, 2**62)) if record.topic == "payments.dlq.v1"]
 
 
-def as_records(unsaid: Sequence[Unsaid]) -> list[Message]:
+def as_records(unsaid: Sequence[OutboxRecord]) -> list[Message]:
     return [Message(r.topic, 0, n, r.key, r.value, tuple(r.headers), 1) for n, r in enumerate(unsaid)]
 
 
@@ -167,17 +167,17 @@ def test_an_edited_letter_that_dies_again_is_copied_as_it_came(stack: Settings, 
 )
 def test_an_edit_that_could_not_take_effect_is_refused(value: bytes, why: str, stack: Settings, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("c", value=b'{"checkout_id": "c"}')])
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(ActRefused, match=why):
         operators.propose(stack, "payments", letter.letter_id, value, ANN, NOW)
-    with pytest.raises(Refused, match="no edit"):
-        operators.proposed(stack, "payments", letter.letter_id)
+    with pytest.raises(ActRefused, match="no edit"):
+        operators.proposed_edit(stack, "payments", letter.letter_id)
 
 
 def test_an_edit_that_changed_since_it_was_looked_at_is_not_approved(stack: Settings, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("c", value=b'{"checkout_id": "c"}')])
     seen = operators.propose(stack, "payments", letter.letter_id, cleared_value("c"), ANN, NOW)
     operators.propose(stack, "payments", letter.letter_id, cleared_value("c", "another"), ANN, NOW)
-    with pytest.raises(Refused, match="look again"):
+    with pytest.raises(ActRefused, match="look again"):
         operators.approve(stack, "payments", letter.letter_id, seen.sha256, BEN, NOW)
 
 
@@ -207,11 +207,11 @@ def test_a_rebuilt_index_knows_what_was_settled(stack: Settings, servers: Server
     list(apply(store, build(stack), [requested("done")], None, NOW))
     operators.replay(stack, "payments", [ids["done"], ids["again"]], ANN, NOW)
     drain(store, build(stack), NOW)
-    before = {name: dead_letters.fates(stack, "payments", [id_])[id_] for name, id_ in ids.items()}
+    before = {name: dead_letters.letter_states(stack, "payments", [id_])[id_] for name, id_ in ids.items()}
     records = as_records(copies(store))
     lose(stack, servers)
     rebuilt = letter_index.rebuild(stack, PAYMENTS_ROOM, records, ANN, NOW)
-    after = {name: dead_letters.fates(stack, "payments", [id_])[id_] for name, id_ in ids.items()}
+    after = {name: dead_letters.letter_states(stack, "payments", [id_])[id_] for name, id_ in ids.items()}
     assert {name: state for name, (state, _) in after.items()} == {name: state for name, (state, _) in before.items()}
     assert rebuilt.counts["dead"] == 2
     again = letter_index.rebuild(stack, PAYMENTS_ROOM, records, ANN, NOW)
@@ -226,7 +226,7 @@ def test_a_letter_whose_effect_stands_comes_back_as_done(stack: Settings, server
     records = as_records(copies(store))
     list(apply(store, build(stack), [requested("c"), copied_back(records[0])], None, NOW))
     drain(store, build(stack), NOW)
-    assert dead_letters.fates(stack, "payments", [letter.letter_id])[letter.letter_id][0] == "done"
+    assert dead_letters.letter_states(stack, "payments", [letter.letter_id])[letter.letter_id][0] == "done"
     lose(stack, servers)
     rebuilt = letter_index.rebuild(stack, PAYMENTS_ROOM, records, ANN, NOW)
     assert rebuilt.counts == {"effect stands": 1}

@@ -29,7 +29,7 @@ from tests.journey.letters import (
 )
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import listing as dead_letters
-from topics.runtime.dead_letters.acts import By
+from topics.runtime.dead_letters.acts import AuditNote
 from topics.runtime.dead_letters.listing import Filter
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
@@ -39,7 +39,7 @@ from topics.settings import Settings
 
 __all__ = ["letters_database", "stack", "store", "tally"]
 LATER = NOW.replace(year=2100)
-ANN = By("ann", "fixed")
+ANN = AuditNote("ann", "fixed")
 
 
 def placed(store: Store) -> list[str]:
@@ -110,8 +110,8 @@ def test_only_a_dry_run_needs_no_reason(stack: Settings, store: Store, tally: Ta
 def test_letters_are_chosen_by_the_time_of_their_last_failure(stack: Settings, store: Store, tally: Tally) -> None:
     give_up_on(stack, store, [cleared("old")])
     list(apply(store, build(stack), [cleared("new")], None, NOW + timedelta(hours=2)))
-    new = dead_letters.matching(stack, "payments", Filter(since=NOW + timedelta(hours=1)))
-    old = dead_letters.matching(stack, "payments", Filter(until=NOW + timedelta(hours=1)))
+    new = dead_letters.matching_ids(stack, "payments", Filter(since=NOW + timedelta(hours=1)))
+    old = dead_letters.matching_ids(stack, "payments", Filter(until=NOW + timedelta(hours=1)))
     assert (len(new), len(old), new == old) == (1, 1, False)
     said = tally("dlq", "discard", "--room", "payments", "--to", "2026-11-22T01:00:00Z", "--reason", "a test")
     assert (said.exit_code, said.stdout) == (0, "payments: 1 of 1 discarded\n")
@@ -150,12 +150,12 @@ def test_interrupted_in_the_middle_and_run_again_nothing_takes_effect_twice(
             command, env={**os.environ, **environment(stack)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         end = time.monotonic() + 120
-        while running.poll() is None and len(dead_letters.matching(stack, "payments", Filter())) > 250:
+        while running.poll() is None and len(dead_letters.matching_ids(stack, "payments", Filter())) > 250:
             assert time.monotonic() < end
             time.sleep(0.02)
         running.send_signal(how)
         _, error = running.communicate(timeout=30)
-        left = len(dead_letters.matching(stack, "payments", Filter()))
+        left = len(dead_letters.matching_ids(stack, "payments", Filter()))
         assert 0 < left < 300, "it was in the middle"
         if how is signal.SIGINT:
             assert (running.returncode, "goes on from here" in error) == (130, True)

@@ -12,7 +12,7 @@ from operations.stack.servers import Servers
 from tests.journey.letters import NOW, Tally, audit, cleared, give_up_on, letters_database, stack, store, tally
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters import listing as dead_letters
-from topics.runtime.dead_letters.acts import By
+from topics.runtime.dead_letters.acts import AuditNote
 from topics.runtime.dead_letters.store import write_stop
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
@@ -31,7 +31,7 @@ def test_a_dead_letter_says_who_gave_up_on_what_and_how_many_wait_behind_it(stac
 
 def test_a_replayed_letter_is_tried_again_and_dies_again_of_the_same_cause(stack: Settings, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("ghost")])
-    acted = operators.replay(stack, "payments", [letter.letter_id], By("ann", "fixed"), NOW)
+    acted = operators.replay(stack, "payments", [letter.letter_id], AuditNote("ann", "fixed"), NOW)
     assert acted.changed == (letter.letter_id,)
     assert drain(store, build(stack), NOW) is not None
     (again,) = dead_letters.list_letters(stack, "payments")
@@ -41,16 +41,16 @@ def test_a_replayed_letter_is_tried_again_and_dies_again_of_the_same_cause(stack
 
 def test_replaying_twice_changes_nothing(stack: Settings, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("ghost")])
-    operators.replay(stack, "payments", [letter.letter_id], By("ann", "fixed"), NOW)
-    acted = operators.replay(stack, "payments", [letter.letter_id], By("ben", "again"), NOW)
-    assert acted == operators.Acted((), {letter.letter_id: "parked"})
+    operators.replay(stack, "payments", [letter.letter_id], AuditNote("ann", "fixed"), NOW)
+    acted = operators.replay(stack, "payments", [letter.letter_id], AuditNote("ben", "again"), NOW)
+    assert acted == operators.ActResult((), {letter.letter_id: "parked"})
     assert audit(stack) == [("ann", "replay", "fixed")]
 
 
 def test_discarding_lets_the_next_of_its_key_go_on(stack: Settings, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("ghost", 1), cleared("ghost", 2)])
     assert drain(store, build(stack), NOW) is None
-    operators.discard(stack, "payments", [letter.letter_id], By("ann", "a test"), NOW)
+    operators.discard(stack, "payments", [letter.letter_id], AuditNote("ann", "a test"), NOW)
     assert drain(store, build(stack), NOW) is not None
     (head,) = dead_letters.list_letters(stack, "payments")
     assert head.letter_id != letter.letter_id
@@ -59,9 +59,9 @@ def test_discarding_lets_the_next_of_its_key_go_on(stack: Settings, store: Store
 
 def test_letters_are_chosen_by_code_and_key(stack: Settings, store: Store) -> None:
     one, _ = give_up_on(stack, store, [cleared("ghost"), cleared("other")])
-    assert dead_letters.matching(stack, "payments", dead_letters.Filter(key="ghost")) == [one.letter_id]
-    assert len(dead_letters.matching(stack, "payments", dead_letters.Filter(code=one.code))) == 2
-    assert dead_letters.matching(stack, "payments", dead_letters.Filter(code="no such")) == []
+    assert dead_letters.matching_ids(stack, "payments", dead_letters.Filter(key="ghost")) == [one.letter_id]
+    assert len(dead_letters.matching_ids(stack, "payments", dead_letters.Filter(code=one.code))) == 2
+    assert dead_letters.matching_ids(stack, "payments", dead_letters.Filter(code="no such")) == []
 
 
 def test_a_resumed_room_goes_on_and_counts_its_faults_anew(stack: Settings, store: Store) -> None:
@@ -70,7 +70,7 @@ def test_a_resumed_room_goes_on_and_counts_its_faults_anew(stack: Settings, stor
     with pytest.raises(Stopped):
         list(apply(store, build(stack), [cleared("one-too-many")], None, NOW))
     assert dead_letters.open_stop(stack, "payments") is not None
-    lifted = operators.resume(stack, "payments", By("ann", "fixed"))
+    lifted = operators.resume(stack, "payments", AuditNote("ann", "fixed"))
     assert lifted is not None
     assert lifted.code == "too_many_faults"
     list(apply(store, build(stack), [cleared("after")], None, NOW))
@@ -138,7 +138,7 @@ def test_operators_can_touch_nothing_but_letters_and_stops(stack: Settings) -> N
 
 def test_nobody_can_change_or_delete_a_row_of_the_audit(stack: Settings, servers: Servers, store: Store) -> None:
     (letter,) = give_up_on(stack, store, [cleared("ghost")])
-    operators.replay(stack, "payments", [letter.letter_id], By("ann", "fixed"), NOW)
+    operators.replay(stack, "payments", [letter.letter_id], AuditNote("ann", "fixed"), NOW)
     owner = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=stack.database)
     for dsn in (stack.dsn("tally_ops"), stack.dsn("tally_payments"), stack.dsn("tally_payments_read"), owner):
         with psycopg.connect(dsn, autocommit=True) as conn:

@@ -40,7 +40,7 @@ from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.delivery.apply import apply
 from topics.runtime.making.topics import apply_topics
-from topics.runtime.outbox.outbox import Unsaid, dump_records
+from topics.runtime.outbox.outbox import OutboxRecord, dump_records
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -150,7 +150,7 @@ A_CAPTURE = "(SELECT payment_order_id FROM executor.attempts WHERE state = 'capt
 A_PAYMENT = "(SELECT checkout_id FROM payments.payments WHERE status = 'succeeded' ORDER BY 1 LIMIT 1)"
 AN_ENTRY = "ctid = (SELECT ctid FROM ledger.entries LIMIT 1)"
 A_WALLET = "ctid = (SELECT ctid FROM wallet.wallets WHERE version > 0 LIMIT 1)"
-(NEVER_SAID,) = dump_records([Unsaid("executions.v1", b"k", [], b"")])
+(NEVER_SAID,) = dump_records([OutboxRecord("executions.v1", b"k", [], b"")])
 A_JOURNAL = f"(SELECT journal_id FROM ledger.journals WHERE subject_id = {A_CAPTURE})"
 
 BREAKS = {

@@ -15,7 +15,7 @@ from producers.doors.commits import Commits
 from producers.doors.door import Door
 from producers.problems import Problem
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Publisher, Row, Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord, Publisher, Row
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -46,7 +46,7 @@ class Claims:
             if ask.what == REFUSED:
                 raise Problem("id_taken")
             conn.execute("SELECT 1 / %s", [0 if ask.what == SPOILT else 1])
-        said = [Unsaid("psp-notifications.v1", ask.key.encode(), [], b"{}") for ask in batch]
+        said = [OutboxRecord("psp-notifications.v1", ask.key.encode(), [], b"{}") for ask in batch]
         return [f"{ask.key} is done" for ask in batch], outbox.insert(conn, said)
 
 

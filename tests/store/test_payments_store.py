@@ -28,7 +28,7 @@ from schemas.events import (
 )
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, refused, requested, unknown
-from topics.runtime.dead_letters.listing import as_operators
+from topics.runtime.dead_letters.listing import operator_transaction
 from topics.runtime.shape.consumer import AnyConsumer, Connection
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -104,7 +104,7 @@ def test_a_payment_without_an_end_is_read_wherever_its_server_stands(servers: Se
     [order] = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
     assert order.deadline == never
     assert [row["deadline"] for row in payments.rows("SELECT deadline FROM payment_view")] == [never]
-    with as_operators(payments.settings, "payments") as conn:
+    with operator_transaction(payments.settings, "payments") as conn:
         assert conn.execute("SHOW timezone").fetchone() == ("UTC",)
 
 

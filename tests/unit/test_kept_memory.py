@@ -13,7 +13,7 @@ from operations.stack.home import CHECKOUT
 # A batch's worth of records, twice: what the second one costs in page faults.
 TWO_BATCHES = """
 import resource
-from topics.runtime.process.host import _keep_memory
+from topics.runtime.process.host import _keep_freed_memory
 {keep}
 def batch():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,4 +34,4 @@ def faults(keep: str) -> int:
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library without mallopt")
 def test_the_next_batch_finds_the_memory_of_the_last() -> None:
     assert faults("") > 5_000
-    assert faults("_keep_memory()") < 500
+    assert faults("_keep_freed_memory()") < 500

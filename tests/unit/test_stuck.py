@@ -13,7 +13,7 @@ from consumers.payments.stuck import Open, told
 from schemas.events import AnyEvent, JournalPosted, LedgerEntry
 from schemas.money import Money, sums
 from tests.unit.payment_cases import cleared, requested
-from topics.runtime.process.stuck import LOGGED_MAX, Watch
+from topics.runtime.process.stuck import LOGGED_MAX, StuckWatch
 from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import Stuck
 
@@ -100,7 +100,7 @@ def stuck(number: int, age_s: int = 60) -> Stuck:
 
 
 def test_each_is_logged_once_and_the_gauges_go_back_to_none() -> None:
-    watch = Watch()
+    watch = StuckWatch()
     with capture_logs() as first:
         watch.look([stuck(1), stuck(2, age_s=90)])
     with capture_logs() as second:
@@ -118,6 +118,6 @@ def test_each_is_logged_once_and_the_gauges_go_back_to_none() -> None:
 
 def test_a_bad_day_does_not_fill_the_log() -> None:
     with capture_logs() as lines:
-        Watch().look([stuck(number) for number in range(LOGGED_MAX + 5)])
+        StuckWatch().look([stuck(number) for number in range(LOGGED_MAX + 5)])
     assert len(lines) == LOGGED_MAX + 1
     assert lines[-1]["number"] == 5

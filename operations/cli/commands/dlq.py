@@ -34,7 +34,7 @@ from operations.cli.terminal import note, say, say_json, visible
 
 if TYPE_CHECKING:
     from topics.runtime.dead_letters.listing import Filter
-    from topics.runtime.dead_letters.pacing import Act, Tally
+    from topics.runtime.dead_letters.pacing import Act, ActTotals
 
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
 
@@ -180,7 +180,7 @@ def replay(
     A second time changes nothing; Ctrl-C is safe.
     """
     from topics.runtime.dead_letters import acts as operators
-    from topics.runtime.dead_letters.listing import fates
+    from topics.runtime.dead_letters.listing import letter_states
     from topics.runtime.shape.clock import Clock
 
     if dry_run:
@@ -190,10 +190,10 @@ def replay(
     clock, all_well = Clock(settings.clock_file), True
     for room in chosen.letters:
 
-        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+        def act(letters: Iterable[str], room: str = room) -> operators.ActResult:
             return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.by, force)
 
-        before = fates(settings, room, chosen.letters[room])
+        before = letter_states(settings, room, chosen.letters[room])
         tally = _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
         waits = wait > 0 and not stop_on_error
         if not (as_json and waits):
@@ -227,7 +227,7 @@ def discard(
     clock = Clock(settings.clock_file)
     for room in chosen.letters:
 
-        def act(letters: Iterable[str], room: str = room) -> operators.Acted:
+        def act(letters: Iterable[str], room: str = room) -> operators.ActResult:
             return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.by)
 
         tally = _run(chosen, room, act, None, False, "discarded", as_json)
@@ -235,14 +235,16 @@ def discard(
     _nothing(chosen, as_json)
 
 
-def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool) -> Tally:
+def _run(
+    chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool
+) -> ActTotals:
     """Through all of one room's letters. What is done when it ends early stays done, and is said here."""
     from operations.cli.letters.pacing import with_bar
     from topics.runtime.dead_letters import pacing
 
-    letters, tally = chosen.letters[room], pacing.Tally()
+    letters, tally = chosen.letters[room], pacing.ActTotals()
     if stop_on_error:
-        steps = pacing.until_one_fails(chosen.settings, room, letters, act, rate)
+        steps = pacing.replay_one_by_one(chosen.settings, room, letters, act, rate)
     else:
         steps = pacing.paced(letters, act, rate)
     try:
@@ -251,14 +253,14 @@ def _run(chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: b
         _say(room, tally, len(letters), done, as_json)
         note("interrupted: the same again goes on from here")
         raise typer.Exit(130) from None
-    except pacing.Failed as failure:
+    except pacing.ReplayFailed as failure:
         tally.changed.append(letters[len(tally.changed) + len(tally.unchanged)])
         _say(room, tally, len(letters), done, as_json)
         raise failed(f"stopped: {failure}") from None
     return tally
 
 
-def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None:
+def _say(room: str, tally: ActTotals, number: int, done: str, as_json: bool) -> None:
     if as_json:
         say_json({"room": room, "chosen": number, "changed": len(tally.changed), "unchanged": tally.unchanged})
         return
@@ -269,13 +271,13 @@ def _say(room: str, tally: Tally, number: int, done: str, as_json: bool) -> None
 
 
 def _see_through(
-    chosen: Chosen, room: str, tally: Tally, attempts: Mapping[str, int], wait_s: float, as_json: bool
+    chosen: Chosen, room: str, tally: ActTotals, attempts: Mapping[str, int], wait_s: float, as_json: bool
 ) -> bool:
     """Say what became of what was replayed. → whether all of it took effect."""
     from topics.runtime.dead_letters import pacing
 
     try:
-        seen = pacing.see_through(chosen.settings, room, attempts, wait_s)
+        seen = pacing.await_results(chosen.settings, room, attempts, wait_s)
     except KeyboardInterrupt:
         note("interrupted: what is due is tried all the same")
         raise typer.Exit(130) from None
@@ -286,9 +288,9 @@ def _see_through(
     elif attempts:
         say(f"{room}: {len(seen.ended)} done, {len(seen.failed)} failed again, {len(seen.untried)} not tried yet")
         for letter_id, state in seen.failed.items():
-            note(f"{room}/{letter_id} {pacing.again(state)}")
+            note(f"{room}/{letter_id} {pacing.failed_text(state)}")
         for letter_id in seen.untried:
-            note(f"{room}/{letter_id} {pacing.untried(wait_s)}")
+            note(f"{room}/{letter_id} {pacing.untried_text(wait_s)}")
     return not seen.failed and not seen.untried
 
 
@@ -344,7 +346,7 @@ def edit(
     try:
         now = Clock(settings.clock_file).now()
         proposed = operators.propose(settings, room, letter_id, value.strip(), acting, now)
-    except operators.Refused as refused:
+    except operators.ActRefused as refused:
         raise failed(str(refused)) from None
     say(*shown.diff(proposed))
     note(f"{room}/{letter_id} waits for a second person: tally dlq approve {letter_id[:8]} --reason …")
@@ -367,14 +369,14 @@ def approve(
     acting, settings = by(actor, reason), current_settings()
     room, letter_id = one(settings, id_)
     try:
-        seen = operators.proposed(settings, room, letter_id)
+        seen = operators.proposed_edit(settings, room, letter_id)
         say(*shown.diff(seen))
         if not yes and not typer.confirm(
             visible(f"replay {room}/{letter_id} with this edit of {seen.edited_by}?"), err=True
         ):
             raise failed("not approved: nothing done")
         operators.approve(settings, room, letter_id, seen.sha256, acting, Clock(settings.clock_file).now())
-    except operators.Refused as refused:
+    except operators.ActRefused as refused:
         raise failed(str(refused)) from None
     note(f"{room}/{letter_id} made due again, as {seen.edited_by} edited it")
 

@@ -42,7 +42,7 @@ def resume(
     known_room(room)
     try:
         lifted = operators.resume(current_settings(), room, by(actor, reason), begin.value if begin else None)
-    except operators.Refused as refused:
+    except operators.ActRefused as refused:
         raise failed(str(refused)) from None
     if lifted is None:
         note(f"{room} has not stopped: nothing to do")

@@ -55,11 +55,11 @@ def look(settings: Settings) -> list[Stuck]:
 
 
 def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
-    from topics.runtime.dead_letters.stuck import letters
+    from topics.runtime.dead_letters.stuck import stuck_letters
     from topics.runtime.shape.reading import connect_reader
 
     with connect_reader(settings, room, name="tally stuck") as conn:
-        found = letters(conn, room, settings, now)
+        found = stuck_letters(conn, room, settings, now)
         if (own := _own_look(room)) is not None:
             found += own(conn, settings.stuck, now)
         return found

@@ -13,7 +13,7 @@ import typer
 from operations.cli.terminal import note
 
 if TYPE_CHECKING:
-    from topics.runtime.dead_letters.acts import By
+    from topics.runtime.dead_letters.acts import AuditNote
     from topics.runtime.dead_letters.listing import Filter
     from topics.settings import Settings
 
@@ -99,7 +99,7 @@ def choose(
 ) -> Chosen:
     """Exits with one line where an id or a room is wrong."""
     from operations.stack.running import current_settings
-    from topics.runtime.dead_letters.listing import matching
+    from topics.runtime.dead_letters.listing import matching_ids
 
     settings = current_settings()
     wanted = make_filter(code, topic, key, since, until)
@@ -111,7 +111,7 @@ def choose(
         return Chosen(settings, _by_ids(settings, ids[:most], room), None)
     if room is None:
         raise typer.BadParameter("a filter needs --room")
-    found = matching(settings, room, wanted, most)
+    found = matching_ids(settings, room, wanted, most)
     return Chosen(settings, {room: found} if found else {}, wanted)
 
 
@@ -175,13 +175,13 @@ def when(option: str, text: str | None) -> datetime | None:
         raise typer.BadParameter(f"{option}: {text!r} is not {error}") from None
 
 
-def by(actor: str | None, reason: str) -> By:
+def by(actor: str | None, reason: str) -> AuditNote:
     """Who acts and why. Exits 2 where either is blank or unfit to be kept."""
-    from topics.runtime.dead_letters.acts import By, Refused
+    from topics.runtime.dead_letters.acts import ActRefused, AuditNote
 
     try:
-        return By(who() if actor is None else actor, reason)
-    except Refused as refused:
+        return AuditNote(who() if actor is None else actor, reason)
+    except ActRefused as refused:
         raise typer.BadParameter(str(refused)) from None
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from topics.runtime.dead_letters.acts import Acted
-from topics.runtime.dead_letters.pacing import Tally
+from topics.runtime.dead_letters.acts import ActResult
+from topics.runtime.dead_letters.pacing import ActTotals
 
 
-def with_bar(steps: Iterator[Acted], total: int, tally: Tally, title: str) -> None:
+def with_bar(steps: Iterator[ActResult], total: int, tally: ActTotals, title: str) -> None:
     """Run all steps; a bar on stderr where a person is looking."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

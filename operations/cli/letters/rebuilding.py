@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from operations.auditor.engine.records import reader
-from topics.runtime.dead_letters.acts import By
-from topics.runtime.dead_letters.index import Rebuilt, rebuild
+from topics.runtime.dead_letters.acts import AuditNote
+from topics.runtime.dead_letters.index import RebuildCounts, rebuild
 from topics.runtime.dead_letters.listing import rooms_named
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.record import message_of
 from topics.settings import Settings
 
 
-def rebuild_from_topic(settings: Settings, room_name: str, by: By) -> Rebuilt:
+def rebuild_from_topic(settings: Settings, room_name: str, by: AuditNote) -> RebuildCounts:
     """Errors: NoSuchRoom; KafkaException where the broker is away."""
     (room,) = rooms_named(room_name)
     with reader(settings) as reading:

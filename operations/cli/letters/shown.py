@@ -9,7 +9,7 @@ from datetime import datetime
 
 from operations.cli.tables import Table
 from topics.runtime.dead_letters.acts import Edit
-from topics.runtime.dead_letters.listing import SHORT, Details, Group, Letter, Planned
+from topics.runtime.dead_letters.listing import SHORT, Group, Letter, LetterDetails, PlannedLetter
 
 
 def groups(found: Sequence[Group]) -> None:
@@ -37,14 +37,14 @@ def letters(found: Sequence[Letter]) -> None:
     table.show()
 
 
-def plan(found: Sequence[tuple[str, Planned]]) -> None:
+def plan(found: Sequence[tuple[str, PlannedLetter]]) -> None:
     table = Table("id", "room", "topic", "key", "code", "does", "why")
     for room, each in found:
         table.add_row(each.letter_id[:SHORT], room, each.topic, each.key or "", each.code or "", each.does, each.why)
     table.show()
 
 
-def page(found: Details) -> list[str]:
+def page(found: LetterDetails) -> list[str]:
     """One letter in full, a line each, as strangers wrote it."""
     letter = found.letter
     stands = "stands" if found.effect_stands else "does not stand"

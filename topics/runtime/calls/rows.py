@@ -43,7 +43,7 @@ class Leased:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallReply:
     """How one act of a call came back: what is stored, and what the decider hears."""
 
     call_id: str
@@ -68,7 +68,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredReply:
     """A reply on its row: the same bytes whoever applies it, and however often."""
 
     call_id: str
@@ -79,7 +79,7 @@ class Stored:
     value: bytes
 
 
-class _New(NamedTuple):
+class _NewCall(NamedTuple):
     call: Call
     cause_event_id: EventId
     traceparent: str | None
@@ -116,10 +116,10 @@ CALLS = Table(
 # ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-Asked = tuple[Call | Retry | Ended, EventId, str | None]  # with the event that led to it, and its trace
+CausedCall = tuple[Call | Retry | Ended, EventId, str | None]  # with the event that led to it, and its trace
 
 
-def save(conn: Connection, calls: Sequence[Asked], now: datetime) -> None:
+def save(conn: Connection, calls: Sequence[CausedCall], now: datetime) -> None:
     """New calls become due at once; others become due again, unless they are out just now, or end. Of several about one
     call the last one counts.
     """
@@ -140,10 +140,10 @@ _INSERT = CALLS.insert()
 
 
 def _insert(conn: Connection, new: Iterable[tuple[Call, EventId, str | None]], now: datetime) -> None:
-    _INSERT.run(conn, [_New(*each, now) for each in new])
+    _INSERT.run(conn, [_NewCall(*each, now) for each in new])
 
 
-_AGAIN = """
+_RETRY = """
 UPDATE calls SET state = 'due', act = again.act, due_at = again.due_at, lease_until = NULL, leased_by = NULL
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS again(id, act, due_at)
 WHERE calls.id = again.id AND state IN ('answered', 'due')
@@ -160,7 +160,7 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
     ended = [call for call in old if isinstance(call, Ended)]
     if again:
         due = text_array((now + timedelta(seconds=call.due_in_s)).isoformat() for call in again)
-        conn.execute(_AGAIN, (text_array(c.call_id for c in again), text_array(c.act for c in again), due))
+        conn.execute(_RETRY, (text_array(c.call_id for c in again), text_array(c.act for c in again), due))
     if ended:
         conn.execute(_END, (now, text_array(c.call_id for c in ended), text_array(c.outcome for c in ended)))
 
@@ -216,13 +216,13 @@ WHERE calls.id = answer.id
 
 def end_overdue(
     conn: Connection, reply: Mapping[str, object], now: datetime, ended_at: datetime, by: str, limit: int = 500
-) -> list[Stored]:
+) -> list[StoredReply]:
     """Sends past their payment's deadline, of whatever PSP, answered with `reply`, which says that they never left."""
     rows = conn.execute(_OVERDUE, {"now": now, "limit": limit}).fetchall()
     answers = [
-        Answer(id_, subject, cause, act, act_no, reply, unknown=False) for id_, subject, cause, act, act_no in rows
+        CallReply(id_, subject, cause, act, act_no, reply, unknown=False) for id_, subject, cause, act, act_no in rows
     ]
-    stored = [_stored(answer, answer.value(ended_at)) for answer in answers]
+    stored = [_stored_reply(answer, answer.value(ended_at)) for answer in answers]
     if stored:
         columns = (
             text_array(one.call_id for one in stored),
@@ -264,10 +264,10 @@ RETURNING calls.id
 """
 
 
-Recorded = tuple[list[Stored], list[Answer]]
+Recorded = tuple[list[StoredReply], list[CallReply]]
 
 
-def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> Callable[[], Recorded]:
+def record(conn: Connection, answers: Sequence[CallReply], ended_at: datetime) -> Callable[[], Recorded]:
     """Keep the replies on their rows; read later what was stored, and what came after its lease was taken."""
     answers = sorted(answers, key=lambda answer: answer.call_id)
     values = [answer.value(ended_at) for answer in answers]
@@ -282,14 +282,14 @@ def record(conn: Connection, answers: Sequence[Answer], ended_at: datetime) -> C
 
     def recorded() -> Recorded:
         taken = {row[0] for row in kept}
-        stored = [_stored(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
+        stored = [_stored_reply(a, value) for a, value in zip(answers, values, strict=True) if a.call_id in taken]
         return stored, [answer for answer in answers if answer.call_id not in taken]
 
     return recorded
 
 
-def _stored(answer: Answer, value: bytes) -> Stored:
-    return Stored(answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value)
+def _stored_reply(answer: CallReply, value: bytes) -> StoredReply:
+    return StoredReply(answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value)
 
 
 _EXPIRED = """
@@ -302,7 +302,7 @@ def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, li
     """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `unapplied` finds them."""
     rows = conn.execute(_EXPIRED, (limit,)).fetchall()
     for id_, subject, cause, act, act_no in rows:
-        answer = Answer(id_, subject, cause, act, act_no, reply, act == "send")
+        answer = CallReply(id_, subject, cause, act, act_no, reply, act == "send")
         conn.execute(_EXPIRE, (answer.value(ended_at), answer.unknown, id_))
     return len(rows)
 
@@ -317,9 +317,9 @@ RETURNING id, subject, cause_event_id, act, act_no, reply
 """
 
 
-def unapplied(conn: Connection, by: str, limit: int = 500) -> list[Stored]:
+def take_unapplied(conn: Connection, by: str, limit: int = 500) -> list[StoredReply]:
     """Replies whose recorder did not come to apply them in time: they are ours to apply now."""
-    return [Stored(*row) for row in conn.execute(_UNAPPLIED, (timedelta(seconds=LEASE_S), by, limit))]
+    return [StoredReply(*row) for row in conn.execute(_UNAPPLIED, (timedelta(seconds=LEASE_S), by, limit))]
 
 
 _HANDED_OVER = """
@@ -328,7 +328,7 @@ WHERE calls.id = applied.id AND calls.act_no = applied.act_no AND state = %s
 """
 
 
-def handed_over(conn: Connection, stored: Sequence[Stored]) -> None:
+def release_parked(conn: Connection, stored: Sequence[StoredReply]) -> None:
     """Applied, and yet not moved on: the runtime has parked them and brings them back itself. Leave them to it.
 
     By number: meanwhile the call may have acted again, and its new reply is nobody's until it is applied.
@@ -336,17 +336,17 @@ def handed_over(conn: Connection, stored: Sequence[Stored]) -> None:
     conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored], [reply.act_no for reply in stored], "answered"))
 
 
-def message(reply: Stored) -> Message:
+def message(reply: StoredReply) -> Message:
     """The reply as a message of the pseudo-topic `calls`, its id from call id, act and number."""
     return _message(reply, reply.act)
 
 
-def late_message(answer: Answer, ended_at: datetime) -> Message:
+def late_message(answer: CallReply, ended_at: datetime) -> Message:
     """A reply that came after its lease was taken for lost: the lost one has the usual id, this one has its own."""
-    return _message(_stored(answer, answer.value(ended_at)), f"late {answer.act}")
+    return _message(_stored_reply(answer, answer.value(ended_at)), f"late {answer.act}")
 
 
-def _message(reply: Stored, act: str) -> Message:
+def _message(reply: StoredReply, act: str) -> Message:
     entered_ms = time_ms_of(reply.cause_event_id)
     headers = (
         ("ce_specversion", b"1.0"),

@@ -19,10 +19,10 @@ from topics.runtime.shape.consumer import Cause, Connection, Message, Timer
 from topics.runtime.shape.store import uuid_array
 from topics.runtime.shape.table import Column, Table
 
-AT_ONCE = 500
+DUE_MAX = 500
 
 
-class _Set(NamedTuple):
+class _NewTimer(NamedTuple):
     id: EventId
     timer: Timer
 
@@ -42,7 +42,7 @@ _DELETE = "DELETE FROM timers WHERE id = ANY(%s::uuid[])"
 
 def save(conn: Connection, timers: Sequence[tuple[Timer, EventId]]) -> None:
     """Set timers, each with its id, sorted: two processes that set the same ones wait for each other in one order."""
-    rows = {(timer.kind, timer.key, timer.due_at): _Set(id_, timer) for timer, id_ in timers}
+    rows = {(timer.kind, timer.key, timer.due_at): _NewTimer(id_, timer) for timer, id_ in timers}
     _INSERT.run(conn, [rows[each] for each in sorted(rows)])
 
 
@@ -52,7 +52,7 @@ def timer_id(timer: Timer, cause: Cause) -> EventId:
     return derive_id(cause.event_id, by, 0, cause.entered_ms)
 
 
-def due(conn: Connection, now: datetime, limit: int = AT_ONCE) -> list[Message]:
+def due(conn: Connection, now: datetime, limit: int = DUE_MAX) -> list[Message]:
     """Due timers as messages, oldest first. `now` is business time. The same row is the same message for every process."""
     return [_message(EventId(row[0]), Timer(*row[1:])) for row in conn.execute(_DUE, (now, limit))]
 

@@ -13,7 +13,14 @@ from typing import Literal, LiteralString
 
 import orjson
 
-from topics.runtime.dead_letters.listing import REPLAYS_MAX, Filter, NoSuchLetter, Stop, as_operators, message_of
+from topics.runtime.dead_letters.listing import (
+    REPLAYS_MAX,
+    Filter,
+    NoSuchLetter,
+    Stop,
+    message_of,
+    operator_transaction,
+)
 from topics.runtime.dead_letters.store import MESSAGES
 from topics.runtime.shape.consumer import Broken, Connection
 from topics.runtime.shape.decode import decode
@@ -23,10 +30,10 @@ REASON_MAX = 500
 ACTOR_MAX = 64
 EDIT_BYTES_MAX = 1_000_000
 
-Way = Literal["start", "position"]
+WayOut = Literal["start", "position"]
 
 # Stops whose lift needs a way out: without one the room would stop again at once, or skip in silence.
-WAYS: Mapping[str, Mapping[Way, str]] = {
+WAYS_OUT: Mapping[str, Mapping[WayOut, str]] = {
     "topic_replaced": {
         "start": "begin at the start of the new topic; what the room has seen already is dropped by its inbox",
         "position": "go on at the stored position: only for a copy of the old topic with the same offsets",
@@ -38,12 +45,12 @@ WAYS: Mapping[str, Mapping[Way, str]] = {
 }
 
 
-class Refused(ValueError):
+class ActRefused(ValueError):
     """What an operator asked for cannot be done; says why in one line. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class AuditNote:
     """Who acts and why. Both are kept for ever."""
 
     actor: str
@@ -56,15 +63,15 @@ class By:
 
 def _check(what: str, text: str, limit: int) -> None:
     if not text.strip():
-        raise Refused(f"a {what} is needed: it is kept in ops_audit")
+        raise ActRefused(f"a {what} is needed: it is kept in ops_audit")
     if len(text) > limit:
-        raise Refused(f"the {what} has {len(text)} characters; {limit} are the most")
+        raise ActRefused(f"the {what} has {len(text)} characters; {limit} are the most")
     if not text.isprintable():
-        raise Refused(f"the {what} holds a control character or a broken one")
+        raise ActRefused(f"the {what} holds a control character or a broken one")
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class ActResult:
     """What an act changed: letter ids, and the state of those that it left as they were."""
 
     changed: tuple[str, ...]
@@ -88,19 +95,24 @@ def replay(
     settings: Settings,
     room: str,
     letter_ids: Sequence[str],
-    by: By,
+    by: AuditNote,
     now: datetime,
     chosen_by: Filter | None = None,
     force: bool = False,
-) -> Acted:
+) -> ActResult:
     """Make dead letters due again, `now` being business time. What is not dead is left alone: twice changes nothing."""
     values = {"now": now, "most": REPLAYS_MAX, "force": force}
     return _act(settings, room, "replay", _REPLAY, values, letter_ids, by, chosen_by)
 
 
 def discard(
-    settings: Settings, room: str, letter_ids: Sequence[str], by: By, now: datetime, chosen_by: Filter | None = None
-) -> Acted:
+    settings: Settings,
+    room: str,
+    letter_ids: Sequence[str],
+    by: AuditNote,
+    now: datetime,
+    chosen_by: Filter | None = None,
+) -> ActResult:
     """Give dead letters up for good: what waits behind them on their keys goes on."""
     return _act(settings, room, "discard", _DISCARD, {"now": now}, letter_ids, by, chosen_by)
 
@@ -112,20 +124,20 @@ def _act(
     statement: LiteralString,
     values: Mapping[str, object],
     letter_ids: Sequence[str],
-    by: By,
+    by: AuditNote,
     chosen_by: Filter | None,
-) -> Acted:
+) -> ActResult:
     """Nothing changed is nothing to be written down."""
     wanted = sorted(set(letter_ids))
-    with as_operators(settings, room) as conn:
+    with operator_transaction(settings, room) as conn:
         states = _lock(conn, wanted)
         changed = dict(conn.execute(statement, {**values, "ids": wanted}).fetchall())
         if changed:
             chosen = chosen_by.as_dict() if chosen_by else {}
             counts = {"changed": len(changed), "asked": len(wanted)}
-            write_down(conn, by, action, {**_letters(changed), **chosen}, counts)
+            write_audit(conn, by, action, {**_letters(changed), **chosen}, counts)
     unchanged = {letter_id: states.get(letter_id, "unknown") for letter_id in wanted if letter_id not in changed}
-    return Acted(tuple(changed), unchanged)
+    return ActResult(tuple(changed), unchanged)
 
 
 def _lock(conn: Connection, letter_ids: Sequence[str]) -> dict[str, str]:
@@ -157,26 +169,26 @@ class Edit:
         return hashlib.sha256(self.value).hexdigest()
 
 
-def propose(settings: Settings, room: str, letter_id: str, value: bytes, by: By, now: datetime) -> Edit:
+def propose(settings: Settings, room: str, letter_id: str, value: bytes, by: AuditNote, now: datetime) -> Edit:
     """Store a corrected value on a dead letter; it waits for `approve`. An earlier proposal is replaced.
 
     Errors: Refused where the room could not read it; NoSuchLetter.
     """
     if len(value) > EDIT_BYTES_MAX:
-        raise Refused(f"the edit has {len(value)} bytes; {EDIT_BYTES_MAX} are the most")
-    with as_operators(settings, room) as conn:
-        code, attempts = _dead(conn, letter_id)
-        original = _readable(settings, conn, letter_id, value, code)
+        raise ActRefused(f"the edit has {len(value)} bytes; {EDIT_BYTES_MAX} are the most")
+    with operator_transaction(settings, room) as conn:
+        code, attempts = _lock_dead(conn, letter_id)
+        original = _check_readable(settings, conn, letter_id, value, code)
         conn.execute(
             "UPDATE parked SET edit = %s, edited_by = %s, edited_at = %s, approved_by = NULL WHERE letter_id = %s",
             [value, by.actor, now, letter_id],
         )
         edit = Edit(original, value, by.actor)
-        write_down(conn, by, "edit", {**_letters({letter_id: attempts}), "sha256": edit.sha256}, {"changed": 1})
+        write_audit(conn, by, "edit", {**_letters({letter_id: attempts}), "sha256": edit.sha256}, {"changed": 1})
     return edit
 
 
-def _dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
+def _lock_dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
     """Lock it. → code, attempts. Errors: NoSuchLetter; Refused where it is not dead."""
     row = conn.execute(
         "SELECT state, code, attempts FROM parked WHERE letter_id = %s FOR UPDATE", [letter_id]
@@ -184,74 +196,76 @@ def _dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
     if row is None:
         raise NoSuchLetter(f"{letter_id}: no such letter")
     if row[0] != "dead":
-        raise Refused(f"{letter_id} is {row[0]}, not dead")
+        raise ActRefused(f"{letter_id} is {row[0]}, not dead")
     return row[1], row[2]
 
 
-def _readable(settings: Settings, conn: Connection, letter_id: str, value: bytes, code: str | None) -> bytes | None:
+def _check_readable(
+    settings: Settings, conn: Connection, letter_id: str, value: bytes, code: str | None
+) -> bytes | None:
     """→ the original value. Errors: Refused where the edit could not take effect, whoever approves it."""
     message = message_of(conn, letter_id)
     if code == "id_reused":
-        raise Refused("its id came before with other contents: no edit helps; discard it")
+        raise ActRefused("its id came before with other contents: no edit helps; discard it")
     if value == message.value:
-        raise Refused("the edit changes nothing")
+        raise ActRefused("the edit changes nothing")
     incoming = decode(message._replace(value=value), settings.upstreams, settings.digest_key())
     if incoming.failure is not None:
-        raise Refused(f"the room could not read it: {incoming.failure.code}: {incoming.failure.detail}")
+        raise ActRefused(f"the room could not read it: {incoming.failure.code}: {incoming.failure.detail}")
     if isinstance(incoming.event, Broken):
-        raise Refused(f"it breaks the contract: {incoming.event.field}: {incoming.event.detail}")
+        raise ActRefused(f"it breaks the contract: {incoming.event.field}: {incoming.event.detail}")
     return message.value
 
 
-def proposed(settings: Settings, room: str, letter_id: str) -> Edit:
+def proposed_edit(settings: Settings, room: str, letter_id: str) -> Edit:
     """The edit that waits for approval. Errors: Refused where there is none; NoSuchLetter."""
-    with as_operators(settings, room) as conn:
-        return _proposed(conn, letter_id)
+    with operator_transaction(settings, room) as conn:
+        return _read_edit(conn, letter_id)
 
 
-def _proposed(conn: Connection, letter_id: str) -> Edit:
+def _read_edit(conn: Connection, letter_id: str) -> Edit:
     row = conn.execute(
         "SELECT value, edit, edited_by, approved_by FROM parked WHERE letter_id = %s", [letter_id]
     ).fetchone()
     if row is None:
         raise NoSuchLetter(f"{letter_id}: no such letter")
     if row[1] is None:
-        raise Refused(f"{letter_id} has no edit to approve")
+        raise ActRefused(f"{letter_id} has no edit to approve")
     if row[3] is not None:
-        raise Refused(f"the edit of {letter_id} was approved by {row[3]} already")
+        raise ActRefused(f"the edit of {letter_id} was approved by {row[3]} already")
     return Edit(row[0], row[1], row[2])
 
 
-def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: By, now: datetime) -> None:
+def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: AuditNote, now: datetime) -> None:
     """Replay the letter with its edit, under its own event id. It is an event like any other now, and holds its key.
 
     Errors: Refused where the maker approves their own, or where the edit is no longer the one that was looked at.
     """
-    with as_operators(settings, room) as conn:
-        _, attempts = _dead(conn, letter_id)
-        edit = _proposed(conn, letter_id)
+    with operator_transaction(settings, room) as conn:
+        _, attempts = _lock_dead(conn, letter_id)
+        edit = _read_edit(conn, letter_id)
         if edit.edited_by.casefold() == by.actor.casefold():
-            raise Refused(f"{by.actor} made this edit: a second person must approve it")
+            raise ActRefused(f"{by.actor} made this edit: a second person must approve it")
         if edit.sha256 != sha256:
-            raise Refused("the edit has changed since it was looked at: look again")
+            raise ActRefused("the edit has changed since it was looked at: look again")
         conn.execute(
             "UPDATE parked SET approved_by = %s, holds = key IS NOT NULL, state = 'parked', rung = 0,"
             " replays = replays + 1, due_at = %s WHERE letter_id = %s",
             [by.actor, now, letter_id],
         )
         chosen = {**_letters({letter_id: attempts}), "sha256": sha256, "edited_by": edit.edited_by}
-        write_down(conn, by, "approve", chosen, {"changed": 1})
+        write_audit(conn, by, "approve", chosen, {"changed": 1})
 
 
 # ── stopped rooms ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def resume(settings: Settings, room: str, by: By, begin: Way | None = None) -> Stop | None:
+def resume(settings: Settings, room: str, by: AuditNote, begin: WayOut | None = None) -> Stop | None:
     """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped.
 
     `begin` is the way out of a stop that has several. Errors: Refused where it needs one, or has none.
     """
-    with as_operators(settings, room) as conn:
+    with operator_transaction(settings, room) as conn:
         row = conn.execute(
             f"UPDATE stops SET lifted_at = clock_timestamp(), lifted_by = %s, way = %s, messages = {MESSAGES}"
             " WHERE lifted_at IS NULL RETURNING code, reason, at",
@@ -262,20 +276,22 @@ def resume(settings: Settings, room: str, by: By, begin: Way | None = None) -> S
         stop = Stop(*row)
         _check_way(room, stop, begin)
         chosen = {"code": stop.code, "reason": stop.reason} | ({"begin": begin} if begin else {})
-        write_down(conn, by, "resume", chosen, {"changed": 1})
+        write_audit(conn, by, "resume", chosen, {"changed": 1})
         return stop
 
 
-def _check_way(room: str, stop: Stop, begin: Way | None) -> None:
-    ways = WAYS.get(stop.code, {})
+def _check_way(room: str, stop: Stop, begin: WayOut | None) -> None:
+    ways = WAYS_OUT.get(stop.code, {})
     if begin is None and ways:
         named = "; ".join(f"begin={way}: {what}" for way, what in ways.items())
-        raise Refused(f"{room} stopped with {stop.code}, and would again. Say where it is to begin. {named}")
+        raise ActRefused(f"{room} stopped with {stop.code}, and would again. Say where it is to begin. {named}")
     if begin is not None and begin not in ways:
-        raise Refused(f"{room} stopped with {stop.code}: it goes on where it stands, and takes no begin")
+        raise ActRefused(f"{room} stopped with {stop.code}: it goes on where it stands, and takes no begin")
 
 
-def write_down(conn: Connection, by: By, action: str, chosen: Mapping[str, object], counts: Mapping[str, int]) -> None:
+def write_audit(
+    conn: Connection, by: AuditNote, action: str, chosen: Mapping[str, object], counts: Mapping[str, int]
+) -> None:
     conn.execute(
         "INSERT INTO ops_audit (actor, action, reason, filter, counts) VALUES (%s, %s, %s, %s::jsonb, %s::jsonb)",
         [by.actor, action, by.reason.strip(), orjson.dumps(chosen).decode(), orjson.dumps(counts).decode()],

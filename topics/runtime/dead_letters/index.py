@@ -12,8 +12,16 @@ from psycopg.rows import dict_row
 
 from schemas.envelope import digest
 from topics.catalog import Room
-from topics.runtime.dead_letters.acts import By, write_down
-from topics.runtime.dead_letters.listing import MATCHES, Filter, State, as_operators, effects, looking, rooms_named
+from topics.runtime.dead_letters.acts import AuditNote, write_audit
+from topics.runtime.dead_letters.listing import (
+    MATCHES,
+    Filter,
+    State,
+    effects,
+    operator_reader,
+    operator_transaction,
+    rooms_named,
+)
 from topics.runtime.dead_letters.store import letter_id
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.decode import Incoming, decode
@@ -34,13 +42,13 @@ def export(
 ) -> Iterator[dict[str, Any]]:
     """Every letter that matches, oldest first, with its contents; read in slices, however many there are."""
     for each in rooms_named(room):
-        with looking(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
+        with operator_reader(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
             cursor.execute(_EXPORT, {"states": list(states), **wanted.values()})
             for row in cursor:
-                yield {"room": each.name, **_said(row)}
+                yield {"room": each.name, **_export_row(row)}
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
+def _export_row(row: dict[str, Any]) -> dict[str, Any]:
     headers = {name: None if value is None else value.decode("latin-1") for name, value in load_headers(row["headers"])}
     key = None if row["key"] is None else row["key"].decode("utf-8", "replace")
     said = row | {"headers": headers, "key": key}
@@ -61,23 +69,23 @@ def as_text(name: str, content: bytes | None) -> dict[str, str | None]:
 
 # ── back in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Became = Literal["known", "effect stands", "discarded", "replayed", "dead", "foreign"]
-_RESOLVED: dict[Became, State] = {"effect stands": "done", "replayed": "done", "discarded": "discarded", "dead": "dead"}
+Fate = Literal["known", "effect stands", "discarded", "replayed", "dead", "foreign"]
+_RESOLVED: dict[Fate, State] = {"effect stands": "done", "replayed": "done", "discarded": "discarded", "dead": "dead"}
 
 
 @dataclass(slots=True)
-class Rebuilt:
+class RebuildCounts:
     """How many letters of the topic became what; `foreign` lists records that are no letters of this room."""
 
-    counts: dict[Became, int] = field(default_factory=dict)
+    counts: dict[Fate, int] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
 
-    def add(self, became: Became) -> None:
+    def add(self, became: Fate) -> None:
         self.counts[became] = self.counts.get(became, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class _LetterCopy:
     """A record of the dead-letter topic, told apart into the message and why it is there."""
 
     letter: str
@@ -88,26 +96,26 @@ class _Copy:
     incoming: Incoming
 
 
-def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: By, now: datetime) -> Rebuilt:
+def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: AuditNote, now: datetime) -> RebuildCounts:
     """Put back what the index lacks, from all records of the room's dead-letter topic, oldest first.
 
     A letter whose effect stands, or that was discarded or replayed since that copy, comes back as resolved; any other
     comes back dead and holds its key. What only waited behind a letter is on no topic, and cannot come back.
     """
-    rebuilt = Rebuilt()
-    newest = _newest(settings, room, records, rebuilt)
+    rebuilt = RebuildCounts()
+    newest = _newest_copies(settings, room, records, rebuilt)
     standing = effects(settings, room.name, [each.incoming.claim for each in newest])
-    with as_operators(settings, room.name) as conn:
+    with operator_transaction(settings, room.name) as conn:
         known = {row[0] for row in conn.execute("SELECT letter_id::text FROM parked")}
         acts = _acts(conn)
         for each in newest:
-            became = "known" if each.letter in known else _became(each, standing, acts)
-            if became in _RESOLVED and not _put_back(conn, each, _RESOLVED[became], now):
+            became = "known" if each.letter in known else _fate_of(each, standing, acts)
+            if became in _RESOLVED and not _reinsert(conn, each, _RESOLVED[became], now):
                 became = "known"  # it died just now
             rebuilt.add(became)
         if set(rebuilt.counts) & set(_RESOLVED):
             letters = [each.letter for each in newest if each.letter not in known]
-            write_down(
+            write_audit(
                 conn,
                 by,
                 "rebuild",
@@ -117,11 +125,13 @@ def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: By, 
     return rebuilt
 
 
-def _newest(settings: Settings, room: Room, records: Iterable[Message], rebuilt: Rebuilt) -> list[_Copy]:
+def _newest_copies(
+    settings: Settings, room: Room, records: Iterable[Message], rebuilt: RebuildCounts
+) -> list[_LetterCopy]:
     """The last copy of each letter, in the order in which they first died."""
-    newest: dict[str, _Copy] = {}
+    newest: dict[str, _LetterCopy] = {}
     for record in records:
-        found = _copy(settings, room, record)
+        found = _parse_copy(settings, room, record)
         if found is None:
             rebuilt.add("foreign")
             rebuilt.foreign.append(f"{record.topic}[{record.partition}]@{record.offset}")
@@ -130,7 +140,7 @@ def _newest(settings: Settings, room: Room, records: Iterable[Message], rebuilt:
     return list(newest.values())
 
 
-def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
+def _parse_copy(settings: Settings, room: Room, record: Message) -> _LetterCopy | None:
     """None where the record is no letter of this room: whoever may write to the topic may write anything."""
     about = {name: value for name, value in record.headers if name.startswith("tally_")}
     try:
@@ -155,7 +165,7 @@ def _copy(settings: Settings, room: Room, record: Message) -> _Copy | None:
         incoming.event = None if incoming.door else incoming.event
     if letter_id(room, incoming) != letter or failed_at.tzinfo is None or first_failed_at.tzinfo is None:
         return None
-    return _Copy(letter, attempts, code, first_failed_at, failed_at, incoming)
+    return _LetterCopy(letter, attempts, code, first_failed_at, failed_at, incoming)
 
 
 Acts = dict[tuple[str, str], int]  # letter and action → the attempts that had failed by then
@@ -172,18 +182,18 @@ def _acts(conn: Connection) -> Acts:
     return {(letter, became): attempts for letter, became, attempts in rows}
 
 
-def _became(copy: _Copy, standing: set[str], acts: Acts) -> Became:
+def _fate_of(copy: _LetterCopy, standing: set[str], acts: Acts) -> Fate:
     """A letter that died once more after its replay has a newer copy, which no act has seen."""
     if copy.incoming.claim in standing:
         return "effect stands"
-    resolutions: tuple[Became, ...] = ("discarded", "replayed")
+    resolutions: tuple[Fate, ...] = ("discarded", "replayed")
     for became in resolutions:
         if acts.get((copy.letter, became), -1) >= copy.attempts:
             return became
     return "dead"
 
 
-def _put_back(conn: Connection, copy: _Copy, state: State, now: datetime) -> bool:
+def _reinsert(conn: Connection, copy: _LetterCopy, state: State, now: datetime) -> bool:
     """The letter, and the claim on its id: without that a redelivery would be a second letter. → False if it is there."""
     message, incoming = copy.incoming.message, copy.incoming
     conn.execute("INSERT INTO inbox (id, hash) VALUES (%s, %s) ON CONFLICT DO NOTHING", [incoming.claim, incoming.hash])

@@ -90,14 +90,14 @@ class NoSuchRoom(Exception):
 
 
 @contextmanager
-def as_operators(settings: Settings, room: str) -> Iterator[Connection]:
+def operator_transaction(settings: Settings, room: str) -> Iterator[Connection]:
     """One transaction in a room's store, as the operators' role, to act."""
     with connect(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
         yield conn
 
 
 @contextmanager
-def looking(settings: Settings, room: str) -> Iterator[Connection]:
+def operator_reader(settings: Settings, room: str) -> Iterator[Connection]:
     """The same, to look: also while the store takes no writes."""
     with connect_to_read(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
         yield conn
@@ -137,7 +137,7 @@ def list_letters(
     values = {"states": list(states), "followers": followers, "limit": limit, **(wanted or Filter()).values()}
     found: list[Letter] = []
     for each in rooms_named(room):
-        with looking(settings, each.name) as conn:
+        with operator_reader(settings, each.name) as conn:
             found += [_letter(each.name, *row) for row in conn.execute(_LIST, values)]
     return sorted(found, key=lambda letter: letter.parked_at)[:limit]
 
@@ -186,15 +186,15 @@ def group_letters(
     """Room × code × age, the largest groups of each room first. `now` is business time, as the ages are."""
     groups = []
     for each in rooms_named(room):
-        with looking(settings, each.name) as conn:
+        with operator_reader(settings, each.name) as conn:
             rows = conn.execute(_GROUPS, {"now": now, **(wanted or Filter()).values()})
             groups += [Group(each.name, *row) for row in rows]
     return groups
 
 
-def matching(settings: Settings, room: str, wanted: Filter, limit: int | None = None) -> list[str]:
+def matching_ids(settings: Settings, room: str, wanted: Filter, limit: int | None = None) -> list[str]:
     """The ids of a room's dead letters that match, oldest first."""
-    with looking(settings, room) as conn:
+    with operator_reader(settings, room) as conn:
         rows = conn.execute(
             f"SELECT letter_id::text FROM parked WHERE state = 'dead' AND {MATCHES} ORDER BY seq LIMIT %(limit)s",
             {"limit": limit, **wanted.values()},
@@ -211,7 +211,7 @@ def resolve(settings: Settings, given: str, room: str | None = None) -> tuple[st
     beginning = beginning.lower()
     found: list[tuple[str, str]] = []
     for each in rooms_named(named or room):
-        with looking(settings, each.name) as conn:
+        with operator_reader(settings, each.name) as conn:
             rows = conn.execute(
                 "SELECT letter_id::text FROM parked WHERE starts_with(letter_id::text, %s) LIMIT 3",
                 [beginning.replace("\0", "")],
@@ -234,7 +234,7 @@ def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple
     """Up to three letters whose ids begin most like this."""
     known: dict[str, str] = {}
     for each in rooms_named(room):
-        with looking(settings, each.name) as conn:
+        with operator_reader(settings, each.name) as conn:
             rows = conn.execute("SELECT letter_id::text FROM parked WHERE attempts > 0 ORDER BY seq DESC LIMIT 1000")
             known |= {letter_id: each.name for (letter_id,) in rows}
     starts = {letter_id[: max(len(beginning), 1)]: letter_id for letter_id in known}
@@ -246,7 +246,7 @@ def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class LetterDetails:
     """One letter with all that is known of it."""
 
     letter: Letter
@@ -282,9 +282,9 @@ SELECT at, actor, action, reason FROM ops_audit WHERE jsonb_exists(filter->'lett
 """
 
 
-def details(settings: Settings, room: str, letter_id: str) -> Details:
+def details(settings: Settings, room: str, letter_id: str) -> LetterDetails:
     """Errors: NoSuchLetter."""
-    with looking(settings, room) as conn:
+    with operator_reader(settings, room) as conn:
         row = conn.execute(f"{_LETTER} WHERE letter_id = %s", [letter_id]).fetchone()
         more = conn.execute(_DETAILS, [letter_id]).fetchone()
         if row is None or more is None:
@@ -294,7 +294,7 @@ def details(settings: Settings, room: str, letter_id: str) -> Details:
             waiting = cursor.execute(_BEHIND, [letter_id, BEHIND_SHOWN]).fetchall()
             acts = cursor.execute(_ACTS, [letter_id]).fetchall()
     letter = _letter(room, *row)
-    return Details(
+    return LetterDetails(
         letter=letter,
         partition=partition,
         offset=offset,
@@ -348,9 +348,9 @@ def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]
     return found
 
 
-def fates(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+def letter_states(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
     """What has become of these: state, and how many attempts have failed."""
-    with looking(settings, room) as conn:
+    with operator_reader(settings, room) as conn:
         rows = conn.execute(
             "SELECT letter_id::text, state, attempts FROM parked WHERE letter_id = ANY(%s::uuid[])", [list(letter_ids)]
         )
@@ -361,7 +361,7 @@ def fates(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str,
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedLetter:
     """One letter of a dry run. `does`: run, wait (behind another of its key), no-op, or refused (needs force)."""
 
     letter_id: str
@@ -385,24 +385,24 @@ FROM parked p WHERE letter_id = ANY(%(ids)s::uuid[]) ORDER BY seq
 
 def plan(
     settings: Settings, room: str, letter_ids: Sequence[str], *, discards: bool = False, force: bool = False
-) -> list[Planned]:
+) -> list[PlannedLetter]:
     """What a replay (or a discard) of these would do, letter by letter, oldest first. Changes nothing."""
-    with looking(settings, room) as conn:
+    with operator_reader(settings, room) as conn:
         rows = conn.execute(_PLAN, {"ids": list(letter_ids)}).fetchall()
     standing = effects(settings, room, [row[6] for row in rows if row[1] == "dead"])
     planned = []
     for letter_id, state, topic, key, code, replays, event_id, edited, behind, ahead in rows:
-        facts = _Facts(state, replays, event_id in standing, edited, behind, ahead)
+        facts = _LetterFacts(state, replays, event_id in standing, edited, behind, ahead)
         does, why = facts.discarded() if discards else facts.replayed(force)
-        planned.append(Planned(letter_id, topic, _text(key), code, does, why))
+        planned.append(PlannedLetter(letter_id, topic, _text(key), code, does, why))
     return planned
 
 
-Does = tuple[Literal["run", "wait", "no-op", "refused"], str]
+PlanStep = tuple[Literal["run", "wait", "no-op", "refused"], str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _LetterFacts:
     """What decides of one letter's fate."""
 
     state: State
@@ -412,7 +412,7 @@ class _Facts:
     behind: int
     ahead: str | None
 
-    def replayed(self, force: bool) -> Does:
+    def replayed(self, force: bool) -> PlanStep:
         if self.state != "dead":
             return "no-op", f"is {self.state}, not dead"
         if self.replays >= REPLAYS_MAX and not force:
@@ -425,7 +425,7 @@ class _Facts:
             return "run", "as it came: its edit waits for a second person's approval"
         return "run", f"and {self.behind} behind it" if self.behind else ""
 
-    def discarded(self) -> Does:
+    def discarded(self) -> PlanStep:
         if self.state != "dead":
             return "no-op", f"is {self.state}, not dead"
         return "run", f"{self.behind} behind it go on" if self.behind else ""
@@ -437,7 +437,7 @@ def too_often(replays: int) -> str:
 
 def open_stop(settings: Settings, room: str) -> Stop | None:
     """Why the room has stopped, if it has."""
-    with looking(settings, room) as conn:
+    with operator_reader(settings, room) as conn:
         row = conn.execute("SELECT code, reason, at FROM stops WHERE lifted_at IS NULL").fetchone()
         return Stop(*row) if row else None
 
@@ -453,7 +453,7 @@ class Stop:
 
 def audit(settings: Settings, room: str, limit: int = 100) -> list[dict[str, Any]]:
     """The newest acts of operators in a room: id, at, actor, action, reason, filter, counts."""
-    with looking(settings, room) as conn, conn.cursor(row_factory=dict_row) as cursor:
+    with operator_reader(settings, room) as conn, conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             "SELECT id, at, actor, action, reason, filter, counts FROM ops_audit ORDER BY id DESC LIMIT %s", [limit]
         ).fetchall()

@@ -14,7 +14,7 @@ import structlog
 
 from schemas.envelope import digest
 from topics.catalog import Room
-from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.decode import Failure, Incoming, holds_card_number
 from topics.runtime.shape.record import HeaderPairs, dump_headers, load_headers
@@ -34,7 +34,7 @@ Held = set[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedLetter:
     """A stored letter, as the drain meets it."""
 
     seq: int
@@ -54,14 +54,8 @@ class Parked:
         return self.message if self.edit is None else self.message._replace(value=self.edit)
 
 
-@dataclass(slots=True)
-class Verdicts:
-    """The messages of one batch that were not simply decided, in order; without a failure: behind one that failed."""
-
-    letters: list[tuple[Incoming, Failure | None]]
-
-    def __bool__(self) -> bool:
-        return bool(self.letters)
+# A message of a batch that is to be stored as a letter. Without a failure it waits behind an earlier letter of its key.
+NewLetter = tuple[Incoming, Failure | None]
 
 
 def letter_id(room: Room, incoming: Incoming) -> str:
@@ -87,13 +81,13 @@ def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], He
     return lambda: {(topic, bytes(key)) for topic, key in found.fetchall()}
 
 
-def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> list[Unsaid]:
+def store(conn: Connection, room: Room, new: Sequence[NewLetter], now: datetime) -> list[OutboxRecord]:
     """Put new letters away, in order: their numbers are the order in which they are tried again.
 
     → the dead letters' copies for the room's topic.
     """
-    copies: list[Unsaid] = []
-    for incoming, failure in verdicts.letters:
+    copies: list[OutboxRecord] = []
+    for incoming, failure in new:
         if failure is None:
             _insert(conn, room, incoming, None, "parked", 0, now, now)
             continue
@@ -101,7 +95,7 @@ def store(conn: Connection, room: Room, verdicts: Verdicts, now: datetime) -> li
         due = now if dead else now + _pause(room, 0)
         letter = _insert(conn, room, incoming, failure, "dead" if dead else "parked", 1, due, now)
         if dead:
-            copies.append(copy(room, incoming, letter, 1, failure, now, now))
+            copies.append(dead_letter_copy(room, incoming, letter, 1, failure, now, now))
         log.warning(
             "message dead" if dead else "message parked",
             action="dead_letter" if dead else "park",
@@ -125,7 +119,7 @@ def _insert(
     due: datetime,
     now: datetime,
 ) -> str:
-    message = incoming.message if failure is None else _kept(incoming)
+    message = incoming.message if failure is None else _storable_message(incoming)
     letter = letter_id(room, incoming)
     conn.execute(
         "INSERT INTO parked (letter_id, topic, partition, kafka_offset, key, value, headers, timestamp_ms, event_id, hash,"
@@ -145,8 +139,8 @@ def _insert(
             incoming.holds,
             state,
             failure and failure.code,
-            failure and _clean(failure.detail)[:2000],
-            failure and _clean(failure.stack)[:8000],
+            failure and _storable_text(failure.detail)[:2000],
+            failure and _storable_text(failure.stack)[:8000],
             attempts,
             due,
             now,
@@ -162,16 +156,16 @@ def _attempts(failure: Failure | None, replays: int, now: datetime) -> str:
     """What `tally dlq show` tells of one attempt, as a list of it, or of none."""
     if failure is None:
         return "[]"
-    told = {"at": now, "code": failure.code, "error": _clean(failure.detail)[:500], "replays": replays}
-    return orjson.dumps([told]).decode()
+    attempt = {"at": now, "code": failure.code, "error": _storable_text(failure.detail)[:500], "replays": replays}
+    return orjson.dumps([attempt]).decode()
 
 
-def _clean(text: str) -> str:
+def _storable_text(text: str) -> str:
     """What PostgreSQL can store: no NUL, no lone surrogates."""
     return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
-def _kept(incoming: Incoming) -> Message:
+def _storable_message(incoming: Incoming) -> Message:
     """The message as it may be stored. Of what is too large Kafka has the rest, at the letter's partition and offset."""
     message, why = incoming.message, incoming.redacted
     if why is None:
@@ -184,21 +178,21 @@ def _kept(incoming: Incoming) -> Message:
             headers=tuple((name, _without_card(content, incoming) or b"") for name, content in message.headers),
         )
     short = message.key if message.key and len(message.key) <= KEY_BYTES_MAX else None
-    return message._replace(key=short, headers=tuple(_short(message.headers)))
+    return message._replace(key=short, headers=tuple(_short_headers(message.headers)))
 
 
 def _without_card(content: bytes | None, incoming: Incoming) -> bytes | None:
     return incoming.hash.encode() if holds_card_number(content) else content
 
 
-def _short(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+def _short_headers(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
     """Those by which a record that is too large may still be known."""
     for name, content in islice(headers, HEADERS_MAX):
         if len(name) + len(content or b"") <= KEY_BYTES_MAX:
             yield name, content
 
 
-def copy(
+def dead_letter_copy(
     room: Room,
     incoming: Incoming,
     letter: str,
@@ -206,14 +200,14 @@ def copy(
     failure: Failure,
     first_failed_at: datetime,
     now: datetime,
-) -> Unsaid:
+) -> OutboxRecord:
     """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here.
 
     Where a readable event came with more than any topic of ours takes, it is verbatim in the room's store alone; its copy
     has a hash in its place.
     """
-    message = _kept(incoming)
-    key, value, headers = message.key, message.value, _original(message)
+    message = _storable_message(incoming)
+    key, value, headers = message.key, message.value, _original_headers(message)
     if len(key or b"") > KEY_BYTES_MAX:
         key = incoming.hash.encode()
     if sum(len(name) + len(content or b"") for name, content in headers) > COPY_BYTES_MAX // 2:
@@ -232,10 +226,10 @@ def copy(
         ("tally_first_failed_at", first_failed_at.isoformat().encode()),
         ("tally_failed_at", now.isoformat().encode()),
     ]
-    return Unsaid(room.dead_letters.name, key, [*headers, *about], value)
+    return OutboxRecord(room.dead_letters.name, key, [*headers, *about], value)
 
 
-def _original(message: Message) -> HeaderPairs:
+def _original_headers(message: Message) -> HeaderPairs:
     return [(name, value) for name, value in message.headers if not name.startswith("tally_")]
 
 
@@ -251,7 +245,7 @@ _COLUMNS = (
 )
 
 
-def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] | None = None) -> list[Parked]:
+def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] | None = None) -> list[ParkedLetter]:
     """Letters that are due and behind nobody, locked; `only` of these numbers. One locked elsewhere means hands off."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM parked p WHERE state = 'parked' AND due_at <= %(now)s"
@@ -264,10 +258,10 @@ def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] |
     return [_parked(row) for row in rows]
 
 
-def with_followers(conn: Connection, heads: Sequence[Parked]) -> list[Parked]:
+def with_followers(conn: Connection, heads: Sequence[ParkedLetter]) -> list[ParkedLetter]:
     """Each head, and in order what waits behind it; about DUE_MAX in all, the rest of the heads have their next turn."""
-    followed = _followed(conn, heads)
-    due: list[Parked] = []
+    followed = _heads_with_followers(conn, heads)
+    due: list[ParkedLetter] = []
     for head in heads:
         due.append(head)
         if head.seq in followed:
@@ -277,7 +271,7 @@ def with_followers(conn: Connection, heads: Sequence[Parked]) -> list[Parked]:
     return due
 
 
-def _followed(conn: Connection, heads: Sequence[Parked]) -> set[int]:
+def _heads_with_followers(conn: Connection, heads: Sequence[ParkedLetter]) -> set[int]:
     """Which of the heads have anybody behind them: one question for all, since most have nobody."""
     rows = conn.execute(
         # LIMIT keeps it a look by key for each; as EXISTS it was planned as a join over all (300 ms for 500, not 3).
@@ -289,7 +283,7 @@ def _followed(conn: Connection, heads: Sequence[Parked]) -> set[int]:
     return {seq for (seq,) in rows}
 
 
-def _followers(conn: Connection, head: Parked) -> list[Parked]:
+def _followers(conn: Connection, head: ParkedLetter) -> list[ParkedLetter]:
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM parked WHERE topic = %s AND key = %b AND holds AND state = 'parked' AND seq > %s"
         " ORDER BY seq LIMIT 500 FOR UPDATE",
@@ -298,13 +292,13 @@ def _followers(conn: Connection, head: Parked) -> list[Parked]:
     return [_parked(row) for row in rows]
 
 
-def _parked(row: tuple[Any, ...]) -> Parked:
+def _parked(row: tuple[Any, ...]) -> ParkedLetter:
     seq, letter_id, event_id, topic, partition, offset, key, value, headers, stamp, *rest = row
     message = Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)
-    return Parked(seq, letter_id, event_id, message, *rest)
+    return ParkedLetter(seq, letter_id, event_id, message, *rest)
 
 
-def finish(conn: Connection, letters: Sequence[Parked], now: datetime) -> None:
+def finish(conn: Connection, letters: Sequence[ParkedLetter], now: datetime) -> None:
     """The letters took effect."""
     conn.execute(
         "UPDATE parked SET state = 'done', ended_at = %s WHERE seq = ANY(%s)", [now, [letter.seq for letter in letters]]
@@ -312,10 +306,10 @@ def finish(conn: Connection, letters: Sequence[Parked], now: datetime) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedLetter:
     """A letter that was tried and failed again."""
 
-    letter: Parked
+    letter: ParkedLetter
     incoming: Incoming
     failure: Failure
 
@@ -335,7 +329,9 @@ FROM unnest(%(seq)s::bigint[], %(state)s::text[], %(code)s::text[], %(error)s::t
 """
 
 
-def fail_again(conn: Connection, room: Room, failed: Sequence[Failed], now: datetime) -> tuple[list[Unsaid], list[str]]:
+def fail_again(
+    conn: Connection, room: Room, failed: Sequence[FailedLetter], now: datetime
+) -> tuple[list[OutboxRecord], list[str]]:
     """One rung up the ladder, or dead at its end. → copies of the dead, and the letters that are new faults of ours."""
     rungs = [each.rung(room) for each in failed]
     conn.execute(
@@ -345,8 +341,8 @@ def fail_again(conn: Connection, room: Room, failed: Sequence[Failed], now: date
             "seq": [each.letter.seq for each in failed],
             "state": ["dead" if rung is None else "parked" for rung in rungs],
             "code": [each.failure.code for each in failed],
-            "error": [_clean(each.failure.detail)[:2000] for each in failed],
-            "stack": [_clean(each.failure.stack)[:8000] for each in failed],
+            "error": [_storable_text(each.failure.detail)[:2000] for each in failed],
+            "stack": [_storable_text(each.failure.stack)[:8000] for each in failed],
             "rung": [rung or 0 for rung in rungs],
             "due": [now if rung is None else now + _pause(room, rung) for rung in rungs],
             "tried": [_attempts(each.failure, each.letter.replays, now) for each in failed],
@@ -354,7 +350,7 @@ def fail_again(conn: Connection, room: Room, failed: Sequence[Failed], now: date
     )
     dead = [each for each, rung in zip(failed, rungs, strict=True) if rung is None]
     copies = [
-        copy(
+        dead_letter_copy(
             room, d.incoming, d.letter.letter_id, d.letter.attempts + 1, d.failure, d.letter.first_failed_at or now, now
         )
         for d in dead
@@ -410,7 +406,7 @@ def count_faults(conn: Connection, room_store: Store, letter_ids: Sequence[str],
 
     `now` is for the log only: the stop's time is the database's.
     """
-    total = _total(conn)
+    total = _messages_total(conn)
     conn.execute(
         "UPDATE parked SET fault_at = %s WHERE letter_id = ANY(%s::uuid[])", [total, uuid_array(list(letter_ids))]
     )
@@ -431,7 +427,7 @@ MESSAGES: LiteralString = (
 )
 
 
-def _total(conn: Connection) -> int:
+def _messages_total(conn: Connection) -> int:
     row = conn.execute(f"SELECT {MESSAGES}").fetchone()
     return row[0] if row else 0
 
@@ -445,7 +441,12 @@ def write_stop(
     """
     conn.execute(
         "INSERT INTO stops (code, reason, messages, about) VALUES (%s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
-        [code, reason, _total(conn) if total is None else total, orjson.dumps(about).decode() if about else None],
+        [
+            code,
+            reason,
+            _messages_total(conn) if total is None else total,
+            orjson.dumps(about).decode() if about else None,
+        ],
     )
 
 

@@ -22,7 +22,7 @@ ORDER BY seq LIMIT %s
 """
 
 
-def letters(conn: Connection, room: str, settings: Settings, now: datetime) -> list[Stuck]:
+def stuck_letters(conn: Connection, room: str, settings: Settings, now: datetime) -> list[Stuck]:
     """Dead letters at once, parked ones past their limit; oldest first. `now` is business time."""
     since = now - timedelta(seconds=settings.stuck.parked_s)
     found = []
@@ -30,11 +30,13 @@ def letters(conn: Connection, room: str, settings: Settings, now: datetime) -> l
         letter, state, code, failed_at, due_at, topic, partition, offset, key, value, headers, stamp, behind = row
         message = Message(topic, partition, offset, key, value, tuple(load_headers(headers)), stamp)
         event = decode(message, settings.upstreams, settings.digest_key()).event
-        told = _dead(room, letter, code) if state == "dead" else _parked(code, due_at, now)
+        next_step = (
+            _next_step_if_dead(room, letter, code) if state == "dead" else _next_step_if_parked(code, due_at, now)
+        )
         if behind:
-            told += f"; {behind} of its key wait behind it"
+            next_step += f"; {behind} of its key wait behind it"
         checkout_id = getattr(event, "checkout_id", None)
-        found.append(Stuck(room, letter, checkout_id, None, state, _money(event), age_s(failed_at, now), told))
+        found.append(Stuck(room, letter, checkout_id, None, state, _money(event), age_s(failed_at, now), next_step))
     return found
 
 
@@ -42,11 +44,11 @@ def _money(event: AnyEvent | Broken | None) -> tuple[Money, ...]:
     return () if event is None or isinstance(event, Broken) else event.money()
 
 
-def _dead(room: str, letter: str, code: str) -> str:
+def _next_step_if_dead(room: str, letter: str, code: str) -> str:
     return f"nothing ({code}): tally dlq replay {room}/{letter} --reason WHY, or discard it"
 
 
-def _parked(code: str, due_at: datetime, now: datetime) -> str:
+def _next_step_if_parked(code: str, due_at: datetime, now: datetime) -> str:
     if due_at > now:
         return f"tried again at {due_at:%Y-%m-%d %H:%M:%S %Z} ({code})"
     return f"tried again as soon as the room runs ({code}, due since {due_at:%Y-%m-%d %H:%M:%S %Z})"

@@ -20,10 +20,10 @@ from topics.catalog import TIMERS, Topic
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls import timers
 from topics.runtime.dead_letters import store as letters
-from topics.runtime.dead_letters.store import Held, Verdicts
+from topics.runtime.dead_letters.store import Held, NewLetter
 from topics.runtime.delivery.inbox import claim
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Row, Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.consumer import (
     AnyConsumer,
     Cause,
@@ -36,7 +36,7 @@ from topics.runtime.shape.consumer import (
 )
 from topics.runtime.shape.decode import Failure, Incoming, cause_id, decode
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Stopped, Store, int_array, text_array, verdict
+from topics.runtime.shape.store import Stopped, Store, error_kind, int_array, text_array
 from topics.runtime.shape.table import Column, Table
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ class Applied:
     latest: bool = False  # compacted topics have something new
 
 
-class _Foreign(Exception):
+class _PositionsMoved(Exception):
     """Someone else was at these partitions: the batch again without them."""
 
     def __init__(self, partitions: set[Partition]) -> None:
@@ -68,7 +68,7 @@ class _Foreign(Exception):
         self.partitions = partitions
 
 
-class Split(Exception):
+class SpoiltBatch(Exception):
     """One of several messages spoils the batch: find it."""
 
     def __init__(self, error: Exception) -> None:
@@ -85,10 +85,10 @@ def apply(
     of the rest is applied: come again), Stopped where the room must not go on.
     """
     incomings = [decode(message, store.upstreams, store.digest_key) for message in messages]
-    yield from _split(store, consumer, incomings, dict(begins) if begins is not None else None, now)
+    yield from _apply_halves(store, consumer, incomings, dict(begins) if begins is not None else None, now)
 
 
-def _split(
+def _apply_halves(
     store: Store,
     consumer: AnyConsumer,
     incomings: Sequence[Incoming],
@@ -97,21 +97,21 @@ def _split(
 ) -> Iterator[Applied]:
     """Halve a spoilt batch, in order, until the one is found; that one is decided once more before it is given up."""
     try:
-        yield _advance(begins, _batch(store, consumer, incomings, begins, now))
-    except Split as split:
+        yield _advance_begins(begins, _apply_batch(store, consumer, incomings, begins, now))
+    except SpoiltBatch as split:
         if len(incomings) > 1:
             middle = len(incomings) // 2
-            yield from _split(store, consumer, incomings[:middle], begins, now)
-            yield from _split(store, consumer, incomings[middle:], begins, now)
+            yield from _apply_halves(store, consumer, incomings[:middle], begins, now)
+            yield from _apply_halves(store, consumer, incomings[middle:], begins, now)
             return
         try:
-            yield _advance(begins, _batch(store, consumer, incomings, begins, now))
-        except Split as again:
+            yield _advance_begins(begins, _apply_batch(store, consumer, incomings, begins, now))
+        except SpoiltBatch as again:
             incomings[0].failure = failure_of(again.error)
-            yield _advance(begins, _put_away(store, consumer, incomings, begins, now, split.error))
+            yield _advance_begins(begins, _give_up(store, consumer, incomings, begins, now, split.error))
 
 
-def _put_away(
+def _give_up(
     store: Store,
     consumer: AnyConsumer,
     incomings: Sequence[Incoming],
@@ -121,20 +121,20 @@ def _put_away(
 ) -> Applied:
     """Give the one up. A message that cannot even be put away stops the room: nothing is ever dropped."""
     try:
-        return _batch(store, consumer, incomings, begins, now)
-    except Split:
+        return _apply_batch(store, consumer, incomings, begins, now)
+    except SpoiltBatch:
         message = incomings[0].message
         where = f"{message.topic}[{message.partition}]@{message.offset}"
         raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
 
 
-def _advance(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
+def _advance_begins(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
     if begins is not None:
         begins.update(applied.ends)
     return applied
 
 
-def _batch(
+def _apply_batch(
     store: Store, consumer: AnyConsumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
     """One transaction in two round trips: all that is asked, then all that is written, and its commit."""
@@ -142,8 +142,8 @@ def _batch(
     while mine := [i for i in incomings if i.message[:2] not in foreign] if foreign else incomings:
         work = partial(_in_transaction, store=store, consumer=consumer, incomings=mine, begins=begins, now=now)
         try:
-            applied, rows = classify_around(store, work)
-        except _Foreign as found:
+            applied, rows = run_classified(store, work)
+        except _PositionsMoved as found:
             foreign |= found.partitions
             continue
         applied.rows, applied.foreign = rows(), foreign
@@ -151,7 +151,7 @@ def _batch(
     return Applied(foreign=foreign)
 
 
-def classify_around(store: Store, work: Callable[[Connection], Result]) -> Result:
+def run_classified(store: Store, work: Callable[[Connection], Result]) -> Result:
     """Run `work` in one transaction. A failure that one message may have caused raises Split."""
     try:
         with store.batch() as conn:
@@ -161,21 +161,21 @@ def classify_around(store: Store, work: Callable[[Connection], Result]) -> Resul
         if result is not None:
             hit("after_commit")
         return result
-    except (Stopped, Split, _Foreign):
+    except (Stopped, SpoiltBatch, _PositionsMoved):
         raise
     except Exception as error:
-        raise _classified(store, error) from error
+        raise _classify(store, error) from error
 
 
-def _classified(store: Store, error: Exception) -> Exception:
+def _classify(store: Store, error: Exception) -> Exception:
     """data and unclassified exceptions: look for the one message; bug: stop; away: as it is, the loop waits."""
-    match verdict(error):
+    match error_kind(error):
         case "away":
             return error
         case "bug":
             return stop_room(store, "database_refuses", f"{type(error).__name__}: {error}".splitlines()[0])
         case _:
-            return Split(error)
+            return SpoiltBatch(error)
 
 
 def stop_room(store: Store, code: str, reason: str, about: Mapping[str, object] | None = None) -> Stopped:
@@ -192,7 +192,7 @@ def failure_of(error: Exception) -> Failure:
     """What one message did to its transaction, told apart from what a decider raised."""
     stack = "".join(traceback.format_exception(error))
     state = getattr(error, "sqlstate", None)
-    if verdict(error) == "data":
+    if error_kind(error) == "data":
         return Failure(f"database_{state or type(error).__name__}", str(error), stack, ours=True)
     return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
 
@@ -270,7 +270,7 @@ def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incomin
             raise Stopped(*rows[0][3])
         stored = {(topic, partition): offset for topic, partition, offset, _ in rows}
         if foreign := {place for place in touched if stored.get(place) != begins.get(place, -1)}:
-            raise _Foreign(foreign)
+            raise _PositionsMoved(foreign)
 
     return answer
 
@@ -298,53 +298,53 @@ def _fold_and_save(
 ) -> tuple[Callable[[], list[Row]], list[str]]:
     """Decide in order, save, and store what is to be said. → its rows, to be read later; the ids of the letters that
     count as our own faults."""
-    outcome = _fold(consumer, fresh, state, held, now)
+    folded = _fold(consumer, fresh, state, held, now)
     hit("after_decide")
-    save(conn, consumer, outcome, now, applied)
+    save(conn, consumer, folded, now, applied)
     hit("after_save")
-    unsaid = outcome.unsaid
+    records = folded.records
     ours: list[str] = []
-    if outcome.verdicts:
-        copies = letters.store(conn, consumer.room, outcome.verdicts, now)
-        unsaid = [*unsaid, *copies]
+    if folded.letters:
+        copies = letters.store(conn, consumer.room, folded.letters, now)
+        records = [*records, *copies]
         applied.dead += len(copies)
-        applied.parked += len(outcome.verdicts.letters) - len(copies)
-        ours = [letters.letter_id(consumer.room, i) for i, fault in outcome.verdicts.letters if fault and fault.ours]
-    rows = outbox.insert(conn, unsaid)
+        applied.parked += len(folded.letters) - len(copies)
+        ours = [letters.letter_id(consumer.room, i) for i, fault in folded.letters if fault and fault.ours]
+    rows = outbox.insert(conn, records)
     hit("after_outbox")
     return rows, ours
 
 
 @dataclass(slots=True)
-class Outcome:
+class FoldedBatch:
     """What a folded batch wants: changes and calls to be saved, events to be said, and messages to be put away."""
 
     changes: list[Any] = field(default_factory=list)
-    calls: list[calls.Asked] = field(default_factory=list)
+    calls: list[calls.CausedCall] = field(default_factory=list)
     timers: list[tuple[Timer, EventId]] = field(default_factory=list)
-    unsaid: list[Unsaid] = field(default_factory=list)
-    verdicts: Verdicts = field(default_factory=lambda: Verdicts([]))
+    records: list[OutboxRecord] = field(default_factory=list)
+    letters: list[NewLetter] = field(default_factory=list)
 
 
-def _fold(consumer: AnyConsumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> Outcome:
+def _fold(consumer: AnyConsumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> FoldedBatch:
     """Decide event by event, in order. A key whose message failed is held for the rest of the batch too."""
-    outcome = Outcome()
+    folded = FoldedBatch()
     held = set(held)
     for incoming in fresh:
         message = incoming.message
         if held and (message.topic, message.key) in held and incoming.holds:
-            outcome.verdicts.letters.append((incoming, None))
+            folded.letters.append((incoming, None))
             continue
-        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
+        failure = incoming.failure or decide_one(consumer, incoming, state, now, folded)
         if failure is not None:
-            outcome.verdicts.letters.append((incoming, failure))
+            folded.letters.append((incoming, failure))
             if incoming.holds and message.key is not None:
                 held.add((message.topic, message.key))
-    return outcome
+    return folded
 
 
 def decide_one(
-    consumer: AnyConsumer, incoming: Incoming, state: State, now: datetime, outcome: Outcome
+    consumer: AnyConsumer, incoming: Incoming, state: State, now: datetime, folded: FoldedBatch
 ) -> Failure | None:
     """Decide and fold. Nothing is folded unless all of it worked, the encoding of its events included."""
     cause = Cause(
@@ -352,7 +352,7 @@ def decide_one(
     )
     try:
         decision = consumer.decide(state, incoming.event, cause)
-        unsaid = _encode(consumer, decision, cause) if decision.events else ()
+        records = _outbox_records(consumer, decision, cause) if decision.events else ()
     except Transient as error:
         return Failure(error.code, error.detail, retry=True)
     except Permanent as error:
@@ -362,26 +362,26 @@ def decide_one(
         return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
     for change in decision.changes:
         state.fold(change)
-    outcome.changes += decision.changes
+    folded.changes += decision.changes
     if decision.calls:
-        outcome.calls += [(call, cause.event_id, decision.traceparent or cause.traceparent) for call in decision.calls]
-    outcome.timers += [(timer, timers.timer_id(timer, cause)) for timer in decision.timers]
-    outcome.unsaid += unsaid
+        folded.calls += [(call, cause.event_id, decision.traceparent or cause.traceparent) for call in decision.calls]
+    folded.timers += [(timer, timers.timer_id(timer, cause)) for timer in decision.timers]
+    folded.records += records
     return None
 
 
-_TOPIC_OF: dict[str, dict[type[AnyEvent], Topic]] = {}
+_TOPICS_BY_TYPE: dict[str, dict[type[AnyEvent], Topic]] = {}
 
 
 def _topic_of(consumer: AnyConsumer, kind: type[AnyEvent]) -> Topic:
-    if consumer.name not in _TOPIC_OF:
-        _TOPIC_OF[consumer.name] = {said: topic for topic in consumer.room.writes for said in topic.says}
-    return _TOPIC_OF[consumer.name][kind]
+    if consumer.name not in _TOPICS_BY_TYPE:
+        _TOPICS_BY_TYPE[consumer.name] = {said: topic for topic in consumer.room.writes for said in topic.says}
+    return _TOPICS_BY_TYPE[consumer.name][kind]
 
 
-def _encode(consumer: AnyConsumer, decision: Decision, cause: Cause) -> list[Unsaid]:
+def _outbox_records(consumer: AnyConsumer, decision: Decision, cause: Cause) -> list[OutboxRecord]:
     """The decision's events as records, their ids derived from the cause's."""
-    unsaid = []
+    records = []
     source = f"/tallystick/{consumer.name}"
     going_on = decision.traceparent or cause.traceparent
     for position, event in enumerate(decision.events):
@@ -390,22 +390,22 @@ def _encode(consumer: AnyConsumer, decision: Decision, cause: Cause) -> list[Uns
         envelope = Envelope(event_id, source, event_type(type(event)), cause.now, decision.revision, trace)
         value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
         topic = _topic_of(consumer, type(event))
-        unsaid.append(Unsaid(topic.name, event.key.encode(), record_headers(envelope), value))
-    return unsaid
+        records.append(OutboxRecord(topic.name, event.key.encode(), record_headers(envelope), value))
+    return records
 
 
-def save(conn: Connection, consumer: AnyConsumer, outcome: Outcome, now: datetime, applied: Applied) -> None:
+def save(conn: Connection, consumer: AnyConsumer, folded: FoldedBatch, now: datetime, applied: Applied) -> None:
     """The room's changes, its calls and timers, and which rows of its compacted topics are new."""
-    if outcome.changes:
-        applied.latest = mark_latest(conn, consumer.save(conn, outcome.changes) or {})
-    if outcome.calls:
-        calls.save(conn, outcome.calls, now)
-        applied.calls = len(outcome.calls)
-    if outcome.timers:
-        timers.save(conn, outcome.timers)
+    if folded.changes:
+        applied.latest = mark_latest(conn, consumer.save(conn, folded.changes) or {})
+    if folded.calls:
+        calls.save(conn, folded.calls, now)
+        applied.calls = len(folded.calls)
+    if folded.timers:
+        timers.save(conn, folded.timers)
 
 
-class _Newest(NamedTuple):
+class _LatestMark(NamedTuple):
     topic: str
     key: str
     version: int
@@ -424,7 +424,7 @@ _MARK = LATEST.insert(
 
 def mark_latest(conn: Connection, new: Versions) -> bool:
     """Upsert key and version; the publisher says the row as it is when it comes to it."""
-    rows = sorted(_Newest(topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
+    rows = sorted(_LatestMark(topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
     _MARK.run(conn, rows)
     return bool(rows)
 

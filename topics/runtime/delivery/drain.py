@@ -7,26 +7,26 @@ from datetime import datetime
 from functools import partial
 
 from topics.runtime.dead_letters import store as letters
-from topics.runtime.dead_letters.store import Failed, Held
+from topics.runtime.dead_letters.store import FailedLetter, Held
 from topics.runtime.delivery.apply import (
     Applied,
-    Outcome,
-    Split,
-    classify_around,
+    FoldedBatch,
+    SpoiltBatch,
     decide_one,
     failure_of,
     refuse_while_stopped,
+    run_classified,
     save,
     stop_room,
 )
 from topics.runtime.delivery.inbox import refuse_reused
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Unsaid
+from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.shape.consumer import AnyConsumer, Connection, State
 from topics.runtime.shape.decode import Failure, Incoming, decode
 from topics.runtime.shape.store import Store
 
-Find = Callable[[Connection], list[letters.Parked]]
+Find = Callable[[Connection], list[letters.ParkedLetter]]
 
 
 def drain(store: Store, consumer: AnyConsumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
@@ -34,57 +34,67 @@ def drain(store: Store, consumer: AnyConsumer, now: datetime, limit: int = lette
 
     Where one of them spoils the transaction, the heads are halved until it is found; it alone is given up.
     """
-    heads: list[letters.Parked] = []
+    heads: list[letters.ParkedLetter] = []
     try:
-        return _transaction(store, consumer, now, partial(_due, now=now, limit=limit, found=heads))
-    except Split:
-        return _merged(_halved(store, consumer, now, heads))
+        return _transaction(store, consumer, now, partial(_take_due, now=now, limit=limit, found=heads))
+    except SpoiltBatch:
+        return _merge(_drain_halves(store, consumer, now, heads))
 
 
 def _transaction(store: Store, consumer: AnyConsumer, now: datetime, find: Find) -> Applied | None:
-    return classify_around(store, partial(_drain, store, consumer, now, find, None))
+    return run_classified(store, partial(_drain, store, consumer, now, find, None))
 
 
-def _due(conn: Connection, now: datetime, limit: int, found: list[letters.Parked]) -> list[letters.Parked]:
+def _take_due(
+    conn: Connection, now: datetime, limit: int, found: list[letters.ParkedLetter]
+) -> list[letters.ParkedLetter]:
     """The due letters; the heads are remembered in `found` for when they fail."""
     found[:] = letters.due_heads(conn, now, limit)
     return letters.with_followers(conn, found) if found else []
 
 
-def _again(conn: Connection, now: datetime, heads: Sequence[letters.Parked], followers: bool) -> list[letters.Parked]:
+def _take_still_due(
+    conn: Connection, now: datetime, heads: Sequence[letters.ParkedLetter], followers: bool
+) -> list[letters.ParkedLetter]:
     """Those of the heads that are still due: by now another process may have tried some, or may be at it."""
     found = letters.due_heads(conn, now, len(heads), [head.seq for head in heads])
     return letters.with_followers(conn, found) if found and followers else found
 
 
-def _halved(
-    store: Store, consumer: AnyConsumer, now: datetime, heads: Sequence[letters.Parked]
+def _drain_halves(
+    store: Store, consumer: AnyConsumer, now: datetime, heads: Sequence[letters.ParkedLetter]
 ) -> Iterator[Applied | None]:
     if len(heads) == 1:
-        yield _alone(store, consumer, now, heads[0])
+        yield _drain_one(store, consumer, now, heads[0])
         return
     middle = len(heads) // 2
     for half in (heads[:middle], heads[middle:]):
         try:
-            found = partial(_again, now=now, heads=half, followers=True)
-            yield _transaction(store, consumer, now, found) if len(half) > 1 else _alone(store, consumer, now, half[0])
-        except Split:
-            yield from _halved(store, consumer, now, half)
+            found = partial(_take_still_due, now=now, heads=half, followers=True)
+            yield (
+                _transaction(store, consumer, now, found)
+                if len(half) > 1
+                else _drain_one(store, consumer, now, half[0])
+            )
+        except SpoiltBatch:
+            yield from _drain_halves(store, consumer, now, half)
 
 
-def _alone(store: Store, consumer: AnyConsumer, now: datetime, head: letters.Parked) -> Applied | None:
+def _drain_one(store: Store, consumer: AnyConsumer, now: datetime, head: letters.ParkedLetter) -> Applied | None:
     """With its followers; without them, since one of these may be at fault; then it is given up."""
     error: Exception | None = None
     for followers in (True, False):
         try:
-            return _transaction(store, consumer, now, partial(_again, now=now, heads=[head], followers=followers))
-        except Split as split:
+            return _transaction(
+                store, consumer, now, partial(_take_still_due, now=now, heads=[head], followers=followers)
+            )
+        except SpoiltBatch as split:
             error = split.error
     assert error is not None
     return _give_up(store, consumer, now, head, error)
 
 
-def _merged(parts: Iterable[Applied | None]) -> Applied | None:
+def _merge(parts: Iterable[Applied | None]) -> Applied | None:
     """Several transactions as one. None where other processes had taken all of it."""
     done = [part for part in parts if part is not None]
     if not done:
@@ -100,13 +110,13 @@ def _merged(parts: Iterable[Applied | None]) -> Applied | None:
 
 
 def _give_up(
-    store: Store, consumer: AnyConsumer, now: datetime, letter: letters.Parked, error: Exception
+    store: Store, consumer: AnyConsumer, now: datetime, letter: letters.ParkedLetter, error: Exception
 ) -> Applied | None:
     """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
-    only = partial(_again, now=now, heads=[letter], followers=False)
+    only = partial(_take_still_due, now=now, heads=[letter], followers=False)
     try:
-        return classify_around(store, partial(_drain, store, consumer, now, only, failure_of(error)))
-    except Split as split:
+        return run_classified(store, partial(_drain, store, consumer, now, only, failure_of(error)))
+    except SpoiltBatch as split:
         where = f"letter {letter.letter_id}"
         raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
 
@@ -133,39 +143,39 @@ def _drain(
         incoming.failure = spoilt or incoming.failure
     live = [i for i in incomings if i.failure is None]
     state = consumer.load(conn, [i.event for i in live if i.event is not None], now)
-    outcome = Outcome()
-    copies, ours = _settle(conn, consumer, list(zip(due, incomings, strict=True)), state, now, outcome, applied)
-    save(conn, consumer, outcome, now, applied)
-    applied.rows = outbox.insert(conn, [*outcome.unsaid, *copies])()
+    folded = FoldedBatch()
+    copies, ours = _decide_each(conn, consumer, list(zip(due, incomings, strict=True)), state, now, folded, applied)
+    save(conn, consumer, folded, now, applied)
+    applied.rows = outbox.insert(conn, [*folded.records, *copies])()
     if ours:
         letters.count_faults(conn, store, ours, now)
     return applied
 
 
-def _settle(
+def _decide_each(
     conn: Connection,
     consumer: AnyConsumer,
-    pairs: Sequence[tuple[letters.Parked, Incoming]],
+    pairs: Sequence[tuple[letters.ParkedLetter, Incoming]],
     state: State,
     now: datetime,
-    outcome: Outcome,
+    folded: FoldedBatch,
     applied: Applied,
-) -> tuple[list[Unsaid], list[str]]:
+) -> tuple[list[OutboxRecord], list[str]]:
     """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
-    done: list[letters.Parked] = []
-    failed: list[Failed] = []
+    done: list[letters.ParkedLetter] = []
+    failed: list[FailedLetter] = []
     held: Held = set()
     for letter, incoming in pairs:
         where = (letter.message.topic, letter.message.key or b"")
         if where in held:
             continue
-        failure = incoming.failure or decide_one(consumer, incoming, state, now, outcome)
+        failure = incoming.failure or decide_one(consumer, incoming, state, now, folded)
         if failure is None:
             done.append(letter)
             continue
         if incoming.holds:
             held.add(where)
-        failed.append(Failed(letter, incoming, failure))
+        failed.append(FailedLetter(letter, incoming, failure))
     if done:
         letters.finish(conn, done, now)
     if not failed:

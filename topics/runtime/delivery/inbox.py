@@ -45,31 +45,33 @@ def claim(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Claim
         elif before.hash == incoming.hash:
             repeats.append(incoming)
         else:
-            _reuse(incoming)
+            _mark_reused(incoming)
             again = first.setdefault(incoming.claim, incoming)
             (fresh if again is incoming else repeats).append(incoming)
     inserted = _insert_claims(conn, fresh)
 
     def answer() -> Claimed:
         known = inserted()
-        return _without(conn, fresh, repeats, known) if known else (fresh, repeats)
+        return _separate_repeats(conn, fresh, repeats, known) if known else (fresh, repeats)
 
     return answer
 
 
-def _without(conn: Connection, fresh: list[Incoming], repeats: list[Incoming], known: Mapping[str, str]) -> Claimed:
+def _separate_repeats(
+    conn: Connection, fresh: list[Incoming], repeats: list[Incoming], known: Mapping[str, str]
+) -> Claimed:
     """Some ids were there already: with the same hash a repeat, with another a dead letter."""
     reused = [i for i in fresh if i.claim in known and known[i.claim] != i.hash]
     repeats = repeats + [i for i in fresh if known.get(i.claim) == i.hash]
     for incoming in reused:
-        _reuse(incoming)
+        _mark_reused(incoming)
     known_too = _insert_claims(conn, reused)()
     repeats += [i for i in reused if i.claim in known_too]
     gone = {id(i) for i in repeats}
     return [i for i in fresh if id(i) not in gone], repeats
 
 
-def _reuse(incoming: Incoming) -> None:
+def _mark_reused(incoming: Incoming) -> None:
     """An id that came before with other contents: a dead letter under a claim of its own. On a door it holds nothing."""
     incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
     refuse_reused(incoming)

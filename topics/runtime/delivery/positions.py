@@ -18,7 +18,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Stopped, Store
 
 Partition = tuple[str, int]
-Placed = dict[Partition, int]
+Offsets = dict[Partition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class _Row:
     way: str | None
 
 
-def place(
+def start_offsets(
     store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str, ids: Mapping[str, str]
-) -> Placed:
+) -> Offsets:
     """The offsets to read from; `ids` are the topics' as Kafka has them now. Errors: psycopg.Error; KafkaException; Stopped
     where a topic is not the one that was read, or Kafka's offset is ahead of ours.
 
@@ -54,7 +54,7 @@ def place(
         if replaced:
             stop = _stop_replaced(conn, *next(iter(replaced.items())))
         else:
-            _adopt(conn, {w: stored[w] for w, row in rows.items() if row.way or row.topic_id is None}, ids)
+            _move_to_topics(conn, {w: stored[w] for w, row in rows.items() if row.way or row.topic_id is None}, ids)
             stop = _stop_ahead(conn, {w: (o, stored[w]) for w, o in ahead.items() if w not in restarted})
     if ahead:
         _set_back(kafka, [TopicPartition(prefix + w[0], w[1], stored[w]) for w in ahead])
@@ -63,7 +63,7 @@ def place(
     return stored | new
 
 
-def pass_by(conn: Connection, where: Partition, due: int, end: int) -> bool:
+def skip_empty(conn: Connection, where: Partition, due: int, end: int) -> bool:
     """Move a position past offsets that hold no message. False where it is no longer `due`: nothing is changed then."""
     moved = conn.execute(
         "UPDATE positions SET next_offset = %s WHERE topic = %s AND partition = %s AND next_offset = %s RETURNING 1",
@@ -83,16 +83,16 @@ FROM positions p JOIN unnest(%s::text[], %s::integer[], %s::text[]) AS t (topic,
 """
 
 
-def _stored(conn: Connection, wheres: Placed, ids: Mapping[str, str]) -> dict[Partition, _Row]:
+def _stored(conn: Connection, wheres: Offsets, ids: Mapping[str, str]) -> dict[Partition, _Row]:
     rows = conn.execute(_STORED, _columns(wheres, lambda w: w[0], lambda w: w[1], lambda w: ids[w[0]]))
     return {(topic, partition): _Row(*row) for topic, partition, *row in rows}
 
 
-def _columns(wheres: Placed, *columns: Callable[[Partition], Any]) -> list[list[Any]]:
+def _columns(wheres: Offsets, *columns: Callable[[Partition], Any]) -> list[list[Any]]:
     return [[column(where) for where in wheres] for column in columns]
 
 
-def _insert(conn: Connection, new: Placed, ids: Mapping[str, str]) -> None:
+def _insert(conn: Connection, new: Offsets, ids: Mapping[str, str]) -> None:
     if new:
         conn.execute(
             "INSERT INTO positions (topic, partition, next_offset, topic_id)"
@@ -101,7 +101,7 @@ def _insert(conn: Connection, new: Placed, ids: Mapping[str, str]) -> None:
         )
 
 
-def _adopt(conn: Connection, rows: Placed, ids: Mapping[str, str]) -> None:
+def _move_to_topics(conn: Connection, rows: Offsets, ids: Mapping[str, str]) -> None:
     """From here on these positions are of the topics as they are now."""
     if rows:
         conn.execute(
@@ -131,7 +131,7 @@ def _stop_ahead(conn: Connection, ahead: Mapping[Partition, tuple[int, int]]) ->
     return Stopped("offset_ahead", reason)
 
 
-def _committed(kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Placed:
+def _committed(kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str) -> Offsets:
     found = kafka.committed(list(partitions), timeout=10)
     for partition in found:
         if partition.error:

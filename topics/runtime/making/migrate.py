@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from topics.catalog import ROOMS, Room
 from topics.runtime.making.revisions import RUNTIME, folders
 from topics.runtime.shape.postgres import connect
-from topics.runtime.shape.reading import reader_of
+from topics.runtime.shape.reading import reader_role
 from topics.settings import Settings
 
 _LOCK = 0x7A11  # advisory: one migration at a time
@@ -61,7 +61,7 @@ def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> Non
 
 def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> None:
     """One schema, one owner, one login that does not own its tables, one reader."""
-    owner, login, reader = f"tally_{room.name}_owner", f"tally_{room.name}", reader_of(room.name)
+    owner, login, reader = f"tally_{room.name}_owner", f"tally_{room.name}", reader_role(room.name)
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK + 1])
         _make_role(conn, owner, None)

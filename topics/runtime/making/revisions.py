@@ -16,7 +16,7 @@ from topics.settings import SettingsError
 RUNTIME = Path(__file__).parent / "migrations" / "versions"
 _HEAD = re.compile(r'^(revision|down_revision|depends_on) = "(\w+)"', re.MULTILINE)
 
-Needs = Mapping[str, set[str]]  # revision → those that come before it
+Predecessors = Mapping[str, set[str]]  # revision → those that come before it
 
 
 def folders(room: Room) -> list[Path]:
@@ -27,7 +27,7 @@ def folders(room: Room) -> list[Path]:
     return [RUNTIME, Path(spec.submodule_search_locations[0]) / "migrations"]
 
 
-def needs(room: Room) -> Needs:
+def predecessors(room: Room) -> Predecessors:
     """As the heads of the files say."""
     found = {}
     for path in (path for folder in folders(room) for path in folder.glob("*.py")):
@@ -53,7 +53,7 @@ def refuse_older(conn: Connection, room: Room) -> None:
 def missing(conn: Connection, room: Room) -> list[str]:
     """Migrations of this release that the room's schema has not had, oldest first. None where a later release has migrated
     it: that keeps what this one needs, so that processes can be replaced one by one."""
-    wanted, had = needs(room), _heads(conn, room)
+    wanted, had = predecessors(room), _heads(conn, room)
     if not had <= wanted.keys():
         return []
     return sorted(
@@ -68,7 +68,7 @@ def _heads(conn: Connection, room: Room) -> set[str]:
         return set()
 
 
-def _with_earlier(revisions: Iterable[str], wanted: Needs) -> set[str]:
+def _with_earlier(revisions: Iterable[str], wanted: Predecessors) -> set[str]:
     reached, rest = set[str](), set(revisions)
     while rest:
         reached |= rest

@@ -15,7 +15,7 @@ from topics.runtime.shape.consumer import AnyConsumer, Connection, Latest
 from topics.runtime.shape.store import text_array
 
 LEASE_S = 10
-AT_ONCE = 1000
+KEYS_MAX = 1000
 EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
 # Of its time that a room may say balances for: with thousands that move all the time, each is said every few seconds.
 SHARE = 0.02
@@ -26,7 +26,7 @@ DELETE = (
     "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
 )
 
-Said = dict[tuple[str, str], int]
+Versions = dict[tuple[str, str], int]
 
 
 class LatestPublisher:
@@ -38,42 +38,42 @@ class LatestPublisher:
         self._publisher = publisher
         self._count = count
         self._topics = {topic.name: topic for topic in consumer.compacted}
-        self._said: Said = {}  # until it is found to be the newest
-        self._said_at: float | None = None  # until it is acknowledged, and its marks are deleted
+        self._published: Versions = {}  # until it is found to be the newest
+        self._published_at: float | None = None  # until it is acknowledged, and its marks are deleted
         self._generation = publisher.generation
-        self._begin_at = 0.0
-        self._looked_to = _BEGINNING
+        self._next_at = 0.0
+        self._scanned_to = _BEGINNING
 
     def tick(self, conn: Connection, now: datetime) -> bool:
         """One step that never waits for the broker. → whether something is still to be said, or looked at again."""
         self._publisher.poll()
         if self._generation != self._publisher.generation:  # a new producer owes us nothing
             self._generation = self._publisher.generation
-            self._said = dict.fromkeys(self._said, -1)  # what of it is on the topic, and where, nobody knows
-            self._said_at = None
-        if self._said_at is not None:
-            if self._publisher.empty_at > self._said_at:
+            self._published = dict.fromkeys(self._published, -1)  # what of it is on the topic, and where, nobody knows
+            self._published_at = None
+        if self._published_at is not None:
+            if self._publisher.empty_at > self._published_at:
                 self._delete(conn)
             return True
         began_at = time.monotonic()
-        if began_at >= self._begin_at:
-            self._begin(conn, now)
+        if began_at >= self._next_at:
+            self._publish(conn, now)
             took_s = time.monotonic() - began_at
-            self._begin_at = began_at + max(EVERY_S, min(took_s / SHARE, LEASE_S / 2))
-        return bool(self._said)
+            self._next_at = began_at + max(EVERY_S, min(took_s / SHARE, LEASE_S / 2))
+        return bool(self._published)
 
     def finish(self, conn: Connection, now: datetime) -> None:
         """A clean end, after a flush: what landed is looked at again now. Nobody will later."""
-        landed = self._said_at is None or self._publisher.empty_at > self._said_at
-        if self._said and landed and self._generation == self._publisher.generation:
+        landed = self._published_at is None or self._publisher.empty_at > self._published_at
+        if self._published and landed and self._generation == self._publisher.generation:
             self._delete(conn)
-            self._begin(conn, now)
+            self._publish(conn, now)
 
-    def _begin(self, conn: Connection, now: datetime) -> None:
+    def _publish(self, conn: Connection, now: datetime) -> None:
         """What is dirty, for who holds the lease; while nothing is, nobody takes it, which is a write. And, lease or not,
         what is newer than what we said last: it may have landed after another's newer word, said while our lease had run
         out, or by one whose own had."""
-        keys = set(self._said)
+        keys = set(self._published)
         dirty = conn.execute("SELECT FROM latest_outbox LIMIT 1").fetchone() is not None
         if dirty and take_lease(conn, "latest", self._publisher.holder, LEASE_S):
             keys |= self._next_dirty(conn)
@@ -82,27 +82,27 @@ class LatestPublisher:
             for name, topic in self._topics.items()
             if (mine := sorted(key for topic_name, key in keys if topic_name == name))
             for latest in self._consumer.compacted[topic](conn, mine)
-            if latest.version > self._said.get((name, latest.key), -1)
+            if latest.version > self._published.get((name, latest.key), -1)
         ]
-        self._said = {(topic.name, latest.key): latest.version for topic, latest in newer}
+        self._published = {(topic.name, latest.key): latest.version for topic, latest in newer}
         for topic, latest in newer:
             self._produce(topic, latest, now)
         self._count(len(newer))
-        self._said_at = time.monotonic() if newer else None
+        self._published_at = time.monotonic() if newer else None
         conn.commit()
 
     def _next_dirty(self, conn: Connection) -> set[tuple[str, str]]:
         """From where the last look ended, round and round: the first of more than are said at once are soon dirty again."""
-        found = conn.execute(NEXT, [*self._looked_to, AT_ONCE]).fetchall()
-        self._looked_to = found[-1] if len(found) == AT_ONCE else _BEGINNING
+        found = conn.execute(NEXT, [*self._scanned_to, KEYS_MAX]).fetchall()
+        self._scanned_to = found[-1] if len(found) == KEYS_MAX else _BEGINNING
         return set(found)
 
     def _delete(self, conn: Connection) -> None:
         for name in self._topics:
-            said = {key: version for (topic_name, key), version in self._said.items() if topic_name == name}
+            said = {key: version for (topic_name, key), version in self._published.items() if topic_name == name}
             conn.execute(DELETE, [name, text_array(sorted(said)), orjson.dumps(said).decode()])
         conn.commit()
-        self._said_at = None
+        self._published_at = None
 
     def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
         """The event's id comes from topic, key and version: the same words always have the same id."""

@@ -27,7 +27,7 @@ from topics.settings import Settings
 
 log = structlog.get_logger()
 
-AT_ONCE = 16_000_000  # bytes of the lowest rows that are read to be said
+READ_BYTES_MAX = 16_000_000  # bytes of the lowest rows that are read to be said
 SWEEP_AFTER_S = 5
 HEAL_EVERY_S = 1
 STUCK_S = 1.0  # without any answer
@@ -37,7 +37,7 @@ WAIT_S, WAIT_S_MAX = 0.2, 2.0  # for it to be empty
 _Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
 
 
-class Unsaid(NamedTuple):
+class OutboxRecord(NamedTuple):
     """A record that is to be said: the exact bytes, so that a repeat has the same hash."""
 
     topic: str
@@ -50,18 +50,18 @@ class Row(NamedTuple):
     """What one transaction says, in order. A row for each record, found by its key, cost five times as much."""
 
     id: int
-    records: Sequence[Unsaid]
+    records: Sequence[OutboxRecord]
     older: Sequence[int] = ()  # rows that hold earlier records of the same keys, lowest first
 
 
-def dump_records(unsaid: Iterable[Unsaid]) -> list[bytes]:
+def dump_records(records: Iterable[OutboxRecord]) -> list[bytes]:
     pack = msgpack.Packer().pack
-    return [pack(record) for record in unsaid]
+    return [pack(record) for record in records]
 
 
-def load_record(raw: bytes) -> Unsaid:
+def load_record(raw: bytes) -> OutboxRecord:
     topic, key, headers, value = msgpack.unpackb(raw, use_list=False)
-    return Unsaid(topic, key, list(headers), value)
+    return OutboxRecord(topic, key, list(headers), value)
 
 
 def hashed_key(topic: str, key: bytes | None) -> int | None:
@@ -110,28 +110,28 @@ DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM gone)) AND EXISTS (SELECT
 """
 
 
-def insert(conn: Connection, unsaid: Sequence[Unsaid], *, new_keys: bool = False) -> Callable[[], list[Row]]:
+def insert(conn: Connection, records: Sequence[OutboxRecord], *, new_keys: bool = False) -> Callable[[], list[Row]]:
     """Store what is to be said now; read later: its row, if there is anything to be said.
 
     Called after the entities are locked: ids of one key are then drawn in commit order, and every older row of it
     is committed and seen here. `new_keys`: nothing was ever said of them, so nobody looks.
     """
-    if not unsaid:
+    if not records:
         return list
-    keys = [hashed_key(record.topic, record.key) for record in unsaid]
+    keys = [hashed_key(record.topic, record.key) for record in records]
     looked_for = [] if new_keys else [key for key in keys if key is not None]
-    records = bytes_array(dump_records(unsaid))
-    asked = conn.execute(INSERT, [int_array(looked_for), int_array(keys), records])
+    packed = bytes_array(dump_records(records))
+    asked = conn.execute(INSERT, [int_array(looked_for), int_array(keys), packed])
 
     def rows() -> list[Row]:
         found = asked.fetchone()
         assert found is not None
-        return [Row(found[0], unsaid, found[1])]
+        return [Row(found[0], records, found[1])]
 
     return rows
 
 
-def records_of(rows: Iterable[Row]) -> list[Unsaid]:
+def records_of(rows: Iterable[Row]) -> list[OutboxRecord]:
     return [record for row in rows for record in row.records]
 
 
@@ -142,7 +142,7 @@ def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
         " SELECT id, records, sum(pg_column_size(records)) OVER (ORDER BY id) - pg_column_size(records) AS before FROM ("
         "  SELECT id, records FROM outbox WHERE id <= %s ORDER BY id LIMIT 10000) AS lowest) AS o"
         " WHERE before < %s ORDER BY id",
-        [up_to, AT_ONCE],
+        [up_to, READ_BYTES_MAX],
         binary=True,
     )
     return [Row(id_, [load_record(record) for record in records]) for id_, records in found.fetchall()]
@@ -178,8 +178,8 @@ class Publisher:
                 # A broker that has just started knows no producer and takes any sequence as the first. With two requests on
                 # their way it may refuse one, not being leader yet, and take the next: which librdkafka takes for both (seen).
                 "max.in.flight": 1,
-                "error_cb": self._errored,
-                "on_delivery": partial(self._undelivered, self.generation),
+                "error_cb": self._on_error,
+                "on_delivery": partial(self._on_undelivered, self.generation),
                 "delivery.report.only.error": True,
                 "acks": "all",
                 "linger.ms": 0.2,  # what a small batch says goes together; more only waits
@@ -220,8 +220,8 @@ class Publisher:
                 if self._failed is not None:
                     break
                 if older := [row_id for row_id in row.older if row_id not in self._queued]:
-                    self._say_older(store, row, older)
-                self._say(row)
+                    self._publish_older(store, row, older)
+                self._publish_row(row)
         except psycopg.Error as error:
             log.warning("left to the sweep", action="publish", error=str(error).strip()[:200])
         self.poll()
@@ -234,11 +234,11 @@ class Publisher:
             self.flush(min(max(WAIT_S, (now - self.empty_at) / 5), WAIT_S_MAX))
             self._waited_at = time.monotonic()
 
-    def _say(self, row: Row) -> None:
+    def _publish_row(self, row: Row) -> None:
         if row.id not in self._queued and all(self.produce(*record) for record in row.records):
             self._queued.add(row.id)
 
-    def _say_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
+    def _publish_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
         """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
         who says all of it."""
         keys = {(record.topic, record.key) for record in row.records}
@@ -264,12 +264,12 @@ class Publisher:
                 self._fail(error.args[0])
         return False
 
-    def _undelivered(self, generation: int, error: KafkaError | None, record: KafkaMessage) -> None:
+    def _on_undelivered(self, generation: int, error: KafkaError | None, record: KafkaMessage) -> None:
         if generation == self.generation and error is not None:
             self._refused.append(record)
             self._fail(error)
 
-    def _errored(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         """All else than fatal errors goes by."""
         if error.fatal():
             self._fail(error)
@@ -285,9 +285,9 @@ class Publisher:
             self._producer.poll(timeout_s)
         except KafkaException as error:
             self._fail(error.args[0])
-        self._look()
+        self._note_progress()
 
-    def _look(self) -> None:
+    def _note_progress(self) -> None:
         """A failure is in the queue until its callback has run, so an empty one has heard of all."""
         answered = self._handed - self.unacknowledged
         if answered != self._answered:
@@ -360,7 +360,7 @@ class Publisher:
             self._producer.flush(timeout_s)
         except KafkaException as error:
             self._fail(error.args[0])
-        self._look()
+        self._note_progress()
 
 
 def take_lease(conn: Connection, name: str, holder: str, for_s: float) -> bool:

@@ -26,7 +26,7 @@ from topics.runtime.process import metrics
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer, Message
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -89,10 +89,10 @@ class Desk:
     def apply(self, messages: Sequence[Message], begins: Begins | None) -> Iterator[Applied]:
         """Apply, and publish after each commit; then yield what was committed. `begins` and errors: as `apply`'s."""
         for applied in apply(self.store, self._consumer, messages, begins, self.clock.now()):
-            self._after(applied)
+            self._publish(applied)
             yield applied
 
-    def _after(self, applied: Applied) -> None:
+    def _publish(self, applied: Applied) -> None:
         hit("before_publish")
         self.publisher.publish(self.store, applied.rows)
         hit("after_publish")
@@ -121,7 +121,7 @@ class Desk:
         """Those of one thread of a process. More desks in a process only tidy."""
         chores = [self._draining, Chore(TIDY_EVERY_S, self.tidy), self._trimming]
         if self._consumer.compacted:
-            count = metrics.SAID.labels(self._consumer.name).inc
+            count = metrics.EVENTS.labels(self._consumer.name).inc
             self.latest = LatestPublisher(self._consumer, self.publisher, count)
             chores.append(Chore(LATEST_EVERY_S, self.publish_latest))
         if catalog.TIMERS in self._consumer.room.reads:
@@ -141,7 +141,7 @@ class Desk:
         """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
         until = time.monotonic() + DRAIN_S_MAX
         while (applied := drain(self.store, self._consumer, self.clock.now())) is not None:
-            self._after(applied)
+            self._publish(applied)
             if self._stop.is_set() or time.monotonic() > until:
                 self._draining.every_s = 0.0
                 return
@@ -150,7 +150,7 @@ class Desk:
     def _fire(self) -> None:
         """Timers that are due; the rest of many in the next turns."""
         for applied in fire(self.store, self._consumer, self.publisher.holder, self.clock.now()):
-            self._after(applied)
+            self._publish(applied)
 
     def _trim(self) -> None:
         """A slice of old claims; the next one soon while there are more."""
@@ -160,14 +160,14 @@ class Desk:
 
     # ── trouble, and the end ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def away(self, error: psycopg.Error, doing: str) -> None:
+    def on_database_away(self, error: psycopg.Error, doing: str) -> None:
         """The database is away: whoever applies waits for it. Raises the error where it means anything else."""
-        if verdict(error) != "away":
+        if error_kind(error) != "away":
             raise error
         log.warning("database away", action=doing, room=self._consumer.name, error=str(error).strip()[:200])
         self.store.close()
 
-    def lifted(self) -> bool:
+    def is_lifted(self) -> bool:
         """Whether the stop is lifted, as far as we can tell. What is committed is published meanwhile, the rows of the dead
         too."""
         try:

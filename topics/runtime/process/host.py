@@ -60,7 +60,7 @@ class Host:
         chores = (consumer.find_stuck, consumer.trim, consumer.sum_up)
         upkeep = Upkeep(self._settings, consumer.name, self.stop, *chores, loop.health)
         self.add(f"{consumer.name} upkeep", upkeep.run)
-        for name, work in consumer.beside.items():
+        for name, work in consumer.side_tasks.items():
             self.add(name, partial(work, self._settings, consumer, self.stop, wake))
 
     def run(self, names: Sequence[str], partitions: Mapping[str, int] | None) -> int:
@@ -73,9 +73,9 @@ class Host:
         port = serve_page(where, self._settings.metrics_port, self._healths)
         report = partial(write_report, self._settings.home / "run", "-".join(names), self._healths, port, where)
         _report_once(self._settings, report)
-        _calm_collector()
-        _keep_memory()
-        self._say_start(port, partitions)
+        _tune_collector()
+        _keep_freed_memory()
+        self._log_start(port, partitions)
         for thread in self._threads:
             thread.start()
         try:
@@ -117,7 +117,7 @@ class Host:
             return 2
         return 0 if well and not self._failed else 1
 
-    def _say_start(self, port: int, partitions: Mapping[str, int] | None) -> None:
+    def _log_start(self, port: int, partitions: Mapping[str, int] | None) -> None:
         """Of the partitions, as many as each topic has that is read or written here; none while Kafka is away."""
         log.info(
             "started",
@@ -153,7 +153,7 @@ def _report_until(stop: threading.Event, report: Callable[[], None]) -> bool:
     return True
 
 
-def _calm_collector() -> None:
+def _tune_collector() -> None:
     """Batches make many short-lived objects and no cycles; looking for cycles took a quarter of the CPU (measured)."""
     gc.collect()
     gc.freeze()
@@ -164,7 +164,7 @@ _M_TRIM_THRESHOLD = -1  # malloc.h
 KEPT_BYTES = 256 * 1024 * 1024
 
 
-def _keep_memory() -> None:
+def _keep_freed_memory() -> None:
     """What one batch needed, the next one needs again. Given back to the system in between, it came back a page fault at
     a time (a fifteenth of a room's time with batches of 2,000, measured). C libraries that do not know of it go without."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from topics import catalog
 from topics.runtime.delivery.apply import Applied, Partition, stop_room
-from topics.runtime.delivery.positions import Placed, pass_by, place
+from topics.runtime.delivery.positions import Offsets, skip_empty, start_offsets
 from topics.runtime.making.revisions import refuse_older
 from topics.runtime.process import metrics
 from topics.runtime.process.desk import Chore, Desk
@@ -48,23 +48,25 @@ class RoomLoop:
         self._stop = stop
         self._desk = Desk(settings, consumer, stop, wake)
         self._store, self._publisher = self._desk.store, self._desk.publisher
-        self._placed: Placed = {}
-        self._unplaced: set[Partition] = set()
+        self._offsets: Offsets = {}
+        self._to_place: set[Partition] = set()
         self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
         self._opaque_at: dict[Partition, int] = {}  # the last one: the offset that was due
-        self._looked: Placed = {}  # positions as they were at the last look for silent partitions
-        self._overdue: Placed = {}  # of these, the ones that held more
-        self._woken: dict[Partition, tuple[int, int]] = {}  # position and end at which a silent one was last read again
+        self._looked: Offsets = {}  # positions as they were at the last look for silent partitions
+        self._overdue: Offsets = {}  # of these, the ones that held more
+        self._read_again_at: dict[
+            Partition, tuple[int, int]
+        ] = {}  # position and end at which a silent one was last read again
         self._to_commit: dict[Partition, int] = {}
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
-        self._asking = AdminClient(kafka_config(settings))
-        self._topics = TopicWatch(self._asking)
+        self._admin = AdminClient(kafka_config(settings))
+        self._topics = TopicWatch(self._admin)
         self._second = SecondReader(settings, consumer.name)
         self._chores = [
             *self._desk.chores(),
             Chore(1.0, self._commit_offsets),
-            Chore(SILENT_S, self._wake_the_silent),
-            Chore(TOPICS_EVERY_S, self._look_at_topics),
+            Chore(SILENT_S, self._read_silent_again),
+            Chore(TOPICS_EVERY_S, self._check_topics),
         ]
 
     def run(self) -> None:
@@ -113,17 +115,17 @@ class RoomLoop:
             return True
         where = ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            if where not in self._placed:
+            if where not in self._offsets:
                 return False  # it waits without an offset until its position can be read
-            raise self._gone(where, error)
+            raise self._stop_for_gone_offset(where, error)
         if error.code() == KafkaError._BAD_COMPRESSION:
             self._opaque.add(where)
         log.warning("kafka", action="poll", room=self._consumer.name, error=str(error))
         return False
 
-    def _gone(self, where: Partition, error: KafkaError) -> Stopped:
+    def _stop_for_gone_offset(self, where: Partition, error: KafkaError) -> Stopped:
         """Retention took what is due; or the topic is another, which placing finds. Errors: Stopped, then."""
-        due = self._placed[where]
+        due = self._offsets[where]
         self._at_positions([self._kafka_name(where)])
         reason = (
             f"message {due} of {where[0]}[{where[1]}] is gone from Kafka: {error}; `tally resume` names the ways out"
@@ -138,24 +140,24 @@ class RoomLoop:
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
-                for applied in self._desk.apply(rest, self._placed):
-                    self._after(applied)
+                for applied in self._desk.apply(rest, self._offsets):
+                    self._note_applied(applied)
                 break
             except psycopg.Error as error:
-                self._away(error)
+                self._wait_for_database(error)
                 rest = self._unapplied(rest)
         metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._desk.ended(started))
 
     def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
         """Without partitions that are not ours now, and without what stands before the position already."""
-        return [m for m in messages if m.offset >= self._placed.get((m.topic, m.partition), m.offset + 1)]
+        return [m for m in messages if m.offset >= self._offsets.get((m.topic, m.partition), m.offset + 1)]
 
     def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
         """Up to where a message is missing: from there a partition is read again, from its position.
 
         What the client has lost on the way comes then. Offsets that hold no message are passed.
         """
-        due = dict(self._placed)
+        due = dict(self._offsets)
         whole: list[Message] = []
         broken: set[Partition] = set()
         for message in messages:
@@ -170,7 +172,7 @@ class RoomLoop:
                 continue
             due[where] = message.offset + 1
             whole.append(message)
-        self._unplaced |= broken
+        self._to_place |= broken
         return whole
 
     def _opaque_after(self, messages: Sequence[Message]) -> list[Message]:
@@ -179,23 +181,23 @@ class RoomLoop:
         The client would ask for it for ever. Each is read a second time first, from its position.
         """
         found = []
-        due = dict(self._placed) | {(m.topic, m.partition): m.offset + 1 for m in messages}
-        for where in self._opaque & (due.keys() - self._unplaced):
+        due = dict(self._offsets) | {(m.topic, m.partition): m.offset + 1 for m in messages}
+        for where in self._opaque & (due.keys() - self._to_place):
             if self._opaque_at.get(where) == due[where]:
                 found.append(Message(*where, due[where], None, None, OPAQUE, 0))
             self._opaque_at[where] = due[where]
-            self._unplaced.add(where)
+            self._to_place.add(where)
         self._opaque.clear()
         return found
 
-    def _after(self, applied: Applied) -> None:
+    def _note_applied(self, applied: Applied) -> None:
         """The offsets follow what is published; a partition where someone else was is read again from its position."""
         for where, offset in applied.ends.items():
-            if where in self._placed:
-                self._placed[where] = offset
+            if where in self._offsets:
+                self._offsets[where] = offset
                 self._to_commit[where] = offset
         if applied.foreign:
-            self._replace(applied.foreign)
+            self._read_again(applied.foreign)
 
     # ── partitions come and go ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,7 +213,7 @@ class RoomLoop:
         except (psycopg.Error, KafkaException, Stopped) as error:
             kafka.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
             kafka.pause(partitions)
-            self._unplaced |= {self._where(p) for p in partitions}
+            self._to_place |= {self._where(p) for p in partitions}
             if isinstance(error, Stopped):
                 self.health.stopped(error.code, error.reason)
 
@@ -223,8 +225,8 @@ class RoomLoop:
     def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         prefix = self._settings.topic_prefix
         ids = {name[len(prefix) :]: id_ for name, id_ in self._topics.ids({p.topic for p in partitions}).items()}
-        placed = place(self._store, self._kafka, partitions, prefix, ids)
-        self._placed |= placed
+        placed = start_offsets(self._store, self._kafka, partitions, prefix, ids)
+        self._offsets |= placed
         return [TopicPartition(p.topic, p.partition, placed[self._where(p)]) for p in partitions]
 
     def _where(self, partition: TopicPartition) -> Partition:
@@ -243,27 +245,27 @@ class RoomLoop:
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             where = self._where(partition)
-            self._placed.pop(where, None)
+            self._offsets.pop(where, None)
             self._to_commit.pop(where, None)
-            self._unplaced.discard(where)
+            self._to_place.discard(where)
 
     def _place_late(self) -> None:
         """Partitions that were assigned while the database was away, or the room stopped."""
-        if self._unplaced:
-            self._replace(set(self._unplaced))
+        if self._to_place:
+            self._read_again(set(self._to_place))
 
-    def _replace(self, wheres: set[Partition]) -> None:
+    def _read_again(self, wheres: set[Partition]) -> None:
         """Read these partitions again from their stored positions, where Kafka still gives them to us."""
         assigned = {self._where(p) for p in self._kafka.assignment()}
         mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
         for where in wheres:
-            self._placed.pop(where, None)
-        self._unplaced |= wheres & assigned  # until it has worked
+            self._offsets.pop(where, None)
+        self._to_place |= wheres & assigned  # until it has worked
         if mine:
             at = self._at_positions(mine)
             self._kafka.incremental_unassign(mine)
             self._read(at)
-        self._unplaced -= wheres
+        self._to_place -= wheres
 
     def _commit_offsets(self) -> None:
         """Kafka's own offsets only show the lag; they never run ahead of ours."""
@@ -280,17 +282,17 @@ class RoomLoop:
 
     # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _wake_the_silent(self) -> None:
+    def _read_silent_again(self) -> None:
         """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
-        self._asking.poll(0)  # its lines of log
-        looked, self._looked = self._looked, dict(self._placed)
+        self._admin.poll(0)  # its lines of log
+        looked, self._looked = self._looked, dict(self._offsets)
         overdue, self._overdue = self._overdue, {}
         assigned = {self._where(p) for p in self._kafka.assignment()}
-        self._unplaced |= assigned - self._placed.keys()
+        self._to_place |= assigned - self._offsets.keys()
         quiet = {
             where: due
             for where, due in self._looked.items()
-            if looked.get(where) == due and where not in self._unplaced
+            if looked.get(where) == due and where not in self._to_place
         }
         try:
             ends = self._ends_holding_more(quiet)
@@ -298,17 +300,17 @@ class RoomLoop:
             return  # they say nothing because Kafka does not
         for where, end in ends.items():
             due = self._overdue[where] = quiet[where]
-            if overdue.get(where) == due and self._woken.get(where) != (due, end):  # not only just come
+            if overdue.get(where) == due and self._read_again_at.get(where) != (due, end):  # not only just come
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
-                self._woken[where] = (due, end)
-                self._unplaced.add(where)
+                self._read_again_at[where] = (due, end)
+                self._to_place.add(where)
 
-    def _look_at_topics(self) -> None:
+    def _check_topics(self) -> None:
         """Where a topic is another now, placing stops the room."""
-        changed = self._topics.changed({self._kafka_name(where).topic for where in self._placed})
-        self._unplaced |= {where for where in self._placed if self._kafka_name(where).topic in changed}
+        changed = self._topics.changed({self._kafka_name(where).topic for where in self._offsets})
+        self._to_place |= {where for where in self._offsets if self._kafka_name(where).topic in changed}
 
-    def _ends_holding_more(self, quiet: Placed) -> dict[Partition, int]:
+    def _ends_holding_more(self, quiet: Offsets) -> dict[Partition, int]:
         """The ends of those with a message past their position. Where there are offsets, and no message, we stand at the
         end from now on: else these would count as lag, and the position be gone once retention takes what is before it."""
         self._second.forget_unused()
@@ -318,16 +320,16 @@ class RoomLoop:
             if due < end and self._second.offsets(where, due, end):
                 more[where] = end
             elif due < end:
-                self._pass_by(where, due, end)
+                self._skip_empty(where, due, end)
         return more
 
-    def _pass_by(self, where: Partition, due: int, end: int) -> None:
+    def _skip_empty(self, where: Partition, due: int, end: int) -> None:
         with self._store.transaction() as conn:
-            moved = pass_by(conn, where, due, end)
+            moved = skip_empty(conn, where, due, end)
         if moved:
-            self._placed[where] = self._to_commit[where] = end
+            self._offsets[where] = self._to_commit[where] = end
         else:
-            self._unplaced.add(where)  # someone else was there
+            self._to_place.add(where)  # someone else was there
 
     def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
@@ -335,7 +337,7 @@ class RoomLoop:
         if not wanted:
             return {}
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        found = offsets(self._asking, wanted, latest, IsolationLevel.READ_COMMITTED, 1)
+        found = offsets(self._admin, wanted, latest, IsolationLevel.READ_COMMITTED, 1)
         return {self._where(partition): offset for partition, offset in found.items()}
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -347,16 +349,16 @@ class RoomLoop:
         except Stopped as stopped:
             self._wait_for_lift(stopped)
         except psycopg.Error as error:
-            self._away(error)
+            self._wait_for_database(error)
         except KafkaException as error:
             log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
             self.health.paused("kafka", str(error))
-            self._unplaced |= set(self._placed)  # what was read and not applied is read again
+            self._to_place |= set(self._offsets)  # what was read and not applied is read again
             self._publisher.poll(1.0)
 
-    def _away(self, error: psycopg.Error) -> None:
-        self._desk.away(error, "pause")
-        self._say_away(error)
+    def _wait_for_database(self, error: psycopg.Error) -> None:
+        self._desk.on_database_away(error, "pause")
+        self._report_database_away(error)
         self._pause_until(self._database_answers)
         self.health.running()
 
@@ -367,11 +369,11 @@ class RoomLoop:
             with self._store.transaction() as conn:
                 refuse_older(conn, self._consumer.room)
         except psycopg.Error as error:
-            self._say_away(error)
+            self._report_database_away(error)
             return False
         return True
 
-    def _say_away(self, error: psycopg.Error) -> None:
+    def _report_database_away(self, error: psycopg.Error) -> None:
         """Why now: a server that has ended may have come back, and take no writes."""
         self.health.paused("database", str(error).strip()[:200])
 
@@ -379,8 +381,8 @@ class RoomLoop:
         """Whatever was read and not applied is read again after the lift."""
         log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
         self.health.stopped(stopped.code, stopped.reason)
-        self._unplaced |= set(self._placed)
-        self._pause_until(self._desk.lifted)
+        self._to_place |= set(self._offsets)
+        self._pause_until(self._desk.is_lifted)
         log.info("room goes on", action="resume", room=self._consumer.name)
 
     def _pause_until(self, ready: Callable[[], bool]) -> None:
@@ -392,7 +394,7 @@ class RoomLoop:
                 self._kafka.pause(assigned)
             for record in self._kafka.consume(100, 0.2):
                 if record.error() is None:  # came before the pause took hold: read it again
-                    self._unplaced.add(
+                    self._to_place.add(
                         ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
                     )
             self._publisher.poll()

@@ -10,7 +10,7 @@ MESSAGES = Counter("tally_messages_total", "Messages applied, drops included", [
 DUPLICATES = Counter("tally_duplicates_total", "Messages dropped by the inbox", ["room"])
 PARKED = Counter("tally_parked_total", "Messages put aside to be tried again", ["room"])
 DEAD = Counter("tally_dead_letters_total", "Messages given up until an operator acts", ["room"])
-SAID = Counter("tally_events_total", "Records to be said: each once, however often it is published", ["room"])
+EVENTS = Counter("tally_events_total", "Records to be said: each once, however often it is published", ["room"])
 BATCH_SECONDS = Histogram("tally_batch_seconds", "From the first statement of a batch to its last record", ["room"])
 STATE = Gauge("tally_room_state", "1 running, 0 paused, -1 stopped", ["room"])
 REPARTITIONED = Gauge(
@@ -23,4 +23,4 @@ def count(room: str, applied: Applied) -> None:
     DUPLICATES.labels(room).inc(applied.duplicates)
     PARKED.labels(room).inc(applied.parked)
     DEAD.labels(room).inc(applied.dead)
-    SAID.labels(room).inc(sum(len(row.records) for row in applied.rows))
+    EVENTS.labels(room).inc(sum(len(row.records) for row in applied.rows))

@@ -18,7 +18,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
 
 
-class Found(NamedTuple):
+class PartitionCount(NamedTuple):
     """A topic as it is now, without prefix. One that was deleted and made anew has another id, and is another topic."""
 
     topic: str
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     partitions: int
 
 
-def find(kafka: AdminClient, settings: Settings, room: str) -> list[Found]:
+def find(kafka: AdminClient, settings: Settings, room: str) -> list[PartitionCount]:
     """The room's keyed topics that exist. Errors: KafkaException where the broker is away."""
     of_room = catalog.room(room)
     named = [n for t in (*of_room.reads, *of_room.writes) if t.on_kafka for n in catalog.names(t, settings.upstreams)]
@@ -40,11 +40,11 @@ def find(kafka: AdminClient, settings: Settings, room: str) -> list[Found]:
             if error.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
                 raise
             continue
-        found.append(Found(name[len(settings.topic_prefix) :], str(topic.topic_id), len(topic.partitions)))
+        found.append(PartitionCount(name[len(settings.topic_prefix) :], str(topic.topic_id), len(topic.partitions)))
     return found
 
 
-def remember(conn: Connection, found: Sequence[Found]) -> None:
+def remember(conn: Connection, found: Sequence[PartitionCount]) -> None:
     """Topics that were not seen before."""
     conn.execute(
         f"INSERT INTO topics (topic, topic_id, partitions) SELECT * FROM {_FOUND} ON CONFLICT DO NOTHING",
@@ -52,7 +52,7 @@ def remember(conn: Connection, found: Sequence[Found]) -> None:
     )
 
 
-def changes(conn: Connection, found: Sequence[Found]) -> list[str]:
+def changes(conn: Connection, found: Sequence[PartitionCount]) -> list[str]:
     """A line for each topic that has another number now than when it was first seen."""
     rows = conn.execute(
         f"SELECT topic, topics.partitions, now.partitions FROM topics JOIN {_FOUND} AS now (topic, topic_id, partitions)"
@@ -65,5 +65,5 @@ def changes(conn: Connection, found: Sequence[Found]) -> list[str]:
 _FOUND: LiteralString = "unnest(%s::text[], %s::text[], %s::integer[])"
 
 
-def _columns(found: Sequence[Found]) -> list[list[object]]:
+def _columns(found: Sequence[PartitionCount]) -> list[list[object]]:
     return [[each.topic for each in found], [each.topic_id for each in found], [each.partitions for each in found]]

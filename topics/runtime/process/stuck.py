@@ -20,7 +20,7 @@ OLDEST_S = Gauge("tally_stuck_oldest_seconds", "Age of the oldest of them", _LAB
 MINOR = Gauge("tally_stuck_minor_units", "Their amounts, in minor units", (*_LABELS, "currency"))
 
 
-class Watch:
+class StuckWatch:
     """Gauges of what is stuck in one room, and a line in the log for each when it becomes so."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]
 
-from topics.runtime.shape.kafka import ask_topics, topic_ids
+from topics.runtime.shape.kafka import describe_topics, topic_ids
 
 
 class TopicWatch:
@@ -26,6 +26,8 @@ class TopicWatch:
 
     def changed(self, names: Collection[str]) -> set[str]:
         """Those with another id than `ids` told last. Asked at one look, read at the next: nobody waits for the answer."""
-        told = {name: asked.result() for name, asked in self._asked.items() if asked.done() and not asked.exception()}
-        self._asked = ask_topics(self._admin, names) if names else {}
-        return {name for name, topic in told.items() if str(topic.topic_id) != self._ids.get(name)}
+        described = {
+            name: asked.result() for name, asked in self._asked.items() if asked.done() and not asked.exception()
+        }
+        self._asked = describe_topics(self._admin, names) if names else {}
+        return {name for name, topic in described.items() if str(topic.topic_id) != self._ids.get(name)}

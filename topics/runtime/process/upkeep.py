@@ -17,15 +17,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topics.catalog import CONSUMERS
-from topics.runtime.dead_letters.stuck import letters
+from topics.runtime.dead_letters.stuck import stuck_letters
 from topics.runtime.process import partition_counts
 from topics.runtime.process.health import Health
 from topics.runtime.process.metrics import REPARTITIONED
-from topics.runtime.process.stuck import Watch
+from topics.runtime.process.stuck import StuckWatch
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import FindStuck, Slice
 from topics.runtime.shape.kafka import kafka_config
-from topics.runtime.shape.store import Store, verdict
+from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ TIDY_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
-class _Task:
+class _UpkeepTask:
     every_s: float
     work: Callable[[], None]
     next_at: float = 0.0
@@ -62,10 +62,10 @@ class Upkeep:
         self._health = health or Health(room)
         self._kafka: AdminClient | None = None
         self._clock = Clock(settings.clock_file)
-        self._watch = Watch()
-        self._tasks = [_Task(TIDY_EVERY_S, self.tidy), _Task(LOOK_EVERY_S, self.look_at_topics)]
+        self._watch = StuckWatch()
+        self._tasks = [_UpkeepTask(TIDY_EVERY_S, self.tidy), _UpkeepTask(LOOK_EVERY_S, self.look_at_topics)]
         if room in {consumer.name for consumer in CONSUMERS}:  # the doors have no letters
-            self._tasks.append(_Task(LOOK_EVERY_S, self.look))
+            self._tasks.append(_UpkeepTask(LOOK_EVERY_S, self.look))
 
     def run(self) -> None:
         """Until told to stop. Raises only on a bug."""
@@ -79,7 +79,7 @@ class Upkeep:
         try:
             work()
         except psycopg.Error as error:
-            if verdict(error) != "away":
+            if error_kind(error) != "away":
                 raise
             log.info("database away", action="upkeep", room=self._room, error=str(error).strip()[:200])
         except KafkaException as error:
@@ -89,7 +89,7 @@ class Upkeep:
         store, now = Store(self._settings, self._room), self._clock.now()
         try:
             with store.transaction() as conn:
-                found = letters(conn, self._room, self._settings, now)
+                found = stuck_letters(conn, self._room, self._settings, now)
                 if self._find_stuck is not None:
                     found += self._find_stuck(conn, self._settings.stuck, now)
         finally:

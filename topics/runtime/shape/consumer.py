@@ -151,7 +151,7 @@ Slice = Callable[
 
 
 # Runs in a thread of its own until the first event is set; the second one is set when a batch with calls was committed.
-Beside = Callable[[Settings, "AnyConsumer", threading.Event, threading.Event], None]
+SideTask = Callable[[Settings, "AnyConsumer", threading.Event, threading.Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +166,17 @@ class Consumer(Generic[S, E]):
     find_stuck: FindStuck | None = None
     trim: Slice | None = None  # deletes what is old enough
     sum_up: Slice | None = None  # adds up what is over
-    beside: Mapping[str, Beside] = field(default_factory=dict)  # what its process runs beside the loop, by their names
+    side_tasks: Mapping[str, SideTask] = field(
+        default_factory=dict
+    )  # what its process runs beside the loop, by their names
 
     def __post_init__(self) -> None:
         """Errors: MiswiredRoom."""
-        heard, decided = _heard(self.room), _decided(self.decide)
-        missing = [kind for kind in heard if not issubclass(kind, decided)]
-        unheard = [kind for kind in decided if not any(issubclass(each, kind) for each in heard)]
-        if missing or unheard:
-            raise MiswiredRoom(self.room.name, missing, unheard)
+        consumed, decided = _types_consumed(self.room), _types_decided(self.decide)
+        missing = [kind for kind in consumed if not issubclass(kind, decided)]
+        not_read = [kind for kind in decided if not any(issubclass(each, kind) for each in consumed)]
+        if missing or not_read:
+            raise MiswiredRoom(self.room.name, missing, not_read)
 
     @property
     def name(self) -> str:
@@ -184,13 +186,13 @@ class Consumer(Generic[S, E]):
 class MiswiredRoom(Exception):
     """A room's decider and the catalogue disagree on what it hears."""
 
-    def __init__(self, room: str, missing: Sequence[type], unheard: Sequence[type]) -> None:
+    def __init__(self, room: str, missing: Sequence[type], not_read: Sequence[type]) -> None:
         lacks = [f"the catalogue lets it hear {kind.__name__}, and it does not decide on it" for kind in missing]
-        extra = [f"it decides on {kind.__name__}, which the catalogue does not let it hear" for kind in unheard]
+        extra = [f"it decides on {kind.__name__}, which the catalogue does not let it hear" for kind in not_read]
         super().__init__(f"{room}: {'; '.join([*lacks, *extra])}")
 
 
-def _heard(room: Room) -> tuple[type, ...]:
+def _types_consumed(room: Room) -> tuple[type, ...]:
     broken = (Broken,) if any(topic.door for topic in room.reads) else ()
     return (*(kind for topic in room.reads for kind in topic.says), *broken)
 
@@ -198,7 +200,7 @@ def _heard(room: Room) -> tuple[type, ...]:
 AnyConsumer = Consumer[Any, Any]  # to the runtime a room's state and events are the room's own business
 
 
-def _decided(decide: Decide[Any, Any]) -> tuple[type, ...]:
+def _types_decided(decide: Decide[Any, Any]) -> tuple[type, ...]:
     """What the decider's parameter `event` is declared to be: mypy holds its `match` to that."""
     declared = get_type_hints(decide.func if isinstance(decide, partial) else decide)["event"]
     return get_args(declared) or (declared,)

@@ -50,7 +50,7 @@ class Incoming:
     upstream: str | None = None
     entered_ms: int = 0
     traceparent: str | None = None
-    letter: Letter | None = None
+    letter: LetterHeaders | None = None
     door: bool = False
     redacted: Redacted | None = None  # why it must not be kept as it is
 
@@ -72,7 +72,7 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class LetterHeaders:
     """The headers by which a copied-back dead letter is known."""
 
     id: str
@@ -83,7 +83,7 @@ def decode(message: Message, upstreams: frozenset[str], digest_key: bytes) -> In
     """Never raises: what cannot be read carries its failure."""
     incoming = _decoded(message, upstreams)
     if not incoming.readable and (why := _redacted(incoming)):
-        incoming.redacted, incoming.hash = why, _content(message, digest_key)
+        incoming.redacted, incoming.hash = why, _content_hash(message, digest_key)
     return incoming
 
 
@@ -105,15 +105,20 @@ def _decoded(message: Message, upstreams: frozenset[str]) -> Incoming:
     try:
         topic, upstream = catalog.find(message.topic, upstreams)
     except KeyError:
-        return _of_no_topic(message)
+        return _unknown_topic(message)
     headers = dict(message.headers)
     trace = headers.get("traceparent")
     incoming = Incoming(
-        message, "", _content(message), upstream=upstream, traceparent=_text(trace) if trace else None, door=topic.door
+        message,
+        "",
+        _content_hash(message),
+        upstream=upstream,
+        traceparent=_text(trace) if trace else None,
+        door=topic.door,
     )
     if "tally_letter" in headers:
-        incoming.letter = _letter(headers)
-    incoming.failure = _identify(incoming, topic, headers) or _too_large(incoming) or _read(incoming, topic, headers)
+        incoming.letter = _letter_headers(headers)
+    incoming.failure = _identify(incoming, topic, headers) or _too_large(incoming) or _parse(incoming, topic, headers)
     return incoming
 
 
@@ -125,21 +130,21 @@ def _text(value: bytes | None) -> str:
     return value.decode("utf-8", "replace") if value else ""
 
 
-def _content(message: Message, key: bytes = b"") -> str:
+def _content_hash(message: Message, key: bytes = b"") -> str:
     return digest(b"" if message.key is None else b"\1" + message.key, message.value or b"", key=key)
 
 
-def _of_no_topic(message: Message) -> Incoming:
+def _unknown_topic(message: Message) -> Incoming:
     """A letter of an upstream that was taken out of the settings since."""
     claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
     failure = Failure("unknown_topic", f"{message.topic} is not in the catalogue, or its upstream not in the settings")
-    return Incoming(message, claim, _content(message), failure=failure, door=True)
+    return Incoming(message, claim, _content_hash(message), failure=failure, door=True)
 
 
-def _letter(headers: _Headers) -> Letter | None:
+def _letter_headers(headers: _Headers) -> LetterHeaders | None:
     attempts = _text(headers.get("tally_attempts"))
     letter_id = _text(headers["tally_letter"])
-    return Letter(letter_id, int(attempts)) if is_event_id(letter_id) and _NUMBER.match(attempts) else None
+    return LetterHeaders(letter_id, int(attempts)) if is_event_id(letter_id) and _NUMBER.match(attempts) else None
 
 
 def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
@@ -180,11 +185,11 @@ def _too_large(incoming: Incoming) -> Failure | None:
     return None
 
 
-def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
+def _parse(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
     message = incoming.message
     if headers.get("ce_specversion") != b"1.0":
         return Failure("bad_headers", "ce_specversion is not 1.0")
-    kind = _types(topic).get(headers.get("ce_type") or b"")
+    kind = _types_by_name(topic).get(headers.get("ce_type") or b"")
     if kind is None:
         return _unknown_type(topic, _text(headers.get("ce_type")))
     if message.value is None:
@@ -206,7 +211,7 @@ def _read(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None
 _TYPES: dict[str, dict[bytes, type[AnyEvent]]] = {}
 
 
-def _types(topic: Topic) -> dict[bytes, type[AnyEvent]]:
+def _types_by_name(topic: Topic) -> dict[bytes, type[AnyEvent]]:
     if topic.name not in _TYPES:
         _TYPES[topic.name] = {event_type(kind).encode(): kind for kind in topic.says}
     return _TYPES[topic.name]
@@ -215,13 +220,13 @@ def _types(topic: Topic) -> dict[bytes, type[AnyEvent]]:
 def _unknown_type(topic: Topic, given: str) -> Failure:
     stem = given.rpartition(".v")[0]
     if any(stem == f"{TYPE_PREFIX}{kind.__name__}" for kind in topic.says):
-        return Failure("unsupported_version", f"{_plain(given)} is not a version that this release reads")
-    return Failure("unknown_type", f"{_plain(given)!r} is not said on {topic.name}")
+        return Failure("unsupported_version", f"{_printable(given)} is not a version that this release reads")
+    return Failure("unknown_type", f"{_printable(given)!r} is not said on {topic.name}")
 
 
 def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: FieldError) -> Failure | None:
     """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
-    where, why = _plain(first.field) or "body", _plain(first.detail)
+    where, why = _printable(first.field) or "body", _printable(first.detail)
     if first.code == "invalid_json" or not topic.door:
         return Failure("malformed", f"{where}: {why}")
     try:
@@ -238,7 +243,7 @@ def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: Field
     return None
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     """What strangers wrote, fit to be said and stored: names of unknown fields may hold anything, card numbers too."""
     if looks_like_card_number(text):
         return "a field that looks like a card number"

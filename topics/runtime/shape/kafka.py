@@ -14,7 +14,7 @@ from topics.settings import Settings
 
 # The usual way to find a broker again, `rebootstrap`, forgets how long it has waited: each client tried, and logged it,
 # twenty times a second for as long as the broker was away (measured).
-_PATIENCE: dict[str, str | int | float | bool] = {
+_RECONNECT: dict[str, str | int | float | bool] = {
     "metadata.recovery.strategy": "none",
     "reconnect.backoff.ms": 100,
     "reconnect.backoff.max.ms": 1000,
@@ -27,7 +27,7 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
         "bootstrap.servers": settings.kafka,
         "log_level": "3",
         "logger": logging.getLogger("kafka"),
-        **_PATIENCE,
+        **_RECONNECT,
         **settings.kafka_options,
     }
 
@@ -67,7 +67,7 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
     return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
 
-def ask_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
+def describe_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
     """What Kafka knows of each topic (full names): asked now, read later."""
     wanted = TopicCollection(sorted(names))
     asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=5)
@@ -76,4 +76,4 @@ def ask_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[Top
 
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
     """Kafka's own id of each topic: one that was deleted and made anew has another. Errors: KafkaException."""
-    return {name: str(topic.result().topic_id) for name, topic in ask_topics(admin, names).items()}
+    return {name: str(topic.result().topic_id) for name, topic in describe_topics(admin, names).items()}

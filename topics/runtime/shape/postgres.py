@@ -17,7 +17,7 @@ Parameters = dict[str, Any]
 CONNECT_TIMEOUT_S = 5  # of each host
 
 # A server that is gone without a word is given up after some 15 seconds, not after the two hours of the system's default.
-_PATIENCE = {
+_TIMEOUTS = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -33,7 +33,7 @@ def parameters(dsn: str, *, writes: bool, name: str, schema: str = "", options: 
     several = "," in f"{given.get('host', '')}{given.get('hostaddr', '')}"
     target = "read-write" if writes else "primary" if several else "any"
     words = (given.get("options"), f"-c search_path={schema}" if schema else "", options)
-    ours = {"application_name": name, "target_session_attrs": target, **_PATIENCE}
+    ours = {"application_name": name, "target_session_attrs": target, **_TIMEOUTS}
     return ours | given | {"options": " ".join(str(word) for word in words if word)}
 
 
@@ -54,8 +54,8 @@ def connect_to_read(
     It is made read-only once it is open: to libpq a session that begins so is one that `target_session_attrs=read-write`
     forbids.
     """
-    told = parameters(dsn, writes=False, name=name, schema=schema, options=options)
-    conn = psycopg.connect(**told, autocommit=True)
+    given = parameters(dsn, writes=False, name=name, schema=schema, options=options)
+    conn = psycopg.connect(**given, autocommit=True)
     conn.execute(_READ_ONLY)
     conn.autocommit = autocommit
     return conn
@@ -65,8 +65,8 @@ async def connect_async(
     dsn: str, *, writes: bool, name: str, schema: str = "", options: str = ""
 ) -> psycopg.AsyncConnection[Any]:
     """As `connect` or `connect_to_read`, in autocommit."""
-    told = parameters(dsn, writes=writes, name=name, schema=schema, options=options)
-    conn = await psycopg.AsyncConnection.connect(**told, autocommit=True)
+    given = parameters(dsn, writes=writes, name=name, schema=schema, options=options)
+    conn = await psycopg.AsyncConnection.connect(**given, autocommit=True)
     if not writes:
         await conn.execute(_READ_ONLY)
     return conn

@@ -12,7 +12,7 @@ from topics.runtime.shape.postgres import connect_to_read
 from topics.settings import Settings
 
 
-def reader_of(room: str) -> str:
+def reader_role(room: str) -> str:
     """The role that may read the room's views, and nothing else."""
     return f"tally_{room}_read"
 
@@ -22,7 +22,7 @@ def connect_reader(
 ) -> Connection:
     """To the room's own schema. Errors: psycopg.OperationalError while the store is away."""
     return connect_to_read(
-        settings.dsn(reader_of(room)), name=name, schema=room, options=options, autocommit=autocommit
+        settings.dsn(reader_role(room)), name=name, schema=room, options=options, autocommit=autocommit
     )
 
 

@@ -28,14 +28,14 @@ class Stopped(Exception):
         self.reason = reason
 
 
-Verdict = Literal["data", "away", "bug"]
+ErrorKind = Literal["data", "away", "bug"]
 
 # SQLSTATE classes. data: one message is at fault; bug: our statements or the server are; all else: try again.
 _DATA = ("22", "23", "54", "P0")
 _BUG = ("42", "XX")
 
 
-def verdict(error: BaseException) -> Verdict | None:
+def error_kind(error: BaseException) -> ErrorKind | None:
     """Whose fault a failed statement is; None where it is not the database's word at all."""
     if isinstance(error, UnicodeEncodeError):
         return "data"
@@ -51,10 +51,13 @@ def verdict(error: BaseException) -> Verdict | None:
 
 # Every statement of a room finds its rows by key, a batch at a time. A plan made while a table was small, and kept, would
 # go on reading all of it (an update of 500 rows in 50,000: 54 ms instead of 5).
-_BY_KEY = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+_KEY_LOOKUPS = (
+    "-c plan_cache_mode=force_generic_plan "
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+)
 
 
-class _Held(psycopg.Pipeline):
+class _BufferedPipeline(psycopg.Pipeline):
     """Statements wait in libpq's buffer, which sends what is large by itself, until an answer is read.
 
     psycopg's own pipeline sends each at once, and so wakes the server for each: a small batch is mostly that.
@@ -86,7 +89,7 @@ class Store:
         """The open connection. Errors: psycopg.OperationalError while the server is away, or takes no writes."""
         if self._conn is None or self._conn.closed or self._conn.broken:
             self.close()
-            self._conn = connect(self._dsn, name=f"tally {self.room}", schema=self.room, options=_BY_KEY)
+            self._conn = connect(self._dsn, name=f"tally {self.room}", schema=self.room, options=_KEY_LOOKUPS)
         elif self._conn.autocommit:  # as the last batch left it
             self._conn.autocommit = False
         return self._conn
@@ -103,7 +106,7 @@ class Store:
             yield conn
             conn.commit()
         except BaseException as error:
-            if verdict(error) == "away":
+            if error_kind(error) == "away":
                 conn.close()
             if not conn.closed:
                 try:
@@ -126,7 +129,7 @@ class Store:
         """
         with self.transaction() as conn:
             conn.autocommit = True  # our own BEGIN: after each answer that is read psycopg would send one more
-            conn._pipeline = _Held(conn)  # taken up by the next line
+            conn._pipeline = _BufferedPipeline(conn)  # taken up by the next line
             with conn.pipeline():
                 conn.execute("BEGIN")
                 yield conn
@@ -139,58 +142,62 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedArray:
     """An array as PostgreSQL holds it. As text each UUID takes sixteen calls of strtoul there, and bytes twice the room."""
 
     data: bytes
     element: ClassVar[str] = "bytea"
 
 
-class _PackedUuids(Packed):
+class _PackedUuids(PackedArray):
     element: ClassVar[str] = "uuid"
 
 
 class _PackedDumper(Dumper):
     format = Format.BINARY
 
-    def __init__(self, cls: type[Packed], context: AdaptContext | None = None) -> None:
+    def __init__(self, cls: type[PackedArray], context: AdaptContext | None = None) -> None:
         super().__init__(cls, context)
         self.oid = psycopg.adapters.types[cls.element].array_oid
 
-    def dump(self, obj: Packed) -> bytes:
+    def dump(self, obj: PackedArray) -> bytes:
         return obj.data
 
 
-for _kind in (Packed, _PackedUuids):
+for _kind in (PackedArray, _PackedUuids):
     psycopg.adapters.register_dumper(_kind, _PackedDumper)
 
 # Dimensions, whether there are nulls, the elements' type, how many there are, the first one's number.
 _ARRAY = struct.Struct(">iiIii")
 _LENGTH = struct.Struct(">i").pack
 _NULL = b"\xff\xff\xff\xff"  # in place of a length
-_A_UUID = _LENGTH(16).hex()
+_UUID_LENGTH = _LENGTH(16).hex()
 
 
-def _packed(kind: type[Packed], count: int, nulls: bool, elements: list[bytes]) -> Packed:
+def _pack_array(kind: type[PackedArray], count: int, nulls: bool, elements: list[bytes]) -> PackedArray:
     dimensions = 1 if count else 0
     head = _ARRAY.pack(dimensions, nulls, psycopg.adapters.types[kind.element].oid, count, 1)
     return kind(b"".join([head[: 12 + 8 * dimensions], *elements]))
 
 
-def uuid_array(ids: Sequence[Any]) -> Packed:
+def uuid_array(ids: Sequence[Any]) -> PackedArray:
     """A uuid[], of texts and None. Errors: ValueError where one has anything but hex digits and dashes."""
     nulls = None in ids
-    known = [_NULL.hex() if i is None else _A_UUID + i for i in ids] if nulls else [_A_UUID, _A_UUID.join(ids)]
-    return _packed(_PackedUuids, len(ids), nulls, [bytes.fromhex("".join(known).replace("-", "")) if ids else b""])
+    known = (
+        [_NULL.hex() if i is None else _UUID_LENGTH + i for i in ids]
+        if nulls
+        else [_UUID_LENGTH, _UUID_LENGTH.join(ids)]
+    )
+    return _pack_array(_PackedUuids, len(ids), nulls, [bytes.fromhex("".join(known).replace("-", "")) if ids else b""])
 
 
-def bytes_array(values: Sequence[bytes | None]) -> Packed:
+def bytes_array(values: Sequence[bytes | None]) -> PackedArray:
     """A bytea[]."""
     nulls = None in values
     parts = [b""] * (2 * len(values))
     parts[::2] = [_NULL if value is None else _LENGTH(len(value)) for value in values]
     parts[1::2] = [value or b"" for value in values] if nulls else values  # type: ignore[assignment]
-    return _packed(Packed, len(values), nulls, parts)
+    return _pack_array(PackedArray, len(values), nulls, parts)
 
 
 def text_array(texts: Iterable[Any]) -> str:
@@ -199,13 +206,13 @@ def text_array(texts: Iterable[Any]) -> str:
     try:
         plain = "".join(listed)
     except TypeError:  # None among them
-        return _escaped(listed)
+        return _escaped_array(listed)
     if '"' in plain or "\\" in plain:
-        return _escaped(listed)
+        return _escaped_array(listed)
     return '{"' + '","'.join(listed) + '"}' if listed else "{}"
 
 
-def _escaped(texts: Sequence[Any]) -> str:
+def _escaped_array(texts: Sequence[Any]) -> str:
     quoted = ["NULL" if t is None else '"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts]
     return "{" + ",".join(quoted) + "}"
 
@@ -223,39 +230,39 @@ def insert_text(into: str, types: Sequence[str], otherwise: str = "") -> Literal
     return f"INSERT INTO {into} SELECT {columns} FROM unnest({arrays}) AS u ({names}) {otherwise}"
 
 
-def _truths(truths: Sequence[Any]) -> str:
+def _bool_array(truths: Sequence[Any]) -> str:
     return "{" + ",".join(["t" if truth else "NULL" if truth is None else "f" for truth in truths]) + "}"
 
 
-def _numbers(numbers: Sequence[Any]) -> str:
+def _int_array(numbers: Sequence[Any]) -> str:
     """Of integers: Python writes a list of them five times as fast as their texts are joined."""
     written = str(list(numbers))[1:-1]
     return "{" + (written.replace("None", "NULL") if None in numbers else written) + "}"
 
 
-def _times(times: Sequence[Any]) -> str:
+def _time_array(times: Sequence[Any]) -> str:
     """A batch has few different ones."""
     written = {time: f'"{time.isoformat()}"' for time in set(times) - {None}}
     return "{" + ",".join([written.get(time, "NULL") for time in times]) + "}"
 
 
-def _int_arrays(arrays: Sequence[Any]) -> str:
+def _array_of_int_arrays(arrays: Sequence[Any]) -> str:
     """Of lists: as Python writes them, with PostgreSQL's brackets."""
     return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 
-LITERALS: Mapping[str, Callable[[Sequence[Any]], str | Packed]] = {
+LITERALS: Mapping[str, Callable[[Sequence[Any]], str | PackedArray]] = {
     **dict.fromkeys(("text", "json"), text_array),
-    **dict.fromkeys(("int2", "int4", "int8"), _numbers),
-    "bool": _truths,
+    **dict.fromkeys(("int2", "int4", "int8"), _int_array),
+    "bool": _bool_array,
     "uuid": uuid_array,
-    "timestamptz": _times,
+    "timestamptz": _time_array,
     "bytea": bytes_array,
-    "int4[]": _int_arrays,
+    "int4[]": _array_of_int_arrays,
     "text[]": lambda arrays: text_array(map(text_array, arrays)),
 }
 
 
 def int_array(numbers: Iterable[int | None]) -> str:
     """A bigint[] literal of integers and None."""
-    return _numbers(list(numbers))
+    return _int_array(list(numbers))

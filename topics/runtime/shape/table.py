@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, LiteralString
 
 from topics.runtime.shape.consumer import Connection
-from topics.runtime.shape.store import LITERALS, Packed, insert_text
+from topics.runtime.shape.store import LITERALS, PackedArray, insert_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Statement:
         conn.execute(self.text, [literal(values[name]) for name, literal in self._literals])
 
 
-def _array_of(column: Column) -> Callable[[Sequence[Any]], str | Packed]:
+def _array_of(column: Column) -> Callable[[Sequence[Any]], str | PackedArray]:
     held, literal, write = attrgetter(column.path), LITERALS[column.type], column.write
     if write is None:
         return lambda saved: literal(list(map(held, saved)))
