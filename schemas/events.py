@@ -411,7 +411,10 @@ class WebhookResendRequested(Event):
 
 
 class CallEnded(Event):
-    """One send or one question to a PSP came back. `reply` is the redacted reply (psp.port) as JSON."""
+    """One send or one question to a PSP came back, or was given up for lost; the call itself may go on.
+
+    `reply` is the redacted reply (psp.port) as JSON.
+    """
 
     keyed_by: ClassVar[str] = "payment_order_id"
     payment_order_id: PaymentOrderId
@@ -423,7 +426,7 @@ class CallEnded(Event):
 
 
 class TimerFired(Event):
-    """A timer that this room has set is due: pseudo-topic `timers`, never on Kafka."""
+    """A timer that the room has set is due."""
 
     keyed_by: ClassVar[str] = "timer_key"
     kind: str

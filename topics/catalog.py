@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from schemas import events, money_back
 from schemas.events import AnyEvent
@@ -27,6 +28,7 @@ class Topic:
     )
     on_kafka: bool = True
     partitions: int | None = None  # None: as many as the setting says
+    for_readers: bool = False  # dashboards and finance may read it: docs/dashboards.md
 
     def of(self, upstream: str) -> str:
         stem, _, version = self.name.rpartition(".")
@@ -34,8 +36,20 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """A way between a room and the outside world that is no topic."""
+
+    who: Literal["upstream", "psps"]
+    says: Literal["to us", "to them", "both"]
+    over: str
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
-    """One consumer: Kafka group, PostgreSQL schema, dead-letter suffix and metric label are its name."""
+    """One consumer: Kafka group, PostgreSQL schema, dead-letter suffix and metric label are its name.
+
+    The doors are listed as one, since they have a schema and an outbox; they read no topic, so they are no consumer.
+    """
 
     name: str
     reads: tuple[Topic, ...]
@@ -43,6 +57,7 @@ class Room:
     migrations: str  # the package whose folder `migrations` makes its tables
     ladder_s: tuple[float, ...] = (5, 30, 120, 600, 3600)
     gather_s: float = 0  # at least so long between two batches, where no payment waits for this room
+    outside: tuple[Outside, ...] = ()
 
     @property
     def dead_letters(self) -> Topic:
@@ -91,12 +106,26 @@ EXECUTIONS = Topic(
     "executor",
 )
 WALLET_MOVEMENTS = Topic(
-    "wallet-movements.v1", "payment_order_id", (events.WalletCredited, money_back.WalletDebited), "wallet"
+    "wallet-movements.v1",
+    "payment_order_id",
+    (events.WalletCredited, money_back.WalletDebited),
+    "wallet",
+    for_readers=True,
 )
-WALLET_BALANCES = Topic("wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True)
-LEDGER_ENTRIES = Topic("ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None)
+WALLET_BALANCES = Topic(
+    "wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True, for_readers=True
+)
+LEDGER_ENTRIES = Topic(
+    "ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None, for_readers=True
+)
 ACCOUNT_BALANCES = Topic(
-    "account-balances.v1", "account:currency", (events.AccountBalance,), "ledger", None, compacted=True
+    "account-balances.v1",
+    "account:currency",
+    (events.AccountBalance,),
+    "ledger",
+    None,
+    compacted=True,
+    for_readers=True,
 )
 PAYMENTS = Topic(
     "payments.v1",
@@ -111,6 +140,7 @@ PAYMENTS = Topic(
         money_back.DisputeStatusChanged,
     ),
     "payments",
+    for_readers=True,
 )
 
 WEBHOOK_ENDPOINTS = Topic(
@@ -139,7 +169,13 @@ TOPICS = (
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
 
-DOORS = Room("doors", (), (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS), "producers")
+DOORS = Room(
+    "doors",
+    (),
+    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS),
+    "producers",
+    outside=(Outside("upstream", "to us", "HTTP"), Outside("psps", "to us", "webhooks")),
+)
 PAYMENTS_ROOM = Room(
     "payments",
     (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES),
@@ -148,11 +184,22 @@ PAYMENTS_ROOM = Room(
 )
 RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
 EXECUTOR_ROOM = Room(
-    "executor", (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS, TIMERS), (EXECUTIONS,), "consumers.executor"
+    "executor",
+    (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS, TIMERS),
+    (EXECUTIONS,),
+    "consumers.executor",
+    outside=(Outside("psps", "both", "calls"),),
 )
 WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
-WEBHOOKS_ROOM = Room("webhooks", (WEBHOOK_ENDPOINTS, PAYMENTS), (), "consumers.webhooks", gather_s=0.1)
+WEBHOOKS_ROOM = Room(
+    "webhooks",
+    (WEBHOOK_ENDPOINTS, PAYMENTS),
+    (),
+    "consumers.webhooks",
+    gather_s=0.1,
+    outside=(Outside("upstream", "to them", "webhooks"),),
+)
 
 ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, WEBHOOKS_ROOM)
 CONSUMERS = tuple(room for room in ROOMS if room.reads)

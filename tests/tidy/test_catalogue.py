@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import tomllib
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,7 @@ from operations.stack.layout import ROOM_PROCESSES
 from operations.stack.settings import load_settings
 from schemas import events, money_back
 from schemas.events import AnyEvent
+from tests.tidy.reading import text
 from topics import catalog
 from topics.catalog import CONSUMERS, PSEUDO_TOPICS, ROOMS, TOPICS, Room, Topic
 from topics.runtime.shape.consumer import MiswiredRoom
@@ -52,10 +54,31 @@ def test_every_topic_and_room_that_is_written_down_is_listed() -> None:
     assert {value for value in written if isinstance(value, Room)} == set(ROOMS)
 
 
-def test_what_no_room_hears_is_drawn_for_readers_outside() -> None:
+def drawn(topic: Topic) -> str:
+    return f"topic_{topic.name.removesuffix('.v1').replace('-', '_')}"
+
+
+def test_every_topic_is_heard_by_a_room_or_is_for_readers_outside() -> None:
     heard = {topic for room in ROOMS for topic in room.reads}
-    for topic in set(TOPICS) - heard:
-        assert f"topic_{topic.name.removesuffix('.v1').replace('-', '_')} --> readers" in page()
+    assert [topic.name for topic in TOPICS if topic not in heard and not topic.for_readers] == []
+
+
+def test_what_readers_outside_are_offered_is_drawn_and_nothing_else() -> None:
+    offered = set(re.findall(r"^\| `([a-z-]+\.v1)` ", text(Path("docs/dashboards.md")), re.MULTILINE))
+    assert {topic.name for topic in TOPICS if topic.for_readers} == offered
+    assert {drawn(topic) for topic in TOPICS if topic.for_readers} == set(re.findall(r"(\w+) --> readers", page()))
+
+
+def test_the_ways_from_and_to_the_outside_are_drawn() -> None:
+    """Requests by HTTP or Kafka, calls to PSPs and their webhooks, webhooks to those who asked for payments."""
+    ways = set(re.findall(r"^ +((?:upstream|psps|room_\w+) <?-->.+)$", page(), re.MULTILINE))
+    assert {way for way in ways if "|" in way} == {
+        "upstream -->|HTTP| room_doors",
+        'upstream -->|"payment-requests.#lt;upstream#gt;.v1"| topic_payment_requests',
+        "psps -->|webhooks| room_doors",
+        "room_executor <-->|calls| psps",
+        "room_webhooks -->|webhooks| upstream",
+    }
 
 
 def test_names_of_people_are_kept_for_a_week_at_most() -> None:
