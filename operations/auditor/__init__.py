@@ -1,1 +1,1 @@
-"""Stores, topics and the PSPs' own books → one report on whether they agree (DESIGN.md, section 8)."""
+"""Stores, topics and the PSPs' own books → one report on whether they agree (docs/auditor.md)."""

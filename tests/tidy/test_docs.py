@@ -60,6 +60,13 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     assert [target for target in targets if not (CHECKOUT / page.parent / target).exists()] == []
 
 
+def test_papers_that_the_code_names_are_in_the_repository() -> None:
+    """Comments and docstrings, those of tests included, cite only what a reader can open."""
+    names = {path.name for path in files()}
+    named = {(str(path), page) for path in python() for page in re.findall(r"[\w-]+\.md\b", text(path))}
+    assert [each for each in sorted(named) if each[1] not in names] == []
+
+
 def test_pages_that_the_code_names_exist() -> None:
     code = [path for path in files() if path.suffix in {".py", ".sh", ".yml"} and path.parts[0] != "tests"]
     named = {(str(path), page) for path in code for page in re.findall(r"\bdocs/[a-z_/-]+\.(?:md|json)\b", text(path))}
@@ -144,9 +151,14 @@ def test_the_readme_s_sequence_is_what_the_rooms_say_and_hear() -> None:
     assert [each for each in named if (each[0], each[2]) not in said] == []
     assert [each for each in named if each[1] != "upstream" and (each[1], each[2]) not in heard] == []
     assert {speaker for speaker, _, _ in named} == {"doors", "payments", "risk", "executor", "wallet", "ledger"}
-    assert re.findall(r"(\d)\. ", text(Path("README.md")).split("sequenceDiagram")[1].split("```")[0]) == list(
-        "123456789"
-    )
+
+
+def test_the_steps_of_the_readme_are_those_of_the_walk_through_the_code() -> None:
+    drawn = text(Path("README.md")).split("sequenceDiagram")[1].split("```")[0]
+    steps = list(dict.fromkeys(re.findall(r": (\d\. \w+)", drawn)))
+    walked = re.findall(r"^(\d)\. \*\*(\w+)", text(Path("CONTRIBUTING.md")), re.MULTILINE)
+    assert steps == [f"{number}. {word.lower()}" for number, word in walked if number != "0"]
+    assert [step[0] for step in steps] == list("123456789")
 
 
 def picture(page: str, kind: str) -> str:

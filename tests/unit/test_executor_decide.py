@@ -1,4 +1,4 @@
-"""The table of DESIGN.md section 5, row by row, and every refusal in order of precedence."""
+"""The table of docs/calls.md, row by row, and every refusal in order of precedence."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The one delivery path: at least once in, exactly once in effect (DESIGN.md, section 4)."""
+"""The one delivery path: at least once in, exactly once in effect (docs/architecture.md)."""

@@ -299,7 +299,7 @@ WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_u
 
 
 def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, limit: int = 500) -> int:
-    """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `unapplied` finds them."""
+    """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `take_unapplied` finds them."""
     rows = conn.execute(_EXPIRED, (limit,)).fetchall()
     for id_, subject, cause, act, act_no in rows:
         answer = CallReply(id_, subject, cause, act, act_no, reply, act == "send")

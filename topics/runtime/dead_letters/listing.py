@@ -326,7 +326,7 @@ def message_of(conn: Connection, letter_id: str) -> Message:
 
 
 def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]:
-    """Which of these events have left an effect in the room: its rows keep their cause's id (DESIGN.md, section 6).
+    """Which of these events have left an effect in the room: its rows keep their cause's id (docs/architecture.md).
 
     An event that changes nothing leaves none. Whoever has no right to look (a room of a test) finds none.
     """

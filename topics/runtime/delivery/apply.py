@@ -1,6 +1,8 @@
 """A batch of messages → one transaction: positions, inbox, parked, load, decide, save, outbox. Free of transport.
 
-At least once in, exactly once in effect: whoever dies wherever, the same messages come again and fall into the inbox.
+At least once in, exactly once in effect: a process that dies before the commit has done nothing, and the same messages come
+again; after the commit the position, moved in the same transaction, keeps them from being read again. What was published
+twice falls into the inbox.
 """
 
 from __future__ import annotations
@@ -152,7 +154,7 @@ def _apply_batch(
 
 
 def run_classified(store: Store, work: Callable[[Connection], Result]) -> Result:
-    """Run `work` in one transaction. A failure that one message may have caused raises Split."""
+    """Run `work` in one transaction. A failure that one message may have caused raises SpoiltBatch."""
     try:
         with store.batch() as conn:
             result = work(conn)
@@ -197,7 +199,7 @@ def failure_of(error: Exception) -> Failure:
     return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
 
 
-# ── the steps, in the order of DESIGN.md section 4 ───────────────────────────────────────────────────────────────────
+# ── the steps, in the order of docs/architecture.md, "Delivery" ─────────────────────────────────────────────────────────
 
 
 def _in_transaction(
@@ -253,7 +255,7 @@ def refuse_while_stopped(conn: Connection) -> Callable[[], None]:
 def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> Callable[[], None]:
     """Lock the batch's positions, sorted; read later whether each is where our reading stands.
 
-    Errors, then: _Foreign; Stopped where the room has stopped, asked in the same statement.
+    Errors, then: _PositionsMoved; Stopped where the room has stopped, asked in the same statement.
     """
     touched = sorted({i.message[:2] for i in incomings})
     asked = conn.execute(

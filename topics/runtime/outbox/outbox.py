@@ -136,7 +136,7 @@ def records_of(rows: Iterable[Row]) -> list[OutboxRecord]:
 
 
 def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
-    """As many as have AT_ONCE bytes; one at least."""
+    """As many as have READ_BYTES_MAX bytes; one at least."""
     found = conn.execute(
         "SELECT id, records FROM ("
         " SELECT id, records, sum(pg_column_size(records)) OVER (ORDER BY id) - pg_column_size(records) AS before FROM ("

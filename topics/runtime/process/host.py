@@ -1,6 +1,6 @@
 """Rooms and doors → one process: threads that live and die together, its signals, its page, its report, its memory.
 
-It knows none of them by name: a room says itself what runs beside its loop (`Consumer.beside`).
+It knows none of them by name: a room says itself what runs beside its loop (`Consumer.side_tasks`).
 """
 
 from __future__ import annotations
