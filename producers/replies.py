@@ -169,12 +169,13 @@ class Wallet(_Shape):
 
 class Paid(_Shape):
     currency: str
-    paid: str
+    paid: str  # captured, less what a PSP took back
+    refunded: str
     orders: int
 
 
 class Buyer(_Shape):
-    """What a buyer paid in all, captured orders only."""
+    """What a buyer paid and got back in all, captured orders only."""
 
     buyer_account: str
     totals: list[Paid]

@@ -260,18 +260,26 @@ class DisputeInquiry(Disputed):
     amount: Money
 
 
-class ChargebackOpened(Disputed):
+class Chargeback(Disputed):
+    """Money that a dispute has moved."""
+
+    share: Share
+    dispute_fee: Money | None = None  # what the PSP asks for the dispute, or gives back
+
+    @property
+    def fee_of_seller(self) -> Money | None:
+        """The dispute fee where the seller bears it. In another currency than the order's no rate is known for it: then
+        the platform bears it, whatever the terms say."""
+        fee = self.dispute_fee
+        return None if self.dispute_fee_on == "platform" or fee is None or fee.currency != self.gross.currency else fee
+
+
+class ChargebackOpened(Chargeback):
     """The PSP has taken this much back for the buyer's bank, and a fee where it asks for one."""
 
-    share: Share
-    dispute_fee: Money | None = None
 
-
-class ChargebackWon(Disputed):
+class ChargebackWon(Chargeback):
     """The money of that stage is here again, and the fee as far as the PSP gives it back."""
-
-    share: Share
-    dispute_fee: Money | None = None  # given back
 
 
 class ChargebackLost(Disputed):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from consumers.ledger import templates
-from consumers.ledger.templates import Execution, Lines, Template
+from consumers.ledger.templates import Booked, Execution
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
 from schemas.events import JournalPosted, LedgerEntry
@@ -17,7 +17,7 @@ JournalKey = tuple[str, str, str]  # subject, template, part
 Side = tuple[str, str]  # account, currency
 
 NOTHING = Decision()
-WHOLE = ""  # the part of a fact that has no parts
+WHOLE = ""  # the part of a fact that is about its whole order
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,10 @@ class Posting(NamedTuple):
     balances: tuple[Balance, ...]
     cause_event_id: EventId
     posted_at: datetime
-    part: str = WHOLE
+
+    @property
+    def part(self) -> str:
+        return self.journal.part or WHOLE
 
     @property
     def key(self) -> JournalKey:
@@ -62,13 +65,14 @@ class Books:
 def decide(state: Books, event: Execution, cause: Cause) -> Decision:
     """Post each fact that has a template once; whatever else happened at the PSP moves no money."""
     booked = templates.booked(event)
-    return _post(state, event, *booked, cause) if booked is not None else NOTHING
+    return _post(state, event, booked, cause) if booked is not None and booked.lines else NOTHING
 
 
-def _post(state: Books, event: Execution, template: Template, lines: Lines, cause: Cause) -> Decision:
-    """Errors: Permanent `journal_differs` where the order was posted before with other lines."""
+def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decision:
+    """Errors: Permanent `journal_differs` where this part of the order was posted before with other lines."""
+    template, part, lines = booked
     entries = tuple([line.entry() for line in lines])
-    posted = state.postings.get((event.payment_order_id, template, WHOLE))
+    posted = state.postings.get((event.payment_order_id, template, part))
     if posted is not None:
         return _repeated(posted.journal, event, entries)
     journal = JournalPosted(
@@ -76,6 +80,7 @@ def _post(state: Books, event: Execution, template: Template, lines: Lines, caus
         template=template,
         payment_order_id=event.payment_order_id,
         checkout_id=event.checkout_id,
+        part=part or None,
         entries=entries,
     )
     balances = tuple([state.balances[line.account, line.currency] for line in lines])

@@ -56,7 +56,7 @@ def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
         booked = templates.booked(event)
         if booked is not None:
             orders.append(event.payment_order_id)
-            sides.update([(line.account, line.currency) for line in booked[1]])
+            sides.update([(line.account, line.currency) for line in booked.lines])
     if not orders:
         return Books()
     asked = _ask_posted(conn, orders)
@@ -110,9 +110,10 @@ def _as_posting(
         template=template,
         payment_order_id=subject_id,
         checkout_id=checkout_id,
+        part=part or None,
         entries=entries,
     )
-    return Posting(journal, (), EventId(cause), posted_at, part)
+    return Posting(journal, (), EventId(cause), posted_at)
 
 
 def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:

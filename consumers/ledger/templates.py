@@ -26,6 +26,7 @@ from schemas.money_back import (
     PaymentVoided,
     RefundFailed,
     RefundReversed,
+    Share,
     VoidFailed,
 )
 
@@ -49,7 +50,8 @@ Execution = (
     | RefundReversed
     | VoidFailed
 )
-Template = Literal["captured"]
+MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
+Template = Literal["captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"]
 
 PLATFORM_FEES = "platform:fees"
 
@@ -69,9 +71,22 @@ class Line(NamedTuple):
 Lines = tuple[Line, ...]
 
 
+class Booked(NamedTuple):
+    """The journal of a fact: its template, the part of the order that it is about, and its lines."""
+
+    template: Template
+    part: str
+    lines: Lines
+
+
 def receivable(psp: str) -> str:
     """What a PSP owes us."""
     return f"psp:{psp}:receivable"
+
+
+def dispute_fees(psp: str) -> str:
+    """What a PSP has asked of the platform for disputes."""
+    return f"psp:{psp}:fees"
 
 
 def payable(seller_account: str) -> str:
@@ -79,28 +94,28 @@ def payable(seller_account: str) -> str:
     return f"seller:{seller_account}:payable"
 
 
-def booked(event: Execution) -> tuple[Template, Lines] | None:
-    """What its journal is to be; None where no money has moved."""
+def booked(event: Execution) -> Booked | None:
+    """The journal of an event; None where no money has moved."""
     match event:
         case PaymentCaptured():
-            return "captured", captured(event)
+            return Booked("captured", event.part, captured(event))
+        case CaptureReversed():
+            return Booked("capture_reversed", event.part, out(event, event.share))
+        case PaymentRefunded():
+            return Booked("refunded", event.part, out(event, event.share))
+        case RefundReversed():
+            return Booked("refund_reversed", event.part, negative(out(event, event.share)))
+        case ChargebackOpened():
+            return Booked("chargeback_opened", event.part, charged_back(event))
+        case ChargebackWon():
+            return Booked("chargeback_won", event.part, negative(charged_back(event)))
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return None
-        case (
-            AuthorisationExpired()
-            | CaptureFailed()
-            | CaptureReversed()
-            | ChargebackLost()
-            | ChargebackOpened()
-            | ChargebackWon()
-            | DisputeInquiry()
-            | PaymentAuthorised()
-            | PaymentRefunded()
-            | PaymentVoided()
-            | RefundFailed()
-            | RefundReversed()
-            | VoidFailed()
-        ):
+        case PaymentAuthorised() | PaymentVoided() | AuthorisationExpired():
+            return None
+        case CaptureFailed() | VoidFailed() | RefundFailed():
+            return None
+        case DisputeInquiry() | ChargebackLost():
             return None
         case _:
             assert_never(event)
@@ -114,6 +129,30 @@ def captured(event: PaymentCaptured) -> Lines:
         (payable(event.seller_account), -event.net.minor),
         (PLATFORM_FEES, -event.fee.minor),
     )
+
+
+def out(event: MoneyBack, share: Share) -> Lines:
+    """The PSP owes us the gross no longer: the seller bears the net, we the share of our fee."""
+    return _lines(
+        share.gross.currency,
+        (payable(event.seller_account), share.net.minor),
+        (PLATFORM_FEES, share.fee.minor),
+        (receivable(event.psp), -share.gross.minor),
+    )
+
+
+def charged_back(event: ChargebackOpened | ChargebackWon) -> Lines:
+    """As `out`, and the PSP keeps its fee for the dispute, at the cost of the seller or of us."""
+    lines, fee = out(event, event.share), event.dispute_fee
+    if fee is None:
+        return lines
+    of_seller = event.fee_of_seller is not None
+    bearer = payable(event.seller_account) if of_seller else dispute_fees(event.psp)
+    return lines + _lines(fee.currency, (bearer, fee.minor), (receivable(event.psp), -fee.minor))
+
+
+def negative(lines: Lines) -> Lines:
+    return tuple([line._replace(minor=-line.minor) for line in lines])
 
 
 def _lines(currency: str, *signed: tuple[str, int]) -> Lines:

@@ -1,10 +1,10 @@
-"""(wallets, an execution) → a movement. Pure."""
+"""(wallets, an execution) → a movement. Pure (docs/books.md: what moves a wallet)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
@@ -31,6 +31,7 @@ from schemas.money_back import (
     RefundFailed,
     RefundReversed,
     VoidFailed,
+    WalletDebited,
 )
 from topics.runtime.shape.consumer import Cause, Decision
 
@@ -54,12 +55,14 @@ Execution = (
     | RefundReversed
     | VoidFailed
 )
-Kind = Literal["captured"]
+Credit = Literal["captured", "refund_reversed", "chargeback_won"]
+Debit = Literal["capture_reversed", "refunded", "chargeback_opened"]
+Kind = Credit | Debit
 Side = tuple[str, str]  # seller, currency
-MovementKey = tuple[str, Kind, str]  # subject, kind, part
+MovementKey = tuple[str, str, str]  # payment order, kind, part
 
 NOTHING = Decision()
-WHOLE = ""  # the part of a fact that has no parts
+WHOLE = ""  # the part of a fact that is about its whole order
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Wallet:
 
     seller_account: str
     currency: str
-    available: int = 0
+    available: int = 0  # below zero where facts from outside have taken more than was there
     pending: int = 0
     reserved: int = 0
     version: int = 0
@@ -82,7 +85,8 @@ class Wallet:
         """Its key on wallet-balances.v1."""
         return f"{self.seller_account}:{self.currency}"
 
-    def credit(self, amount: Money) -> Wallet:
+    def add(self, amount: Money) -> Wallet:
+        """With this much more; a debit is below zero."""
         assert amount.currency == self.currency
         return Wallet(
             self.seller_account,
@@ -96,7 +100,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One effect on a wallet, with the balances after it."""
+    """One effect on a wallet, with the balances after it. The amount of a debit is below zero."""
 
     movement_id: str
     kind: Kind
@@ -115,10 +119,12 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What one order adds to all that its buyer has paid."""
+    """What a capture or a refund adds to its buyer's totals; below zero where the PSP has taken it back."""
 
     buyer_account: str
-    gross: Money
+    gross: Money  # captured
+    orders: int = 1  # captured for the first time
+    refunded: int = 0  # minor units
 
 
 @dataclass(slots=True)
@@ -127,75 +133,83 @@ class Wallets:
 
     wallets: dict[Side, Wallet] = field(default_factory=dict)
     movements: dict[MovementKey, Movement] = field(default_factory=dict)
+    captured_in_parts: set[str] = field(default_factory=set)  # orders
 
     def fold(self, change: Wallet | Movement | Purchase) -> None:
         if isinstance(change, Wallet):
             self.wallets[change.side] = change
         elif isinstance(change, Movement):
             self.movements[change.key] = change
+            if change.part and change.kind == "captured":
+                self.captured_in_parts.add(change.subject_id)
 
 
-class Credit(NamedTuple):
-    """What a fact puts into its seller's wallet."""
+class Effect(NamedTuple):
+    """What a fact does to its seller's wallet."""
 
     kind: Kind
+    part: str
     amount: Money
-    paid: Money | None = None  # by the buyer, where it is a purchase
 
 
-def credit_of(event: Execution) -> Credit | None:
+def effect_of(event: Execution) -> Effect | None:
     """None where no money has moved."""
     match event:
         case PaymentCaptured():
-            return Credit("captured", event.net, event.gross)
+            return Effect("captured", event.part, event.net)
+        case CaptureReversed():
+            return Effect("capture_reversed", event.part, -event.share.net)
+        case PaymentRefunded():
+            return Effect("refunded", event.part, -event.share.net)
+        case RefundReversed():
+            return Effect("refund_reversed", event.part, event.share.net)
+        case ChargebackOpened():
+            return Effect("chargeback_opened", event.part, -_with_fee(event))
+        case ChargebackWon():
+            return Effect("chargeback_won", event.part, _with_fee(event))
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return None
-        case (
-            AuthorisationExpired()
-            | CaptureFailed()
-            | CaptureReversed()
-            | ChargebackLost()
-            | ChargebackOpened()
-            | ChargebackWon()
-            | DisputeInquiry()
-            | PaymentAuthorised()
-            | PaymentRefunded()
-            | PaymentVoided()
-            | RefundFailed()
-            | RefundReversed()
-            | VoidFailed()
-        ):
+        case PaymentAuthorised() | PaymentVoided() | AuthorisationExpired():
+            return None
+        case CaptureFailed() | VoidFailed() | RefundFailed():
+            return None
+        case DisputeInquiry() | ChargebackLost():
             return None
         case _:
             assert_never(event)
 
 
+def _with_fee(event: ChargebackOpened | ChargebackWon) -> Money:
+    """What a chargeback moves for the seller, the dispute fee in it where the seller bears it."""
+    fee = event.fee_of_seller
+    return event.share.net if fee is None else event.share.net + fee
+
+
 def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
-    """Credit each captured order once, a frozen seller's too: facts from outside always post."""
-    credit = credit_of(event)
-    return _credit(state, event, credit, cause) if credit is not None else NOTHING
+    """Move each fact's money once, whatever is in the wallet and frozen or not: facts from outside always post."""
+    effect = effect_of(event)
+    return _move(state, event, effect, cause) if effect is not None else NOTHING
 
 
-def _credit(state: Wallets, event: Execution, credit: Credit, cause: Cause) -> Decision:
-    """Errors: Permanent `movement_differs` where the order was credited before on other terms."""
-    kind, amount, paid = credit
-    before = state.movements.get((event.payment_order_id, kind, WHOLE))
+def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Decision:
+    """Errors: Permanent `movement_differs` where this part of the order has moved on other terms."""
+    kind, part, amount = effect
+    before = state.movements.get((event.payment_order_id, kind, part))
     if before is not None:
         return _repeated(before, event, amount)
-    wallet = state.wallets[event.seller_account, amount.currency].credit(amount)
+    wallet = state.wallets[event.seller_account, amount.currency].add(amount)
     movement = Movement(
         derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
         kind,
         event.payment_order_id,
-        WHOLE,
+        part,
         event.checkout_id,
         cause.event_id,
         cause.now,
         amount,
         wallet,
     )
-    purchases = (Purchase(event.buyer_account, paid),) if paid is not None else ()
-    return Decision((wallet, movement, *purchases), (_said(movement),), revision=1)
+    return Decision((wallet, movement, *_purchases(state, event)), (_announce(movement),), revision=1)
 
 
 def _repeated(before: Movement, event: Execution, amount: Money) -> Decision:
@@ -206,19 +220,53 @@ def _repeated(before: Movement, event: Execution, amount: Money) -> Decision:
         amount,
     ):
         return NOTHING
-    raise Permanent("movement_differs", f"{event.payment_order_id} was credited by {before.movement_id} on other terms")
-
-
-def _said(movement: Movement) -> WalletCredited:
-    after = movement.after
-    return WalletCredited(
-        payment_order_id=movement.subject_id,
-        checkout_id=movement.checkout_id,
-        movement_id=movement.movement_id,
-        seller_account=after.seller_account,
-        amount=movement.amount,
-        available=Money(after.available, after.currency),
-        pending=Money(after.pending, after.currency),
-        reserved=Money(after.reserved, after.currency),
-        wallet_version=after.version,
+    raise Permanent(
+        "movement_differs", f"{event.payment_order_id} has moved in {before.movement_id} ({before.kind}) on other terms"
     )
+
+
+def _purchases(state: Wallets, event: Execution) -> tuple[Purchase, ...]:
+    match event:
+        case PaymentCaptured():
+            return (Purchase(event.buyer_account, event.gross, orders=int(_is_first(state, event))),)
+        case CaptureReversed():
+            return (Purchase(event.buyer_account, -event.share.gross, orders=0),)
+        case PaymentRefunded():
+            return (_given_back(event, event.share.gross),)
+        case RefundReversed():
+            return (_given_back(event, -event.share.gross),)
+        case _:
+            return ()
+
+
+def _is_first(state: Wallets, event: PaymentCaptured) -> bool:
+    """Whether nothing of the order was captured before: it counts once for its buyer."""
+    return (event.turn or 1) == 1 and event.payment_order_id not in state.captured_in_parts
+
+
+def _given_back(event: PaymentRefunded | RefundReversed, amount: Money) -> Purchase:
+    return Purchase(event.buyer_account, Money.zero(amount.currency), orders=0, refunded=amount.minor)
+
+
+def _announce(movement: Movement) -> WalletCredited | WalletDebited:
+    """Of a debit the amount that went out: above zero, but for a share whose net is a cent below."""
+    after, kind, part = movement.after, movement.kind, movement.part
+    moved: dict[str, Any] = {
+        "payment_order_id": movement.subject_id,
+        "checkout_id": movement.checkout_id,
+        "movement_id": movement.movement_id,
+        "seller_account": after.seller_account,
+        "available": Money(after.available, after.currency),
+        "pending": Money(after.pending, after.currency),
+        "reserved": Money(after.reserved, after.currency),
+        "wallet_version": after.version,
+    }
+    match kind:
+        case "refunded" | "capture_reversed" | "chargeback_opened":
+            return WalletDebited(**moved, amount=-movement.amount, reason=kind, part=part)
+        case "refund_reversed" | "chargeback_won":
+            return WalletCredited(**moved, amount=movement.amount, reason=kind, part=part)
+        case "captured":
+            return WalletCredited(**moved, amount=movement.amount, part=part or None)
+        case _:
+            assert_never(kind)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets, credit_of
+from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets, effect_of
 from schemas.events import WalletBalance
 from schemas.money import Money
 from topics import catalog
@@ -50,6 +50,7 @@ BUYERS = Table(
     Column("currency", "text", key=True),
     Column("gross_total", "int8"),
     Column("orders", "int8"),
+    Column("refunded_total", "int8"),
 )
 
 
@@ -65,13 +66,15 @@ def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Wallet
 
     Both are asked for before either is read: in a batch that is one round trip.
     """
-    credited = [(event, credit.amount) for event in events if (credit := credit_of(event)) is not None]
-    if not credited:
+    effects = [(event, effect.amount) for event in events if (effect := effect_of(event)) is not None]
+    if not effects:
         return Wallets()
-    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in credited)])
-    wallets = _lock(conn, {(event.seller_account, amount.currency) for event, amount in credited}, now)
-    movements = [_as_movement(*row) for row in moved]
-    return Wallets({wallet.side: wallet for wallet in wallets}, {movement.key: movement for movement in movements})
+    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in effects)])
+    wallets = _lock(conn, {(event.seller_account, amount.currency) for event, amount in effects}, now)
+    state = Wallets({wallet.side: wallet for wallet in wallets})
+    for row in moved:
+        state.fold(_as_movement(*row))
+    return state
 
 
 def _as_movement(minor: int, *row: Any) -> Movement:
@@ -112,17 +115,18 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
-_MOVE, _CREDIT = MOVEMENTS.insert(), WALLETS.update()
+_MOVE, _UPDATE = MOVEMENTS.insert(), WALLETS.update()
 _ADD = BUYERS.insert(
     otherwise="ON CONFLICT (buyer_account, currency) DO UPDATE"
-    " SET gross_total = buyers.gross_total + excluded.gross_total, orders = buyers.orders + excluded.orders"
+    " SET gross_total = buyers.gross_total + excluded.gross_total, orders = buyers.orders + excluded.orders,"
+    " refunded_total = buyers.refunded_total + excluded.refunded_total"
 )
 
 
 def save(conn: Connection, changes: Sequence[Change]) -> Versions:
     _MOVE.run(conn, [change for change in changes if type(change) is Movement])
     wallets = _last(changes)
-    _CREDIT.run(conn, wallets)
+    _UPDATE.run(conn, wallets)
     _ADD.run(conn, _by_buyer([change for change in changes if type(change) is Purchase]))
     return {catalog.WALLET_BALANCES: {wallet.name: wallet.version for wallet in wallets}}
 
@@ -133,21 +137,23 @@ def _last(changes: Iterable[Change]) -> list[Wallet]:
 
 
 class _Bought(NamedTuple):
-    """What one buyer has paid in a batch, in minor units."""
+    """What one buyer has paid and got back in a batch, in minor units."""
 
     buyer_account: str
     currency: str
     gross_total: int
     orders: int
+    refunded_total: int
 
 
 def _by_buyer(purchases: Sequence[Purchase]) -> list[_Bought]:
     """Sorted: two processes with the same buyers wait for each other in one order."""
     totals: dict[Side, list[int]] = {}
     for purchase in purchases:
-        total = totals.setdefault((purchase.buyer_account, purchase.gross.currency), [0, 0])
+        total = totals.setdefault((purchase.buyer_account, purchase.gross.currency), [0, 0, 0])
         total[0] += purchase.gross.minor
-        total[1] += 1
+        total[1] += purchase.orders
+        total[2] += purchase.refunded
     return [_Bought(*side, *totals[side]) for side in sorted(totals)]
 
 

@@ -35,16 +35,16 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
 
 @router.get("/v1/buyers/{buyer_account}", response_model=replies.Buyer)
 async def buyer(request: Request, buyer_account: str, caller: Caller = needs("wallets:read")) -> Response:
-    """What a buyer paid in all."""
+    """What a buyer paid and got back in all."""
     rows = _found(
         await house_of(request).wallet.rows(
-            "SELECT currency, gross_total AS paid, orders FROM buyer_view WHERE buyer_account = %s ORDER BY currency",
+            "SELECT currency, gross_total AS paid, refunded_total AS refunded, orders FROM buyer_view"
+            " WHERE buyer_account = %s ORDER BY currency",
             [_storable(buyer_account)],
         )
     )
-    return replies.json(
-        {"buyer_account": buyer_account, "totals": [replies.in_decimals(row, ("paid",)) for row in rows]}
-    )
+    totals = [replies.in_decimals(row, ("paid", "refunded")) for row in rows]
+    return replies.json({"buyer_account": buyer_account, "totals": totals})
 
 
 @router.get("/v1/ledger/trial-balance", response_model=replies.TrialBalance)

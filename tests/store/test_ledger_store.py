@@ -17,6 +17,7 @@ from consumers.ledger.store import MOVE
 from consumers.ledger.templates import Execution
 from schemas.money import Money
 from tests.captures import NOW, apply_all, capture, record
+from tests.money_back import captured, opened, refunded, share, won
 from topics import catalog
 from topics.runtime.shape.consumer import AnyConsumer, Cause, Connection, Decision
 from topics.runtime.shape.reading import read
@@ -95,6 +96,33 @@ def test_an_entry_is_found_by_its_order_and_by_its_account(stored: Settings, sto
     ]
     by_account = read(stored, "ledger", "SELECT payment_order_id FROM entry_view WHERE account = 'platform:fees'")
     assert sorted(row["payment_order_id"] for row in by_account) == ["order-1", "order-2"]
+
+
+def test_money_back_is_posted_part_by_part_and_the_balances_are_what_is_left(
+    stored: Settings, store: Store, ledger: AnyConsumer
+) -> None:
+    half, fee = share(617, 17), Money(1500, "EUR")
+    batches = [
+        [captured("c-1", half), captured("c-2", half), refunded("r-1", half)],
+        [opened(half, fee, dispute_fee_on="platform"), won(half, dispute_fee_on="platform"), refunded("r-1", half)],
+    ]
+    for number, events in enumerate(batches):
+        apply_all(store, ledger, [record(event, f"{number}-{place}") for place, event in enumerate(events)])
+    rows = read(stored, "ledger", "SELECT template, part, lines FROM journal_view ORDER BY template, part")
+    assert [tuple(row.values()) for row in rows] == [
+        ("captured", "c-1", 3),
+        ("captured", "c-2", 3),
+        ("chargeback_opened", "dp_" + "0" * 24 + ".1", 5),
+        ("chargeback_won", "dp_" + "0" * 24 + ".1", 3),
+        ("refunded", "r-1", 3),
+    ]
+    assert {name: debits - credits for name, (debits, credits, _) in balances(stored).items()} == {
+        "psp:northpay:receivable EUR": 617 - 1500,
+        "psp:northpay:fees EUR": 1500,
+        "seller:seller-1:payable EUR": -600,
+        "platform:fees EUR": -17,
+    }
+    assert read(stored, "ledger", "SELECT * FROM wrong_balance_view") == []
 
 
 def test_a_published_balance_is_the_balance_of_now(store: Store, ledger: AnyConsumer) -> None:

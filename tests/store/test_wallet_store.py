@@ -11,6 +11,7 @@ import pytest
 from consumers.wallet.consumer import build
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
+from tests.money_back import capture_reversed, captured, opened, refund_reversed, refunded, share
 from topics import catalog
 from topics.runtime.shape.consumer import AnyConsumer
 from topics.runtime.shape.reading import read
@@ -121,6 +122,49 @@ def test_two_processes_that_open_the_same_wallets_lose_nothing(stored: Settings,
     assert wallets(stored) == {(f"seller-{number}", "EUR"): (16 * 1200, 16) for number in range(5)}
     (buyer,) = read(stored, "wallet", "SELECT gross_total, orders FROM buyer_view")
     assert buyer == {"gross_total": 80 * 1234, "orders": 80}
+
+
+HALF = share(617, 17)
+
+
+def test_money_back_takes_a_wallet_below_zero_and_each_movement_says_which_part_it_is(
+    stored: Settings, store: Store, wallet: AnyConsumer
+) -> None:
+    batches = [
+        [captured("c-1", HALF), captured("c-2", HALF), refunded("r-1", share(1234, 34))],
+        [opened(HALF), refund_reversed("r-1", share(1234, 34)), capture_reversed("c-2", HALF)],
+    ]
+    for number, events in enumerate(batches):
+        apply_all(store, wallet, [record(event, f"{number}-{place}") for place, event in enumerate(events)])
+    rows = read(
+        stored, "wallet", "SELECT kind, part, amount, available_after FROM movement_view ORDER BY wallet_version"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("captured", "c-1", 600, 600),
+        ("captured", "c-2", 600, 1200),
+        ("refunded", "r-1", -1200, 0),
+        ("chargeback_opened", "dp_" + "0" * 24 + ".1", -600, -600),
+        ("refund_reversed", "r-1", 1200, 600),
+        ("capture_reversed", "c-2", -600, 0),
+    ]
+
+
+def test_a_part_that_was_moved_in_an_earlier_batch_is_not_moved_again(
+    stored: Settings, store: Store, wallet: AnyConsumer
+) -> None:
+    for seed in ("1", "2"):
+        events = [captured("c-1", HALF), refunded("r-1", HALF)]
+        assert apply_all(store, wallet, [record(event, f"{event.key}{seed}{event}") for event in events]).dead == 0
+    assert wallets(stored) == {("seller-1", "EUR"): (0, 2)}
+
+
+def test_a_buyer_has_paid_what_was_captured_and_got_back_what_was_refunded(
+    stored: Settings, store: Store, wallet: AnyConsumer
+) -> None:
+    for number, event in enumerate([captured("c-1", HALF), captured("c-2", HALF), refunded("r-1", HALF)]):
+        apply_all(store, wallet, [record(event, str(number))])
+    (buyer,) = read(stored, "wallet", "SELECT gross_total, refunded_total, orders FROM buyer_view")
+    assert buyer == {"gross_total": 1234, "refunded_total": 617, "orders": 1}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ BASES = {  # what several events share; never said themselves
     money_back.OperationPlaced,
     money_back.OperationStatusChanged,
     money_back.Disputed,
+    money_back.Chargeback,
 }
 
 
