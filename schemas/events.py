@@ -49,7 +49,7 @@ class Event(BaseModel):
     """
 
     # cache_strings: ids are all different, and remembering each costs more than it saves.
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys", defer_build=True)
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str]
     personal: ClassVar[frozenset[str]] = NOBODY

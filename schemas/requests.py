@@ -46,7 +46,14 @@ Email = Annotated[
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        cache_strings="keys",
+        defer_build=True,
+    )
 
 
 class BuyerInfo(_Part):

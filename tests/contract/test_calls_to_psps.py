@@ -164,6 +164,7 @@ def test_a_psp_is_not_taken_out_of_the_settings_before_its_calls_have_ended(desk
     gone = desk.settings.model_copy(update={"psps": others, "routing": ()})
     with pytest.raises(SettingsError, match=f"TALLY_PSPS: calls at {psp} have not ended"):
         run_caller(gone, build(gone), threading.Event(), threading.Event())
+    desk.now_is_later_by(60)
     with calling(desk.settings):
         desk.finish()
     desk.settings = gone

@@ -8,26 +8,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.contract.http.door import Door, asked, free_port, wait_for
 from tests.contract.http.test_http_claims import said, stored
+from topics.runtime.outbox import outbox
 from topics.settings import Settings
 
 
 @contextmanager
-def own_process(door: Door, failpoints: str) -> Iterator[Door]:
-    """`tally run api` on the same stack."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "operations.cli.main", "run", "api"],
-        env=_environment(door.settings, port) | {"TALLY_FAILPOINTS": failpoints},
-    )
+def own_processes(door: Door, *failpoints: str) -> Iterator[list[Door]]:
+    """`tally run api` on the same stack, once for each of these failpoints."""
+    ports = [free_port() for _ in failpoints]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "operations.cli.main", "run", "api"],
+            env=_environment(door.settings, port) | {"TALLY_FAILPOINTS": failpoint},
+        )
+        for port, failpoint in zip(ports, failpoints, strict=True)
+    ]
     try:
-        other = Door(door.settings, port, door.key)
-        wait_for(lambda: _listens(other), limit_s=60)
-        yield other
+        others = [Door(door.settings, port, door.key) for port in ports]
+        wait_for(lambda: all(map(_listens, others)), limit_s=60)
+        yield others
     finally:
-        process.kill()
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def _environment(settings: Settings, port: int) -> dict[str, str]:
@@ -53,9 +60,11 @@ def _listens(door: Door) -> bool:
 PLACES = ("before_commit", "after_commit", "before_publish", "after_publish")
 
 
-def test_a_payment_survives_a_kill_at_every_step(door: Door) -> None:
+def test_a_payment_survives_a_kill_at_every_step(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the caller heard, asking again ends in one acceptance and the event on its topic."""
-    heard = {place: asked_of_the_doomed(door, place) for place in PLACES}
+    monkeypatch.setattr(outbox, "SWEEP_AFTER_S", 1.0)  # of this process, which publishes what the dead have left
+    with own_processes(door, *(f"{place}=kill:1" for place in PLACES)) as doomed:
+        heard = {place: accepts(other, place) for place, other in zip(PLACES, doomed, strict=True)}
     for place, accepted in heard.items():
         committed = stored(door, "requests", checkout_id=f"killed-{place}") == 1
         assert committed == (place != "before_commit")
@@ -68,10 +77,9 @@ def test_a_payment_survives_a_kill_at_every_step(door: Door) -> None:
     wait_for(lambda: stored(door, "outbox") == 0)
 
 
-def asked_of_the_doomed(door: Door, place: str) -> bool:
+def accepts(doomed: Door, place: str) -> bool:
     """A payment of a process that is killed at that place. → whether it was accepted"""
-    with own_process(door, f"{place}=kill:1") as doomed:
-        try:
-            return doomed.post(asked(f"killed-{place}")).status == 202
-        except OSError:
-            return False
+    try:
+        return doomed.post(asked(f"killed-{place}")).status == 202
+    except OSError:
+        return False
