@@ -33,10 +33,6 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names it."""
 
 
-class NoSecret(SettingsError):
-    """Neither the environment nor the home folder holds the installation's secret."""
-
-
 def _long_enough(secrets: tuple[str, ...]) -> tuple[str, ...]:
     if any(len(secret) < 16 for secret in secrets):
         raise ValueError("a webhook secret has at least 16 characters")
@@ -191,7 +187,7 @@ class Settings(BaseSettings):
         try:
             return (self.home / "secret").read_text(encoding="utf-8").strip().encode()
         except OSError as error:
-            raise NoSecret(
+            raise SettingsError(
                 f"TALLY_SECRET is not set and {self.home / 'secret'} cannot be read: {error.strerror}"
             ) from None
 

@@ -16,7 +16,7 @@ import typer
 from operations.cli import commands
 from operations.cli.streams import UNWRITABLE, take_over
 from operations.cli.terminal import note, say
-from operations.stack.home import NO_STACK, StackError
+from operations.stack.home import NoStack, StackError
 
 FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains them
 
@@ -76,8 +76,6 @@ def main() -> None:
         )  # what is read by a program, or from a file, is not cut to a screen's width
     try:
         build(modules_for(sys.argv[1:]))()
-    except StackError as error:
-        fail(str(error), FAILED)
     except Exception as error:
         fail(*told_of(error))
     finally:
@@ -85,14 +83,14 @@ def main() -> None:
 
 
 def told_of(error: Exception) -> tuple[str, int]:
-    """What is said of a failure that no command knows of, and the exit code. Never 1, which may mean wrong books."""
-    if isinstance(error, _loaded("topics.settings", "NoSecret")) and sys.argv[1:2] not in (["run"], ["migrate"]):
-        return NO_STACK, WRONG_USE
+    """What is said of a failure, and the exit code: 1, which may mean wrong books, only where a command says so itself."""
+    if isinstance(error, StackError):
+        return str(error), WRONG_USE if isinstance(error, NoStack) else FAILED
     if isinstance(error, _loaded("topics.settings", "SettingsError")):
         return str(error), WRONG_USE
     if is_unreachable(error):
         words = " ".join(str(error).split())
-        return f"{type(error).__name__}: {words} (is the stack up? `tally status` says)", UNREACHABLE
+        return f"{words or type(error).__name__} (is the stack up? `tally status` says)", UNREACHABLE
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, UNWRITABLE
     return "".join(traceback.format_exception(error)), OUR_BUG

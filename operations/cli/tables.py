@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import rich.table
 from rich.console import Console, RenderableType
-from rich.status import Status
 from rich.text import Text
 
 from operations.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:

@@ -16,7 +16,12 @@ class StackError(Exception):
     """The local stack cannot do what was asked; the message is for the person who asked."""
 
 
-NO_STACK = "no stack is running here: start one with `tally up`"
+class NoStack(StackError):
+    """Nothing says where the servers are: no stack was started in this folder, and no setting names one elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__("no stack is running here: start one with `tally up`")
+
 
 KEPT_NAMES = (
     *("secret", "ports.json", "api-key", "environment", "state.json", "holder.json", "lock", "clock", "run", "logs"),

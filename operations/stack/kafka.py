@@ -149,6 +149,7 @@ def java_candidates() -> list[str]:
     return candidates
 
 
+@cache
 def java_version(java: str) -> int:
     """The major version, 0 where it does not run."""
     try:

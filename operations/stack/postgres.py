@@ -190,6 +190,7 @@ def binary_candidates() -> list[Path]:
     return [*system, *([Path(on_path).resolve().parent] if on_path else []), wheel]
 
 
+@cache
 def postgres_version(folder: Path) -> int:
     """The major version, 0 where there is none that runs, or no initdb beside it."""
     if not (folder / "initdb").exists():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from operations.asking import NoAnswer, ask
 from operations.stack.environment import read_environment
-from operations.stack.home import Home, read_json
+from operations.stack.home import Home, NoStack, read_json
 from operations.stack.settings import load_settings
 from topics.settings import Settings
 
@@ -19,10 +19,29 @@ if TYPE_CHECKING:
 HTTP_TIMEOUT_S = 2.0
 
 
-def current_settings(**overrides: object) -> Settings:
-    """What commands beside a running stack go by: the environment, and where it is silent what the stack was given."""
+# Any of them names an installation: without one, defaults would take whatever listens at the usual ports.
+NAMES_ONE = {"kafka", "postgres", "postgres_admin", "dsns", "secret", "secrets_dir"}
+
+
+def given_settings(**overrides: object) -> Settings:
+    """The environment's, and where it is silent what the stack in this home was given."""
     home = load_settings(**overrides).home
     return load_settings(read_environment(Home(home).environment), **{**overrides, "home": home})
+
+
+def current_settings(**overrides: object) -> Settings:
+    """The same, for commands that go to its servers. Errors: NoStack where nothing says which, or they have ended."""
+    found = given_settings(**overrides)
+    if NAMES_ONE.isdisjoint(found.model_fields_set) or _has_ended(found):
+        raise NoStack
+    return found
+
+
+def _has_ended(settings: Settings) -> bool:
+    """Whether these are the servers of a stack of this home that runs no longer: who asks them would wait in vain."""
+    home = Home(settings.home)
+    own = {f"127.0.0.1:{port}" for port in read_json(home.ports).values()}
+    return not own.isdisjoint({settings.kafka, settings.postgres}) and not is_held(home)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,7 +12,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Generic[Body]):
+class Asked(ABC, Generic[Body]):
     """A body that keeps the contract, and what came with it."""
 
     owner: str
@@ -20,9 +21,9 @@ class Asked(Generic[Body]):
     traceparent: str | None = None
 
     @property
+    @abstractmethod
     def location(self) -> str:
         """Where the thing can be read."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

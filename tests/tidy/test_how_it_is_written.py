@@ -26,6 +26,7 @@ READS_ENVIRONMENT = {
     "operations/stack/layout.py",  # hands the settings down to the processes of the stack
     "operations/stack/process.py",
     "operations/cli/stack_shown.py",
+    "operations/cli/stack_started.py",
     "simulator/__main__.py",  # an entry point
 }
 CODE = {".py", ".sh", ".toml", ".md", ".yml", ".yaml", ".json", ""}
@@ -65,6 +66,7 @@ def test_what_commands_say_goes_through_what_makes_it_visible() -> None:
         "operations/cli/commands/",
         "operations/cli/letters/",
         "operations/cli/stack_shown.py",
+        "operations/cli/stack_started.py",
         "operations/cli/main.py",
     )
     around = re.compile(r"typer\.echo\(|(?<![\w.])print\(|\brich\.(table|console) import|sys\.std(out|err)\.write\(")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operations.stack.environment import as_text, from_text
 from operations.stack.home import Home, write_private
-from operations.stack.running import current_settings
+from operations.stack.running import current_settings, given_settings
 from topics.settings import SettingsError
 
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -70,7 +70,7 @@ def test_a_part_of_a_setting_in_the_shell_goes_before_the_stacks(
     monkeypatch.setenv("TALLY_HOME", str(tmp_path))
     monkeypatch.setenv("TALLY_STUCK__CALLING_S", "7")
     write_private(Home(tmp_path).environment, as_text({"TALLY_STUCK": '{"calling_s": 1, "unknown_s": 2}'}))
-    assert (current_settings().stuck.calling_s, current_settings().stuck.unknown_s) == (7, 2)
+    assert (given_settings().stuck.calling_s, given_settings().stuck.unknown_s) == (7, 2)
 
 
 @pytest.mark.parametrize("broken", ["TALLY_SECRET='hush", "hush", "TALLY SECRET=hush"])

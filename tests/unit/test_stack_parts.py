@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.cli.stack_shown import existing_servers
+from operations.cli.stack_started import existing_servers
 from operations.stack import jars, layout, postgres
 from operations.stack.environment import as_text
 from operations.stack.home import Home, StackError, write_json, write_private

@@ -69,10 +69,10 @@ def reset(
 
 
 def _clock() -> tuple[Settings, Clock]:
-    from operations.stack.running import current_settings
+    from operations.stack.running import given_settings
     from topics.runtime.shape.clock import Clock
 
-    settings = current_settings()
+    settings = given_settings()
     return settings, Clock(settings.clock_file)
 
 

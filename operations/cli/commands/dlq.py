@@ -14,26 +14,20 @@ from operations.cli.letters.choosing import (
     Actor,
     AsJson,
     Chosen,
-    Code,
-    From,
-    Key,
     MaybeReason,
     Reason,
-    RoomOption,
-    To,
-    TopicOption,
+    Sought,
     by,
     choosing,
     failed,
     known_room,
-    make_filter,
     needed,
     one,
+    seeking,
 )
 from operations.cli.terminal import note, say, say_json, visible
 
 if TYPE_CHECKING:
-    from topics.runtime.dead_letters.listing import Filter
     from topics.runtime.dead_letters.pacing import Act, ActTotals
 
 app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
@@ -55,14 +49,10 @@ Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Le
 
 
 @app.command("list")
+@seeking
 def list_(
+    sought: Sought,
     *,
-    room: RoomOption = None,
-    code: Code = None,
-    topic: TopicOption = None,
-    key: Key = None,
-    since: From = None,
-    until: To = None,
     each: Annotated[bool, typer.Option("--each", help="One line for each letter, not for each group.")] = False,
     everything: Annotated[
         bool, typer.Option("--waiting", help="With --each: also messages that failed nowhere and wait behind others.")
@@ -70,21 +60,19 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Dead letters, and parked ones that are tried again by themselves: by consumer, code and age."""
-    wanted = make_filter(code, topic, key, since, until)
-    known_room(room)
     if each or everything:
-        _list_each(room, wanted, everything, as_json)
+        _list_each(sought, everything, as_json)
     else:
-        _list_groups(room, wanted, as_json)
+        _list_groups(sought, as_json)
 
 
-def _list_groups(room: str | None, wanted: Filter, as_json: bool) -> None:
+def _list_groups(sought: Sought, as_json: bool) -> None:
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import group_letters
     from topics.runtime.shape.clock import Clock
 
     settings = current_settings()
-    found = group_letters(settings, Clock(settings.clock_file).now(), room, wanted)
+    found = group_letters(settings, Clock(settings.clock_file).now(), sought.room, sought.filter)
     if as_json:
         _print_json([asdict(group) for group in found])
     elif found:
@@ -95,11 +83,12 @@ def _list_groups(room: str | None, wanted: Filter, as_json: bool) -> None:
         note("no dead or parked letters")
 
 
-def _list_each(room: str | None, wanted: Filter, followers: bool, as_json: bool) -> None:
+def _list_each(sought: Sought, followers: bool, as_json: bool) -> None:
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import list_letters
 
-    letters = list_letters(current_settings(), room, limit=EACH_MAX + 1, followers=followers, wanted=wanted)
+    settings = current_settings()
+    letters = list_letters(settings, sought.room, limit=EACH_MAX + 1, followers=followers, wanted=sought.filter)
     found = cut(
         letters, EACH_MAX, "ask for fewer by --room, --code, --topic, --key or --from, or `tally dlq export` them"
     )
@@ -133,24 +122,18 @@ def show(id_: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@seeking
 def export(
+    sought: Sought,
     *,
-    room: RoomOption = None,
-    code: Code = None,
-    topic: TopicOption = None,
-    key: Key = None,
-    since: From = None,
-    until: To = None,
     parked: Annotated[bool, typer.Option("--parked", help="Also those that are tried again by themselves.")] = False,
 ) -> None:
     """Dead letters as JSON lines, with their contents; oldest first."""
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters import index as letter_index
 
-    wanted = make_filter(code, topic, key, since, until)
-    known_room(room)
-    number = 0
-    for row in letter_index.export(current_settings(), room, wanted, ("dead", "parked") if parked else ("dead",)):
+    settings, number = current_settings(), 0
+    for row in letter_index.export(settings, sought.room, sought.filter, ("dead", "parked") if parked else ("dead",)):
         say_json(row, indent=None)
         number += 1
     note(f"{number} letters")

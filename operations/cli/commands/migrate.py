@@ -12,11 +12,11 @@ app = typer.Typer()
 @app.command()
 def migrate() -> None:
     """Make or upgrade database, roles and tables. Needs TALLY_POSTGRES_ADMIN; can be run again at any time."""
-    from operations.stack.running import current_settings
+    from operations.stack.running import given_settings
     from topics.runtime.making.migrate import migrate as bring_up_to_date
     from topics.settings import SettingsError
 
-    settings = current_settings()
+    settings = given_settings()
     if not settings.postgres_admin:
         raise SettingsError(
             "TALLY_POSTGRES_ADMIN is not set: it is the postgresql:// address of a role that may create roles"

@@ -14,7 +14,7 @@ import typer
 
 from operations.asking import Answer, NoAnswer, ask
 from operations.cli.terminal import note, say, say_json
-from operations.stack.home import NO_STACK, Home, StackError, read_json
+from operations.stack.home import Home, NoStack, StackError, read_json
 
 if TYPE_CHECKING:
     from operations.cli.tables import Table
@@ -88,7 +88,7 @@ def running_api() -> Api:
     home = Home(current_settings().home)
     url, key = read_json(home.state).get("api_url"), read_api_key(home)
     if not url or not key:
-        raise StackError(NO_STACK)
+        raise NoStack
     return Api(str(url).rstrip("/"), key)
 
 

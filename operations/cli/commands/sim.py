@@ -13,7 +13,7 @@ import typer
 from operations.asking import Answer, ask
 from operations.cli.cut import cut
 from operations.cli.terminal import note, say_json
-from operations.stack.home import Home, StackError, read_json
+from operations.stack.home import Home, NoStack, StackError, read_json
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
@@ -143,17 +143,17 @@ def _print_json(value: object) -> None:
 
 
 def simulator_url() -> str:
-    """Where the simulator is: the environment, else the running stack. Errors: ConnectionError where there is none."""
-    from operations.stack.settings import load_settings
+    """Where the simulator is: the environment, else the running stack. Errors: NoStack."""
+    from operations.stack.running import current_settings
 
-    found = os.environ.get(URL_VARIABLE) or read_json(Home(load_settings().home).state).get("simulator_url")
+    found = os.environ.get(URL_VARIABLE) or read_json(Home(current_settings().home).state).get("simulator_url")
     if not found:
-        raise ConnectionError(f"no simulator is running here, and {URL_VARIABLE} is not set")
+        raise NoStack
     return str(found).rstrip("/")
 
 
 def call(method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Errors: StackError with the simulator's reason, ConnectionError."""
+    """Errors: StackError with the simulator's reason or where there is none, ConnectionError."""
     url = simulator_url()
     data = None if body is None else json.dumps(body).encode()
     try:

@@ -29,7 +29,7 @@ def up(
     ] = 1,
 ) -> None:
     """Run everything on this machine: Kafka, PostgreSQL, all rooms, the API and the PSP simulator."""
-    from operations.cli.stack_shown import existing_servers, up_detached, up_in_foreground
+    from operations.cli.stack_started import existing_servers, up_detached, up_in_foreground
     from operations.stack.settings import load_settings
 
     existing = existing_servers(load_settings(), kafka, postgres)
@@ -44,7 +44,7 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Delete all data of this installation too.")] = False,
 ) -> None:
     """End every process of the stack. Data stays, unless --purge."""
-    from operations.cli.stack_shown import down as take_down
+    from operations.cli.stack_started import down as take_down
     from operations.stack.settings import load_settings
 
     take_down(load_settings(), purge)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,49 +70,70 @@ class Chosen:
         return sum(len(found) for found in self.letters.values())
 
 
-def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options that choose letters before its own; it gets them as `chosen`."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "chosen"]
-    shared = list(inspect.signature(choose, eval_str=True).parameters.values())
+def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command's decorator: it gets the parameters of `make` before its own, and what that returns as `name`."""
 
-    def chosen_first(**given: object) -> None:
-        mine = {parameter.name: given.pop(parameter.name) for parameter in own}
-        command(chosen=choose(**given), **mine)  # type: ignore[arg-type]
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
+        shared = list(inspect.signature(make, eval_str=True).parameters.values())
 
-    chosen_first.__name__, chosen_first.__doc__ = command.__name__, command.__doc__
-    chosen_first.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    chosen_first.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
-    return chosen_first
+        def shared_first(**given: object) -> Any:
+            mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+            return command(**{name: make(**given)}, **mine)
+
+        shared_first.__name__, shared_first.__doc__ = command.__name__, command.__doc__
+        shared_first.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+        shared_first.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
+        return shared_first
+
+    return decorated
 
 
-def choose(
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which letters: of one room, or of all, and the filter."""
+
+    room: str | None
+    filter: Filter
+
+
+def seek(
     *,
-    ids: Ids = None,
     room: RoomOption = None,
-    everything: All = False,
     code: Code = None,
     topic: TopicOption = None,
     key: Key = None,
     since: From = None,
     until: To = None,
-    most: Max = None,
-) -> Chosen:
-    """Exits with one line where an id or a room is wrong."""
+) -> Sought:
+    """Exits with one line where a room, a text or a time is wrong."""
+    wanted = make_filter(code, topic, key, since, until)
+    known_room(room)
+    return Sought(room, wanted)
+
+
+seeking = taking(seek, "sought")
+
+
+@seeking
+def choose(sought: Sought, *, ids: Ids = None, everything: All = False, most: Max = None) -> Chosen:
+    """Exits with one line where an id is wrong, or neither ids nor a filter are given."""
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import matching_ids
 
-    settings = current_settings()
-    wanted = make_filter(code, topic, key, since, until)
-    known_room(room)
-    by_filter = everything or bool(wanted.as_dict())
+    settings, room = current_settings(), sought.room
+    by_filter = everything or bool(sought.filter.as_dict())
     if bool(ids) == by_filter:
         raise typer.BadParameter("give either ids, or --room with --all, --code, --topic, --key, --from or --to")
     if ids:
         return Chosen(settings, _by_ids(settings, ids[:most], room), None)
     if room is None:
         raise typer.BadParameter("a filter needs --room")
-    found = matching_ids(settings, room, wanted, most)
-    return Chosen(settings, {room: found} if found else {}, wanted)
+    found = matching_ids(settings, room, sought.filter, most)
+    return Chosen(settings, {room: found} if found else {}, sought.filter)
+
+
+choosing = taking(choose, "chosen")
 
 
 def _by_ids(settings: Settings, ids: list[str], room: str | None) -> dict[str, list[str]]:
