@@ -1,4 +1,4 @@
-"""An operation goes in, an HTTP request comes out; whatever the PSP answers becomes one of six replies.
+"""An operation goes in, an HTTP request comes out; whatever the PSP answers becomes one of the replies (psp.replies).
 
 Nothing here opens a connection: the executor sends. Adapters never raise on what a PSP says.
 """
@@ -8,12 +8,70 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
 
+from psp.replies import (
+    Authorised,
+    Captured,
+    Declined,
+    DisputeState,
+    DisputeStatus,
+    FindReply,
+    NothingHappened,
+    NotThere,
+    Pending,
+    Refunded,
+    Reply,
+    Reversed,
+    SendReply,
+    Unknown,
+    Voided,
+    Yes,
+    reply_from_json,
+)
 from psp.webhooks import Signature
 from schemas.money import Money
 
-Kind = Literal["charge"]
+__all__ = [
+    "Authorised",
+    "Capture",
+    "Captured",
+    "Charge",
+    "Declared",
+    "Declined",
+    "DisputeState",
+    "DisputeStatus",
+    "FindReply",
+    "HttpRequest",
+    "Kind",
+    "Listed",
+    "ListedCharge",
+    "ListedDispute",
+    "ListedOperation",
+    "Listing",
+    "ListingError",
+    "NotThere",
+    "NothingHappened",
+    "Notification",
+    "Operation",
+    "OperationKind",
+    "Pending",
+    "Psp",
+    "Reference",
+    "Refund",
+    "Refunded",
+    "Reply",
+    "Reversed",
+    "SendReply",
+    "Unknown",
+    "Void",
+    "Voided",
+    "Yes",
+    "reply_from_json",
+]
+
+OperationKind = Literal["capture", "void", "refund"]  # what is done behind a charge
+Kind = Literal["charge", "capture", "void", "refund", "dispute"]  # disputes are asked about only
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +83,55 @@ class Charge:
     payment_order_id: str
     amount: Money
     token: str = field(repr=False)
+    capture: bool = True  # False: authorise only, and capture later
 
 
-Operation = Charge  # the union of all of them: an adapter has one case for each
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Take so much of an authorised charge. `final`: what is left is given up."""
+
+    kind: ClassVar[Literal["capture"]] = "capture"
+    call_id: str
+    payment_order_id: str
+    amount: Money
+    psp_reference: str  # of the charge
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Give up what is authorised and not captured, however much that is."""
+
+    kind: ClassVar[Literal["void"]] = "void"
+    call_id: str
+    payment_order_id: str
+    psp_reference: str  # of the charge
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Give so much of what was captured back to the buyer."""
+
+    kind: ClassVar[Literal["refund"]] = "refund"
+    call_id: str
+    payment_order_id: str
+    amount: Money
+    psp_reference: str  # of the charge
+
+
+Operation = Charge | Capture | Void | Refund  # an adapter has one case for each
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An operation of which no more is known than our reference to it: enough to ask, not to send."""
+    """An operation of which no more is known than our reference to it: enough to ask, not to send.
+
+    What is read of it is compared with nothing but that: whether charge and amount are ours is for the reader to say.
+    """
 
     kind: Kind
-    call_id: str
+    call_id: str  # of a dispute: the PSP's own reference of it
+    stage: int | None = None  # of a dispute; None: the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +140,7 @@ class Declared:
 
     settling_s: float  # after this long since the last possible send, "not there" is proof
     key_life_s: float  # after this long it forgets a key, and sending again is a second one; 0: it knows no keys
+    many: bool = True  # whether a charge takes more than one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,154 +154,73 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
-    """A clear yes: the money is taken, and reference and amount are those of the charge."""
-
-    psp_reference: str
-    scheme: str  # visa | mastercard | amex | discover | other
-    amount: Money
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "reply": "captured",
-            "psp_reference": self.psp_reference,
-            "scheme": self.scheme,
-            "amount": self.amount.amount,
-            "currency": self.amount.currency,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """A clear no, for ever: the same charge sent again gets the same answer."""
-
-    code: str
-    psp_reference: str | None = None
-    scheme: str | None = None
-
-    def to_json(self) -> dict[str, object]:
-        return {"reply": "declined", "code": self.code, "psp_reference": self.psp_reference, "scheme": self.scheme}
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The PSP has the charge and has not decided yet: ask, or wait to be told; never send."""
-
-    psp_reference: str
-    reason: str
-
-    def to_json(self) -> dict[str, object]:
-        return {"reply": "pending", "psp_reference": self.psp_reference, "reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
-class NothingHappened:
-    """The PSP promises that this send did nothing: it may be sent again, same key, not before `retry_after_s`."""
-
-    reason: str
-    retry_after_s: float | None = None
-
-    def to_json(self) -> dict[str, object]:
-        return {"reply": "nothing_happened", "reason": self.reason, "retry_after_s": self.retry_after_s}
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Anything may have happened. Ask, not before `retry_after_s`; never send."""
-
-    reason: str
-    retry_after_s: float | None = None
-
-    def to_json(self) -> dict[str, object]:
-        return {"reply": "unknown", "reason": self.reason, "retry_after_s": self.retry_after_s}
-
-
-@dataclass(frozen=True, slots=True)
-class NotThere:
-    """The PSP does not know our reference now: proof only once its settling time has passed since the last send."""
-
-    def to_json(self) -> dict[str, object]:
-        return {"reply": "not_there"}
-
-
-SendReply = Captured | Declined | Pending | NothingHappened | Unknown
-FindReply = Captured | Declined | Pending | Unknown | NotThere  # a failed question never says that nothing happened
-Reply = Captured | Declined | Pending | NothingHappened | Unknown | NotThere
-
-
-def reply_from_json(stored: Mapping[str, object]) -> Reply:
-    """The reply that `to_json` stored. Errors: ValueError for anything else."""
-    try:
-        return _read_stored(stored)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a stored reply: {error}") from error
-
-
-def _read_stored(stored: Mapping[str, object]) -> Reply:
-    match stored["reply"]:
-        case "captured":
-            amount = Money.from_wire(_text(stored["amount"]), _text(stored["currency"]))
-            return Captured(_text(stored["psp_reference"]), _text(stored["scheme"]), amount)
-        case "declined":
-            return Declined(
-                _text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"])
-            )
-        case "pending":
-            return Pending(_text(stored["psp_reference"]), _text(stored["reason"]))
-        case "nothing_happened":
-            return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
-        case "unknown":
-            return Unknown(_text(stored["reason"]), _seconds_or_none(stored.get("retry_after_s")))
-        case "not_there":
-            return NotThere()
-        case other:
-            raise ValueError(f"not a stored reply: {other!r}")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _seconds_or_none(value: object) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number of seconds")
-    return float(value)
-
-
-@dataclass(frozen=True, slots=True)
 class ListedCharge:
-    """One line of the PSP's own books, as its listing gives it."""
+    """One line of the PSP's own books, as its listing gives it.
 
+    A charge that is captured later is `authorised` while it can be, then `succeeded` if anything was captured, else `voided`.
+    """
+
+    kind: ClassVar[Literal["charge"]] = "charge"
     reference: str
     psp_reference: str
     payment_order_id: str
-    amount: Money
-    status: Literal["succeeded", "declined", "pending"]
+    amount: Money  # authorised
+    status: Literal["succeeded", "authorised", "declined", "pending", "voided", "reversed"]
+    scheme: str
+    created_at: datetime
+    expires_at: datetime | None = None  # there where it is captured later
+
+
+@dataclass(frozen=True, slots=True)
+class ListedOperation:
+    """One capture, void or refund of the PSP's own books."""
+
+    kind: OperationKind
+    reference: str
+    psp_reference: str
+    charge_reference: str  # the charge's psp_reference
+    payment_order_id: str
+    amount: Money  # of a void: what it released
+    status: Literal["succeeded", "declined", "pending", "reversed"]
     scheme: str
     created_at: datetime
 
 
-class Listing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ListedDispute:
+    """One stage of a dispute in the PSP's own books. Amount and fee as in DisputeState."""
+
+    kind: ClassVar[Literal["dispute"]] = "dispute"
+    reference: str  # our reference of the charge
+    dispute_reference: str
+    charge_reference: str  # the charge's psp_reference
+    payment_order_id: str
+    stage: int
+    status: DisputeStatus
+    amount: Money
+    fee: Money | None
+    reason: str
+    due_by: datetime | None
+    created_at: datetime
+
+
+Listed = ListedCharge | ListedOperation | ListedDispute
+L = TypeVar("L", bound=Listed)
+
+
+class Listing(NamedTuple, Generic[L]):
     """A page of the PSP's books. `cursor` leads to the next one; None: this was the last."""
 
-    charges: list[ListedCharge]
+    entries: list[L]
     cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a PSP tells unasked. `charge` is None where it is of a kind that we do not read."""
+    """What a PSP tells unasked. `told` is None where it is of a kind that we do not read."""
 
     id: str  # the PSP's own: the same however often it is sent
-    charge: ListedCharge | None
+    told: Listed | None
     code: str | None = None  # why it was declined, or what it waits for
 
 
@@ -229,8 +245,15 @@ class Psp(Protocol):
     def request(self, operation: Operation) -> HttpRequest: ...
     def read(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> SendReply: ...
     def find(self, asked: Operation | Reference) -> HttpRequest: ...
-    def read_find(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> FindReply: ...
+    def read_find(
+        self, asked: Operation | Reference, status: int, headers: Mapping[str, str], body: bytes
+    ) -> FindReply: ...
     def list(self, kind: Kind, cursor: str | None = None) -> HttpRequest: ...
-    def read_list(self, kind: Kind, body: bytes) -> Listing: ...
+    @overload
+    def read_list(self, kind: Literal["charge"], body: bytes) -> Listing[ListedCharge]: ...
+    @overload
+    def read_list(self, kind: OperationKind, body: bytes) -> Listing[ListedOperation]: ...
+    @overload
+    def read_list(self, kind: Literal["dispute"], body: bytes) -> Listing[ListedDispute]: ...
     def signature(self, headers: Mapping[str, str]) -> Signature | None: ...
     def read_notification(self, body: bytes) -> Notification | None: ...

@@ -1,85 +1,52 @@
-"""Charge ↔ Southpay: an API key header, nested amounts, two exponents of its own, page tokens."""
+"""Operation ↔ Southpay: an API key header, nested amounts, two exponents of its own, page tokens, modifications."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import ClassVar, Literal, assert_never
+from typing import ClassVar, Literal, assert_never, overload
 from urllib.parse import urlencode
 
 import orjson
 
+from psp import southpay_wire as wire
+from psp.agreeing import (
+    agreed,
+    agreed_operation,
+    found_charge,
+    found_dispute,
+    found_operation,
+    listing,
+    noted,
+    operations_of,
+)
 from psp.port import (
-    Captured,
+    Capture,
     Charge,
     Declared,
-    Declined,
     FindReply,
     HttpRequest,
     Kind,
     ListedCharge,
+    ListedDispute,
+    ListedOperation,
     Listing,
-    ListingError,
     Notification,
-    NotThere,
     Operation,
-    Pending,
+    OperationKind,
     Reference,
+    Refund,
     SendReply,
-    Unknown,
+    Void,
 )
 from psp.webhooks import Signature, hex_macs, seconds
-from psp.wire import Wire, agreed, is_reference, parsed, refused, unanswered
-from schemas import times
-from schemas.money import InvalidMoney, Money, exponent
+from psp.wire import Wire, is_reference, parsed, refused, unanswered
 
 PAGE = 1000
-EXPONENTS: Mapping[str, int] = {"CLP": 2, "ISK": 2}
-"""Southpay counts these in hundredths, though ISO 4217 gives them no decimals."""
-
-_SCHEMES = {"visa": "visa", "mc": "mastercard", "amex": "amex", "discover": "discover"}
-_STATUSES: Mapping[str, Literal["succeeded", "declined", "pending"]] = {
-    "Authorised": "succeeded",
-    "Refused": "declined",
-    "Pending": "pending",
-}
+_TYPES: Mapping[OperationKind, str] = {"capture": "Capture", "void": "Cancel", "refund": "Refund"}
+_CODES: Mapping[str, OperationKind] = {"CAPTURE": "capture", "CANCEL": "void", "REFUND": "refund"}
 _PROBLEMS = {"000": "unauthorised", "702": "invalid", "704": "key_conflict", "911": "not_processed"}
-
-
-class _Amount(Wire):
-    value: int
-    currency: str
-
-
-class _Method(Wire):
-    brand: str | None = None
-
-
-class _Payment(Wire):
-    pspReference: str
-    resultCode: Literal["Authorised", "Refused", "Pending"]
-    refusalReasonCode: str | None = None
-    pendingReasonCode: str | None = None
-    amount: _Amount
-    merchantReference: str
-    merchantOrderReference: str
-    paymentMethod: _Method
-    creationDate: str
-
-
-class _Page(Wire):
-    payments: list[_Payment]
-    nextPageToken: str | None = None
-
-
-class _Event(Wire):
-    eventId: str
-    eventCode: str
-
-
-class _PaymentEvent(_Event):
-    payment: _Payment
+_DECLARED = Declared(settling_s=2.0, key_life_s=24 * 3600.0)
 
 
 class _Error(Wire):
@@ -92,77 +59,127 @@ class Southpay:
     """One Southpay account. What it declares is checked against `GET /southpay/capabilities` by a test."""
 
     adapter: ClassVar[str] = "southpay"
-    declared: ClassVar[Mapping[Kind, Declared]] = {"charge": Declared(settling_s=2.0, key_life_s=24 * 3600.0)}
+    declared: ClassVar[Mapping[Kind, Declared]] = {
+        "charge": _DECLARED,
+        "capture": Declared(settling_s=2.0, key_life_s=24 * 3600.0, many=False),
+        "void": _DECLARED,
+        "refund": _DECLARED,
+        "dispute": Declared(settling_s=2.0, key_life_s=0.0),
+    }
     name: str
     url: str
     api_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
+    # ── what is sent, and what its answer means ─────────────────────────────────────────────────────────────────────────
+
     def request(self, operation: Operation) -> HttpRequest:
         match operation:
             case Charge():
                 return self._charge(operation)
+            case Capture() | Refund():
+                return self._modify(operation, {"amount": wire.theirs(operation.amount)})
+            case Void():
+                return self._modify(operation, {})
             case _:
                 assert_never(operation)
 
     def _charge(self, charge: Charge) -> HttpRequest:
         body = {
-            "amount": {"value": _theirs(charge.amount), "currency": charge.amount.currency},
+            "amount": wire.theirs(charge.amount),
             "paymentMethod": {"type": "scheme", "token": charge.token},
             "reference": charge.call_id,
             "merchantOrderReference": charge.payment_order_id,
+            **({} if charge.capture else {"captureDelay": "manual"}),
         }
-        headers = {**self._headers(), "Content-Type": "application/json", "idempotency-key": charge.call_id}
-        return HttpRequest("POST", f"{self.url}/payments", headers, orjson.dumps(body))
+        return self._post("payments", charge.call_id, body)
+
+    def _modify(self, operation: Capture | Void | Refund, more: Mapping[str, object]) -> HttpRequest:
+        """A capture is always the last: Southpay takes one to a payment."""
+        body = {
+            "type": _TYPES[operation.kind],
+            "originalReference": operation.psp_reference,
+            **more,
+            "reference": operation.call_id,
+            "merchantOrderReference": operation.payment_order_id,
+        }
+        return self._post("modifications", operation.call_id, body)
+
+    def _post(self, path: str, key: str, body: Mapping[str, object]) -> HttpRequest:
+        headers = {**self._headers(), "Content-Type": "application/json", "idempotency-key": key}
+        return HttpRequest("POST", f"{self.url}/{path}", headers, orjson.dumps(body))
 
     def read(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> SendReply:
         if status != 200:
             return refused(status, headers, _problem(status, body))
         match operation:
             case Charge():
-                return _agreed(operation, parsed(_Payment, body))
+                return agreed(operation, wire.charge(body))
+            case Capture() | Void() | Refund():
+                return agreed_operation(operation, wire.operation(body))
             case _:
                 assert_never(operation)
+
+    # ── questions, and the PSP's books ──────────────────────────────────────────────────────────────────────────────────
 
     def find(self, asked: Operation | Reference) -> HttpRequest:
         match asked.kind:
             case "charge":
                 return self._ask("payments", {"merchantReference": asked.call_id})
+            case "capture" | "void" | "refund" as kind:
+                return self._ask("modifications", {"type": _TYPES[kind], "merchantReference": asked.call_id})
+            case "dispute":
+                return self._ask("disputes", {"disputeReference": asked.call_id})
             case _:
                 assert_never(asked.kind)
 
-    def read_find(self, operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> FindReply:
+    def read_find(
+        self, asked: Operation | Reference, status: int, headers: Mapping[str, str], body: bytes
+    ) -> FindReply:
         if status != 200:
             return unanswered(status, headers)
-        match operation:
-            case Charge():
-                return _found(operation, parsed(_Page, body))
+        match asked:
+            case Charge() | Reference(kind="charge"):
+                return found_charge(asked, wire.charges(body))
+            case Reference(kind="dispute"):
+                return found_dispute(asked, wire.disputes(body))
+            case Capture() | Void() | Refund() | Reference():
+                return found_operation(asked, wire.operations(body))
             case _:
-                assert_never(operation)
+                assert_never(asked)
 
     def list(self, kind: Kind, cursor: str | None = None) -> HttpRequest:
+        page = {"pageSize": str(PAGE), **({"pageToken": cursor} if cursor else {})}
         match kind:
             case "charge":
-                page = {"pageToken": cursor} if cursor else {}
-                return self._ask("payments/list", {"pageSize": str(PAGE), **page})
+                return self._ask("payments/list", page)
+            case "capture" | "void" | "refund":
+                return self._ask("modifications/list", {"type": _TYPES[kind], **page})
+            case "dispute":
+                return self._ask("disputes/list", page)
             case _:
                 assert_never(kind)
 
-    def read_list(self, kind: Kind, body: bytes) -> Listing:
+    @overload
+    def read_list(self, kind: Literal["charge"], body: bytes) -> Listing[ListedCharge]: ...
+    @overload
+    def read_list(self, kind: OperationKind, body: bytes) -> Listing[ListedOperation]: ...
+    @overload
+    def read_list(self, kind: Literal["dispute"], body: bytes) -> Listing[ListedDispute]: ...
+    def read_list(
+        self, kind: Kind, body: bytes
+    ) -> Listing[ListedCharge] | Listing[ListedOperation] | Listing[ListedDispute]:
         match kind:
             case "charge":
-                return self._listing(parsed(_Page, body))
+                return listing(self.name, wire.charges(body))
+            case "capture" | "void" | "refund":
+                return operations_of(kind, listing(self.name, wire.operations(body)), self.name)
+            case "dispute":
+                return listing(self.name, wire.disputes(body))
             case _:
                 assert_never(kind)
 
-    def _listing(self, page: _Page | None) -> Listing:
-        if page is None:
-            raise ListingError(f"{self.name}: the listing is not what Southpay promises")
-        listed = [_listed(payment) for payment in page.payments]
-        complete = [charge for charge in listed if charge is not None]
-        if len(complete) < len(listed):
-            raise ListingError(f"{self.name}: the listing holds a charge that cannot be read")
-        return Listing(complete, page.nextPageToken)
+    # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def signature(self, headers: Mapping[str, str]) -> Signature | None:
         """`X-Southpay-Timestamp` in seconds, `X-Southpay-Signature: <hex>`, one for each secret with spaces between."""
@@ -170,79 +187,27 @@ class Southpay:
         return None if at is None else Signature(at, hex_macs(headers.get("x-southpay-signature", "").split()))
 
     def read_notification(self, body: bytes) -> Notification | None:
-        event = parsed(_Event, body)
+        event = parsed(wire.Event, body)
         if event is None or not is_reference(event.eventId):
             return None
-        if event.eventCode != "PAYMENT":
-            return Notification(event.eventId, None)
-        told = parsed(_PaymentEvent, body)
-        listed = None if told is None else _listed(told.payment)
-        return None if told is None or listed is None else Notification(event.eventId, listed, _code(told.payment))
+        match event.eventCode:
+            case "PAYMENT":
+                payment = parsed(wire.PaymentEvent, body)
+                return noted(event.eventId, None if payment is None else wire.charge_line(payment.payment))
+            case "CAPTURE" | "CANCEL" | "REFUND" as code:
+                modification = parsed(wire.ModificationEvent, body)
+                told = None if modification is None else wire.operation_line(modification.modification)
+                return noted(event.eventId, told if told and told.listed.kind == _CODES[code] else None)
+            case "DISPUTE":
+                dispute = parsed(wire.DisputeEvent, body)
+                return noted(event.eventId, None if dispute is None else wire.dispute_line(dispute.dispute))
+        return Notification(event.eventId, None)
 
     def _ask(self, path: str, query: Mapping[str, str]) -> HttpRequest:
         return HttpRequest("GET", f"{self.url}/{path}?{urlencode(query)}", self._headers())
 
     def _headers(self) -> dict[str, str]:
         return {"X-API-Key": self.api_key}
-
-
-def _found(charge: Charge, page: _Page | None) -> FindReply:
-    if page is None or page.nextPageToken or len(page.payments) > 1:
-        return Unknown("unreadable" if page is None else "several_charges")
-    return _agreed(charge, page.payments[0]) if page.payments else NotThere()
-
-
-def _agreed(charge: Charge, told: _Payment | None) -> Captured | Declined | Pending | Unknown:
-    listed = None if told is None else _listed(told)
-    return Unknown("unreadable") if told is None or listed is None else agreed(charge, listed, _code(told))
-
-
-def _code(told: _Payment) -> str | None:
-    """Why it was refused, or what it waits for."""
-    return told.pendingReasonCode if told.resultCode == "Pending" else told.refusalReasonCode
-
-
-def _listed(told: _Payment) -> ListedCharge | None:
-    """None where a field holds what cannot be."""
-    amount, created_at = _ours(told.amount), _time(told.creationDate)
-    if amount is None or created_at is None or not is_reference(told.pspReference):
-        return None
-    brand = told.paymentMethod.brand
-    return ListedCharge(
-        told.merchantReference,
-        told.pspReference,
-        told.merchantOrderReference,
-        amount,
-        _STATUSES[told.resultCode],
-        _SCHEMES.get(brand, "other") if brand else "",
-        created_at,
-    )
-
-
-def _scale(currency: str) -> int:
-    """How many of Southpay's minor units make one of ours. Errors: InvalidMoney."""
-    ours = exponent(currency)
-    return int(10 ** (EXPONENTS.get(currency, ours) - ours))
-
-
-def _theirs(amount: Money) -> int:
-    return amount.minor * _scale(amount.currency)
-
-
-def _ours(amount: _Amount) -> Money | None:
-    """None for a currency that we do not know or a fraction of our minor unit."""
-    try:
-        minor, rest = divmod(amount.value, _scale(amount.currency))
-        return None if rest else Money(minor, amount.currency)
-    except InvalidMoney:
-        return None
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return times.instant(text)
-    except ValueError:
-        return None
 
 
 def _problem(status: int, body: bytes) -> str | None:

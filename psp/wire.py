@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from psp.port import Captured, Charge, Declined, ListedCharge, NothingHappened, Pending, SendReply, Unknown
+from psp.port import Declined, NothingHappened, SendReply, Unknown
 from schemas.requests import repeated_field
 
 RETRY_AFTER_S_MAX = 86_400.0
@@ -77,23 +77,8 @@ def _seconds_between(start: str, end: str) -> float | None:
         return None
 
 
-def agreed(charge: Charge, listed: ListedCharge, code: str | None) -> Captured | Declined | Pending | Unknown:
-    """What the PSP says of a charge, believed only where it speaks of the charge that we asked for."""
-    if listed.reference != charge.call_id:
-        return Unknown("reference_mismatch")
-    if listed.amount != charge.amount:
-        return Unknown("amount_mismatch")
-    if listed.status == "declined":
-        return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
-    if listed.status == "pending":
-        return Pending(listed.psp_reference, decline_code(code))
-    if code is not None:
-        return Unknown("contradictory")
-    return Captured(listed.psp_reference, listed.scheme or "other", listed.amount)
-
-
 def unanswered(status: int, headers: Mapping[str, str]) -> Unknown:
-    """A question's answer other than 200: it says nothing about the charge."""
+    """A question's answer other than 200: it says nothing about the operation."""
     return Unknown("rate_limited" if status == 429 else f"http_{status}", retry_after_s(headers))
 
 

@@ -10,7 +10,21 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from consumers.executor.attempt import CallFacts, key_expired
-from psp.port import Captured, Declared, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
+from psp.port import (
+    Authorised,
+    Captured,
+    Declared,
+    Declined,
+    DisputeState,
+    NothingHappened,
+    NotThere,
+    Pending,
+    Refunded,
+    Reply,
+    Reversed,
+    Unknown,
+    Voided,
+)
 from topics.runtime.shape.consumer import Act
 
 SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one for ever: the deadline ends it
@@ -96,6 +110,10 @@ class Ladder:
         match reply:
             case Captured() | Declined():
                 return Decided(reply)
+            case (
+                Authorised() | Voided() | Refunded() | Reversed() | DisputeState()
+            ):  # no answer to a charge that takes all
+                return self.judge(act, Unknown("not_an_answer"))
             case Pending():
                 return self._pending(0.0)
             case _ if (

@@ -19,17 +19,22 @@ from yarl import URL
 
 from consumers.executor.pacing import Pace, Went
 from psp.port import (
+    Authorised,
     Captured,
     Charge,
     Declined,
+    DisputeState,
     HttpRequest,
     NothingHappened,
     NotThere,
     Operation,
     Pending,
     Psp,
+    Refunded,
     Reply,
+    Reversed,
     Unknown,
+    Voided,
 )
 from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
@@ -220,7 +225,9 @@ def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
 
 def _went(reply: Reply) -> Went:
     match reply:
-        case Captured() | Declined() | Pending() | NotThere():
+        case Captured() | Authorised() | Voided() | Refunded() | Reversed() | DisputeState():
+            return "well"
+        case Declined() | Pending() | NotThere():
             return "well"
         case NothingHappened(reason="rate_limited") | Unknown(reason="rate_limited"):
             return "neither"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 import structlog
 from prometheus_client import Counter
@@ -13,12 +13,13 @@ from prometheus_client import Counter
 from producers.doors.door import Door
 from producers.problems import Problem
 from producers.source import SOURCE
-from psp.port import Notification, Psp
+from psp.port import ListedCharge, ListedDispute, ListedOperation, Notification, Psp
 from psp.registry import make_psps
 from psp.webhooks import genuine
 from psp.wire import decline_code, is_reference
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
 from schemas.events import NotificationReceived
+from schemas.money_back import DisputeNotified
 from topics.catalog import PSP_NOTIFICATIONS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 
 RECEIVED = Counter("tally_psp_notifications_total", "Webhooks of PSPs, by what became of them", ["psp", "what"])
 What = Literal["taken", "repeated", "not_read"]
+Told = NotificationReceived | DisputeNotified
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Given:
     id: str
     contents: str
     body: bytes
-    event: NotificationReceived | None  # None: of a kind that we do not read
+    event: Told | None  # None: of a kind that we do not read
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -89,22 +91,56 @@ def _given(psp: str, told: Notification | None, body: bytes) -> Given:
     return Given(psp, told.id, contents, body, _event(psp, told))
 
 
-def _event(psp: str, told: Notification) -> NotificationReceived | None:
-    charge = told.charge
-    if charge is None:
-        return None
+def _event(psp: str, told: Notification) -> Told | None:
+    match told.told:
+        case None | ListedCharge(status="voided"):  # of that no event can speak: who voids, or waits too long, knows
+            return None
+        case ListedCharge() as charge:
+            return _of_money(psp, told, charge)
+        case ListedOperation() as operation:
+            return _of_money(psp, told, operation)
+        case ListedDispute() as dispute:
+            return _of_dispute(psp, told.id, dispute)
+        case _:
+            assert_never(told.told)
+
+
+def _of_money(psp: str, told: Notification, listed: ListedCharge | ListedOperation) -> NotificationReceived:
+    assert listed.status != "voided"
     return NotificationReceived(
-        # without one that can be ours the executor keeps it under the PSP's own, and `tally stuck` shows it
-        reference=charge.reference if is_reference(charge.reference) else charge.psp_reference,
+        reference=_reference(listed.reference, listed.psp_reference),
         psp=psp,
         notification_id=told.id,
         source="webhook",
-        status=charge.status,
-        amount=charge.amount,
-        psp_reference=charge.psp_reference,
-        scheme=charge.scheme or None,
-        code=None if charge.status == "succeeded" else decline_code(told.code),
+        status=listed.status,
+        amount=listed.amount,
+        psp_reference=listed.psp_reference,
+        scheme=listed.scheme or None,
+        code=decline_code(told.code) if listed.status in ("declined", "pending") else None,
+        about=listed.kind if isinstance(listed, ListedOperation) else None,
+        expires_at=listed.expires_at if isinstance(listed, ListedCharge) else None,
     )
+
+
+def _of_dispute(psp: str, notification_id: str, dispute: ListedDispute) -> DisputeNotified:
+    return DisputeNotified(
+        reference=_reference(dispute.reference, dispute.charge_reference),
+        psp=psp,
+        notification_id=notification_id,
+        source="webhook",
+        dispute_reference=dispute.dispute_reference,
+        stage=dispute.stage,
+        status=dispute.status,
+        amount=dispute.amount,
+        fee=dispute.fee,
+        reason=dispute.reason,
+        due_by=dispute.due_by,
+    )
+
+
+def _reference(ours: str, theirs: str) -> str:
+    """Without one that can be ours the executor keeps it under the PSP's own, and `tally stuck` shows it."""
+    return ours if is_reference(ours) else theirs
 
 
 def claim(
@@ -148,6 +184,6 @@ def _unsaid(given: Given, now: datetime) -> OutboxRecord:
     assert given.event is not None
     event_id = given.event_id(now)
     trace = child_trace(None, event_id, event_id)  # its own, until the executor finds the order's
-    envelope = Envelope(event_id, SOURCE, event_type(NotificationReceived), now, traceparent=trace)
+    envelope = Envelope(event_id, SOURCE, event_type(type(given.event)), now, traceparent=trace)
     value = given.event.model_dump_json().encode()
     return OutboxRecord(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)

@@ -135,7 +135,8 @@ def test_only_its_adapter_and_the_settings_know_a_psp_by_name() -> None:
     """So that a new one edits nothing else."""
     rooms = python("schemas", "topics", "psp", "producers", "consumers")
     naming = {str(path) for path in rooms if re.search(r"north_?pay|south_?pay", text(path), re.IGNORECASE)}
-    assert naming == {"psp/northpay.py", "psp/southpay.py", "topics/settings.py"}
+    adapters = {f"psp/{psp}{part}.py" for psp in ("northpay", "southpay") for part in ("", "_wire")}
+    assert naming == adapters | {"topics/settings.py"}
 
 
 def test_schemas_say_what_is_written_and_neither_sign_nor_connect() -> None:

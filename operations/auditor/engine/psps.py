@@ -28,7 +28,7 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
         if psp is not None:
             request = psp.find(Reference("charge", reference))
             with Asking(request.url, TIMEOUT_S) as asking:
-                yield name, psp.read_list("charge", _body(name, asking, request)).charges
+                yield name, psp.read_list("charge", _body(name, asking, request)).entries
 
 
 def _body(name: str, asking: Asking, request: HttpRequest) -> bytes:

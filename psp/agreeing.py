@@ -1,0 +1,206 @@
+"""Lines of a PSP's books, as its adapter has read them → what they say of the operation or dispute that we ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, assert_never
+
+from psp.port import (
+    Authorised,
+    Capture,
+    Captured,
+    Charge,
+    Declined,
+    DisputeState,
+    FindReply,
+    Listed,
+    ListedCharge,
+    ListedDispute,
+    ListedOperation,
+    Listing,
+    ListingError,
+    Notification,
+    NotThere,
+    OperationKind,
+    Pending,
+    Reference,
+    Refund,
+    Refunded,
+    Reversed,
+    Unknown,
+    Void,
+    Voided,
+    Yes,
+)
+from psp.wire import decline_code
+from schemas.money import Money
+
+STAGE_MAX = 9
+L = TypeVar("L", bound=Listed)
+
+
+class Line(NamedTuple, Generic[L]):
+    """One line, and why it was declined or what it waits for."""
+
+    listed: L
+    code: str | None = None
+
+
+class Page(NamedTuple, Generic[L]):
+    """The answer to a question, or a page of a listing. None stands for a line that cannot be read."""
+
+    lines: Sequence[Line[L] | None]
+    more: bool
+    cursor: str | None
+
+
+def listing(psp: str, page: Page[L] | None) -> Listing[L]:
+    """Errors: ListingError, also where a single line cannot be read."""
+    if page is None or (page.more and not page.lines):
+        raise ListingError(f"{psp}: the listing is not what the PSP promises")
+    lines = [line for line in page.lines if line is not None]
+    if len(lines) < len(page.lines):
+        raise ListingError(f"{psp}: the listing holds a line that cannot be read")
+    return Listing([line.listed for line in lines], page.cursor)
+
+
+def operations_of(kind: OperationKind, listing: Listing[ListedOperation], psp: str) -> Listing[ListedOperation]:
+    """A listing of one kind holds no other. Errors: ListingError."""
+    if any(operation.kind != kind for operation in listing.entries):
+        raise ListingError(f"{psp}: the listing of {kind}s holds something else")
+    return listing
+
+
+def noted(event_id: str, line: Line[Any] | None) -> Notification | None:
+    """A webhook about that line; None where the line cannot be read."""
+    return None if line is None else Notification(event_id, line.listed, line.code)
+
+
+def found_charge(asked: Charge | Reference, page: Page[ListedCharge] | None) -> FindReply:
+    found = _one(page, "several_charges")
+    return agreed(asked, found) if isinstance(found, Line) else found
+
+
+def found_operation(asked: Capture | Void | Refund | Reference, page: Page[ListedOperation] | None) -> FindReply:
+    found = _one(page, "several_operations")
+    return agreed_operation(asked, found) if isinstance(found, Line) else found
+
+
+def _one(page: Page[L] | None, several: str) -> Line[L] | Unknown | NotThere:
+    """Two lines under one reference of ours are for a person to look at."""
+    if page is None:
+        return Unknown("unreadable")
+    if page.more or len(page.lines) > 1:
+        return Unknown(several)
+    if not page.lines:
+        return NotThere()
+    return page.lines[0] or Unknown("unreadable")
+
+
+def found_dispute(asked: Reference, page: Page[ListedDispute] | None) -> FindReply:
+    """The stage that was asked for, or the last one. A PSP lists each stage of a dispute once."""
+    if page is None or page.more or any(line is None for line in page.lines):
+        return Unknown("unreadable")
+    stages = [line.listed for line in page.lines if line is not None]
+    if any(told.dispute_reference != asked.call_id for told in stages):
+        return Unknown("reference_mismatch")
+    by_stage = {told.stage: told for told in stages}
+    if len(by_stage) < len(stages):
+        return Unknown("several_disputes")
+    found = by_stage.get(asked.stage or max(by_stage, default=0))
+    return NotThere() if found is None else _state(found)
+
+
+def _state(told: ListedDispute) -> DisputeState:
+    return DisputeState(
+        told.dispute_reference, told.stage, told.status, told.amount, told.fee, told.reason, told.due_by
+    )
+
+
+Said = Yes | Reversed | Declined | Pending | Unknown
+
+
+def agreed(asked: Charge | Reference, line: Line[ListedCharge] | None) -> Said:
+    """What the PSP says of a charge, believed only where it speaks of the charge that we asked for."""
+    if line is None:
+        return Unknown("unreadable")
+    listed, code = line
+    if listed.reference != asked.call_id:
+        return Unknown("reference_mismatch")
+    if isinstance(asked, Charge) and listed.amount != asked.amount:
+        return Unknown("amount_mismatch")
+    if listed.status == "declined":
+        return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
+    if listed.status == "pending":
+        return Pending(listed.psp_reference, decline_code(code))
+    if isinstance(asked, Charge) and not _as_asked(asked, listed):
+        return Unknown("capture_mismatch")
+    if listed.status == "voided":  # nothing was captured, and nothing can be any more
+        return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
+    if code is not None:
+        return Unknown("contradictory")
+    return _charged(listed)
+
+
+def _as_asked(charge: Charge, listed: ListedCharge) -> bool:
+    """Money that was taken answers no wish to authorise it, nor the other way round."""
+    if charge.capture:
+        return listed.status in ("succeeded", "reversed") and listed.expires_at is None
+    return listed.status in ("authorised", "voided")
+
+
+def _charged(listed: ListedCharge) -> Captured | Authorised | Reversed | Unknown:
+    if listed.status == "reversed":
+        return Reversed(listed.psp_reference, listed.amount)
+    scheme = listed.scheme or "other"
+    if listed.status == "succeeded":
+        return Captured(listed.psp_reference, scheme, listed.amount)
+    if listed.expires_at is None:
+        return Unknown("unreadable")
+    return Authorised(listed.psp_reference, scheme, listed.amount, listed.expires_at)
+
+
+def agreed_operation(asked: Capture | Void | Refund | Reference, line: Line[ListedOperation] | None) -> Said:
+    """What the PSP says of a capture, void or refund: of the one that we asked for, behind the charge that we named.
+
+    How much a void releases the PSP alone says; of a bare reference neither charge nor amount is compared.
+    """
+    if line is None:
+        return Unknown("unreadable")
+    listed, code = line
+    if listed.kind != asked.kind:
+        return Unknown("kind_mismatch")
+    if listed.reference != asked.call_id:
+        return Unknown("reference_mismatch")
+    if not isinstance(asked, Reference) and listed.charge_reference != asked.psp_reference:
+        return Unknown("charge_mismatch")
+    if isinstance(asked, Capture | Refund) and listed.amount != asked.amount:
+        return Unknown("amount_mismatch")
+    if listed.status == "declined":
+        return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
+    if listed.status == "pending":
+        return Pending(listed.psp_reference, decline_code(code))
+    if code is not None:
+        return Unknown("contradictory")
+    return Reversed(listed.psp_reference, listed.amount) if listed.status == "reversed" else _done(listed)
+
+
+def _done(listed: ListedOperation) -> Captured | Voided | Refunded:
+    match listed.kind:
+        case "capture":
+            return Captured(listed.psp_reference, listed.scheme or "other", listed.amount)
+        case "void":
+            return Voided(listed.psp_reference, listed.amount)
+        case "refund":
+            return Refunded(listed.psp_reference, listed.amount)
+        case _:
+            assert_never(listed.kind)
+
+
+def whole(kind: OperationKind, status: str, amount: Money) -> bool:
+    """Whether a PSP can say that of an operation: only what takes or gives money is taken back, and nothing is below zero."""
+    return amount.minor >= 0 and not (kind == "void" and status == "reversed")
+
+
+def whole_dispute(stage: int, amount: Money, fee: Money | None) -> bool:
+    return 1 <= stage <= STAGE_MAX and amount.minor > 0 and (fee is None or fee.minor >= 0)

@@ -1,0 +1,252 @@
+"""What a PSP says of an operation or a dispute, and the same as JSON on the call's row and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from schemas import times
+from schemas.money import Money
+
+DisputeStatus = Literal["inquiry", "opened", "won", "lost"]
+DISPUTE_STATUSES: Mapping[str, DisputeStatus] = {
+    "inquiry": "inquiry",
+    "opened": "opened",
+    "won": "won",
+    "lost": "lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A clear yes: the money is taken, and reference and amount are those of the charge, or of the capture."""
+
+    psp_reference: str
+    scheme: str  # visa | mastercard | amex | discover | other
+    amount: Money
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "reply": "captured",
+            "psp_reference": self.psp_reference,
+            "scheme": self.scheme,
+            "amount": self.amount.amount,
+            "currency": self.amount.currency,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Authorised:
+    """A clear yes to a charge that is to be captured later: the money is kept for us until `expires_at`."""
+
+    psp_reference: str
+    scheme: str
+    amount: Money
+    expires_at: datetime  # in UTC
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "reply": "authorised",
+            "psp_reference": self.psp_reference,
+            "scheme": self.scheme,
+            **self.amount.wire(),
+            "expires_at": self.expires_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """A clear yes to a void: `amount` of what was authorised is released. The PSP alone says how much that is."""
+
+    psp_reference: str
+    amount: Money
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "voided", "psp_reference": self.psp_reference, **self.amount.wire()}
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """A clear yes to a refund: the amount that we asked for went back to the buyer."""
+
+    psp_reference: str
+    amount: Money
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "refunded", "psp_reference": self.psp_reference, **self.amount.wire()}
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """A charge, capture or refund was done, and the PSP has taken it back since. It may do it again."""
+
+    psp_reference: str
+    amount: Money
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "reversed", "psp_reference": self.psp_reference, **self.amount.wire()}
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeState:
+    """Where a stage of a dispute stands. `fee` is what the PSP asks for it; where it is won, what it gives back of that."""
+
+    dispute_reference: str
+    stage: int  # 1; 2 for a second chargeback or pre-arbitration
+    status: DisputeStatus
+    amount: Money
+    fee: Money | None
+    reason: str
+    due_by: datetime | None  # in UTC: until then evidence may be handed in
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "reply": "dispute",
+            "dispute_reference": self.dispute_reference,
+            "stage": self.stage,
+            "status": self.status,
+            **self.amount.wire(),
+            "fee": None if self.fee is None else self.fee.wire(),
+            "reason": self.reason,
+            "due_by": None if self.due_by is None else self.due_by.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A clear no, for ever: the same operation sent again gets the same answer."""
+
+    code: str
+    psp_reference: str | None = None
+    scheme: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "declined", "code": self.code, "psp_reference": self.psp_reference, "scheme": self.scheme}
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The PSP has the operation and has not decided yet: ask, or wait to be told; never send."""
+
+    psp_reference: str
+    reason: str
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "pending", "psp_reference": self.psp_reference, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class NothingHappened:
+    """The PSP promises that this send did nothing: it may be sent again, same key, not before `retry_after_s`."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "nothing_happened", "reason": self.reason, "retry_after_s": self.retry_after_s}
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Anything may have happened. Ask, not before `retry_after_s`; never send."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "unknown", "reason": self.reason, "retry_after_s": self.retry_after_s}
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """The PSP does not know our reference now: proof only once its settling time has passed since the last send."""
+
+    def to_json(self) -> dict[str, object]:
+        return {"reply": "not_there"}
+
+
+Yes = Captured | Authorised | Voided | Refunded
+SendReply = Yes | Reversed | Declined | Pending | NothingHappened | Unknown
+FindReply = Yes | Reversed | DisputeState | Declined | Pending | Unknown | NotThere
+"""A failed question never says that nothing happened."""
+Reply = Yes | Reversed | DisputeState | Declined | Pending | NothingHappened | Unknown | NotThere
+
+
+def reply_from_json(stored: Mapping[str, object]) -> Reply:
+    """The reply that `to_json` stored. Errors: ValueError for anything else."""
+    try:
+        return _read_stored(stored)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a stored reply: {error}") from error
+
+
+def _read_stored(stored: Mapping[str, object]) -> Reply:
+    match stored["reply"]:
+        case "captured":
+            return Captured(_text(stored["psp_reference"]), _text(stored["scheme"]), _money(stored))
+        case "authorised":
+            expires_at = times.instant(_text(stored["expires_at"]))
+            return Authorised(_text(stored["psp_reference"]), _text(stored["scheme"]), _money(stored), expires_at)
+        case "voided":
+            return Voided(_text(stored["psp_reference"]), _money(stored))
+        case "refunded":
+            return Refunded(_text(stored["psp_reference"]), _money(stored))
+        case "reversed":
+            return Reversed(_text(stored["psp_reference"]), _money(stored))
+        case "dispute":
+            return _dispute(stored)
+        case "declined":
+            return Declined(
+                _text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"])
+            )
+        case "pending":
+            return Pending(_text(stored["psp_reference"]), _text(stored["reason"]))
+        case "nothing_happened":
+            return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
+        case "unknown":
+            return Unknown(_text(stored["reason"]), _seconds_or_none(stored.get("retry_after_s")))
+        case "not_there":
+            return NotThere()
+        case other:
+            raise ValueError(f"not a stored reply: {other!r}")
+
+
+def _dispute(stored: Mapping[str, object]) -> DisputeState:
+    stage, fee, due_by = stored["stage"], stored["fee"], _text_or_none(stored["due_by"])
+    if type(stage) is not int:
+        raise TypeError(f"{stage!r} is no stage")
+    return DisputeState(
+        _text(stored["dispute_reference"]),
+        stage,
+        DISPUTE_STATUSES[_text(stored["status"])],
+        _money(stored),
+        None if fee is None else _money(fee),
+        _text(stored["reason"]),
+        None if due_by is None else times.instant(due_by),
+    )
+
+
+def _money(stored: object) -> Money:
+    if not isinstance(stored, Mapping):
+        raise TypeError(f"{stored!r} is no amount")
+    return Money.from_wire(_text(stored["amount"]), _text(stored["currency"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _seconds_or_none(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number of seconds")
+    return float(value)
