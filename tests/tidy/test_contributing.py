@@ -17,7 +17,20 @@ APACHE_2_0 = (
     "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # sha256 of the text as Apache publishes it
 )
 CONTRIBUTING = Path("CONTRIBUTING.md")
-PLACES = re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", text(CONTRIBUTING))
+NAMED = re.compile(r"((?:`\w+`(?:, | and )?)+)\s+in\s+`([\w/]+\.py)`")
+
+
+def places(page: Path) -> list[tuple[str, str]]:
+    """(name, file) of all that the page says to be there."""
+    return [
+        (name, path)
+        for names, path in NAMED.findall(text(page))
+        for name in re.findall(r"\w+", names.replace(" and ", " "))
+    ]
+
+
+PLACES = places(CONTRIBUTING)
+PAGES = (CONTRIBUTING, Path("docs/architecture.md"), Path("docs/calls.md"))
 
 
 def defined(path: Path) -> set[str]:
@@ -39,8 +52,8 @@ def test_the_walk_goes_through_every_room() -> None:
     assert rooms == {"payments", "risk", "executor", "wallet", "ledger", "webhooks"}
 
 
-@pytest.mark.parametrize(("name", "path"), PLACES)
-def test_what_the_walk_names_is_where_it_says(name: str, path: str) -> None:
+@pytest.mark.parametrize(("name", "path"), sorted({place for page in PAGES for place in places(page)}))
+def test_what_the_walk_and_the_tables_name_is_where_they_say(name: str, path: str) -> None:
     assert name in defined(Path(path))
 
 

@@ -166,7 +166,7 @@ def picture(page: str, kind: str) -> str:
     return text(Path(page)).split(f"```mermaid\nflowchart {kind}")[1].split("```")[0]
 
 
-def test_the_picture_of_the_corridor_shows_every_package() -> None:
+def test_the_picture_of_the_packages_shows_every_one() -> None:
     assert set(re.findall(r"^ +(\w+)\[", picture("docs/architecture.md", "RL"), re.MULTILINE)) == set(PACKAGES)
 
 
