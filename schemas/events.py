@@ -287,7 +287,7 @@ class OutcomeUnknown(Terms):
 
 
 class OutcomeUnresolved(Terms):
-    """The PSP could not say in time: a person or a settlement line must."""
+    """The PSP could not say in time. Only a late yes or no of the PSP ends it."""
 
     psp: str
     call_id: str

@@ -64,7 +64,7 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
 
 def _next(now: datetime, state: str, call: str, act: str, due_at: datetime, lease_until: datetime | None) -> str:
     if state == "unresolved":
-        return "a person or a settlement line must say; a late word of the PSP is still taken"
+        return "ends only by a late yes or no of the PSP: have it send its webhook again"
     match call:
         case "due" if due_at > now:
             return f"{'asks the PSP' if act == 'ask' else 'sends again'} at {due_at:%Y-%m-%d %H:%M:%S %Z}"
