@@ -33,7 +33,7 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names it."""
 
 
-def _long_enough(secrets: tuple[str, ...]) -> tuple[str, ...]:
+def _check_secret_lengths(secrets: tuple[str, ...]) -> tuple[str, ...]:
     if any(len(secret) < 16 for secret in secrets):
         raise ValueError("a webhook secret has at least 16 characters")
     return secrets
@@ -48,51 +48,51 @@ class PspAccount(BaseModel):
     adapter: Literal["northpay", "southpay"]
     url: str
     api_key: str = Field(repr=False)
-    webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_long_enough)] = Field(
+    webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_check_secret_lengths)] = Field(
         default=(), repr=False
     )  # any signs
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
 
 
-def _topic_parts(names: frozenset[str]) -> frozenset[str]:
+def _check_upstream_names(names: frozenset[str]) -> frozenset[str]:
     if any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
         raise ValueError("an upstream's name is 1 to 64 letters, digits or any of . _ -")
     return names
 
 
-Upstreams = Annotated[frozenset[str], AfterValidator(_topic_parts)]
+Upstreams = Annotated[frozenset[str], AfterValidator(_check_upstream_names)]
 
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-class _Repeated(Exception):
+class _RepeatedMember(Exception):
     """A member that stands twice in one JSON object."""
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object. Which of two values holds must not depend on who reads. Errors: _Repeated, also where only the case differs."""
     seen: set[str] = set()
     for name, _ in pairs:
         if name.lower() in seen:
-            raise _Repeated(f"{name!r:.60} stands twice in one object")
+            raise _RepeatedMember(f"{name!r:.60} stands twice in one object")
         seen.add(name.lower())
     return dict(pairs)
 
 
-class _Source(EnvSettingsSource):
+class _VariablesSource(EnvSettingsSource):
     """Variables, some of which hold JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        return json.loads(value, object_pairs_hook=_each_once)
+        return json.loads(value, object_pairs_hook=_unique_members)
 
     def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
         """Errors: SettingsError, where a member stands twice; ValueError."""
         try:
             return super().prepare_field_value(field_name, field, value, value_is_complex)
-        except _Repeated as repeated:
+        except _RepeatedMember as repeated:
             raise SettingsError(f"TALLY_{field_name.upper()}: {repeated}") from None
 
 
@@ -174,7 +174,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment, then the files of `secrets_dir`, then the settings that `load_settings` was given beside it."""
         assert isinstance(init_settings, InitSettingsSource)
-        variables, files, beside = _Source(settings_cls), _Source(settings_cls), _Source(settings_cls)
+        variables, files, beside = (
+            _VariablesSource(settings_cls),
+            _VariablesSource(settings_cls),
+            _VariablesSource(settings_cls),
+        )
         beside.env_vars = {name.lower(): text for name, text in init_settings.init_kwargs.pop(_BESIDE, {}).items()}
         named = (init_settings.init_kwargs, "secrets_dir"), (variables.env_vars, _DIR), (beside.env_vars, _DIR)
         files.env_vars = _secret_files(next((str(of[name]) for of, name in named if of.get(name)), None))
@@ -217,10 +221,10 @@ class Settings(BaseSettings):
         return self.home / "clock"
 
 
-Chosen = TypeVar("Chosen", bound=Settings)
+SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
-def load(chosen: type[Chosen], beside: Mapping[str, str] | None = None, /, **overrides: object) -> Chosen:
+def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /, **overrides: object) -> SettingsType:
     """Settings of that class from the environment, and where it is silent from `beside`, as TALLY_… names with their text.
 
     Errors: SettingsError, one line that names the setting.
@@ -230,11 +234,11 @@ def load(chosen: type[Chosen], beside: Mapping[str, str] | None = None, /, **ove
     except ValidationError as error:
         first = error.errors()[0]
         name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"] if part != "[key]")
-        got = "" if first["loc"][0] in _SECRETIVE else f" (got {first['input']!r:.60})"
+        got = "" if first["loc"][0] in _SECRET_FIELDS else f" (got {first['input']!r:.60})"
         raise SettingsError(f"{name}: {first['msg']}{got}") from None
     except Unparsable as error:
         field = re.search(r'field "(\w+)"', str(error))
         raise SettingsError(f"TALLY_{field[1].upper() if field else '…'}: not JSON: {error.__cause__}") from None
 
 
-_SECRETIVE = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # what was given is not shown
+_SECRET_FIELDS = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # what was given is not shown

@@ -67,12 +67,12 @@ Limits = Annotated[
 ]
 
 
-def without(limits: Mapping[str, Decimal]) -> list[str]:
+def currencies_without_limit(limits: Mapping[str, Decimal]) -> list[str]:
     """Currencies of which neither this table nor the setting knows: the standard has got them since."""
     return sorted(DECIMALS.keys() - limits.keys())
 
 
-def table() -> str:
+def defaults_table() -> str:
     """The defaults, for the page of settings."""
     rows = [f"| {limit:,} | {codes} |" for limit, codes in _TABLE.items()]
     return "\n".join(["| major units | currencies |", "|---:|---|", *rows]) + "\n"

@@ -18,11 +18,11 @@ from topics.runtime.shape.store import Store
 
 def build(settings: RiskSettings) -> Consumer[Screenings, ScreeningRequested]:
     """The files of the lists are read now, so that a wrong setting stops the start; the database is not asked yet."""
-    screen = _Load(settings, read_lists(settings.risk_lists))
+    screen = _LoadWithLists(settings, read_lists(settings.risk_lists))
     return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
 
 
-class _Load:
+class _LoadWithLists:
     """`store.load`, with this process's lists put in before the first batch."""
 
     def __init__(self, settings: RiskSettings, lists: Sequence[NameList]) -> None:
@@ -32,11 +32,11 @@ class _Load:
 
     def __call__(self, conn: Connection, events: Sequence[ScreeningRequested], now: datetime) -> Screenings:
         if self._lists is not None:
-            self._put_in(self._lists)
+            self._insert_lists(self._lists)
             self._lists = None
         return store.load(conn, events, now, self._limit)
 
-    def _put_in(self, lists: Sequence[NameList]) -> None:
+    def _insert_lists(self, lists: Sequence[NameList]) -> None:
         """In a transaction of its own: a batch that is rolled back must not take the lists with it."""
         own = Store(self._settings, RISK_ROOM.name)
         try:

@@ -48,7 +48,7 @@ def decide(state: Screenings, event: ScreeningRequested, cause: Cause, limits: R
     """A checkout that was screened before gets the same answer again, whatever lists and limits say by now."""
     known = state.decided.get(event.checkout_id)
     if known is not None:
-        return Decision(events=[_said(known)], revision=1)
+        return Decision(events=[_answer(known)], revision=1)
     rule = _first_rule(state, event, limits)
     screening = Screening(
         checkout_id=event.checkout_id,
@@ -60,12 +60,12 @@ def decide(state: Screenings, event: ScreeningRequested, cause: Cause, limits: R
         score=0 if rule == "none" else 100,
         event_id=cause.event_id,
     )
-    return Decision([screening], [_said(screening)], revision=1)
+    return Decision([screening], [_answer(screening)], revision=1)
 
 
 def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> Rule:
-    for rule, speaks in RULES:
-        if speaks(state, event, limits):
+    for rule, applies in RULES:
+        if applies(state, event, limits):
             return rule
     return "none"
 
@@ -78,21 +78,21 @@ def _is_blocked(state: Screenings, event: ScreeningRequested, limits: RiskLimits
     return event.country is not None and event.country in limits.blocked_countries
 
 
-def _is_too_much(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+def _exceeds_amount_limit(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
     """Per currency, in its own major units: there is no rate between them here."""
     most = limits.checkout_amount_max
     return any(total.minor > most[total.currency] * 10 ** exponent(total.currency) for total in event.totals)
 
 
-def _is_too_often(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+def _exceeds_velocity_limit(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
     return state.recent.get(event.buyer_account, 0) >= limits.buyer_checkouts_per_hour_max
 
 
 RULES: tuple[tuple[Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
     ("listed_name", _is_listed),
     ("blocked_country", _is_blocked),
-    ("amount_limit", _is_too_much),
-    ("velocity_limit", _is_too_often),
+    ("amount_limit", _exceeds_amount_limit),
+    ("velocity_limit", _exceeds_velocity_limit),
 )
 
 
@@ -103,7 +103,7 @@ def _list_version(state: Screenings, event: ScreeningRequested, rule: Rule) -> s
     return state.lists
 
 
-def _said(screening: Screening) -> RiskCleared | RiskRefused:
+def _answer(screening: Screening) -> RiskCleared | RiskRefused:
     kind = RiskCleared if screening.outcome == "cleared" else RiskRefused
     return kind(
         checkout_id=screening.checkout_id,

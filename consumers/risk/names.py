@@ -12,7 +12,7 @@ from pathlib import Path
 from topics.settings import SettingsError
 
 _SETTING = "TALLY_RISK_LISTS"
-_APART = re.compile(r"[\W_]+", re.ASCII)
+_SEPARATORS = re.compile(r"[\W_]+", re.ASCII)
 # Seen by nobody and allowed inside a name, so they must not make two names differ: category Cf, and these marks.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\ufe0e\ufe0f")
 
@@ -20,12 +20,12 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\ufe0e\u
 def normalise(name: str) -> str:
     """NFKC and case folding (Unicode, chapters 3.11 and 3.13); punctuation and white space become one space."""
     if name.isascii():
-        return _APART.sub(" ", name.lower()).strip()
+        return _SEPARATORS.sub(" ", name.lower()).strip()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return " ".join("".join(map(_kept, folded)).split())
+    return " ".join("".join(map(_normalised_character, folded)).split())
 
 
-def _kept(character: str) -> str:
+def _normalised_character(character: str) -> str:
     """Letters, digits and the marks on them stay; what is invisible goes; all else parts two words."""
     category = unicodedata.category(character)
     if category == "Cf" or character in _INVISIBLE:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from consumers.risk.checkout_limits import DEFAULTS, Limits, without
+from consumers.risk.checkout_limits import DEFAULTS, Limits, currencies_without_limit
 from schemas.countries import COUNTRIES
 from topics.settings import Settings
 
@@ -35,7 +35,7 @@ class RiskLimits(BaseModel):
 
 
 def _complete(risk: RiskLimits) -> RiskLimits:
-    if missing := without(risk.checkout_amount_max):
+    if missing := currencies_without_limit(risk.checkout_amount_max):
         raise ValueError(f"no checkout_amount_max for {', '.join(missing)}: name one, in major units")
     return risk
 

@@ -27,7 +27,7 @@ SCREENINGS = Table(
 )
 
 HOUR = timedelta(hours=1)
-_LOADING = 0x4C495354  # advisory: one process at a time puts lists in
+_LISTS_LOCK = 0x4C495354  # advisory: one process at a time puts lists in
 
 
 # ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -35,9 +35,9 @@ _LOADING = 0x4C495354  # advisory: one process at a time puts lists in
 
 def load_lists(conn: Connection, lists: Sequence[NameList]) -> None:
     """Make these lists, in these versions, the ones that are asked. Older versions stay, for the record."""
-    conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOADING])
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_LOCK])
     for one in lists:
-        _put_in(conn, one)
+        _insert_list(conn, one)
     conn.execute(
         "UPDATE lists AS l SET current = (n.name IS NOT NULL)"
         " FROM lists AS o LEFT JOIN unnest(%b::text[], %b::text[]) AS n (name, version)"
@@ -47,7 +47,7 @@ def load_lists(conn: Connection, lists: Sequence[NameList]) -> None:
     )
 
 
-def _put_in(conn: Connection, one: NameList) -> None:
+def _insert_list(conn: Connection, one: NameList) -> None:
     new = conn.execute(
         "INSERT INTO lists (name, version, names, current) VALUES (%s, %s, %s, false)"
         " ON CONFLICT DO NOTHING RETURNING 1",
@@ -70,9 +70,9 @@ def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, l
     limit may be passed by what is in flight, which is less than what a lock per buyer would cost.
     """
     names = {event.name: normalise(event.name) for event in asked if event.name is not None}
-    screenings = _ask_screenings(conn, sorted({event.checkout_id for event in asked}))
-    hours = _ask_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)
-    lists = _ask_lists(conn, sorted(set(names.values())))
+    screenings = _select_screenings(conn, sorted({event.checkout_id for event in asked}))
+    hours = _select_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)
+    lists = _select_lists(conn, sorted(set(names.values())))
     decided = {row[0]: Screening(*row) for row in screenings}
     recent = dict(hours.fetchall())
     return Screenings(decided, recent, *_listed(lists.fetchall(), names))
@@ -81,11 +81,11 @@ def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, l
 _DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
 
 
-def _ask_screenings(conn: Connection, checkout_ids: list[str]) -> Cursor:
+def _select_screenings(conn: Connection, checkout_ids: list[str]) -> Cursor:
     return conn.execute(_DECIDED, [text_array(checkout_ids)], binary=True)
 
 
-def _ask_hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> Cursor:
+def _select_hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -> Cursor:
     return conn.execute(
         "SELECT b.account, h.checkouts FROM unnest(%b::text[]) AS b (account) CROSS JOIN LATERAL"
         " (SELECT count(*)::int AS checkouts FROM"
@@ -96,7 +96,7 @@ def _ask_hours(conn: Connection, buyers: list[str], now: datetime, limit: int) -
     )
 
 
-def _ask_lists(conn: Connection, names: list[str]) -> Cursor:
+def _select_lists(conn: Connection, names: list[str]) -> Cursor:
     return conn.execute(
         "SELECT l.name, l.version, n.name FROM lists l"
         " LEFT JOIN list_names n ON n.list_name = l.name AND n.list_version = l.version AND n.name = ANY(%b::text[])"

@@ -17,7 +17,7 @@ from yarl import URL
 from consumers.webhooks.queue import Leased, Outcome
 from topics.runtime.calls.bounded import BoundedReply
 from topics.settings import Settings
-from topics.webhooks.addresses import Network, address, address_fault, url_fault
+from topics.webhooks.addresses import Network, address_fault, parse_address, url_fault
 from topics.webhooks.signing import sign
 
 REPLY_MAX = 500  # characters that are kept of a reply
@@ -25,11 +25,11 @@ REPLY_WAIT_S = 1.0  # for them, once the status is there
 USER_AGENT = "Tallystick-Webhooks/1"
 
 
-class Forbidden(OSError):
+class ForbiddenAddress(OSError):
     """An address that must not be connected to."""
 
 
-class Guarded(AbstractResolver):
+class GuardedResolver(AbstractResolver):
     """Names → only those of their addresses that may be connected to, looked up anew for each connection."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
@@ -42,11 +42,11 @@ class Guarded(AbstractResolver):
         found = await self._names.resolve(host, port, family)
         fit = [one for one in found if self._fault(one["host"]) is None]
         if not fit:
-            raise Forbidden(self._fault(found[0]["host"]) if found else "no address")
+            raise ForbiddenAddress(self._fault(found[0]["host"]) if found else "no address")
         return fit
 
     def _fault(self, host: str) -> str | None:
-        to = address(host)
+        to = parse_address(host)
         return address_fault(to, self._allowed) if to else f"{host} is no address"
 
     async def close(self) -> None:
@@ -57,7 +57,7 @@ class _Reply(BoundedReply):
     bytes_max = 1 << 18
 
 
-class Caller:
+class WebhookClient:
     """Warm connections to all endpoints. Used within one event loop."""
 
     def __init__(self, settings: Settings) -> None:
@@ -68,7 +68,7 @@ class Caller:
     def _open(self) -> aiohttp.ClientSession:
         """No redirects, cookies or proxies; as many connections as there are deliveries in flight."""
         if self._session is None:
-            resolver = Guarded(self._limits.allowed_networks)
+            resolver = GuardedResolver(self._limits.allowed_networks)
             connector = aiohttp.TCPConnector(resolver=resolver, limit=0, use_dns_cache=False, keepalive_timeout=4)
             protocol: partial[Any] = partial(_Reply, loop=asyncio.get_running_loop())
             connector._factory = protocol  # aiohttp has no public place for it
@@ -101,19 +101,19 @@ class Caller:
             return None, f"no reply within {self._limits.timeout_s:g} s", ""
         except aiohttp.ClientConnectorError as error:
             inner = error.os_error
-            why = f"refused: {inner}" if isinstance(inner, Forbidden) else f"not connected: {inner}"
-            return None, _plain(why), ""
+            why = f"refused: {inner}" if isinstance(inner, ForbiddenAddress) else f"not connected: {inner}"
+            return None, _printable(why), ""
         except (aiohttp.ClientError, OSError) as error:
-            return None, _plain(f"broken off: {type(error).__name__}: {error}"), ""
+            return None, _printable(f"broken off: {type(error).__name__}: {error}"), ""
         except Exception as error:
-            return None, _plain(f"not sent: {type(error).__name__}: {error}"), ""
+            return None, _printable(f"not sent: {type(error).__name__}: {error}"), ""
 
     async def _post(self, leased: Leased) -> tuple[int, str | None, str]:
         async with self._open().post(
             URL(leased.url, encoded=True), data=leased.body, headers=self._headers(leased), allow_redirects=False
         ) as response:
             status = response.status
-            reply = await _beginning(response)
+            reply = await _reply_start(response)
         if 200 <= status < 300:
             return status, None, reply
         return status, f"HTTP {status}" + (", and redirects are not followed" if 300 <= status < 400 else ""), reply
@@ -131,15 +131,15 @@ class Caller:
         }
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
+async def _reply_start(response: aiohttp.ClientResponse) -> str:
     """The first characters of a reply, if they come soon. The status was said: nothing here changes it."""
     try:
         async with asyncio.timeout(REPLY_WAIT_S):
-            return _plain((await response.content.read(REPLY_MAX)).decode("utf-8", "replace"))
+            return _printable((await response.content.read(REPLY_MAX)).decode("utf-8", "replace"))
     except (TimeoutError, aiohttp.ClientError, OSError):
         return ""
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     """Strangers' words, fit to be stored and shown on a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:REPLY_MAX]

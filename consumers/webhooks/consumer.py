@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from consumers.webhooks import store
-from consumers.webhooks.decide import Endpoints, Heard, decide
+from consumers.webhooks.decide import Endpoints, WebhookEvent, decide
 from consumers.webhooks.sender import run_sender
 from consumers.webhooks.trimming import trim
 from topics.catalog import WEBHOOKS_ROOM
@@ -13,7 +13,7 @@ from topics.runtime.shape.consumer import AnyConsumer, Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer[Endpoints, Heard]:
+def build(settings: Settings) -> Consumer[Endpoints, WebhookEvent]:
     beside = {"webhook sender": _send}
     return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, side_tasks=beside)
 

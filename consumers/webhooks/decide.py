@@ -35,11 +35,11 @@ PaymentEvent = (
     | RefundStatusChanged
     | DisputeStatusChanged
 )
-Heard = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
+WebhookEvent = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
 Lane = tuple[str, str]  # endpoint, and the payment, whose deliveries go one after the other
 
-OVER = ("delivered", "given_up", "cancelled")
+ENDED = ("delivered", "given_up", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Endpoint:
     deleted: bool
     changed_at: datetime
 
-    def wants(self, kind: str) -> bool:
+    def subscribes_to(self, kind: str) -> bool:
         return not self.deleted and (kind in self.event_types or EVERYTHING in self.event_types)
 
 
@@ -74,7 +74,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentDelivery:
     """What is known of an earlier delivery that somebody wants again."""
 
     delivery_id: str
@@ -84,7 +84,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Resend:
     """A delivery starts anew: due, or waiting behind what its lane is busy with."""
 
     delivery_id: str
@@ -92,7 +92,7 @@ class Again:
     at: datetime
 
 
-Change = Endpoint | Delivery | Again
+Change = Endpoint | Delivery | Resend
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Endpoints:
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     owned: dict[str, list[str]] = field(default_factory=dict)  # the endpoints' ids by owner
     busy: set[Lane] = field(default_factory=set)  # a delivery there is not over: what comes now waits behind it
-    sent: dict[str, Sent] = field(default_factory=dict)
+    sent: dict[str, SentDelivery] = field(default_factory=dict)
 
     def fold(self, change: Change) -> None:
         if isinstance(change, Endpoint):
@@ -117,7 +117,7 @@ class Endpoints:
             self.busy.add((sent.endpoint_id, sent.lane))
 
 
-def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
+def decide(state: Endpoints, event: WebhookEvent, cause: Cause) -> Decision:
     match event:
         case (
             PaymentStatusChanged()
@@ -128,9 +128,9 @@ def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
             | RefundStatusChanged()
             | DisputeStatusChanged()
         ):
-            return _tell(state, event, cause)
+            return _deliver_to_owner(state, event, cause)
         case WebhookEndpointSet():
-            return _set(state, event, cause)
+            return _set_endpoint(state, event, cause)
         case WebhookTestRequested():
             return _test(state, event, cause)
         case WebhookResendRequested():
@@ -139,7 +139,7 @@ def decide(state: Endpoints, event: Heard, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _tell(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
+def _deliver_to_owner(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
     """A delivery for each endpoint of the owner that wants this. Without endpoints nothing is done."""
     owned = state.owned.get(event.owner)
     if owned is None:
@@ -147,11 +147,11 @@ def _tell(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
     kind = event.webhook_type
     assert kind is not None, "its owner may subscribe to it"
     data = event.model_dump(mode="json", exclude={"owner"})
-    wanting = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].wants(kind)]
-    return Decision([_deliver(state, id_, event.checkout_id, kind, data, cause) for id_ in wanting])
+    wanting = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].subscribes_to(kind)]
+    return Decision([_new_delivery(state, id_, event.checkout_id, kind, data, cause) for id_ in wanting])
 
 
-def _deliver(
+def _new_delivery(
     state: Endpoints, endpoint_id: str, lane: str, kind: str, data: dict[str, object], cause: Cause
 ) -> Delivery:
     waits = (endpoint_id, lane) in state.busy
@@ -161,19 +161,19 @@ def _deliver(
         lane=lane,
         event_id=cause.event_id,
         event_type=kind,
-        body=body_of(cause.event_id, kind, cause.now, data),
+        body=webhook_body(cause.event_id, kind, cause.now, data),
         state="waiting" if waits else "due",
         at=cause.now,
     )
 
 
-def body_of(event_id: str, kind: str, at: datetime, data: dict[str, object]) -> bytes:
+def webhook_body(event_id: str, kind: str, at: datetime, data: dict[str, object]) -> bytes:
     """What is signed and sent, each time the same bytes (Standard Webhooks, "Payload structure")."""
     timestamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return orjson.dumps({"id": event_id, "type": kind, "timestamp": timestamp, "data": data})
 
 
-def _set(state: Endpoints, event: WebhookEndpointSet, cause: Cause) -> Decision:
+def _set_endpoint(state: Endpoints, event: WebhookEndpointSet, cause: Cause) -> Decision:
     """The latest revision wins. An endpoint never changes hands: doors see to that, and it is checked once more."""
     known = state.endpoints.get(event.endpoint_id)
     if known is not None and (known.owner != event.owner or known.revision >= event.endpoint_revision):
@@ -196,7 +196,7 @@ def _test(state: Endpoints, event: WebhookTestRequested, cause: Cause) -> Decisi
     if endpoint is None:
         return Decision()
     data: dict[str, object] = {"endpoint_id": event.endpoint_id}
-    return Decision([_deliver(state, event.endpoint_id, f"test {cause.event_id}", TEST_TYPE, data, cause)])
+    return Decision([_new_delivery(state, event.endpoint_id, f"test {cause.event_id}", TEST_TYPE, data, cause)])
 
 
 def _resend(state: Endpoints, event: WebhookResendRequested, cause: Cause) -> Decision:
@@ -205,10 +205,10 @@ def _resend(state: Endpoints, event: WebhookResendRequested, cause: Cause) -> De
     endpoint = _endpoint_of(state, event.endpoint_id, event.owner)
     if sent is None or endpoint is None or sent.endpoint_id != event.endpoint_id:
         return Decision()
-    if sent.state not in OVER:
-        return Decision([Again(sent.delivery_id, sent.state, cause.now)])
+    if sent.state not in ENDED:
+        return Decision([Resend(sent.delivery_id, sent.state, cause.now)])
     goes = "waiting" if (sent.endpoint_id, sent.lane) in state.busy else "due"
-    return Decision([Again(sent.delivery_id, goes, cause.now)])
+    return Decision([Resend(sent.delivery_id, goes, cause.now)])
 
 
 def _endpoint_of(state: Endpoints, endpoint_id: str, owner: str) -> Endpoint | None:

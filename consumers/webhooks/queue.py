@@ -14,7 +14,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.table import Column, Table
 
 LEASE_S = 30.0  # longer than an attempt may take
-SWEPT_AT_ONCE = 500
+SWEEP_ROWS = 500
 LOST = "the sender ended before it could say what became of this"
 
 
@@ -44,7 +44,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """How one attempt ended, and what becomes of its delivery."""
 
     delivery_id: str
@@ -117,7 +117,7 @@ ATTEMPTS = Table(
 _LOG = ATTEMPTS.insert(otherwise="ON CONFLICT DO NOTHING")
 
 
-def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool:
+def record(conn: Connection, attempts: Sequence[DeliveryAttempt], now: datetime) -> bool:
     """Log these attempts; what they end lets the next of its lane go. → whether something became due by that.
 
     An attempt whose lease was taken meanwhile decides nothing any more: the one after it does.
@@ -130,7 +130,7 @@ def record(conn: Connection, attempts: Sequence[Attempt], now: datetime) -> bool
         [ids, numbers, [attempt.state for attempt in attempts], [attempt.due_at for attempt in attempts], "sending"],
     ).fetchall()
     _LOG.run(conn, attempts)
-    return _let_go(conn, [(endpoint_id, lane) for endpoint_id, lane, state in moved if state != "due"], now)
+    return _release_lanes(conn, [(endpoint_id, lane) for endpoint_id, lane, state in moved if state != "due"], now)
 
 
 def _lock(conn: Connection, delivery_ids: list[str]) -> None:
@@ -141,7 +141,7 @@ def _lock(conn: Connection, delivery_ids: list[str]) -> None:
     )
 
 
-_LET_GO = """
+_RELEASE_LANES = """
 UPDATE deliveries SET state = 'due', due_at = %s WHERE delivery_id IN (
     SELECT (SELECT d.delivery_id FROM deliveries d
             WHERE d.endpoint_id = l.endpoint_id AND d.lane = l.lane AND d.state = 'waiting' ORDER BY d.seq LIMIT 1)
@@ -151,11 +151,14 @@ UPDATE deliveries SET state = 'due', due_at = %s WHERE delivery_id IN (
 """
 
 
-def _let_go(conn: Connection, lanes: Sequence[tuple[str, str]], now: datetime) -> bool:
+def _release_lanes(conn: Connection, lanes: Sequence[tuple[str, str]], now: datetime) -> bool:
     """In a statement after the one that ended their heads: by then what was put behind them meanwhile is seen."""
     if not lanes:
         return False
-    return conn.execute(_LET_GO, [now, [endpoint for endpoint, _ in lanes], [lane for _, lane in lanes]]).rowcount > 0
+    return (
+        conn.execute(_RELEASE_LANES, [now, [endpoint for endpoint, _ in lanes], [lane for _, lane in lanes]]).rowcount
+        > 0
+    )
 
 
 def expire(conn: Connection, now: datetime) -> int:
@@ -164,7 +167,7 @@ def expire(conn: Connection, now: datetime) -> int:
         "UPDATE deliveries SET state = 'due', due_at = %s, lease_until = NULL WHERE delivery_id IN"
         " (SELECT delivery_id FROM deliveries WHERE state = 'sending' AND lease_until < statement_timestamp()"
         "  ORDER BY endpoint_id, lane, seq LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING delivery_id::text, attempt_no",
-        [now, SWEPT_AT_ONCE],
+        [now, SWEEP_ROWS],
     ).fetchall()
     for delivery_id, attempt_no in rows:
         conn.execute(
@@ -181,5 +184,5 @@ def cancel(conn: Connection, now: datetime) -> int:
         " (SELECT d.delivery_id FROM endpoints e JOIN deliveries d USING (endpoint_id)"
         "  WHERE e.deleted AND d.state IN ('due', 'waiting') ORDER BY d.endpoint_id, d.lane, d.seq"
         "  LIMIT %s FOR UPDATE OF d SKIP LOCKED)",
-        [now, SWEPT_AT_ONCE],
+        [now, SWEEP_ROWS],
     ).rowcount

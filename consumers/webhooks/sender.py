@@ -21,7 +21,7 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from consumers.webhooks import queue
-from consumers.webhooks.queue import LEASE_S, Attempt, Leased, Outcome
+from consumers.webhooks.queue import LEASE_S, DeliveryAttempt, Leased, Outcome
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
@@ -29,21 +29,23 @@ from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 if TYPE_CHECKING:
-    from consumers.webhooks.calling import Caller
+    from consumers.webhooks.calling import WebhookClient
 
 log = structlog.get_logger()
 
 IN_FLIGHT_MAX = 1000
-ALONE_AFTER = 5  # failures in a row, after which an endpoint is tried by one delivery at a time until one succeeds
+ONE_AT_A_TIME_AFTER = (
+    5  # failures in a row, after which an endpoint is tried by one delivery at a time until one succeeds
+)
 POLL_S = 0.1  # while there is something to do
 BUSY_FOR_S = 5.0
 IDLE_POLL_S = 1.0
-NOBODY_POLL_S = 2.0  # no endpoint is registered
+NO_ENDPOINTS_POLL_S = 2.0  # no endpoint is registered
 SWEEP_EVERY_S = 2.0
 AWAY_S = 0.5
 LEASE_MARGIN_S = 2.0
 REPLY_SPARE_S = 2.0
-NAMES_AT_ONCE = 32  # look-ups block a thread each
+LOOKUP_THREADS = 32  # look-ups block a thread each
 
 ATTEMPTS = Metric("tally_webhook_attempts_total", "Attempts to deliver a webhook", ["outcome"])
 SECONDS = Histogram("tally_webhook_seconds", "From opening the connection to the reply")
@@ -51,10 +53,10 @@ SECONDS = Histogram("tally_webhook_seconds", "From opening the connection to the
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Until `stop`; what is in flight then ends first. Raises only on a bug."""
-    asyncio.run(Sender(settings, stop).run())
+    asyncio.run(WebhookSender(settings, stop).run())
 
 
-def verdict_on(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: datetime) -> tuple[str, datetime]:
+def next_state(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: datetime) -> tuple[str, datetime]:
     """→ what becomes of the delivery, and when: delivered, due again a tenth around the ladder's step, or given up."""
     if outcome.error is None:
         return "delivered", now
@@ -63,7 +65,7 @@ def verdict_on(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: dat
     return "due", now + timedelta(seconds=ladder_s[tries - 1] * random.uniform(0.9, 1.1))
 
 
-class Sender:
+class WebhookSender:
     """One process's share of the deliveries."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
@@ -72,41 +74,41 @@ class Sender:
         self._stop = stop
         self._clock = Clock(settings.clock_file)
         self._store = Store(settings, WEBHOOKS_ROOM.name)
-        self._caller: Caller | None = None
+        self._client: WebhookClient | None = None
         self._in_flight: Counter[str] = Counter()  # endpoint → deliveries
         self._failures: Counter[str] = Counter()  # endpoint → in a row
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: list[Attempt] = []
-        self._news = asyncio.Event()
+        self._ended: list[DeliveryAttempt] = []
+        self._exchange_ended = asyncio.Event()
         self._busy_until = self._sweep_at = 0.0
-        self._nobody = True
+        self._nothing_to_send = True
 
     async def run(self) -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NAMES_AT_ONCE, "webhook names"))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUP_THREADS, "webhook names"))
         try:
             while not self._stop.is_set():
                 await self._guarded_turn()
-                await self._rest()
+                await self._wait_for_work()
             await self._finish()
         finally:
-            if self._caller is not None:
-                await self._caller.close()
+            if self._client is not None:
+                await self._client.close()
             self._store.close()
 
-    async def _rest(self) -> None:
+    async def _wait_for_work(self) -> None:
         """Until something has ended, or it is time to look again."""
         left_s = self._poll_s()
-        while left_s > 0 and not self._stop.is_set() and not self._news.is_set():
+        while left_s > 0 and not self._stop.is_set() and not self._exchange_ended.is_set():
             try:
                 async with asyncio.timeout(min(left_s, IDLE_POLL_S)):
-                    await self._news.wait()
+                    await self._exchange_ended.wait()
             except TimeoutError:
                 left_s -= IDLE_POLL_S
-        self._news.clear()
+        self._exchange_ended.clear()
 
     def _poll_s(self) -> float:
-        if self._nobody:
-            return NOBODY_POLL_S if not self._tasks else IDLE_POLL_S
+        if self._nothing_to_send:
+            return NO_ENDPOINTS_POLL_S if not self._tasks else IDLE_POLL_S
         return POLL_S if time.monotonic() < self._busy_until else IDLE_POLL_S
 
     async def _guarded_turn(self) -> None:
@@ -125,15 +127,15 @@ class Sender:
         if time.monotonic() >= self._sweep_at:
             self._sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY_S
-        if not self._nobody:
+        if not self._nothing_to_send:
             self._lease()
 
     def _sweep(self) -> None:
         now = self._clock.now()
         with self._store.transaction() as conn:
             stopped = is_stopped(conn)
-            self._nobody = stopped or not queue.has_endpoints(conn)
-            if self._nobody:
+            self._nothing_to_send = stopped or not queue.has_endpoints(conn)
+            if self._nothing_to_send:
                 return
             lost, cancelled = queue.expire(conn, now), queue.cancel(conn, now)
         if lost or cancelled:
@@ -145,21 +147,21 @@ class Sender:
             return
         leased_at, now = time.monotonic(), self._clock.now()
         with self._store.transaction() as conn:
-            leased = queue.lease(conn, self._free(), self._limits.endpoint_concurrency, room, now)
+            leased = queue.lease(conn, self._free_slots(), self._limits.endpoint_concurrency, room, now)
         for one in leased:
-            self._begin(one, leased_at)
+            self._start_exchange(one, leased_at)
         if leased:
             self._busy_until = time.monotonic() + BUSY_FOR_S
 
-    def _free(self) -> dict[str, int]:
+    def _free_slots(self) -> dict[str, int]:
         """How many more may be sent at once, of the endpoints that are not simply free."""
         known = self._in_flight.keys() | self._failures.keys()
-        return {id_: max(0, self._most(id_) - self._in_flight[id_]) for id_ in known}
+        return {id_: max(0, self._concurrency(id_) - self._in_flight[id_]) for id_ in known}
 
-    def _most(self, endpoint_id: str) -> int:
-        return 1 if self._failures[endpoint_id] >= ALONE_AFTER else self._limits.endpoint_concurrency
+    def _concurrency(self, endpoint_id: str) -> int:
+        return 1 if self._failures[endpoint_id] >= ONE_AT_A_TIME_AFTER else self._limits.endpoint_concurrency
 
-    def _begin(self, leased: Leased, leased_at: float) -> None:
+    def _start_exchange(self, leased: Leased, leased_at: float) -> None:
         self._in_flight[leased.endpoint_id] += 1
         task = asyncio.get_running_loop().create_task(self._exchange(leased, leased_at))
         self._tasks.add(task)
@@ -169,32 +171,32 @@ class Sender:
         try:
             if leased_at + LEASE_S - time.monotonic() < self._limits.timeout_s + LEASE_MARGIN_S:
                 return  # the lease may end before the reply comes: whoever takes it over sends it
-            outcome = await self._calling().send(leased)
-            self._note(leased, outcome)
+            outcome = await self._loaded_client().send(leased)
+            self._note_outcome(leased, outcome)
         finally:
             self._in_flight[leased.endpoint_id] -= 1
             if not self._in_flight[leased.endpoint_id]:
                 del self._in_flight[leased.endpoint_id]
-            self._news.set()
+            self._exchange_ended.set()
 
-    def _calling(self) -> Caller:
+    def _loaded_client(self) -> WebhookClient:
         """An HTTP client costs 20 MB: it is loaded when the first webhook leaves."""
-        if self._caller is None:
-            from consumers.webhooks.calling import Caller
+        if self._client is None:
+            from consumers.webhooks.calling import WebhookClient
 
-            self._caller = Caller(self._settings)
-        return self._caller
+            self._client = WebhookClient(self._settings)
+        return self._client
 
-    def _note(self, leased: Leased, outcome: Outcome) -> None:
+    def _note_outcome(self, leased: Leased, outcome: Outcome) -> None:
         now = self._clock.now()
-        state, due_at = verdict_on(outcome, leased.tries, self._limits.ladder_s, now)
+        state, due_at = next_state(outcome, leased.tries, self._limits.ladder_s, now)
         if outcome.error is None:
             self._failures.pop(leased.endpoint_id, None)
         else:
             self._failures[leased.endpoint_id] += 1
         ATTEMPTS.labels(state if state != "due" else "failed").inc()
         SECONDS.observe(outcome.took_ms / 1000)
-        attempt = Attempt(
+        attempt = DeliveryAttempt(
             delivery_id=leased.delivery_id,
             attempt_no=leased.attempt_no,
             at=now,

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from consumers.webhooks.decide import (
-    Again,
     Change,
     Delivery,
     Endpoint,
     Endpoints,
-    Heard,
     Lane,
     PaymentEvent,
-    Sent,
+    Resend,
+    SentDelivery,
+    WebhookEvent,
 )
 from schemas.events import WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-OwnersWish = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
+OwnerRequest = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
 
 ENDPOINTS = Table(
@@ -54,51 +54,51 @@ DELIVERIES = Table(
 )
 
 
-def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Endpoints:
+def load(conn: Connection, events: Sequence[WebhookEvent], now: datetime) -> Endpoints:
     """One look for the owners' endpoints; where nobody has any, and nobody wants one, that is all."""
     payments = [event for event in events if isinstance(event, PaymentEvent)]
-    wishes = [event for event in events if isinstance(event, OwnersWish)]
+    wishes = [event for event in events if isinstance(event, OwnerRequest)]
     owners = sorted({event.owner for event in (*payments, *wishes)})
-    endpoints = _endpoints(conn, owners, sorted({event.endpoint_id for event in wishes}))
+    endpoints = _select_endpoints(conn, owners, sorted({event.endpoint_id for event in wishes}))
     state = Endpoints()
     for endpoint in endpoints:
         state.fold(endpoint)
-    sent = _sent(conn, [event.delivery_id for event in wishes if isinstance(event, WebhookResendRequested)])
+    sent = _select_sent(conn, [event.delivery_id for event in wishes if isinstance(event, WebhookResendRequested)])
     # An endpoint that is set within this batch counts for the batch's later events.
     ids = sorted({endpoint.endpoint_id for endpoint in endpoints} | {event.endpoint_id for event in wishes})
     lanes = {event.checkout_id for event in payments} | {each.lane for each in sent}
     state.sent = {each.delivery_id: each for each in sent}
-    state.busy = _busy(conn, ids, sorted(lanes)) if ids and lanes else set()
+    state.busy = _lock_busy_lanes(conn, ids, sorted(lanes)) if ids and lanes else set()
     return state
 
 
-_THEIRS = (
+_SELECT_ENDPOINTS = (
     f"SELECT {ENDPOINTS.select(Endpoint)} FROM endpoints"
     " WHERE owner = ANY(%s::text[]) OR endpoint_id = ANY(%s::text[]) ORDER BY endpoint_id"
 )
 
 
-def _endpoints(conn: Connection, owners: list[str], endpoint_ids: list[str]) -> list[Endpoint]:
-    rows = conn.execute(_THEIRS, [text_array(owners), text_array(endpoint_ids)])
+def _select_endpoints(conn: Connection, owners: list[str], endpoint_ids: list[str]) -> list[Endpoint]:
+    rows = conn.execute(_SELECT_ENDPOINTS, [text_array(owners), text_array(endpoint_ids)])
     return [
         Endpoint(id_, owner, url, tuple(types), tuple(versions), *rest)
         for id_, owner, url, types, versions, *rest in rows
     ]
 
 
-def _sent(conn: Connection, delivery_ids: list[str]) -> list[Sent]:
+def _select_sent(conn: Connection, delivery_ids: list[str]) -> list[SentDelivery]:
     """Not locked here: its lane is, if it is busy; and nobody but an owner's wish wakes what is over."""
     if not delivery_ids:
         return []
     rows = conn.execute(
-        f"SELECT {DELIVERIES.select(Sent)} FROM deliveries WHERE delivery_id::text = ANY(%s)"
+        f"SELECT {DELIVERIES.select(SentDelivery)} FROM deliveries WHERE delivery_id::text = ANY(%s)"
         " ORDER BY endpoint_id, lane, seq FOR UPDATE",
         [sorted(set(delivery_ids))],
     )
-    return [Sent(*row) for row in rows]
+    return [SentDelivery(*row) for row in rows]
 
 
-def _busy(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> set[Lane]:
+def _lock_busy_lanes(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> set[Lane]:
     """Locked, so that the sender cannot end a lane's last delivery while another is put behind it."""
     rows = conn.execute(
         "SELECT endpoint_id, lane FROM deliveries WHERE endpoint_id = ANY(%s::text[]) AND lane = ANY(%s)"
@@ -108,7 +108,7 @@ def _busy(conn: Connection, endpoint_ids: list[str], lanes: list[str]) -> set[La
     return {(endpoint_id, lane) for endpoint_id, lane in rows}
 
 
-_PUT = ENDPOINTS.upsert()
+_UPSERT = ENDPOINTS.upsert()
 _INSERT = DELIVERIES.insert(otherwise="ON CONFLICT DO NOTHING")  # numbered in the order in which they were decided
 
 
@@ -117,13 +117,13 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
 
     A delivery that is there already was told long ago.
     """
-    _PUT.run(conn, list({c.endpoint_id: c for c in changes if isinstance(c, Endpoint)}.values()))
-    for again in (change for change in changes if isinstance(change, Again)):
-        _again(conn, again)
+    _UPSERT.run(conn, list({c.endpoint_id: c for c in changes if isinstance(c, Endpoint)}.values()))
+    for again in (change for change in changes if isinstance(change, Resend)):
+        _save_resend(conn, again)
     _INSERT.run(conn, [change for change in changes if isinstance(change, Delivery)])
 
 
-def _again(conn: Connection, again: Again) -> None:
+def _save_resend(conn: Connection, again: Resend) -> None:
     """What is being sent at this moment, or waits, stays as it is."""
     conn.execute(
         "UPDATE deliveries SET state = %s, due_at = %s, tries = 0, ended_at = NULL"

@@ -50,7 +50,7 @@ _JOURNALS: LiteralString = f"FROM journals WHERE {_SUBJECTS}"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class FloorTable:
     """Where an order's rows are, and how often `column` is written after they came."""
 
     room: str
@@ -62,22 +62,22 @@ class Table:
 
 
 TABLES = (
-    Table("doors", "requests", _CHECKOUTS),
-    Table("doors", "order_ids", _ORDERS),
-    Table("payments", "payments", _CHECKOUTS, again=3),
-    Table("payments", "orders", _ORDERS, again=4),  # placed, captured, in the wallet, in the ledger
-    Table("payments", "history", _CHECKOUTS),
-    Table("risk", "screenings", _CHECKOUTS),
-    Table("executor", "attempts", _ORDERS, again=1, column="revision"),
-    Table("executor", "calls", f"id IN (SELECT call_id FROM attempts WHERE {_ORDERS})", again=3, column="act_no"),
-    Table("wallet", "movements", _SUBJECTS),
-    Table(
+    FloorTable("doors", "requests", _CHECKOUTS),
+    FloorTable("doors", "order_ids", _ORDERS),
+    FloorTable("payments", "payments", _CHECKOUTS, again=3),
+    FloorTable("payments", "orders", _ORDERS, again=4),  # placed, captured, in the wallet, in the ledger
+    FloorTable("payments", "history", _CHECKOUTS),
+    FloorTable("risk", "screenings", _CHECKOUTS),
+    FloorTable("executor", "attempts", _ORDERS, again=1, column="revision"),
+    FloorTable("executor", "calls", f"id IN (SELECT call_id FROM attempts WHERE {_ORDERS})", again=3, column="act_no"),
+    FloorTable("wallet", "movements", _SUBJECTS),
+    FloorTable(
         "wallet", "wallets", f"(seller_account, currency) IN (SELECT {_MOVED} WHERE {_SUBJECTS})", again=1, kept=True
     ),
-    Table("ledger", "accounts", "false", kept=True),
-    Table("ledger", "journals", _SUBJECTS),
-    Table("ledger", "entries", f"journal_id IN (SELECT journal_id {_JOURNALS})"),
-    Table("ledger", "balances", f"account_id IN (SELECT unnest(account_ids) {_JOURNALS})", again=1, kept=True),
+    FloorTable("ledger", "accounts", "false", kept=True),
+    FloorTable("ledger", "journals", _SUBJECTS),
+    FloorTable("ledger", "entries", f"journal_id IN (SELECT journal_id {_JOURNALS})"),
+    FloorTable("ledger", "balances", f"account_id IN (SELECT unnest(account_ids) {_JOURNALS})", again=1, kept=True),
 )
 ROOMS = tuple(dict.fromkeys(table.room for table in TABLES))
 
@@ -95,11 +95,11 @@ RECORDS: Mapping[catalog.Topic, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class FloorBatch:
     """Orders of this run, ready to be written, published and charged once more."""
 
     keys: Mapping[str, Sequence[str]]  # `orders` and `checkouts`
-    rows: Mapping[Table, bytes]  # as COPY gave them, binary
+    rows: Mapping[FloorTable, bytes]  # as COPY gave them, binary
     charges: Sequence[tuple[str, bytes, bytes]]  # path, header lines and body
 
 
@@ -109,10 +109,10 @@ class Floor:
     def __init__(
         self,
         rooms: Mapping[str, psycopg.Connection[Any]],
-        statements: Mapping[Table, Statements],
-        kafka: Kafka,
+        statements: Mapping[FloorTable, Statements],
+        kafka: FloorKafka,
         psp: Client,
-        taken: Sequence[Batch],
+        taken: Sequence[FloorBatch],
     ) -> None:
         self._kafka, self._psp = kafka, psp
         self._rooms = [(rooms[room], {t: made for t, made in statements.items() if t.room == room}) for room in ROOMS]
@@ -127,7 +127,7 @@ class Floor:
             await self._pass(batch)
         return sum(len(batch.charges) for batch in others) / (time.monotonic() - began)
 
-    async def _pass(self, batch: Batch) -> None:
+    async def _pass(self, batch: FloorBatch) -> None:
         for conn, tables in self._rooms:
             _write(conn, tables, batch)
         self._kafka.publish_and_read(len(batch.keys["checkouts"]))
@@ -138,7 +138,7 @@ class Floor:
 def opened_floor(settings: Settings, run_id: str) -> Iterator[Floor]:
     """Of the newest payments of this run, which must be done. Everything it makes goes at the end."""
     with ExitStack() as stack:
-        own = stack.enter_context(ledger._own_settings(settings, ledger.Plan()))
+        own = stack.enter_context(ledger._own_settings(settings, ledger.LedgerPlan()))
         stack.enter_context(ledger._databases(own, ledger._admin_dsn(settings), lambda line: None))
         stack.callback(delete_topics, own)
         apply_topics(own, partitions=1)
@@ -151,7 +151,7 @@ def opened_floor(settings: Settings, run_id: str) -> Iterator[Floor]:
                 rooms[table.room], statements[table].put, _copy_out(source[table.room], statements[table].take, {})
             )
             rooms[table.room].commit()
-        kafka = stack.enter_context(closing(Kafka(settings, own)))
+        kafka = stack.enter_context(closing(FloorKafka(settings, own)))
         psp = stack.enter_context(closing(Client(northpay.url, {})))
         yield Floor(rooms, statements, kafka, psp, _take(source, statements, run_id, northpay))
 
@@ -171,8 +171,11 @@ _ORDERS_OF = "SELECT payment_order_id, gross, currency FROM orders WHERE checkou
 
 
 def _take(
-    source: Mapping[str, psycopg.Connection[Any]], statements: Mapping[Table, Statements], run_id: str, psp: Northpay
-) -> list[Batch]:
+    source: Mapping[str, psycopg.Connection[Any]],
+    statements: Mapping[FloorTable, Statements],
+    run_id: str,
+    psp: Northpay,
+) -> list[FloorBatch]:
     """Where the history is short: fewer batches, then fewer checkouts to each."""
     newest = [row[0] for row in source["payments"].execute(_NEWEST, [f"b{run_id}-", CHECKOUTS * BATCHES])]
     count = max(BATCHES_MIN, len(newest) // CHECKOUTS)
@@ -182,10 +185,10 @@ def _take(
 
 def _batch(
     source: Mapping[str, psycopg.Connection[Any]],
-    statements: Mapping[Table, Statements],
+    statements: Mapping[FloorTable, Statements],
     checkouts: Sequence[str],
     psp: Northpay,
-) -> Batch:
+) -> FloorBatch:
     orders = source["payments"].execute(_ORDERS_OF, [checkouts]).fetchall()
     keys = {"orders": [order[0] for order in orders], "checkouts": checkouts}
     rows = {t: _copy_out(source[t.room], made.take, keys) for t, made in statements.items() if not t.kept}
@@ -195,7 +198,7 @@ def _batch(
         psp.request(Charge(secrets.token_hex(16), id_, Money(gross, currency), "tok_visa"))
         for id_, gross, currency in orders
     ]
-    return Batch(keys, rows, [_ready(request) for request in charges])
+    return FloorBatch(keys, rows, [_ready(request) for request in charges])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerat
 """
 
 
-def _statements(conn: psycopg.Connection[Any], table: Table) -> Statements:
+def _statements(conn: psycopg.Connection[Any], table: FloorTable) -> Statements:
     columns = sql.SQL(", ").join(sql.Identifier(row[0]) for row in conn.execute(_COLUMNS, [table.name]))
     words = {"name": sql.Identifier(table.name), "column": sql.Identifier(table.column), "columns": columns}
     of = "true" if table.kept else table.of
@@ -234,7 +237,7 @@ def _copy_in(conn: psycopg.Connection[Any], put: sql.Composed, rows: bytes) -> N
         copy.write(rows)
 
 
-def _write(conn: psycopg.Connection[Any], tables: Mapping[Table, Statements], batch: Batch) -> None:
+def _write(conn: psycopg.Connection[Any], tables: Mapping[FloorTable, Statements], batch: FloorBatch) -> None:
     """A transaction of one room."""
     for table, statements in tables.items():
         if not table.kept:
@@ -247,7 +250,7 @@ def _write(conn: psycopg.Connection[Any], tables: Mapping[Table, Statements], ba
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Kafka:
+class FloorKafka:
     """Topics of the floor's own, and for each the newest record of the real one, which stands for all."""
 
     def __init__(self, settings: Settings, own: Settings) -> None:

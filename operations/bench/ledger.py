@@ -47,29 +47,29 @@ GROSS_MAX = 20_000  # minor units; a tenth is ours
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedCounts:
     """What the books should hold: how many journals, and their sum on either side."""
 
     journals: int
     total: int
 
-    def __add__(self, other: Posted) -> Posted:
-        return Posted(self.journals + other.journals, self.total + other.total)
+    def __add__(self, other: PostedCounts) -> PostedCounts:
+        return PostedCounts(self.journals + other.journals, self.total + other.total)
 
 
-NOTHING = Posted(0, 0)
+NOTHING = PostedCounts(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LedgerPlan:
     journals: int = 400_000  # of each of the two runs, and of the floor
     processes: int = 2
     batch_max: int = 2000
 
 
-def run(settings: Settings, plan: Plan | None = None, progress: Progress = lambda line: None) -> dict[str, Any]:
+def run(settings: Settings, plan: LedgerPlan | None = None, progress: Progress = lambda line: None) -> dict[str, Any]:
     """→ journals_per_s, hot_journals_per_s, floor_journals_per_s, ratio, and what they were measured with."""
-    plan = plan or Plan()
+    plan = plan or LedgerPlan()
     admin = _admin_dsn(settings)
     with ExitStack() as stack:
         own = stack.enter_context(_own_settings(settings, plan))
@@ -105,7 +105,7 @@ def _admin_dsn(settings: Settings) -> str:
 
 
 @contextmanager
-def _own_settings(settings: Settings, plan: Plan) -> Iterator[Settings]:
+def _own_settings(settings: Settings, plan: LedgerPlan) -> Iterator[Settings]:
     """The same servers and secret; another prefix, database and home."""
     name = f"bench{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as home:
@@ -153,7 +153,9 @@ def _connected(settings: Settings, database: str | None = None) -> Iterator[psyc
 # ── the room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _measure_room(settings: Settings, plan: Plan, *, skewed: bool, before: Posted, progress: Progress) -> float:
+def _measure_room(
+    settings: Settings, plan: LedgerPlan, *, skewed: bool, before: PostedCounts, progress: Progress
+) -> float:
     """Put the payments on Kafka, then start the room, and take the time from when it is warm until all is said."""
     progress(f"{'skewed sellers' if skewed else 'one hot seller'}: payments onto Kafka")
     wanted = before + _produce(settings, plan.journals, SELLERS if skewed else 1)
@@ -162,12 +164,12 @@ def _measure_room(settings: Settings, plan: Plan, *, skewed: bool, before: Poste
     with _rooms(settings, plan.processes) as rooms, _connected(settings) as conn:
         conn.autocommit = True
         begun_at, first = _wait_for(conn, rooms, lambda posted: posted >= warm)
-        ended_at, last = _wait_for(conn, rooms, lambda posted: posted >= wanted.journals and _all_said(conn))
+        ended_at, last = _wait_for(conn, rooms, lambda posted: posted >= wanted.journals and _all_published(conn))
     _check_books(settings, wanted)
     return (last - first) / (ended_at - begun_at)
 
 
-def _all_said(conn: psycopg.Connection[Any]) -> bool:
+def _all_published(conn: psycopg.Connection[Any]) -> bool:
     """Asked at the end only: looking past all the rows that were there took a fiftieth of the machine."""
     return conn.execute("SELECT FROM outbox LIMIT 1").fetchone() is None
 
@@ -190,7 +192,7 @@ def _wait_for(
         time.sleep(0.05)
 
 
-def _produce(settings: Settings, count: int, sellers: int) -> Posted:
+def _produce(settings: Settings, count: int, sellers: int) -> PostedCounts:
     """Records such as the executor writes. → what they add to the books."""
     producer = Producer(
         {
@@ -213,7 +215,7 @@ def _produce(settings: Settings, count: int, sellers: int) -> Posted:
                 producer.poll(0.1)
         producer.poll(0)
     producer.flush(60)
-    return Posted(count, total)
+    return PostedCounts(count, total)
 
 
 def _records(count: int, sellers: int) -> Iterator[tuple[int, bytes, bytes, list[tuple[str, str | bytes | None]]]]:
@@ -303,13 +305,13 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _posted(settings: Settings) -> Posted:
+def _posted(settings: Settings) -> PostedCounts:
     with _connected(settings) as conn:
         row = conn.execute("SELECT (SELECT count(*) FROM journals), debits::bigint FROM trial_balance_view").fetchone()
-    return Posted(*row) if row else NOTHING
+    return PostedCounts(*row) if row else NOTHING
 
 
-def _check_books(settings: Settings, wanted: Posted) -> None:
+def _check_books(settings: Settings, wanted: PostedCounts) -> None:
     """A fast ledger that is wrong is no ledger. Errors: RuntimeError."""
     with _connected(settings) as conn:
         conn.execute("SET work_mem = '64MB'")
@@ -341,10 +343,10 @@ def _measure_floor(settings: Settings, journals: int, ids: dict[str, int]) -> fl
     with _connected(settings, _floor_database(settings)) as conn:
         warm = max(1, int(len(batches) * WARM_SHARE))
         for batch in batches[:warm]:
-            _post_barely(conn, *batch)
+            _post_bare_rows(conn, *batch)
         begun_at = time.monotonic()
         for batch in batches[warm:]:
-            _post_barely(conn, *batch)
+            _post_bare_rows(conn, *batch)
         return (len(batches) - warm) * FLOOR_BATCH / (time.monotonic() - begun_at)
 
 
@@ -372,7 +374,7 @@ def _floor_rows(ids: dict[str, int], now: datetime) -> tuple[Rows, Rows, Rows]:
     return journals, entries, [(account, *sums) for account, sums in sorted(moves.items())]
 
 
-def _post_barely(conn: psycopg.Connection[Any], journals: Rows, entries: Rows, moves: Rows) -> None:
+def _post_bare_rows(conn: psycopg.Connection[Any], journals: Rows, entries: Rows, moves: Rows) -> None:
     with conn.cursor() as cur:
         with cur.copy(
             "COPY journals (journal_id, template, subject_id, checkout_id, cause_event_id, account_ids, posted_at)"

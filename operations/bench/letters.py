@@ -43,7 +43,7 @@ TALLY = [sys.executable, "-c", "from operations.cli.main import main; main()"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LettersPlan:
     letters: int = 10_000
     rate: int = 5000  # letters a second that the operator allows
 
@@ -51,14 +51,14 @@ class Plan:
 def run(
     settings: Settings,
     build: Callable[[Settings], AnyConsumer],
-    plan: Plan | None = None,
+    plan: LettersPlan | None = None,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """→ letters_per_s from the first replay to the last effect, the pause between the two runs included; doubles, lost."""
-    plan = plan or Plan()
+    plan = plan or LettersPlan()
     admin = ledger._admin_dsn(settings)
     with ExitStack() as stack:
-        own = stack.enter_context(ledger._own_settings(settings, ledger.Plan()))
+        own = stack.enter_context(ledger._own_settings(settings, ledger.LedgerPlan()))
         own = own.model_copy(update={"stop_at_least": ENDLESS})
         stack.enter_context(ledger._databases(own, admin, progress))
         stack.callback(delete_topics, own)
@@ -158,7 +158,11 @@ _LEFT = "(SELECT count(*) FROM parked WHERE state <> 'done')"
 
 
 def _replay(
-    settings: Settings, conn: psycopg.Connection[Any], room: subprocess.Popen[bytes], plan: Plan, progress: Progress
+    settings: Settings,
+    conn: psycopg.Connection[Any],
+    room: subprocess.Popen[bytes],
+    plan: LettersPlan,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Run, interrupt in the middle, run again, until every effect is said."""
     progress("replay, interrupted in the middle")
@@ -191,7 +195,7 @@ def _cpu_s(room: subprocess.Popen[bytes]) -> float:
     return float(times.user + times.system)
 
 
-def _tally_replay(settings: Settings, plan: Plan) -> subprocess.Popen[bytes]:
+def _tally_replay(settings: Settings, plan: LettersPlan) -> subprocess.Popen[bytes]:
     words = ["dlq", "replay", "--room", "payments", "--all", "--rate", str(plan.rate), "--reason", "a benchmark"]
     words += ["--wait", "0"]  # what it waits for is measured here
     return subprocess.Popen([*TALLY, *words], env=_environment(settings), stdout=subprocess.DEVNULL)

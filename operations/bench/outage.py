@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from operations.asking import ask
 from operations.auditor.audit import audit
 from operations.auditor.engine import psps as psp_books
 from operations.auditor.engine.records import reader
 from operations.auditor.engine.stores import Stores
-from operations.bench.pay_in import Booked, Load, steady
+from operations.bench.pay_in import BookedOrders, Load, steady
+from operations.http_client import http_request
 from operations.stack.home import StackError, read_json
 from operations.stack.running import StackStatus
 from psp.registry import make_psps
@@ -41,7 +41,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class OutagePlan:
     psp: str = "all"
     how: Literal["refuse", "hang"] = "refuse"  # 503 to everything; or every connection taken and nothing answered
     rate: float = 50  # orders a second
@@ -51,7 +51,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Seen:
+class OutageCounts:
     """What the run saw of the stack, in seconds of the machine's monotonic clock."""
 
     accepted: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Seen:
 
 
 def run(
-    settings: Settings, status: StackStatus, plan: Plan, seed: int, change: Change, now: Faults, tell: Tell
+    settings: Settings, status: StackStatus, plan: OutagePlan, seed: int, change: Change, now: Faults, tell: Tell
 ) -> dict[str, object]:
     """`now` are the simulator's faults before. → the figures, keys as in docs/performance.md. Errors: StackError."""
     psps = [name for name in now if plan.psp in ("all", name)]
@@ -74,7 +74,7 @@ def run(
         raise StackError(f"--psp: must be all or one of {', '.join(now)}")
     if any(now[name]["down"] or now[name]["latency_ms"] for name in psps):
         raise StackError("a PSP is down or slow already: `tally sim status`")
-    load, booked, seen = Load(status, seed), Booked(settings), Seen()
+    load, booked, seen = Load(status, seed), BookedOrders(settings), OutageCounts()
     letters = dead_letters(settings)
     booked.start()
     try:
@@ -132,9 +132,9 @@ class _Outage:
         self,
         settings: Settings,
         load: Load,
-        booked: Booked,
-        plan: Plan,
-        seen: Seen,
+        booked: BookedOrders,
+        plan: OutagePlan,
+        seen: OutageCounts,
         change: Callable[[Mapping[str, object]], None],
         tell: Tell,
     ) -> None:
@@ -270,7 +270,9 @@ def _metrics(settings: Settings, name: str) -> Iterator[tuple[dict[str, str], fl
     for path in (settings.home / "run").glob("*executor*.json"):
         said: dict[str, Any] = read_json(path)
         try:
-            text = ask("GET", f"http://127.0.0.1:{said.get('metrics_port')}/metrics", timeout_s=5).body.decode()
+            text = http_request(
+                "GET", f"http://127.0.0.1:{said.get('metrics_port')}/metrics", timeout_s=5
+            ).body.decode()
         except (OSError, ValueError):
             continue
         for family in text_string_to_metric_families(text):

@@ -44,7 +44,7 @@ Heard = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PayInPlan:
     history_orders: int
     measure_s: float
     latency_s: float = 30
@@ -52,7 +52,7 @@ class Plan:
     backlog_orders: int = 4000  # accepted and not yet booked, above which the load waits
 
 
-class Booked:
+class BookedOrders:
     """Follows the wallet's and the ledger's topics: an order is booked when both have said so."""
 
     def __init__(self, settings: Settings) -> None:
@@ -97,10 +97,10 @@ class Booked:
             records = consumer.consume(1, 0.05)
             for record in records + (consumer.consume(2000, 0) if records else []):
                 if record.error() is None and (key := record.key()) is not None:
-                    self._heard(key)
+                    self._note_booked(key)
         consumer.close()
 
-    def _heard(self, key: bytes) -> None:
+    def _note_booked(self, key: bytes) -> None:
         if key not in self._half:
             self._half.add(key)
             return
@@ -176,7 +176,7 @@ class Load:
         return Client(self.status.api_url, headers)
 
 
-async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool]) -> None:
+async def flood(load: Load, booked: BookedOrders, plan: PayInPlan, until: Callable[[], bool]) -> None:
     """As much as is booked: the load waits while too much is accepted and not yet booked."""
     start_accepted, start_booked = load.accepted, booked.count
     first_in_line = asyncio.Lock()  # one asks whether there is room: sixty-four cost a tenth of each order's CPU
@@ -196,7 +196,7 @@ async def flood(load: Load, booked: Booked, plan: Plan, until: Callable[[], bool
         await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
 
 
-async def drain(load: Load, booked: Booked, accepted: int, count: int, limit_s: float = 60) -> None:
+async def drain(load: Load, booked: BookedOrders, accepted: int, count: int, limit_s: float = 60) -> None:
     """Wait until everything accepted since is booked. Errors: TimeoutError."""
     deadline = time.monotonic() + limit_s
     while load.accepted - accepted > booked.count - count:
@@ -225,7 +225,11 @@ async def _is_done(client: Client, checkout_id: str) -> bool:
 
 
 async def steady(
-    load: Load, booked: Booked, orders_per_s: float, until: Callable[[float], bool], heard: Heard = lambda ids: None
+    load: Load,
+    booked: BookedOrders,
+    orders_per_s: float,
+    until: Callable[[float], bool],
+    heard: Heard = lambda ids: None,
 ) -> None:
     """One checkout after another at a fixed rate, whatever the stack does: no request waits for another.
 
@@ -284,16 +288,18 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
+def run(settings: Settings, status: StackStatus, plan: PayInPlan, seed: int, progress: Progress) -> dict[str, object]:
     """Measure the running stack. → the figures, keys as `tally bench pay-in --json` prints them."""
     return uvloop.run(_run(settings, status, plan, seed, progress))
 
 
-async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, progress: Progress) -> dict[str, object]:
-    load, booked = Load(status, seed), Booked(settings)
+async def _run(
+    settings: Settings, status: StackStatus, plan: PayInPlan, seed: int, progress: Progress
+) -> dict[str, object]:
+    load, booked = Load(status, seed), BookedOrders(settings)
     booked.start()
     progress("history", 0)
-    await flood(load, booked, plan, lambda: _told(progress, "history", load.accepted / plan.history_orders))
+    await flood(load, booked, plan, lambda: _report_phase(progress, "history", load.accepted / plan.history_orders))
     await drain(load, booked, 0, 0)
     await settle(load)
     floors = [await _floor(settings, load, "half of the floor", progress)]
@@ -312,7 +318,7 @@ async def _run(settings: Settings, status: StackStatus, plan: Plan, seed: int, p
         throughput["first_refusal"] = load.refused[0]
     progress("done", 1)
     return (
-        _against(floors, throughput)
+        _ratio(floors, throughput)
         | _latency(booked.latencies_s)
         | {"history_orders": plan.history_orders, "seed": seed}
     )
@@ -325,20 +331,20 @@ async def _floor(settings: Settings, load: Load, phase: str, progress: Progress)
         return await floor.measure()
 
 
-def _against(floors: Sequence[float], throughput: dict[str, Any]) -> dict[str, object]:
+def _ratio(floors: Sequence[float], throughput: dict[str, Any]) -> dict[str, object]:
     """The ratio first: of all figures the one that travels from machine to machine."""
     floor = statistics.mean(floors)
     ratio = round(throughput["orders_per_s"] / floor, 3)
     return {"ratio": ratio, "orders_per_s": throughput["orders_per_s"], "floor_orders_per_s": round(floor)} | throughput
 
 
-def _told(progress: Progress, phase: str, share: float) -> bool:
+def _report_phase(progress: Progress, phase: str, share: float) -> bool:
     progress(phase, min(1.0, share))
     return share >= 1
 
 
 async def _throughput(
-    load: Load, booked: Booked, plan: Plan, status: StackStatus, progress: Progress
+    load: Load, booked: BookedOrders, plan: PayInPlan, status: StackStatus, progress: Progress
 ) -> dict[str, Any]:
     """Under a load that does not change: it has begun, and as much waits to be booked as may, before this looks."""
     flooded, booked_before = load.accepted, booked.count

@@ -26,7 +26,7 @@ class UnknownTopic(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ShownRecord:
     """One record, without what must not be shown."""
 
     at: datetime
@@ -37,8 +37,8 @@ class Heard:
     says: Any
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"at": self.at.isoformat(), "topic": self.topic, "key": self.key, "event": self.event}
-        return {**told, "id": self.event_id, "says": self.says}
+        fields = {"at": self.at.isoformat(), "topic": self.topic, "key": self.key, "event": self.event}
+        return {**fields, "id": self.event_id, "says": self.says}
 
 
 def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
@@ -54,7 +54,7 @@ def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
     return wanted or list(known)
 
 
-def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key: str | None) -> Iterator[Heard]:
+def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key: str | None) -> Iterator[ShownRecord]:
     """For ever. Belongs to no group and commits nothing."""
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     kafka = Consumer(
@@ -66,45 +66,47 @@ def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key:
         while True:
             for record in [*kafka.consume(1, POLL_S), *kafka.consume(500, 0)]:
                 if record.error() is None and (key is None or _text(record.key()) == key):
-                    yield heard(record, settings.topic_prefix)
+                    yield shown_record(record, settings.topic_prefix)
     finally:
         kafka.close()
 
 
-def heard(record: KafkaMessage, prefix: str) -> Heard:
+def shown_record(record: KafkaMessage, prefix: str) -> ShownRecord:
     headers = {name: _text(value) for name, value in headers_of(record)}
-    return Heard(
+    return ShownRecord(
         datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC),
         (record.topic() or "")[len(prefix) :],
         _text(record.key()),
         headers.get("ce_type", "?").removeprefix(TYPE_PREFIX),
         headers.get("ce_id", "?"),
-        shown(record.value()),
+        redacted_value(record.value()),
     )
 
 
-def shown(value: bytes | None) -> Any:
+def redacted_value(value: bytes | None) -> Any:
     """The value without what a buyer typed; of what is no JSON object only its size."""
     try:
         body = json.loads(value or b"")
         if isinstance(body, dict):
-            return without_buyers_words(body)
+            return redact(body)
     except (ValueError, RecursionError):  # strangers nest as deep as they like
         pass
     return f"{len(value or b'')} bytes that are no JSON object"
 
 
-def without_buyers_words(value: Any) -> Any:
+def redact(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: "…" if name in HIDDEN else without_buyers_words(held) for name, held in value.items()}
-    return [without_buyers_words(held) for held in value] if isinstance(value, list) else value
+        return {name: "…" if name in HIDDEN else redact(held) for name, held in value.items()}
+    return [redact(held) for held in value] if isinstance(value, list) else value
 
 
-def as_line(heard: Heard) -> str:
+def as_line(record: ShownRecord) -> str:
     """12:34:56.789 executions.v1 o-1 PaymentCaptured.v1 gross=12.34 EUR psp=northpay …"""
-    says = heard.says
-    told = " ".join(f"{n}={_short(v)}" for n, v in says.items() if v != "…") if isinstance(says, dict) else str(says)
-    return f"{heard.at:%H:%M:%S}.{heard.at.microsecond // 1000:03} {heard.topic} {heard.key} {heard.event} {told}"
+    says = record.says
+    fields = " ".join(f"{n}={_short(v)}" for n, v in says.items() if v != "…") if isinstance(says, dict) else str(says)
+    return (
+        f"{record.at:%H:%M:%S}.{record.at.microsecond // 1000:03} {record.topic} {record.key} {record.event} {fields}"
+    )
 
 
 def _short(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from operations.cli import commands
-from operations.cli.streams import UNWRITABLE, take_over
+from operations.cli.streams import UNWRITABLE
 from operations.cli.terminal import note, say
 from operations.stack.home import NoStack, StackError
 
@@ -69,7 +69,7 @@ def modules_for(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    take_over()
+    replace_streams()
     if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
         os.environ.setdefault(
             "COLUMNS", "200"
@@ -77,12 +77,12 @@ def main() -> None:
     try:
         build(modules_for(sys.argv[1:]))()
     except Exception as error:
-        fail(*told_of(error))
+        fail(*failure_message(error))
     finally:
         sys.stdout.flush()
 
 
-def told_of(error: Exception) -> tuple[str, int]:
+def failure_message(error: Exception) -> tuple[str, int]:
     """What is said of a failure, and the exit code: 1, which may mean wrong books, only where a command says so itself."""
     if isinstance(error, StackError):
         return str(error), WRONG_USE if isinstance(error, NoStack) else FAILED

@@ -21,7 +21,7 @@ from operations.stack.home import Home, StackError
 from operations.stack.layout import TALLY
 from operations.stack.process import last_lines
 from operations.stack.running import StackStatus, is_held, stack_status
-from operations.stack.servers import AlreadyRunning, Existing, Interrupted, Report
+from operations.stack.servers import AlreadyRunning, ExistingServers, Interrupted, Report
 from topics.settings import Settings, SettingsError
 
 DOWN_TIMEOUT_S = 60.0
@@ -32,27 +32,27 @@ class DetachedError(StackError):
     """The detached supervisor ended before the stack was ready."""
 
 
-def existing_servers(settings: Settings, kafka: str | None, postgres: str | None) -> Existing:
+def existing_servers(settings: Settings, kafka: str | None, postgres: str | None) -> ExistingServers:
     """What --kafka and --postgres say. Errors: SettingsError."""
     if kafka is not None and not is_address(kafka):
         raise SettingsError(f"--kafka: not host:port (got {kafka!r})")
     if postgres is None:
-        return Existing(kafka)
+        return ExistingServers(kafka)
     if postgres.startswith(("postgresql://", "postgres://")):
         parts = urlsplit(postgres)
-        return Existing(kafka, f"{parts.hostname}:{parts.port or 5432}", postgres)
+        return ExistingServers(kafka, f"{parts.hostname}:{parts.port or 5432}", postgres)
     if not is_address(postgres):
         raise SettingsError("--postgres: neither a postgresql:// address nor host:port")
     if not settings.postgres_admin:
         raise SettingsError("TALLY_POSTGRES_ADMIN: --postgres host:port needs the DSN of a role that may create roles")
-    return Existing(kafka, postgres, settings.postgres_admin)
+    return ExistingServers(kafka, postgres, settings.postgres_admin)
 
 
 def is_address(text: str) -> bool:
     return all(host and port.isdigit() for host, _, port in (part.rpartition(":") for part in text.split(",")))
 
 
-def up_in_foreground(settings: Settings, existing: Existing, copies: int) -> None:
+def up_in_foreground(settings: Settings, existing: ExistingServers, copies: int) -> None:
     """Run until Ctrl-C, SIGTERM or `tally down`."""
     home = Home(settings.home)
     try:
@@ -70,7 +70,7 @@ def up_in_foreground(settings: Settings, existing: Existing, copies: int) -> Non
         already_up(home, settings)
 
 
-def up_detached(settings: Settings, existing: Existing, copies: int) -> None:
+def up_detached(settings: Settings, existing: ExistingServers, copies: int) -> None:
     """Start a supervisor of its own session, and come back when the stack is ready. Errors: DetachedError."""
     home = Home(settings.home)
     home.prepare()

@@ -13,24 +13,24 @@ UNWRITABLE = 4  # docs/cli.md explains it
 _PLAIN = {"→": "->", "…": "...", "·": "-", "✓": "+", "✗": "x", "—": "-", "–": "-"}
 
 
-def _in_other_letters(error: UnicodeError) -> tuple[str, int]:
+def _transliterate(error: UnicodeError) -> tuple[str, int]:
     """What a terminal has no letter for: our own marks in its letters, the rest as \\u20ac."""
     assert isinstance(error, UnicodeEncodeError)
     lost = error.object[error.start : error.end]
     return "".join(_PLAIN.get(letter) or ascii(letter)[1:-1] for letter in lost), error.end
 
 
-codecs.register_error("in_other_letters", _in_other_letters)
+codecs.register_error("in_other_letters", _transliterate)
 
 
-def take_over() -> None:
+def replace_streams() -> None:
     """Of this process, once, before anything is said."""
-    _open_closed()
-    sys.stdout = Data(*_same_as(sys.stdout, 1), errors="in_other_letters")
-    sys.stderr = Messages(*_same_as(sys.stderr, 2), errors="in_other_letters", line_buffering=True)
+    _open_closed_descriptors()
+    sys.stdout = DataStream(*_same_file(sys.stdout, 1), errors="in_other_letters")
+    sys.stderr = MessageStream(*_same_file(sys.stderr, 2), errors="in_other_letters", line_buffering=True)
 
 
-def _open_closed() -> None:
+def _open_closed_descriptors() -> None:
     """Where one of the three is closed, the next file or socket would get its number, and what is said would go there."""
     for number in (0, 1, 2):
         try:
@@ -39,13 +39,13 @@ def _open_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
 
 
-def _same_as(stream: object, number: int) -> tuple[io.BufferedWriter, str]:
+def _same_file(stream: object, number: int) -> tuple[io.BufferedWriter, str]:
     """Bytes to the same file, and the encoding. `stream` is None where it was closed."""
     encoding = stream.encoding if isinstance(stream, io.TextIOWrapper) else "utf-8"
     return open(number, "wb", closefd=False), encoding
 
 
-class Data(io.TextIOWrapper):
+class DataStream(io.TextIOWrapper):
     """Stdout. Where it takes no more, the command ends at once: quietly where its reader has gone, else with a line."""
 
     def write(self, text: str, /) -> int:
@@ -67,7 +67,7 @@ class Data(io.TextIOWrapper):
         return SystemExit(UNWRITABLE)
 
 
-class Messages(io.TextIOWrapper):
+class MessageStream(io.TextIOWrapper):
     """Stderr. What cannot be said there is not said."""
 
     def write(self, text: str, /) -> int:

@@ -97,7 +97,7 @@ def page() -> str:
     ):
         parts += [f"## {title}\n", f"{inspect.getdoc(model)}\n", table(in_order(model), comments, "")]
         if model is RiskLimits:
-            parts.append(checkout_limits.table())
+            parts.append(checkout_limits.defaults_table())
     return "\n".join(parts)
 
 

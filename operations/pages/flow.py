@@ -58,7 +58,7 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for topic in TOPICS:
         says = ", ".join(event.__name__ for event in topic.says)
-        heard = ", ".join(_heard_by(topic))
+        heard = ", ".join(_consumers(topic))
         name = f"`{topic.name}`" + (f"; `{topic.of('<upstream>')}`" if topic.per_upstream else "")
         yield f"| {name} | {topic.key} | {says} | {topic.spoken_by} | {heard} | {_kept(topic)} |"
 
@@ -73,7 +73,7 @@ def pseudo_topics() -> Iterator[str]:
     yield "|---|---|---|---|"
     for topic in PSEUDO_TOPICS:
         says = ", ".join(f"{event.__name__}: {_summary(event)}" for event in topic.says)
-        yield f"| `{topic.name}` | {topic.key} | {says} | {', '.join(_heard_by(topic))} |"
+        yield f"| `{topic.name}` | {topic.key} | {says} | {', '.join(_consumers(topic))} |"
 
 
 def _summary(event: type[AnyEvent]) -> str:
@@ -81,7 +81,7 @@ def _summary(event: type[AnyEvent]) -> str:
     return (event.__doc__ or "").partition(". ")[0].partition("\n")[0].rstrip(".")
 
 
-def _heard_by(topic: Topic) -> list[str]:
+def _consumers(topic: Topic) -> list[str]:
     return [room.name for room in ROOMS if topic in room.reads] + (["readers outside"] if topic.for_readers else [])
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from operations.asking import ask
+from operations.http_client import http_request
 
 TIMEOUT_S = 3.0
 REPORT_S_MAX = 15.0  # a process writes its report twice a second; one that hangs does not
@@ -37,7 +37,7 @@ def main(place: str) -> int:
     """→ 0 ready, 1 not; one line says why."""
     try:
         url = place if place.startswith("http://") else page_of(Path(place), time.time())
-        answer = ask("GET", url, timeout_s=TIMEOUT_S)
+        answer = http_request("GET", url, timeout_s=TIMEOUT_S)
         if answer.status == 200:
             return 0
         print(answer.body[:2000].decode(errors="replace"))

@@ -27,21 +27,21 @@ TALLY = Path(sys.executable).with_name("tally")
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedProcess:
     """A process and the rooms that it runs."""
 
     command: Command
     rooms: tuple[str, ...] = ()
 
 
-def rooms_and_api(home: Home, environment: Mapping[str, str], copies: int) -> list[Planned]:
+def rooms_and_api(home: Home, environment: Mapping[str, str], copies: int) -> list[PlannedProcess]:
     """Each with a metrics port of its own, where one is stated."""
     named = [(f"{'-'.join(rooms)}-{number}", rooms) for rooms in ROOM_PROCESSES for number in range(1, copies + 1)]
     first = int(environment.get("TALLY_METRICS_PORT", 0))
     planned = []
     for place, (name, rooms) in enumerate([*named, ("api", ())]):
         own = {**environment, "TALLY_METRICS_PORT": str(first + place if first else 0)}
-        planned.append(Planned(tally(home, name, ["run", *(rooms or ["api"])], own), rooms))
+        planned.append(PlannedProcess(tally(home, name, ["run", *(rooms or ["api"])], own), rooms))
     return planned
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from operations.asking import NoAnswer, ask
+from operations.http_client import NoAnswer, http_request
 from operations.stack.environment import read_environment
 from operations.stack.home import Home, NoStack, read_json
 from operations.stack.settings import load_settings
@@ -102,12 +102,12 @@ def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
         return ProcessStatus(name, pid, "down", restarts, rooms, "starts again shortly")
     if not rooms:
         return ProcessStatus(name, pid, "running", restarts, rooms, None)
-    said = room_says(home, pid)
+    said = room_report(home, pid)
     why = said.get("reason") or "; ".join(said.get("notes", []))
     return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, why or None)
 
 
-def room_says(home: Home, pid: int) -> dict[str, Any]:
+def room_report(home: Home, pid: int) -> dict[str, Any]:
     """What the room process of that number last wrote about itself; empty before its first word."""
     for path in home.run.glob(f"*-{pid}.json"):
         if (said := read_json(path)).get("pid") == pid:
@@ -115,7 +115,7 @@ def room_says(home: Home, pid: int) -> dict[str, Any]:
     return {}
 
 
-def forget_the_dead(home: Home) -> None:
+def delete_stale_reports(home: Home) -> None:
     """Remove what processes that are gone have said: their numbers may be given to others."""
     import psutil
 
@@ -147,7 +147,7 @@ def is_held(home: Home) -> bool:
 def answers_ready(api_url: str) -> bool:
     """Whether the API says that it is ready."""
     try:
-        return ask("GET", f"{api_url}/readyz", timeout_s=HTTP_TIMEOUT_S).status == 200
+        return http_request("GET", f"{api_url}/readyz", timeout_s=HTTP_TIMEOUT_S).status == 200
     except NoAnswer:
         return False
 

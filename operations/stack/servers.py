@@ -36,7 +36,7 @@ class AlreadyRunning(StackError):
 
 
 @dataclass(frozen=True)
-class Existing:
+class ExistingServers:
     """Servers that are there already; what is None is started here. `postgres_admin` as in Servers."""
 
     kafka: str | None = None
@@ -53,7 +53,7 @@ class Servers:
     postgres_admin: str
 
 
-NONE_YET = Existing()
+NONE_YET = ExistingServers()
 
 
 class Interrupted(Exception):
@@ -100,7 +100,7 @@ def start_kafka(supervisor: Supervisor, home: Home, ports: Mapping[str, int], pr
 
 
 def start_servers(
-    supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Report, existing: Existing = NONE_YET
+    supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Report, existing: ExistingServers = NONE_YET
 ) -> Servers:
     """Start what is not there, wait until both answer. Errors: StartError, KafkaError, PostgresError, JarError."""
     started = []

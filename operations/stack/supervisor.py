@@ -73,7 +73,7 @@ class Supervisor:
         end = time.monotonic() + timeout_s
         while not ready():
             if time.monotonic() > end:
-                raise StartError(why_not(what, logs, timeout_s))
+                raise StartError(failure_reason(what, logs, timeout_s))
             self.tick()
             time.sleep(poll_s)
 
@@ -87,6 +87,6 @@ class Supervisor:
             wait_or_kill(watched.command, watched.child)
 
 
-def why_not(what: str, logs: Sequence[Watched], timeout_s: float) -> str:
+def failure_reason(what: str, logs: Sequence[Watched], timeout_s: float) -> str:
     ends = [f"{watched.command.log} ends:\n{last_lines(watched.command.log)}" for watched in logs]
     return "\n".join([f"{what} not ready after {timeout_s:.0f} s", *ends])

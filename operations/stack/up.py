@@ -17,8 +17,8 @@ from operations.stack.environment import as_text
 from operations.stack.home import Home, StackError, write_json, write_private
 from operations.stack.ports import PortClaims, choose_ports
 from operations.stack.process import last_lines, start
-from operations.stack.running import answers_ready, forget_the_dead, holder_process, own_processes, room_says
-from operations.stack.servers import Existing, Report, end_on_signals, hold, start_servers
+from operations.stack.running import answers_ready, delete_stale_reports, holder_process, own_processes, room_report
+from operations.stack.servers import ExistingServers, Report, end_on_signals, hold, start_servers
 from operations.stack.supervisor import Supervisor, Watched
 from topics import catalog
 from topics.settings import Settings
@@ -40,7 +40,7 @@ class Stack:
     """One run of the stack, from the first port to the last process ended."""
 
     settings: Settings
-    existing: Existing
+    existing: ExistingServers
     copies: int
     progress: Report
     supervisor: Supervisor = field(default_factory=Supervisor)
@@ -57,7 +57,7 @@ class Stack:
         """Everything up, in order. Errors: StartError, PrepareError and those of the servers."""
         allow_many_files()
         end_leftovers(self.home)
-        forget_the_dead(self.home)
+        delete_stale_reports(self.home)
         ports = choose_ports(self.home, self.claims, wanted_ports(self.settings))
         self._reach(api_url=f"http://127.0.0.1:{ports['api']}")
         servers = start_servers(self.supervisor, self.home, ports, self.progress, self.existing)
@@ -92,7 +92,7 @@ class Stack:
             raise PrepareError(f"migrations and topics failed; {command.log} ends:\n{last_lines(command.log)}")
         self.progress("Migrations and topics", 1, 1)
 
-    def _start_rooms(self, planned: list[layout.Planned]) -> None:
+    def _start_rooms(self, planned: list[layout.PlannedProcess]) -> None:
         """All at once; then wait until each has said what state it is in and the API is ready."""
         watched = [self.supervisor.add(plan.command) for plan in planned]
         self.rooms = {plan.command.name: plan.rooms for plan in planned}
@@ -113,13 +113,13 @@ class Stack:
             return False
         if not self.rooms.get(watched.command.name):
             return answers_ready(self.addresses["api_url"])
-        return room_says(self.home, watched.child.pid).get("state") in {"running", "stopped"}
+        return room_report(self.home, watched.child.pid).get("state") in {"running", "stopped"}
 
     def watch(self) -> None:
         """Start again whatever dies, for ever."""
         while True:
             if self.supervisor.tick():
-                forget_the_dead(self.home)
+                delete_stale_reports(self.home)
                 self.write_state()
             time.sleep(WATCH_S)
 

@@ -7,7 +7,7 @@ import time
 import psycopg
 from confluent_kafka.admin import AdminClient
 
-from operations.bench.ledger import Plan, run
+from operations.bench.ledger import LedgerPlan, run
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests.conftest import SECRET
@@ -25,7 +25,7 @@ def test_the_figures_are_there_and_nothing_else_stays(servers: Servers, template
     settings = load_settings(
         kafka=servers.kafka, postgres=servers.postgres, postgres_admin=servers.postgres_admin, secret=SECRET
     )
-    figures = run(settings, Plan(journals=2000, processes=1, batch_max=100))
+    figures = run(settings, LedgerPlan(journals=2000, processes=1, batch_max=100))
     names = ("journals_per_s", "hot_journals_per_s", "floor_journals_per_s", "ratio")
     assert all(figures[name] > 0 for name in names), figures
     deadline = time.monotonic() + 30

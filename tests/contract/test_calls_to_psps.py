@@ -15,7 +15,7 @@ from consumers.executor.caller import run_caller
 from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
 from consumers.executor.settings import RoutingRule
-from operations.cli.commands.stuck import look
+from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests.conftest import await_topics, delete_topics
@@ -193,16 +193,16 @@ def test_what_is_stuck_is_told_with_age_amount_and_what_comes_next(desk: Desk) -
     desk.place([placed("tok_review"), placed("tok_visa")])  # type: ignore[list-item]
     with calling(desk.settings):
         wait_for(lambda: set(desk.states().values()) == {"pending", "captured"})
-    assert look(desk.settings) == []
+    assert find_stuck(desk.settings) == []
     wait = desk.settings.stuck.pending_s + 60
     desk.now_is_later_by(wait)
-    (one,) = look(desk.settings)
+    (one,) = find_stuck(desk.settings)
     assert (one.id, one.state, [*map(str, one.amounts)]) == ("order-tok_review", "pending", ["12.34 EUR"])
     assert one.age_s >= wait
     assert one.next.startswith("asks as soon as")
     with calling(desk.settings):
         assert desk.finish()["order-tok_review"] == "captured"
-    assert look(desk.settings) == []
+    assert find_stuck(desk.settings) == []
 
 
 def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None:
@@ -218,7 +218,7 @@ def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None
         assert desk.finish() == {"order-late": "captured"}
         wait_for(lambda: desk.rows("SELECT 1 FROM notifications WHERE taken_at IS NOT NULL") != [])
     desk.now_is_later_by(desk.settings.stuck.notification_s + 60)
-    assert [one.state for one in look(desk.settings)] == ["notification"]
+    assert [one.state for one in find_stuck(desk.settings)] == ["notification"]
     assert desk.charges() == {}
 
 

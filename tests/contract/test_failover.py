@@ -110,7 +110,7 @@ def test_commands_of_several_hosts_work_as_with_one(two: Pair) -> None:
     assert postgres_answers(two.admin)
     create_key(two.settings, "shop", ["payments:read"])
     assert [key.owner for key in list_keys(two.settings)] == ["shop"]
-    assert stuck.look(two.settings) == []
+    assert stuck.find_stuck(two.settings) == []
 
 
 # ── read-only, and back ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ import psycopg
 
 from operations.stack.home import Home
 from operations.stack.layout import TALLY
-from operations.stack.running import room_says
+from operations.stack.running import room_report
 from operations.stack.servers import Servers
 from tests.contract.running import wait
 from tests.simulator.running import free_port
@@ -116,7 +116,7 @@ def test_a_process_says_one_line_at_its_start_and_one_at_its_end_all_of_it_json(
     log, (host, port) = tmp_path / "log", ("0.0.0.0", free_port())
     where = {"TALLY_METRICS_HOST": host, "TALLY_METRICS_PORT": str(port)}
     process = run(stack, "api", "ledger", log=log, **where)
-    wait("the room runs", lambda: room_says(Home(stack.home), process.pid).get("state") == "running")
+    wait("the room runs", lambda: room_report(Home(stack.home), process.pid).get("state") == "running")
     with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=10) as page:  # not the loopback's usual one
         assert b'tally_room_state{room="ledger"} 1.0' in page.read()
     process.send_signal(signal.SIGTERM)
@@ -153,7 +153,7 @@ def test_a_process_of_an_older_release_starts_on_a_schema_of_a_later_one(
     """So that processes can be replaced one by one, after `tally migrate`."""
     migrated_to(servers, stack, "ledger", "runtime_999")
     process = run(stack, "ledger", log=tmp_path / "log")
-    wait("the room runs", lambda: room_says(Home(stack.home), process.pid).get("state") == "running")
+    wait("the room runs", lambda: room_report(Home(stack.home), process.pid).get("state") == "running")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
 
@@ -161,7 +161,7 @@ def test_a_process_of_an_older_release_starts_on_a_schema_of_a_later_one(
 def test_a_process_whose_report_cannot_be_written_ends(stack: Settings, tmp_path: Path) -> None:
     log, folder = tmp_path / "log", stack.home / "run"
     process = run(stack, "ledger", log=log)
-    wait("the room runs", lambda: room_says(Home(stack.home), process.pid).get("state") == "running")
+    wait("the room runs", lambda: room_report(Home(stack.home), process.pid).get("state") == "running")
     folder.rename(stack.home / "moved")
     folder.touch()
     assert process.wait(40) == 1
@@ -173,6 +173,6 @@ def test_a_process_whose_report_cannot_be_written_ends(stack: Settings, tmp_path
 def test_a_process_starts_while_its_servers_are_away_and_waits_for_them(stack: Settings, tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = run(stack, "ledger", log=log, TALLY_POSTGRES=f"127.0.0.1:{free_port()}")
-    wait("the room waits", lambda: room_says(Home(stack.home), process.pid).get("state") == "paused")
+    wait("the room waits", lambda: room_report(Home(stack.home), process.pid).get("state") == "paused")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.webhooks.calling import Caller
+from consumers.webhooks.calling import WebhookClient
 from consumers.webhooks.queue import Leased
 from operations.auditor.engine import psps
 from operations.stack.settings import load_settings
@@ -99,7 +99,7 @@ def test_a_merchants_reply_without_end_is_read_to_its_beginning(endless: Endless
     settings = load_settings(secret="0" * 32, home=tmp_path, webhooks=limits)
 
     async def post() -> str:
-        caller = Caller(settings)
+        caller = WebhookClient(settings)
         outcome = await caller.send(leased(endless.url))
         await caller.close()
         return outcome.reply

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.process import Command
-from operations.stack.running import answers_ready, room_says
+from operations.stack.running import answers_ready, room_report
 from operations.stack.supervisor import BACKOFF_S_MIN, Supervisor, Watched
 from producers.keys import SCOPES, create_key
 from tests.journey.books import lying_about, open_orders, unheard
@@ -171,7 +171,7 @@ def running(settings: Settings, failpoints: Mapping[str, Sequence[str]] | None =
 def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> list[str]:
     """Rooms that do not run yet, and the API."""
     rooms = [watched for name, watched in processes.items() if name != "api"]
-    waiting = [w.command.name for w in rooms if room_says(home, w.child.pid).get("state") != "running"]
+    waiting = [w.command.name for w in rooms if room_report(home, w.child.pid).get("state") != "running"]
     return waiting + ([] if answers_ready(api_url) else ["api"])
 
 

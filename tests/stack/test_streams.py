@@ -22,7 +22,7 @@ from rich.text import Text
 from operations.cli import streams
 from operations.cli.tables import titled
 from operations.cli.terminal import note, say
-streams.take_over()
+streams.replace_streams()
 table = titled("checkout · ₫", "what", "")
 table.add_row("EXECUTING → SUCCESS", Text("✓", "green"))
 table.show()

@@ -155,7 +155,7 @@ def test_pay_in_is_measured_beside_its_floor_and_the_floor_leaves_nothing(
     monkeypatch.setattr(pay_in, "FILLING_S", 1.0)
     settings = current_settings(home=home)
     before = databases_and_topics(settings)
-    plan = pay_in.Plan(history_orders=300, measure_s=1, latency_s=1)
+    plan = pay_in.PayInPlan(history_orders=300, measure_s=1, latency_s=1)
     figures = pay_in.run(settings, stack_status(Home(home)), plan, 1, lambda phase, share: None)
     assert list(figures)[:3] == ["ratio", "orders_per_s", "floor_orders_per_s"], "what travels comes first"
     orders, floor, ratio = (float(str(figures[name])) for name in ("orders_per_s", "floor_orders_per_s", "ratio"))

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from consumers.payments.consumer import build
 from consumers.payments.stuck import stuck
-from operations.cli.commands.stuck import look
+from operations.cli.commands.stuck import find_stuck
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, requested, unknown
@@ -99,7 +99,7 @@ def test_upkeep_says_in_the_log_what_tally_stuck_shows(payments: Hearing) -> Non
     assert [(line["event"], line["room"], line["id"], line["state"]) for line in lines] == [
         ("stuck", "payments", "c1", "risk")
     ]
-    [shown] = look(payments.settings)
+    [shown] = find_stuck(payments.settings)
     assert (shown.room, shown.id, shown.next) == ("payments", "c1", lines[0]["next"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.cli.commands.stuck import _own_look
+from operations.cli.commands.stuck import _own_finder
 from operations.pages.flow import page
 from operations.stack.home import CHECKOUT
 from operations.stack.host import build
@@ -119,4 +119,4 @@ def test_lists_of_rooms_name_them_all() -> None:
 
 def test_what_a_room_finds_stuck_is_what_the_command_shows(tmp_path: Path) -> None:
     for room in CONSUMERS:
-        assert build(room.name, load_settings(home=tmp_path, secret="of a test")).find_stuck is _own_look(room.name)
+        assert build(room.name, load_settings(home=tmp_path, secret="of a test")).find_stuck is _own_finder(room.name)

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from operations.cli.main import build, modules_for, told_of
+from operations.cli.main import build, failure_message, modules_for
 from operations.stack.environment import as_text
 from operations.stack.home import Home, write_json, write_private
 
@@ -77,7 +77,7 @@ def no_stack(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 def test_without_a_running_stack_every_command_says_so_and_exits_with_2(words: str) -> None:
     result = CliRunner().invoke(APP, called(words, NEEDY[words]))
     assert isinstance(result.exception, Exception), result.output
-    assert told_of(result.exception) == ("no stack is running here: start one with `tally up`", 2)
+    assert failure_message(result.exception) == ("no stack is running here: start one with `tally up`", 2)
     assert result.stdout == ""
 
 

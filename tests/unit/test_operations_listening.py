@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from operations.cli.listening import Heard, UnknownTopic, as_line, shown, topics_named
+from operations.cli.listening import ShownRecord, UnknownTopic, as_line, redacted_value, topics_named
 from operations.cli.terminal import say
 from topics.settings import Settings
 
@@ -24,7 +24,7 @@ def test_names_tokens_and_free_text_of_buyers_are_left_out() -> None:
         "metadata": {"note": SECRETS[3]},
         "payment_orders": [{"payment_order_id": "o-1", "token": SECRETS[2]}],
     }
-    told = json.dumps(shown(json.dumps(asked).encode()))
+    told = json.dumps(redacted_value(json.dumps(asked).encode()))
     assert not [secret for secret in SECRETS if secret in told]
     assert "c-1" in told
     assert "o-1" in told
@@ -37,17 +37,17 @@ def test_names_tokens_and_free_text_of_buyers_are_left_out() -> None:
     ids=lambda value: f"{len(value or b'')} bytes",
 )
 def test_of_what_cannot_be_read_only_the_size_is_shown(value: bytes | None) -> None:
-    assert shown(value) == f"{len(value or b'')} bytes that are no JSON object"
+    assert redacted_value(value) == f"{len(value or b'')} bytes that are no JSON object"
 
 
 def test_a_line_says_when_where_what_and_how_much() -> None:
     says = {"gross": {"amount": "12.34", "currency": "EUR"}, "psp": "northpay", "token": "…"}
-    line = as_line(Heard(NOW, "executions.v1", "o-1", "PaymentCaptured.v1", "id", says))
+    line = as_line(ShownRecord(NOW, "executions.v1", "o-1", "PaymentCaptured.v1", "id", says))
     assert line == "12:34:56.789 executions.v1 o-1 PaymentCaptured.v1 gross=12.34 EUR psp=northpay"
 
 
 def test_a_terminal_is_told_nothing_to_obey(capsys: pytest.CaptureFixture[str]) -> None:
-    say(as_line(Heard(NOW, "executions.v1", "\x1b[2J", "X", "id", {"code": "\x1b]0;"})))
+    say(as_line(ShownRecord(NOW, "executions.v1", "\x1b[2J", "X", "id", {"code": "\x1b]0;"})))
     assert capsys.readouterr().out == "12:34:56.789 executions.v1 \\x1b[2J X code=\\x1b]0;\n"
 
 

@@ -112,7 +112,7 @@ def test_a_currency_that_the_standard_gets_stops_the_start_until_it_has_a_limit(
 
 
 def test_the_page_of_settings_names_the_limit_of_each_currency_once() -> None:
-    rows = [row.split("|") for row in checkout_limits.table().splitlines()[2:]]
+    rows = [row.split("|") for row in checkout_limits.defaults_table().splitlines()[2:]]
     named = [(code, Decimal(row[1].replace(",", ""))) for row in rows for code in row[2].split()]
     assert sorted(named) == sorted(load_settings().risk.checkout_amount_max.items())
 

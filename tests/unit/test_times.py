@@ -9,7 +9,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.cli.letters.choosing import when
+from operations.cli.letters.choosing import parse_time
 from schemas.times import day, instant, moment
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -49,11 +49,11 @@ def test_numbers_bare_years_and_local_times_are_no_times(text: str) -> None:
         with pytest.raises(ValueError, match="2026-01-31"):
             read(text)
     with pytest.raises(typer.BadParameter, match="--from"):
-        when("--from", text)
+        parse_time("--from", text)
 
 
 def test_a_day_is_its_first_moment_in_utc_and_no_instant() -> None:
-    assert moment("2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC) == when("--from", "2026-01-31")
+    assert moment("2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC) == parse_time("--from", "2026-01-31")
     assert day("2026-01-31") == day("2026-01-31T01:00:00+01:00") == date(2026, 1, 31)
     with pytest.raises(ValueError, match="offset"):
         instant("2026-01-31")

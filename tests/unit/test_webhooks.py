@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from consumers.webhooks.decide import Again, Delivery, Endpoint, Endpoints, Heard, Lane, Sent, decide
+from consumers.webhooks.decide import Delivery, Endpoint, Endpoints, Lane, Resend, SentDelivery, WebhookEvent, decide
 from consumers.webhooks.queue import Outcome
-from consumers.webhooks.sender import verdict_on
+from consumers.webhooks.sender import next_state
 from operations.stack.settings import load_settings
 from schemas.envelope import EventId, derive_id
 from schemas.events import (
@@ -38,7 +38,7 @@ HOOK = Endpoint("hook", "shop", "https://shop.example/", EVENT_TYPES, (1,), 1, F
 COMPLETED = PaymentCompleted(checkout_id="c1", owner="shop", status="succeeded")
 
 
-def knowing(*endpoints: Endpoint, busy: Iterable[Lane] = (), sent: Iterable[Sent] = ()) -> Endpoints:
+def knowing(*endpoints: Endpoint, busy: Iterable[Lane] = (), sent: Iterable[SentDelivery] = ()) -> Endpoints:
     state = Endpoints(busy={*busy}, sent={each.delivery_id: each for each in sent})
     for endpoint in endpoints:
         state.fold(endpoint)
@@ -49,7 +49,7 @@ def cause(number: int = 1) -> Cause:
     return Cause(EventId(derive_id(str(number), "test", 0, 1_767_614_400_000)), "payments.v1", None, NOW, 0)
 
 
-def hear(state: Endpoints, event: Heard, number: int = 1) -> list[Any]:
+def hear(state: Endpoints, event: WebhookEvent, number: int = 1) -> list[Any]:
     """Decide, and fold as the runtime does. → the changes."""
     decision: Decision = decide(state, event, cause(number))
     assert not decision.events, "the room says nothing"
@@ -89,9 +89,9 @@ def test_every_type_that_can_be_wanted_is_heard_by_the_room() -> None:
 
 def test_who_asked_for_everything_hears_of_what_is_yet_to_come() -> None:
     everything = replace(HOOK, event_types=("*",))
-    assert everything.wants("payment.completed")
-    assert everything.wants("a.type.of.tomorrow")
-    assert not replace(everything, deleted=True).wants("payment.completed")
+    assert everything.subscribes_to("payment.completed")
+    assert everything.subscribes_to("a.type.of.tomorrow")
+    assert not replace(everything, deleted=True).subscribes_to("payment.completed")
 
 
 def test_without_endpoints_nothing_is_done() -> None:
@@ -174,9 +174,9 @@ def test_a_test_goes_to_one_endpoint_whatever_it_wants_and_blocks_no_payment() -
 )
 def test_a_resend_starts_anew_in_its_lane(was: str, lane_is_busy: bool, becomes: str) -> None:
     busy = [("hook", "c1")] if lane_is_busy else []
-    state = knowing(HOOK, busy=busy, sent=[Sent("d1", "hook", "c1", was)])
+    state = knowing(HOOK, busy=busy, sent=[SentDelivery("d1", "hook", "c1", was)])
     changes = hear(state, WebhookResendRequested(endpoint_id="hook", owner="shop", delivery_id="d1"))
-    assert [change for change in changes if isinstance(change, Again)] == [Again("d1", becomes, NOW)]
+    assert [change for change in changes if isinstance(change, Resend)] == [Resend("d1", becomes, NOW)]
     assert told(hear(state, COMPLETED, 2)) == [("hook", "waiting")], "the lane is busy with it now"
 
 
@@ -189,7 +189,7 @@ def test_a_resend_starts_anew_in_its_lane(was: str, lane_is_busy: bool, becomes:
     ],
 )
 def test_what_is_not_the_owners_is_not_resent(wish: WebhookResendRequested) -> None:
-    state = knowing(HOOK, replace(HOOK, endpoint_id="second"), sent=[Sent("d1", "hook", "c1", "delivered")])
+    state = knowing(HOOK, replace(HOOK, endpoint_id="second"), sent=[SentDelivery("d1", "hook", "c1", "delivered")])
     assert hear(state, wish) == []
 
 
@@ -201,13 +201,13 @@ def test_a_failure_is_tried_again_for_24_hours_and_then_given_up() -> None:
     failed = Outcome(5, 503, "HTTP 503")
     at = NOW
     for tries in range(1, len(ladder) + 1):
-        state, due = verdict_on(failed, tries, ladder, at)
+        state, due = next_state(failed, tries, ladder, at)
         assert state == "due"
         assert 0.9 <= (due - at).total_seconds() / ladder[tries - 1] <= 1.1
         at += timedelta(seconds=ladder[tries - 1])
     assert at - NOW == timedelta(hours=24)
-    assert verdict_on(failed, len(ladder) + 1, ladder, at) == ("given_up", at)
-    assert verdict_on(Outcome(5, 204, None), 3, ladder, NOW) == ("delivered", NOW)
+    assert next_state(failed, len(ladder) + 1, ladder, at) == ("given_up", at)
+    assert next_state(Outcome(5, 204, None), 3, ladder, NOW) == ("delivered", NOW)
 
 
 # ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -35,13 +35,13 @@ def url_fault(url: str, http_allowed: bool, allowed: Sequence[Network]) -> str |
         return "the scheme must be https" + (" or http" if http_allowed else "")
     if parts.username is not None or parts.password is not None or parts.fragment or port == 0:
         return "no user, password, fragment or port 0"
-    literal = address(host)
+    literal = parse_address(host)
     if literal is None and not _HOST.match(host):
         return "not a host name"
     return address_fault(literal, allowed) if literal else None
 
 
-def address(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     try:
         return ip_address(text)
     except ValueError:
@@ -52,7 +52,7 @@ def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
     """Why this must not be connected to: only what is routed on the public Internet may, and what the settings allow."""
     if any(to in network for network in allowed):
         return None
-    inner = _carried(to)
+    inner = _embedded_ipv4(to)
     if inner is not None:
         return address_fault(inner, allowed)
     if to.is_global and not to.is_multicast and (to.version == 4 or to in _UNICAST):
@@ -60,7 +60,7 @@ def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
     return f"{to} is a private, local or reserved address"
 
 
-def _carried(to: Address) -> Address | None:
+def _embedded_ipv4(to: Address) -> Address | None:
     """The IPv4 address that an IPv6 one stands for."""
     if isinstance(to, IPv4Address):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from operations.asking import Asking, NoAnswer
+from operations.http_client import HttpClient, NoAnswer
 from psp.port import HttpRequest, ListedCharge, ListingError, Psp, Reference
 
 TIMEOUT_S = 30.0
@@ -13,7 +13,7 @@ TIMEOUT_S = 30.0
 def listed(psp: Psp) -> Iterator[list[ListedCharge]]:
     """Page after page, over one connection. Errors: ListingError, also where the PSP does not answer."""
     first = psp.list("charge")
-    with Asking(first.url, TIMEOUT_S) as asking:
+    with HttpClient(first.url, TIMEOUT_S) as asking:
         request: HttpRequest | None = first
         while request is not None:
             charges, cursor = psp.read_list("charge", _body(psp.name, asking, request))
@@ -27,13 +27,13 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
         psp = psps.get(name)
         if psp is not None:
             request = psp.find(Reference("charge", reference))
-            with Asking(request.url, TIMEOUT_S) as asking:
+            with HttpClient(request.url, TIMEOUT_S) as asking:
                 yield name, psp.read_list("charge", _body(name, asking, request)).entries
 
 
-def _body(name: str, asking: Asking, request: HttpRequest) -> bytes:
+def _body(name: str, asking: HttpClient, request: HttpRequest) -> bytes:
     try:
-        answer = asking.ask(request.method, request.url, None, dict(request.headers))
+        answer = asking.request(request.method, request.url, None, dict(request.headers))
     except NoAnswer as error:
         raise ListingError(f"{name} does not answer: {error}") from error
     if answer.status != 200:

@@ -27,10 +27,10 @@ def pay_in(
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
     """From HTTP accept to wallet and ledger booked, on the running stack. Its payments stay in the books."""
-    from operations.bench.pay_in import Plan, run
+    from operations.bench.pay_in import PayInPlan, run
 
     settings, status = _running_stack()
-    figures = run(settings, status, Plan(history_orders=history, measure_s=seconds), seed, _progress())
+    figures = run(settings, status, PayInPlan(history_orders=history, measure_s=seconds), seed, _progress())
     _show(figures, as_json)
 
 
@@ -44,10 +44,10 @@ def ledger(
     batch: Annotated[int, typer.Option(min=1, max=5000, help="Payments in a batch at most.")] = 2000,
 ) -> None:
     """The ledger room fed from Kafka, and its floor, in a database and under a topic prefix of their own."""
-    from operations.bench.ledger import Plan, run
+    from operations.bench.ledger import LedgerPlan, run
     from operations.stack.running import current_settings
 
-    plan = Plan(journals=journals, processes=processes, batch_max=batch)
+    plan = LedgerPlan(journals=journals, processes=processes, batch_max=batch)
     _show(run(current_settings(), plan, note), as_json)
 
 
@@ -58,14 +58,14 @@ def letters(
     rate: Annotated[int, typer.Option(min=10, help="Replays a second that are allowed.")] = 5000,
 ) -> None:
     """A replay of many dead letters, interrupted and resumed, in a database and under a topic prefix of their own."""
-    from operations.bench.letters import Plan, run
+    from operations.bench.letters import LettersPlan, run
     from operations.stack.host import build
     from operations.stack.logs import configure_logs
     from operations.stack.running import current_settings
 
     settings = current_settings()
     configure_logs(settings.model_copy(update={"log_level": "error"}))  # ten thousand letters are ten thousand warnings
-    plan = Plan(letters=letters, rate=rate)
+    plan = LettersPlan(letters=letters, rate=rate)
     _show(run(settings, partial(build, "payments"), plan, note), as_json)
 
 
@@ -83,11 +83,11 @@ def outage(
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
     """A PSP down under a steady load, on the running stack: lost, doubled, given up, and the drain on its return."""
-    from operations.bench.outage import Plan, run
+    from operations.bench.outage import OutagePlan, run
     from operations.cli.commands.sim import call, change
 
     settings, status = _running_stack()
-    plan = Plan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
+    plan = OutagePlan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
     _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), note), as_json)
 
 

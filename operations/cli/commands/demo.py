@@ -14,8 +14,8 @@ from operations.cli.terminal import note, say
 
 app = typer.Typer()
 
-TELL_EVERY_S = 5.0
-LOOKED_AT_MAX = 100  # payments that are asked for in one turn, the oldest first
+REPORT_EVERY_S = 5.0
+CHECKED_MAX = 100  # payments that are asked for in one turn, the oldest first
 WAIT_S = 120.0  # at the end, for what is not done yet
 
 
@@ -38,7 +38,7 @@ def demo(
             traffic.settle(WAIT_S)
     except KeyboardInterrupt:
         pass
-    say(traffic.told())
+    say(traffic.summary())
     if minutes and traffic.open:
         raise typer.Exit(1)
 
@@ -49,7 +49,7 @@ class Traffic:
     def __init__(self, api: Api, orders: int, declined: float) -> None:
         self._api = api
         self._orders, self._declined = orders, declined
-        self._unasked: deque[str] = deque()
+        self._unrequested: deque[str] = deque()
         self._waiting: deque[str] = deque()
         self._ended: Counter[str] = Counter()
         self._begun = 0
@@ -57,52 +57,52 @@ class Traffic:
 
     @property
     def open(self) -> int:
-        return len(self._unasked) + len(self._waiting)
+        return len(self._unrequested) + len(self._waiting)
 
     def flow(self, rate: float, for_s: float | None) -> None:
         """By the clock, however long a reply takes: what could not be asked in time is asked late, not left out."""
-        started = told_at = time.monotonic()
+        started = reported_at = time.monotonic()
         while for_s is None or time.monotonic() - started < for_s:
-            self._begin(int((time.monotonic() - started) * rate) + 1)
-            self._ask()
-            if time.monotonic() - told_at >= TELL_EVERY_S:
-                self._look()
-                say(self.told())
-                told_at = time.monotonic()
+            self._add_checkouts(int((time.monotonic() - started) * rate) + 1)
+            self._request_all()
+            if time.monotonic() - reported_at >= REPORT_EVERY_S:
+                self._check_waiting()
+                say(self.summary())
+                reported_at = time.monotonic()
             time.sleep(min(1 / rate, 0.2))
 
     def settle(self, for_s: float) -> None:
         """Until all are done, or time is up."""
         end = time.monotonic() + for_s
         while self.open and time.monotonic() < end:
-            self._ask()
-            self._look()
+            self._request_all()
+            self._check_waiting()
             time.sleep(0.2)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         ended = ", ".join(f"{number} {status}" for status, number in sorted(self._ended.items())) or "none ended"
-        return f"asked for {self._begun - len(self._unasked)}: {ended}, {len(self._waiting)} on their way"
+        return f"asked for {self._begun - len(self._unrequested)}: {ended}, {len(self._waiting)} on their way"
 
-    def _begin(self, up_to: int) -> None:
+    def _add_checkouts(self, up_to: int) -> None:
         while self._begun < up_to:
-            self._unasked.append(new_id())
+            self._unrequested.append(new_id())
             self._begun += 1
 
-    def _ask(self) -> None:
-        while self._unasked and self._took(self._unasked[0]):
-            self._waiting.append(self._unasked.popleft())
+    def _request_all(self) -> None:
+        while self._unrequested and self._request_payment(self._unrequested[0]):
+            self._waiting.append(self._unrequested.popleft())
 
-    def _took(self, checkout_id: str) -> bool:
+    def _request_payment(self, checkout_id: str) -> bool:
         """The same id gives the same request: asked again after no answer, it is a replay."""
         chance = random.Random(checkout_id)
         token = "tok_declined_insufficient_funds" if chance.random() < self._declined else "tok_visa"
         request = demo_request(checkout_id, chance.randint(1, self._orders), token, "EUR")
-        return self._told_by_api("POST", "/v1/payments", request) is not None
+        return self._call_api("POST", "/v1/payments", request) is not None
 
-    def _look(self) -> None:
-        for _ in range(min(len(self._waiting), LOOKED_AT_MAX)):
+    def _check_waiting(self) -> None:
+        for _ in range(min(len(self._waiting), CHECKED_MAX)):
             checkout_id = self._waiting.popleft()
-            payment = self._told_by_api("GET", f"/v1/payments/{checkout_id}")
+            payment = self._call_api("GET", f"/v1/payments/{checkout_id}")
             if payment is None or not payment["is_payment_done"]:
                 self._waiting.append(checkout_id)
             else:
@@ -110,10 +110,10 @@ class Traffic:
             if payment is None:
                 return
 
-    def _told_by_api(self, method: str, path: str, body: object = None) -> dict[str, object] | None:
+    def _call_api(self, method: str, path: str, body: object = None) -> dict[str, object] | None:
         """Nothing while the API cannot; that is said once, not each time."""
         try:
-            told = self._api.call(method, path, body)
+            summary = self._api.call(method, path, body)
         except (Refused, ConnectionError, TimeoutError) as error:
             if isinstance(error, Refused) and error.status < 500 and error.status != 429:
                 raise
@@ -122,4 +122,4 @@ class Traffic:
             self._trouble = str(error)
             return None
         self._trouble = ""
-        return told
+        return summary

@@ -13,17 +13,17 @@ from operations.cli.cut import cut
 from operations.cli.letters.choosing import (
     Actor,
     AsJson,
-    Chosen,
+    ChosenLetters,
+    LetterFilter,
     MaybeReason,
     Reason,
-    Sought,
-    by,
-    choosing,
+    audit_note,
     failed,
     known_room,
-    needed,
-    one,
-    seeking,
+    one_letter,
+    required_reason,
+    with_chosen_letters,
+    with_letter_filter,
 )
 from operations.cli.terminal import note, say, say_json, visible
 
@@ -49,9 +49,9 @@ Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Le
 
 
 @app.command("list")
-@seeking
+@with_letter_filter
 def list_(
-    sought: Sought,
+    sought: LetterFilter,
     *,
     each: Annotated[bool, typer.Option("--each", help="One line for each letter, not for each group.")] = False,
     everything: Annotated[
@@ -66,7 +66,7 @@ def list_(
         _list_groups(sought, as_json)
 
 
-def _list_groups(sought: Sought, as_json: bool) -> None:
+def _list_groups(sought: LetterFilter, as_json: bool) -> None:
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import group_letters
     from topics.runtime.shape.clock import Clock
@@ -83,7 +83,7 @@ def _list_groups(sought: Sought, as_json: bool) -> None:
         note("no dead or parked letters")
 
 
-def _list_each(sought: Sought, followers: bool, as_json: bool) -> None:
+def _list_each(sought: LetterFilter, followers: bool, as_json: bool) -> None:
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import list_letters
 
@@ -110,7 +110,7 @@ def show(id_: Id, as_json: AsJson = False) -> None:
     from topics.runtime.dead_letters.listing import details
 
     settings = current_settings()
-    found = details(settings, *one(settings, id_))
+    found = details(settings, *one_letter(settings, id_))
     if as_json:
         told = asdict(found)
         contents = as_text("value", told.pop("value")) | as_text("edit", told.pop("edit"))
@@ -122,9 +122,9 @@ def show(id_: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@seeking
+@with_letter_filter
 def export(
-    sought: Sought,
+    sought: LetterFilter,
     *,
     parked: Annotated[bool, typer.Option("--parked", help="Also those that are tried again by themselves.")] = False,
 ) -> None:
@@ -143,9 +143,9 @@ def export(
 
 
 @app.command()
-@choosing
+@with_chosen_letters
 def replay(
-    chosen: Chosen,
+    chosen: ChosenLetters,
     *,
     reason: MaybeReason = None,
     dry_run: DryRun = False,
@@ -169,30 +169,30 @@ def replay(
     if dry_run:
         _print_plan(chosen, as_json, force=force)
         return
-    acting, settings = by(actor, needed(reason)), chosen.settings
+    acting, settings = audit_note(actor, required_reason(reason)), chosen.settings
     clock, all_well = Clock(settings.clock_file), True
     for room in chosen.letters:
 
         def act(letters: Iterable[str], room: str = room) -> operators.ActResult:
-            return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.by, force)
+            return operators.replay(settings, room, list(letters), acting, clock.now(), chosen.filter, force)
 
         before = letter_states(settings, room, chosen.letters[room])
         tally = _run(chosen, room, act, rate, stop_on_error, "made due again", as_json)
         waits = wait > 0 and not stop_on_error
         if not (as_json and waits):
-            _say(room, tally, len(chosen.letters[room]), "made due again", as_json)
+            _print_totals(room, tally, len(chosen.letters[room]), "made due again", as_json)
         if waits:
             attempts = {letter_id: before[letter_id][1] for letter_id in tally.changed}
-            all_well &= _see_through(chosen, room, tally, attempts, wait, as_json)
-    _nothing(chosen, as_json)
+            all_well &= _print_results(chosen, room, tally, attempts, wait, as_json)
+    _note_nothing_chosen(chosen, as_json)
     if not all_well:
         raise typer.Exit(1)
 
 
 @app.command()
-@choosing
+@with_chosen_letters
 def discard(
-    chosen: Chosen,
+    chosen: ChosenLetters,
     *,
     reason: MaybeReason = None,
     dry_run: DryRun = False,
@@ -206,20 +206,20 @@ def discard(
     if dry_run:
         _print_plan(chosen, as_json, discards=True)
         return
-    acting, settings = by(actor, needed(reason)), chosen.settings
+    acting, settings = audit_note(actor, required_reason(reason)), chosen.settings
     clock = Clock(settings.clock_file)
     for room in chosen.letters:
 
         def act(letters: Iterable[str], room: str = room) -> operators.ActResult:
-            return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.by)
+            return operators.discard(settings, room, list(letters), acting, clock.now(), chosen.filter)
 
         tally = _run(chosen, room, act, None, False, "discarded", as_json)
-        _say(room, tally, len(chosen.letters[room]), "discarded", as_json)
-    _nothing(chosen, as_json)
+        _print_totals(room, tally, len(chosen.letters[room]), "discarded", as_json)
+    _note_nothing_chosen(chosen, as_json)
 
 
 def _run(
-    chosen: Chosen, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool
+    chosen: ChosenLetters, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool
 ) -> ActTotals:
     """Through all of one room's letters. What is done when it ends early stays done, and is said here."""
     from operations.cli.letters.pacing import with_bar
@@ -233,17 +233,17 @@ def _run(
     try:
         with_bar(steps, len(letters), tally, room)
     except KeyboardInterrupt:
-        _say(room, tally, len(letters), done, as_json)
+        _print_totals(room, tally, len(letters), done, as_json)
         note("interrupted: the same again goes on from here")
         raise typer.Exit(130) from None
     except pacing.ReplayFailed as failure:
         tally.changed.append(letters[len(tally.changed) + len(tally.unchanged)])
-        _say(room, tally, len(letters), done, as_json)
+        _print_totals(room, tally, len(letters), done, as_json)
         raise failed(f"stopped: {failure}") from None
     return tally
 
 
-def _say(room: str, tally: ActTotals, number: int, done: str, as_json: bool) -> None:
+def _print_totals(room: str, tally: ActTotals, number: int, done: str, as_json: bool) -> None:
     if as_json:
         say_json({"room": room, "chosen": number, "changed": len(tally.changed), "unchanged": tally.unchanged})
         return
@@ -253,8 +253,8 @@ def _say(room: str, tally: ActTotals, number: int, done: str, as_json: bool) -> 
         note(f"{room}/{letter_id} {why}: nothing to do")
 
 
-def _see_through(
-    chosen: Chosen, room: str, tally: ActTotals, attempts: Mapping[str, int], wait_s: float, as_json: bool
+def _print_results(
+    chosen: ChosenLetters, room: str, tally: ActTotals, attempts: Mapping[str, int], wait_s: float, as_json: bool
 ) -> bool:
     """Say what became of what was replayed. → whether all of it took effect."""
     from topics.runtime.dead_letters import pacing
@@ -277,14 +277,14 @@ def _see_through(
     return not seen.failed and not seen.untried
 
 
-def _nothing(chosen: Chosen, as_json: bool) -> None:
+def _note_nothing_chosen(chosen: ChosenLetters, as_json: bool) -> None:
     if not chosen.number and as_json:
         _print_json({"chosen": 0, "changed": 0, "unchanged": {}})
     elif not chosen.number:
         note("no dead letter matches: nothing to do")
 
 
-def _print_plan(chosen: Chosen, as_json: bool, *, discards: bool = False, force: bool = False) -> None:
+def _print_plan(chosen: ChosenLetters, as_json: bool, *, discards: bool = False, force: bool = False) -> None:
     from topics.runtime.dead_letters.listing import plan
 
     planned = [
@@ -323,8 +323,8 @@ def edit(
     from topics.runtime.dead_letters import acts as operators
     from topics.runtime.shape.clock import Clock
 
-    acting, settings = by(actor, reason), current_settings()
-    room, letter_id = one(settings, id_)
+    acting, settings = audit_note(actor, reason), current_settings()
+    room, letter_id = one_letter(settings, id_)
     value = (file or sys.stdin.buffer).read(operators.EDIT_BYTES_MAX + 1)
     try:
         now = Clock(settings.clock_file).now()
@@ -349,8 +349,8 @@ def approve(
     from topics.runtime.dead_letters import acts as operators
     from topics.runtime.shape.clock import Clock
 
-    acting, settings = by(actor, reason), current_settings()
-    room, letter_id = one(settings, id_)
+    acting, settings = audit_note(actor, reason), current_settings()
+    room, letter_id = one_letter(settings, id_)
     try:
         seen = operators.proposed_edit(settings, room, letter_id)
         say(*shown.diff(seen))
@@ -380,7 +380,7 @@ def rebuild(
     from operations.stack.running import current_settings
 
     known_room(room)
-    rebuilt = rebuild_from_topic(current_settings(), room, by(actor, reason))
+    rebuilt = rebuild_from_topic(current_settings(), room, audit_note(actor, reason))
     if as_json:
         _print_json(asdict(rebuilt))
         return

@@ -20,7 +20,7 @@ app = typer.Typer()
 BODY_MAX = 1 << 20
 LEASE_S = 90  # of an endpoint of our own: what is killed and cannot delete it leaves it no longer
 RENEW_EVERY_S = 20.0
-TAKES_S = 10.0  # a sender that stalls is let go
+STALL_S = 10.0  # a sender that stalls is let go
 
 
 @app.command()
@@ -140,7 +140,7 @@ class _Server(ThreadingHTTPServer):
             self._renew_at = time.monotonic() + RENEW_EVERY_S
             self.renew()
 
-    def take(self, headers: Mapping[str, str], body: bytes) -> int:
+    def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """→ the status to answer with."""
         from topics.webhooks.signing import verify
 
@@ -172,7 +172,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = TAKES_S
+    timeout = STALL_S
 
     def do_POST(self) -> None:
         length = self.headers.get("content-length", "")
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(413 if length.isdigit() else 411)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        status = self.server.take(headers, self.rfile.read(int(length)))
+        status = self.server.receive(headers, self.rfile.read(int(length)))
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()

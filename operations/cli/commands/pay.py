@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.asking import Answer, NoAnswer, ask
 from operations.cli.terminal import note, say, say_json
+from operations.http_client import HttpAnswer, NoAnswer, http_request
 from operations.stack.home import Home, NoStack, StackError, read_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Api:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         try:
-            answer = ask(method, self.url + path, data, headers, timeout_s=REPLY_WITHIN_S)
+            answer = http_request(method, self.url + path, data, headers, timeout_s=REPLY_WITHIN_S)
         except NoAnswer as error:
             raise ConnectionError(f"the API at {self.url} does not answer: {error}") from None
         if answer.status >= 400:
@@ -177,7 +177,7 @@ def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
     return table
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: HttpAnswer) -> str:
     try:
         problem = answer.json()
         return f"{problem['code']}: {problem['detail']}"

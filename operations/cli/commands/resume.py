@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from operations.cli.letters.choosing import Actor, Reason, by, failed, known_room
+from operations.cli.letters.choosing import Actor, Reason, audit_note, failed, known_room
 from operations.cli.terminal import note, say
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def resume(
 
     known_room(room)
     try:
-        lifted = operators.resume(current_settings(), room, by(actor, reason), begin.value if begin else None)
+        lifted = operators.resume(current_settings(), room, audit_note(actor, reason), begin.value if begin else None)
     except operators.ActRefused as refused:
         raise failed(str(refused)) from None
     if lifted is None:

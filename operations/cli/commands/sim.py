@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import typer
 
-from operations.asking import Answer, ask
 from operations.cli.cut import cut
 from operations.cli.terminal import note, say_json
+from operations.http_client import HttpAnswer, http_request
 from operations.stack.home import Home, NoStack, StackError, read_json
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
@@ -157,7 +157,7 @@ def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     url = simulator_url()
     data = None if body is None else json.dumps(body).encode()
     try:
-        answer = ask(method, url + path, data, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
+        answer = http_request(method, url + path, data, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
         if answer.status >= 400:
             raise StackError(_reason(answer))
         told: dict[str, Any] = answer.json()
@@ -166,7 +166,7 @@ def call(method: str, path: str, body: object = None) -> dict[str, Any]:
         raise ConnectionError(f"the simulator at {url} does not answer: {error}") from None
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: HttpAnswer) -> str:
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):

@@ -24,10 +24,10 @@ def stuck(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on st
     """What is not finished past its limit (TALLY_STUCK): payments, orders, dead and parked letters, in every room."""
     from operations.stack.running import current_settings
 
-    found = look(current_settings())
+    found = find_stuck(current_settings())
     _note_cut(found)
     if as_json:
-        say_json([_shown(one) for one in found])
+        say_json([_as_dict(one) for one in found])
     elif found:
         _print(found)
     else:
@@ -44,28 +44,28 @@ def _note_cut(found: list[Stuck]) -> None:
             note(f"{room}: of each kind only the oldest {FOUND_MAX} are looked for, so there may be more")
 
 
-def look(settings: Settings) -> list[Stuck]:
+def find_stuck(settings: Settings) -> list[Stuck]:
     """Of every room, oldest first. Errors: psycopg.OperationalError while a room's store is away."""
     from topics.catalog import CONSUMERS
     from topics.runtime.shape.clock import Clock
 
     now = Clock(settings.clock_file).now()
-    found = [one for room in CONSUMERS for one in _of(settings, room.name, now)]
+    found = [one for room in CONSUMERS for one in _stuck_in_room(settings, room.name, now)]
     return sorted(found, key=lambda one: -one.age_s)
 
 
-def _of(settings: Settings, room: str, now: datetime) -> list[Stuck]:
+def _stuck_in_room(settings: Settings, room: str, now: datetime) -> list[Stuck]:
     from topics.runtime.dead_letters.stuck import stuck_letters
     from topics.runtime.shape.reading import connect_reader
 
     with connect_reader(settings, room, name="tally stuck") as conn:
         found = stuck_letters(conn, room, settings, now)
-        if (own := _own_look(room)) is not None:
+        if (own := _own_finder(room)) is not None:
             found += own(conn, settings.stuck, now)
         return found
 
 
-def _own_look(room: str) -> FindStuck | None:
+def _own_finder(room: str) -> FindStuck | None:
     """What the room's folder has in `stuck.py`, if it has one: the same look as in its processes."""
     import importlib
     from importlib.util import find_spec
@@ -74,7 +74,7 @@ def _own_look(room: str) -> FindStuck | None:
     return None if find_spec(name) is None else importlib.import_module(name).stuck
 
 
-def _shown(one: Stuck) -> dict[str, Any]:
+def _as_dict(one: Stuck) -> dict[str, Any]:
     return asdict(one) | {"amounts": [amount.wire() for amount in one.amounts]}
 
 

@@ -33,8 +33,8 @@ def tail(
         raise typer.Exit(1) from None
     note(f"listening to {', '.join(wanted)}; Ctrl-C ends it")
     try:
-        for number, heard in enumerate(listen(settings, wanted, from_beginning, key), 1):
-            say_json(heard.as_dict(), indent=None) if as_json else say(as_line(heard))
+        for number, record in enumerate(listen(settings, wanted, from_beginning, key), 1):
+            say_json(record.as_dict(), indent=None) if as_json else say(as_line(record))
             if number == limit:
                 return
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ def decline(
     code: Annotated[str, typer.Option(help="what the buyer's bank says")] = "insufficient_funds",
 ) -> None:
     """A buyer's bank says no: the payment fails, and nothing is booked."""
-    paid = _paid(_here(), f"tok_declined_{code}")
+    paid = _pay_and_wait(_simulated_stack(), f"tok_declined_{code}")
     say(f"{paid.id} {paid.status}: each order is declined with {code}, none is booked")
     note(f"`tally show {paid.id}-1` tells the order's story")
 
@@ -37,7 +37,7 @@ def decline(
 def timeout() -> None:
     """The PSP charges and never answers: we ask it until we know, and charge nobody twice."""
     note("the PSP charges three orders and does not answer; this may take half a minute")
-    paid = _paid(_here(), "tok_timeout_charged")
+    paid = _pay_and_wait(_simulated_stack(), "tok_timeout_charged")
     say(f"{paid.id} {paid.status}: {paid.charges} charges for {len(paid.orders)} orders")
     note(f"`tally show {paid.id}-1` tells how it was found out")
 
@@ -45,13 +45,13 @@ def timeout() -> None:
 @app.command()
 def duplicate() -> None:
     """The same request comes twice over HTTP, and its event twice on Kafka: there is one payment, charged once."""
-    api, checkout_id = _here(), new_id()
-    kafka = _Kafka.here()
+    api, checkout_id = _simulated_stack(), new_id()
+    kafka = _Kafka.connect()
     request = demo_request(checkout_id, 3, "tok_visa", "EUR")
     ends = kafka.ends("payment-requests.v1")
     first, again = (api.call("POST", "/v1/payments", request) for _ in range(2))
-    kafka.say_again("payment-requests.v1", ends, checkout_id)
-    paid = _done(api, first)
+    kafka.republish("payment-requests.v1", ends, checkout_id)
+    paid = _wait_until_done(api, first)
     same = "the same answer" if again["received_at"] == first["received_at"] else "another answer"
     say(f"{paid.id} {paid.status}: asked for twice, {same}; its event twice; {paid.charges} charges, 3 orders")
     note(f"`tally show {paid.id}` has one request; `tally verify` agrees")
@@ -60,9 +60,9 @@ def duplicate() -> None:
 @app.command()
 def poison() -> None:
     """A record that no one can read comes to the room payments: it becomes a dead letter, and all else goes on."""
-    api, key = _here(), f"poison-{new_id()}"
-    _Kafka.here().say_poison(str(uuid4()), [key])
-    _until(lambda: bool(_letters(api, key)), "the dead letter did not come")
+    api, key = _simulated_stack(), f"poison-{new_id()}"
+    _Kafka.connect().publish_poison(str(uuid4()), [key])
+    _wait_or_fail(lambda: bool(_letters(api, key)), "the dead letter did not come")
     [letter] = _letters(api, key)
     say(f"{letter['letter_id']} of payments: {letter['code']}")
     note("look: `tally dlq list`, `tally dlq show ID`; let it go: `tally dlq discard ID --reason practice`")
@@ -71,15 +71,15 @@ def poison() -> None:
 @app.command()
 def stop() -> None:
     """So many such records come that the room payments takes the fault for its own, and stops."""
-    _here()
-    kafka, key, event_id = _Kafka.here(), f"poison-{new_id()}", str(uuid4())
+    _simulated_stack()
+    kafka, key, event_id = _Kafka.connect(), f"poison-{new_id()}", str(uuid4())
     sent = 0
-    while not (reason := _stopped("payments")):
+    while not (reason := _stop_reason("payments")):
         if sent >= POISON_MAX:
             raise StackError(f"payments did not stop after {sent} records that it cannot read")
-        kafka.say_poison(event_id, [f"{key}-{sent + number}" for number in range(BUNCH)])
+        kafka.publish_poison(event_id, [f"{key}-{sent + number}" for number in range(BUNCH)])
         sent += BUNCH
-        _soon(lambda: bool(_stopped("payments")))
+        _wait_for(lambda: bool(_stop_reason("payments")))
     say(f"payments has stopped: {reason}")
     note(
         "see: `tally status`, `tally pay` (it waits); mend: `tally dlq discard --all --room payments --reason practice`,",
@@ -90,7 +90,7 @@ def stop() -> None:
 # ── on this stack ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _here() -> Api:
+def _simulated_stack() -> Api:
     """Errors: StackError, ConnectionError where no stack with simulated PSPs runs here: real ones are no place to practise."""
     api = running_api()
     simulator("GET", "/control/status")
@@ -98,7 +98,7 @@ def _here() -> Api:
 
 
 @dataclass(frozen=True)
-class _Paid:
+class _FinishedPayment:
     """A payment that is done, and how many charges the PSPs have in their own books."""
 
     id: str
@@ -111,16 +111,16 @@ class _Paid:
         return sum(charge["status"] == "succeeded" for each in told for charge in each["charges"])
 
 
-def _paid(api: Api, token: str) -> _Paid:
-    return _done(api, api.call("POST", "/v1/payments", demo_request(new_id(), 3, token, "EUR")))
+def _pay_and_wait(api: Api, token: str) -> _FinishedPayment:
+    return _wait_until_done(api, api.call("POST", "/v1/payments", demo_request(new_id(), 3, token, "EUR")))
 
 
-def _done(api: Api, payment: dict[str, Any]) -> _Paid:
+def _wait_until_done(api: Api, payment: dict[str, Any]) -> _FinishedPayment:
     """Errors: StackError where it is not done in time."""
     payment = last(follow(api, payment, WAIT_S))
     if not payment["is_payment_done"]:
         raise StackError(f"{payment['checkout_id']} is not done after {WAIT_S:g} s: `tally stuck`")
-    return _Paid(payment["checkout_id"], payment["status"], payment["payment_orders"])
+    return _FinishedPayment(payment["checkout_id"], payment["status"], payment["payment_orders"])
 
 
 def _letters(api: Api, key: str) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ def _letters(api: Api, key: str) -> list[dict[str, Any]]:
     return found
 
 
-def _stopped(room: str) -> str | None:
+def _stop_reason(room: str) -> str | None:
     """Why the room of this stack has stopped, if it has."""
     from operations.stack.running import current_settings, stack_status
 
@@ -137,12 +137,12 @@ def _stopped(room: str) -> str | None:
     return (found[0].reason or "no reason said") if found else None
 
 
-def _until(true: Callable[[], bool], otherwise: str) -> None:
-    if not _soon(true, WAIT_S):
+def _wait_or_fail(true: Callable[[], bool], otherwise: str) -> None:
+    if not _wait_for(true, WAIT_S):
         raise StackError(f"{otherwise} in {WAIT_S:g} s: `tally status`")
 
 
-def _soon(true: Callable[[], bool], for_s: float = 3.0) -> bool:
+def _wait_for(true: Callable[[], bool], for_s: float = 3.0) -> bool:
     end = time.monotonic() + for_s
     while not (found := true()) and time.monotonic() < end:
         time.sleep(0.1)
@@ -156,18 +156,18 @@ class _Kafka:
         self._config, self._prefix = config, prefix
 
     @classmethod
-    def here(cls) -> _Kafka:
+    def connect(cls) -> _Kafka:
         from operations.stack.running import current_settings
         from topics.runtime.shape.kafka import kafka_config
 
         settings = current_settings()
         return cls(kafka_config(settings), settings.topic_prefix)
 
-    def say_poison(self, event_id: str, keys: list[str]) -> None:
+    def publish_poison(self, event_id: str, keys: list[str]) -> None:
         """To the room payments, as if risk said it: no event, and all under one id, which a speaker of ours never does."""
         headers = [("ce_id", event_id.encode())]
         records = [(key.encode(), json.dumps({"poison": key}).encode(), headers) for key in keys]
-        self._say("risk-decisions.v1", records)
+        self._publish("risk-decisions.v1", records)
 
     def ends(self, topic: str) -> dict[int, int]:
         """Partition → where the next record will stand."""
@@ -178,15 +178,15 @@ class _Kafka:
             partitions = reader.list_topics(name, timeout=15).topics[name].partitions
             return {n: reader.get_watermark_offsets(TopicPartition(name, n), timeout=15)[1] for n in partitions}
 
-    def say_again(self, topic: str, begins: Mapping[int, int], key: str) -> None:
+    def republish(self, topic: str, begins: Mapping[int, int], key: str) -> None:
         """The first record of that key since then, once more to the letter. Errors: StackError where none comes."""
-        for record in self._since(topic, begins):
+        for record in self._records_since(topic, begins):
             if record.key() == key.encode():
-                self._say(topic, [(record.key(), record.value(), record.headers())])
+                self._publish(topic, [(record.key(), record.value(), record.headers())])
                 return
         raise StackError(f"no record of {key} on {topic} in {WAIT_S:g} s")
 
-    def _since(self, topic: str, begins: Mapping[int, int]) -> Iterator[Any]:
+    def _records_since(self, topic: str, begins: Mapping[int, int]) -> Iterator[Any]:
         from confluent_kafka import TopicPartition
 
         with self._reader() as reader:
@@ -204,7 +204,7 @@ class _Kafka:
 
         return closing(Consumer({**self._config, "group.id": "tally-trigger", "enable.auto.commit": False}))
 
-    def _say(self, topic: str, records: list[tuple[bytes, bytes, Any]]) -> None:
+    def _publish(self, topic: str, records: list[tuple[bytes, bytes, Any]]) -> None:
         from confluent_kafka import Producer
 
         producer = Producer(dict(self._config))

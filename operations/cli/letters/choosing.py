@@ -22,7 +22,7 @@ TEXT_MAX = 256
 
 def _reason(text: str) -> str:
     """Before anything is looked up."""
-    by("nobody", text)
+    audit_note("nobody", text)
     return text
 
 
@@ -31,7 +31,7 @@ def _maybe_reason(text: str | None) -> str | None:
 
 
 def _actor(text: str | None) -> str | None:
-    by(text, "none")
+    audit_note(text, "none")
     return text
 
 
@@ -58,19 +58,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenLetters:
     """Letters by room, oldest first; and the filter that chose them, if ids did not."""
 
     settings: Settings
     letters: dict[str, list[str]]
-    by: Filter | None
+    filter: Filter | None
 
     @property
     def number(self) -> int:
         return sum(len(found) for found in self.letters.values())
 
 
-def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_options_of(make: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A command's decorator: it gets the parameters of `make` before its own, and what that returns as `name`."""
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,14 +90,14 @@ def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class LetterFilter:
     """Which letters: of one room, or of all, and the filter."""
 
     room: str | None
     filter: Filter
 
 
-def seek(
+def read_filter(
     *,
     room: RoomOption = None,
     code: Code = None,
@@ -105,18 +105,18 @@ def seek(
     key: Key = None,
     since: From = None,
     until: To = None,
-) -> Sought:
+) -> LetterFilter:
     """Exits with one line where a room, a text or a time is wrong."""
     wanted = make_filter(code, topic, key, since, until)
     known_room(room)
-    return Sought(room, wanted)
+    return LetterFilter(room, wanted)
 
 
-seeking = taking(seek, "sought")
+with_letter_filter = with_options_of(read_filter, "sought")
 
 
-@seeking
-def choose(sought: Sought, *, ids: Ids = None, everything: All = False, most: Max = None) -> Chosen:
+@with_letter_filter
+def read_choice(sought: LetterFilter, *, ids: Ids = None, everything: All = False, most: Max = None) -> ChosenLetters:
     """Exits with one line where an id is wrong, or neither ids nor a filter are given."""
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import matching_ids
@@ -126,30 +126,30 @@ def choose(sought: Sought, *, ids: Ids = None, everything: All = False, most: Ma
     if bool(ids) == by_filter:
         raise typer.BadParameter("give either ids, or --room with --all, --code, --topic, --key, --from or --to")
     if ids:
-        return Chosen(settings, _by_ids(settings, ids[:most], room), None)
+        return ChosenLetters(settings, _by_ids(settings, ids[:most], room), None)
     if room is None:
         raise typer.BadParameter("a filter needs --room")
     found = matching_ids(settings, room, sought.filter, most)
-    return Chosen(settings, {room: found} if found else {}, sought.filter)
+    return ChosenLetters(settings, {room: found} if found else {}, sought.filter)
 
 
-choosing = taking(choose, "chosen")
+with_chosen_letters = with_options_of(read_choice, "chosen")
 
 
 def _by_ids(settings: Settings, ids: list[str], room: str | None) -> dict[str, list[str]]:
     letters: dict[str, list[str]] = {}
     for given in ids:
-        name, letter_id = one(settings, given, room)
+        name, letter_id = one_letter(settings, given, room)
         if letter_id not in letters.setdefault(name, []):
             letters[name].append(letter_id)
     return letters
 
 
-def one(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
+def one_letter(settings: Settings, given: str, room: str | None = None) -> tuple[str, str]:
     """(room, letter id). Exits 1 with the nearest matches where there is no such letter."""
     from topics.runtime.dead_letters.listing import NoSuchLetter, NoSuchRoom, resolve
 
-    checked("an id", given)
+    check_text("an id", given)
     try:
         return resolve(settings, given, room)
     except (NoSuchLetter, NoSuchRoom) as error:
@@ -171,20 +171,20 @@ def make_filter(code: str | None, topic: str | None, key: str | None, since: str
 
     for option, text in (("--code", code), ("--topic", topic), ("--key", key)):
         if text is not None:
-            checked(option, text)
-    wanted = Filter(code, topic, key, when("--from", since), when("--to", until))
+            check_text(option, text)
+    wanted = Filter(code, topic, key, parse_time("--from", since), parse_time("--to", until))
     if wanted.since and wanted.until and wanted.since >= wanted.until:
         raise typer.BadParameter("--from is not before --to")
     return wanted
 
 
-def checked(what: str, text: str) -> str:
+def check_text(what: str, text: str) -> str:
     if not text.strip() or len(text) > TEXT_MAX or not text.isprintable():
         raise typer.BadParameter(f"{what} is 1 to {TEXT_MAX} printable characters")
     return text
 
 
-def when(option: str, text: str | None) -> datetime | None:
+def parse_time(option: str, text: str | None) -> datetime | None:
     """A day is its first moment in UTC; a time of day needs an offset, for whose clock else would it be? Exits 2."""
     from schemas import times
 
@@ -196,24 +196,24 @@ def when(option: str, text: str | None) -> datetime | None:
         raise typer.BadParameter(f"{option}: {text!r} is not {error}") from None
 
 
-def by(actor: str | None, reason: str) -> AuditNote:
+def audit_note(actor: str | None, reason: str) -> AuditNote:
     """Who acts and why. Exits 2 where either is blank or unfit to be kept."""
     from topics.runtime.dead_letters.acts import ActRefused, AuditNote
 
     try:
-        return AuditNote(who() if actor is None else actor, reason)
+        return AuditNote(shell_user() if actor is None else actor, reason)
     except ActRefused as refused:
         raise typer.BadParameter(str(refused)) from None
 
 
-def needed(reason: str | None) -> str:
+def required_reason(reason: str | None) -> str:
     """Exits 2 where none was given."""
     if reason is None:
         raise typer.BadParameter("--reason is needed for anything but a dry run: it is kept in ops_audit")
     return reason
 
 
-def who() -> str:
+def shell_user() -> str:
     """The person at this shell, as the machine knows them."""
     import getpass
 

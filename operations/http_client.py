@@ -25,7 +25,7 @@ class NoAnswer(ConnectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     status: int
     body: bytes
 
@@ -34,7 +34,7 @@ class Answer:
         return json.loads(self.body) if self.body else None
 
 
-class Asking:
+class HttpClient:
     """One server, over one connection that is opened when it is needed and kept while the server keeps it."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -44,13 +44,15 @@ class Asking:
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
         self._connection.response_class = partial(_Reply, timeout_s=timeout_s)  # type: ignore[assignment]
 
-    def __enter__(self) -> Asking:
+    def __enter__(self) -> HttpClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._connection.close()
 
-    def ask(self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
         """Of `url` only the path and the query count. Errors: NoAnswer."""
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -58,20 +60,20 @@ class Asking:
             self._connection.request(method, target, body, dict(headers or {}))
             reply = self._connection.getresponse()
             # Of one read as much is set aside as it asks for.
-            return Answer(reply.status, b"".join(iter(partial(reply.read, PIECE), b"")))
+            return HttpAnswer(reply.status, b"".join(iter(partial(reply.read, PIECE), b"")))
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(str(error) or type(error).__name__) from error
 
 
-def ask(
+def http_request(
     method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *, timeout_s: float
-) -> Answer:
+) -> HttpAnswer:
     """Over a connection of its own. Errors: NoAnswer."""
-    with Asking(url, timeout_s) as asking:
-        return asking.ask(method, url, body, headers)
+    with HttpClient(url, timeout_s) as client:
+        return client.request(method, url, body, headers)
 
 
-class _Bounded(io.RawIOBase):
+class _BoundedStream(io.RawIOBase):
     """A reply's bytes as they come, in whatever coding: at most ANSWER_MAX, within the time. Errors, then: OSError."""
 
     def __init__(self, raw: Any, timeout_s: float) -> None:
@@ -100,4 +102,4 @@ class _Bounded(io.RawIOBase):
 class _Reply(http.client.HTTPResponse):
     def __init__(self, sock: Any, *arguments: Any, timeout_s: float, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
-        self.fp = io.BufferedReader(_Bounded(self.fp.detach(), timeout_s))
+        self.fp = io.BufferedReader(_BoundedStream(self.fp.detach(), timeout_s))

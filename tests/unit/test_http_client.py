@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from operations.asking import Asking, NoAnswer, ask
+from operations.http_client import HttpClient, NoAnswer, http_request
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":1}'
 
@@ -61,23 +61,23 @@ def server() -> Iterator[Server]:
 
 
 def test_what_is_asked_again_goes_over_the_same_connection(server: Server) -> None:
-    with Asking(server.url, 10) as asking:
-        assert asking.ask("GET", f"{server.url}/one?two=3").json() == {"a": 1}
-        assert asking.ask("GET", "/four").status == 200
+    with HttpClient(server.url, 10) as asking:
+        assert asking.request("GET", f"{server.url}/one?two=3").json() == {"a": 1}
+        assert asking.request("GET", "/four").status == 200
     assert (server.asked, server.connections) == (["/one?two=3", "/four"], 1)
 
 
 def test_an_answer_that_comes_drop_by_drop_is_given_up(server: Server) -> None:
     with pytest.raises(NoAnswer, match=r"took longer than 0\.3 s"):
-        ask("GET", f"{server.url}/dripping", timeout_s=0.3)
+        http_request("GET", f"{server.url}/dripping", timeout_s=0.3)
 
 
 def test_a_proxy_in_the_environment_is_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert ask("GET", server.url, timeout_s=10).status == 200
+    assert http_request("GET", server.url, timeout_s=10).status == 200
 
 
 def test_nobody_there_is_one_kind_of_error() -> None:
     with pytest.raises(NoAnswer):
-        ask("GET", "http://127.0.0.1:9/", timeout_s=10)
+        http_request("GET", "http://127.0.0.1:9/", timeout_s=10)
