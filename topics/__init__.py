@@ -1,1 +1,1 @@
-"""Where it is said, and how surely: the catalogue and the delivery runtime."""
+"""The catalogue of topics and rooms, and the runtime that delivers messages."""

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from operations.cli import commands
-from operations.cli.streams import UNWRITABLE
+from operations.cli.streams import UNWRITABLE, replace_streams
 from operations.cli.terminal import note, say
 from operations.stack.home import NoStack, StackError
 

@@ -42,7 +42,7 @@ def test_a_parked_letter_is_told_once_it_is_tried_for_longer_than_its_limit(
     impatient = settings.model_copy(update={"stuck": StuckLimits(parked_s=5)})
     [parked] = waiting(process, impatient)
     assert (parked.state, parked.age_s) == ("parked", 6)
-    assert parked.next.startswith("tried again at ")
+    assert parked.next.startswith("retried at ")
     books.mends("world")
     process.drain(after_s=5000)
     assert waiting(process, impatient) == []

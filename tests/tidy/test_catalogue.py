@@ -103,7 +103,7 @@ def test_every_room_decides_on_exactly_what_it_hears(tmp_path: Path) -> None:
 def test_a_room_that_does_not_decide_on_what_it_hears_is_named_with_the_event(tmp_path: Path) -> None:
     wallet = build("wallet", load_settings(home=tmp_path, secret="of a test"))
     more = replace(catalog.EXECUTIONS, says=(*catalog.EXECUTIONS.says, events.RiskCleared))
-    with pytest.raises(MiswiredRoom, match=r"wallet: .* hear RiskCleared"):
+    with pytest.raises(MiswiredRoom, match=r"wallet: .* consume RiskCleared"):
         replace(wallet, room=replace(catalog.WALLET_ROOM, reads=(more,)))
     with pytest.raises(MiswiredRoom, match=r"wallet: .* decides on PaymentCaptured"):
         replace(wallet, room=replace(catalog.WALLET_ROOM, reads=(catalog.RISK_DECISIONS,)))

@@ -1,1 +1,1 @@
-"""What goes outside."""
+"""Calls to PSPs and timers, as rows."""

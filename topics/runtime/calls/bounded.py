@@ -1,4 +1,4 @@
-"""A connection to somebody else's server, whose answers end at a bound."""
+"""An HTTP client connection that is closed once a response exceeds a number of bytes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from aiohttp.client_proto import ResponseHandler
 
 
 class BoundedReply(ResponseHandler):
-    """Closes the connection once an answer has sent more than `bytes_max`: head, body and coding, as they come by wire.
+    """Closes the connection once a response has more than `bytes_max` bytes on the wire: head, body and coding.
 
-    A body's own bound would leave what is not body: chunks' extensions, trailers, answers before the answer.
+    A limit on the body alone would not cover chunk extensions, trailers and interim (1xx) responses.
     """
 
     bytes_max: ClassVar[int]

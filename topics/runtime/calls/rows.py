@@ -1,10 +1,10 @@
 """Calls to the outside as rows: due → sending (leased, numbered) → answered (reply kept) → due again, or ended.
 
-`save` runs inside the room's batch. Everything else is the caller's, each function in a transaction of its own; what
-`lease` and `record` give may be read after its commit, so that both are one round trip.
+`save` runs inside the room's batch. The executor's caller uses the other functions, each in its own transaction; the
+results of `lease` and `record` may be read after the commit, so that each is one round trip.
 
-Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are business time, given by whoever calls;
-`lease_until`, `acted_at` and `sent_until` are PostgreSQL's, which no `tally clock advance` moves.
+Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are business time, passed in; `lease_until`,
+`acted_at` and `sent_until` are PostgreSQL's time, which `tally clock advance` does not move.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEASE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A call that this process alone may now send or ask, until its lease ends."""
+    """A leased call: only this process may send it or ask about it until the lease ends."""
 
     id: str
     subject: str
@@ -44,7 +44,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class CallReply:
-    """How one act of a call came back: what is stored, and what the decider hears."""
+    """The reply to one act (a send or a question) of a call: stored on its row, and applied as CallEnded."""
 
     call_id: str
     subject: str
@@ -52,7 +52,7 @@ class CallReply:
     act: Act
     act_no: int
     reply: Mapping[str, object]  # redacted: no token, no key
-    unknown: bool  # a send of which we do not know whether it acted
+    unknown: bool  # a send that may or may not have taken effect
 
     def value(self, ended_at: datetime) -> bytes:
         return orjson.dumps(
@@ -69,7 +69,7 @@ class CallReply:
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """A reply on its row: the same bytes whoever applies it, and however often."""
+    """A reply as stored on its row: every process that applies it applies the same bytes."""
 
     call_id: str
     subject: str
@@ -116,12 +116,12 @@ CALLS = Table(
 # ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-CausedCall = tuple[Call | Retry | Ended, EventId, str | None]  # with the event that led to it, and its trace
+CausedCall = tuple[Call | Retry | Ended, EventId, str | None]  # with the id of its cause, and its trace
 
 
 def save(conn: Connection, calls: Sequence[CausedCall], now: datetime) -> None:
-    """New calls become due at once; others become due again, unless they are out just now, or end. Of several about one
-    call the last one counts.
+    """Insert new calls, due at once; retry or end others, but retry none that is being sent now. The last change of each
+    call counts.
     """
     new: list[tuple[Call, EventId, str | None]] = []
     old: dict[str, Retry | Ended] = {}
@@ -165,9 +165,9 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
         conn.execute(_END, (now, text_array(c.call_id for c in ended), text_array(c.outcome for c in ended)))
 
 
-# ── the caller's ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the executor's caller ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-# A send may have left at any moment until its lease ends; an earlier end is known only once its reply is recorded.
+# A send may leave at any moment until its lease ends (sent_until); recording its reply moves that end forward.
 _LEASE = """
 WITH wanted AS (
     SELECT due.id FROM unnest(%(psps)s::text[], %(limits)s::int[]) AS psp(name, most),
@@ -186,9 +186,9 @@ RETURNING """ + CALLS.select(Leased, alias="calls")
 
 
 def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
-    """Take due calls, at most `limits` for each PSP, each with its next number, for LEASE_S; read later which.
+    """Lease due calls for LEASE_S, at most `limits` for each PSP, each under its next act number. → reads them, later.
 
-    What was to be sent, past its payment's deadline, is `end_overdue`'s: leased, it might have been sent.
+    Sends past their payment's deadline are left to `end_overdue`: once leased, they might have been sent.
     """
     values = {
         "psps": list(limits),
@@ -217,7 +217,7 @@ WHERE calls.id = answer.id
 def end_overdue(
     conn: Connection, reply: Mapping[str, object], now: datetime, ended_at: datetime, by: str, limit: int = 500
 ) -> list[StoredReply]:
-    """Sends past their payment's deadline, of whatever PSP, answered with `reply`, which says that they never left."""
+    """Answer the sends past their payment's deadline with `reply`, which says that they were not sent."""
     rows = conn.execute(_OVERDUE, {"now": now, "limit": limit}).fetchall()
     answers = [
         CallReply(id_, subject, cause, act, act_no, reply, unknown=False) for id_, subject, cause, act, act_no in rows
@@ -237,12 +237,12 @@ _PSPS = "SELECT psp FROM calls WHERE state = 'due' UNION SELECT psp FROM calls W
 
 
 def psps(conn: Connection) -> set[str]:
-    """Whose calls have not ended."""
+    """The PSPs with calls that have not ended."""
     return {row[0] for row in conn.execute(_PSPS)}
 
 
-# Where a call is found by its id, the state that it must be in is a parameter: as a constant it has the planner, who
-# believes that few calls are out, read all that are out for each id (58 µs of an order's CPU in place of 16).
+# A statement that finds calls by id has the required state as a parameter: with a constant the planner, which expects few
+# calls to be out, reads all of those for each id (58 µs of an order's CPU in place of 16).
 _GIVE_BACK = """
 UPDATE calls SET state = 'due', lease_until = NULL, leased_by = NULL
 FROM unnest(%s::text[], %s::int[]) AS unsent(id, act_no)
@@ -251,7 +251,7 @@ WHERE calls.id = unsent.id AND calls.act_no = unsent.act_no AND state = %s
 
 
 def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
-    """Leased, but surely not sent: due again as it was. Its number stays used."""
+    """Release leased calls that were surely not sent: due again unchanged, their act numbers stay used."""
     conn.execute(_GIVE_BACK, ([call.id for call in unsent], [call.act_no for call in unsent], "sending"))
 
 
@@ -268,7 +268,7 @@ Recorded = tuple[list[StoredReply], list[CallReply]]
 
 
 def record(conn: Connection, answers: Sequence[CallReply], ended_at: datetime) -> Callable[[], Recorded]:
-    """Keep the replies on their rows; read later what was stored, and what came after its lease was taken."""
+    """Store the replies on their rows. → reads, later, the stored ones, and those that came after their lease had expired."""
     answers = sorted(answers, key=lambda answer: answer.call_id)
     values = [answer.value(ended_at) for answer in answers]
     columns = (
@@ -299,7 +299,8 @@ WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_u
 
 
 def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, limit: int = 500) -> int:
-    """Whoever held these is gone or late: nobody knows what was sent. `reply` says so, and `take_unapplied` finds them."""
+    """Answer calls whose lease has expired with `reply`, an unknown outcome: they may have been sent. `take_unapplied` gets
+    them."""
     rows = conn.execute(_EXPIRED, (limit,)).fetchall()
     for id_, subject, cause, act, act_no in rows:
         answer = CallReply(id_, subject, cause, act, act_no, reply, act == "send")
@@ -318,7 +319,7 @@ RETURNING id, subject, cause_event_id, act, act_no, reply
 
 
 def take_unapplied(conn: Connection, by: str, limit: int = 500) -> list[StoredReply]:
-    """Replies whose recorder did not come to apply them in time: they are ours to apply now."""
+    """Lease stored replies that their recorder has not applied in time, to apply them here."""
     return [StoredReply(*row) for row in conn.execute(_UNAPPLIED, (timedelta(seconds=LEASE_S), by, limit))]
 
 
@@ -329,20 +330,21 @@ WHERE calls.id = applied.id AND calls.act_no = applied.act_no AND state = %s
 
 
 def release_parked(conn: Connection, stored: Sequence[StoredReply]) -> None:
-    """Applied, and yet not moved on: the runtime has parked them and brings them back itself. Leave them to it.
+    """Release the leases of replies that were applied but did not move their call: they are parked, and drained by the
+    runtime.
 
-    By number: meanwhile the call may have acted again, and its new reply is nobody's until it is applied.
+    Matched by act number: the call may have a new reply meanwhile, which is still to be applied.
     """
     conn.execute(_HANDED_OVER, ([reply.call_id for reply in stored], [reply.act_no for reply in stored], "answered"))
 
 
 def message(reply: StoredReply) -> Message:
-    """The reply as a message of the pseudo-topic `calls`, its id from call id, act and number."""
+    """The reply as a message of the pseudo-topic `calls`; its id is derived from call id, act and act number."""
     return _message(reply, reply.act)
 
 
 def late_message(answer: CallReply, ended_at: datetime) -> Message:
-    """A reply that came after its lease was taken for lost: the lost one has the usual id, this one has its own."""
+    """A reply that came after its lease had expired. The expired act's message has the usual id, so this one gets another."""
     return _message(_stored_reply(answer, answer.value(ended_at)), f"late {answer.act}")
 
 

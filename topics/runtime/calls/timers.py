@@ -1,7 +1,7 @@
-"""Timers as rows: set in the transaction that needs them, due → a message of the pseudo-topic `timers`, deleted with its
-effect.
+"""Timers as rows: inserted with the decision that sets them; once due, a message of the pseudo-topic `timers`; deleted
+with its effect.
 
-A timer that finds nothing left to do is a no-op of its decider: none is ever cancelled.
+Timers are never cancelled: the decider does nothing where nothing is left to do.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ TIMERS = Table(
     Column("key", "text", "timer.key"),
     Column("due_at", "timestamptz", "timer.due_at"),
 )
-# The same timer set twice is one; set again after it has fired, it has another cause and so another id.
+# The same timer set twice is one row. Set again after it has fired, it has another cause and so another id.
 _INSERT = TIMERS.insert(otherwise="ON CONFLICT (kind, key, due_at) DO NOTHING")
 _DUE = f"SELECT id::text, {TIMERS.select(Timer)} FROM timers WHERE due_at <= %s ORDER BY due_at, id LIMIT %s"
 _DELETE = "DELETE FROM timers WHERE id = ANY(%s::uuid[])"
 
 
 def save(conn: Connection, timers: Sequence[tuple[Timer, EventId]]) -> None:
-    """Set timers, each with its id, sorted: two processes that set the same ones wait for each other in one order."""
+    """Insert timers with their ids, sorted, so that two processes that insert the same ones cannot deadlock."""
     rows = {(timer.kind, timer.key, timer.due_at): _NewTimer(id_, timer) for timer, id_ in timers}
     _INSERT.run(conn, [rows[each] for each in sorted(rows)])
 
 
 def timer_id(timer: Timer, cause: Cause) -> EventId:
-    """The id of the message that it becomes, from the event that sets it."""
+    """The id of the timer's message, derived from the event that sets the timer."""
     by = f"timer {timer.kind} {timer.key} {timer.due_at.astimezone(UTC).isoformat()}"
     return derive_id(cause.event_id, by, 0, cause.entered_ms)
 
 
 def due(conn: Connection, now: datetime, limit: int = DUE_MAX) -> list[Message]:
-    """Due timers as messages, oldest first. `now` is business time. The same row is the same message for every process."""
+    """Due timers as messages, oldest first. `now` is business time. Every process makes the same message of a row."""
     return [_message(EventId(row[0]), Timer(*row[1:])) for row in conn.execute(_DUE, (now, limit))]
 
 
@@ -71,5 +71,5 @@ def _message(timer_id: EventId, timer: Timer) -> Message:
 
 
 def delete(conn: Connection, ids: Sequence[str]) -> None:
-    """Delete fired timers in the transaction that claims them: done, parked or dead, the message is the runtime's now."""
+    """Delete fired timers in the transaction that claims their messages: each is done, parked or dead from then on."""
     conn.execute(_DELETE, (uuid_array(sorted(ids)),))

@@ -1,1 +1,1 @@
-"""What a room gave up on."""
+"""Parked and dead letters: stored, listed, replayed, discarded."""

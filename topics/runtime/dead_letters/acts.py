@@ -1,6 +1,6 @@
-"""Operators' hands on letters and stops: every act is one transaction that holds its row in the room's `ops_audit`.
+"""Operators' acts on letters and stops: each is one transaction, with a row in the room's `ops_audit`.
 
-Every act may be repeated: what is done already is not done again.
+Every act is idempotent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EDIT_BYTES_MAX = 1_000_000
 
 WayOut = Literal["start", "position"]
 
-# Stops whose lift needs a way out: without one the room would stop again at once, or skip in silence.
+# Stops whose lift needs a way out: without one the room would stop again at once, or skip records silently.
 WAYS_OUT: Mapping[str, Mapping[WayOut, str]] = {
     "topic_replaced": {
         "start": "begin at the start of the new topic; what the room has seen already is dropped by its inbox",
@@ -46,12 +46,12 @@ WAYS_OUT: Mapping[str, Mapping[WayOut, str]] = {
 
 
 class ActRefused(ValueError):
-    """What an operator asked for cannot be done; says why in one line. Nothing was changed."""
+    """An act is not possible; the message is one line. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """Who acts and why. Both are kept for ever."""
+    """The actor and the reason of an act, as stored in `ops_audit` for ever."""
 
     actor: str
     reason: str
@@ -72,7 +72,7 @@ def _check(what: str, text: str, limit: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ActResult:
-    """What an act changed: letter ids, and the state of those that it left as they were."""
+    """The letters that an act changed, and the states of those that it left unchanged."""
 
     changed: tuple[str, ...]
     unchanged: Mapping[str, str]
@@ -100,7 +100,7 @@ def replay(
     chosen_by: Filter | None = None,
     force: bool = False,
 ) -> ActResult:
-    """Make dead letters due again, `now` being business time. What is not dead is left alone: twice changes nothing."""
+    """Make dead letters due again at `now` (business time). Letters that are not dead stay unchanged."""
     values = {"now": now, "most": REPLAYS_MAX, "force": force}
     return _act(settings, room, "replay", _REPLAY, values, letter_ids, by, chosen_by)
 
@@ -113,7 +113,7 @@ def discard(
     now: datetime,
     chosen_by: Filter | None = None,
 ) -> ActResult:
-    """Give dead letters up for good: what waits behind them on their keys goes on."""
+    """Discard dead letters: the messages behind them on their keys go on."""
     return _act(settings, room, "discard", _DISCARD, {"now": now}, letter_ids, by, chosen_by)
 
 
@@ -127,7 +127,7 @@ def _act(
     by: AuditNote,
     chosen_by: Filter | None,
 ) -> ActResult:
-    """Nothing changed is nothing to be written down."""
+    """Run one act. An audit row is written only if a letter changed."""
     wanted = sorted(set(letter_ids))
     with operator_transaction(settings, room) as conn:
         states = _lock(conn, wanted)
@@ -149,16 +149,16 @@ def _lock(conn: Connection, letter_ids: Sequence[str]) -> dict[str, str]:
 
 
 def _letters(changed: Mapping[str, int]) -> dict[str, object]:
-    """Ids, and beside them the attempts that each had failed by then: by these a rebuilt index knows what came later."""
+    """Letter ids and their numbers of failed attempts: a rebuild of the index sees by these which copies are newer."""
     return {"letters": list(changed), "attempts": list(changed.values())}
 
 
-# ── an edit, and the second person ───────────────────────────────────────────────────────────────────────────────────
+# ── edits, approved by a second person ───────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A proposed value beside the original. `sha256` names it to the one who approves."""
+    """A proposed value beside the original. The approver names the edit by its `sha256`."""
 
     original: bytes | None
     value: bytes
@@ -172,7 +172,7 @@ class Edit:
 def propose(settings: Settings, room: str, letter_id: str, value: bytes, by: AuditNote, now: datetime) -> Edit:
     """Store a corrected value on a dead letter; it waits for `approve`. An earlier proposal is replaced.
 
-    Errors: Refused where the room could not read it; NoSuchLetter.
+    Errors: ActRefused if the room could not read the value; NoSuchLetter.
     """
     if len(value) > EDIT_BYTES_MAX:
         raise ActRefused(f"the edit has {len(value)} bytes; {EDIT_BYTES_MAX} are the most")
@@ -189,7 +189,7 @@ def propose(settings: Settings, room: str, letter_id: str, value: bytes, by: Aud
 
 
 def _lock_dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
-    """Lock it. → code, attempts. Errors: NoSuchLetter; Refused where it is not dead."""
+    """Lock a dead letter. → code, attempts. Errors: NoSuchLetter; ActRefused if it is not dead."""
     row = conn.execute(
         "SELECT state, code, attempts FROM parked WHERE letter_id = %s FOR UPDATE", [letter_id]
     ).fetchone()
@@ -203,7 +203,7 @@ def _lock_dead(conn: Connection, letter_id: str) -> tuple[str | None, int]:
 def _check_readable(
     settings: Settings, conn: Connection, letter_id: str, value: bytes, code: str | None
 ) -> bytes | None:
-    """→ the original value. Errors: Refused where the edit could not take effect, whoever approves it."""
+    """→ the original value. Errors: ActRefused if the edited message could not be applied."""
     message = message_of(conn, letter_id)
     if code == "id_reused":
         raise ActRefused("its id came before with other contents: no edit helps; discard it")
@@ -218,7 +218,7 @@ def _check_readable(
 
 
 def proposed_edit(settings: Settings, room: str, letter_id: str) -> Edit:
-    """The edit that waits for approval. Errors: Refused where there is none; NoSuchLetter."""
+    """The edit that waits for approval. Errors: ActRefused if there is none; NoSuchLetter."""
     with operator_transaction(settings, room) as conn:
         return _read_edit(conn, letter_id)
 
@@ -237,9 +237,9 @@ def _read_edit(conn: Connection, letter_id: str) -> Edit:
 
 
 def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: AuditNote, now: datetime) -> None:
-    """Replay the letter with its edit, under its own event id. It is an event like any other now, and holds its key.
+    """Replay the letter with its edit, under its own event id. From now on it holds its key.
 
-    Errors: Refused where the maker approves their own, or where the edit is no longer the one that was looked at.
+    Errors: ActRefused if the editor approves their own edit, or if the edit has changed since `sha256` was read.
     """
     with operator_transaction(settings, room) as conn:
         _, attempts = _lock_dead(conn, letter_id)
@@ -261,9 +261,9 @@ def approve(settings: Settings, room: str, letter_id: str, sha256: str, by: Audi
 
 
 def resume(settings: Settings, room: str, by: AuditNote, begin: WayOut | None = None) -> Stop | None:
-    """Lift the room's stop; the window over which faults are counted starts anew here. None where it had not stopped.
+    """Lift the room's stop; the window of the fault count starts anew. → None if the room had not stopped.
 
-    `begin` is the way out of a stop that has several. Errors: Refused where it needs one, or has none.
+    `begin` is the way out, for stops that have several. Errors: ActRefused if it is missing, or if the stop has none.
     """
     with operator_transaction(settings, room) as conn:
         row = conn.execute(

@@ -1,4 +1,4 @@
-"""The index of letters as a whole: out, a row at a time; and back in, from the copies on the room's dead-letter topic."""
+"""The index of letters as a whole: its export, and its rebuild from the copies on the room's dead-letter topic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from topics.runtime.shape.decode import Incoming, decode
 from topics.runtime.shape.record import dump_headers, load_headers
 from topics.settings import Settings
 
-# ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── export ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _EXPORT = f"""
 SELECT letter_id::text, state, topic, partition, kafka_offset AS offset, key, event_id, code, error, stack, attempts,
@@ -40,7 +40,7 @@ FROM parked p WHERE state = ANY(%(states)s) AND attempts > 0 AND {MATCHES} ORDER
 def export(
     settings: Settings, room: str | None, wanted: Filter, states: Sequence[State] = ("dead",)
 ) -> Iterator[dict[str, Any]]:
-    """Every letter that matches, oldest first, with its contents; read in slices, however many there are."""
+    """All letters that match, oldest first, with their contents; read in slices."""
     for each in rooms_named(room):
         with operator_reader(settings, each.name) as conn, conn.cursor("export", row_factory=dict_row) as cursor:
             cursor.execute(_EXPORT, {"states": list(states), **wanted.values()})
@@ -51,14 +51,14 @@ def export(
 def _export_row(row: dict[str, Any]) -> dict[str, Any]:
     headers = {name: None if value is None else value.decode("latin-1") for name, value in load_headers(row["headers"])}
     key = None if row["key"] is None else row["key"].decode("utf-8", "replace")
-    said = row | {"headers": headers, "key": key}
+    exported = row | {"headers": headers, "key": key}
     for name in ("value", "edit"):
-        said |= as_text(name, said.pop(name))
-    return said
+        exported |= as_text(name, exported.pop(name))
+    return exported
 
 
 def as_text(name: str, content: bytes | None) -> dict[str, str | None]:
-    """{name: text}, or {name_base64: …} where it is no UTF-8."""
+    """{name: text}, or {name_base64: …} if the content is not UTF-8."""
     if content is None:
         return {name: None}
     try:
@@ -67,7 +67,7 @@ def as_text(name: str, content: bytes | None) -> dict[str, str | None]:
         return {f"{name}_base64": base64.b64encode(content).decode()}
 
 
-# ── back in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── rebuild ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Fate = Literal["known", "effect stands", "discarded", "replayed", "dead", "foreign"]
 _RESOLVED: dict[Fate, State] = {"effect stands": "done", "replayed": "done", "discarded": "discarded", "dead": "dead"}
@@ -75,7 +75,7 @@ _RESOLVED: dict[Fate, State] = {"effect stands": "done", "replayed": "done", "di
 
 @dataclass(slots=True)
 class RebuildCounts:
-    """How many letters of the topic became what; `foreign` lists records that are no letters of this room."""
+    """Number of letters by fate; `foreign` lists the records of the topic that are no letters of this room."""
 
     counts: dict[Fate, int] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
@@ -86,7 +86,7 @@ class RebuildCounts:
 
 @dataclass(frozen=True, slots=True)
 class _LetterCopy:
-    """A record of the dead-letter topic, told apart into the message and why it is there."""
+    """A record of the dead-letter topic: the original message, and how it failed."""
 
     letter: str
     attempts: int
@@ -97,10 +97,10 @@ class _LetterCopy:
 
 
 def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: AuditNote, now: datetime) -> RebuildCounts:
-    """Put back what the index lacks, from all records of the room's dead-letter topic, oldest first.
+    """Insert the letters that the index lacks, from all records of the room's dead-letter topic, oldest first.
 
-    A letter whose effect stands, or that was discarded or replayed since that copy, comes back as resolved; any other
-    comes back dead and holds its key. What only waited behind a letter is on no topic, and cannot come back.
+    A letter whose effect stands, or that was discarded or replayed after its copy, is inserted as resolved; any other as
+    dead, and holds its key. Messages that only waited behind a letter are on no topic and are not restored.
     """
     rebuilt = RebuildCounts()
     newest = _newest_copies(settings, room, records, rebuilt)
@@ -111,7 +111,7 @@ def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: Audi
         for each in newest:
             became = "known" if each.letter in known else _fate_of(each, standing, acts)
             if became in _RESOLVED and not _reinsert(conn, each, _RESOLVED[became], now):
-                became = "known"  # it died just now
+                became = "known"  # it was inserted meanwhile
             rebuilt.add(became)
         if set(rebuilt.counts) & set(_RESOLVED):
             letters = [each.letter for each in newest if each.letter not in known]
@@ -128,7 +128,7 @@ def rebuild(settings: Settings, room: Room, records: Iterable[Message], by: Audi
 def _newest_copies(
     settings: Settings, room: Room, records: Iterable[Message], rebuilt: RebuildCounts
 ) -> list[_LetterCopy]:
-    """The last copy of each letter, in the order in which they first died."""
+    """The last copy of each letter, in the order of their first copies."""
     newest: dict[str, _LetterCopy] = {}
     for record in records:
         found = _parse_copy(settings, room, record)
@@ -141,22 +141,22 @@ def _newest_copies(
 
 
 def _parse_copy(settings: Settings, room: Room, record: Message) -> _LetterCopy | None:
-    """None where the record is no letter of this room: whoever may write to the topic may write anything."""
+    """None if the record is no letter of this room: other producers may write anything to the topic."""
     about = {name: value for name, value in record.headers if name.startswith("tally_")}
     try:
-        said = {name: value.decode() for name, value in about.items()}
+        fields = {name: value.decode() for name, value in about.items()}
         message = Message(
-            said["tally_topic"],
-            int(said["tally_partition"]),
-            int(said["tally_offset"]),
+            fields["tally_topic"],
+            int(fields["tally_partition"]),
+            int(fields["tally_offset"]),
             record.key,
             record.value,
             tuple(pair for pair in record.headers if pair[0] not in about),
-            int(said.get("tally_timestamp", record.timestamp_ms)),
+            int(fields.get("tally_timestamp", record.timestamp_ms)),
         )
-        attempts, failed_at = int(said["tally_attempts"]), datetime.fromisoformat(said["tally_failed_at"])
-        first_failed_at = datetime.fromisoformat(said.get("tally_first_failed_at", said["tally_failed_at"]))
-        letter, code = said["tally_letter"], said["tally_code"]
+        attempts, failed_at = int(fields["tally_attempts"]), datetime.fromisoformat(fields["tally_failed_at"])
+        first_failed_at = datetime.fromisoformat(fields.get("tally_first_failed_at", fields["tally_failed_at"]))
+        letter, code = fields["tally_letter"], fields["tally_code"]
     except (KeyError, ValueError, AttributeError):
         return None
     incoming = decode(message, settings.upstreams, settings.digest_key())
@@ -183,7 +183,7 @@ def _acts(conn: Connection) -> Acts:
 
 
 def _fate_of(copy: _LetterCopy, standing: set[str], acts: Acts) -> Fate:
-    """A letter that died once more after its replay has a newer copy, which no act has seen."""
+    """The fate of a letter. One that died again after its replay has a newer copy, with more attempts than the act saw."""
     if copy.incoming.claim in standing:
         return "effect stands"
     resolutions: tuple[Fate, ...] = ("discarded", "replayed")
@@ -194,7 +194,7 @@ def _fate_of(copy: _LetterCopy, standing: set[str], acts: Acts) -> Fate:
 
 
 def _reinsert(conn: Connection, copy: _LetterCopy, state: State, now: datetime) -> bool:
-    """The letter, and the claim on its id: without that a redelivery would be a second letter. → False if it is there."""
+    """Insert the letter and the claim of its id, so that a redelivery is a repeat. → False if the letter exists."""
     message, incoming = copy.incoming.message, copy.incoming
     conn.execute("INSERT INTO inbox (id, hash) VALUES (%s, %s) ON CONFLICT DO NOTHING", [incoming.claim, incoming.hash])
     put = conn.execute(

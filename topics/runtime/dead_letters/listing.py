@@ -1,6 +1,6 @@
-"""Parked and dead letters as operators see them: lists, groups, one in full, and what a replay would do. Reads only.
+"""Parked and dead letters for operators: lists, groups, one in full, and the plan of a replay. Reads only.
 
-Role `tally_ops` can touch the runtime's tables only; whether an effect stands is read by the room's read-only role.
+Role `tally_ops` may only use the runtime's tables; whether an effect stands is read by the room's reading role.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from topics.runtime.shape.store import uuid_array
 from topics.settings import Settings
 
 State = Literal["parked", "dead", "done", "discarded"]
-SHORT = 8  # digits of a letter's id that people are shown
+SHORT = 8  # digits of a letter's id in tables
 REPLAYS_MAX = 3  # one more needs force
 BEHIND_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One parked or dead message, without its contents. `behind` counts the messages of its key that wait for it."""
+    """One parked or dead message, without its contents. `behind` is the number of messages of its key that wait for it."""
 
     room: str
     letter_id: str
@@ -53,7 +53,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters of a room; what is None does not matter. Times are those of the last failure, `until` exclusive."""
+    """Selects letters of a room; None matches all. Times are those of the last failure, `until` exclusive."""
 
     code: str | None = None
     topic: str | None = None
@@ -82,29 +82,29 @@ AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
 
 
 class NoSuchLetter(Exception):
-    """The id, or the beginning of an id, names no letter, or several."""
+    """The id, or the beginning of one, matches no letter or several."""
 
 
 class NoSuchRoom(Exception):
-    """No consumer has that name; says which there are."""
+    """No room has that name; the message lists those that exist."""
 
 
 @contextmanager
 def operator_transaction(settings: Settings, room: str) -> Iterator[Connection]:
-    """One transaction in a room's store, as the operators' role, to act."""
+    """One writing transaction in a room's store, by the operators' role."""
     with connect(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
         yield conn
 
 
 @contextmanager
 def operator_reader(settings: Settings, room: str) -> Iterator[Connection]:
-    """The same, to look: also while the store takes no writes."""
+    """One reading transaction, by the operators' role; works while the store takes no writes, too."""
     with connect_to_read(settings.dsn("tally_ops"), name="tally ops", schema=room) as conn:
         yield conn
 
 
 def rooms_named(name: str | None) -> tuple[Room, ...]:
-    """That consumer, or all. Errors: NoSuchRoom."""
+    """The room of that name, or all rooms. Errors: NoSuchRoom."""
     if name is None:
         return CONSUMERS
     rooms = {room.name: room for room in CONSUMERS}
@@ -133,7 +133,7 @@ def list_letters(
     followers: bool = False,
     wanted: Filter | None = None,
 ) -> list[Letter]:
-    """Letters of one room or all, oldest first; with `followers` also what only waits behind another."""
+    """Letters of one room or all, oldest first; with `followers` also messages that only wait behind another."""
     values = {"states": list(states), "followers": followers, "limit": limit, **(wanted or Filter()).values()}
     found: list[Letter] = []
     for each in rooms_named(room):
@@ -147,13 +147,13 @@ def _letter(room: str, letter_id: str, state: State, topic: str, key: bytes | No
 
 
 def _text(key: bytes | None) -> str | None:
-    """A key may be empty, which is not the same as none."""
+    """An empty key is not None."""
     return None if key is None else key.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Letters of one room that failed for one reason about as long ago. `parked` ones are tried again by themselves."""
+    """Letters of one room with the same code and about the same age. `parked` ones are retried automatically."""
 
     room: str
     code: str
@@ -231,7 +231,7 @@ def _names(found: Sequence[tuple[str, str]]) -> str:
 
 
 def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple[str, str]]:
-    """Up to three letters whose ids begin most like this."""
+    """Up to three letters whose ids begin most similarly."""
     known: dict[str, str] = {}
     for each in rooms_named(room):
         with operator_reader(settings, each.name) as conn:
@@ -247,7 +247,7 @@ def _nearest(settings: Settings, beginning: str, room: str | None) -> list[tuple
 
 @dataclass(frozen=True, slots=True)
 class LetterDetails:
-    """One letter with all that is known of it."""
+    """One letter with everything stored about it."""
 
     letter: Letter
     partition: int
@@ -260,10 +260,10 @@ class LetterDetails:
     edited_by: str | None
     edited_at: datetime | None
     approved_by: str | None
-    waiting: list[dict[str, Any]]  # the first of what is queued behind it: letter_id, event_id, offset, parked_at
-    ahead: str | None  # the letter of its key that must go first
+    waiting: list[dict[str, Any]]  # the first messages behind it: letter_id, event_id, offset, parked_at
+    ahead: str | None  # the letter of its key that is ahead of it
     effect_stands: bool
-    acts: list[dict[str, Any]]  # of ops_audit: at, actor, action, reason
+    acts: list[dict[str, Any]]  # from ops_audit: at, actor, action, reason
 
 
 _DETAILS = """
@@ -326,9 +326,9 @@ def message_of(conn: Connection, letter_id: str) -> Message:
 
 
 def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]:
-    """Which of these events have left an effect in the room: its rows keep their cause's id (docs/architecture.md).
+    """The events that have left an effect in the room: its rows keep the ids of their causes (docs/architecture.md).
 
-    An event that changes nothing leaves none. Whoever has no right to look (a room of a test) finds none.
+    An event that changed nothing has left none; without the right to read (a room of a test) the result is empty.
     """
     if not event_ids:
         return set()
@@ -349,7 +349,7 @@ def effects(settings: Settings, room: str, event_ids: Sequence[str]) -> set[str]
 
 
 def letter_states(settings: Settings, room: str, letter_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
-    """What has become of these: state, and how many attempts have failed."""
+    """Each letter's state, and its number of failed attempts."""
     with operator_reader(settings, room) as conn:
         rows = conn.execute(
             "SELECT letter_id::text, state, attempts FROM parked WHERE letter_id = ANY(%s::uuid[])", [list(letter_ids)]
@@ -386,7 +386,7 @@ FROM parked p WHERE letter_id = ANY(%(ids)s::uuid[]) ORDER BY seq
 def plan(
     settings: Settings, room: str, letter_ids: Sequence[str], *, discards: bool = False, force: bool = False
 ) -> list[PlannedLetter]:
-    """What a replay (or a discard) of these would do, letter by letter, oldest first. Changes nothing."""
+    """The effect of a replay (or a discard), letter by letter, oldest first. Changes nothing."""
     with operator_reader(settings, room) as conn:
         rows = conn.execute(_PLAN, {"ids": list(letter_ids)}).fetchall()
     standing = effects(settings, room, [row[6] for row in rows if row[1] == "dead"])
@@ -403,7 +403,7 @@ PlanStep = tuple[Literal["run", "wait", "no-op", "refused"], str]
 
 @dataclass(frozen=True, slots=True)
 class _LetterFacts:
-    """What decides of one letter's fate."""
+    """What a plan depends on, for one letter."""
 
     state: State
     replays: int
@@ -436,7 +436,7 @@ def too_often(replays: int) -> str:
 
 
 def open_stop(settings: Settings, room: str) -> Stop | None:
-    """Why the room has stopped, if it has."""
+    """The room's stop, if it has stopped."""
     with operator_reader(settings, room) as conn:
         row = conn.execute("SELECT code, reason, at FROM stops WHERE lifted_at IS NULL").fetchone()
         return Stop(*row) if row else None

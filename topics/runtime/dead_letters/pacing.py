@@ -1,4 +1,4 @@
-"""Chosen letters → the store, a slice at a time: at a rate, and so that whatever ends it leaves whole slices."""
+"""Chosen letters → acts, a slice at a time, at a rate; an interrupted run leaves whole slices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Act = Callable[[Sequence[str]], ActResult]
 
 @dataclass(slots=True)
 class ActTotals:
-    """What a run has done so far."""
+    """The letters that a run has changed, or not, so far."""
 
     changed: list[str] = field(default_factory=list)  # letter ids
     unchanged: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class ActTotals:
 
 
 def slices(letters: Sequence[str], rate: int | None) -> list[list[str]]:
-    """No larger than what a fifth of a second may have."""
+    """Slices of at most a fifth of a second's letters at `rate`."""
     size = SLICE if rate is None else max(1, min(SLICE, rate // SLICES_PER_S))
     return [list(letters[at : at + size]) for at in range(0, len(letters), size)]
 
@@ -47,13 +47,13 @@ def paced(letters: Sequence[str], act: Act, rate: int | None) -> Iterator[ActRes
 
 
 class ReplayFailed(Exception):
-    """A letter that was replayed did not take effect."""
+    """A replayed letter failed again, or was not retried in time."""
 
 
 def replay_one_by_one(
     settings: Settings, room: str, letters: Sequence[str], act: Act, rate: int | None, wait_s: float = WAIT_S
 ) -> Iterator[ActResult]:
-    """One letter at a time, each seen through before the next is touched. Errors: Failed, naming the letter."""
+    """Replay one letter at a time, and await its result before the next. Errors: ReplayFailed, naming the letter."""
     for letter_id in letters:
         began = time.monotonic()
         before = letter_states(settings, room, [letter_id])[letter_id][1]
@@ -74,26 +74,26 @@ def _await_one(settings: Settings, room: str, letter_id: str, attempts: int, wai
 
 
 def failed_text(state: State) -> str:
-    return "is dead again" if state == "dead" else "has failed again, and is tried on by itself"
+    return "is dead again" if state == "dead" else "has failed again, and is retried automatically"
 
 
 def untried_text(wait_s: float) -> str:
-    return f"has not been tried for {wait_s:.0f} s: does the room run? is one ahead of it dead?"
+    return f"has not been retried for {wait_s:.0f} s: is the room running? is a letter of its key ahead of it dead?"
 
 
 @dataclass(slots=True)
 class ReplayResults:
-    """What became of letters that were made due."""
+    """The results of replayed letters."""
 
-    ended: list[str] = field(default_factory=list)  # they took effect, or somebody let them go
+    ended: list[str] = field(default_factory=list)  # done, or discarded
     failed: dict[str, State] = field(default_factory=dict)
     untried: list[str] = field(default_factory=list)
 
 
 def await_results(settings: Settings, room: str, before: Mapping[str, int], wait_s: float) -> ReplayResults:
-    """Wait until each has ended or failed again, at most `wait_s` after the last that did.
+    """Wait until each letter has ended or failed again, at most `wait_s` after the last one that did.
 
-    `before` is how many attempts of each had failed when it was made due.
+    `before` has each letter's number of failed attempts when it was made due.
     """
     waiting, seen, deadline = dict(before), ReplayResults(), time.monotonic() + wait_s
     while waiting and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Parked and dead letters: who waits, who is tried again, who is given up, and when the room must stop."""
+"""Parked and dead letters: stored, retried, dead; and the fault limit at which the room stops."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from topics.runtime.shape.store import Store, bytes_array, text_array, uuid_arra
 
 log = structlog.get_logger()
 
-WINDOW = 10_000  # messages over which the share of our own faults is taken
+WINDOW = 10_000  # messages over which the share of our own faults is measured
 DUE_MAX = 500  # letters of one drain, about
-TRIED_MAX = 100  # attempts of which a letter tells; the oldest are forgotten first
+TRIED_MAX = 100  # attempts that a letter lists; the oldest are dropped
 COPY_BYTES_MAX = (
-    1_500_000  # a dead letter's copy must pass the producer, whatever an upstream's compression let through
+    1_500_000  # of a dead letter's copy: an upstream's compressed record may be larger than our producer takes
 )
-KEY_BYTES_MAX = 1000  # of a copy, and of any header of what is too large; our own keys are ids
-HEADERS_MAX = 50  # that are kept of what is too large
+KEY_BYTES_MAX = 1000  # of a copy's key, and of each header of a record that is too large; our own keys are ids
+HEADERS_MAX = 50  # of a record that is too large
 Held = set[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedLetter:
-    """A stored letter, as the drain meets it."""
+    """A stored letter, as the drain reads it."""
 
     seq: int
     letter_id: str
@@ -45,12 +45,12 @@ class ParkedLetter:
     rung: int
     replays: int
     counted: bool
-    first_failed_at: datetime | None  # None while it only waited behind another
-    edit: bytes | None = None  # a corrected value that two persons stand for
+    first_failed_at: datetime | None  # None while it only waits behind another
+    edit: bytes | None = None  # a corrected value, approved by a second person
 
     @property
     def tried(self) -> Message:
-        """What is decided: the message as it came, or with its edit."""
+        """The message to decide: as it came, or with its edit."""
         return self.message if self.edit is None else self.message._replace(value=self.edit)
 
 
@@ -59,19 +59,19 @@ NewLetter = tuple[Incoming, Failure | None]
 
 
 def letter_id(room: Room, incoming: Incoming) -> str:
-    """A letter has an id of its own: the same event may be dead in several rooms, and each is replayed alone."""
+    """The letter's own id: one event may be dead in several rooms, and is replayed in each by itself."""
     return digest(b"letter", room.name.encode(), incoming.claim.encode())
 
 
 def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Held]:
-    """Ask now, read later: which (topic, key) of the batch have something parked or dead before them.
+    """→ reads, later, the (topic, key) pairs of the batch that a parked or dead letter holds.
 
-    A statement of its own, later than the claim: in one statement an event could overtake one parked meanwhile. And earlier
-    than `load`: what a drain has done since, `load` must see.
+    Its own statement, after the claims: within the same one an event could overtake a letter parked meanwhile. And before
+    `load`, which must see the effects of a drain that ends in between.
     """
     keys = {(i.message.topic, i.message.key) for i in incomings if i.holds}
     found = conn.execute(
-        # LIMIT keeps it a look by key for each, however few letters the planner believes in; usually there are none at all.
+        # LIMIT forces a look-up by key for each, however few letters the planner expects; usually there are none.
         "SELECT k.topic, k.key FROM unnest(%s::text[], %s::bytea[]) AS k (topic, key) CROSS JOIN LATERAL"
         " (SELECT FROM parked p WHERE p.topic = k.topic AND p.key = k.key AND p.holds"
         "  AND p.state IN ('parked', 'dead') LIMIT 1) AS before"
@@ -82,9 +82,9 @@ def ask_held(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], He
 
 
 def store(conn: Connection, room: Room, new: Sequence[NewLetter], now: datetime) -> list[OutboxRecord]:
-    """Put new letters away, in order: their numbers are the order in which they are tried again.
+    """Insert new letters, in order: they are retried in the order of their numbers.
 
-    → the dead letters' copies for the room's topic.
+    → copies of the dead ones for the room's dead-letter topic.
     """
     copies: list[OutboxRecord] = []
     for incoming, failure in new:
@@ -153,7 +153,7 @@ def _insert(
 
 
 def _attempts(failure: Failure | None, replays: int, now: datetime) -> str:
-    """What `tally dlq show` tells of one attempt, as a list of it, or of none."""
+    """The attempt as `tally dlq show` lists it, in a JSON list; an empty list without a failure."""
     if failure is None:
         return "[]"
     attempt = {"at": now, "code": failure.code, "error": _storable_text(failure.detail)[:500], "replays": replays}
@@ -161,12 +161,12 @@ def _attempts(failure: Failure | None, replays: int, now: datetime) -> str:
 
 
 def _storable_text(text: str) -> str:
-    """What PostgreSQL can store: no NUL, no lone surrogates."""
+    """Text that PostgreSQL can store: no NUL, no lone surrogates."""
     return text.replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
 def _storable_message(incoming: Incoming) -> Message:
-    """The message as it may be stored. Of what is too large Kafka has the rest, at the letter's partition and offset."""
+    """The message, redacted where needed. Kafka keeps all of a message that is too large, at the letter's offset."""
     message, why = incoming.message, incoming.redacted
     if why is None:
         return message
@@ -186,7 +186,7 @@ def _without_card(content: bytes | None, incoming: Incoming) -> bytes | None:
 
 
 def _short_headers(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Those by which a record that is too large may still be known."""
+    """The first short headers, to identify a record that is too large."""
     for name, content in islice(headers, HEADERS_MAX):
         if len(name) + len(content or b"") <= KEY_BYTES_MAX:
             yield name, content
@@ -201,10 +201,9 @@ def dead_letter_copy(
     first_failed_at: datetime,
     now: datetime,
 ) -> OutboxRecord:
-    """The verbatim copy for `<room>.dlq.v1`: original headers first, then where it comes from and why it is here.
+    """The verbatim copy for `<room>.dlq.v1`: original headers first, then origin and failure.
 
-    Where a readable event came with more than any topic of ours takes, it is verbatim in the room's store alone; its copy
-    has a hash in its place.
+    A readable event larger than our topics take is verbatim only in the room's store; its copy has a hash instead.
     """
     message = _storable_message(incoming)
     key, value, headers = message.key, message.value, _original_headers(message)
@@ -246,7 +245,7 @@ _COLUMNS = (
 
 
 def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] | None = None) -> list[ParkedLetter]:
-    """Letters that are due and behind nobody, locked; `only` of these numbers. One locked elsewhere means hands off."""
+    """Due letters with none of their key ahead of them, locked; `only`: of these numbers. Locked ones are skipped."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM parked p WHERE state = 'parked' AND due_at <= %(now)s"
         " AND NOT EXISTS (SELECT 1 FROM parked q WHERE p.holds AND q.holds AND q.state IN ('parked', 'dead')"
@@ -259,7 +258,7 @@ def due_heads(conn: Connection, now: datetime, limit: int, only: Sequence[int] |
 
 
 def with_followers(conn: Connection, heads: Sequence[ParkedLetter]) -> list[ParkedLetter]:
-    """Each head, and in order what waits behind it; about DUE_MAX in all, the rest of the heads have their next turn."""
+    """Each head with its followers in order; about DUE_MAX letters in all, the other heads follow in the next turn."""
     followed = _heads_with_followers(conn, heads)
     due: list[ParkedLetter] = []
     for head in heads:
@@ -272,9 +271,9 @@ def with_followers(conn: Connection, heads: Sequence[ParkedLetter]) -> list[Park
 
 
 def _heads_with_followers(conn: Connection, heads: Sequence[ParkedLetter]) -> set[int]:
-    """Which of the heads have anybody behind them: one question for all, since most have nobody."""
+    """The heads that have followers: one query for all, since most have none."""
     rows = conn.execute(
-        # LIMIT keeps it a look by key for each; as EXISTS it was planned as a join over all (300 ms for 500, not 3).
+        # LIMIT forces a look-up by key for each; with EXISTS the plan was a join over all (300 ms for 500, not 3).
         "SELECT h.seq FROM unnest(%s::text[], %b::bytea[], %s::bigint[]) AS h (topic, key, seq) CROSS JOIN LATERAL"
         " (SELECT FROM parked p WHERE p.topic = h.topic AND p.key = h.key AND p.holds AND p.state = 'parked'"
         "  AND p.seq > h.seq LIMIT 1) AS behind",
@@ -299,7 +298,7 @@ def _parked(row: tuple[Any, ...]) -> ParkedLetter:
 
 
 def finish(conn: Connection, letters: Sequence[ParkedLetter], now: datetime) -> None:
-    """The letters took effect."""
+    """Mark letters as done."""
     conn.execute(
         "UPDATE parked SET state = 'done', ended_at = %s WHERE seq = ANY(%s)", [now, [letter.seq for letter in letters]]
     )
@@ -307,14 +306,14 @@ def finish(conn: Connection, letters: Sequence[ParkedLetter], now: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class FailedLetter:
-    """A letter that was tried and failed again."""
+    """A letter that was retried and failed again."""
 
     letter: ParkedLetter
     incoming: Incoming
     failure: Failure
 
     def rung(self, room: Room) -> int | None:
-        """Where it stands on the ladder now; None past its end, or where trying again is no use."""
+        """The letter's next rung of the ladder; None past the end, or if the failure is permanent."""
         rung = self.letter.rung + 1 if self.letter.attempts else 0
         return rung if self.failure.retry and rung < len(room.ladder_s) else None
 
@@ -332,7 +331,7 @@ FROM unnest(%(seq)s::bigint[], %(state)s::text[], %(code)s::text[], %(error)s::t
 def fail_again(
     conn: Connection, room: Room, failed: Sequence[FailedLetter], now: datetime
 ) -> tuple[list[OutboxRecord], list[str]]:
-    """One rung up the ladder, or dead at its end. → copies of the dead, and the letters that are new faults of ours."""
+    """Move letters one rung up the ladder, or to dead at its end. → copies of the dead, ids of new faults of ours."""
     rungs = [each.rung(room) for each in failed]
     conn.execute(
         _FAIL_AGAIN,
@@ -359,14 +358,14 @@ def fail_again(
     return copies, [letter.letter_id for letter in ours if not letter.counted and not letter.replays]
 
 
-# ── a copied-back record is a replay ─────────────────────────────────────────────────────────────────────────────────
+# ── a copy produced back is a replay ─────────────────────────────────────────────────────────────────────────────────
 
 
 def revive_copies(conn: Connection, copies: Sequence[Incoming], now: datetime) -> int:
-    """Make letters due again whose dead-letter record came back by some Kafka tool. → how many.
+    """Make letters due again whose copies a Kafka tool has produced back to the topic. → how many
 
-    Known by letter id and attempt count, which must be those of a letter that is dead now; where the headers were lost,
-    by the hash of key and value. Any other repeat is a duplicate.
+    A copy is recognised by letter id and attempt count, which must be those of a dead letter; without headers, by the
+    hash of key and value. Any other repeat is a duplicate.
     """
     revived = 0
     for incoming in copies:
@@ -385,7 +384,7 @@ def revive_copies(conn: Connection, copies: Sequence[Incoming], now: datetime) -
 
 
 def unreadable_copies(conn: Connection, unreadable: Sequence[Incoming]) -> list[Incoming]:
-    """Which unreadable records are copies of letters: without any headers, or with a letter's id, and its contents."""
+    """The unreadable records that are copies of letters: same contents, and the letter's id or no headers at all."""
     suspects = [i for i in unreadable if i.letter is not None or not i.message.headers]
     if not suspects:
         return []
@@ -402,10 +401,7 @@ def unreadable_copies(conn: Connection, unreadable: Sequence[Incoming]) -> list[
 
 
 def count_faults(conn: Connection, room_store: Store, letter_ids: Sequence[str], now: datetime) -> None:
-    """Mark new faults of ours with the room's message count; write the stop where there are too many.
-
-    `now` is for the log only: the stop's time is the database's.
-    """
+    """Mark new faults of ours with the room's message count; store a stop if there are too many."""
     total = _messages_total(conn)
     conn.execute(
         "UPDATE parked SET fault_at = %s WHERE letter_id = ANY(%s::uuid[])", [total, uuid_array(list(letter_ids))]
@@ -420,7 +416,7 @@ def count_faults(conn: Connection, room_store: Store, letter_ids: Sequence[str],
         write_stop(conn, "too_many_faults", reason, total)
 
 
-# All messages that the room has had: with positions, and without (calls, timers).
+# All messages of the room: with positions, and without (calls, timers).
 MESSAGES: LiteralString = (
     "(SELECT (SELECT coalesce(sum(messages), 0) FROM positions) + (SELECT coalesce(sum(messages), 0) FROM message_counts))"
     "::bigint"
@@ -435,9 +431,9 @@ def _messages_total(conn: Connection) -> int:
 def write_stop(
     conn: Connection, code: str, reason: str, total: int | None = None, about: Mapping[str, object] | None = None
 ) -> None:
-    """The room stops, for all its processes, until an operator lifts it. A second stop changes nothing.
+    """Store a stop for all processes of the room. A second stop changes nothing.
 
-    `about` tells a position's way out what it is for (positions.py).
+    `about` names the subject of a way out (positions.py).
     """
     conn.execute(
         "INSERT INTO stops (code, reason, messages, about) VALUES (%s, %s, %s, %s::jsonb) ON CONFLICT DO NOTHING",
@@ -451,5 +447,5 @@ def write_stop(
 
 
 def is_stopped(conn: Connection) -> bool:
-    """Whether the room waits for an operator."""
+    """Whether the room has stopped."""
     return conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL").fetchone() is not None

@@ -1,4 +1,4 @@
-"""Letters that wait for an operator, or for too long → what is stuck in any room."""
+"""Dead letters, and letters parked for too long → findings of `tally stuck`, in any room."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDER BY seq LIMIT %s
 
 
 def stuck_letters(conn: Connection, room: str, settings: Settings, now: datetime) -> list[Stuck]:
-    """Dead letters at once, parked ones past their limit; oldest first. `now` is business time."""
+    """Dead letters, and parked ones past their limit; oldest first. `now` is business time."""
     since = now - timedelta(seconds=settings.stuck.parked_s)
     found = []
     for row in conn.execute(_LETTERS, [since, FOUND_MAX]):
@@ -50,5 +50,5 @@ def _next_step_if_dead(room: str, letter: str, code: str) -> str:
 
 def _next_step_if_parked(code: str, due_at: datetime, now: datetime) -> str:
     if due_at > now:
-        return f"tried again at {due_at:%Y-%m-%d %H:%M:%S %Z} ({code})"
-    return f"tried again as soon as the room runs ({code}, due since {due_at:%Y-%m-%d %H:%M:%S %Z})"
+        return f"retried at {due_at:%Y-%m-%d %H:%M:%S %Z} ({code})"
+    return f"retried as soon as the room runs ({code}, due since {due_at:%Y-%m-%d %H:%M:%S %Z})"

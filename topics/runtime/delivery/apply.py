@@ -1,8 +1,8 @@
 """A batch of messages → one transaction: positions, inbox, parked, load, decide, save, outbox. Free of transport.
 
-At least once in, exactly once in effect: a process that dies before the commit has done nothing, and the same messages come
-again; after the commit the position, moved in the same transaction, keeps them from being read again. What was published
-twice falls into the inbox.
+At least once in, exactly once in effect: a process that dies before the commit has done nothing, and the messages are
+redelivered; after the commit the position, moved in the same transaction, keeps them from being read again. The inbox of the
+consumer drops records that were published twice.
 """
 
 from __future__ import annotations
@@ -43,27 +43,29 @@ from topics.runtime.shape.table import Column, Table
 
 Result = TypeVar("Result")
 Partition = tuple[str, int]
-Begins = Mapping[Partition, int]  # where this process's reading began, or its last batch ended
+Begins = Mapping[Partition, int]  # the offset at which this process began to read, or its last batch ended
 
 
 @dataclass(slots=True)
 class Applied:
-    """One committed transaction: what is to be published now, and what became of the messages."""
+    """One committed transaction: the outbox rows to publish, and counts of its messages by result."""
 
     rows: list[Row] = field(default_factory=list)
     ends: dict[Partition, int] = field(default_factory=dict)  # the stored positions after it
-    foreign: set[Partition] = field(default_factory=set)  # someone else was there: messages thrown away, seek
+    foreign: set[Partition] = field(
+        default_factory=set
+    )  # moved by another process: their messages were dropped, read again from the position
     messages: int = 0
     duplicates: int = 0
     parked: int = 0
     dead: int = 0
     revived: int = 0
     calls: int = 0
-    latest: bool = False  # compacted topics have something new
+    latest: bool = False  # whether a compacted topic has dirty keys
 
 
 class _PositionsMoved(Exception):
-    """Someone else was at these partitions: the batch again without them."""
+    """Another process has moved these positions: the batch is retried without them."""
 
     def __init__(self, partitions: set[Partition]) -> None:
         super().__init__(f"positions moved: {sorted(partitions)}")
@@ -71,7 +73,7 @@ class _PositionsMoved(Exception):
 
 
 class SpoiltBatch(Exception):
-    """One of several messages spoils the batch: find it."""
+    """A message makes the transaction fail: bisect the batch to find it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -81,10 +83,10 @@ class SpoiltBatch(Exception):
 def apply(
     store: Store, consumer: AnyConsumer, messages: Sequence[Message], begins: Begins | None, now: datetime
 ) -> Iterator[Applied]:
-    """Apply messages in order; yields after each commit. Usually one; more where a message had to be found and put away.
+    """Apply messages in order; yields after each commit: one, or more if a message that fails had to be found.
 
-    `begins` is None for messages without positions (calls, timers). Errors: psycopg.Error where the database is away (nothing
-    of the rest is applied: come again), Stopped where the room must not go on.
+    `begins` is None for messages without positions (calls, timers). Errors: psycopg.Error while the database is away (the
+    rest is not applied: redeliver it), Stopped if the room must not go on.
     """
     incomings = [decode(message, store.upstreams, store.digest_key) for message in messages]
     yield from _apply_halves(store, consumer, incomings, dict(begins) if begins is not None else None, now)
@@ -97,7 +99,7 @@ def _apply_halves(
     begins: dict[Partition, int] | None,
     now: datetime,
 ) -> Iterator[Applied]:
-    """Halve a spoilt batch, in order, until the one is found; that one is decided once more before it is given up."""
+    """Bisect a spoilt batch, in order, to find the message at fault; it is decided once more before it is a letter."""
     try:
         yield _advance_begins(begins, _apply_batch(store, consumer, incomings, begins, now))
     except SpoiltBatch as split:
@@ -121,13 +123,15 @@ def _give_up(
     now: datetime,
     error: Exception,
 ) -> Applied:
-    """Give the one up. A message that cannot even be put away stops the room: nothing is ever dropped."""
+    """Store the message as a letter. If even that fails the room stops: no message is ever dropped."""
     try:
         return _apply_batch(store, consumer, incomings, begins, now)
     except SpoiltBatch:
         message = incomings[0].message
         where = f"{message.topic}[{message.partition}]@{message.offset}"
-        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from error
+        raise stop_room(
+            store, "cannot_dead_letter", f"{where} can be neither applied nor stored as a letter: {error}"
+        ) from error
 
 
 def _advance_begins(begins: dict[Partition, int] | None, applied: Applied) -> Applied:
@@ -139,7 +143,7 @@ def _advance_begins(begins: dict[Partition, int] | None, applied: Applied) -> Ap
 def _apply_batch(
     store: Store, consumer: AnyConsumer, incomings: Sequence[Incoming], begins: Begins | None, now: datetime
 ) -> Applied:
-    """One transaction in two round trips: all that is asked, then all that is written, and its commit."""
+    """One transaction in two round trips: all reads, then all writes with the commit."""
     foreign: set[Partition] = set()
     while mine := [i for i in incomings if i.message[:2] not in foreign] if foreign else incomings:
         work = partial(_in_transaction, store=store, consumer=consumer, incomings=mine, begins=begins, now=now)
@@ -170,7 +174,7 @@ def run_classified(store: Store, work: Callable[[Connection], Result]) -> Result
 
 
 def _classify(store: Store, error: Exception) -> Exception:
-    """data and unclassified exceptions: look for the one message; bug: stop; away: as it is, the loop waits."""
+    """data and other exceptions: SpoiltBatch; bug: Stopped; away: the error itself, on which the loop waits."""
     match error_kind(error):
         case "away":
             return error
@@ -181,17 +185,17 @@ def _classify(store: Store, error: Exception) -> Exception:
 
 
 def stop_room(store: Store, code: str, reason: str, about: Mapping[str, object] | None = None) -> Stopped:
-    """Write the stop down for all processes of the room; without a database this process stops alone."""
+    """Store the stop for all processes of the room; without a database only this process stops."""
     try:
         with store.transaction() as conn:
             letters.write_stop(conn, code, reason, about=about)
     except Exception as error:
-        reason = f"{reason} (and it could not be written down: {error})"
+        reason = f"{reason} (and the stop could not be stored: {error})"
     return Stopped(code, reason)
 
 
 def failure_of(error: Exception) -> Failure:
-    """What one message did to its transaction, told apart from what a decider raised."""
+    """The failure of a message that made its transaction fail (as opposed to one that its decider raised)."""
     stack = "".join(traceback.format_exception(error))
     state = getattr(error, "sqlstate", None)
     if error_kind(error) == "data":
@@ -210,11 +214,10 @@ def _in_transaction(
     begins: Begins | None,
     now: datetime,
 ) -> tuple[Applied, Callable[[], list[Row]]]:
-    """→ what came of it, and how to read its outbox rows once it is committed.
+    """→ the result, and a function that reads its outbox rows after the commit.
 
-    Positions, claims, the look at what is parked and what `load` asks for are sent together, in this order, with the
-    BEGIN: one round trip. So repeats and parked messages are loaded for too; if a position then turns out to be
-    another's, all of it is rolled back.
+    BEGIN, positions, claims, held keys and the queries of `load` are sent together, in this order: one round trip. So
+    rows are loaded for repeats and held messages, too; if another process has moved a position, all is rolled back.
     """
     stopped = refuse_while_stopped(conn) if begins is None else lock_positions(conn, begins, incomings)
     hit("after_positions")
@@ -229,7 +232,7 @@ def _in_transaction(
     fresh, duplicates = claimed()
     applied = Applied(messages=len(incomings), duplicates=len(duplicates))
     if begins is None and (fired := [i.claim for i in incomings if i.message.topic == TIMERS.name]):
-        timers.delete(conn, fired)  # whatever becomes of them: parked or dead, a letter has them
+        timers.delete(conn, fired)  # done, or stored as letters
     fresh = _revive(conn, fresh, duplicates, now, applied)
     rows, faults = _fold_and_save(conn, consumer, fresh, state, holding(), now, applied)
     if begins is None:
@@ -242,7 +245,7 @@ def _in_transaction(
 
 
 def refuse_while_stopped(conn: Connection) -> Callable[[], None]:
-    """Ask now, read later. Errors, then: Stopped."""
+    """Query now; the result, read later, raises Stopped if the room has stopped."""
     asked = conn.execute("SELECT code, reason FROM stops WHERE lifted_at IS NULL")
 
     def answer() -> None:
@@ -253,9 +256,9 @@ def refuse_while_stopped(conn: Connection) -> Callable[[], None]:
 
 
 def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incoming]) -> Callable[[], None]:
-    """Lock the batch's positions, sorted; read later whether each is where our reading stands.
+    """Lock the batch's positions, sorted; the result, read later, compares them with `begins`.
 
-    Errors, then: _PositionsMoved; Stopped where the room has stopped, asked in the same statement.
+    Errors, then: _PositionsMoved; Stopped if the room has stopped (same statement).
     """
     touched = sorted({i.message[:2] for i in incomings})
     asked = conn.execute(
@@ -280,7 +283,7 @@ def lock_positions(conn: Connection, begins: Begins, incomings: Sequence[Incomin
 def _revive(
     conn: Connection, fresh: list[Incoming], duplicates: list[Incoming], now: datetime, applied: Applied
 ) -> list[Incoming]:
-    """Dead letters copied back by some Kafka tool become due again; such a record itself is never decided."""
+    """A dead letter's copy, produced back by a Kafka tool, makes the letter due again; the copy itself is never decided."""
     unreadable = letters.unreadable_copies(conn, [i for i in fresh if i.failure is not None])
     copies = [i for i in duplicates if i.letter is not None] + unreadable
     if copies:
@@ -298,8 +301,8 @@ def _fold_and_save(
     now: datetime,
     applied: Applied,
 ) -> tuple[Callable[[], list[Row]], list[str]]:
-    """Decide in order, save, and store what is to be said. → its rows, to be read later; the ids of the letters that
-    count as our own faults."""
+    """Decide in order, save, and store letters and outbox records. → reads the outbox rows, later; the ids of the letters
+    that count as our own faults."""
     folded = _fold(consumer, fresh, state, held, now)
     hit("after_decide")
     save(conn, consumer, folded, now, applied)
@@ -319,7 +322,7 @@ def _fold_and_save(
 
 @dataclass(slots=True)
 class FoldedBatch:
-    """What a folded batch wants: changes and calls to be saved, events to be said, and messages to be put away."""
+    """The decisions of a batch: changes, calls and timers to save, records to publish, messages to store as letters."""
 
     changes: list[Any] = field(default_factory=list)
     calls: list[calls.CausedCall] = field(default_factory=list)
@@ -329,7 +332,7 @@ class FoldedBatch:
 
 
 def _fold(consumer: AnyConsumer, fresh: Iterable[Incoming], state: State, held: Held, now: datetime) -> FoldedBatch:
-    """Decide event by event, in order. A key whose message failed is held for the rest of the batch too."""
+    """Decide message by message, in order. A key whose message failed is held for the rest of the batch, too."""
     folded = FoldedBatch()
     held = set(held)
     for incoming in fresh:
@@ -348,7 +351,7 @@ def _fold(consumer: AnyConsumer, fresh: Iterable[Incoming], state: State, held: 
 def decide_one(
     consumer: AnyConsumer, incoming: Incoming, state: State, now: datetime, folded: FoldedBatch
 ) -> Failure | None:
-    """Decide and fold. Nothing is folded unless all of it worked, the encoding of its events included."""
+    """Decide one message and fold its decision; nothing is folded if deciding or encoding its events failed."""
     cause = Cause(
         cause_id(incoming), incoming.message.topic, incoming.upstream, now, incoming.entered_ms, incoming.traceparent
     )
@@ -377,7 +380,7 @@ _TOPICS_BY_TYPE: dict[str, dict[type[AnyEvent], Topic]] = {}
 
 def _topic_of(consumer: AnyConsumer, kind: type[AnyEvent]) -> Topic:
     if consumer.name not in _TOPICS_BY_TYPE:
-        _TOPICS_BY_TYPE[consumer.name] = {said: topic for topic in consumer.room.writes for said in topic.says}
+        _TOPICS_BY_TYPE[consumer.name] = {event: topic for topic in consumer.room.writes for event in topic.says}
     return _TOPICS_BY_TYPE[consumer.name][kind]
 
 
@@ -385,10 +388,10 @@ def _outbox_records(consumer: AnyConsumer, decision: Decision, cause: Cause) -> 
     """The decision's events as records, their ids derived from the cause's."""
     records = []
     source = f"/tallystick/{consumer.name}"
-    going_on = decision.traceparent or cause.traceparent
+    parent = decision.traceparent or cause.traceparent
     for position, event in enumerate(decision.events):
         event_id = derive_id(cause.event_id, consumer.name, position, cause.entered_ms)
-        trace = child_trace(going_on, event_id, cause.event_id)
+        trace = child_trace(parent, event_id, cause.event_id)
         envelope = Envelope(event_id, source, event_type(type(event)), cause.now, decision.revision, trace)
         value = event.__pydantic_serializer__.to_json(event, exclude_none=True)
         topic = _topic_of(consumer, type(event))
@@ -397,7 +400,7 @@ def _outbox_records(consumer: AnyConsumer, decision: Decision, cause: Cause) -> 
 
 
 def save(conn: Connection, consumer: AnyConsumer, folded: FoldedBatch, now: datetime, applied: Applied) -> None:
-    """The room's changes, its calls and timers, and which rows of its compacted topics are new."""
+    """Save the room's changes, calls and timers, and mark the dirty keys of its compacted topics."""
     if folded.changes:
         applied.latest = mark_latest(conn, consumer.save(conn, folded.changes) or {})
     if folded.calls:
@@ -425,7 +428,7 @@ _MARK = LATEST.insert(
 
 
 def mark_latest(conn: Connection, new: Versions) -> bool:
-    """Upsert key and version; the publisher says the row as it is when it comes to it."""
+    """Mark keys as dirty, with their versions; the publisher reads the current row of a key when it gets to it."""
     rows = sorted(_LatestMark(topic.name, key, version) for topic, keys in new.items() for key, version in keys.items())
     _MARK.run(conn, rows)
     return bool(rows)
@@ -434,7 +437,7 @@ def mark_latest(conn: Connection, new: Versions) -> bool:
 def move_positions(
     conn: Connection, incomings: Sequence[Incoming], duplicates: Sequence[Incoming]
 ) -> dict[Partition, int]:
-    """The positions after this batch, with its counts."""
+    """Move the positions behind this batch, and add its counts. → the new positions"""
     ends: dict[Partition, int] = {i.message[:2]: i.message.offset + 1 for i in incomings}
     counts = Counter([i.message[:2] for i in incomings])
     drops = Counter([i.message[:2] for i in duplicates])
@@ -454,7 +457,7 @@ def move_positions(
 
 
 def count_messages(conn: Connection, store: Store, messages: int) -> None:
-    """Count messages without positions, last in their transaction: whoever shares the slot waits for the commit alone."""
+    """Count messages without positions, last in their transaction: processes that share the slot wait only for the commit."""
     conn.execute(
         "INSERT INTO message_counts AS c (slot, messages) VALUES (%s, %s)"
         " ON CONFLICT (slot) DO UPDATE SET messages = c.messages + excluded.messages",

@@ -1,4 +1,4 @@
-"""Parked letters whose time has come, tried again: the same transaction shape as a batch, without positions."""
+"""Parked letters that are due → retried, in the same kind of transaction as a batch, without positions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Find = Callable[[Connection], list[letters.ParkedLetter]]
 
 
 def drain(store: Store, consumer: AnyConsumer, now: datetime, limit: int = letters.DUE_MAX) -> Applied | None:
-    """Try due letters again, each head with its followers. → None where nothing was due. Errors: as `apply`.
+    """Retry due letters, each head with its followers. → None if none was due. Errors: as `apply`.
 
-    Where one of them spoils the transaction, the heads are halved until it is found; it alone is given up.
+    If a letter makes the transaction fail, the heads are bisected to find it; only that letter fails.
     """
     heads: list[letters.ParkedLetter] = []
     try:
@@ -48,7 +48,7 @@ def _transaction(store: Store, consumer: AnyConsumer, now: datetime, find: Find)
 def _take_due(
     conn: Connection, now: datetime, limit: int, found: list[letters.ParkedLetter]
 ) -> list[letters.ParkedLetter]:
-    """The due letters; the heads are remembered in `found` for when they fail."""
+    """The due letters, locked. `found` is set to the heads, for a bisection."""
     found[:] = letters.due_heads(conn, now, limit)
     return letters.with_followers(conn, found) if found else []
 
@@ -56,7 +56,7 @@ def _take_due(
 def _take_still_due(
     conn: Connection, now: datetime, heads: Sequence[letters.ParkedLetter], followers: bool
 ) -> list[letters.ParkedLetter]:
-    """Those of the heads that are still due: by now another process may have tried some, or may be at it."""
+    """Those of the heads that are still due and not locked: another process may have retried some meanwhile."""
     found = letters.due_heads(conn, now, len(heads), [head.seq for head in heads])
     return letters.with_followers(conn, found) if found and followers else found
 
@@ -81,7 +81,7 @@ def _drain_halves(
 
 
 def _drain_one(store: Store, consumer: AnyConsumer, now: datetime, head: letters.ParkedLetter) -> Applied | None:
-    """With its followers; without them, since one of these may be at fault; then it is given up."""
+    """Retry the head with its followers, then without them (a follower may be at fault), then let it fail."""
     error: Exception | None = None
     for followers in (True, False):
         try:
@@ -95,7 +95,7 @@ def _drain_one(store: Store, consumer: AnyConsumer, now: datetime, head: letters
 
 
 def _merge(parts: Iterable[Applied | None]) -> Applied | None:
-    """Several transactions as one. None where other processes had taken all of it."""
+    """The sum of several transactions. None if other processes had taken all letters."""
     done = [part for part in parts if part is not None]
     if not done:
         return None
@@ -112,13 +112,15 @@ def _merge(parts: Iterable[Applied | None]) -> Applied | None:
 def _give_up(
     store: Store, consumer: AnyConsumer, now: datetime, letter: letters.ParkedLetter, error: Exception
 ) -> Applied | None:
-    """Put away the very letter that failed: by now another process may be trying it, and other heads are innocent."""
+    """Fail exactly this letter, if it is still due: another process may be retrying it."""
     only = partial(_take_still_due, now=now, heads=[letter], followers=False)
     try:
         return run_classified(store, partial(_drain, store, consumer, now, only, failure_of(error)))
     except SpoiltBatch as split:
         where = f"letter {letter.letter_id}"
-        raise stop_room(store, "cannot_dead_letter", f"{where} can be neither applied nor put away: {error}") from split
+        raise stop_room(
+            store, "cannot_dead_letter", f"{where} can be neither applied nor stored again: {error}"
+        ) from split
 
 
 def _drain(
@@ -136,9 +138,9 @@ def _drain(
     applied = Applied(messages=len(due))
     incomings = [decode(letter.tried, store.upstreams, store.digest_key) for letter in due]
     for letter, incoming in zip(due, incomings, strict=True):
-        incoming.message = letter.message  # an edit is applied, and never published
+        incoming.message = letter.message  # the edit is applied; copies keep the original
         if incoming.failure is None and incoming.claim != letter.event_id:
-            refuse_reused(incoming)  # found when it was claimed, and true for ever
+            refuse_reused(incoming)  # as at its first claim
         incoming.claim = letter.event_id
         incoming.failure = spoilt or incoming.failure
     live = [i for i in incomings if i.failure is None]
@@ -161,7 +163,7 @@ def _decide_each(
     folded: FoldedBatch,
     applied: Applied,
 ) -> tuple[list[OutboxRecord], list[str]]:
-    """Decide letter by letter; a key that fails again keeps its followers waiting. → dead copies, our own new faults."""
+    """Decide letter by letter; if one fails, the followers of its key wait. → copies of the dead, ids of new faults of ours."""
     done: list[letters.ParkedLetter] = []
     failed: list[FailedLetter] = []
     held: Held = set()

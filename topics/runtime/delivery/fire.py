@@ -1,4 +1,4 @@
-"""Due timers → applied like any message, without positions: each takes effect once, and its row goes with its effect."""
+"""Due timers → applied as messages without positions; a timer's row is deleted in the transaction of its effect."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEASE_S = 10
 
 
 def fire(store: Store, consumer: AnyConsumer, holder: str, now: datetime) -> Iterator[Applied]:
-    """Apply what is due, at most `timers.AT_ONCE`; yields after each commit. `now` is business time. Errors: as `apply`.
+    """Apply due timers, at most `timers.DUE_MAX`; yields after each commit. `now` is business time. Errors: as `apply`.
 
-    The lease only saves work: a timer that two processes fire is a repeat for the second.
+    The lease only saves work: the inbox drops a timer that a second process fires.
     """
     with store.transaction() as conn:
         due = timers.due(conn, now)

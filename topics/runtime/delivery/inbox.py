@@ -1,4 +1,4 @@
-"""Claims on ids: what came before takes no effect again, and an id with other contents is a dead letter."""
+"""Claims of message ids: a repeat has no effect, and a known id with other contents is a dead letter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topics.runtime.shape.store import uuid_array
 
 DAYS = 60
 TRIM_ROWS = 10_000
-# now() is one moment for the whole statement, so the index serves: clock_timestamp() had all claims read every time.
+# now() is constant within the statement, so the index is used; with clock_timestamp() all claims were scanned.
 TRIM = """
 DELETE FROM inbox WHERE id IN (
     SELECT id FROM inbox WHERE claimed_at < now() - make_interval(days => %s)
@@ -19,9 +19,9 @@ DELETE FROM inbox WHERE id IN (
     LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 
-# Not ON CONFLICT: it writes each row down twice, at half as much again. An id that another process claims at this very moment
-# is waited for all the same, and is then a unique violation: the batch comes again in halves, and finds it there. OFFSET 0
-# keeps it a look by key for each, however few claims the planner believes in.
+# Not ON CONFLICT: it logs each row twice and costs 50 % more. An id that another process is claiming is waited for all the
+# same, and is then a unique violation: the batch is bisected, and finds the id claimed. OFFSET 0 forces a look-up by key
+# for each id, however few claims the planner expects.
 CLAIM = """
 WITH new AS (
     INSERT INTO inbox (id, hash) SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS u (id, hash)
@@ -33,8 +33,8 @@ Claimed = tuple[list[Incoming], list[Incoming]]
 
 
 def claim(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Claimed]:
-    """Claim the ids, sorted; read later: (those that are new, in order; repeats). The same id with another hash is new
-    and dead."""
+    """Claim the ids, sorted. → reads, later: (new messages in order, repeats). A known id with another hash is new, and
+    fails as id_reused."""
     first: dict[str, Incoming] = {}
     repeats: list[Incoming] = []
     fresh = []
@@ -60,7 +60,7 @@ def claim(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], Claim
 def _separate_repeats(
     conn: Connection, fresh: list[Incoming], repeats: list[Incoming], known: Mapping[str, str]
 ) -> Claimed:
-    """Some ids were there already: with the same hash a repeat, with another a dead letter."""
+    """Separate the ids that were claimed before: with the same hash repeats, with another hash dead letters."""
     reused = [i for i in fresh if i.claim in known and known[i.claim] != i.hash]
     repeats = repeats + [i for i in fresh if known.get(i.claim) == i.hash]
     for incoming in reused:
@@ -72,7 +72,7 @@ def _separate_repeats(
 
 
 def _mark_reused(incoming: Incoming) -> None:
-    """An id that came before with other contents: a dead letter under a claim of its own. On a door it holds nothing."""
+    """Fail a message whose id came before with other contents, under a claim of its own. On a door it holds no key."""
     incoming.claim = digest(incoming.claim.encode(), incoming.hash.encode())
     refuse_reused(incoming)
 
@@ -84,7 +84,7 @@ def refuse_reused(incoming: Incoming) -> None:
 
 
 def _insert_claims(conn: Connection, incomings: Sequence[Incoming]) -> Callable[[], dict[str, str]]:
-    """Insert; read later: id → stored hash of those that were there already (usually none, at no further cost)."""
+    """Insert claims. → reads, later: id → stored hash of the ids that were claimed before (usually none, then free)."""
     if not incomings:
         return dict
     pairs = sorted((i.claim, i.hash) for i in incomings)
@@ -104,9 +104,9 @@ def _insert_claims(conn: Connection, incomings: Sequence[Incoming]) -> Callable[
 
 
 def trim(conn: Connection) -> int:
-    """Delete a slice of what is older than DAYS: beyond it the effect's own primary key makes a repeat a duplicate.
-    → how many claims went
+    """Delete a slice of claims older than DAYS; after that the effect's own primary key recognises a repeat.
+    → number of deleted claims
 
-    A letter's claim stays for as long as the letter: what is dead or was given up has no effect that would know a repeat.
+    A letter's claim stays as long as the letter: a letter without an effect has no other key to recognise a repeat by.
     """
     return conn.execute(TRIM, [DAYS, TRIM_ROWS]).rowcount

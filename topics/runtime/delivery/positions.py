@@ -1,7 +1,7 @@
-"""Where a process begins to read: at the stored position; the first time at Kafka's, else at the earliest.
+"""Where a process begins to read: at the stored position; without one at Kafka's committed offset, else at the earliest.
 
-A position belongs to one topic, by Kafka's id of it. A topic that was deleted and made anew under its name has other records
-at the same offsets: to go on there would skip what lies before, so the room stops, and an operator names the way out.
+A position belongs to one topic by Kafka's topic id. A topic that was deleted and created again has other records at the
+same offsets: going on would skip those before the position, so the room stops until an operator chooses the way out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Offsets = dict[Partition, int]
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A stored position, and the way out that an operator has named for it."""
+    """A stored position, and the way out that an operator has chosen for it."""
 
     next_offset: int
     topic_id: str | None
@@ -33,11 +33,11 @@ class _Row:
 def start_offsets(
     store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str, ids: Mapping[str, str]
 ) -> Offsets:
-    """The offsets to read from; `ids` are the topics' as Kafka has them now. Errors: psycopg.Error; KafkaException; Stopped
-    where a topic is not the one that was read, or Kafka's offset is ahead of ours.
+    """The offsets to read from; `ids` are Kafka's present topic ids. Errors: psycopg.Error; KafkaException; Stopped if a
+    topic has been replaced, or Kafka's committed offset is ahead of the stored position.
 
-    Ahead means that the store was restored, or someone skipped: what lies between would be lost in silence. Kafka's offset is
-    set back to ours, so that the room goes on from there once an operator has looked and lifts the stop.
+    Ahead means that the store was restored from a backup, or that somebody moved the offset: the records between would be
+    skipped silently. The offset is set back to the position, from which the room goes on once an operator lifts the stop.
     """
     committed = _committed(kafka, partitions, prefix)
     with store.transaction() as conn:
@@ -64,7 +64,7 @@ def start_offsets(
 
 
 def skip_empty(conn: Connection, where: Partition, due: int, end: int) -> bool:
-    """Move a position past offsets that hold no message. False where it is no longer `due`: nothing is changed then."""
+    """Move a position past offsets without messages. False, and nothing changed, if the position is no longer `due`."""
     moved = conn.execute(
         "UPDATE positions SET next_offset = %s WHERE topic = %s AND partition = %s AND next_offset = %s RETURNING 1",
         [end, *where, due],
@@ -72,7 +72,7 @@ def skip_empty(conn: Connection, where: Partition, due: int, end: int) -> bool:
     return moved.fetchone() is not None
 
 
-# A way out holds for what its stop was about: that one new topic, or that one offset.
+# A way out holds for its stop's subject only: that one new topic, or that one offset.
 _STORED = """
 SELECT p.topic, p.partition, p.next_offset, p.topic_id, (
     SELECT s.way FROM stops s WHERE s.way IS NOT NULL AND s.about->>'topic' = p.topic AND (
@@ -102,7 +102,7 @@ def _insert(conn: Connection, new: Offsets, ids: Mapping[str, str]) -> None:
 
 
 def _move_to_topics(conn: Connection, rows: Offsets, ids: Mapping[str, str]) -> None:
-    """From here on these positions are of the topics as they are now."""
+    """Store these positions under the present topic ids."""
     if rows:
         conn.execute(
             "UPDATE positions p SET next_offset = u.next, topic_id = u.id"
@@ -115,7 +115,7 @@ def _move_to_topics(conn: Connection, rows: Offsets, ids: Mapping[str, str]) -> 
 def _stop_replaced(conn: Connection, where: Partition, id_: str) -> Stopped:
     topic, _ = where
     reason = f"{topic} is not the topic that was read: it was deleted and made anew; `tally resume` names the ways out"
-    # An operator may have chosen a way between our look and now: a second stop of the same topic would ask again.
+    # An operator may have chosen a way out since our query: a second stop for the same topic would ask again.
     chosen = "SELECT 1 FROM stops WHERE way IS NOT NULL AND code = 'topic_replaced' AND about->>'topic_id' = %s"
     if conn.execute(chosen, [id_]).fetchone() is None:
         letters.write_stop(conn, "topic_replaced", reason, about={"topic": topic, "topic_id": id_})
@@ -143,7 +143,7 @@ def _set_back(kafka: KafkaConsumer, offsets: list[TopicPartition]) -> None:
     try:
         kafka.commit(offsets=offsets, asynchronous=False)
     except KafkaException:
-        pass  # the stop stands; after its lift this is tried again
+        pass  # the stop is stored; retried after its lift
 
 
 def _earliest(kafka: KafkaConsumer, prefix: str, where: Partition) -> int:

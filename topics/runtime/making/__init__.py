@@ -1,1 +1,1 @@
-"""Topics, schemas and tables made."""
+"""Creates topics, roles, schemas and tables."""

@@ -1,4 +1,4 @@
-"""Database, roles, schemas and tables for every room. Can be run again at any time; does only what is missing."""
+"""Creates database, roles, schemas and tables for every room. Idempotent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOCK = 0x7A11  # advisory: one migration at a time
 
 
 def migrate(settings: Settings, admin_dsn: str) -> list[str]:
-    """Bring the stores up to date; says what was done, a line each. `admin_dsn` may create databases and roles."""
+    """Bring the stores up to date. → a line for each change. `admin_dsn` may create databases and roles."""
     done: list[str] = []
     _make_database(settings.database, admin_dsn, done)
     dsn = psycopg.conninfo.make_conninfo(admin_dsn, dbname=settings.database)
@@ -37,23 +37,23 @@ def _make_database(name: str, admin_dsn: str, done: list[str]) -> None:
     with connect(admin_dsn, name="tally migrate", autocommit=True) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return
-        # Whatever the server was set up with: names are UTF-8, and ids sort by their bytes.
+        # Independent of the server's defaults: names are UTF-8, and ids sort by their bytes.
         as_ours = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
         conn.execute(sql.SQL(as_ours).format(sql.Identifier(name)))
         done.append(f"database {name} made")
 
 
 def _make_role(conn: psycopg.Connection, name: str, password: str | None) -> None:
-    """A login where there is a password. Roles are the server's, so two databases may share them.
+    """Create a role, with a login if there is a password. Databases of one server share roles.
 
-    Times come back as UTC whatever the server says: the end of year 9999, read in Berlin, is in no year that Python knows.
+    Times are read as UTC whatever the server's time zone: the end of year 9999, read in Berlin, overflows Python's.
     """
     role = sql.Identifier(name)
     if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
         try:
             conn.execute(sql.SQL("CREATE ROLE {}").format(role))
         except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-            pass  # another migration on this server was faster
+            pass  # another migration on this server created it
     if password:
         conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
         conn.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role))
@@ -82,8 +82,8 @@ def _make_schema(conn: psycopg.Connection, room: Room, settings: Settings) -> No
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {login}",
             "ALTER ROLE {login} SET idle_in_transaction_session_timeout = '10s'",
             "ALTER ROLE {login} SET lock_timeout = '30s'",
-            # Between the statements of a pipeline a session is never idle: a batch whose process stands still, or whose machine
-            # is gone, would keep its locks for hours.
+            # A pipelined session is never idle: without this limit a batch whose process or machine has frozen would keep
+            # its locks for hours.
             "ALTER ROLE {login} SET transaction_timeout = '60s'",
             "ALTER ROLE {login} SET default_transaction_isolation = 'read committed'",
             "ALTER ROLE {login} SET synchronous_commit = 'on'",

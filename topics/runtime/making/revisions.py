@@ -1,4 +1,4 @@
-"""A room's migrations on disk → those that its schema has not had. Alembic stays out of it: each process asks at its start."""
+"""A room's migrations on disk → those that its schema lacks. Without Alembic, since each process checks at its start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folders(room: Room) -> list[Path]:
 
 
 def predecessors(room: Room) -> Predecessors:
-    """As the heads of the files say."""
+    """Each revision's predecessors, read from the heads of the files."""
     found = {}
     for path in (path for folder in folders(room) for path in folder.glob("*.py")):
         head = dict(_HEAD.findall(path.read_text()))
@@ -51,8 +51,8 @@ def refuse_older(conn: Connection, room: Room) -> None:
 
 
 def missing(conn: Connection, room: Room) -> list[str]:
-    """Migrations of this release that the room's schema has not had, oldest first. None where a later release has migrated
-    it: that keeps what this one needs, so that processes can be replaced one by one."""
+    """Migrations of this release that the room's schema lacks, oldest first. None if a later release has migrated it: that
+    keeps what this release needs, so that processes can be replaced one by one."""
     wanted, had = predecessors(room), _heads(conn, room)
     if not had <= wanted.keys():
         return []

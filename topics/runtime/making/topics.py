@@ -1,4 +1,4 @@
-"""The catalogue's topics, made on the broker. Can be run again at any time; never deletes, never re-partitions."""
+"""The catalogue's topics → topics on the broker. Idempotent; never deletes, never re-partitions."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from topics.settings import Settings
 
 
 def topic_config(topic: Topic, replicas: int) -> dict[str, str]:
-    """Retention, compaction, whose clock stamps the records, and how many brokers have what is acknowledged."""
+    """Retention, compaction, timestamp type, and how many brokers must have an acknowledged record."""
     config = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": "-1" if topic.retention_days is None else str(topic.retention_days * DAYS * 1000),
         "message.timestamp.type": "LogAppendTime" if topic.door else "CreateTime",
-        # A dead letter is its message and some headers more: it must always fit.
+        # A dead letter's copy is its message with more headers: it must always fit.
         "max.message.bytes": "2097152" if topic.name.endswith(".dlq.v1") else "1048588",
     }
     if replicas >= 3:
-        config["min.insync.replicas"] = "2"  # rows of an outbox go once Kafka has them: one disk is not enough
+        config["min.insync.replicas"] = "2"  # outbox rows are deleted once acknowledged: one disk is not enough
     return config | ({"min.cleanable.dirty.ratio": "0.1"} if topic.compacted else {})
 
 
 def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
-    """Make what is missing and correct settings that differ; says what was done, a line each.
+    """Create missing topics and correct settings that differ. → a line for each change.
 
-    `partitions` are those of new topics where neither catalogue nor settings say.
+    `partitions` is for new topics if neither catalogue nor settings have a number.
 
-    Errors: KafkaException where the broker is away; Repartitioned, with all done that can be, where topics that exist have
-    another number of partitions.
+    Errors: KafkaException if the broker is away; Repartitioned, after all changes, if existing topics have another number
+    of partitions.
     """
     admin = AdminClient(kafka_config(settings))
     wanted = {settings.topic_prefix + name: topic for name, topic in all_topics(settings.upstreams).items()}
@@ -40,19 +40,19 @@ def apply_topics(settings: Settings, partitions: int = PARTITIONS) -> list[str]:
     kept = {name: topic for name, topic in wanted.items() if name in present}
     done += _correct(admin, kept, settings.replication_factor)
     counts = {name: len(present[name].partitions) for name in kept}
-    said = {name: topic.partitions or settings.partitions or counts[name] for name, topic in kept.items()}
+    due = {name: topic.partitions or settings.partitions or counts[name] for name, topic in kept.items()}
     if other := [
-        f"{name} has {counts[name]} partitions, not {said[name]}" for name in kept if counts[name] != said[name]
+        f"{name} has {counts[name]} partitions, not {due[name]}" for name in kept if counts[name] != due[name]
     ]:
         raise Repartitioned(done, other)
     return done
 
 
 class Repartitioned(Exception):
-    """Topics have another number of partitions than the catalogue or the settings say. `done` are lines as ever."""
+    """Topics have another number of partitions than the catalogue or the settings. `done` has the lines of `apply_topics`."""
 
     def __init__(self, done: list[str], other: list[str]) -> None:
-        why = "the order of a key's events hangs on their number. Is TALLY_PARTITIONS as it was when the topics were made?"
+        why = "the order of a key's events depends on that number. Is TALLY_PARTITIONS as it was when the topics were made?"
         super().__init__(f"{'; '.join(other)}: {why}")
         self.done = done
 
@@ -87,7 +87,7 @@ def _correct(admin: AdminClient, topics: dict[str, Topic], replicas: int) -> lis
 
 
 def delete_topics(settings: Settings) -> None:
-    """Remove every topic under this installation's prefix; for tests and benchmarks, which have a prefix of their own."""
+    """Delete all topics under this installation's prefix; for tests and benchmarks, which have their own prefix."""
     assert settings.topic_prefix, "refusing to delete topics without a prefix"
     admin = AdminClient(kafka_config(settings))
     names = [name for name in admin.list_topics(timeout=15).topics if name.startswith(settings.topic_prefix)]

@@ -1,1 +1,1 @@
-"""From the store to Kafka."""
+"""Outbox rows and current rows of compacted topics → Kafka."""

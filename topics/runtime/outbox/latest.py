@@ -1,4 +1,4 @@
-"""Compacted topics: dirty keys → the row as it is now. One process of a room at a time, under a lease."""
+"""Compacted topics: dirty keys → their current rows, published. One process of a room at a time, under a lease."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from topics.runtime.shape.store import text_array
 
 LEASE_S = 10
 KEYS_MAX = 1000
-EVERY_S = 0.5  # a busy balance is said twice a second, however often it moves
-# Of its time that a room may say balances for: with thousands that move all the time, each is said every few seconds.
+EVERY_S = 0.5  # a balance is published at most twice a second, however often it changes
+# Share of its time that a room publishes balances: with thousands that change all the time, each comes every few seconds.
 SHARE = 0.02
 _BEGINNING = ("", "")
 NEXT = "SELECT topic, key FROM latest_outbox WHERE (topic, key) > (%s, %s) ORDER BY topic, key LIMIT %s"
-# No join: marks come and go, and the planner, taking the table for empty, would read all of it for each key.
+# No join: the planner expects the table to be empty, and would scan it for each key.
 DELETE = (
     "DELETE FROM latest_outbox WHERE topic = %s AND key = ANY(%s::text[]) AND version <= (%s::jsonb ->> key)::bigint"
 )
@@ -30,26 +30,28 @@ Versions = dict[tuple[str, str], int]
 
 
 class LatestPublisher:
-    """Says dirty keys, waits for the acknowledgements, deletes up to the versions said, looks again, says what is newer."""
+    """Publishes dirty keys, waits for acknowledgements, deletes the marks up to the published versions, and starts again."""
 
     def __init__(self, consumer: AnyConsumer, publisher: Publisher, count: Callable[[int], object]) -> None:
-        """`count` is told how many records were handed to the broker."""
+        """`count` is called with the number of published records."""
         self._consumer = consumer
         self._publisher = publisher
         self._count = count
         self._topics = {topic.name: topic for topic in consumer.compacted}
-        self._published: Versions = {}  # until it is found to be the newest
-        self._published_at: float | None = None  # until it is acknowledged, and its marks are deleted
+        self._published: Versions = {}  # until no newer version is found
+        self._published_at: float | None = None  # until acknowledged, and the marks deleted
         self._generation = publisher.generation
         self._next_at = 0.0
         self._scanned_to = _BEGINNING
 
     def tick(self, conn: Connection, now: datetime) -> bool:
-        """One step that never waits for the broker. → whether something is still to be said, or looked at again."""
+        """One step that never waits for the broker. → whether there is more to publish or to check."""
         self._publisher.poll()
-        if self._generation != self._publisher.generation:  # a new producer owes us nothing
+        if self._generation != self._publisher.generation:  # a new producer knows nothing of what the old one sent
             self._generation = self._publisher.generation
-            self._published = dict.fromkeys(self._published, -1)  # what of it is on the topic, and where, nobody knows
+            self._published = dict.fromkeys(
+                self._published, -1
+            )  # unknown what of it has reached the topic: publish again
             self._published_at = None
         if self._published_at is not None:
             if self._publisher.empty_at > self._published_at:
@@ -63,16 +65,16 @@ class LatestPublisher:
         return bool(self._published)
 
     def finish(self, conn: Connection, now: datetime) -> None:
-        """A clean end, after a flush: what landed is looked at again now. Nobody will later."""
+        """At a clean end, after a flush: check the published keys once more, since no later step will."""
         landed = self._published_at is None or self._publisher.empty_at > self._published_at
         if self._published and landed and self._generation == self._publisher.generation:
             self._delete(conn)
             self._publish(conn, now)
 
     def _publish(self, conn: Connection, now: datetime) -> None:
-        """What is dirty, for who holds the lease; while nothing is, nobody takes it, which is a write. And, lease or not,
-        what is newer than what we said last: it may have landed after another's newer word, said while our lease had run
-        out, or by one whose own had."""
+        """Publish dirty keys if we hold the lease (taken only when a key is dirty: taking it is a write). Lease or not,
+        publish any key again that is newer than what we last published: our older record may have landed after another
+        process's newer one, if a lease expired."""
         keys = set(self._published)
         dirty = conn.execute("SELECT FROM latest_outbox LIMIT 1").fetchone() is not None
         if dirty and take_lease(conn, "latest", self._publisher.holder, LEASE_S):
@@ -92,20 +94,20 @@ class LatestPublisher:
         conn.commit()
 
     def _next_dirty(self, conn: Connection) -> set[tuple[str, str]]:
-        """From where the last look ended, round and round: the first of more than are said at once are soon dirty again."""
+        """The next KEYS_MAX dirty keys after the last ones, in turn: else the first keys, soon dirty again, starve the others."""
         found = conn.execute(NEXT, [*self._scanned_to, KEYS_MAX]).fetchall()
         self._scanned_to = found[-1] if len(found) == KEYS_MAX else _BEGINNING
         return set(found)
 
     def _delete(self, conn: Connection) -> None:
         for name in self._topics:
-            said = {key: version for (topic_name, key), version in self._published.items() if topic_name == name}
-            conn.execute(DELETE, [name, text_array(sorted(said)), orjson.dumps(said).decode()])
+            versions = {key: version for (topic_name, key), version in self._published.items() if topic_name == name}
+            conn.execute(DELETE, [name, text_array(sorted(versions)), orjson.dumps(versions).decode()])
         conn.commit()
         self._published_at = None
 
     def _produce(self, topic: Topic, latest: Latest, now: datetime) -> None:
-        """The event's id comes from topic, key and version: the same words always have the same id."""
+        """The event's id is derived from topic, key and version: the same contents have the same id."""
         envelope = Envelope(
             as_version_8(digest(topic.name.encode(), latest.key.encode(), b"%d" % latest.version)),
             f"/tallystick/{self._consumer.name}",

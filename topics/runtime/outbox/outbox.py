@@ -1,4 +1,4 @@
-"""Committed rows → Kafka. Per topic and key, first appearances are in commit order, whoever dies in between."""
+"""Committed outbox rows → Kafka. Per topic and key, records first appear in commit order, whichever process dies."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from topics.settings import Settings
 
 log = structlog.get_logger()
 
-READ_BYTES_MAX = 16_000_000  # bytes of the lowest rows that are read to be said
+READ_BYTES_MAX = 16_000_000  # of the lowest rows, read at once to be published
 SWEEP_AFTER_S = 5
 HEAL_EVERY_S = 1
-STUCK_S = 1.0  # without any answer
+STUCK_S = 1.0  # without an acknowledgement
 BUSY_S = 1.0  # without finding the queue empty
 WAIT_S, WAIT_S_MAX = 0.2, 2.0  # for it to be empty
 
-_Headers = list[tuple[str, str | bytes | None]]  # the same to mypy's eyes, as confluent-kafka spells it
+_Headers = list[tuple[str, str | bytes | None]]  # the same type as confluent-kafka spells it
 
 
 class OutboxRecord(NamedTuple):
-    """A record that is to be said: the exact bytes, so that a repeat has the same hash."""
+    """A record to publish: the exact bytes, so that a repeat has the same hash."""
 
     topic: str
     key: bytes | None
@@ -47,7 +47,7 @@ class OutboxRecord(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one transaction says, in order. A row for each record, found by its key, cost five times as much."""
+    """The records of one transaction, in order. One row for each record, found by its key, cost five times as much."""
 
     id: int
     records: Sequence[OutboxRecord]
@@ -65,8 +65,8 @@ def load_record(raw: bytes) -> OutboxRecord:
 
 
 def hashed_key(topic: str, key: bytes | None) -> int | None:
-    """Topic and key as a number. Two that share one by chance have a row looked at in vain; without a key, nothing comes
-    before anything."""
+    """Topic and key as a number. A collision only costs a needless look at a row. None for records without a key, which have
+    no order."""
     return None if key is None else crc32(key, _seed(topic))
 
 
@@ -75,9 +75,9 @@ def _seed(topic: str) -> int:
     return crc32(topic.encode())
 
 
-# One statement: it sees the table as it was before its own insert, so what it finds for the same keys is older. It looks at
-# every row that is there: a few of each process, until it has deleted them. Behind a broker that is away they are many, and
-# small: with 20,000 of them a batch takes 4 to 18 ms more.
+# One statement sees the table as it was before its own insert, so the rows that it finds for the same keys are older. It
+# scans the table: a few rows of each process, until they are deleted. While the broker is away they are many, and small:
+# with 20,000 of them a batch takes 4 to 18 ms more.
 INSERT = """
 WITH mine AS MATERIALIZED (SELECT nextval('outbox_id') AS id, %s::bigint[] AS keys),
 inserted AS (INSERT INTO outbox (id, keys, records) SELECT id, %s::bigint[], %s::bytea[] FROM mine)
@@ -89,32 +89,32 @@ SELECT mine.id, CASE WHEN cardinality(mine.keys) > 0 THEN ARRAY(
 ) ELSE '{}' END FROM mine
 """
 
-# IS TRUE keeps it a look into a hash of the keys for each record; as a join it would be a loop over all of them.
+# IS TRUE makes it a probe of a hash of the keys for each record; as a join it would be a nested loop.
 OLDER = """
 SELECT o.id, cardinality(o.keys), r.record
 FROM outbox o CROSS JOIN LATERAL unnest(o.keys, o.records) WITH ORDINALITY AS r (key, record, place)
 WHERE o.id = ANY(%s::bigint[]) AND (r.key IN (SELECT unnest(%s::bigint[]))) IS TRUE ORDER BY o.id, r.place
 """
 
-# Of a row that holds a record without a key nobody can tell.
+# A row with a record without a key is never known to be accepted.
 ACCEPTED = """
 SELECT id FROM outbox
 WHERE id = ANY(%s::bigint[]) AND NOT keys && %s::bigint[] AND array_position(keys, NULL) IS NULL
 """
 
-# Losing this commit is harmless, so nobody waits for the disk; locked rows are being deleted by another.
+# Losing this commit is harmless, so it does not wait for the disk; another process is deleting locked rows.
 DELETE = """
-WITH nobody_waits AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+WITH commit_async AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 gone AS MATERIALIZED (SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)
-DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM gone)) AND EXISTS (SELECT FROM nobody_waits)
+DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM gone)) AND EXISTS (SELECT FROM commit_async)
 """
 
 
 def insert(conn: Connection, records: Sequence[OutboxRecord], *, new_keys: bool = False) -> Callable[[], list[Row]]:
-    """Store what is to be said now; read later: its row, if there is anything to be said.
+    """Store records as one outbox row. → reads the row, later; nothing if there are no records.
 
-    Called after the entities are locked: ids of one key are then drawn in commit order, and every older row of it
-    is committed and seen here. `new_keys`: nothing was ever said of them, so nobody looks.
+    Called after the entities are locked: the row ids of one key are then drawn in commit order, and all older rows of
+    the key are committed and visible. `new_keys`: the keys have no older rows, so none are looked for.
     """
     if not records:
         return list
@@ -136,7 +136,7 @@ def records_of(rows: Iterable[Row]) -> list[OutboxRecord]:
 
 
 def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
-    """As many as have READ_BYTES_MAX bytes; one at least."""
+    """The rows with the lowest ids, of READ_BYTES_MAX bytes together; at least one."""
     found = conn.execute(
         "SELECT id, records FROM ("
         " SELECT id, records, sum(pg_column_size(records)) OVER (ORDER BY id) - pg_column_size(records) AS before FROM ("
@@ -149,43 +149,43 @@ def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
 
 
 class Publisher:
-    """One producer and what it still owes. Used by one thread; callbacks run inside its own poll.
+    """One Kafka producer, and the rows that it has not had acknowledged. Used by one thread; callbacks run within `poll`.
 
-    Only failures are told of: whatever was handed over is acknowledged once the producer's queue is empty.
+    Only failures have a callback: all records are acknowledged once the producer's queue is empty without one.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._prefix = settings.topic_prefix
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # of leases
-        self.generation = 0  # callbacks of a thrown-away producer are not listened to
+        self.generation = 0  # of the producer; callbacks of earlier ones are ignored
         self._producer = self._connect()
-        self._queued: set[int] = set()  # rows handed over, not yet acknowledged or not yet deleted
+        self._queued: set[int] = set()  # rows given to the producer, not acknowledged or not deleted yet
         self._acknowledged: list[int] = []  # of these
-        self._handed = self._answered = 0  # records that this producer was given; of these, answered for
+        self._handed = self._answered = 0  # records given to this producer; of these, acknowledged or failed
         self._refused: list[KafkaMessage] = []
         self._failed: KafkaError | None = None
         self._healed_at = 0.0
         self._swept_at = self._waited_at = self._answered_at = time.monotonic()
-        self.empty_at = time.monotonic()  # when the queue was last found so
+        self.empty_at = time.monotonic()  # when the queue was last empty
 
     def _connect(self) -> Producer:
         return Producer(
             {
                 **kafka_config(self._settings),
                 "enable.idempotence": True,
-                "enable.gapless.guarantee": True,  # what the broker refuses lets nothing of its partition past
-                # A broker that has just started knows no producer and takes any sequence as the first. With two requests on
-                # their way it may refuse one, not being leader yet, and take the next: which librdkafka takes for both (seen).
+                "enable.gapless.guarantee": True,  # a refused record blocks the later ones of its partition
+                # A broker that has just started accepts any sequence number as a producer's first. With two requests in
+                # flight it may refuse one, not being leader yet, and accept the next: librdkafka counts both as sent (seen).
                 "max.in.flight": 1,
                 "error_cb": self._on_error,
                 "on_delivery": partial(self._on_undelivered, self.generation),
                 "delivery.report.only.error": True,
                 "acks": "all",
-                "linger.ms": 0.2,  # what a small batch says goes together; more only waits
-                "message.timeout.ms": 0,  # no time-out that could leave a gap: it waits until the broker is back
+                "linger.ms": 0.2,  # records of a small batch go together; a longer linger only waits
+                "message.timeout.ms": 0,  # a time-out could leave a gap: records wait until the broker is back
                 "queue.buffering.max.messages": 100_000,
-                "partitioner": "murmur2_random",  # as Java's: foreign writers of the same key land on the same partition
+                "partitioner": "murmur2_random",  # as Java's: other producers put a key on the same partition
                 "message.max.bytes": 2_000_000,
                 "topic.metadata.refresh.interval.ms": 60_000,
             }
@@ -193,17 +193,17 @@ class Publisher:
 
     @property
     def unacknowledged(self) -> int:
-        """Records that the broker has not answered for, as far as the last poll heard."""
+        """Records without acknowledgement or error, as of the last poll."""
         return len(self._producer)
 
     @property
     def idle(self) -> bool:
-        """Nothing that we handed over waits to be acknowledged, or to be deleted."""
+        """Whether all published rows are acknowledged and deleted."""
         return not self._queued and self._failed is None
 
     @property
     def _stuck(self) -> bool:
-        """Our own deliveries make no progress: then the rows of others would only queue up behind them."""
+        """Whether our own deliveries make no progress: rows of other processes would only queue up behind them."""
         return self.unacknowledged > 0 and time.monotonic() - self._answered_at > STUCK_S
 
     @property
@@ -211,8 +211,8 @@ class Publisher:
         return str(self._failed) if self._failed else None
 
     def publish(self, store: Store, rows: Iterable[Row]) -> None:
-        """Hand rows to the producer, in order, leaving out what is in its queue already; before each, whatever is older
-        of its keys. The store is between transactions. Never raises for it: what is not said now, `tidy` says."""
+        """Give rows to the producer in order, without those in its queue already; before each row the older records of
+        its keys. The store is between transactions. Raises nothing: `tidy` publishes later what failed now."""
         self.poll()
         self._wait_if_busy()
         try:
@@ -227,8 +227,8 @@ class Publisher:
         self.poll()
 
     def _wait_if_busy(self) -> None:
-        """A queue that is never found empty would never be known to be acknowledged. The longer it is not, the longer we
-        wait; not for a broker that is away."""
+        """Flush if the queue has not been empty for BUSY_S: only an empty queue is known to be acknowledged. The longer it has
+        not been, the longer the flush; none while the broker is away."""
         now = time.monotonic()
         if self.unacknowledged and not self._stuck and now - max(self.empty_at, self._waited_at) > BUSY_S:
             self.flush(min(max(WAIT_S, (now - self.empty_at) / 5), WAIT_S_MAX))
@@ -239,20 +239,20 @@ class Publisher:
             self._queued.add(row.id)
 
     def _publish_older(self, store: Store, row: Row, ids: Sequence[int]) -> None:
-        """Of others, or our own that could not be said: the records of this row's keys. A row that holds more stays, for
-        who says all of it."""
+        """Publish the records of this row's keys from older rows, other processes' or our own unpublished ones. A row with
+        more keys is not marked as queued: its own process, or a sweep, publishes all of it."""
         keys = {(record.topic, record.key) for record in row.records}
         hashes = [hashed_key(topic, key) for topic, key in keys if key is not None]
         with store.transaction() as conn:
             found = conn.execute(OLDER, [int_array(ids), int_array(hashes)], binary=True).fetchall()
         for (older, holds), group in groupby(found, itemgetter(0, 1)):
             records = [load_record(record) for _, _, record in group]
-            said = [record for record in records if (record.topic, record.key) in keys and self.produce(*record)]
-            if len(said) == holds:
+            produced = [record for record in records if (record.topic, record.key) in keys and self.produce(*record)]
+            if len(produced) == holds:
                 self._queued.add(older)
 
     def produce(self, topic: str, key: bytes | None, headers: HeaderPairs, value: bytes | None) -> bool:
-        """Into the producer's queue; waits where that is full. → False where the producer takes nothing any more."""
+        """Put a record into the producer's queue; waits while that is full. → False once the producer has failed."""
         while self._failed is None:
             try:
                 self._producer.produce(self._prefix + topic, value, key, headers=cast(_Headers, headers))
@@ -270,7 +270,7 @@ class Publisher:
             self._fail(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        """All else than fatal errors goes by."""
+        """Only fatal errors matter: librdkafka recovers from others."""
         if error.fatal():
             self._fail(error)
 
@@ -280,7 +280,7 @@ class Publisher:
             log.warning("delivery failed", action="publish", error=str(error))
 
     def poll(self, timeout_s: float = 0) -> None:
-        """Hear what became of our records. A producer with a fatal error raises for ever: it is replaced by `tidy`."""
+        """Run the callbacks. A producer with a fatal error raises from now on: `tidy` replaces it."""
         try:
             self._producer.poll(timeout_s)
         except KafkaException as error:
@@ -288,7 +288,7 @@ class Publisher:
         self._note_progress()
 
     def _note_progress(self) -> None:
-        """A failure is in the queue until its callback has run, so an empty one has heard of all."""
+        """Note acknowledgements. A failed record stays in the queue until its callback has run, so an empty queue has none."""
         answered = self._handed - self.unacknowledged
         if answered != self._answered:
             self._answered, self._answered_at = answered, time.monotonic()
@@ -297,7 +297,7 @@ class Publisher:
             self._acknowledged = list(self._queued)
 
     def tidy(self, store: Store) -> None:
-        """Delete what is acknowledged; start again at the lowest row after an error; sweep what the dead left."""
+        """Delete acknowledged rows; after an error publish again from the lowest row; sweep rows that other processes left."""
         self.poll()
         self._delete(store)
         if self._failed is not None:
@@ -316,10 +316,10 @@ class Publisher:
         self._acknowledged = []
 
     def _heal(self, store: Store) -> None:
-        """What went through is done; then a new producer, an empty queue, and everything still there again, lowest first."""
+        """Delete the accepted rows; then publish all remaining rows with a new producer, lowest first."""
         self._healed_at = time.monotonic()
         self._producer.purge()
-        self.flush(HEAL_EVERY_S)  # what was purged, or is refused by now, is told of
+        self.flush(HEAL_EVERY_S)  # runs the callbacks of purged and refused records
         if not self.unacknowledged:
             self._acknowledged = self._accepted(store)
             self._delete(store)
@@ -335,7 +335,7 @@ class Publisher:
         self.publish(store, rows)
 
     def _accepted(self, store: Store) -> list[int]:
-        """Of the rows handed over, those that share no key with what was refused."""
+        """The queued rows that share no key with a refused record."""
         named = {((record.topic() or "")[len(self._prefix) :], record.key()) for record in self._refused}
         refused = [hashed_key(topic, key) for topic, key in named if isinstance(key, bytes)]
         with store.transaction() as conn:
@@ -343,11 +343,11 @@ class Publisher:
         return [row_id for (row_id,) in found]
 
     def _sweep(self, store: Store) -> None:
-        """Rows that lie here for longer than SWEEP_AFTER_S: of doors, callers and the dead. One process at a time."""
+        """Publish rows older than SWEEP_AFTER_S, left by dead processes, doors or callers. One process at a time."""
         with store.transaction() as conn:
             if not take_lease(conn, "sweep", self.holder, SWEEP_AFTER_S * 3):
                 return
-            # Ids are not drawn in the order of created_at: everything below the newest old row goes along.
+            # Ids are not in the order of created_at: take every row below the newest old one.
             newest = conn.execute(
                 "SELECT max(id) FROM outbox WHERE created_at < clock_timestamp() - make_interval(secs => %s)",
                 [SWEEP_AFTER_S],

@@ -1,1 +1,1 @@
-"""What one process does: the Kafka loop, upkeep, health, metrics."""
+"""One process: the Kafka loop, upkeep, health, metrics."""

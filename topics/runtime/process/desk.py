@@ -1,6 +1,6 @@
-"""A batch, whatever brought it → applied, its events published, the room's caller woken; and the room's chores between batches.
+"""A batch of any transport → applied, its records published, the room's caller woken; and the chores between batches.
 
-No transport in here: Kafka's loop and the executor's recorder bring their messages and say how they wait.
+It knows no transport: the Kafka loop and the executor's recorder pass their messages in and do their own waiting.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 GATHER_S_MAX = 0.2
-BACKLOG_MAX = 20_000  # unacknowledged records, above which nothing more is begun
+BACKLOG_MAX = 20_000  # unacknowledged records, above which no batch is begun
 TIDY_EVERY_S = 0.25
 LATEST_EVERY_S = 0.05
 DRAIN_EVERY_S = 0.5
@@ -42,33 +42,32 @@ TRIM_EVERY_S = 60
 
 
 def gather_s(took_s: float) -> float:
-    """How long what comes next may come together, since the last batch ended: half as long as that took. Fewer transactions,
-    less of their fixed cost.
+    """How long messages are gathered after a batch has ended: half as long as it took. Fewer transactions, less fixed cost.
 
-    Twice as long did nothing for the throughput, and fed itself: a slow batch made the next one wait, and be large.
+    Twice as long did not raise the throughput, and fed itself: a slow batch made the next one wait and grow.
     """
     return min(took_s / 2, GATHER_S_MAX)
 
 
 @dataclass(slots=True)
 class Chore:
-    """Something done between batches, every so often."""
+    """Periodic work between batches."""
 
     every_s: float
     work: Callable[[], None]
     next_at: float = 0
 
     def do(self) -> None:
-        """If it is due."""
+        """Run the work if it is due."""
         if time.monotonic() >= self.next_at:
             self.work()
             self.next_at = time.monotonic() + self.every_s
 
 
 class Desk:
-    """Where one thread applies messages of a room, with a connection and a producer of its own. Not thread-safe.
+    """Applies messages of a room, with its own connection and producer, for one thread. Not thread-safe.
 
-    `wake` is set when a batch with calls was committed; `stop` ends a long drain.
+    `wake` is set after the commit of a batch with calls; `stop` ends a long drain.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Desk:
     # ── a batch ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply(self, messages: Sequence[Message], begins: Begins | None) -> Iterator[Applied]:
-        """Apply, and publish after each commit; then yield what was committed. `begins` and errors: as `apply`'s."""
+        """Apply, publish after each commit, then yield the commit's result. `begins` and errors: as `apply`'s."""
         for applied in apply(self.store, self._consumer, messages, begins, self.clock.now()):
             self._publish(applied)
             yield applied
@@ -101,24 +100,24 @@ class Desk:
             self._wake.set()
 
     def ended(self, started: float) -> float:
-        """A batch that was begun at `started` has ended. → how long it took, in seconds."""
+        """Note that the batch begun at `started` has ended. → its seconds"""
         self._ended_at = time.monotonic()
         self._took_s = self._ended_at - started
         return self._took_s
 
     def gather_s(self, at_least_s: float = 0.0) -> float:
-        """How long from now the next batch may come together; `at_least_s` counts from the end of the last one."""
+        """Seconds from now to gather the next batch; `at_least_s` counts from the end of the last one."""
         return max(0.0, self._ended_at + max(at_least_s, gather_s(self._took_s)) - time.monotonic())
 
     @property
     def backlogged(self) -> bool:
-        """Whether the broker takes nothing: what is applied now could not be published."""
+        """Whether the broker is so far behind that a batch applied now could not be published."""
         return self.publisher.unacknowledged > BACKLOG_MAX
 
     # ── between batches ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def chores(self) -> list[Chore]:
-        """Those of one thread of a process. More desks in a process only tidy."""
+        """The chores of one desk of a process. Other desks of the process only tidy."""
         chores = [self._draining, Chore(TIDY_EVERY_S, self.tidy), self._trimming]
         if self._consumer.compacted:
             count = metrics.EVENTS.labels(self._consumer.name).inc
@@ -129,16 +128,16 @@ class Desk:
         return chores
 
     def tidy(self) -> None:
-        """Delete published rows, publish again after an error, sweep what others left."""
+        """Delete published rows, publish again after an error, sweep rows that other processes left."""
         self.publisher.tidy(self.store)
 
     def publish_latest(self) -> None:
-        """The next step for compacted topics."""
+        """The next step of publishing compacted topics."""
         if self.latest is not None:
             self.latest.tick(self.store.connection(), self.clock.now())
 
     def _drain(self) -> None:
-        """What is due, for a while, and soon again: between slices of a long backlog new messages are read."""
+        """Retry due letters for at most DRAIN_S_MAX, and go on soon: between slices of a long backlog messages are consumed."""
         until = time.monotonic() + DRAIN_S_MAX
         while (applied := drain(self.store, self._consumer, self.clock.now())) is not None:
             self._publish(applied)
@@ -148,12 +147,12 @@ class Desk:
         self._draining.every_s = DRAIN_EVERY_S
 
     def _fire(self) -> None:
-        """Timers that are due; the rest of many in the next turns."""
+        """Fire due timers; the rest of many in the next turns."""
         for applied in fire(self.store, self._consumer, self.publisher.holder, self.clock.now()):
             self._publish(applied)
 
     def _trim(self) -> None:
-        """A slice of old claims; the next one soon while there are more."""
+        """Delete a slice of old claims; the next slice soon while there are more."""
         with self.store.transaction() as conn:
             gone = inbox.trim(conn)
         self._trimming.every_s = 0.0 if gone == inbox.TRIM_ROWS else TRIM_EVERY_S
@@ -161,14 +160,14 @@ class Desk:
     # ── trouble, and the end ─────────────────────────────────────────────────────────────────────────────────────────
 
     def on_database_away(self, error: psycopg.Error, doing: str) -> None:
-        """The database is away: whoever applies waits for it. Raises the error where it means anything else."""
+        """Close the connection if the database is away; the caller waits for it. Errors: `error`, if it means anything else."""
         if error_kind(error) != "away":
             raise error
         log.warning("database away", action=doing, room=self._consumer.name, error=str(error).strip()[:200])
         self.store.close()
 
     def is_lifted(self) -> bool:
-        """Whether the stop is lifted, as far as we can tell. What is committed is published meanwhile, the rows of the dead
+        """Whether the stop is lifted; False while unknown. Meanwhile committed rows are published, those of dead processes,
         too."""
         try:
             self.tidy()
@@ -180,7 +179,7 @@ class Desk:
             return False
 
     def finish(self) -> None:
-        """A clean end: publish what is owed. Anything left is swept by others. Errors: psycopg.Error, KafkaException."""
+        """Publish committed rows before the end; other processes sweep the rest. Errors: psycopg.Error, KafkaException."""
         self.publisher.flush(5)
         if self.latest:
             self.latest.finish(self.store.connection(), self.clock.now())

@@ -1,4 +1,4 @@
-"""How a room in this process is: for `tally status`, readiness and the log."""
+"""The state of a room in this process: for `tally status`, readiness and the metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Health:
     state: State = "starting"
     reason: str = ""
     since: float = field(default_factory=time.time)
-    notes: list[str] = field(default_factory=list)  # what somebody should look at, while the room goes on
+    notes: list[str] = field(default_factory=list)  # warnings to an operator, while the room goes on
 
     def __post_init__(self) -> None:
         STATE.labels(self.room).set(MEASURED[self.state])
@@ -60,7 +60,7 @@ def write_report(folder: Path, name: str, healths: list[Health], metrics_port: i
         "state": worst.state,
         "reason": f"{worst.room}: {worst.reason}" if worst.reason else "",
         "since": worst.since,
-        "metrics_host": LOOPBACK if host in ANYWHERE else host,  # where this machine finds it
+        "metrics_host": LOOPBACK if host in ANYWHERE else host,  # the address on this machine
         "notes": sorted({note for health in healths for note in health.notes}),
         "metrics_port": metrics_port,
     }

@@ -1,6 +1,6 @@
-"""Rooms and doors → one process: threads that live and die together, its signals, its page, its report, its memory.
+"""Rooms and doors → one process: its threads (which end together), signals, metrics page, report and memory.
 
-It knows none of them by name: a room says itself what runs beside its loop (`Consumer.side_tasks`).
+It knows no room by name: a room declares what runs beside its loop (`Consumer.side_tasks`).
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ HEADLESS_S_MAX = 5.0
 
 
 class Host:
-    """One process, from its making on: SIGTERM and SIGINT set `stop`. Its parts run once `run` is called."""
+    """One process. SIGTERM and SIGINT set `stop`. Its parts start with `run`."""
 
     def __init__(self, settings: Settings) -> None:
         self.stop = threading.Event()
         self._settings = settings
         self._threads: list[threading.Thread] = []
         self._healths: list[Health] = []
-        self._addresses: dict[str, str] = {}  # of what listens
+        self._addresses: dict[str, str] = {}  # of parts that listen
         self._failed = False
         self._wrong: SettingsError | None = None
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self.stop.set())
 
     def add(self, name: str, work: Callable[[], None], health: Health | None = None, address: str = "") -> None:
-        """A part: `work` returns once `stop` is set. Whichever ends first ends all."""
+        """Add a part: `work` returns once `stop` is set. The first part to end ends all."""
         self._threads.append(threading.Thread(target=self._run, args=(name, work), name=name))
         if health:
             self._healths.append(health)
@@ -53,7 +53,7 @@ class Host:
             self._addresses[name] = address
 
     def add_room(self, consumer: AnyConsumer) -> None:
-        """A room: its loop, its upkeep, and what it runs beside them."""
+        """Add a room: its loop, its upkeep and its side tasks."""
         wake = threading.Event()
         loop = RoomLoop(self._settings, consumer, self.stop, wake)
         self.add(consumer.name, loop.run, loop.health)
@@ -64,10 +64,10 @@ class Host:
             self.add(name, partial(work, self._settings, consumer, self.stop, wake))
 
     def run(self, names: Sequence[str], partitions: Mapping[str, int] | None) -> int:
-        """Until told to stop. → 0, or 1 where a part died of a bug; the supervisor then starts all of it again.
+        """Run until `stop` is set. → 0, or 1 if a part died of a bug; the supervisor then starts the process again.
 
-        `names` are of what was added, `partitions` what the log tells of the topics. Errors: SettingsError for what must be put
-        right before it can run.
+        `names` are those of the parts; `partitions` is for the log: topic → number of partitions. Errors: SettingsError if a
+        setting must be corrected first.
         """
         where = self._settings.metrics_host
         port = serve_page(where, self._settings.metrics_port, self._healths)
@@ -86,7 +86,7 @@ class Host:
         code = self._code(reported and ended)
         log.info("ended", action="end", parts=list(names), code=code)
         if not ended:
-            os._exit(code)  # a thread that does not end would keep the process
+            os._exit(code)  # a thread that does not end would keep the process alive
         if self._wrong is not None:
             raise self._wrong
         return code
@@ -103,7 +103,7 @@ class Host:
             self.stop.set()
 
     def _join(self) -> bool:
-        """→ whether all have ended in time."""
+        """→ whether all threads have ended in time."""
         deadline = time.monotonic() + END_S_MAX
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -112,13 +112,13 @@ class Host:
         return not late
 
     def _code(self, well: bool) -> int:
-        """As docs/cli.md explains them."""
+        """The exit code (docs/cli.md)."""
         if self._wrong is not None:
             return 2
         return 0 if well and not self._failed else 1
 
     def _log_start(self, port: int, partitions: Mapping[str, int] | None) -> None:
-        """Of the partitions, as many as each topic has that is read or written here; none while Kafka is away."""
+        """`partitions`: of each topic that this process reads or writes; None while Kafka is away."""
         log.info(
             "started",
             action="start",
@@ -132,7 +132,7 @@ class Host:
 
 
 def _report_once(settings: Settings, report: Callable[[], None]) -> None:
-    """Errors: SettingsError where the home cannot be written."""
+    """Errors: SettingsError if the home folder cannot be written."""
     try:
         report()
     except OSError as error:
@@ -140,7 +140,7 @@ def _report_once(settings: Settings, report: Callable[[], None]) -> None:
 
 
 def _report_until(stop: threading.Event, report: Callable[[], None]) -> bool:
-    """→ whether it could be written to the end. A process of which nobody can know how it is must not live on."""
+    """→ False if the report could not be written for HEADLESS_S_MAX: a process whose state is unknown must end."""
     written_at = time.monotonic()
     while not stop.wait(0.5):
         try:
@@ -154,7 +154,7 @@ def _report_until(stop: threading.Event, report: Callable[[], None]) -> bool:
 
 
 def _tune_collector() -> None:
-    """Batches make many short-lived objects and no cycles; looking for cycles took a quarter of the CPU (measured)."""
+    """Batches make many short-lived objects and no cycles; garbage collection took a quarter of the CPU (measured)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
@@ -165,8 +165,8 @@ KEPT_BYTES = 256 * 1024 * 1024
 
 
 def _keep_freed_memory() -> None:
-    """What one batch needed, the next one needs again. Given back to the system in between, it came back a page fault at
-    a time (a fifteenth of a room's time with batches of 2,000, measured). C libraries that do not know of it go without."""
+    """Keep freed memory for the next batch. Returned to the system it came back by page faults (a fifteenth of a room's time
+    with batches of 2,000, measured). Does nothing if the C library has no mallopt."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)

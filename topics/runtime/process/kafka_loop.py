@@ -33,11 +33,11 @@ log = structlog.get_logger()
 
 IDLE_S = 0.05
 TOPICS_EVERY_S = 1.0
-SILENT_S = 10.0  # for so long a partition that holds more may say nothing
+SILENT_S = 10.0  # after so long without records a partition that has more is read again
 
 
 class RoomLoop:
-    """One process's share of a room. `run` returns when `stop` is set; nothing but a bug raises out of it."""
+    """One process's share of a room. `run` returns when `stop` is set; it raises only on a bug."""
 
     def __init__(
         self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event | None = None
@@ -50,13 +50,13 @@ class RoomLoop:
         self._store, self._publisher = self._desk.store, self._desk.publisher
         self._offsets: Offsets = {}
         self._to_place: set[Partition] = set()
-        self._opaque: set[Partition] = set()  # whose next record came as one that cannot be unpacked
-        self._opaque_at: dict[Partition, int] = {}  # the last one: the offset that was due
-        self._looked: Offsets = {}  # positions as they were at the last look for silent partitions
-        self._overdue: Offsets = {}  # of these, the ones that held more
+        self._opaque: set[Partition] = set()  # whose next batch the client cannot unpack
+        self._opaque_at: dict[Partition, int] = {}  # the offset that was due when that happened last
+        self._looked: Offsets = {}  # positions at the last check for silent partitions
+        self._overdue: Offsets = {}  # of these, the ones that had more messages
         self._read_again_at: dict[
             Partition, tuple[int, int]
-        ] = {}  # position and end at which a silent one was last read again
+        ] = {}  # position and end at which a silent partition was last read again
         self._to_commit: dict[Partition, int] = {}
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
         self._admin = AdminClient(kafka_config(settings))
@@ -97,14 +97,14 @@ class RoomLoop:
             self.health.running()
 
     def _poll(self) -> list[Message]:
-        """What is there, up to a batch; a busy room lets more come together."""
+        """Consume up to a batch; a busy room gathers more first."""
         if self._desk.backlogged:
             self._publisher.poll(IDLE_S)
             return []
         records = self._kafka.consume(1, IDLE_S)
         if records:
             self._publisher.poll()
-            # At most, until a batch is full. After a quiet spell nobody waits. A room that nobody waits for may say longer.
+            # Until the batch is full, at most. After a quiet time it is 0. A room without anybody waiting has a longer gather_s.
             gather_s = self._desk.gather_s(self._consumer.room.gather_s)
             records += self._kafka.consume(self._settings.batch_max - 1, gather_s)
         return [message_of(record, self._settings.topic_prefix) for record in records if self._usable(record)]
@@ -116,7 +116,7 @@ class RoomLoop:
         where = ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             if where not in self._offsets:
-                return False  # it waits without an offset until its position can be read
+                return False  # paused without an offset until its position can be read
             raise self._stop_for_gone_offset(where, error)
         if error.code() == KafkaError._BAD_COMPRESSION:
             self._opaque.add(where)
@@ -124,7 +124,7 @@ class RoomLoop:
         return False
 
     def _stop_for_gone_offset(self, where: Partition, error: KafkaError) -> Stopped:
-        """Retention took what is due; or the topic is another, which placing finds. Errors: Stopped, then."""
+        """→ the stop: retention has deleted the due message. Errors: Stopped if the topic has been replaced."""
         due = self._offsets[where]
         self._at_positions([self._kafka_name(where)])
         reason = (
@@ -134,7 +134,7 @@ class RoomLoop:
         return stop_room(self._store, "offset_gone", reason, about)
 
     def _handle(self, messages: Sequence[Message]) -> None:
-        """Apply the batch, again and again while the database is away; publish after each commit."""
+        """Apply the batch, and retry it while the database is away; publish after each commit."""
         rest = self._without_gaps(self._unapplied(messages))
         rest += self._opaque_after(rest)
         started = time.monotonic()
@@ -149,13 +149,13 @@ class RoomLoop:
         metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._desk.ended(started))
 
     def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
-        """Without partitions that are not ours now, and without what stands before the position already."""
+        """Without messages of partitions that are not ours now, or before the position."""
         return [m for m in messages if m.offset >= self._offsets.get((m.topic, m.partition), m.offset + 1)]
 
     def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
-        """Up to where a message is missing: from there a partition is read again, from its position.
+        """Each partition's messages up to a gap; the partition is then read again from its position.
 
-        What the client has lost on the way comes then. Offsets that hold no message are passed.
+        That brings the messages that the client has lost. Offsets without a message are no gap.
         """
         due = dict(self._offsets)
         whole: list[Message] = []
@@ -176,9 +176,9 @@ class RoomLoop:
         return whole
 
     def _opaque_after(self, messages: Sequence[Message]) -> list[Message]:
-        """What cannot be unpacked, as a record without contents, one offset at a time: how many its batch has nobody says.
+        """Batches that cannot be unpacked, as records without contents, one offset at a time: a batch's size is unknown.
 
-        The client would ask for it for ever. Each is read a second time first, from its position.
+        The client would fetch such a batch for ever. Each offset is read a second time first.
         """
         found = []
         due = dict(self._offsets) | {(m.topic, m.partition): m.offset + 1 for m in messages}
@@ -191,7 +191,7 @@ class RoomLoop:
         return found
 
     def _note_applied(self, applied: Applied) -> None:
-        """The offsets follow what is published; a partition where someone else was is read again from its position."""
+        """Move the offsets; partitions that another process has moved are read again from their positions."""
         for where, offset in applied.ends.items():
             if where in self._offsets:
                 self._offsets[where] = offset
@@ -202,11 +202,12 @@ class RoomLoop:
     # ── partitions come and go ───────────────────────────────────────────────────────────────────────────────────────
 
     def _on_assign(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-        """Reading starts at the stored position. Without a database the partitions wait, paused.
+        """Reading starts at the stored position. Without a database the partitions are paused at offset 0, and records from
+        there are dropped.
 
-        Until then they stand at 0, and what comes from there is thrown away. Without any offset Kafka's would be looked
-        for, and not found at the first start; and the end is asked of the broker: when that cannot be reached, librdkafka
-        asks on, and reading goes to the end although it was given a position meanwhile (seen).
+        Without an offset librdkafka would look for Kafka's committed one, which is missing at the first start, and then ask
+        the broker for the end; while the broker is away it asks on, and goes to the end although it was given a position
+        meanwhile (seen).
         """
         try:
             self._read(self._at_positions(partitions))
@@ -218,7 +219,7 @@ class RoomLoop:
                 self.health.stopped(error.code, error.reason)
 
     def _read(self, partitions: list[TopicPartition]) -> None:
-        """From these offsets on. A pause outlives its assignment (librdkafka), so it is taken back each time."""
+        """Read from these offsets. Always resumed: a pause outlives its assignment (librdkafka)."""
         self._kafka.incremental_assign(partitions)
         self._kafka.resume(partitions)
 
@@ -250,12 +251,12 @@ class RoomLoop:
             self._to_place.discard(where)
 
     def _place_late(self) -> None:
-        """Partitions that were assigned while the database was away, or the room stopped."""
+        """Place partitions that were assigned while the database was away or the room had stopped."""
         if self._to_place:
             self._read_again(set(self._to_place))
 
     def _read_again(self, wheres: set[Partition]) -> None:
-        """Read these partitions again from their stored positions, where Kafka still gives them to us."""
+        """Read these partitions again from their stored positions, if they are still assigned to us."""
         assigned = {self._where(p) for p in self._kafka.assignment()}
         mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
         for where in wheres:
@@ -268,7 +269,7 @@ class RoomLoop:
         self._to_place -= wheres
 
     def _commit_offsets(self) -> None:
-        """Kafka's own offsets only show the lag; they never run ahead of ours."""
+        """Commit offsets to Kafka, to show the lag only; they are never ahead of the positions."""
         if not self._to_commit:
             return
         hit("before_offsets")
@@ -283,8 +284,8 @@ class RoomLoop:
     # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_silent_again(self) -> None:
-        """Read again what is ours and says nothing, though it holds more (seen once, after cuts of the connection)."""
-        self._admin.poll(0)  # its lines of log
+        """Read silent partitions again that have more messages (seen once, after cuts of the connection)."""
+        self._admin.poll(0)  # for its log lines
         looked, self._looked = self._looked, dict(self._offsets)
         overdue, self._overdue = self._overdue, {}
         assigned = {self._where(p) for p in self._kafka.assignment()}
@@ -297,22 +298,25 @@ class RoomLoop:
         try:
             ends = self._ends_holding_more(quiet)
         except KafkaException:
-            return  # they say nothing because Kafka does not
+            return  # silent because Kafka is away
         for where, end in ends.items():
             due = self._overdue[where] = quiet[where]
-            if overdue.get(where) == due and self._read_again_at.get(where) != (due, end):  # not only just come
+            if overdue.get(where) == due and self._read_again_at.get(where) != (
+                due,
+                end,
+            ):  # not a message that has only just come
                 log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
                 self._read_again_at[where] = (due, end)
                 self._to_place.add(where)
 
     def _check_topics(self) -> None:
-        """Where a topic is another now, placing stops the room."""
+        """Place partitions of replaced topics anew: that stops the room."""
         changed = self._topics.changed({self._kafka_name(where).topic for where in self._offsets})
         self._to_place |= {where for where in self._offsets if self._kafka_name(where).topic in changed}
 
     def _ends_holding_more(self, quiet: Offsets) -> dict[Partition, int]:
-        """The ends of those with a message past their position. Where there are offsets, and no message, we stand at the
-        end from now on: else these would count as lag, and the position be gone once retention takes what is before it."""
+        """The ends of the partitions with a message past their position. If there are only offsets without a message, the
+        position moves to the end: else they would count as lag, and retention could delete the position's offset."""
         self._second.forget_unused()
         more = {}
         for where, end in self._ends_of(quiet).items():
@@ -329,10 +333,10 @@ class RoomLoop:
         if moved:
             self._offsets[where] = self._to_commit[where] = end
         else:
-            self._to_place.add(where)  # someone else was there
+            self._to_place.add(where)  # moved by another process
 
     def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Asked over a connection of its own: on the consumer's, each answer waits behind a fetch of half a second."""
+        """Over the admin client's connection: on the consumer's each answer waits behind a fetch of half a second."""
         wanted = [self._kafka_name(where) for where in partitions]
         if not wanted:
             return {}
@@ -353,7 +357,7 @@ class RoomLoop:
         except KafkaException as error:
             log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
             self.health.paused("kafka", str(error))
-            self._to_place |= set(self._offsets)  # what was read and not applied is read again
+            self._to_place |= set(self._offsets)  # consumed and unapplied messages are read again
             self._publisher.poll(1.0)
 
     def _wait_for_database(self, error: psycopg.Error) -> None:
@@ -363,7 +367,7 @@ class RoomLoop:
         self.health.running()
 
     def _database_answers(self) -> bool:
-        """Errors: OlderSchema, where it was away at the start, or has come back as it was before a migration."""
+        """Errors: OlderSchema, if it was away at the start, or was restored from before a migration."""
         try:
             self._store.check()
             with self._store.transaction() as conn:
@@ -374,11 +378,11 @@ class RoomLoop:
         return True
 
     def _report_database_away(self, error: psycopg.Error) -> None:
-        """Why now: a server that has ended may have come back, and take no writes."""
+        """The newest reason: a server that was down may be back, and read-only."""
         self.health.paused("database", str(error).strip()[:200])
 
     def _wait_for_lift(self, stopped: Stopped) -> None:
-        """Whatever was read and not applied is read again after the lift."""
+        """Consumed and unapplied messages are read again after the lift."""
         log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
         self.health.stopped(stopped.code, stopped.reason)
         self._to_place |= set(self._offsets)
@@ -386,14 +390,14 @@ class RoomLoop:
         log.info("room goes on", action="resume", room=self._consumer.name)
 
     def _pause_until(self, ready: Callable[[], bool]) -> None:
-        """Keep polling while paused: a member that stops polling is thrown out of its group."""
+        """Keep polling while paused: a member that stops polling is removed from its group."""
         next_try = time.monotonic() + 0.2
         while not self._stop.is_set():
             assigned = self._kafka.assignment()
             if assigned:
                 self._kafka.pause(assigned)
             for record in self._kafka.consume(100, 0.2):
-                if record.error() is None:  # came before the pause took hold: read it again
+                if record.error() is None:  # fetched before the pause: read it again
                     self._to_place.add(
                         ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
                     )
@@ -407,7 +411,7 @@ class RoomLoop:
             self._kafka.resume(assigned)
 
     def _close(self) -> None:
-        """A clean end: publish what is owed, give the partitions back."""
+        """End: publish committed rows, commit offsets, leave the group."""
         try:
             self._desk.finish()
             self._commit_offsets()
@@ -426,11 +430,11 @@ def _consumer_config(settings: Settings, room: str) -> dict[str, object]:
         "group.protocol": "consumer",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "isolation.level": "read_committed",  # an upstream's aborted records are none
-        "auto.offset.reset": "error",  # positions are explicit: a missing offset is a fact to be shown, not skipped
+        "isolation.level": "read_committed",  # skip records of an upstream's aborted transactions
+        "auto.offset.reset": "error",  # positions are explicit: a missing offset must stop the room, not be skipped
         "queued.min.messages": 4 * settings.batch_max,
         "queued.max.messages.kbytes": 16_384,
-        # A second by default: for so long no partition was asked for once enough was queued, of whatever topic.
+        # By default a second, in which no partition of any topic is fetched once enough is queued.
         "fetch.queue.backoff.ms": 50,
         "fetch.wait.max.ms": 500,
         "max.poll.interval.ms": 300_000,

@@ -1,4 +1,4 @@
-"""A room process's own small page: `/metrics` for Prometheus, `/readyz` with what stands in its rooms' way."""
+"""A room process's HTTP page: `/metrics` for Prometheus, `/readyz` with the reasons why a room is not ready."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Start = Callable[..., Any]
 
 
 def serve_page(host: str, port: int, healths: Sequence[Health]) -> int:
-    """Answer in a thread. → the port, which is a free one where 0 was asked for.
+    """Serve in a thread. → the port; a free one if 0 was asked for.
 
-    Errors: SettingsError where the address cannot be had.
+    Errors: SettingsError if the address is not available.
     """
     try:
         server, _ = start_http_server(port, addr=host)
@@ -31,17 +31,17 @@ def serve_page(host: str, port: int, healths: Sequence[Health]) -> int:
 
 
 def page(healths: Sequence[Health]) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
-    """As a WSGI application."""
+    """The WSGI application."""
     metrics = make_wsgi_app()
 
     def answer(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/readyz":
             shown: Iterable[bytes] = metrics(environ, start)
             return shown
-        said = readiness(healths)
-        status = "200 OK" if said["ready"] else "503 Service Unavailable"
+        report = readiness(healths)
+        status = "200 OK" if report["ready"] else "503 Service Unavailable"
         start(status, [("Content-Type", "application/json")])
-        return [json.dumps(said).encode()]
+        return [json.dumps(report).encode()]
 
     return answer
 

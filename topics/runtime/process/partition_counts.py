@@ -1,8 +1,8 @@
-"""What the broker says of a room's topics → a line for each whose number of partitions is not what it was.
+"""A room's topics on the broker → a line for each whose number of partitions has changed.
 
-A key's events are in order because they share a partition, which hangs on how many there are. Nobody of ours changes that
-number; if somebody does, keys with events on the way at that moment may be heard out of order (revisions tell), a compacted
-topic keeps old records of keys that have moved, and nothing is lost: rooms go on, and say so.
+A key's events are in order because they share a partition, and its partition depends on their number. We never change that
+number. If somebody does, the events in flight of a key may be consumed out of order (revisions show it), and a compacted
+topic keeps old records of keys that have moved; nothing is lost: rooms go on and report it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from topics.settings import Settings
 
 
 class PartitionCount(NamedTuple):
-    """A topic as it is now, without prefix. One that was deleted and made anew has another id, and is another topic."""
+    """A topic as it is now, without prefix. A topic that is deleted and created again has another id."""
 
     topic: str
     topic_id: str
@@ -45,7 +45,7 @@ def find(kafka: AdminClient, settings: Settings, room: str) -> list[PartitionCou
 
 
 def remember(conn: Connection, found: Sequence[PartitionCount]) -> None:
-    """Topics that were not seen before."""
+    """Store the counts of topics that are new."""
     conn.execute(
         f"INSERT INTO topics (topic, topic_id, partitions) SELECT * FROM {_FOUND} ON CONFLICT DO NOTHING",
         _columns(found),
@@ -53,7 +53,7 @@ def remember(conn: Connection, found: Sequence[PartitionCount]) -> None:
 
 
 def changes(conn: Connection, found: Sequence[PartitionCount]) -> list[str]:
-    """A line for each topic that has another number now than when it was first seen."""
+    """A line for each topic whose number has changed since it was stored."""
     rows = conn.execute(
         f"SELECT topic, topics.partitions, now.partitions FROM topics JOIN {_FOUND} AS now (topic, topic_id, partitions)"
         " USING (topic, topic_id) WHERE topics.partitions <> now.partitions ORDER BY 1",

@@ -1,8 +1,8 @@
-"""Which offsets of a partition hold a message, as a client other than the room's reads them.
+"""The offsets of a partition that hold a message, as read by a client other than the room's.
 
-Offsets are missing for good where a writer ended a transaction (its mark takes one), where it aborted one, and where
-compaction took records. They are missing by mistake where the room's client has lost records on their way (seen: two, after
-cuts of the connection). Offsets alone do not tell these apart, a second reading does.
+Offsets are rightly without a message after a transaction's end (its marker takes one) or abort, and after compaction. They
+are wrongly missing if the room's client has lost records (seen: two, after cuts of the connection). Only a second reading
+distinguishes these.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Partition = tuple[str, int]
 
 LIMIT_S = 10.0  # without an answer
 AT_ONCE = 1000
-NEAR = 10_000  # offsets that are rather read through than sought past
+NEAR = 10_000  # offsets that are read through rather than sought past
 
 
 @dataclass(slots=True)
 class Track:
-    """What is known of a partition: the offsets of its messages, all of them from `since` up to before `until`."""
+    """The offsets of a partition's messages, complete from `since` up to before `until`."""
 
     since: int
     until: int
     offsets: set[int] = field(default_factory=set)
     used: bool = True  # since the last `forget_unused`
-    failed: KafkaError | None = None  # the client cannot give what comes next
+    failed: KafkaError | None = None  # the client cannot read on
 
 
 class SecondReader:
-    """Follows the partitions that it was asked about. Belongs to no group, commits nothing. Not thread-safe."""
+    """Follows the partitions that `offsets` was called for. Joins no group, commits nothing. Not thread-safe."""
 
     def __init__(self, settings: Settings, room: str) -> None:
         self._prefix = settings.topic_prefix
@@ -45,9 +45,9 @@ class SecondReader:
         self._tracks: dict[Partition, Track] = {}
 
     def offsets(self, where: Partition, start: int, end: int) -> set[int]:
-        """Those from `start` up to before `end` that hold a message. What lies before `end` is not asked for again.
+        """Those from `start` up to before `end` that hold a message. Later calls start at `end` or after.
 
-        Errors: KafkaException where Kafka gives no answer within LIMIT_S, or what it gives cannot be read.
+        Errors: KafkaException if Kafka does not answer within LIMIT_S, or a record cannot be read.
         """
         track = self._tracks.get(where)
         if track is None or track.failed or not track.since <= start <= track.until + NEAR:
@@ -65,7 +65,7 @@ class SecondReader:
         return found
 
     def forget_unused(self) -> None:
-        """Partitions that nobody has asked about since the last time are no longer followed."""
+        """Stop following partitions that were not asked for since the last time."""
         for where in [where for where, track in self._tracks.items() if not track.used]:
             self._end(where)
         for track in self._tracks.values():
@@ -95,7 +95,7 @@ class SecondReader:
             self._note(record)
 
     def _note(self, record: KafkaMessage) -> None:
-        """A message, or how far there is none."""
+        """A message's offset, or the end up to which there is none."""
         error, offset = record.error(), record.offset()
         track = self._tracks.get(((record.topic() or "")[len(self._prefix) :], record.partition() or 0))
         if track is None:
@@ -119,5 +119,5 @@ def _config(settings: Settings, room: str) -> dict[str, object]:
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
         "queued.max.messages.kbytes": 4_096,
-        "fetch.wait.max.ms": 50,  # for so long a partition that is new here waits for the others' answer
+        "fetch.wait.max.ms": 50,  # a newly followed partition waits so long for the others' fetch
     }

@@ -1,4 +1,4 @@
-"""What is stuck in a room → gauges, and a line in the log for each thing when it becomes so."""
+"""Findings of what is stuck in a room → gauges, and a log line for each new finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topics.runtime.shape.stuck import Stuck
 
 log = structlog.get_logger()
 
-LOGGED_MAX = 20  # of each look
+LOGGED_MAX = 20  # new findings of one look
 
 _LABELS = ("room", "psp", "state")
 NUMBER = Gauge("tally_stuck", "What is past its limit (of one kind the oldest 2,000)", _LABELS)
@@ -21,7 +21,7 @@ MINOR = Gauge("tally_stuck_minor_units", "Their amounts, in minor units", (*_LAB
 
 
 class StuckWatch:
-    """Gauges of what is stuck in one room, and a line in the log for each when it becomes so."""
+    """Gauges and log lines for one room."""
 
     def __init__(self) -> None:
         self._known: set[tuple[str, str]] = set()
@@ -47,7 +47,7 @@ class StuckWatch:
             oldest[labels] = max(one.age_s, oldest.get(labels, 0))
             for amount in one.amounts:
                 minor[*labels, amount.currency] += amount.minor
-        self._labels |= {*numbers, *minor}  # what is not stuck any more is said to be none
+        self._labels |= {*numbers, *minor}  # labels without findings go to 0
         for known in self._labels:
             if len(known) > len(_LABELS):
                 MINOR.labels(*known).set(minor[known])

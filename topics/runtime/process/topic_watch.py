@@ -1,4 +1,4 @@
-"""Topics that a room reads → Kafka's ids of them, and which have become others under the same names."""
+"""The topics that a room reads → their Kafka ids, and which topics have been replaced under the same name."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from topics.runtime.shape.kafka import describe_topics, topic_ids
 
 
 class TopicWatch:
-    """A topic that was deleted and made anew has another id, and the client reads on in it at the old one's offset (seen)."""
+    """Notices a topic that is deleted and created again: the client would read on in it at the old offset (seen)."""
 
     def __init__(self, admin: AdminClient) -> None:
         self._admin = admin
-        self._ids: dict[str, str] = {}  # by full name, as last told
+        self._ids: dict[str, str] = {}  # by full name, as last returned
         self._asked: dict[str, Future[TopicDescription]] = {}
 
     def ids(self, names: Collection[str]) -> dict[str, str]:
-        """As they are now. Errors: KafkaException."""
+        """The present ids. Errors: KafkaException."""
         now = topic_ids(self._admin, names)
         self._ids |= now
         return now
 
     def changed(self, names: Collection[str]) -> set[str]:
-        """Those with another id than `ids` told last. Asked at one look, read at the next: nobody waits for the answer."""
+        """The topics with another id than `ids` returned last. Requested in one call, read in the next, without waiting."""
         described = {
             name: asked.result() for name, asked in self._asked.items() if asked.done() and not asked.exception()
         }

@@ -1,7 +1,6 @@
-"""What a room's process does now and then, beside its hot path: look for what is stuck and at its topics, delete what is
-old, add up what is over.
+"""A room's periodic work beside its hot path: report stuck money, check topics, delete old rows, sum finished ones up.
 
-In a thread and on connections of its own, each closed after use: a room that has stopped still tells what is stuck.
+In its own thread and on its own connections, each closed after use: a stopped room still reports what is stuck.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class _UpkeepTask:
 
 
 class Upkeep:
-    """One process's share. Several processes of a room may do it at once: they see the same, and skip each other's rows."""
+    """One process's upkeep. Several processes of a room may run it at once: they skip each other's locked rows."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Upkeep:
             self._tasks.append(_UpkeepTask(LOOK_EVERY_S, self.look))
 
     def run(self) -> None:
-        """Until told to stop. Raises only on a bug."""
+        """Run until `stop` is set. Raises only on a bug."""
         while not self._stop.wait(1.0):
             for task in self._tasks:
                 if time.monotonic() >= task.next_at and not self._stop.is_set():
@@ -97,8 +96,7 @@ class Upkeep:
         self._watch.look(found)
 
     def look_at_topics(self) -> None:
-        """Whether the number of partitions of a topic is what it was; a change is logged once, and noted for as long as it
-        stands."""
+        """Check each topic's number of partitions. A change is logged once, and noted in the health while it lasts."""
         if self._kafka is None:
             self._kafka = AdminClient(kafka_config(self._settings))
         found, store = partition_counts.find(self._kafka, self._settings, self._room), Store(self._settings, self._room)
@@ -115,7 +113,7 @@ class Upkeep:
         REPARTITIONED.labels(self._room).set(len(changed))
 
     def tidy(self) -> None:
-        """Each chore slice after slice, each a transaction of its own, until nothing is left to do."""
+        """Run each chore slice by slice, each in a transaction of its own, until nothing is left."""
         for chore in self._chores:
             store = Store(self._settings, self._room)
             try:

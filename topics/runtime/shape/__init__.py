@@ -1,1 +1,1 @@
-"""What a room is made of."""
+"""The parts of a room: consumer, records, store, tables, clock."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Clock:
-    """Read once per batch and handed to `decide`. The file holds seconds as a decimal number; missing means none."""
+    """Read once per batch; `decide` gets the time. The file holds seconds as a decimal number; no file means 0."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file

@@ -23,7 +23,7 @@ Cursor = psycopg.Cursor[Any]
 
 
 class Message(NamedTuple):
-    """One record as it came: from Kafka, from the parked, or from the caller (topic `calls`). Names carry no prefix."""
+    """One record: from Kafka, from a parked letter, or made of a PSP's reply (topic `calls`). Topic names have no prefix."""
 
     topic: str
     partition: int
@@ -34,18 +34,18 @@ class Message(NamedTuple):
     timestamp_ms: int
 
 
-# In place of the headers of a record whose batch the client cannot unpack: more than 100 MB, or no such compression at all.
+# The headers of a record whose compressed batch the client cannot unpack: over 100 MB, or an unknown compression.
 OPAQUE: tuple[tuple[str, bytes], ...] = (("tally_opaque", b""),)
 
 
 class Cause(NamedTuple):
-    """Why we decide: the event's id, where it came from, and the batch's one reading of the clock."""
+    """The event that a decision follows from: its id, its origin, and the batch's one reading of the clock."""
 
     event_id: EventId
     topic: str
-    upstream: str | None  # the service whose own topic it is; None on the house's topics
+    upstream: str | None  # the service that the topic belongs to; None on our own topics
     now: datetime
-    entered_ms: int  # time of the record that first entered
+    entered_ms: int  # when the first record of this chain of events was published
     traceparent: str | None = None
 
 
@@ -57,7 +57,7 @@ Act = Literal["send", "ask"]
 class Call:
     """An operation at a PSP, to be sent after the commit. `id` is idempotency key and reference there.
 
-    `subject` is the payment order that it is about. A check begins, and goes on, with asking: it never sends.
+    `subject` is the payment order's id. A check only ever asks: it never sends.
     """
 
     id: str  # 32 hex digits
@@ -71,7 +71,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What becomes of a call that is not decided yet: send it again, or ask the PSP by our reference."""
+    """An undecided call is due again: send it again, or ask the PSP by our reference."""
 
     call_id: str
     act: Act
@@ -80,7 +80,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A call that is decided: nothing more is sent or asked."""
+    """A call is decided: nothing more is sent or asked."""
 
     call_id: str
     outcome: str
@@ -88,7 +88,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """TimerFired comes to this room at `due_at` (business time), once, however often the same timer is set before."""
+    """The room gets one TimerFired at `due_at` (business time), however often the same timer is set before."""
 
     kind: str
     key: str
@@ -96,21 +96,21 @@ class Timer:
 
 
 class Decision(NamedTuple):
-    """All that follows from one event. Nothing of it happens before the commit."""
+    """All effects of one event. Nothing leaves the process before the commit."""
 
-    changes: Sequence[object] = ()  # what the room's state folds in and its store saves
+    changes: Sequence[object] = ()  # folded into the room's state and saved by its store
     events: Sequence[AnyEvent] = ()
     calls: Sequence[Call | Retry | Ended] = ()
-    revision: int = 0  # the aggregate's, for foreign readers
+    revision: int = 0  # of the aggregate, for other consumers
     timers: Sequence[Timer] = ()
-    traceparent: str | None = None  # of the trace that goes on, where that is not the cause's
+    traceparent: str | None = None  # of the trace to continue, if it is not the cause's
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
     """A readable message on a door topic that breaks the contract: a refusal, not a dead letter.
 
-    `kind` is the event that it should have been, `subject_id` what its topic is keyed by.
+    `kind` is the event's type that it claims, `subject_id` the value of its topic's key.
     """
 
     kind: type[AnyEvent]
@@ -123,7 +123,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """One row of a compacted topic as it is now."""
+    """The current record of one key on a compacted topic."""
 
     key: str
     version: int
@@ -131,26 +131,26 @@ class Latest:
 
 
 class State(Protocol):
-    """What the events of a batch find in their room's store."""
+    """The rows of a room's store that the events of one batch need."""
 
     def fold(self, change: Any, /) -> None:
-        """Take in what was decided on one event, for the events after it. What no event looks for is left out."""
+        """Apply one event's change in memory, for the later events of the batch."""
 
 
 S = TypeVar("S", bound=State)  # the room's own state
-E = TypeVar("E")  # the union of all that it hears
+E = TypeVar("E")  # the union of the events that it consumes
 Load = Callable[[Connection, Sequence[E], datetime], S]
 Decide = Callable[[S, E, Cause], Decision]
-Versions = Mapping[Topic, Mapping[str, int]]  # what is new on a compacted topic: key → version
+Versions = Mapping[Topic, Mapping[str, int]]  # changed keys of a compacted topic → version
 Save = Callable[[Connection, Sequence[Any]], Versions | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
 FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence[Stuck]]  # by business time, oldest first
 Slice = Callable[
     [Connection, Retention, datetime], int
-]  # one slice of a chore, in a transaction of its own; 0: nothing left
+]  # does one slice of a chore in a transaction of its own → rows changed; 0: nothing is left
 
 
-# Runs in a thread of its own until the first event is set; the second one is set when a batch with calls was committed.
+# Runs in its own thread until the first event is set. The second event is set after each commit of a batch with calls.
 SideTask = Callable[[Settings, "AnyConsumer", threading.Event, threading.Event], None]
 
 
@@ -164,8 +164,8 @@ class Consumer(Generic[S, E]):
     save: Save
     compacted: Mapping[Topic, ReadLatest] = field(default_factory=dict)
     find_stuck: FindStuck | None = None
-    trim: Slice | None = None  # deletes what is old enough
-    sum_up: Slice | None = None  # adds up what is over
+    trim: Slice | None = None  # deletes finished rows past their retention
+    sum_up: Slice | None = None  # sums finished rows up
     side_tasks: Mapping[str, SideTask] = field(
         default_factory=dict
     )  # what its process runs beside the loop, by their names
@@ -184,11 +184,11 @@ class Consumer(Generic[S, E]):
 
 
 class MiswiredRoom(Exception):
-    """A room's decider and the catalogue disagree on what it hears."""
+    """A room's decider and the catalogue disagree on the events that it consumes."""
 
     def __init__(self, room: str, missing: Sequence[type], not_read: Sequence[type]) -> None:
-        lacks = [f"the catalogue lets it hear {kind.__name__}, and it does not decide on it" for kind in missing]
-        extra = [f"it decides on {kind.__name__}, which the catalogue does not let it hear" for kind in not_read]
+        lacks = [f"the catalogue lets it consume {kind.__name__}, and it does not decide on it" for kind in missing]
+        extra = [f"it decides on {kind.__name__}, which the catalogue does not let it consume" for kind in not_read]
         super().__init__(f"{room}: {'; '.join([*lacks, *extra])}")
 
 
@@ -197,10 +197,10 @@ def _types_consumed(room: Room) -> tuple[type, ...]:
     return (*(kind for topic in room.reads for kind in topic.says), *broken)
 
 
-AnyConsumer = Consumer[Any, Any]  # to the runtime a room's state and events are the room's own business
+AnyConsumer = Consumer[Any, Any]  # the runtime does not look into a room's state and events
 
 
 def _types_decided(decide: Decide[Any, Any]) -> tuple[type, ...]:
-    """What the decider's parameter `event` is declared to be: mypy holds its `match` to that."""
+    """The declared types of the decider's parameter `event`: mypy checks its `match` against them."""
     declared = get_type_hints(decide.func if isinstance(decide, partial) else decide)["event"]
     return get_args(declared) or (declared,)

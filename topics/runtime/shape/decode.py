@@ -1,4 +1,4 @@
-"""A record → what it says, under which inbox id; or why it cannot be read. Pure."""
+"""A record → its event and its inbox id, or the failure that makes it unreadable. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from topics import catalog
 from topics.catalog import Topic
 from topics.runtime.shape.consumer import OPAQUE, Broken, Message
 
-RECORD_BYTES_MAX = 1_048_588  # what a topic of ours takes; compression lets through more
+RECORD_BYTES_MAX = 1_048_588  # max.message.bytes of our topics; a compressed record may be larger once unpacked
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a message is given up, or tried again later. `ours` failures count towards the room's limit."""
+    """Why a message is dead, or retried later. `ours` failures count towards the room's fault limit."""
 
     code: str
     detail: str
@@ -40,11 +40,11 @@ Redacted = Literal["too_large", "card_number"]
 
 @dataclass(slots=True)
 class Incoming:
-    """One message on its way through a batch."""
+    """One message of a batch, with its state within the batch."""
 
     message: Message
     claim: str  # the inbox key, a UUID's text
-    hash: str  # of key and value; keyed by the installation's secret where it is redacted
+    hash: str  # of key and value; keyed by the installation's secret if the message is redacted
     event: AnyEvent | Broken | None = None
     failure: Failure | None = None
     upstream: str | None = None
@@ -52,11 +52,11 @@ class Incoming:
     traceparent: str | None = None
     letter: LetterHeaders | None = None
     door: bool = False
-    redacted: Redacted | None = None  # why it must not be kept as it is
+    redacted: Redacted | None = None  # why the message must not be stored as it came
 
     @property
     def too_large(self) -> bool:
-        """Whether nothing that is said here can be so large: nobody looks into such a record, and nobody keeps it."""
+        """Whether the record is larger than any valid one of its topic. Such a record is neither parsed nor stored."""
         _, _, _, key, value, headers, _ = self.message
         size = len(key or b"") + len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)
         return size > (BODY_MAX if self.door else RECORD_BYTES_MAX)
@@ -67,20 +67,20 @@ class Incoming:
 
     @property
     def holds(self) -> bool:
-        """Whether later messages of its key wait for it. What breaks the contract names no key that can be trusted."""
+        """Whether later messages of its key wait for this one. A message that breaks the contract has no key to trust."""
         return self.readable and self.message.key is not None
 
 
 @dataclass(frozen=True, slots=True)
 class LetterHeaders:
-    """The headers by which a copied-back dead letter is known."""
+    """The headers that identify a dead letter's copy when it is produced back to the topic."""
 
     id: str
     attempts: int
 
 
 def decode(message: Message, upstreams: frozenset[str], digest_key: bytes) -> Incoming:
-    """Never raises: what cannot be read carries its failure."""
+    """Never raises: an unreadable message carries its failure."""
     incoming = _decoded(message, upstreams)
     if not incoming.readable and (why := _redacted(incoming)):
         incoming.redacted, incoming.hash = why, _content_hash(message, digest_key)
@@ -88,8 +88,8 @@ def decode(message: Message, upstreams: frozenset[str], digest_key: bytes) -> In
 
 
 def _redacted(incoming: Incoming) -> Redacted | None:
-    """Of a record that was refused. An event that can be read has passed its own checks: digits in its ids may look like a
-    card's all the same, and without its value it could not be tried again."""
+    """Why an unreadable record must be redacted, if it must. A readable event has passed its own checks: digits in its ids
+    may look like a card number, and a retry needs its value."""
     if incoming.too_large:
         return "too_large"
     message = incoming.message
@@ -126,7 +126,7 @@ _Headers = Mapping[str, bytes]
 
 
 def _text(value: bytes | None) -> str:
-    """A header as text, whatever strangers put there; empty where it has no value."""
+    """A header as text; empty if it has no value."""
     return value.decode("utf-8", "replace") if value else ""
 
 
@@ -135,7 +135,7 @@ def _content_hash(message: Message, key: bytes = b"") -> str:
 
 
 def _unknown_topic(message: Message) -> Incoming:
-    """A letter of an upstream that was taken out of the settings since."""
+    """A letter of an upstream that has been removed from the settings since."""
     claim = digest(message.topic.encode(), b"%d:%d" % (message.partition, message.offset))
     failure = Failure("unknown_topic", f"{message.topic} is not in the catalogue, or its upstream not in the settings")
     return Incoming(message, claim, _content_hash(message), failure=failure, door=True)
@@ -148,7 +148,7 @@ def _letter_headers(headers: _Headers) -> LetterHeaders | None:
 
 
 def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | None:
-    """The inbox key: the event's id on our own topics; on doors, where ids are the sender's, topic, source and id."""
+    """Set the inbox key: the event's id on our own topics; on doors, where senders choose ids, a digest with topic and source."""
     message = incoming.message
     twice = _repeated(message.headers) if len(headers) < len(message.headers) else None
     event_id = "" if twice else _text(headers.get("ce_id"))
@@ -167,18 +167,18 @@ def _identify(incoming: Incoming, topic: Topic, headers: _Headers) -> Failure | 
 
 
 def _repeated(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    """An attribute of the envelope that stands twice: one reader takes the first, another the last."""
+    """A repeated attribute of the envelope: readers would differ in which of the two they take."""
     names = sorted(name for name, _ in headers if name.startswith("ce_"))
     return next((name for name, following in pairwise(names) if name == following), None)
 
 
 def door_claim(topic: str, source: str, event_id: str) -> str:
-    """The inbox key of what came by a door topic. `topic` without the prefix."""
+    """The inbox key of a message on a door topic. `topic` without the prefix."""
     return digest(topic.encode(), source.encode(), event_id.encode())
 
 
 def _too_large(incoming: Incoming) -> Failure | None:
-    """What we said ourselves is looked at for its value only: headers cost more to count than all else here."""
+    """Our own records are measured by their value only: counting headers costs more than all else here."""
     if (incoming.door or len(incoming.message.value or b"") > BODY_MAX) and incoming.too_large:
         most = BODY_MAX if incoming.door else RECORD_BYTES_MAX
         return Failure("too_large", f"a record of this topic has at most {most} bytes; it is kept in Kafka alone")
@@ -225,7 +225,7 @@ def _unknown_type(topic: Topic, given: str) -> Failure:
 
 
 def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: FieldError) -> Failure | None:
-    """On a door, what can be read as an object is refused by an event; everything else is a dead letter."""
+    """On a door a JSON object that breaks the contract is refused by an event; everything else is a dead letter."""
     where, why = _printable(first.field) or "body", _printable(first.detail)
     if first.code == "invalid_json" or not topic.door:
         return Failure("malformed", f"{where}: {why}")
@@ -244,7 +244,7 @@ def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: Field
 
 
 def _printable(text: str) -> str:
-    """What strangers wrote, fit to be said and stored: names of unknown fields may hold anything, card numbers too."""
+    """A sender's text, safe to publish and store: names of unknown fields may hold anything, card numbers too."""
     if looks_like_card_number(text):
         return "a field that looks like a card number"
     return "".join(letter if letter.isprintable() else "?" for letter in text[:100])

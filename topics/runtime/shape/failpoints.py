@@ -1,7 +1,7 @@
-"""Named places at which a test may kill, pause or fail this process. Free when off.
+"""Named points in the code at which a test kills or pauses this process. Free when off.
 
-`TALLY_FAILPOINTS="after_commit=kill:3,after_publish=stop:1"`: at the third passing of `after_commit` the process gets
-SIGKILL, at the first of `after_publish` SIGSTOP.
+`TALLY_FAILPOINTS="after_commit=kill:3,after_publish=stop:1"`: the process gets SIGKILL when it passes `after_commit` the
+third time, SIGSTOP when it passes `after_publish` the first time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Final
 
-# Every name, in the order in which a message meets them; a test lists them and fails if one is never hit.
+# All names, in the order in which a message passes them; a test fails if one is never hit.
 NAMES: Final = (
     "after_poll",
     "after_positions",
@@ -46,12 +46,12 @@ def _read(text: str) -> dict[str, tuple[signal.Signals, int]]:
     return plan
 
 
-_plan = _read(os.environ.get("TALLY_FAILPOINTS", ""))  # read once: the one place besides settings that does
+_plan = _read(os.environ.get("TALLY_FAILPOINTS", ""))  # the only environment variable that is not read by the settings
 _passed: dict[str, int] = {}
 
 
 def hit(name: str) -> None:
-    """Pass a named place."""
+    """Kill or pause this process if a test asked for that here."""
     if not _plan:
         return
     _passed[name] = _passed.get(name, 0) + 1

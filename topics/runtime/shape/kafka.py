@@ -1,4 +1,4 @@
-"""Settings → what every client of Kafka is given; and what Kafka knows of a topic."""
+"""Settings → the configuration of every Kafka client; and look-ups of topics, partitions and offsets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription  # t
 
 from topics.settings import Settings
 
-# The usual way to find a broker again, `rebootstrap`, forgets how long it has waited: each client tried, and logged it,
-# twenty times a second for as long as the broker was away (measured).
+# The default recovery, `rebootstrap`, resets the back-off: each client reconnected, and logged it, twenty times a second
+# while the broker was away (measured).
 _RECONNECT: dict[str, str | int | float | bool] = {
     "metadata.recovery.strategy": "none",
     "reconnect.backoff.ms": 100,
@@ -22,7 +22,7 @@ _RECONNECT: dict[str, str | int | float | bool] = {
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
-    """What every client is given. Its lines go to Python's logging whenever it is polled; one never polled keeps them."""
+    """Shared by all clients. librdkafka's log lines reach Python's logging when the client is polled."""
     return {
         "bootstrap.servers": settings.kafka,
         "log_level": "3",
@@ -32,7 +32,7 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-# What a client hears after a broker has started again, or a partition has moved, until it has asked for the leaders anew.
+# Errors after a broker's restart or a partition's move, until the client has refreshed its metadata.
 _LEADER_MOVED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -48,8 +48,8 @@ def leader_moved(error: KafkaError) -> bool:
 def offsets(
     admin: AdminClient, wanted: Sequence[TopicPartition], which: OffsetSpec, isolation: IsolationLevel, limit_s: float
 ) -> dict[TopicPartition, int]:
-    """The offsets that `which` stands for. Errors: KafkaException; where a leader has moved the next call finds it, for a
-    client that is fenced asks for the new leader only when it is told to."""
+    """The offsets that `which` stands for. Errors: KafkaException. After a leader has moved the metadata is refreshed here, so
+    that the next call finds the new leader: a fenced client does not refresh it by itself."""
     asked = admin.list_offsets(dict.fromkeys(wanted, which), isolation_level=isolation, request_timeout=limit_s)
     try:
         return {partition: future.result().offset for partition, future in asked.items()}
@@ -68,12 +68,12 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
 
 
 def describe_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
-    """What Kafka knows of each topic (full names): asked now, read later."""
+    """Kafka's description of each topic (full names), as futures."""
     wanted = TopicCollection(sorted(names))
     asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=5)
     return asked
 
 
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """Kafka's own id of each topic: one that was deleted and made anew has another. Errors: KafkaException."""
+    """Kafka's id of each topic; it changes when a topic is deleted and created again. Errors: KafkaException."""
     return {name: str(topic.result().topic_id) for name, topic in describe_topics(admin, names).items()}

@@ -1,4 +1,4 @@
-"""How long money may wait and what is finished is kept: what every room is given for its look and its trim."""
+"""Limits that all rooms share: how long money may wait before it is stuck, and how long finished rows are kept."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class StuckLimits(BaseModel):
-    """How long money may wait in each state before `tally stuck`, the metrics and the log tell of it.
+    """How long money may wait in each state before `tally stuck`, the metrics and the log report it.
 
-    Orders that are unresolved, payments in review and dead letters wait for a person: they are told at once.
+    Orders that are unresolved, payments in review and dead letters wait for a person: they are reported at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,15 +16,15 @@ class StuckLimits(BaseModel):
     calling_s: int = Field(default=120, ge=1)
     unknown_s: int = Field(default=600, ge=1)
     pending_s: int = Field(default=3600, ge=1)
-    notification_s: int = Field(default=600, ge=1)  # of a PSP, about a charge that we do not know
-    risk_s: int = Field(default=120, ge=1)  # a payment that has no answer of risk
-    executing_s: int = Field(default=600, ge=1)  # an order of which payments has heard nothing since it was placed
+    notification_s: int = Field(default=600, ge=1)  # a PSP's notification of a charge that we do not know
+    risk_s: int = Field(default=120, ge=1)  # a payment without an answer from risk
+    executing_s: int = Field(default=600, ge=1)  # a placed order without any event from the executor
     booking_s: int = Field(default=120, ge=1)  # a captured order that is not in the wallet, or not in the ledger
-    parked_s: int = Field(default=600, ge=1)  # a letter that is still tried again
+    parked_s: int = Field(default=600, ge=1)  # a letter that is still retried
 
 
 class Retention(BaseModel):
-    """How long what is finished is kept. What is still waiting is never deleted."""
+    """How long finished rows are kept. Waiting rows are never deleted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

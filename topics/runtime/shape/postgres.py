@@ -1,8 +1,8 @@
-"""A DSN → a connection to PostgreSQL. All of them are opened here, so that a failover is met in one place.
+"""A DSN → a connection to PostgreSQL. All connections are opened here, so that failover is handled in one place.
 
-A connection that writes is only opened where writing is allowed: of several hosts in a DSN, or at the one there is, never
-a standby and never a server, database or role that is set to read-only. A connection may also lose that while it is open;
-PostgreSQL then refuses the statement (25006), and whoever holds the connection closes it (`topics.runtime.shape.store`).
+A writing connection is only opened to a server that takes writes: never a standby, and never a server, database or role
+that is set to read-only. An open connection may become read-only, too: PostgreSQL then refuses the statement (25006), and
+the owner of the connection closes it (`topics.runtime.shape.store`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Parameters = dict[str, Any]
 
 CONNECT_TIMEOUT_S = 5  # of each host
 
-# A server that is gone without a word is given up after some 15 seconds, not after the two hours of the system's default.
+# A server that vanishes silently is given up after some 15 seconds, not after the two hours of the system's default.
 _TIMEOUTS = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "keepalives_idle": 5,
@@ -28,7 +28,7 @@ _READ_ONLY: LiteralString = "SET default_transaction_read_only = on"
 
 
 def parameters(dsn: str, *, writes: bool, name: str, schema: str = "", options: str = "") -> Parameters:
-    """What libpq is told. What the DSN says itself counts; of its `options`, what ours leave open."""
+    """Connection parameters for libpq. The DSN's own win; its `options` are put before ours."""
     given = conninfo_to_dict(dsn)
     several = "," in f"{given.get('host', '')}{given.get('hostaddr', '')}"
     target = "read-write" if writes else "primary" if several else "any"
@@ -40,7 +40,7 @@ def parameters(dsn: str, *, writes: bool, name: str, schema: str = "", options: 
 def connect(
     dsn: str, *, name: str, schema: str = "", options: str = "", autocommit: bool = False
 ) -> psycopg.Connection[Any]:
-    """A connection that writes. Errors: psycopg.OperationalError where no host lets us, or lets us only read."""
+    """A writing connection. Errors: psycopg.OperationalError if no host accepts it, or only for reading."""
     return psycopg.connect(
         **parameters(dsn, writes=True, name=name, schema=schema, options=options), autocommit=autocommit
     )
@@ -51,8 +51,8 @@ def connect_to_read(
 ) -> psycopg.Connection[Any]:
     """A connection whose transactions are read-only, at any server that the DSN allows. Errors: as `connect`.
 
-    It is made read-only once it is open: to libpq a session that begins so is one that `target_session_attrs=read-write`
-    forbids.
+    The session is made read-only after the connect: libpq refuses one that starts read-only where the DSN has
+    `target_session_attrs=read-write`.
     """
     given = parameters(dsn, writes=False, name=name, schema=schema, options=options)
     conn = psycopg.connect(**given, autocommit=True)

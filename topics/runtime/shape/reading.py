@@ -1,4 +1,4 @@
-"""A room's views → rows, as the role that may do nothing else. Whoever reads a room from outside connects here."""
+"""A room's views → rows, by the room's reading role. All readers from outside a room connect here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topics.settings import Settings
 
 
 def reader_role(room: str) -> str:
-    """The role that may read the room's views, and nothing else."""
+    """The role that may only read the room's views."""
     return f"tally_{room}_read"
 
 

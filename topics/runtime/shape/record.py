@@ -1,4 +1,4 @@
-"""A Kafka record as the client gives it → a message that is free of transport; headers as a letter keeps them."""
+"""A Kafka record → a message free of transport; headers ⇄ the bytes that a letter stores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from topics.runtime.shape.consumer import Message
 
 HeaderPairs = list[tuple[str, bytes]]
 
-# Called from C, where a result with an exception set is noticed: Python's own call of a method, once specialised, misses it.
+# Called from C, where a result with an exception set is noticed: CPython's specialised method call misses it.
 _headers = methodcaller("headers")
 
 
 def headers_of(record: KafkaMessage) -> tuple[tuple[str, bytes], ...]:
-    """Empty where a name is not UTF-8: the client cannot say them then, and raises (confluent-kafka 2.16).
+    """Empty if a name is not UTF-8: the client raises then (confluent-kafka 2.16).
 
-    To be asked once for each record: a second answer would hold null pointers.
+    Call it once for each record: a second result would hold null pointers.
     """
     try:
         return tuple(cast(list[tuple[str, bytes]], _headers(record) or ()))
@@ -43,5 +43,5 @@ def dump_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def load_headers(raw: bytes) -> HeaderPairs:
-    """A foreign record may have headers without a value; they stay so."""
+    """A header without a value, as other producers write them, stays None."""
     return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(raw)]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A room's own database: one connection, the room's schema on its path, and what each database error means."""
+"""A room's store: one connection with the room's schema on its path, and what each database error means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from topics.settings import Settings
 
 
 class Stopped(Exception):
-    """The room has stopped, for all its processes, until an operator lifts it."""
+    """The room has stopped, in all its processes, until an operator lifts the stop."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(f"{code}: {reason}")
@@ -30,13 +30,13 @@ class Stopped(Exception):
 
 ErrorKind = Literal["data", "away", "bug"]
 
-# SQLSTATE classes. data: one message is at fault; bug: our statements or the server are; all else: try again.
+# SQLSTATE classes. data: one message is at fault; bug: our statements or the server are; away (all else): retry.
 _DATA = ("22", "23", "54", "P0")
 _BUG = ("42", "XX")
 
 
 def error_kind(error: BaseException) -> ErrorKind | None:
-    """Whose fault a failed statement is; None where it is not the database's word at all."""
+    """Whose fault a failed statement is; None if the error is not the database's."""
     if isinstance(error, UnicodeEncodeError):
         return "data"
     if not isinstance(error, psycopg.Error):
@@ -49,8 +49,8 @@ def error_kind(error: BaseException) -> ErrorKind | None:
     return "data" if state.startswith(_DATA) else "away"
 
 
-# Every statement of a room finds its rows by key, a batch at a time. A plan made while a table was small, and kept, would
-# go on reading all of it (an update of 500 rows in 50,000: 54 ms instead of 5).
+# Every statement of a room looks rows up by key. A cached plan from the time when a table was small would go on scanning
+# it (an update of 500 rows in 50,000: 54 ms instead of 5).
 _KEY_LOOKUPS = (
     "-c plan_cache_mode=force_generic_plan "
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
@@ -58,9 +58,9 @@ _KEY_LOOKUPS = (
 
 
 class _BufferedPipeline(psycopg.Pipeline):
-    """Statements wait in libpq's buffer, which sends what is large by itself, until an answer is read.
+    """Statements wait in libpq's buffer (which flushes itself when large) until a result is read.
 
-    psycopg's own pipeline sends each at once, and so wakes the server for each: a small batch is mostly that.
+    psycopg's own pipeline sends each statement at once and so wakes the server for each: most of a small batch's cost.
     """
 
     def _communicate_gen(self) -> PQGen[None]:
@@ -69,7 +69,7 @@ class _BufferedPipeline(psycopg.Pipeline):
         yield from ()
 
 
-COUNT_SLOTS = 32  # rows over which the processes of a room spread what they count
+COUNT_SLOTS = 32  # rows over which a room's processes spread their message counts
 
 
 class Store:
@@ -86,7 +86,7 @@ class Store:
         self._conn: Connection | None = None
 
     def connection(self) -> Connection:
-        """The open connection. Errors: psycopg.OperationalError while the server is away, or takes no writes."""
+        """The open connection. Errors: psycopg.OperationalError while the server is away or takes no writes."""
         if self._conn is None or self._conn.closed or self._conn.broken:
             self.close()
             self._conn = connect(self._dsn, name=f"tally {self.room}", schema=self.room, options=_KEY_LOOKUPS)
@@ -96,10 +96,10 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All of it or nothing. A commit whose answer was lost raises `away`; the positions tell what became of it.
+        """One transaction. A commit whose answer was lost raises an `away` error; the stored positions show whether it held.
 
-        After `away` the connection is closed, open as it may be: what has made it useless (a failover, say, that left it
-        read-only) may be over for new ones and never for this one.
+        After an `away` error the connection is closed even if it is open: after a failover it may be read-only for ever,
+        while a new connection is not.
         """
         conn = self.connection()
         try:
@@ -122,14 +122,14 @@ class Store:
 
     @contextmanager
     def batch(self) -> Iterator[Connection]:
-        """As `transaction`, but statements are sent without waiting for each other's answers: reading one waits for all
-        before it, and the commit goes out with the last of them. A statement that fails lets nothing after it happen.
+        """As `transaction`, but pipelined: reading a result waits for all statements before it, and the COMMIT is sent with
+        the last of them. After a failed statement nothing runs.
 
-        No COPY and no `rowcount` in here: neither knows of pipelines.
+        No COPY and no `rowcount` in here: neither works in a pipeline.
         """
         with self.transaction() as conn:
-            conn.autocommit = True  # our own BEGIN: after each answer that is read psycopg would send one more
-            conn._pipeline = _BufferedPipeline(conn)  # taken up by the next line
+            conn.autocommit = True  # we send BEGIN ourselves: psycopg would send one after each result that is read
+            conn._pipeline = _BufferedPipeline(conn)  # used by the next line
             with conn.pipeline():
                 conn.execute("BEGIN")
                 yield conn
@@ -143,7 +143,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class PackedArray:
-    """An array as PostgreSQL holds it. As text each UUID takes sixteen calls of strtoul there, and bytes twice the room."""
+    """An array in PostgreSQL's binary format. As text a UUID costs sixteen calls of strtoul there, and bytes twice the space."""
 
     data: bytes
     element: ClassVar[str] = "bytea"
@@ -167,7 +167,7 @@ class _PackedDumper(Dumper):
 for _kind in (PackedArray, _PackedUuids):
     psycopg.adapters.register_dumper(_kind, _PackedDumper)
 
-# Dimensions, whether there are nulls, the elements' type, how many there are, the first one's number.
+# An array's header: dimensions, has nulls, element type, number of elements, index of the first.
 _ARRAY = struct.Struct(">iiIii")
 _LENGTH = struct.Struct(">i").pack
 _NULL = b"\xff\xff\xff\xff"  # in place of a length
@@ -181,7 +181,7 @@ def _pack_array(kind: type[PackedArray], count: int, nulls: bool, elements: list
 
 
 def uuid_array(ids: Sequence[Any]) -> PackedArray:
-    """A uuid[], of texts and None. Errors: ValueError where one has anything but hex digits and dashes."""
+    """A uuid[] of texts and None. Errors: ValueError if a text has anything but hex digits and dashes."""
     nulls = None in ids
     known = (
         [_NULL.hex() if i is None else _UUID_LENGTH + i for i in ids]
@@ -201,7 +201,7 @@ def bytes_array(values: Sequence[bytes | None]) -> PackedArray:
 
 
 def text_array(texts: Iterable[Any]) -> str:
-    """A text[] literal of any texts and None. A fifth of the price of a list where nothing is to be escaped."""
+    """A text[] literal of texts and None. Costs a fifth of a list if nothing is to be escaped."""
     listed = list(texts)
     try:
         plain = "".join(listed)
@@ -218,10 +218,10 @@ def _escaped_array(texts: Sequence[Any]) -> str:
 
 
 def insert_text(into: str, types: Sequence[str], otherwise: str = "") -> LiteralString:
-    """Insert rows, in their order: one array for each column. As fast as COPY, and fit for a pipeline.
+    """An INSERT of many rows in order, one array for each column. As fast as COPY, and works in a pipeline.
 
-    `into` is "table (columns)", `types` their PostgreSQL types, all of `LITERALS`; `otherwise` an ON CONFLICT. An array of
-    arrays would come out flat, so inner ones travel as text.
+    `into` is "table (columns)", `types` their PostgreSQL types, all of `LITERALS`; `otherwise` an ON CONFLICT clause. unnest
+    flattens an array of arrays, so inner arrays are sent as text.
     """
     inner = [kind.endswith("[]") for kind in types]
     columns = ", ".join(f"c{n}::{kind}" if inner[n] else f"c{n}" for n, kind in enumerate(types))
@@ -235,19 +235,19 @@ def _bool_array(truths: Sequence[Any]) -> str:
 
 
 def _int_array(numbers: Sequence[Any]) -> str:
-    """Of integers: Python writes a list of them five times as fast as their texts are joined."""
+    """Integers: str(list) is five times as fast as joining their texts."""
     written = str(list(numbers))[1:-1]
     return "{" + (written.replace("None", "NULL") if None in numbers else written) + "}"
 
 
 def _time_array(times: Sequence[Any]) -> str:
-    """A batch has few different ones."""
+    """Each distinct time is formatted once: a batch has few."""
     written = {time: f'"{time.isoformat()}"' for time in set(times) - {None}}
     return "{" + ",".join([written.get(time, "NULL") for time in times]) + "}"
 
 
 def _array_of_int_arrays(arrays: Sequence[Any]) -> str:
-    """Of lists: as Python writes them, with PostgreSQL's brackets."""
+    """Lists of integers, as str(list) writes them, with PostgreSQL's brackets."""
     return '{"{' + str(list(arrays))[2:-2].replace("], [", '}","{') + '}"}'
 
 

@@ -1,4 +1,4 @@
-"""What is past its limit in a room, as its process and `tally stuck` tell it."""
+"""One finding of `tally stuck` and of the stuck metrics: money past its limit in a room."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime
 
 from schemas.money import Money
 
-FOUND_MAX = 2000  # of one kind in one room, oldest first: a look stays short however bad the day
+FOUND_MAX = 2000  # of one kind in one room, oldest first: keeps the query short however many there are
 
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """One thing past its limit. `amounts` has one for each currency, none where the contents do not say.
+    """One order, payment, letter or notification past its limit. `amounts` has one for each currency, none if unknown.
 
-    `id` is a payment order's, a checkout's, a letter's or a notification's reference, as `state` tells:
+    `id` is the id of a payment order, checkout or letter, or a notification's reference, by `state`:
     calling | unknown | pending | unresolved (at a PSP) | notification | risk | review | executing | booking |
     dead | parked (letters).
     """

@@ -1,6 +1,6 @@
-"""A table's columns, declared once → its select lists and set-based statements, made at import.
+"""A table's columns, declared once → its select lists and set-based statements, built at import.
 
-Migrations make the tables; a test compares each declaration with the migrated database.
+Migrations create the tables; a test compares each declaration with the migrated database.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from topics.runtime.shape.store import LITERALS, PackedArray, insert_text
 class Column:
     """One column, and where a saved object holds its value.
 
-    `source` is the path from that object ("placed.gross.minor"); the column's name where it is empty. `write` turns
-    what stands there into what is stored.
+    `source` is the path from that object ("placed.gross.minor"); empty: the column's name. `write` converts the
+    object's value to the stored one.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Column:
     source: str = ""
     key: bool = False  # part of the primary key
     null: bool = False
-    fixed: bool = False  # never changes once the row is there
-    by_sql: bool = False  # no object holds it: it has a default, or a statement of its own
+    fixed: bool = False  # never changes after the insert
+    by_sql: bool = False  # set by a default or a statement of its own, not from the object
     write: Callable[[Any], object] | None = None
 
     @property
@@ -37,7 +37,7 @@ class Column:
         return self.source or self.name
 
     def within(self, parts: Sequence[str]) -> bool:
-        """Whether the object holds it under one of these attributes; none named: under any."""
+        """Whether the object holds the column's value under one of these attributes; under any if none is named."""
         return not self.by_sql and (not parts or self.path.partition(".")[0] in parts)
 
 
@@ -49,28 +49,28 @@ class Table:
         self.columns = columns
 
     def select(self, shape: type, part: str = "", alias: str = "", without: Sequence[str] = ()) -> LiteralString:
-        """The columns that hold the fields of `shape`, in the order of the fields: `shape(*row)` is what was saved.
+        """The select list of the fields of `shape`, in their order: `shape(*row)` is the saved object.
 
-        `part` is the path at which the saved object holds it. Errors, at import: KeyError where a field has no column.
+        `part` is the path of `shape` within the saved object. Errors, at import: KeyError if a field has no column.
         """
         found = {column.path if part else column.name: column for column in self.columns}
         wanted = [f"{part}.{name}" if part else name for name in _fields(shape) if name not in without]
         return ", ".join(_read(found[each], alias) for each in wanted)
 
     def insert(self, *parts: str, otherwise: str = "") -> Statement:
-        """All that the saved object holds; with `parts`, what it holds under these attributes."""
+        """Inserts all columns of the saved object; with `parts`, those under these attributes."""
         columns = [column for column in self.columns if column.within(parts)]
         into = f"{self.name} ({', '.join(column.name for column in columns)})"
         return Statement(insert_text(into, [column.type for column in columns], otherwise), columns)
 
     def upsert(self) -> Statement:
-        """Insert; where the key is there already, all that may change is as the new row has it."""
+        """Inserts; on an existing key it updates every column that may change."""
         moved = ", ".join(f"{column.name} = excluded.{column.name}" for column in self._changing(()))
         keys = ", ".join(column.name for column in self._keys)
         return self.insert(otherwise=f"ON CONFLICT ({keys}) DO UPDATE SET {moved}")
 
     def update(self, *parts: str) -> Statement:
-        """All that may change, by key; with `parts`, of what the saved object holds under these attributes."""
+        """Updates, by key, every column that may change; with `parts`, those under these attributes."""
         changing = self._changing(parts)
         columns = [*self._keys, *changing]
         moved = ", ".join(f"{column.name} = new.{column.name}" for column in changing)
@@ -89,7 +89,7 @@ class Table:
 
 
 class Statement:
-    """One statement for many rows: an array of each column's values, taken from the objects that are saved."""
+    """One statement for many rows: one array of values for each column, taken from the saved objects."""
 
     def __init__(self, text: LiteralString, columns: Sequence[Column]) -> None:
         self.text = text
@@ -101,7 +101,7 @@ class Statement:
             conn.execute(self.text, [array(saved) for array in self._arrays])
 
     def run_columns(self, conn: Connection, **values: Sequence[Any]) -> None:
-        """As `run`, of each column's values: for rows of which no object is made."""
+        """As `run`, from one sequence of values for each column: for rows without objects."""
         assert values.keys() == {name for name, _ in self._literals}
         assert len({len(column) for column in values.values()}) == 1, "columns of one length"
         conn.execute(self.text, [literal(values[name]) for name, literal in self._literals])
@@ -115,7 +115,7 @@ def _array_of(column: Column) -> Callable[[Sequence[Any]], str | PackedArray]:
 
 
 def _fields(shape: type) -> Sequence[str]:
-    """Of a dataclass or a NamedTuple."""
+    """The field names of a dataclass or a NamedTuple."""
     if dataclasses.is_dataclass(shape):
         return [field.name for field in dataclasses.fields(shape)]
     names: tuple[str, ...] = shape._fields  # type: ignore[attr-defined]
