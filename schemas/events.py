@@ -22,12 +22,27 @@ from schemas.ids import (
     Token,
 )
 from schemas.money import Money, sums
-from schemas.requests import PaymentRequest
+from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest, VoidRequest
 from schemas.times import Instant
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
-OrderDetail = Literal["", "refused", "pending", "unknown", "unresolved", "declined", "expired"]
+OrderDetail = Literal[
+    "",
+    "refused",
+    "pending",
+    "unknown",
+    "unresolved",
+    "declined",
+    "expired",
+    "authorised",
+    "partly_captured",
+    "voided",
+    "partly_refunded",
+    "refunded",
+    "charged_back",
+    "capture_reversed",
+]
 
 
 FeeRule = Literal["none", "proportional", "full"]
@@ -86,6 +101,65 @@ class PaymentRequested(PaymentRequest):
 
     def money(self) -> tuple[Money, ...]:
         return sums(order.gross for order in self.payment_orders)
+
+
+class OperationRequested(BaseModel):
+    """What is to be done behind a charge, as asked. The HTTP door names the owner; on an upstream's own topic the topic does."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
+    version: ClassVar[int] = 1
+    keyed_by: ClassVar[str] = "checkout_id"
+    personal: ClassVar[frozenset[str]] = NOBODY
+    webhook_type: ClassVar[str | None] = None
+    kind: ClassVar[OperationKind]
+    checkout_id: CheckoutId
+    payment_order_id: PaymentOrderId
+    owner: Owner | None = None
+    received_at: Instant | None = None  # when the HTTP door took it
+
+    @property
+    def key(self) -> str:
+        return self.checkout_id
+
+    @property
+    def operation_id(self) -> str:
+        """Its own id, under the name that its kind gives it."""
+        return str(getattr(self, f"{self.kind}_id"))
+
+    @property
+    def asked(self) -> Money | None:
+        """How much of the order; None of a void."""
+        return None
+
+    def money(self) -> tuple[Money, ...]:
+        return () if self.asked is None else (self.asked,)
+
+
+class CaptureRequested(CaptureRequest, OperationRequested):
+    """Take this much of what is authorised."""
+
+    kind: ClassVar[OperationKind] = "capture"
+
+    @property
+    def asked(self) -> Money:
+        return self.gross
+
+
+class VoidRequested(VoidRequest, OperationRequested):
+    """Give up what is authorised and not captured."""
+
+    kind: ClassVar[OperationKind] = "void"
+
+
+class RefundRequested(RefundRequest, OperationRequested):
+    """Give this much back to the buyer."""
+
+    kind: ClassVar[OperationKind] = "refund"
+    personal: ClassVar[frozenset[str]] = frozenset({"reason"})
+
+    @property
+    def asked(self) -> Money:
+        return self.gross
 
 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -434,7 +508,7 @@ class TimerFired(Event):
     due_at: datetime
 
 
-AnyEvent = Event | PaymentRequested
+AnyEvent = Event | PaymentRequested | OperationRequested
 
 
 def every(base: type[Event]) -> list[type[Event]]:

@@ -6,6 +6,7 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from schemas.text import Refusal, refuse_card_number
 
@@ -27,6 +28,18 @@ OperationId = _Id  # of a capture, a void or a refund
 # What a door takes; events may name older ones.
 NewId = Annotated[str, StringConstraints(pattern=_NEW_ID, max_length=64), Refusal("invalid_id", NEW_ID)]
 _new_id = re.compile(_NEW_ID).fullmatch
+
+
+OWN_PREFIX = "auto~"  # of operations that nobody asked for: an automatic capture is known by it
+
+
+def _not_ours(text: str) -> str:
+    if text.startswith(OWN_PREFIX):
+        raise PydanticCustomError("reserved_id", "an id must not begin with auto~")
+    return text
+
+
+NewOperationId = Annotated[NewId, AfterValidator(_not_ours)]
 
 
 def is_new_id(text: str) -> bool:

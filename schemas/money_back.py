@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.events import PART, Event, Terms, WalletMoved, part_of
+from schemas.events import PART, Event, OperationKind, Terms, WalletMoved, part_of
 from schemas.ids import CheckoutId, OperationId, Owner, PaymentOrderId
 from schemas.money import Money
 
@@ -58,6 +58,7 @@ class OperationStatusChanged(Event):
     """Where a capture, void or refund stands. A void has no amount before it is done."""
 
     keyed_by: ClassVar[str] = "checkout_id"
+    kind: ClassVar[OperationKind]
     checkout_id: CheckoutId
     owner: Owner
     payment_order_id: PaymentOrderId
@@ -74,18 +75,21 @@ class OperationStatusChanged(Event):
 class CaptureStatusChanged(OperationStatusChanged):
     """A capture's."""
 
+    kind: ClassVar[OperationKind] = "capture"
     webhook_type: ClassVar[str | None] = "capture.status_changed"
 
 
 class VoidStatusChanged(OperationStatusChanged):
     """A void's; its amount is what was released."""
 
+    kind: ClassVar[OperationKind] = "void"
     webhook_type: ClassVar[str | None] = "void.status_changed"
 
 
 class RefundStatusChanged(OperationStatusChanged):
     """A refund's."""
 
+    kind: ClassVar[OperationKind] = "refund"
     webhook_type: ClassVar[str | None] = "refund.status_changed"
 
 

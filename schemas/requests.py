@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_j
 from pydantic_core.core_schema import ErrorType
 
 from schemas.countries import COUNTRIES
-from schemas.ids import NewId, Token
+from schemas.ids import NewId, NewOperationId, PaymentOrderId, Token
 from schemas.money import InvalidMoney, Money
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
@@ -93,20 +93,18 @@ class RequestedOrder(_Part):
 
     @model_validator(mode="after")
     def _is_money(self) -> Self:
-        gross = self._money("amount", self.amount)
-        if gross.minor <= 0:
-            raise _broken("amount", "not_positive", "the amount must be more than zero")
-        if self.platform_fee is not None and self._money("platform_fee", self.platform_fee).minor > gross.minor:
-            raise _broken("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
+        gross = _positive(self.amount, self.currency)
+        if self.platform_fee is not None:
+            fee = _parsed("platform_fee", self.platform_fee, self.currency)
+            if fee.minor > gross.minor:
+                raise _broken("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
         return self
 
-    def _money(self, field: str, amount: str) -> Money:
-        try:
-            return Money.parse(amount, self.currency)
-        except InvalidMoney as error:
-            if error.code == "negative_amount" and field == "amount":
-                raise _broken("amount", "not_positive", "the amount must be more than zero") from None
-            raise _broken("currency" if error.code == "unknown_currency" else field, error.code, str(error)) from None
+
+Capture = Annotated[
+    Literal["automatic", "manual"],
+    Refusal("invalid_capture", "automatic: the charge takes the money; manual: it authorises, captures are asked for"),
+]
 
 
 class PaymentRequest(_Part):
@@ -119,6 +117,7 @@ class PaymentRequest(_Part):
         tuple[RequestedOrder, ...], Field(max_length=ORDERS_MAX, json_schema_extra={"minItems": 1})
     ]
     deadline: Instant | None = None
+    capture: Capture | None = None  # None: automatic
     description: Annotated[str, FreeText(500)] | None = None
     metadata: Annotated[
         dict[Annotated[str, FreeText(40)], Annotated[str, FreeText(200)]], Field(max_length=METADATA_MAX)
@@ -135,6 +134,61 @@ class PaymentRequest(_Part):
                 raise _broken(loc, "repeated_order_id", "each order of a checkout has an id of its own")
             seen.add(order.payment_order_id)
         return self
+
+
+class _AmountRequest(_Part):
+    """A part of an order's money, in the order's currency."""
+
+    amount: str
+    currency: str
+
+    @property
+    def gross(self) -> Money:
+        return Money.parse(self.amount, self.currency)
+
+    @model_validator(mode="after")
+    def _is_money(self) -> Self:
+        _positive(self.amount, self.currency)
+        return self
+
+
+class CaptureRequest(_AmountRequest):
+    """Take this much of what is authorised. `final`: what is left is given up."""
+
+    capture_id: NewOperationId
+    payment_order_id: PaymentOrderId
+    final: bool = False
+
+
+class VoidRequest(_Part):
+    """Give up what is authorised and not captured."""
+
+    void_id: NewOperationId
+    payment_order_id: PaymentOrderId
+
+
+class RefundRequest(_AmountRequest):
+    """Give this much back to the buyer."""
+
+    refund_id: NewOperationId
+    payment_order_id: PaymentOrderId
+    reason: Annotated[str, FreeText(200)] | None = None
+
+
+def _positive(amount: str, currency: str) -> Money:
+    money = _parsed("amount", amount, currency)
+    if money.minor <= 0:
+        raise _broken("amount", "not_positive", "the amount must be more than zero")
+    return money
+
+
+def _parsed(field: str, amount: str, currency: str) -> Money:
+    try:
+        return Money.parse(amount, currency)
+    except InvalidMoney as error:
+        if error.code == "negative_amount" and field == "amount":
+            raise _broken("amount", "not_positive", "the amount must be more than zero") from None
+        raise _broken("currency" if error.code == "unknown_currency" else field, error.code, str(error)) from None
 
 
 def _broken(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
@@ -280,6 +334,7 @@ def _contents(request: PaymentRequest) -> Iterator[tuple[str, str]]:
         ("buyer_info.country", buyer.country),
         ("description", request.description),
         ("deadline", request.deadline.isoformat() if request.deadline else None),
+        ("capture", None if request.capture == "automatic" else request.capture),
     )
     yield "checkout_id", request.checkout_id
     yield "buyer_info.buyer_account", buyer.buyer_account

@@ -65,7 +65,13 @@ class Room:
 
 
 PAYMENT_REQUESTS = Topic(
-    "payment-requests.v1", "checkout_id", (events.PaymentRequested,), "doors", 7, door=True, per_upstream=True
+    "payment-requests.v1",
+    "checkout_id",
+    (events.PaymentRequested, events.CaptureRequested, events.VoidRequested, events.RefundRequested),
+    "doors",
+    7,
+    door=True,
+    per_upstream=True,
 )
 SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,), "payments", 7)
 RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused), "risk")

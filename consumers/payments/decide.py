@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -10,6 +9,9 @@ from typing import assert_never
 
 import orjson
 
+from consumers.payments import asking, booking, disputing, operating
+from consumers.payments.advancing import NOTHING, advance, order_moved, order_of, payment_of, step_of_order
+from consumers.payments.booking import is_money_back
 from consumers.payments.payment import (
     Checkout,
     Fact,
@@ -19,29 +21,31 @@ from consumers.payments.payment import (
     Payments,
     Refusal,
     Step,
-    Stored,
 )
 from schemas.envelope import trace_of
 from schemas.errors import Permanent
 from schemas.events import (
-    AnyEvent,
+    CaptureRequested,
+    FeeBearer,
+    FeeRule,
     JournalPosted,
+    OperationRequested,
     OrderDetail,
     OrderPlaced,
     OrderStatus,
     OutcomeUnknown,
     OutcomeUnresolved,
     PaymentCaptured,
-    PaymentCompleted,
     PaymentDeclined,
     PaymentPending,
     PaymentRefused,
     PaymentRequested,
     PaymentStatus,
-    PaymentStatusChanged,
+    RefundRequested,
     RiskCleared,
     RiskRefused,
     ScreeningRequested,
+    VoidRequested,
     WalletCredited,
 )
 from schemas.money import Money
@@ -82,14 +86,25 @@ MoneyBack = (
     | RefundReversed
     | VoidFailed
 )
-Heard = PaymentRequested | Broken | RiskCleared | RiskRefused | Outcome | Booking | MoneyBack
+Heard = (
+    PaymentRequested
+    | CaptureRequested
+    | VoidRequested
+    | RefundRequested
+    | Broken
+    | RiskCleared
+    | RiskRefused
+    | Outcome
+    | Booking
+    | MoneyBack
+)
 
-NOTHING = Decision()
 _WAITING_RANK: dict[str, int] = {
     "": 0,
     "unknown": 1,
     "pending": 2,
     "unresolved": 3,
+    "authorised": 4,
 }  # an older word never takes back a newer one
 
 
@@ -99,40 +114,47 @@ class Policy:
 
     deadline_s: int  # where the request names no deadline
     contents_key: bytes  # requests hold names: their hash must not be guessable
+    # Rules of an order's terms, None where they are as an order says nothing of them.
+    fee_refund: FeeRule | None = None
+    fee_chargeback: FeeRule | None = None
+    dispute_fee_on: FeeBearer | None = None
 
 
 def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decision:
     """Errors: Permanent where an event is about nothing that we know, or contradicts what is settled."""
     match event:
         case WalletCredited() | JournalPosted():
-            return _book(state, event, cause)
-        case PaymentCaptured() | PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return booking.book(state, event, cause) if is_money_back(event) else _book(state, event, cause)
+        case PaymentCaptured() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return operating.happen(state, event, cause) if is_money_back(event) else _execute(state, event, cause)
+        case PaymentDeclined():
             return _execute(state, event, cause)
         case PaymentRequested():
             return _request(state, event, cause, policy)
+        case CaptureRequested() | VoidRequested() | RefundRequested():
+            return asking.request(state, event, _sender(event, cause), cause, policy.contents_key)
         case RiskCleared():
-            return _clear(state, event, cause)
+            return _clear(state, event, cause, policy)
         case RiskRefused():
             return _refuse_by_risk(state, event, cause)
         case Broken():
             return _refuse_broken(event, cause)
+        case WalletDebited():
+            return booking.book(state, event, cause)
+        case DisputeInquiry() | ChargebackOpened() | ChargebackWon() | ChargebackLost():
+            return disputing.dispute(state, event, cause)
         case (
-            WalletDebited()
-            | AuthorisationExpired()
+            PaymentAuthorised()
             | CaptureFailed()
             | CaptureReversed()
-            | ChargebackLost()
-            | ChargebackOpened()
-            | ChargebackWon()
-            | DisputeInquiry()
-            | PaymentAuthorised()
-            | PaymentRefunded()
             | PaymentVoided()
+            | VoidFailed()
+            | AuthorisationExpired()
+            | PaymentRefunded()
             | RefundFailed()
             | RefundReversed()
-            | VoidFailed()
         ):
-            return NOTHING
+            return operating.happen(state, event, cause)
         case _:
             assert_never(event)
 
@@ -160,7 +182,7 @@ def _request(state: Payments, event: PaymentRequested, cause: Cause, policy: Pol
     return _receive(event, owner, asked, cause, policy)
 
 
-def _sender(event: PaymentRequested | Broken, cause: Cause) -> str:
+def _sender(event: PaymentRequested | OperationRequested, cause: Cause) -> str:
     """Whose request it is: on an upstream's own topic the topic says so, on the house's own the door does."""
     owner = event.owner if cause.upstream is None else cause.upstream
     if owner is None:
@@ -206,6 +228,7 @@ def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout
         description=event.description,
         metadata=event.metadata,
         trace=trace_of(cause.traceparent, cause.event_id)[0],
+        capture="manual" if event.capture == "manual" else None,
     )
 
 
@@ -228,10 +251,14 @@ def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> Scree
 
 
 def _refuse_broken(broken: Broken, cause: Cause) -> Decision:
-    """A refusal of the kind that was asked. What no refusal stands for is a dead letter: it never refuses a payment."""
+    """A refusal of the kind that was asked: what breaks the contract of a refund never refuses a payment."""
     owner = cause.upstream or broken.owner
-    if owner is None or broken.kind is not PaymentRequested:
+    if owner is None:
         raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told", ours=False)
+    if issubclass(broken.kind, OperationRequested):
+        return asking.refuse_broken(broken, broken.kind.kind, owner, cause)
+    if broken.kind is not PaymentRequested:
+        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and no refusal stands for it", ours=False)
     return _refuse(broken.subject_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
 
 
@@ -244,8 +271,8 @@ def _refuse(checkout_id: str, owner: str, code: str, detail: str, cause: Cause) 
 # ── risk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _clear(state: Payments, event: RiskCleared, cause: Cause) -> Decision:
-    payment = _payment(state, event.checkout_id)
+def _clear(state: Payments, event: RiskCleared, cause: Cause, policy: Policy) -> Decision:
+    payment = payment_of(state, event.checkout_id)
     if payment.status == "refused":
         raise Permanent("contradiction", "cleared after it was refused")
     if payment.status != "received":
@@ -254,11 +281,11 @@ def _clear(state: Payments, event: RiskCleared, cause: Cause) -> Decision:
     if cause.now >= checkout.deadline:
         return _move_all(state, payment, cause, to="FAILED", detail="expired", status="failed")
     moved = _move_all(state, payment, cause, to="EXECUTING", detail="", status="executing")
-    placed = [_place(payment, checkout, terms, cause.now) for terms in checkout.terms]
+    placed = [_place(payment, checkout, terms, cause.now, policy) for terms in checkout.terms]
     return moved._replace(events=[*placed, *moved.events])
 
 
-def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime) -> OrderPlaced:
+def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime, policy: Policy) -> OrderPlaced:
     """`available_on` is now: nothing is held back, the wallet makes money available as soon as it is there."""
     return OrderPlaced(
         payment_order_id=terms.payment_order_id,
@@ -272,11 +299,15 @@ def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetim
         available_on=now,
         deadline=checkout.deadline,
         token=checkout.token,
+        capture=checkout.capture,
+        fee_refund=policy.fee_refund,
+        fee_chargeback=policy.fee_chargeback,
+        dispute_fee_on=policy.dispute_fee_on,
     )
 
 
 def _refuse_by_risk(state: Payments, event: RiskRefused, cause: Cause) -> Decision:
-    payment = _payment(state, event.checkout_id)
+    payment = payment_of(state, event.checkout_id)
     if payment.status == "refused":
         return NOTHING
     if payment.status != "received":
@@ -294,8 +325,8 @@ def _move_all(
     """Every order of a payment that has only been received moves at once."""
     before = [state.orders[id_] for id_ in payment.order_ids]
     orders = [order._replace(status=to, detail=detail, version=order.version + 1) for order in before]
-    steps = [_step(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
-    return _advance(payment, orders, status, [*orders, *steps], cause)
+    steps = [step_of_order(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
+    return advance(payment, orders, status, [*orders, *steps], cause)
 
 
 # ── executions, wallet and ledger: any of them may come first ────────────────────────────────────────────────────────
@@ -303,20 +334,20 @@ def _move_all(
 
 def _book(state: Payments, event: Booking, cause: Cause) -> Decision:
     """The wallet or the ledger has it. That may be heard before the capture is."""
-    payment = _payment(state, event.checkout_id)
-    order = _order(state, payment, event.payment_order_id)
+    payment = payment_of(state, event.checkout_id)
+    order = order_of(state, payment, event.payment_order_id)
     if isinstance(event, WalletCredited):
         moved = order._replace(wallet_updated=True, version=order.version + 1)
     else:
         moved = order._replace(ledger_updated=True, version=order.version + 1)
     if (moved.wallet_updated, moved.ledger_updated) == (order.wallet_updated, order.ledger_updated):
         return NOTHING
-    return _moved(state, payment, moved, [moved], cause)
+    return order_moved(state, payment, moved, [moved], cause)
 
 
 def _execute(state: Payments, event: Outcome, cause: Cause) -> Decision:
-    payment = _payment(state, event.checkout_id)
-    order = _order(state, payment, event.payment_order_id)
+    payment = payment_of(state, event.checkout_id)
+    order = order_of(state, payment, event.payment_order_id)
     if order.status == "NOT_STARTED":
         raise Permanent("not_placed", "an outcome for an order that was never placed")
     match event:
@@ -341,7 +372,7 @@ def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCapt
         raise Permanent("contradiction", f"captured after it was {order.detail}")
     moved = order._replace(status="SUCCESS", detail="", version=order.version + 1)
     fact = Fact(order.payment_order_id, event.psp, event.scheme, event.psp_reference, cause.now)
-    return _moved(state, payment, moved, [moved, fact, _step(order, moved, "", cause)], cause)
+    return order_moved(state, payment, moved, [moved, fact, step_of_order(order, moved, "", cause)], cause)
 
 
 def _decline(state: Payments, payment: Payment, order: Order, event: PaymentDeclined, cause: Cause) -> Decision:
@@ -353,7 +384,7 @@ def _decline(state: Payments, payment: Payment, order: Order, event: PaymentDecl
     code = event.code if detail == "declined" else None
     moved = order._replace(status="FAILED", detail=detail, version=order.version + 1, decline_code=code)
     fact = Fact(order.payment_order_id, event.psp, event.scheme, None, None)
-    return _moved(state, payment, moved, [moved, fact, _step(order, moved, event.code, cause)], cause)
+    return order_moved(state, payment, moved, [moved, fact, step_of_order(order, moved, event.code, cause)], cause)
 
 
 def _wait(state: Payments, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
@@ -361,70 +392,4 @@ def _wait(state: Payments, payment: Payment, order: Order, detail: OrderDetail, 
     if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
         return NOTHING
     moved = order._replace(detail=detail, version=order.version + 1)
-    return _moved(state, payment, moved, [moved, _step(order, moved, detail, cause)], cause)
-
-
-def _moved(state: Payments, payment: Payment, moved: Order, changes: Sequence[Stored], cause: Cause) -> Decision:
-    """What follows for the payment once one of its orders has moved."""
-    own = moved.payment_order_id
-    orders = [moved if id_ == own else state.orders[id_] for id_ in payment.order_ids]
-    return _advance(payment, orders, _status(payment, orders), changes, cause)
-
-
-def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
-    """One order's decline does not stop its siblings; the payment has its word when each order has."""
-    if payment.status in {"received", "refused"}:
-        return payment.status
-    statuses = {order.status for order in orders}
-    if "EXECUTING" in statuses:
-        return "executing"
-    if "SUCCESS" not in statuses:
-        return "failed"
-    return "partially_succeeded" if "FAILED" in statuses else "succeeded"
-
-
-def _advance(
-    payment: Payment, orders: Sequence[Order], status: PaymentStatus, changes: Sequence[Stored], cause: Cause
-) -> Decision:
-    """The payment's own change, its line of history and what the outside hears; nothing where nothing changed."""
-    ends = payment.done_at is None and all(order.is_through for order in orders)
-    if status == payment.status and not ends:
-        return Decision(changes, revision=payment.version)
-    after = payment._replace(status=status, done_at=cause.now if ends else payment.done_at, version=payment.version + 1)
-    said: list[AnyEvent] = []
-    if status != payment.status:
-        step = Step(payment.checkout_id, None, payment.status, status, "", cause.now, cause.event_id)
-        changes = [*changes, step]
-        said.append(_status_changed(after, orders))
-    if ends:
-        said.append(PaymentCompleted(checkout_id=payment.checkout_id, owner=payment.owner, status=status))
-    return Decision([*changes, after], said, revision=after.version)
-
-
-def _status_changed(payment: Payment, orders: Sequence[Order]) -> PaymentStatusChanged:
-    return PaymentStatusChanged(
-        checkout_id=payment.checkout_id,
-        owner=payment.owner,
-        status=payment.status,
-        payment_orders=tuple(order.state() for order in orders),
-    )
-
-
-def _step(before: Order, after: Order, detail: str, cause: Cause) -> Step:
-    return Step(
-        after.checkout_id, after.payment_order_id, before.status, after.status, detail, cause.now, cause.event_id
-    )
-
-
-def _payment(state: Payments, checkout_id: str) -> Payment:
-    payment = state.payments.get(checkout_id)
-    if payment is None:
-        raise Permanent("unknown_payment", f"no payment {checkout_id}")
-    return payment
-
-
-def _order(state: Payments, payment: Payment, payment_order_id: str) -> Order:
-    order = state.orders.get(payment_order_id)
-    if order is None or order.checkout_id != payment.checkout_id:
-        raise Permanent("unknown_order", f"no order {payment_order_id} in payment {payment.checkout_id}")
-    return order
+    return order_moved(state, payment, moved, [moved, step_of_order(order, moved, detail, cause)], cause)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
 from schemas.envelope import EventId
 from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
 from schemas.money import Money
@@ -39,6 +40,7 @@ class Checkout:
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     trace: str | None = None  # the trace's id, 32 hex digits, for who looks the payment up
+    capture: Literal["manual"] | None = None  # None: automatic
 
 
 class Payment(NamedTuple):
@@ -65,6 +67,11 @@ class Order(NamedTuple):
     ledger_updated: bool = False
     version: int = 1
     decline_code: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """More of it may be captured."""
+        return self.detail in ("authorised", "partly_captured")
 
     @property
     def is_through(self) -> bool:
@@ -110,17 +117,67 @@ class Refusal:
     event_id: EventId
 
 
-Stored = Checkout | Payment | Order | Fact | Step | Refusal
+MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal
+Stored = Checkout | Payment | Order | Fact | Step | Refusal | MoneyBack
+
+
+class OrderMoney(NamedTuple):
+    """What an order was asked for: read where captures or refunds of it are asked for."""
+
+    gross: Money
+    capture: Literal["manual"] | None
+
+
+class OrderParts(NamedTuple):
+    """The operations and disputes of one order. Amounts are minor units."""
+
+    operations: tuple[Operation, ...]
+    disputes: tuple[Dispute, ...]
+
+    @property
+    def captures(self) -> list[Operation]:
+        """Those that were done once."""
+        return [one for one in self.operations if one.kind == "capture" and one.step]
+
+    def captured(self, gross: int) -> int:
+        """Of an order that is SUCCESS. An automatic capture has a row only where it was taken back once."""
+        captures = self.captures
+        return sum(one.done for one in captures) if captures else gross
+
+    def refundable(self, gross: int) -> int:
+        """Before disputes: what was captured, and neither went back nor is on its way."""
+        return self.captured(gross) - sum(one.taken for one in self.operations if one.kind == "refund")
+
+    @property
+    def disputed(self) -> int:
+        return sum(one.takes for one in self.disputes)
+
+    def detail(self, gross: int) -> OrderDetail:
+        """Of an order that is SUCCESS and of which nothing more can be captured."""
+        refunded = sum(one.done for one in self.operations if one.kind == "refund")
+        if self.disputed:
+            return "charged_back"
+        if refunded and refunded >= self.captured(gross):
+            return "refunded"
+        if any(one.status == "reversed" for one in self.captures):
+            return "capture_reversed"
+        return "partly_refunded" if refunded else ""
 
 
 @dataclass(slots=True)
 class Payments:
     """The payments of a batch, the orders that are theirs or whose ids are asked for, and what was asked, where it is
-    needed."""
+    needed. Operations and disputes are those of the orders whose events are about them, and those whose ids are asked for.
+    """
 
     payments: dict[str, Payment] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
     checkouts: dict[str, Checkout] = field(default_factory=dict)
+    asked: dict[str, OrderMoney] = field(default_factory=dict)
+    operations: dict[tuple[str, str], Operation] = field(default_factory=dict)
+    disputes: dict[tuple[str, int], Dispute] = field(default_factory=dict)
+    _operations_of: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    _disputes_of: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
 
     def fold(self, change: Stored) -> None:
         if isinstance(change, Order):
@@ -129,3 +186,20 @@ class Payments:
             self.payments[change.checkout_id] = change
         elif isinstance(change, Checkout):
             self.checkouts[change.checkout_id] = change
+            self.asked |= {one.payment_order_id: OrderMoney(one.gross, change.capture) for one in change.terms}
+        elif isinstance(change, Operation):
+            self.operations[change.key] = change
+            self._operations_of.setdefault(change.payment_order_id, set()).add(change.key)
+        elif isinstance(change, Dispute):
+            self.disputes[change.key] = change
+            self._disputes_of.setdefault(change.payment_order_id, set()).add(change.key)
+
+    def parts_of(self, payment_order_id: str, changed: Operation | Dispute | None = None) -> OrderParts:
+        """All of that order, with the one that has changed as it is now."""
+        operations = {key: self.operations[key] for key in self._operations_of.get(payment_order_id, ())}
+        disputes = {key: self.disputes[key] for key in self._disputes_of.get(payment_order_id, ())}
+        if isinstance(changed, Operation):
+            operations[changed.key] = changed
+        elif isinstance(changed, Dispute):
+            disputes[changed.key] = changed
+        return OrderParts(tuple(operations.values()), tuple(disputes.values()))

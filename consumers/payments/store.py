@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from consumers.payments.booking import is_money_back
 from consumers.payments.decide import Heard
+from consumers.payments.operation_rows import read_money_back, save_money_back
 from consumers.payments.payment import (
     Checkout,
     Fact,
+    MoneyBack,
     Order,
     OrderTerms,
     Payment,
@@ -64,6 +67,7 @@ PAYMENTS = Table(
     Column("done_at", "timestamptz", "payment.done_at", null=True),
     Column("version", "int4", "payment.version"),
     Column("deadline", "timestamptz", "checkout.deadline", fixed=True),
+    Column("capture", "text", "checkout.capture", null=True, fixed=True),
     Column("received_at", "timestamptz", "checkout.received_at", fixed=True),
     Column("event_id", "uuid", "checkout.event_id", fixed=True),
     Column("trace", "uuid", "checkout.trace", null=True, fixed=True),
@@ -132,7 +136,11 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     if unseen:  # committed by another process between our two statements
         payments += _ask_locked(conn, sorted(unseen)).fetchall()
     cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
-    return Payments(_payments(payments, orders), orders, _checkouts(conn, cleared) if cleared else {})
+    state = Payments(_payments(payments, orders), orders, _checkouts(conn, cleared) if cleared else {})
+    back = [event for event in about if is_money_back(event)]
+    if back:
+        read_money_back(conn, state, back)
+    return state
 
 
 _LOCK = (
@@ -166,7 +174,7 @@ def _payments(rows: list[tuple[Any, ...]], orders: Mapping[str, Order]) -> dict[
 def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]:
     """What was asked: it never changes, so it needs no lock and is read only where orders are to be placed."""
     rows = conn.execute(
-        "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text,"
+        "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text, p.capture,"
         " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee"
         " FROM payments p JOIN orders o ON o.checkout_id = p.checkout_id"
         " WHERE p.checkout_id = ANY(%s::text[]) ORDER BY p.checkout_id, o.position",
@@ -180,8 +188,8 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]
         line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency))
         terms.setdefault(checkout_id, []).append(line)
     return {
-        id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id))
-        for id_, (buyer, token, deadline, received_at, event_id) in heads.items()
+        id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id), capture=capture)
+        for id_, (buyer, token, deadline, received_at, event_id, capture) in heads.items()
     }
 
 
@@ -206,6 +214,7 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
     facts: dict[str, Fact] = {}
     steps: list[Step] = []
     refusals: list[Refusal] = []
+    back: list[MoneyBack] = []
     for change in changes:
         if isinstance(change, Order):
             orders[change.payment_order_id] = change
@@ -217,8 +226,10 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
             payments[change.checkout_id] = change
         elif isinstance(change, Checkout):
             checkouts[change.checkout_id] = change
-        else:
+        elif isinstance(change, Refusal):
             refusals.append(change)
+        else:
+            back.append(change)
     heads = [Head(payments.pop(id_), checkouts[id_]) for id_ in sorted(checkouts)]
     new = [line for each in heads for line in _new_lines(each, orders)]
     # Sorted, so that two processes with the same ids wait and do not deadlock.
@@ -230,6 +241,8 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
     _STEPS.run(conn, steps)
     _REFUSED.run(conn, refusals)
     note_late(conn, list(facts.values()))
+    if back:
+        save_money_back(conn, back)
 
 
 def _new_lines(head: Head, orders: dict[str, Order]) -> list[Line]:

@@ -16,6 +16,8 @@ from pydantic_core import PydanticUndefined
 
 from consumers.executor import settings as of_executor
 from consumers.executor.settings import ExecutorSettings, Failover, RoutingRule
+from consumers.payments import settings as of_payments
+from consumers.payments.settings import PaymentsSettings
 from consumers.risk import checkout_limits
 from consumers.risk import settings as of_risk
 from consumers.risk.checkout_limits import DEFAULTS
@@ -27,8 +29,16 @@ from topics.settings import PspAccount, Settings
 from topics.webhooks import limits as of_webhooks
 from topics.webhooks.limits import WebhookLimits
 
-MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_risk)
-BEHIND = {"routing": "psps", "failover": "routing", "risk": "retention", "risk_lists": "risk"}  # where rooms' own stand
+MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_risk)
+BEHIND = {
+    "routing": "psps",
+    "failover": "routing",
+    "fee_refund": "payment_deadline_s",
+    "fee_chargeback": "fee_refund",
+    "dispute_fee_on": "fee_chargeback",
+    "risk": "retention",
+    "risk_lists": "risk",
+}  # where rooms' own stand
 
 HEAD = """# Configuration
 
@@ -85,7 +95,11 @@ read-only`, `POST` answers 503 `unavailable`, `GET` answers as before, and `/rea
 
 def page() -> str:
     comments = {place: comment for module in MODULES for place, comment in field_comments(module).items()}
-    parts = [HEAD, "## Settings\n", table(in_order(Settings, ExecutorSettings, RiskSettings), comments, "TALLY_")]
+    parts = [
+        HEAD,
+        "## Settings\n",
+        table(in_order(Settings, ExecutorSettings, PaymentsSettings, RiskSettings), comments, "TALLY_"),
+    ]
     for title, model in (
         ("`TALLY_PSPS`: a list of", PspAccount),
         ("`TALLY_ROUTING`: a list of", RoutingRule),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.executor.settings import ExecutorSettings
+from consumers.payments.settings import PaymentsSettings
 from consumers.risk.settings import RiskSettings
 from topics.settings import load
 
 
-class AllSettings(ExecutorSettings, RiskSettings):
+class AllSettings(ExecutorSettings, PaymentsSettings, RiskSettings):
     """Everything that an installation may choose."""
 
 

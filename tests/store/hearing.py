@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 
-from schemas import events as known_events
 from schemas.envelope import TYPE_PREFIX, Envelope, EventId, derive_id, event_type, header, record_headers
 from schemas.events import AnyEvent
 from topics.catalog import TOPICS
@@ -23,6 +22,7 @@ from topics.settings import Settings
 Said = TypeVar("Said", bound=AnyEvent)
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 TOPIC_OF = {kind: topic.name for topic in TOPICS for kind in topic.says}
+KIND_OF = {kind.__name__: kind for kind in TOPIC_OF}
 
 
 @dataclass
@@ -84,4 +84,4 @@ def _read(rows: Sequence[Row]) -> Iterator[AnyEvent]:
         name = (header(record.headers, "ce_type") or "").removeprefix(TYPE_PREFIX).partition(".")[0]
         if record.topic.endswith(".dlq.v1"):
             continue
-        yield getattr(known_events, name).model_validate_json(record.value or b"")
+        yield KIND_OF[name].model_validate_json(record.value or b"")

@@ -155,7 +155,9 @@ def test_a_request_without_an_owner_is_a_dead_letter() -> None:
 def test_a_broken_message_is_refused_by_name_of_its_field() -> None:
     story = Story()
     where = "payment_orders[0].amount"
-    story.hears(Broken(PaymentRequested, "c9", None, where, "wrong_decimals", "EUR has 2 decimals"), upstream="webshop")
+    story.hears(
+        Broken(PaymentRequested, "c9", None, where, "wrong_decimals", "EUR has 2 decimals", {}), upstream="webshop"
+    )
     [said] = story.all_said(PaymentRefused)
     assert (said.owner, said.code) == ("webshop", "wrong_decimals")
     assert said.detail.startswith("payment_orders[0].amount: ")
@@ -163,7 +165,7 @@ def test_a_broken_message_is_refused_by_name_of_its_field() -> None:
 
 def test_a_broken_message_that_nobody_can_be_told_of_is_a_dead_letter() -> None:
     with pytest.raises(Permanent, match="malformed"):
-        Story().hears(Broken(PaymentRequested, "c9", None, "f", "c", "d"))
+        Story().hears(Broken(PaymentRequested, "c9", None, "f", "c", "d", {}))
 
 
 def test_a_broken_message_of_another_kind_never_refuses_a_payment() -> None:
@@ -171,7 +173,7 @@ def test_a_broken_message_of_another_kind_never_refuses_a_payment() -> None:
     story, _ = placed_story()
     before = len(story.all_said(PaymentRefused))
     with pytest.raises(Permanent, match="malformed"):
-        story.hears(Broken(RiskCleared, "c1", "shop", "f", "c", "d"))
+        story.hears(Broken(RiskCleared, "c1", "shop", "f", "c", "d", {}))
     assert len(story.all_said(PaymentRefused)) == before
 
 

@@ -110,7 +110,8 @@ class Decision(NamedTuple):
 class Broken:
     """A readable message on a door topic that breaks the contract: a refusal, not a dead letter.
 
-    `kind` is the event's type that it claims, `subject_id` the value of its topic's key.
+    `kind` is the event's type that it claims, `subject_id` the value of its topic's key, `ids` the fields whose names end in
+    `_id` and that hold an id.
     """
 
     kind: type[AnyEvent]
@@ -119,6 +120,7 @@ class Broken:
     field: str
     code: str
     detail: str
+    ids: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

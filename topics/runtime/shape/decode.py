@@ -239,7 +239,8 @@ def _broken(incoming: Incoming, topic: Topic, kind: type[AnyEvent], first: Field
     if subject_id is None or subject_id.encode() != incoming.message.key:
         return Failure("malformed", f"{where}: {why}; and the key is not a {topic.key}")
     owner = incoming.upstream or _id(data.get("owner"))
-    incoming.event = Broken(kind, subject_id, owner, where, first.code, why)
+    ids = {name: id_ for name in kind.model_fields if name.endswith("_id") and (id_ := _id(data.get(name)))}
+    incoming.event = Broken(kind, subject_id, owner, where, first.code, why, ids)
     return None
 
 

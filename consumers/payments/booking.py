@@ -1,0 +1,110 @@
+"""What wallet and ledger have booked of money back → the operation or dispute that it is a part of. Pure.
+
+Also says which events are about money back at all: of those of an automatic capture nothing more is read than ever.
+"""
+
+from __future__ import annotations
+
+from consumers.payments import disputing, operating
+from consumers.payments.advancing import payment_of
+from consumers.payments.operating import Booking
+from consumers.payments.operation import step_of
+from consumers.payments.payment import Payments
+from schemas.errors import Permanent
+from schemas.events import (
+    CaptureRequested,
+    JournalPosted,
+    OperationKind,
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentPending,
+    RefundRequested,
+    VoidRequested,
+    WalletCredited,
+)
+from schemas.money_back import (
+    AuthorisationExpired,
+    CaptureFailed,
+    CaptureReversed,
+    ChargebackLost,
+    ChargebackOpened,
+    ChargebackWon,
+    DisputeInquiry,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
+    RefundReversed,
+    VoidFailed,
+    WalletDebited,
+)
+from topics.runtime.shape.consumer import Cause, Decision
+
+_ALWAYS = frozenset(
+    (
+        CaptureRequested,
+        VoidRequested,
+        RefundRequested,
+        AuthorisationExpired,
+        CaptureFailed,
+        CaptureReversed,
+        ChargebackLost,
+        ChargebackOpened,
+        ChargebackWon,
+        DisputeInquiry,
+        PaymentAuthorised,
+        PaymentRefunded,
+        PaymentVoided,
+        RefundFailed,
+        RefundReversed,
+        VoidFailed,
+        WalletDebited,
+    )
+)
+
+# Movement or template → of what it is a booking, and whether that was taken back by it.
+_BOOKS: dict[str, tuple[OperationKind | None, bool]] = {
+    "captured": ("capture", False),
+    "capture_reversed": ("capture", True),
+    "refunded": ("refund", False),
+    "refund_reversed": ("refund", True),
+    "chargeback_opened": (None, False),
+    "chargeback_won": (None, True),
+}
+
+
+def is_money_back(event: object) -> bool:
+    """Whether it is about more than the charge, or a charge that only authorises."""
+    match event:
+        case PaymentCaptured():
+            return event.capture_id is not None or event.turn is not None
+        case WalletCredited():
+            return event.reason is not None or bool(event.part)
+        case JournalPosted():
+            return event.template != "captured" or bool(event.part)
+        case PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
+            return event.operation is not None
+        case _:
+            return type(event) in _ALWAYS
+
+
+def book(state: Payments, event: Booking, cause: Cause) -> Decision:
+    payment = payment_of(state, event.checkout_id)
+    name = event.template if isinstance(event, JournalPosted) else event.reason or "captured"
+    kind, taken_back = _BOOKS[name]
+    part = event.part or ""
+    if kind is None:
+        dispute_id, _, stage = part.rpartition(".")
+        return disputing.book(
+            state, event, dispute_id, _number(stage, part), step_of(1, taken_back=taken_back), payment, cause
+        )
+    id_, _, turn = part.partition("#")
+    step = step_of(_number(turn, part) if turn else 1, taken_back=taken_back)
+    return operating.book(state, event, kind, id_, step, payment, cause)
+
+
+def _number(text: str, part: str) -> int:
+    if not text.isdecimal():
+        raise Permanent("unknown_part", f"{part!r} is no part of an order")
+    return int(text)
