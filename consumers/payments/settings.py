@@ -9,8 +9,7 @@ from topics.settings import Settings
 class PaymentsSettings(Settings):
     """The installation's, and payments' own: rules that go into an order's terms when it is placed, and stay."""
 
-    fee_refund: FeeRule = (
-        "proportional"  # how much of the platform's fee goes back with a refund: none, proportional, full
-    )
+    # Of the platform's fee, what goes back to the seller with a refund: nothing, the refund's share, or all once all is refunded.
+    fee_refund: FeeRule = "proportional"
     fee_chargeback: FeeRule = "none"  # the same, with a chargeback
-    dispute_fee_on: FeeBearer = "seller"  # who bears what the PSP asks for a dispute: seller, platform
+    dispute_fee_on: FeeBearer = "seller"  # who bears what the PSP asks for a dispute

@@ -28,6 +28,7 @@ from topics.runtime.shape.consumer import MiswiredRoom
 BASES = {  # what several events share; never said themselves
     events.Event,
     events.RiskDecided,
+    events.OperationRequested,
     events.Terms,
     events.WalletMoved,
     money_back.OperationPlaced,
