@@ -74,7 +74,9 @@ CODES: Mapping[str, Code] = {
     "invalid_id": Code(
         422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`; not `.` and `..`, which paths lose."
     ),
-    "reserved_id": Code(422, "Reserved id", "An id must not begin with `auto~`: captures that nobody asks for have such."),
+    "reserved_id": Code(
+        422, "Reserved id", "An id must not begin with `auto~`: captures that nobody asks for have such."
+    ),
     "invalid_capture": Code(422, "Invalid capture", "`automatic` or `manual`."),
     "invalid_token": Code(422, "Invalid token", "1 to 128 printable ASCII characters without spaces."),
     "invalid_text": Code(
