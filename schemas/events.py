@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.fees import FeeBearer, FeeRule
 from schemas.ids import (
     BuyerAccount,
     CheckoutId,
@@ -45,8 +46,6 @@ OrderDetail = Literal[
 ]
 
 
-FeeRule = Literal["none", "proportional", "full"]
-FeeBearer = Literal["seller", "platform"]
 OperationKind = Literal["capture", "void", "refund"]
 NOBODY: frozenset[str] = frozenset()
 CARD = frozenset({"token"})

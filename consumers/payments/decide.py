@@ -26,8 +26,6 @@ from schemas.envelope import trace_of
 from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
-    FeeBearer,
-    FeeRule,
     JournalPosted,
     OperationRequested,
     OrderDetail,
@@ -48,6 +46,7 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
+from schemas.fees import FeeBearer, FeeRule
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.events import FeeBearer, FeeRule
+from schemas.fees import FeeBearer, FeeRule
 from topics.settings import Settings
 
 
