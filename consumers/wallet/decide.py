@@ -186,7 +186,7 @@ def _with_fee(event: ChargebackOpened | ChargebackWon) -> Money:
 
 
 def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
-    """Move each fact's money once, whatever is in the wallet and frozen or not: facts from outside always post."""
+    """Move each fact's money once, whatever is in the wallet: facts from outside always post."""
     effect = effect_of(event)
     return _move(state, event, effect, cause) if effect is not None else NOTHING
 

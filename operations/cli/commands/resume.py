@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 class Begin(Enum):
-    """`topics.runtime.dead_letters.acts.Way`, as Typer wants it."""
+    """`topics.runtime.dead_letters.acts.WayOut`, as Typer wants it."""
 
     START = "start"
     POSITION = "position"
