@@ -139,7 +139,7 @@ def test_not_knowing_is_said_once_and_asked_about(unknown: Desk) -> None:
     assert len(unknown.said) == 1
 
 
-def test_http_client_climbs_its_ladder_and_ends_unresolved(unknown: Desk) -> None:
+def test_asking_climbs_its_ladder_and_ends_unresolved(unknown: Desk) -> None:
     waits = [unknown.next.due_in_s]  # type: ignore[union-attr]
     while isinstance(unknown.next, Retry):
         unknown.comes_back("ask", UNKNOWN)

@@ -56,7 +56,7 @@ def test_pending_is_said_once_and_asked_about(pending: Desk) -> None:
 
 
 @pytest.mark.parametrize(("reply", "event"), [(YES, PaymentCaptured), (NO, PaymentDeclined)])
-def test_http_client_ends_it(pending: Desk, reply: Captured | Declined, event: type) -> None:
+def test_asking_ends_it(pending: Desk, reply: Captured | Declined, event: type) -> None:
     pending.comes_back("ask", reply)
     assert said(pending) == [PaymentPending, event]
 
