@@ -38,7 +38,7 @@ from psp.port import (
 )
 from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
-from topics.runtime.calls.rows import LEASE_S, CallReply, Leased
+from topics.runtime.calls.rows import LEASED, CallReply, Leased
 from topics.runtime.shape.failpoints import hit
 
 HARD_DEADLINE_S = 10.0
@@ -123,7 +123,7 @@ class Sender:
 
     async def _exchange(self, call: Leased, leased_at: float) -> None:
         pace = self._paces[call.psp]
-        if leased_at + LEASE_S - time.monotonic() < HARD_DEADLINE_S + LEASE_MARGIN_S:
+        if not LEASED.lasts(leased_at, HARD_DEADLINE_S + LEASE_MARGIN_S):
             pace.ended("neither")
             self._done(call)
             return

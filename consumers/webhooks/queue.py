@@ -1,7 +1,6 @@
 """Deliveries as rows, for the sender: due → sending (leased, numbered) → delivered, due again later, or given up.
 
-Each function runs in a transaction of its own. Two clocks, never compared: `due_at` is business time, given by whoever
-calls; `lease_until` is PostgreSQL's.
+Each function runs in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from topics.runtime.calls.leased import LeasedRows
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.table import Column, Table
 
-LEASE_S = 30.0  # longer than an attempt may take
 SWEEP_ROWS = 500
 LOST = "the sender ended before it could say what became of this"
 
@@ -50,29 +49,33 @@ class DeliveryAttempt:
     delivery_id: str
     attempt_no: int
     at: datetime
-    took_ms: int
+    took_ms: int | None
     status: int | None
     error: str | None
-    reply: str
+    reply: str | None
     state: str  # delivered | due | given_up
     due_at: datetime
 
 
-_LEASE = """
-WITH wanted AS (
-    SELECT due.delivery_id
+LEASED = LeasedRows(
+    "deliveries",
+    "delivery_id",
+    "uuid",
+    "attempt_no",
+    order="endpoint_id, lane, seq",
+    lease_s=30.0,  # longer than an attempt may take
+    unsent=", tries = tries - 1",
+)
+_LEASE = LEASED.lease(
+    """SELECT due.delivery_id, e.owner, e.url, e.secret_versions
     FROM endpoints e LEFT JOIN unnest(%(busy)s::text[], %(free)s::int[]) AS b (endpoint_id, free) USING (endpoint_id),
     LATERAL (SELECT d.delivery_id FROM deliveries d
              WHERE d.endpoint_id = e.endpoint_id AND d.state = 'due' AND d.due_at <= %(now)s
              ORDER BY d.due_at LIMIT coalesce(b.free, %(most)s) FOR UPDATE SKIP LOCKED) AS due
-    WHERE NOT e.deleted LIMIT %(all)s
+    WHERE NOT e.deleted LIMIT %(all)s""",
+    "tries = tries + 1",
+    "deliveries.delivery_id::text, endpoint_id, event_id::text, body, attempt_no, tries, owner, url, secret_versions",
 )
-UPDATE deliveries d SET state = 'sending', attempt_no = attempt_no + 1, tries = tries + 1,
-                        lease_until = clock_timestamp() + %(lease)s
-FROM wanted, endpoints e WHERE d.delivery_id = wanted.delivery_id AND e.endpoint_id = d.endpoint_id
-RETURNING d.delivery_id::text, d.endpoint_id, d.event_id::text, d.body, d.attempt_no, d.tries,
-          e.owner, e.url, e.secret_versions
-"""
 
 
 def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: datetime) -> list[Leased]:
@@ -83,7 +86,7 @@ def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: 
         "most": most,
         "all": room,
         "now": now,
-        "lease": timedelta(seconds=LEASE_S),
+        "lease": timedelta(seconds=LEASED.lease_s),
     }
     return [
         Leased(id_, endpoint, event, body, no, tries, owner, url, tuple(versions))
@@ -96,14 +99,17 @@ def has_endpoints(conn: Connection) -> bool:
     return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
 
 
-# 'sending' is a parameter, as in topics.runtime.calls.rows: by id, whatever the planner believes.
-_RECORD = """
-UPDATE deliveries d SET state = a.state, due_at = a.due_at, lease_until = NULL,
-                        ended_at = CASE WHEN a.state = 'due' THEN NULL ELSE a.due_at END
-FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::timestamptz[]) AS a (delivery_id, attempt_no, state, due_at)
-WHERE d.delivery_id = a.delivery_id AND d.attempt_no = a.attempt_no AND d.state = %s
-RETURNING d.endpoint_id, d.lane, d.state
-"""
+def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
+    """Leased, but surely not sent: due again as it was, and not one try the poorer."""
+    LEASED.give_back(conn, [(one.delivery_id, one.attempt_no) for one in unsent])
+
+
+_RECORD = LEASED.record(
+    """state = told.state, due_at = told.due_at, lease_until = NULL,
+    ended_at = CASE WHEN told.state = 'due' THEN NULL ELSE told.due_at END""",
+    {"state": "text", "due_at": "timestamptz"},
+    "deliveries.endpoint_id, deliveries.lane, deliveries.state",
+)
 ATTEMPTS = Table(
     "attempts",
     Column("delivery_id", "uuid", key=True),
@@ -163,18 +169,11 @@ def _release_lanes(conn: Connection, lanes: Sequence[tuple[str, str]], now: date
 
 def expire(conn: Connection, now: datetime) -> int:
     """Whoever held these is gone: they are sent again, under the same webhook-id. Attempts that were lost are logged."""
-    rows = conn.execute(
-        "UPDATE deliveries SET state = 'due', due_at = %s, lease_until = NULL WHERE delivery_id IN"
-        " (SELECT delivery_id FROM deliveries WHERE state = 'sending' AND lease_until < statement_timestamp()"
-        "  ORDER BY endpoint_id, lane, seq LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING delivery_id::text, attempt_no",
-        [now, SWEEP_ROWS],
-    ).fetchall()
-    for delivery_id, attempt_no in rows:
-        conn.execute(
-            "INSERT INTO attempts (delivery_id, attempt_no, at, error) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            [delivery_id, attempt_no, now, LOST],
-        )
-    return len(rows)
+    rows = LEASED.expired(conn, "delivery_id::text, attempt_no")
+    lost = [DeliveryAttempt(id_, number, now, None, None, LOST, None, "due", now) for id_, number in rows]
+    if lost:
+        record(conn, lost, now)
+    return len(lost)
 
 
 def cancel(conn: Connection, now: datetime) -> int:

@@ -21,7 +21,7 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from consumers.webhooks import queue
-from consumers.webhooks.queue import LEASE_S, DeliveryAttempt, Leased, Outcome
+from consumers.webhooks.queue import LEASED, DeliveryAttempt, Leased, Outcome
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
@@ -79,6 +79,7 @@ class WebhookSender:
         self._failures: Counter[str] = Counter()  # endpoint → in a row
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[DeliveryAttempt] = []
+        self._unsent: list[Leased] = []  # their lease might have ended before the reply came
         self._exchange_ended = asyncio.Event()
         self._busy_until = self._sweep_at = 0.0
         self._nothing_to_send = True
@@ -169,8 +170,9 @@ class WebhookSender:
 
     async def _exchange(self, leased: Leased, leased_at: float) -> None:
         try:
-            if leased_at + LEASE_S - time.monotonic() < self._limits.timeout_s + LEASE_MARGIN_S:
-                return  # the lease may end before the reply comes: whoever takes it over sends it
+            if not LEASED.lasts(leased_at, self._limits.timeout_s + LEASE_MARGIN_S):
+                self._unsent.append(leased)
+                return
             outcome = await self._loaded_client().send(leased)
             self._note_outcome(leased, outcome)
         finally:
@@ -213,11 +215,14 @@ class WebhookSender:
             log.warning("webhook given up", action="deliver", **why)
 
     def _record(self) -> None:
-        ended = self._ended[:]
-        if ended:
+        ended, unsent = self._ended[:], self._unsent[:]
+        if ended or unsent:
             with self._store.transaction() as conn:
-                queue.record(conn, ended, self._clock.now())
-            del self._ended[: len(ended)]
+                if unsent:
+                    queue.give_back(conn, unsent)
+                if ended:
+                    queue.record(conn, ended, self._clock.now())
+            del self._ended[: len(ended)], self._unsent[: len(unsent)]
             self._busy_until = time.monotonic() + BUSY_FOR_S
 
     async def _finish(self) -> None:

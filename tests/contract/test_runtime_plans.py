@@ -9,7 +9,7 @@ from typing import LiteralString
 import pytest
 
 from tests.contract.rooms import Books, Process
-from topics.runtime.calls.rows import _GIVE_BACK, _HANDED_OVER, _RECORD
+from topics.runtime.calls.rows import _HANDED_OVER, _RECORD, LEASED
 from topics.runtime.delivery.inbox import CLAIM, TRIM
 from topics.runtime.outbox.outbox import DELETE, INSERT, OLDER
 from topics.runtime.shape.consumer import Connection
@@ -86,7 +86,7 @@ SELECT lpad(n::text, 32, '0'), n::text, 'north', '', now(), '', now(), 'ended', 
 """
 
 
-@pytest.mark.parametrize("query", [_RECORD, _GIVE_BACK, _HANDED_OVER])
+@pytest.mark.parametrize("query", [_RECORD, LEASED.unsent_text(), _HANDED_OVER])
 def test_calls_that_came_back_are_found_by_their_ids(process: Process, query: LiteralString) -> None:
     """Though few are out at any time: all of them were read for each answer, 11 ms for a batch of 200."""
     with process.store.transaction() as conn:

@@ -32,6 +32,7 @@ from schemas.events import (
 from schemas.webhooks import EVENT_TYPES
 from tests.store.hearing import Hearing
 from tests.store.receiving import Got, receiving, wait_for
+from topics.runtime.calls.leased import LeasedRows
 from topics.settings import Settings
 from topics.webhooks.limits import WebhookLimits
 from topics.webhooks.signing import verify
@@ -267,13 +268,28 @@ def test_a_redirect_is_not_followed(room: Hearing) -> None:
     assert inside.got == []
 
 
+def test_a_delivery_whose_lease_would_end_too_soon_is_given_back_and_costs_no_try(
+    room: Hearing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay for the rest of its lease, and was logged as lost though nothing had left."""
+    long_enough = iter([False])
+    monkeypatch.setattr(LeasedRows, "lasts", lambda *_: next(long_enough, True))
+    with receiving() as shop:
+        room.hears(endpoint(shop.url), changed("c1", "executing"))
+        with sending(room):
+            wait_for(lambda: len(deliveries(room, "delivered")) == 1)
+    [delivery] = deliveries(room)
+    [attempt] = attempts(room, delivery["id"])
+    assert (len(shop.got), attempt["attempt_no"], attempt["error"]) == (1, 2, None)
+
+
 SENDER = """
 import sys, threading
-from consumers.webhooks import queue
-from consumers.webhooks.sender import run_sender
+from dataclasses import replace
+from consumers.webhooks import queue, sender
 from topics.settings import Settings
-queue.LEASE_S = 4.0
-run_sender(Settings.model_validate_json(sys.stdin.read()), threading.Event())
+sender.LEASED = queue.LEASED = replace(queue.LEASED, lease_s=4.0)
+sender.run_sender(Settings.model_validate_json(sys.stdin.read()), threading.Event())
 """
 
 

@@ -18,6 +18,7 @@ import orjson
 
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
+from topics.runtime.calls.leased import LeasedRows
 from topics.runtime.shape.consumer import Act, Call, CallKind, Connection, Ended, Message, Retry
 from topics.runtime.shape.store import bytes_array, int_array, text_array
 from topics.runtime.shape.table import Column, Table
@@ -113,6 +114,9 @@ CALLS = Table(
 )
 
 
+LEASED = LeasedRows("calls", "id", "text", "act_no", order="lease_until", lease_s=LEASE_S, unsent=", leased_by = NULL")
+
+
 # ── in the room's batch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -168,21 +172,17 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
 # ── the executor's caller ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 # A send may leave at any moment until its lease ends (sent_until); recording its reply moves that end forward.
-_LEASE = """
-WITH wanted AS (
-    SELECT due.id FROM unnest(%(psps)s::text[], %(limits)s::int[]) AS psp(name, most),
+_LEASE = LEASED.lease(
+    """SELECT due.id FROM unnest(%(psps)s::text[], %(limits)s::int[]) AS psp(name, most),
     LATERAL (SELECT id FROM calls WHERE state = 'due' AND calls.psp = psp.name AND due_at <= %(now)s
              AND NOT (act = 'send' AND deadline <= %(now)s)
-             ORDER BY due_at LIMIT psp.most FOR UPDATE SKIP LOCKED) AS due
-)
-UPDATE calls SET
-    state = 'sending', act_no = act_no + 1, acted_at = clock_timestamp(),
-    lease_until = clock_timestamp() + %(lease)s, leased_by = %(by)s,
+             ORDER BY due_at LIMIT psp.most FOR UPDATE SKIP LOCKED) AS due""",
+    """acted_at = clock_timestamp(), leased_by = %(by)s,
     send_no = CASE act WHEN 'send' THEN send_no + 1 ELSE send_no END,
     first_sent_at = CASE act WHEN 'send' THEN coalesce(first_sent_at, %(now)s) ELSE first_sent_at END,
-    sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END
-FROM wanted WHERE calls.id = wanted.id
-RETURNING """ + CALLS.select(Leased, alias="calls")
+    sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END""",
+    CALLS.select(Leased, alias="calls"),
+)
 
 
 def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
@@ -241,27 +241,17 @@ def psps(conn: Connection) -> set[str]:
     return {row[0] for row in conn.execute(_PSPS)}
 
 
-# A statement that finds calls by id has the required state as a parameter: with a constant the planner, which expects few
-# calls to be out, reads all of those for each id (58 µs of an order's CPU in place of 16).
-_GIVE_BACK = """
-UPDATE calls SET state = 'due', lease_until = NULL, leased_by = NULL
-FROM unnest(%s::text[], %s::int[]) AS unsent(id, act_no)
-WHERE calls.id = unsent.id AND calls.act_no = unsent.act_no AND state = %s
-"""
-
-
 def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
     """Release leased calls that were surely not sent: due again unchanged, their act numbers stay used."""
-    conn.execute(_GIVE_BACK, ([call.id for call in unsent], [call.act_no for call in unsent], "sending"))
+    LEASED.give_back(conn, [(call.id, call.act_no) for call in unsent])
 
 
-_RECORD = """
-UPDATE calls SET state = 'answered', reply = answer.value, ever_unknown = ever_unknown OR answer.unknown,
-                 sent_until = least(sent_until, clock_timestamp())
-FROM unnest(%s::text[], %s::int[], %s::bytea[], %s::bool[]) AS answer(id, act_no, value, unknown)
-WHERE calls.id = answer.id AND calls.act_no = answer.act_no AND state = %s
-RETURNING calls.id
-"""
+_RECORD = LEASED.record(
+    """state = 'answered', reply = told.value, ever_unknown = ever_unknown OR told.unknown,
+    sent_until = least(sent_until, clock_timestamp())""",
+    {"value": "bytea", "unknown": "bool"},
+    "calls.id",
+)
 
 
 Recorded = tuple[list[StoredReply], list[CallReply]]
@@ -292,23 +282,15 @@ def _stored_reply(answer: CallReply, value: bytes) -> StoredReply:
     return StoredReply(answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value)
 
 
-_EXPIRED = """
-SELECT id, subject, cause_event_id, act, act_no FROM calls
-WHERE state = 'sending' AND lease_until < statement_timestamp() ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
-"""
-
-
-def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime, limit: int = 500) -> int:
+def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime) -> int:
     """Answer calls whose lease has expired with `reply`, an unknown outcome: they may have been sent. `take_unapplied` gets
     them."""
-    rows = conn.execute(_EXPIRED, (limit,)).fetchall()
-    for id_, subject, cause, act, act_no in rows:
-        answer = CallReply(id_, subject, cause, act, act_no, reply, act == "send")
-        conn.execute(_EXPIRE, (answer.value(ended_at), answer.unknown, id_))
-    return len(rows)
+    rows = LEASED.expired(conn, "id, subject, cause_event_id, act, act_no")
+    lost = [CallReply(id_, subject, cause, act, no, reply, act == "send") for id_, subject, cause, act, no in rows]
+    if lost:
+        record(conn, lost, ended_at)
+    return len(lost)
 
-
-_EXPIRE = "UPDATE calls SET state = 'answered', reply = %s, ever_unknown = ever_unknown OR %s WHERE id = %s"
 
 _UNAPPLIED = """
 UPDATE calls SET lease_until = clock_timestamp() + %s, leased_by = %s WHERE id IN (
