@@ -86,7 +86,7 @@ def test_no_simulator_is_one_line_on_stderr(
 ) -> None:
     monkeypatch.setenv("TALLY_HOME", str(tmp_path))
     monkeypatch.delenv(URL_VARIABLE, raising=False)
-    assert failed(capfd, monkeypatch, "status") == cli.UNREACHABLE
+    assert failed(capfd, monkeypatch, "status") == cli.WRONG_USE
     monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{free_port()}")
     assert failed(capfd, monkeypatch, "status") == cli.UNREACHABLE
 

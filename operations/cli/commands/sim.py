@@ -144,9 +144,9 @@ def _print_json(value: object) -> None:
 
 def simulator_url() -> str:
     """Where the simulator is: the environment, else the running stack. Errors: NoStack."""
-    from operations.stack.running import current_settings
+    from operations.stack.settings import load_settings
 
-    found = os.environ.get(URL_VARIABLE) or read_json(Home(current_settings().home).state).get("simulator_url")
+    found = os.environ.get(URL_VARIABLE) or read_json(Home(load_settings().home).state).get("simulator_url")
     if not found:
         raise NoStack
     return str(found).rstrip("/")
