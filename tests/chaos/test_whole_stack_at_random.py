@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from operations.stack import kafka
 from tests.chaos.arena import SERVERS, Arena, arena
 from tests.chaos.faults import without_end
 from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
 from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
+from tests.stack import quick_servers
 
 LIMIT_S = 240.0
 BUYERS = 12
@@ -35,7 +37,8 @@ def seed() -> int:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Iterator[Arena]:
+def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+    monkeypatch.setattr(kafka, "properties", quick_servers.properties)
     with arena(tmp_path / "home") as found:
         yield found
 

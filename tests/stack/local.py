@@ -18,7 +18,7 @@ from operations.stack.servers import Servers
 @contextmanager
 def local_servers(home: Path) -> Iterator[Servers]:
     """Kafka and PostgreSQL in that home, until the block ends; whatever a test kills is started again."""
-    command = [sys.executable, "-m", "operations.stack.servers", "--home", str(home)]
+    command = [sys.executable, "-m", "tests.stack.quick_servers", "--home", str(home)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
     process = subprocess.Popen(
         tied_to_parent(command, signal.SIGTERM),
