@@ -98,7 +98,7 @@ def test_every_fault_ends_in_one_charge_and_every_decline_in_none(desk: Desk) ->
 def test_a_caller_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> None:
     desk.place([placed("tok_visa", f"order-{number}") for number in range(5)])  # type: ignore[misc]
     with calling_process(desk.settings, f"call.{failpoint}=kill") as process:
-        assert process.wait(30) == -9
+        assert process.wait(60) == -9
     desk.lose_leases()
     with calling(desk.settings):
         states = desk.finish()
