@@ -8,7 +8,10 @@ from typing import Literal
 
 from schemas.events import OrderPlaced
 
-AttemptState = Literal["calling", "unknown", "pending", "unresolved", "captured", "declined"]
+AttemptState = Literal[
+    "calling", "unknown", "pending", "unresolved", "authorised", "captured", "declined", "voided", "expired"
+]
+UNDECIDED: tuple[AttemptState, ...] = ("calling", "unknown", "pending", "unresolved")
 
 NO_PSP = "none"  # the order was declined before a PSP was called
 
@@ -16,7 +19,8 @@ NO_PSP = "none"  # the order was declined before a PSP was called
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """`unknown` lasts until the PSP has said yes or no, through every ask and every send that follows; `pending`, in
-    which nothing is sent any more, likewise. After a failover it is the attempt at the next PSP.
+    which nothing is sent any more, likewise. After a failover it is the attempt at the next PSP. `authorised`, `voided`
+    and `expired` are of orders that are captured later.
     """
 
     placed: OrderPlaced
@@ -34,6 +38,8 @@ class Attempt:
     psp_reference: str | None = None
     code: str | None = None
     outcome_event_id: str | None = None
+    expires_at: datetime | None = None  # of an authorisation: until then it can be captured
+    operations: int = 0  # rows of `operations` and `disputes` behind it: where there are none, none are read
 
     @property
     def key(self) -> str:
@@ -42,6 +48,14 @@ class Attempt:
     @property
     def open(self) -> bool:
         return self.state in ("calling", "unknown", "pending")
+
+    @property
+    def undecided(self) -> bool:
+        return self.state in UNDECIDED
+
+    @property
+    def manual(self) -> bool:
+        return self.placed.capture == "manual"
 
     def evolve(self, now: datetime, **changes: object) -> Attempt:
         return replace(self, revision=self.revision + 1, changed_at=now, **changes)  # type: ignore[arg-type]

@@ -6,28 +6,25 @@ notification, decides; whoever says the same later changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never
 
 import orjson
 
 from consumers.executor.attempt import NO_PSP, Attempt, CallFacts
-from consumers.executor.early import Early, told
 from consumers.executor.ladder import (
     Ask,
+    Clear,
     Decided,
     Ladder,
-    Ladders,
     NeverSent,
     Send,
     Standing,
     Unresolved,
     Verdict,
 )
-from consumers.executor.routing import Routing, scheme_of
-from consumers.executor.settings import Failover
-from psp.port import Captured, Declared, Declined, Kind, Pending, Reply, Unknown, reply_from_json
+from consumers.executor.routing import scheme_of
+from consumers.executor.state import Policy
+from psp.port import Authorised, Captured, Declined, Pending, Reply, Reversed, Unknown
 from schemas.envelope import digest
 from schemas.errors import Permanent
 from schemas.events import (
@@ -41,31 +38,13 @@ from schemas.events import (
     PaymentPending,
     Terms,
 )
-from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry
+from schemas.money_back import PaymentAuthorised
+from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry, Timer
+
+AUTHORISATION = "authorisation"  # the timer at an authorisation's end
+UNSAID = "unspecified"
 
 Said = TypeVar("Said", bound=Terms)
-
-
-@dataclass(slots=True)
-class Attempts:
-    """A batch's attempts by payment order, and the facts of the calls that came back, or are spoken of, by call."""
-
-    attempts: dict[str, Attempt] = field(default_factory=dict)
-    calls: dict[str, CallFacts] = field(default_factory=dict)
-
-    def fold(self, change: Attempt | Early) -> None:
-        if isinstance(change, Attempt):
-            self.attempts[change.key] = change
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """All that decides besides state and event."""
-
-    routing: Routing
-    psps: Mapping[str, Mapping[Kind, Declared]]
-    failover: Failover = field(default_factory=Failover)
-    ladders: Ladders = field(default_factory=Ladders)
 
 
 # ── an order ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,26 +87,57 @@ def _declined_unsent(order: OrderPlaced, code: str, cause: Cause) -> Decision:
 
 def charge_json(order: OrderPlaced) -> bytes:
     """What the caller needs to make the charge: see `sending.operation_of`."""
-    return orjson.dumps({**order.gross.wire(), "token": order.token})
+    later = {"capture": False} if order.capture == "manual" else {}
+    return orjson.dumps({**order.gross.wire(), "token": order.token, **later})
 
 
 # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> Decision:
+def hear(policy: Policy, attempt: Attempt, call: CallFacts, event: CallEnded, reply: Reply, cause: Cause) -> Decision:
     """A yes or no counts whenever it comes; everything else only as the answer to the last act of an open call."""
-    attempt, call = state.attempts.get(event.payment_order_id), state.calls.get(event.call_id)
-    if attempt is None or call is None or call.subject != event.payment_order_id:
-        raise Permanent("no_such_call", f"{event.call_id} is no call of this order")
-    reply = _reply(event)
-    if attempt.call_id != event.call_id:
-        return _of_an_earlier_call(event.call_id, reply)
-    if isinstance(reply, Captured | Declined):
-        return _decided(policy, attempt, call, reply, cause)
+    clear = _clear(attempt, reply)
+    if clear is not None:
+        return _decided(policy, attempt, call, clear, cause)
     if not attempt.open or event.act_no != call.act_no:
         return Decision()
-    verdict = _ladder(policy, attempt, call, cause).judge(event.act, reply)
+    verdict = _ladder(policy, attempt, call, cause).judge(event.act, _unclear(reply))
     return _follow(policy, attempt, call, reply, verdict, cause)
+
+
+def contradicts(attempt: Attempt, reply: Reply) -> bool:
+    """Whether a charge that was settled is said to be otherwise. One that took the money, and has a row behind it, may
+    have been taken back since: then its row tells.
+    """
+    match attempt.state:
+        case "captured" if not attempt.manual:
+            return isinstance(reply, Declined | Reversed) or (attempt.operations > 0 and isinstance(reply, Captured))
+        case "authorised" | "captured":
+            return isinstance(reply, Declined | Reversed)
+        case "declined":
+            return isinstance(reply, Captured | Authorised)
+        case "voided" | "expired":
+            return isinstance(reply, Captured)
+    return False
+
+
+def _clear(attempt: Attempt, reply: Reply) -> Captured | Authorised | Declined | None:
+    """The yes or no to what was asked. What was captured and is reversed by now was captured first."""
+    match reply:
+        case Declined():
+            return reply
+        case Captured() if not attempt.manual:
+            return reply
+        case Reversed() if not attempt.manual and attempt.undecided:
+            return Captured(reply.psp_reference, attempt.scheme or "other", reply.amount)
+        case Authorised() if attempt.manual:
+            return reply
+    return None
+
+
+def _unclear(reply: Reply) -> Reply:
+    """A yes to something else is no answer."""
+    return Unknown("not_an_answer") if isinstance(reply, Clear) else reply
 
 
 def _ladder(policy: Policy, attempt: Attempt, call: CallFacts, cause: Cause) -> Ladder:
@@ -143,7 +153,7 @@ def _follow(
 ) -> Decision:
     match verdict:
         case Decided():
-            return _decided(policy, attempt, call, verdict.reply, cause)
+            raise AssertionError("what is clear was decided")
         case Send():
             other = _other_psp(policy, attempt, call, cause) if verdict.refused else None
             if other and verdict.refusals >= policy.failover.after_refusals:
@@ -160,40 +170,52 @@ def _follow(
             assert_never(verdict)
 
 
-def be_told(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
-    """What a PSP says unasked is worth what it answers, and is kept where its call is not there yet."""
-    call = state.calls.get(event.reference)
-    if call is None or call.psp != event.psp:
-        return Decision((Early(event, cause.event_id, cause.now),))
-    attempt = state.attempts[call.subject]
-    reply = told(event, attempt.placed.gross)
-    if attempt.call_id != event.reference:
-        return _of_an_earlier_call(event.reference, reply)
-    if isinstance(reply, Captured | Declined):
-        return _decided(policy, attempt, call, reply, cause)
+def be_told(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cause: Cause) -> Decision:
+    """What a PSP says unasked, as `told` reads it."""
+    clear = _clear(attempt, reply)
+    if clear is not None:
+        return _decided(policy, attempt, call, clear, cause)
     if not attempt.open or attempt.state == "pending":
         return Decision()
-    asked = Ask(policy.ladders.ask_again_s[0], 0, "pending")
+    asked = Ask(policy.ladders.ask_again_s[0], 0, "pending" if isinstance(reply, Pending) else "unknown")
     return _ask(attempt, reply, asked, cause)
 
 
-def _of_an_earlier_call(call_id: str, reply: Reply) -> Decision:
+def told(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised | Declined | Pending | Reversed:
+    """A notification about the charge as the reply that it is. Errors: Permanent `notification_mismatch`."""
+    gross = attempt.placed.gross
+    if event.amount != gross:
+        why = f"it speaks of {event.amount}, and {gross} was asked for"
+        raise Permanent("notification_mismatch", why, ours=False)
+    match event.status:
+        case "succeeded":
+            return Captured(event.psp_reference, event.scheme or "other", event.amount)
+        case "declined":
+            return Declined(event.code or UNSAID, event.psp_reference, event.scheme)
+        case "pending":
+            return Pending(event.psp_reference, event.code or UNSAID)
+        case "authorised" if attempt.manual and event.expires_at is not None:
+            return Authorised(event.psp_reference, event.scheme or "other", event.amount, event.expires_at)
+        case "reversed" if not attempt.manual:
+            return Reversed(event.psp_reference, event.amount)
+        case "authorised" | "reversed":
+            asked = "is captured later" if attempt.manual else "takes the money"
+            raise Permanent("notification_mismatch", f"{event.status} of a charge that {asked}", ours=False)
+
+
+def of_an_earlier_call(call_id: str, reply: Reply) -> Decision:
     """The order has gone on to another PSP since this one surely did nothing, or declined. It cannot have charged."""
-    if isinstance(reply, Captured):
+    if isinstance(reply, Captured | Authorised):
         raise Permanent("contradiction", f"captured as {reply.psp_reference} by {call_id}, which had come to nothing")
     return Decision()
 
 
-def _reply(event: CallEnded) -> Reply:
-    try:
-        return reply_from_json(event.reply)
-    except ValueError as error:
-        raise Permanent("bad_reply", str(error)) from error
-
-
-def _decided(policy: Policy, attempt: Attempt, call: CallFacts, reply: Captured | Declined, cause: Cause) -> Decision:
-    if isinstance(reply, Captured):
-        return _captured(attempt, reply, cause)
+def _decided(
+    policy: Policy, attempt: Attempt, call: CallFacts, reply: Captured | Authorised | Declined, cause: Cause
+) -> Decision:
+    if not isinstance(reply, Declined):
+        assert reply.amount == attempt.placed.gross, "an adapter lets no other amount pass"
+        return _captured(attempt, reply, cause) if isinstance(reply, Captured) else _authorised(attempt, reply, cause)
     other = _other_psp(policy, attempt, call, cause)
     if other and reply.code in policy.failover.codes:
         return _fail_over(attempt, other, "declined", cause)
@@ -201,13 +223,8 @@ def _decided(policy: Policy, attempt: Attempt, call: CallFacts, reply: Captured 
 
 
 def _captured(attempt: Attempt, reply: Captured, cause: Cause) -> Decision:
-    assert reply.amount == attempt.placed.gross, "an adapter lets no other amount pass"
-    if attempt.state == "captured" and attempt.psp_reference == reply.psp_reference:
-        return Decision()
-    if attempt.state in ("captured", "declined"):
-        raise Permanent(
-            "contradiction", f"captured as {reply.psp_reference}, but was {attempt.state} before", ours=False
-        )
+    if not attempt.undecided:
+        return _same_again(attempt, reply)
     captured = attempt.evolve(
         cause.now,
         state="captured",
@@ -219,11 +236,31 @@ def _captured(attempt: Attempt, reply: Captured, cause: Cause) -> Decision:
     return Decision((captured,), (said,), (Ended(attempt.call_id, "captured"),), captured.revision)
 
 
-def _declined(attempt: Attempt, reply: Declined, cause: Cause) -> Decision:
-    if attempt.state == "declined":
+def _authorised(attempt: Attempt, reply: Authorised, cause: Cause) -> Decision:
+    if not attempt.undecided:
+        return _same_again(attempt, reply)
+    facts: dict[str, Any] = {
+        "psp_reference": reply.psp_reference,
+        "scheme": reply.scheme,
+        "expires_at": reply.expires_at,
+    }
+    authorised = attempt.evolve(cause.now, state="authorised", outcome_event_id=cause.event_id, code=None, **facts)
+    said = _said(PaymentAuthorised, attempt, **facts)
+    ends = Timer(AUTHORISATION, attempt.key, reply.expires_at)
+    ended = Ended(attempt.call_id, "authorised")
+    return Decision((authorised,), (said,), (ended,), authorised.revision, (ends,))
+
+
+def _same_again(attempt: Attempt, reply: Captured | Authorised) -> Decision:
+    """The charge that we know; under another reference it is a second one."""
+    if attempt.psp_reference == reply.psp_reference:
         return Decision()
-    if attempt.state == "captured":
-        raise Permanent("contradiction", f"declined with {reply.code}, but was captured before", ours=False)
+    raise Permanent("contradiction", f"a charge as {reply.psp_reference}, but was {attempt.psp_reference}", ours=False)
+
+
+def _declined(attempt: Attempt, reply: Declined, cause: Cause) -> Decision:
+    if not attempt.undecided:
+        return Decision()
     return _decline(
         attempt,
         reply.code,

@@ -6,10 +6,10 @@ from functools import partial
 
 from consumers.executor import store
 from consumers.executor.caller import run_caller
-from consumers.executor.charging import Attempts, Policy
 from consumers.executor.decide import Heard, decide
 from consumers.executor.routing import Routing
 from consumers.executor.settings import ExecutorSettings
+from consumers.executor.state import Attempts, Policy
 from consumers.executor.stuck import stuck
 from psp.registry import make_psps
 from topics import catalog

@@ -1,10 +1,21 @@
-"""(attempts and calls, an event) → what the executor does about it. Pure."""
+"""(orders, an event) → what the executor does about it. Pure: whose event it is; the rest is of the modules named here.
+
+`charging` has the charge, `operating` captures, voids and refunds, `disputing` disputes, `checking` what was settled and
+of which a PSP says otherwise. What lies behind a charge is looked at only where there is something.
+"""
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from consumers.executor.charging import Attempts, Policy, be_told, hear, place
+from consumers.executor import charging, checking, disputing, operating
+from consumers.executor.attempt import Attempt
+from consumers.executor.draft import Draft
+from consumers.executor.early import Early
+from consumers.executor.operation import Checked, Operation
+from consumers.executor.state import Attempts, Policy
+from psp.port import Authorised, Captured, Declined, Reply, Reversed, reply_from_json
+from schemas.errors import Permanent
 from schemas.events import (
     CallEnded,
     NotificationReceived,
@@ -24,16 +35,22 @@ Heard = OrderPlaced | CallEnded | NotificationReceived | Behind
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
-    """Errors: Permanent `order_changed`, `no_such_call`, `bad_reply`, `notification_mismatch`, `contradiction`."""
+    """Errors: Permanent `order_changed`, `operation_changed`, `no_such_order`, `no_such_call`, `bad_amount`, `bad_reply`,
+    `notification_mismatch`, `contradiction`.
+    """
     match event:
         case OrderPlaced():
-            return place(policy, state.attempts.get(event.payment_order_id), event, cause)
+            return charging.place(policy, state.attempts.get(event.payment_order_id), event, cause)
         case CallEnded():
-            return _in_trace(hear(policy, state, event, cause), state, event.call_id)
+            return _in_trace(_hear(policy, state, event, cause), state, event.call_id)
         case NotificationReceived():
-            return _in_trace(be_told(policy, state, event, cause), state, event.reference)
-        case CapturePlaced() | VoidPlaced() | RefundPlaced() | DisputeNotified() | TimerFired():
-            return Decision()
+            return _in_trace(_be_told(policy, state, event, cause), state, event.reference)
+        case CapturePlaced() | VoidPlaced() | RefundPlaced():
+            return _place(policy, state, event, cause)
+        case DisputeNotified():
+            return _in_trace(_be_told_of_dispute(policy, state, event, cause), state, event.reference)
+        case TimerFired():
+            return _fire(policy, state, event, cause)
         case _:
             assert_never(event)
 
@@ -42,3 +59,158 @@ def _in_trace(decision: Decision, state: Attempts, call_id: str) -> Decision:
     """What follows from a call's end belongs to the order's trace, whoever told of it."""
     call = state.calls.get(call_id)
     return decision if call is None else decision._replace(traceparent=call.traceparent)
+
+
+# ── what a PSP says ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> Decision:
+    attempt, call = state.attempts.get(event.payment_order_id), state.calls.get(event.call_id)
+    if attempt is None or call is None or call.subject != event.payment_order_id:
+        raise Permanent("no_such_call", f"{event.call_id} is no call of this order")
+    reply = _reply(event)
+    if attempt.call_id == event.call_id:
+        if charging.contradicts(attempt, reply):
+            return _contradicted(Draft(policy, state, attempt, cause), reply)
+        decision = charging.hear(policy, attempt, call, event, reply, cause)
+        return _go_on(policy, state, attempt, decision, reply, cause)
+    draft = Draft(policy, state, attempt, cause)
+    about = _of_call(draft, event.call_id)
+    if about is None:
+        return charging.of_an_earlier_call(event.call_id, reply)
+    if about.check_id == event.call_id:
+        _answer(draft, about, reply)
+    else:
+        assert isinstance(about, Operation), "disputes are only asked about"
+        operating.hear(draft, about, call, event.act, event.act_no, reply)
+    return _finish(draft)
+
+
+def _be_told(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
+    """What a PSP says unasked is worth what it answers, and is kept where its call is not there yet."""
+    call = state.calls.get(event.reference)
+    if call is None or call.psp != event.psp:
+        return Decision((Early(event, cause.event_id, cause.now),))
+    attempt = state.attempts[call.subject]
+    if attempt.call_id == event.reference:
+        reply = charging.told(attempt, event)
+        if charging.contradicts(attempt, reply):
+            return _contradicted(Draft(policy, state, attempt, cause), reply)
+        return _go_on(policy, state, attempt, charging.be_told(policy, attempt, call, reply, cause), reply, cause)
+    draft = Draft(policy, state, attempt, cause)
+    about = _of_call(draft, event.reference)
+    if not isinstance(about, Operation) or about.call_id != event.reference:
+        return charging.of_an_earlier_call(event.reference, charging.told(attempt, event))
+    operating.be_told(draft, about, event)
+    return _finish(draft)
+
+
+def _be_told_of_dispute(policy: Policy, state: Attempts, event: DisputeNotified, cause: Cause) -> Decision:
+    call = state.calls.get(event.reference)
+    if call is None or call.psp != event.psp:
+        return Decision((Early(event, cause.event_id, cause.now),))
+    draft = Draft(policy, state, state.attempts[call.subject], cause)
+    disputing.be_told(draft, event)
+    return _finish(draft)
+
+
+def _reply(event: CallEnded) -> Reply:
+    try:
+        return reply_from_json(event.reply)
+    except ValueError as error:
+        raise Permanent("bad_reply", str(error)) from error
+
+
+def _of_call(draft: Draft, call_id: str) -> Checked | None:
+    """What was done, or is asked about, by that call."""
+    behind: list[Checked] = [*draft.operations.values(), *draft.disputes.values()]
+    return next((each for each in behind if call_id in _calls(each)), None)
+
+
+def _calls(about: Checked) -> tuple[str, ...]:
+    return (about.call_id, about.check_id) if isinstance(about, Operation) else (about.check_id,)
+
+
+def _contradicted(draft: Draft, reply: Reply) -> Decision:
+    """The charge was settled otherwise: not believed, asked about."""
+    charge = checking.row_of_charge(draft)
+    if charge.kind == "charge":
+        checking.begin(draft, charge)
+    elif said := operating.clear(draft, charge, reply):
+        operating.settle(draft, charge, said)
+    return _finish(draft)
+
+
+def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
+    """To a check."""
+    if not isinstance(about, Operation):
+        disputing.hear(draft, about, reply)
+    elif about.kind == "charge":
+        _answer_of_charge(draft, about, reply)
+    elif said := operating.clear(draft, about, reply):
+        checking.answered(draft, about)
+        operating.settle(draft, draft.operations[about.key], said, asked=True)
+    else:
+        checking.unanswered(draft, about, reply)
+
+
+def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
+    """Money of an order that has ended without it needs a person. Errors: Permanent `contradiction`."""
+    if charging.contradicts(draft.attempt, reply):
+        why = f"the charge was {draft.attempt.state}, and the PSP says {type(reply).__name__.lower()} when asked"
+        raise Permanent("contradiction", why, ours=False)
+    if isinstance(reply, Captured | Authorised | Declined | Reversed):
+        checking.answered(draft, about)
+    else:
+        checking.unanswered(draft, about, reply)
+
+
+# ── what is placed, what is due ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _place(policy: Policy, state: Attempts, event: operating.Placed, cause: Cause) -> Decision:
+    draft = Draft(policy, state, _attempt(state, event.payment_order_id), cause)
+    operating.place(draft, event)
+    return _finish(draft)
+
+
+def _fire(policy: Policy, state: Attempts, event: TimerFired, cause: Cause) -> Decision:
+    draft = Draft(policy, state, _attempt(state, event.timer_key), cause)
+    match event.kind:
+        case charging.AUTHORISATION:
+            operating.expire(draft)
+        case disputing.DISPUTE:
+            disputing.bury(draft)
+        case other:
+            raise Permanent("unknown_timer", other)
+    return _finish(draft)
+
+
+def _attempt(state: Attempts, payment_order_id: str) -> Attempt:
+    attempt = state.attempts.get(payment_order_id)
+    if attempt is None:
+        raise Permanent("no_such_order", f"{payment_order_id} was never placed here")
+    return attempt
+
+
+# ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _go_on(
+    policy: Policy, state: Attempts, attempt: Attempt, decision: Decision, reply: Reply, cause: Cause
+) -> Decision:
+    """What waits behind a charge begins, or fails, in the decision that settles the charge."""
+    taken_back = isinstance(reply, Reversed)
+    if not decision.changes or not (attempt.operations or taken_back):
+        return decision
+    draft = Draft.after(policy, state, decision, cause)
+    if taken_back and draft.attempt.state == "captured":
+        assert isinstance(reply, Reversed)
+        operating.take_back(draft, checking.row_of_charge(draft), reply)
+    return _finish(draft)
+
+
+def _finish(draft: Draft) -> Decision:
+    disputing.take_up(draft)
+    operating.begin_queue(draft)
+    return draft.decision()

@@ -6,45 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from psp.port import Captured, Declined, Pending
 from schemas.envelope import derive_id, event_type, time_ms_of
-from schemas.errors import Permanent
 from schemas.events import NotificationReceived
-from schemas.money import Money
+from schemas.money_back import DisputeNotified
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-UNSAID = "unspecified"
+Told = NotificationReceived | DisputeNotified
 
 
 @dataclass(frozen=True, slots=True)
 class Early:
     """A notification about a call that is not there (yet)."""
 
-    event: NotificationReceived
+    event: Told
     event_id: str
     received_at: datetime
 
-
-def told(event: NotificationReceived, gross: Money) -> Captured | Declined | Pending:
-    """The notification as the reply that it is. Errors: Permanent `notification_mismatch`."""
-    if event.amount != gross:
-        why = f"it speaks of {event.amount}, and {gross} was asked for"
-        raise Permanent("notification_mismatch", why, ours=False)
-    match event.status:
-        case "succeeded":
-            return Captured(event.psp_reference, event.scheme or "other", event.amount)
-        case "declined":
-            return Declined(event.code or UNSAID, event.psp_reference, event.scheme)
-        case "pending":
-            return Pending(event.psp_reference, event.code or UNSAID)
-        case "authorised" | "reversed":
-            raise Permanent("notification_mismatch", f"{event.status} of a charge that takes the money", ours=False)
+    @property
+    def type(self) -> str:
+        return event_type(type(self.event))
 
 
-def _as_json(event: NotificationReceived) -> bytes:
+def _as_json(event: Told) -> bytes:
     return event.model_dump_json().encode()
 
 
@@ -54,6 +40,7 @@ NOTIFICATIONS = Table(
     Column("psp", "text", "event.psp"),
     Column("notification_id", "text", "event.notification_id"),
     Column("reference", "text", "event.reference"),
+    Column("type", "text"),
     Column("value", "bytea", "event", write=_as_json),
     Column("received_at", "timestamptz"),
     Column("taken_at", "timestamptz", null=True, by_sql=True),
@@ -71,6 +58,7 @@ class TakenUp:
 
     event_id: str
     reference: str
+    type: str
     value: bytes
 
     def message(self) -> Message:
@@ -80,7 +68,7 @@ class TakenUp:
             ("ce_specversion", b"1.0"),
             ("ce_id", derive_id(self.event_id, "executor early", 0, entered_ms).encode()),
             ("ce_source", b"executor"),
-            ("ce_type", event_type(NotificationReceived).encode()),
+            ("ce_type", self.type.encode()),
             ("content-type", b"application/json"),
         )
         return Message(catalog.PSP_NOTIFICATIONS.name, -1, -1, self.reference.encode(), self.value, headers, entered_ms)

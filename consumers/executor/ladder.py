@@ -70,11 +70,14 @@ class Ask:
     state: Literal["unknown", "pending"]
 
 
+Clear = Captured | Authorised | Voided | Refunded | Reversed | Declined | DisputeState
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """A clear yes or no."""
 
-    reply: Captured | Declined
+    reply: Clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,8 @@ class Ladder:
     def judge(self, act: Act, reply: Reply) -> Verdict:
         """What the answer to the last act of this call means."""
         match reply:
-            case Captured() | Declined():
+            case Captured() | Authorised() | Voided() | Refunded() | Reversed() | Declined() | DisputeState():
                 return Decided(reply)
-            case (
-                Authorised() | Voided() | Refunded() | Reversed() | DisputeState()
-            ):  # no answer to a charge that takes all
-                return self.judge(act, Unknown("not_an_answer"))
             case Pending():
                 return self._pending(0.0)
             case _ if (

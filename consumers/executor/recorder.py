@@ -28,7 +28,7 @@ IDLE_S = 0.05
 LINGER_S = 0.001  # the replies to one checkout share a commit
 BATCH_MAX = 500
 AWAY_S = 0.5
-CLEAR = ("captured", "declined")
+CLEAR = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
 
 Item = CallReply | Leased | StoredReply | TakenUp  # came back; leased but not sent; found on its row; told too early
 Result = TypeVar("Result")

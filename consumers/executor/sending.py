@@ -20,6 +20,7 @@ from yarl import URL
 from consumers.executor.pacing import Pace, Went
 from psp.port import (
     Authorised,
+    Capture,
     Captured,
     Charge,
     Declined,
@@ -30,10 +31,13 @@ from psp.port import (
     Operation,
     Pending,
     Psp,
+    Reference,
+    Refund,
     Refunded,
     Reply,
     Reversed,
     Unknown,
+    Void,
     Voided,
 )
 from schemas.money import Money
@@ -55,16 +59,26 @@ Unsent = Leased
 Done = Callable[[CallReply | Unsent], None]
 
 
-def operation_of(call: Leased) -> Operation:
-    """What the room's decision put away, by the call's kind. Errors: ValueError, where no PSP is asked for that kind."""
+def operation_of(call: Leased) -> Operation | Reference:
+    """What the room's decision put away, by the call's kind: an operation to send, or a reference to ask by."""
     asked = orjson.loads(call.request)
     match call.kind:
         case "charge":  # by `charging.charge_json`
-            return Charge(call.id, call.subject, Money.from_wire(asked["amount"], asked["currency"]), asked["token"])
-        case "capture" | "void" | "refund" | "check":
-            raise ValueError(f"no PSP takes a call of kind {call.kind}")
+            return Charge(call.id, call.subject, _amount(asked), asked["token"], asked.get("capture", True))
+        case "capture":  # this and the next two by `operating`
+            return Capture(call.id, call.subject, _amount(asked), asked["psp_reference"], asked["final"])
+        case "void":
+            return Void(call.id, call.subject, asked["psp_reference"])
+        case "refund":
+            return Refund(call.id, call.subject, _amount(asked), asked["psp_reference"])
+        case "check":  # by `checking`
+            return Reference(asked["kind"], asked["call_id"], asked.get("stage"))
         case _:
             assert_never(call.kind)
+
+
+def _amount(asked: Mapping[str, str]) -> Money:
+    return Money.from_wire(asked["amount"], asked["currency"])
 
 
 def answer_of(call: Leased, reply: Reply) -> CallReply:
@@ -151,12 +165,12 @@ class Sender:
 
     async def _ask_psp(self, call: Leased) -> Reply:
         psp, operation = self._psps[call.psp], operation_of(call)
-        request = psp.request(operation) if call.act == "send" else psp.find(operation)
-        session = self._sends if call.act == "send" else self._asks
-        assert session is not None
-        status, headers, body = await self._http(session, request)
-        read = psp.read if call.act == "send" else psp.read_find
-        return read(operation, status, headers, body)
+        assert self._sends is not None
+        assert self._asks is not None
+        if call.act == "ask":
+            return psp.read_find(operation, *await self._http(self._asks, psp.find(operation)))
+        assert not isinstance(operation, Reference), "a check never sends"
+        return psp.read(operation, *await self._http(self._sends, psp.request(operation)))
 
     async def _http(self, session: aiohttp.ClientSession, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
         async with session.request(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 from consumers.executor import early
 from consumers.executor.attempt import Attempt, CallFacts
-from consumers.executor.charging import Attempts
 from consumers.executor.decide import Heard
 from consumers.executor.early import Early
+from consumers.executor.operation import Check, Dispute, Operation
+from consumers.executor.state import Attempts, Change
 from schemas.events import (
     CallEnded,
     NotificationReceived,
@@ -50,6 +52,8 @@ ATTEMPTS = Table(
     Column("psp_reference", "text", null=True),
     Column("code", "text", null=True),
     Column("outcome_event_id", "text", null=True),
+    Column("expires_at", "timestamptz", null=True),
+    Column("operations", "int4"),
     Column("placed", "bytea", fixed=True, write=_as_json),
     Column("checkout_id", "text", "placed.checkout_id", fixed=True),
     Column("gross_minor", "int8", "placed.gross.minor", fixed=True),
@@ -57,16 +61,82 @@ ATTEMPTS = Table(
 )
 _INSERT, _UPDATE = ATTEMPTS.insert(), ATTEMPTS.update()
 
+OPERATIONS = Table(
+    "operations",
+    Column("payment_order_id", "text", key=True),
+    Column("kind", "text", key=True),
+    Column("operation_id", "text", key=True),
+    Column("seq", "int4", fixed=True),
+    Column("amount_minor", "int8"),
+    Column("final", "bool", fixed=True),
+    Column("state", "text"),
+    Column("call_id", "text", fixed=True),
+    Column("psp", "text"),
+    Column("cause_event_id", "text", fixed=True),
+    Column("placed_at", "timestamptz", fixed=True),
+    Column("changed_at", "timestamptz"),
+    Column("fee_minor", "int8"),
+    Column("turn", "int4"),
+    Column("refusals", "int4"),
+    Column("asks", "int4"),
+    Column("code", "text", null=True),
+    Column("psp_reference", "text", null=True),
+    Column("outcome_event_id", "text", null=True),
+    Column("outcome_place", "int4", null=True),
+    Column("revision", "int4"),
+    Column("checks", "int4", "check.number"),
+    Column("checking", "text", "check.state", null=True),
+    Column("check_asks", "int4", "check.asks"),
+)
+DISPUTES = Table(
+    "disputes",
+    Column("psp", "text", key=True),
+    Column("dispute_reference", "text", key=True),
+    Column("stage", "int4", key=True),
+    Column("dispute_id", "text", fixed=True),
+    Column("payment_order_id", "text", fixed=True),
+    Column("state", "text"),
+    Column("amount_minor", "int8"),
+    Column("reason", "text"),
+    Column("cause_event_id", "text", fixed=True),
+    Column("placed_at", "timestamptz", fixed=True),
+    Column("changed_at", "timestamptz"),
+    Column("told", "text[]"),
+    Column("fee_minor", "int8"),
+    Column("dispute_fee_minor", "int8", null=True),
+    Column("dispute_fee_currency", "text", null=True),
+    Column("due_by", "timestamptz", null=True),
+    Column("outcome_event_id", "text", null=True),
+    Column("outcome_place", "int4", null=True),
+    Column("revision", "int4"),
+    Column("checks", "int4", "check.number"),
+    Column("checking", "text", "check.state", null=True),
+    Column("check_asks", "int4", "check.asks"),
+)
+_SAVE_OPERATIONS, _SAVE_DISPUTES = OPERATIONS.upsert(), DISPUTES.upsert()
+
+NOBODY = text_array(())
+
 _LOCK_ATTEMPTS = f"""
 SELECT {ATTEMPTS.select(Attempt)}
 FROM attempts WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id FOR UPDATE
 """
 _LOCK_CALLS = f"SELECT id, {CALLS.select(CallFacts)} FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE"
+_READ_OPERATIONS = f"""
+SELECT {OPERATIONS.select(Check, part="check")}, {OPERATIONS.select(Operation, without=("check",))}
+FROM operations WHERE payment_order_id = ANY(%s::text[]) ORDER BY payment_order_id, seq
+"""
+_READ_DISPUTES = f"""
+SELECT {DISPUTES.select(Check, part="check")}, {DISPUTES.select(Dispute, without=("check",))}
+FROM disputes WHERE payment_order_id = ANY(%s::text[]) ORDER BY placed_at, dispute_reference, stage
+"""
 _ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
 def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
-    """Both locked, in sorted order."""
+    """Attempts and calls locked, in sorted order. What lies behind an attempt is locked with it, and read where it says
+    that there is something.
+    """
     orders, calls, told = _wanted(events)
     if told:  # a call's order never changes: no lock is needed to read it
         orders |= {row[0] for row in conn.execute(_ORDERS_OF, (text_array(told),))}
@@ -75,10 +145,22 @@ def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
     for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (text_array(orders),), binary=True):
         attempt = Attempt(OrderPlaced.model_validate_json(placed), *rest)
         state.attempts[attempt.key] = attempt
+    _read_behind(conn, state)
     if calls:
         for call_id, *facts in conn.execute(_LOCK_CALLS, (text_array(calls),), binary=True):
             state.calls[call_id] = CallFacts(*facts)
     return state
+
+
+def _read_behind(conn: Connection, state: Attempts) -> None:
+    orders = text_array(attempt.key for attempt in state.attempts.values() if attempt.operations)
+    if orders == NOBODY:
+        return
+    for number, checking, asks, *rest in conn.execute(_READ_OPERATIONS, (orders,), binary=True):
+        state.fold(replace(Operation(*rest), check=Check(number, checking, asks)))
+    for number, checking, asks, *rest in conn.execute(_READ_DISPUTES, (orders,), binary=True):
+        dispute = Dispute(*rest)
+        state.fold(replace(dispute, told=tuple(dispute.told), check=Check(number, checking, asks)))
 
 
 def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
@@ -91,30 +173,42 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
             case CallEnded():
                 orders.add(event.payment_order_id)
                 calls.add(event.call_id)
-            case NotificationReceived():
+            case NotificationReceived() | DisputeNotified():
                 told.add(event.reference)
-            case CapturePlaced() | VoidPlaced() | RefundPlaced() | DisputeNotified() | TimerFired():
-                pass
+            case CapturePlaced() | VoidPlaced() | RefundPlaced():
+                orders.add(event.payment_order_id)
+            case TimerFired():
+                orders.add(event.timer_key)
             case _:
                 assert_never(event)
     return orders, calls, told
 
 
-def save(conn: Connection, changes: Sequence[Attempt | Early]) -> None:
+def save(conn: Connection, changes: Sequence[Change]) -> None:
     """New attempts are copied in, others updated; the last of several states of one attempt counts."""
-    early.keep(conn, [change for change in changes if isinstance(change, Early)])
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
-    for attempt in changes:
-        if isinstance(attempt, Early):
-            continue
-        first_revision.setdefault(attempt.key, attempt.revision)
-        last[attempt.key] = attempt
-    new = [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])]
-    old = [attempt for key, attempt in last.items() if not _is_new(attempt, first_revision[key])]
-    _INSERT.run(conn, new)
-    _UPDATE.run(conn, old)
+    others: list[Operation | Dispute | Early] = []
+    for change in changes:
+        if isinstance(change, Attempt):
+            first_revision.setdefault(change.key, change.revision)
+            last[change.key] = change
+        else:
+            others.append(change)
+    _INSERT.run(conn, [attempt for key, attempt in last.items() if _is_new(attempt, first_revision[key])])
+    _UPDATE.run(conn, [attempt for key, attempt in last.items() if not _is_new(attempt, first_revision[key])])
+    if others:
+        _save_behind(conn, others)
+
+
+def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | Early]) -> None:
+    early.keep(conn, [each for each in others if isinstance(each, Early)])
+    operations = {(each.payment_order_id, each.key): each for each in others if isinstance(each, Operation)}
+    _SAVE_OPERATIONS.run(conn, list(operations.values()))
+    disputes = {(each.psp, each.key): each for each in others if isinstance(each, Dispute)}
+    _SAVE_DISPUTES.run(conn, list(disputes.values()))
 
 
 def _is_new(attempt: Attempt, first_revision: int) -> bool:
-    return first_revision == 1 or attempt.outcome_event_id == attempt.cause_event_id  # declined as it was placed
+    """Revision 1 is an order's first; one that is declined as it is placed begins with 2."""
+    return first_revision == 1 or (first_revision == 2 and attempt.outcome_event_id == attempt.cause_event_id)

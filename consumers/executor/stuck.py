@@ -1,10 +1,11 @@
-"""Open calls, unresolved orders and notifications without a call → what is past its limit, and what happens to it next.
+"""Open calls, what waits or is unresolved, notifications without a call → what is past its limit, and what happens to it next.
 
 Read from the room's views, so that `tally stuck` may do it by the role that only reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from schemas.money import Money
@@ -14,18 +15,56 @@ from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 
 ROOM = "executor"
 
-_ORDERS = """
+_OPEN = """
 WITH open AS (
     SELECT * FROM call_view WHERE state = 'due'
     UNION ALL SELECT * FROM call_view WHERE state IN ('sending', 'answered')
     UNION ALL SELECT * FROM call_view WHERE outcome = 'unresolved'
 )
+"""
+_PAST_ITS_LIMIT = """
+CASE {state} WHEN 'calling' THEN %(calling)s WHEN 'unknown' THEN %(unknown)s WHEN 'waiting' THEN %(unknown)s
+             WHEN 'pending' THEN %(pending)s WHEN 'unresolved' THEN %(now)s END::timestamptz
+"""
+_ORDERS = f"""{_OPEN}
 SELECT a.payment_order_id, a.checkout_id, a.psp, a.state, a.gross_minor, a.currency, a.created_at,
        c.state, c.act, c.due_at, c.lease_until
 FROM open c JOIN attempt_view a ON a.payment_order_id = c.payment_order_id AND a.call_id = c.call_id
-WHERE a.created_at < CASE a.state WHEN 'calling' THEN %(calling)s WHEN 'unknown' THEN %(unknown)s
-                                  WHEN 'pending' THEN %(pending)s WHEN 'unresolved' THEN %(now)s END::timestamptz
+WHERE a.created_at < {_PAST_ITS_LIMIT.format(state="a.state")}
 ORDER BY a.created_at, a.payment_order_id LIMIT %(most)s
+"""
+_OPERATIONS = f"""{_OPEN}
+SELECT o.kind, o.operation_id, o.payment_order_id, o.checkout_id, o.psp, o.state, o.amount_minor, o.currency,
+       o.placed_at, c.state, c.act, c.due_at, c.lease_until
+FROM open c JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id
+WHERE o.seq > 0 AND o.placed_at < {_PAST_ITS_LIMIT.format(state="o.state")}
+UNION ALL
+SELECT kind, operation_id, payment_order_id, checkout_id, psp, state, amount_minor, currency, placed_at,
+       'waiting', 'send', placed_at, NULL
+FROM operation_view WHERE state = 'waiting' AND placed_at < %(unknown)s
+ORDER BY 9, 3 LIMIT %(most)s
+"""
+_UNANSWERED = """
+SELECT kind, operation_id, payment_order_id, checkout_id, psp, amount_minor, currency, changed_at
+FROM operation_view WHERE checking = 'unanswered'
+UNION ALL
+SELECT 'dispute', dispute_id, payment_order_id, checkout_id, psp, amount_minor, currency, changed_at
+FROM dispute_view WHERE checking = 'unanswered'
+ORDER BY 8, 3 LIMIT %(most)s
+"""
+# What the buyer has twice: refunded, and charged back as well.
+_DOUBLE_RETURNS = """
+SELECT d.payment_order_id, a.checkout_id, a.psp, d.disputed + o.refunded - o.captured, a.currency, d.since
+FROM (SELECT payment_order_id, sum(amount_minor)::bigint AS disputed, max(changed_at) AS since FROM dispute_view
+      WHERE state IN ('opened', 'lost') GROUP BY payment_order_id ORDER BY since LIMIT %(most)s) d
+JOIN attempt_view a USING (payment_order_id),
+LATERAL (SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund' AND state = 'done'), 0)::bigint AS refunded,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'capture' AND state = 'done'),
+                         CASE WHEN a.expires_at IS NULL AND a.state = 'captured'
+                                   AND NOT coalesce(bool_or(kind = 'capture'), false)
+                              THEN a.gross_minor ELSE 0 END)::bigint AS captured
+         FROM operation_view WHERE payment_order_id = d.payment_order_id) o
+WHERE d.disputed + o.refunded > o.captured ORDER BY d.since, d.payment_order_id
 """
 _NOTIFICATIONS = """
 SELECT reference, psp, amount, currency, received_at FROM notification_view
@@ -46,8 +85,45 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
         Stuck(ROOM, order, checkout, psp, state, (Money(minor, currency),), age_s(since, now), _next(now, state, *call))
         for order, checkout, psp, state, minor, currency, since, *call in conn.execute(_ORDERS, limits_at)
     ]
-    early = conn.execute(_NOTIFICATIONS, [now - timedelta(seconds=limits.notification_s), FOUND_MAX])
+    return found + _behind(conn, limits_at, now) + _notifications(conn, limits, now)
+
+
+def _behind(conn: Connection, limits_at: Mapping[str, object], now: datetime) -> list[Stuck]:
+    """Captures, voids and refunds by their limits; checks that had no answer; what went back twice."""
+    found = [
+        Stuck(
+            ROOM,
+            order,
+            checkout,
+            psp,
+            state,
+            _amounts(minor, of),
+            age_s(at, now),
+            f"{kind} {id_}: {_next(now, state, *call)}",
+        )
+        for kind, id_, order, checkout, psp, state, minor, of, at, *call in conn.execute(_OPERATIONS, limits_at)
+    ]
+    found += [
+        Stuck(ROOM, order, checkout, psp, "check", _amounts(minor, of), age_s(at, now), f"{kind} {id_}: {_ASKED}")
+        for kind, id_, order, checkout, psp, minor, of, at in conn.execute(_UNANSWERED, limits_at)
+    ]
     return found + [
+        Stuck(ROOM, order, checkout, psp, "double_return", _amounts(minor, of), age_s(at, now), _RETURNED_TWICE)
+        for order, checkout, psp, minor, of, at in conn.execute(_DOUBLE_RETURNS, limits_at)
+    ]
+
+
+_ASKED = "the PSP said otherwise than before, and no question told which is so; a person must look"
+_RETURNED_TWICE = "the buyer has this much by refund and by chargeback; a person must contest the dispute"
+
+
+def _amounts(minor: int, currency: str) -> tuple[Money, ...]:
+    return (Money(minor, currency),) if minor else ()  # a void has no amount before it is done
+
+
+def _notifications(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
+    early = conn.execute(_NOTIFICATIONS, [now - timedelta(seconds=limits.notification_s), FOUND_MAX])
+    return [
         Stuck(
             ROOM,
             reference,
@@ -66,6 +142,8 @@ def _next(now: datetime, state: str, call: str, act: str, due_at: datetime, leas
     if state == "unresolved":
         return "ends only by a late yes or no of the PSP: have it send its webhook again"
     match call:
+        case "waiting":
+            return "waits for what is before it, or for its capture"
         case "due" if due_at > now:
             return f"{'asks the PSP' if act == 'ask' else 'sends again'} at {due_at:%Y-%m-%d %H:%M:%S %Z}"
         case "due":

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from consumers.executor.attempt import Attempt, CallFacts
-from consumers.executor.charging import Attempts, Policy
 from consumers.executor.decide import decide
 from consumers.executor.routing import Routing
 from consumers.executor.settings import RoutingRule
+from consumers.executor.state import Attempts, Policy
 from psp.port import Declared, Kind, Reply
 from schemas.envelope import EventId, derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.executor.attempt import key_expired
-from consumers.executor.charging import Policy
 from consumers.executor.ladder import ASK_AGAIN_S, KEY_MARGIN_S
 from consumers.executor.routing import Routing
 from consumers.executor.settings import Failover, RoutingRule
+from consumers.executor.state import Policy
 from psp.port import Captured, Declined, NothingHappened, NotThere, Pending, Reply, Unknown
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.money import Money

@@ -154,13 +154,6 @@ def test_a_notification_of_another_amount_is_a_dead_letter(desk: Desk) -> None:
         desk.told(notification(desk.call, amount=Money(1235, "EUR")))
 
 
-def test_a_notification_against_the_reply_is_a_dead_letter(desk: Desk) -> None:
-    assert desk.call is not None
-    desk.comes_back("send", YES)
-    with pytest.raises(Permanent, match="contradiction"):
-        desk.told(notification(desk.call, "declined"))
-
-
 # ── failover ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -15,8 +15,8 @@ class Stuck:
     """One order, payment, letter or notification past its limit. `amounts` has one for each currency, none if unknown.
 
     `id` is the id of a payment order, checkout or letter, or a notification's reference, by `state`:
-    calling | unknown | pending | unresolved (at a PSP) | notification | risk | review | executing | booking |
-    dead | parked (letters).
+    waiting | calling | unknown | pending | unresolved (at a PSP) | check | double_return | notification | risk | review |
+    executing | booking | dead | parked (letters).
     """
 
     room: str

@@ -1,0 +1,106 @@
+"""What a PSP says against what was settled → a question, which never sends; its answer, and nothing else, counts. Pure.
+
+One check at a time of each operation, dispute or charge; a contradiction that comes while it is open makes it ask once
+more, since its answer may be older. A check keeps nobody waiting, and changes nothing where its ladder ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar, assert_never
+
+from consumers.executor.attempt import Attempt
+from consumers.executor.draft import Draft
+from consumers.executor.ladder import retry_after_s
+from consumers.executor.operation import (
+    CHARGE_SEQ,
+    Check,
+    Checked,
+    Dispute,
+    Operation,
+    automatic_id,
+)
+from psp.port import Reply
+from topics.runtime.shape.consumer import Retry
+
+C = TypeVar("C", bound=Checked)
+
+
+def begin(draft: Draft, about: Checked) -> None:
+    """Ask the PSP about it: at once, or once more after the question that is out."""
+    if about.check.open:
+        _put(draft, about, replace(about.check, state="again"))
+        return
+    begun = _put(draft, about, Check(about.check.number + 1, "open"))
+    draft.call(begun.check_id, "check", _question(begun), act="ask")
+
+
+def row_of_charge(draft: Draft) -> Operation:
+    """The charge itself, which has a row behind its attempt from its first check on: the capture that an automatic one
+    was, else a row that is only asked about.
+    """
+    key = automatic_id(draft.attempt.key)
+    found = draft.operations.get(("capture", key)) or draft.operations.get(("charge", key))
+    return found or _charge(draft.attempt)
+
+
+def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
+    """The PSP has not said: ask again by the ladder, to its end."""
+    asks, rungs = about.check.asks + 1, draft.policy.ladders.ask_again_s
+    if asks < len(rungs):
+        _put(draft, about, replace(about.check, asks=asks))
+        draft.again(Retry(about.check_id, "ask", max(rungs[asks], retry_after_s(reply))))
+        return
+    draft.end(about.check_id, "unresolved")
+    if not _once_more(draft, about):
+        _put(draft, about, replace(about.check, state="unanswered"))
+
+
+def answered(draft: Draft, about: Checked) -> None:
+    """The PSP has said, and that counts: this check is over."""
+    draft.end(about.check_id, "answered")
+    if not _once_more(draft, about):
+        _put(draft, about, replace(about.check, state=None))
+
+
+def _once_more(draft: Draft, about: Checked) -> bool:
+    if about.check.state != "again":
+        return False
+    begin(draft, _put(draft, about, replace(about.check, state=None)))
+    return True
+
+
+def _put(draft: Draft, about: C, check: Check) -> C:
+    changed = about.evolve(draft.cause.now, check=check)
+    draft.put(changed)
+    return changed  # type: ignore[return-value]
+
+
+def _question(about: Checked) -> dict[str, object]:
+    match about:
+        case Dispute():
+            return {"kind": "dispute", "call_id": about.dispute_reference, "stage": about.stage}
+        case Operation():
+            return {"kind": "charge" if about.is_charge else about.kind, "call_id": about.call_id}
+        case _:
+            assert_never(about)
+
+
+def _charge(attempt: Attempt) -> Operation:
+    return Operation(
+        "charge",
+        automatic_id(attempt.key),
+        attempt.key,
+        CHARGE_SEQ,
+        attempt.placed.gross.minor,
+        final=False,
+        state="failed" if attempt.state == "declined" else "done",
+        call_id=attempt.call_id,
+        psp=attempt.psp,
+        cause_event_id=attempt.cause_event_id,
+        placed_at=attempt.created_at,
+        changed_at=attempt.changed_at,
+        outcome_event_id=attempt.outcome_event_id,
+        outcome_place=0,
+        revision=0,
+    )

@@ -1,0 +1,46 @@
+"""What a batch of the executor finds in its store, and the policy by which it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.early import Early
+from consumers.executor.ladder import Ladders
+from consumers.executor.operation import Dispute, DisputeKey, Operation, OperationKey
+from consumers.executor.routing import Routing
+from consumers.executor.settings import Failover
+from psp.port import Declared, Kind
+
+Change = Attempt | Operation | Dispute | Early
+
+
+@dataclass(slots=True)
+class Attempts:
+    """A batch's attempts by payment order, with what lies behind them in the order of its queue; and the facts of the
+    calls that came back, or are spoken of, by call.
+    """
+
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    calls: dict[str, CallFacts] = field(default_factory=dict)
+    operations: dict[str, dict[OperationKey, Operation]] = field(default_factory=dict)
+    disputes: dict[str, dict[DisputeKey, Dispute]] = field(default_factory=dict)
+
+    def fold(self, change: Change) -> None:
+        if isinstance(change, Attempt):
+            self.attempts[change.key] = change
+        elif isinstance(change, Operation):
+            self.operations.setdefault(change.payment_order_id, {})[change.key] = change
+        elif isinstance(change, Dispute):
+            self.disputes.setdefault(change.payment_order_id, {})[change.key] = change
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All that decides besides state and event."""
+
+    routing: Routing
+    psps: Mapping[str, Mapping[Kind, Declared]]
+    failover: Failover = field(default_factory=Failover)
+    ladders: Ladders = field(default_factory=Ladders)
