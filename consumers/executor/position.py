@@ -22,7 +22,7 @@ from consumers.executor.operation import (
     OperationState,
     automatic_id,
 )
-from schemas.events import FeeRule
+from schemas.fees import FeeRule
 
 COMING: tuple[OperationState, ...] = ("waiting", *OPEN)
 TAKEN: tuple[OperationState, ...] = (*COMING, "done", "reversed")  # what was reversed the PSP may do again
