@@ -1,6 +1,6 @@
-"""HTTP requests → answers, bounded in bytes and time, past any proxy. All of operations asks here; load has `bench/client.py`.
+"""HTTP requests → answers, bounded in bytes and time, never by a proxy. For all of operations; load has `bench/client.py`.
 
-On the standard library: a command, and a container's health check, loads it at every start.
+Standard library only: each command and each health check of a container loads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ANSWER_MAX = 16 << 20  # bytes, head included: a page of a thousand charges fits
 
 
 class NoAnswer(ConnectionError):
-    """Nobody answers, or not with HTTP, or with more or for longer than it may."""
+    """No answer, no HTTP, or an answer over the limits of size and time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class HttpAnswer:
 
 
 class HttpClient:
-    """One server, over one connection that is opened when it is needed and kept while the server keeps it."""
+    """Requests to one server over one connection, opened when needed and kept while the server keeps it."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """`timeout_s` is for each whole answer. Errors: ValueError where `url` is none."""
+        """`timeout_s` is for each whole answer. Errors: ValueError if `url` is not a URL."""
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
@@ -59,7 +59,7 @@ class HttpClient:
         try:
             self._connection.request(method, target, body, dict(headers or {}))
             reply = self._connection.getresponse()
-            # Of one read as much is set aside as it asks for.
+            # A read allocates as many bytes as it asks for.
             return HttpAnswer(reply.status, b"".join(iter(partial(reply.read, PIECE), b"")))
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(str(error) or type(error).__name__) from error
@@ -68,13 +68,13 @@ class HttpClient:
 def http_request(
     method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *, timeout_s: float
 ) -> HttpAnswer:
-    """Over a connection of its own. Errors: NoAnswer."""
+    """One request over its own connection. Errors: NoAnswer."""
     with HttpClient(url, timeout_s) as client:
         return client.request(method, url, body, headers)
 
 
 class _BoundedStream(io.RawIOBase):
-    """A reply's bytes as they come, in whatever coding: at most ANSWER_MAX, within the time. Errors, then: OSError."""
+    """A reply's raw bytes: at most ANSWER_MAX, within `timeout_s`. Errors, while reading: OSError."""
 
     def __init__(self, raw: Any, timeout_s: float) -> None:
         self._raw = raw

@@ -1,6 +1,6 @@
-"""The installation's settings: read from the environment (`TALLY_…`) at an entry point, passed down, never read again.
+"""The installation's settings: read once from the environment (`TALLY_…`) at an entry point, and passed down.
 
-Source of each default, with the rooms' own: docs/configuration.md is made from them.
+docs/configuration.md is made from these classes and those of the rooms.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PspAccount(BaseModel):
     api_key: str = Field(repr=False)
     webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_check_secret_lengths)] = Field(
         default=(), repr=False
-    )  # any signs
+    )  # any of them is valid
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
 
@@ -69,11 +69,11 @@ def _absolute(path: Path) -> Path:
 
 
 class _RepeatedMember(Exception):
-    """A member that stands twice in one JSON object."""
+    """A member is repeated in a JSON object."""
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object. Which of two values holds must not depend on who reads. Errors: _Repeated, also where only the case differs."""
+    """→ the object. Errors: _RepeatedMember, also if names differ only in case: JSON readers differ in which value they take."""
     seen: set[str] = set()
     for name, _ in pairs:
         if name.lower() in seen:
@@ -83,27 +83,27 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _VariablesSource(EnvSettingsSource):
-    """Variables, some of which hold JSON."""
+    """Environment variables, some of which hold JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         return json.loads(value, object_pairs_hook=_unique_members)
 
     def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
-        """Errors: SettingsError, where a member stands twice; ValueError."""
+        """Errors: SettingsError if a member is repeated; ValueError."""
         try:
             return super().prepare_field_value(field_name, field, value, value_is_complex)
         except _RepeatedMember as repeated:
             raise SettingsError(f"TALLY_{field_name.upper()}: {repeated}") from None
 
 
-_BESIDE = "beside"  # among the keywords of Settings: no field, but a source
+_BESIDE = "beside"  # a keyword of Settings that is no field, but a source of values
 
 
 _DIR = "tally_secrets_dir"
 
 
 def _secret_files(folder: str | None) -> dict[str, str]:
-    """Settings by the names of the files that hold them, a last line's end left out. Errors: SettingsError."""
+    """Settings from files, by file name, without a trailing newline. Errors: SettingsError."""
     if folder is None:
         return {}
     try:
@@ -114,9 +114,7 @@ def _secret_files(folder: str | None) -> dict[str, str]:
 
 
 class Settings(BaseSettings):
-    """What an installation may choose, but for what single rooms alone decide by: those have a class of this kind each
-    (`consumers/<room>/settings.py`). Units are in the names.
-    """
+    """The settings that all rooms share; a room's own are in `consumers/<room>/settings.py`. Units are in the names."""
 
     model_config = SettingsConfigDict(
         env_prefix="TALLY_",
@@ -128,23 +126,23 @@ class Settings(BaseSettings):
 
     home: Annotated[Path, AfterValidator(_absolute)] = Path(".tally")
     kafka: str = "127.0.0.1:9092"
-    kafka_options: dict[str, str] = {}  # passed to librdkafka as they are: security.protocol, sasl.…
+    kafka_options: dict[str, str] = {}  # passed to librdkafka unchanged: security.protocol, sasl.…
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    # Of a topic when it is made (where this is silent: 4; by `tally up`, as many as its processes), and for ever; as many
-    # processes of a room share its work.
+    # Partitions of a new topic (default 4; with `tally up` as many as its processes), which never change: the number of a
+    # room's processes that can share its work.
     partitions: int | None = Field(default=None, ge=1, le=1000)
     replication_factor: int = Field(default=1, ge=1, le=7)
-    postgres: str = "127.0.0.1:5432"  # host:port, or several with commas between them
+    postgres: str = "127.0.0.1:5432"  # host:port, or several, separated by commas
     database: str = "tallystick"
-    postgres_admin: str = ""  # DSN of a role that may create roles and schemas; `tally migrate` alone uses it
+    postgres_admin: str = ""  # DSN of a role that may create roles and schemas; only `tally migrate` uses it
     dsns: dict[str, str] = {}  # role name → DSN, where a room's store lives elsewhere
     upstreams: Upstreams = frozenset()  # services that write to payment-requests.<upstream>.v1 themselves
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
-    # Of a room process's own `/metrics` and `/readyz`, which need no key. Port 0: a free one, written to the run folder.
+    # Address of a room process's `/metrics` and `/readyz`, which need no key. Port 0: a free one, written to the run folder.
     metrics_host: str = "127.0.0.1"
-    # Where `tally up` starts several processes, that of the first; the next ones have the ports after it.
+    # If `tally up` starts several processes, the port of the first; the others get the ports after it.
     metrics_port: int = Field(default=0, ge=0, le=65535)
     payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
 
@@ -159,8 +157,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     secret: str = Field(default="", repr=False)  # else the file <home>/secret
-    # A folder of files named like settings, each with its value: for Docker's and Kubernetes' secrets. What the
-    # environment says goes before them.
+    # A folder of files named like settings, each with its value: for Docker's and Kubernetes' secrets. Environment variables
+    # win over the files.
     secrets_dir: Path | None = None
 
     @classmethod
@@ -172,7 +170,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then the files of `secrets_dir`, then the settings that `load_settings` was given beside it."""
+        """The environment, then the files of `secrets_dir`, then the fallback values that `load` was given."""
         assert isinstance(init_settings, InitSettingsSource)
         variables, files, beside = (
             _VariablesSource(settings_cls),
@@ -200,11 +198,11 @@ class Settings(BaseSettings):
         return hmac.new(self.master_secret(), purpose.encode(), hashlib.sha256).hexdigest()
 
     def digest_key(self) -> bytes:
-        """Of the digests that stand for records which may hold card numbers: without it one could be found by guessing."""
+        """The key of digests that replace possible card numbers: without a key a number could be found by guessing."""
         return bytes.fromhex(self.derive("record digests"))
 
     def webhook_key(self, owner: str, endpoint_id: str, version: int) -> bytes:
-        """What signs an endpoint's webhooks: derived, so that it is stored nowhere and travels over no topic."""
+        """The key that signs an endpoint's webhooks: derived, so that it is neither stored nor published."""
         return bytes.fromhex(self.derive(f"webhook:{owner}:{endpoint_id}:{version}"))
 
     def dsn(self, role: str) -> str:
@@ -225,7 +223,7 @@ SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
 def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /, **overrides: object) -> SettingsType:
-    """Settings of that class from the environment, and where it is silent from `beside`, as TALLY_… names with their text.
+    """Settings of that class from the environment, else from `beside`: TALLY_… names with their texts.
 
     Errors: SettingsError, one line that names the setting.
     """
@@ -241,4 +239,4 @@ def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /,
         raise SettingsError(f"TALLY_{field[1].upper() if field else '…'}: not JSON: {error.__cause__}") from None
 
 
-_SECRET_FIELDS = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # what was given is not shown
+_SECRET_FIELDS = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # their values are never shown

@@ -1,7 +1,7 @@
-"""How much one checkout may come to, by currency, where the settings do not say.
+"""The default limit of one checkout's amount, by currency.
 
-Some million US dollars, by the rates of 2025, rounded to 1, 2 or 5 of a power of ten, so that a rate that moves changes nothing;
-of withdrawn currencies (last of each line) by their last rate. To refuse what is mistyped, not to judge who pays.
+About a million US dollars by the rates of 2025, rounded to 1, 2 or 5 times a power of ten, so that changing rates matter
+little; withdrawn currencies (last of each line) by their last rate. Meant to refuse mistyped amounts, not buyers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _currency(code: str) -> str:
 
 
 def _by_currency(given: object) -> object:
-    """A number alone, as the setting was once, holds for every currency; else what is not named is at its default."""
+    """A single number (the setting's former form) holds for every currency; a mapping overrides the defaults."""
     if isinstance(given, Mapping):  # parts of a variable's name are lower case
         return {**DEFAULTS, **{str(code).upper(): limit for code, limit in given.items()}}
     try:
@@ -68,11 +68,11 @@ Limits = Annotated[
 
 
 def currencies_without_limit(limits: Mapping[str, Decimal]) -> list[str]:
-    """Currencies of which neither this table nor the setting knows: the standard has got them since."""
+    """Currencies without a limit in table and setting, because the standard has added them since."""
     return sorted(DECIMALS.keys() - limits.keys())
 
 
 def defaults_table() -> str:
-    """The defaults, for the page of settings."""
+    """The defaults as a Markdown table, for docs/configuration.md."""
     rows = [f"| {limit:,} | {codes} |" for limit, codes in _TABLE.items()]
     return "\n".join(["| major units | currencies |", "|---:|---|", *rows]) + "\n"

@@ -17,13 +17,13 @@ from topics.runtime.shape.store import Store
 
 
 def build(settings: RiskSettings) -> Consumer[Screenings, ScreeningRequested]:
-    """The files of the lists are read now, so that a wrong setting stops the start; the database is not asked yet."""
+    """Reads the list files, so that a wrong setting stops the start; does not connect to the database yet."""
     screen = _LoadWithLists(settings, read_lists(settings.risk_lists))
     return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
 
 
 class _LoadWithLists:
-    """`store.load`, with this process's lists put in before the first batch."""
+    """`store.load`, which stores this process's lists before the first batch."""
 
     def __init__(self, settings: RiskSettings, lists: Sequence[NameList]) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class _LoadWithLists:
         return store.load(conn, events, now, self._limit)
 
     def _insert_lists(self, lists: Sequence[NameList]) -> None:
-        """In a transaction of its own: a batch that is rolled back must not take the lists with it."""
+        """In a transaction of its own: a batch's rollback must not remove the lists."""
         own = Store(self._settings, RISK_ROOM.name)
         try:
             with own.transaction() as conn:

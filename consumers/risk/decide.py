@@ -1,4 +1,4 @@
-"""(what is known of buyer and name, a screening) → cleared or refused, by the first rule that speaks. Pure."""
+"""(what is stored about buyer and name, a screening request) → cleared or refused, by the first rule that applies. Pure."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Screening:
 
 @dataclass(slots=True)
 class Screenings:
-    """What is known of the checkouts of a batch, of their buyers and of the names that they give."""
+    """What is stored about the checkouts of a batch, their buyers and their names."""
 
     decided: dict[str, Screening] = field(default_factory=dict)  # by checkout
     recent: dict[str, int] = field(default_factory=dict)  # by buyer: checkouts within the last hour, this batch's too
     listed: dict[str, str] = field(default_factory=dict)  # name as it was written → the list that holds it
-    lists: str = "none"  # those that were asked, with their versions
+    lists: str = "none"  # the current lists, with their versions
 
     def fold(self, screening: Screening) -> None:
         self.decided[screening.checkout_id] = screening
@@ -45,7 +45,7 @@ class Screenings:
 
 
 def decide(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
-    """A checkout that was screened before gets the same answer again, whatever lists and limits say by now."""
+    """A checkout that was screened before gets the same answer again, even if lists or limits have changed."""
     known = state.decided.get(event.checkout_id)
     if known is not None:
         return Decision(events=[_answer(known)], revision=1)
@@ -79,7 +79,7 @@ def _is_blocked(state: Screenings, event: ScreeningRequested, limits: RiskLimits
 
 
 def _exceeds_amount_limit(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
-    """Per currency, in its own major units: there is no rate between them here."""
+    """Per currency, in its major units; amounts are not converted."""
     most = limits.checkout_amount_max
     return any(total.minor > most[total.currency] * 10 ** exponent(total.currency) for total in event.totals)
 
@@ -97,7 +97,7 @@ RULES: tuple[tuple[Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], 
 
 
 def _list_version(state: Screenings, event: ScreeningRequested, rule: Rule) -> str:
-    """The list that holds the name; else all that were asked, since none did."""
+    """The list that holds the name; else all current lists."""
     if rule == "listed_name" and event.name is not None:
         return state.listed[event.name]
     return state.lists

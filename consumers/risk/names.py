@@ -13,7 +13,7 @@ from topics.settings import SettingsError
 
 _SETTING = "TALLY_RISK_LISTS"
 _SEPARATORS = re.compile(r"[\W_]+", re.ASCII)
-# Seen by nobody and allowed inside a name, so they must not make two names differ: category Cf, and these marks.
+# Invisible characters that a name may hold, and that must not make two names differ: category Cf, and these.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\ufe0e\ufe0f")
 
 
@@ -26,7 +26,7 @@ def normalise(name: str) -> str:
 
 
 def _normalised_character(character: str) -> str:
-    """Letters, digits and the marks on them stay; what is invisible goes; all else parts two words."""
+    """Letters, digits and their marks stay; invisible characters are removed; all others become a space."""
     category = unicodedata.category(character)
     if category == "Cf" or character in _INVISIBLE:
         return ""
@@ -43,7 +43,7 @@ class NameList:
 
 
 def read_lists(paths: Sequence[Path]) -> tuple[NameList, ...]:
-    """The lists that the settings name. Errors: SettingsError where one cannot be read or two share a name."""
+    """The lists of the setting. Errors: SettingsError if a file cannot be read or two lists have one name."""
     lists = [_read(path) for path in paths]
     for one in lists:
         if sum(other.name == one.name for other in lists) > 1:
@@ -52,7 +52,7 @@ def read_lists(paths: Sequence[Path]) -> tuple[NameList, ...]:
 
 
 def _read(path: Path) -> NameList:
-    """UTF-8, a name a line; blank lines and lines that start with # say nothing."""
+    """UTF-8, one name per line; blank lines and lines that start with # are skipped."""
     try:
         raw = path.read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()

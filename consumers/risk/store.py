@@ -1,4 +1,4 @@
-"""Risk's tables ⇄ what decide knows: lists by version, screenings without names."""
+"""Risk's tables ⇄ the decider's state: lists by version, screenings without names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SCREENINGS = Table(
 )
 
 HOUR = timedelta(hours=1)
-_LISTS_LOCK = 0x4C495354  # advisory: one process at a time puts lists in
+_LISTS_LOCK = 0x4C495354  # advisory: one process at a time stores lists
 
 
 # ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def load_lists(conn: Connection, lists: Sequence[NameList]) -> None:
-    """Make these lists, in these versions, the ones that are asked. Older versions stay, for the record."""
+    """Make these versions of these lists the current ones. Older versions stay, for the record."""
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LISTS_LOCK])
     for one in lists:
         _insert_list(conn, one)
@@ -66,8 +66,8 @@ def _insert_list(conn: Connection, one: NameList) -> None:
 def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int) -> Screenings:
     """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
 
-    `limit` is how far a buyer's checkouts are counted. Two processes may count the same buyer at the same moment: a
-    limit may be passed by what is in flight, which is less than what a lock per buyer would cost.
+    A buyer's checkouts are counted up to `limit`. Two processes may count the same buyer at once, so the limit may be
+    exceeded by checkouts in flight; a lock per buyer would cost more.
     """
     names = {event.name: normalise(event.name) for event in asked if event.name is not None}
     screenings = _select_screenings(conn, sorted({event.checkout_id for event in asked}))
@@ -107,7 +107,7 @@ def _select_lists(conn: Connection, names: list[str]) -> Cursor:
 
 
 def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> tuple[dict[str, str], str]:
-    """For each name, as written, the list that holds it, where one does; and all that were asked."""
+    """→ name as written → the list that holds it; and the labels of all current lists."""
     hits: dict[str, str] = {}
     for list_name, version, name in rows:
         if name is not None:
@@ -127,5 +127,5 @@ _INSERT = SCREENINGS.insert()
 
 
 def save(conn: Connection, screenings: Sequence[Screening]) -> None:
-    """A second process with the same checkout runs into the primary key, and finds this decision on its next try."""
+    """A second process with the same checkout violates the primary key, and finds this decision when it retries."""
     _INSERT.run(conn, sorted(screenings, key=attrgetter("checkout_id")))

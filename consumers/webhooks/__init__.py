@@ -1,1 +1,1 @@
-"""Status changes of payments, told to the services that asked: signed, in order, again until they are heard."""
+"""Webhooks about payments to the services that asked for them: signed, in order, retried."""

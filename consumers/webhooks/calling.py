@@ -1,4 +1,4 @@
-"""A leased delivery → one signed POST → what came of it. Addresses are checked when they are connected to."""
+"""A leased delivery → one signed POST → its outcome. Addresses are checked at each connection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from topics.settings import Settings
 from topics.webhooks.addresses import Network, address_fault, parse_address, url_fault
 from topics.webhooks.signing import sign
 
-REPLY_MAX = 500  # characters that are kept of a reply
-REPLY_WAIT_S = 1.0  # for them, once the status is there
+REPLY_MAX = 500  # characters of a reply that are stored
+REPLY_WAIT_S = 1.0  # to read them, after the status
 USER_AGENT = "Tallystick-Webhooks/1"
 
 
@@ -30,7 +30,7 @@ class ForbiddenAddress(OSError):
 
 
 class GuardedResolver(AbstractResolver):
-    """Names → only those of their addresses that may be connected to, looked up anew for each connection."""
+    """Resolves a name to those of its addresses that may be connected to, anew for each connection."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._names = ThreadedResolver()
@@ -58,7 +58,7 @@ class _Reply(BoundedReply):
 
 
 class WebhookClient:
-    """Warm connections to all endpoints. Used within one event loop."""
+    """Keeps connections to all endpoints. Used within one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class WebhookClient:
             resolver = GuardedResolver(self._limits.allowed_networks)
             connector = aiohttp.TCPConnector(resolver=resolver, limit=0, use_dns_cache=False, keepalive_timeout=4)
             protocol: partial[Any] = partial(_Reply, loop=asyncio.get_running_loop())
-            connector._factory = protocol  # aiohttp has no public place for it
+            connector._factory = protocol  # aiohttp has no public API for it
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),
@@ -86,14 +86,14 @@ class WebhookClient:
             await self._session.close()
 
     async def send(self, leased: Leased) -> Outcome:
-        """Never raises: whatever happens here is a line in the log of attempts, and a later attempt."""
+        """Never raises: a failure is logged as an attempt, and retried."""
         started = time.perf_counter()
         status, error, reply = await self._attempt(leased)
         return Outcome(int((time.perf_counter() - started) * 1000), status, error, reply)
 
     async def _attempt(self, leased: Leased) -> tuple[int | None, str | None, str]:
         fault = url_fault(leased.url, self._limits.http_allowed, self._limits.allowed_networks)
-        if fault:  # settings may have become stricter since it was registered
+        if fault:  # settings may be stricter than at its registration
             return None, f"refused: {fault}", ""
         try:
             return await self._post(leased)
@@ -119,7 +119,7 @@ class WebhookClient:
         return status, f"HTTP {status}" + (", and redirects are not followed" if 300 <= status < 400 else ""), reply
 
     def _headers(self, leased: Leased) -> dict[str, str]:
-        """Signed at this moment by the machine's clock: receivers refuse what is minutes away from theirs."""
+        """Signed with the machine's time: receivers refuse a timestamp minutes away from theirs."""
         now = int(time.time())
         keys = [self._settings.webhook_key(leased.owner, leased.endpoint_id, v) for v in leased.secret_versions]
         return {
@@ -132,7 +132,7 @@ class WebhookClient:
 
 
 async def _reply_start(response: aiohttp.ClientResponse) -> str:
-    """The first characters of a reply, if they come soon. The status was said: nothing here changes it."""
+    """The first characters of a reply, if they come within REPLY_WAIT_S. The status is decided already."""
     try:
         async with asyncio.timeout(REPLY_WAIT_S):
             return _printable((await response.content.read(REPLY_MAX)).decode("utf-8", "replace"))
@@ -141,5 +141,5 @@ async def _reply_start(response: aiohttp.ClientResponse) -> str:
 
 
 def _printable(text: str) -> str:
-    """Strangers' words, fit to be stored and shown on a terminal."""
+    """A receiver's text, safe to store and to show on a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:REPLY_MAX]

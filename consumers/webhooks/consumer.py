@@ -1,4 +1,4 @@
-"""payments and owners' wishes → webhooks → (by the sender) the owners' own services"""
+"""payments, webhook endpoints → webhooks → deliveries → (by the sender) the owners' services"""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from topics.settings import Settings
 
 
 def build(settings: Settings) -> Consumer[Endpoints, WebhookEvent]:
-    beside = {"webhook sender": _send}
-    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, side_tasks=beside)
+    side_tasks = {"webhook sender": _send}
+    return Consumer(WEBHOOKS_ROOM, load=store.load, decide=decide, save=store.save, trim=trim, side_tasks=side_tasks)
 
 
 def _send(settings: Settings, _: AnyConsumer, stop: threading.Event, __: threading.Event) -> None:
-    """Looks for what is due itself."""
+    """The sender polls for due deliveries: it needs neither the room nor its wake-ups."""
     run_sender(settings, stop)

@@ -1,4 +1,4 @@
-"""(an owner's endpoints, what happened) → deliveries, in order per endpoint and payment. Pure."""
+"""(an owner's endpoints, an event) → deliveries, in order per endpoint and payment. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ENDED = ("delivered", "given_up", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an owner wants to hear of which events."""
+    """A URL of an owner that gets webhooks of these event types."""
 
     endpoint_id: str
     owner: str
@@ -61,7 +61,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one endpoint. Those of one lane go one after the other."""
+    """One event for one endpoint. The deliveries of a lane are sent one after the other."""
 
     delivery_id: str
     endpoint_id: str
@@ -75,7 +75,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SentDelivery:
-    """What is known of an earlier delivery that somebody wants again."""
+    """An earlier delivery that its owner wants to be sent again."""
 
     delivery_id: str
     endpoint_id: str
@@ -85,7 +85,7 @@ class SentDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """A delivery starts anew: due, or waiting behind what its lane is busy with."""
+    """A delivery starts anew: due, or waiting behind others of its lane."""
 
     delivery_id: str
     state: str
@@ -97,11 +97,11 @@ Change = Endpoint | Delivery | Resend
 
 @dataclass(slots=True)
 class Endpoints:
-    """The endpoints of a batch's owners, the lanes that are busy, and the earlier deliveries that somebody wants again."""
+    """The endpoints of a batch's owners, the busy lanes, and the earlier deliveries to resend."""
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     owned: dict[str, list[str]] = field(default_factory=dict)  # the endpoints' ids by owner
-    busy: set[Lane] = field(default_factory=set)  # a delivery there is not over: what comes now waits behind it
+    busy: set[Lane] = field(default_factory=set)  # lanes with an unfinished delivery: new ones wait behind it
     sent: dict[str, SentDelivery] = field(default_factory=dict)
 
     def fold(self, change: Change) -> None:
@@ -140,15 +140,15 @@ def decide(state: Endpoints, event: WebhookEvent, cause: Cause) -> Decision:
 
 
 def _deliver_to_owner(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
-    """A delivery for each endpoint of the owner that wants this. Without endpoints nothing is done."""
+    """A delivery for each endpoint of the owner that subscribes to the event's type."""
     owned = state.owned.get(event.owner)
     if owned is None:
         return Decision()
     kind = event.webhook_type
     assert kind is not None, "its owner may subscribe to it"
     data = event.model_dump(mode="json", exclude={"owner"})
-    wanting = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].subscribes_to(kind)]
-    return Decision([_new_delivery(state, id_, event.checkout_id, kind, data, cause) for id_ in wanting])
+    subscribed = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].subscribes_to(kind)]
+    return Decision([_new_delivery(state, id_, event.checkout_id, kind, data, cause) for id_ in subscribed])
 
 
 def _new_delivery(
@@ -168,13 +168,13 @@ def _new_delivery(
 
 
 def webhook_body(event_id: str, kind: str, at: datetime, data: dict[str, object]) -> bytes:
-    """What is signed and sent, each time the same bytes (Standard Webhooks, "Payload structure")."""
+    """The signed body, the same bytes at each attempt (Standard Webhooks, "Payload structure")."""
     timestamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return orjson.dumps({"id": event_id, "type": kind, "timestamp": timestamp, "data": data})
 
 
 def _set_endpoint(state: Endpoints, event: WebhookEndpointSet, cause: Cause) -> Decision:
-    """The latest revision wins. An endpoint never changes hands: doors see to that, and it is checked once more."""
+    """The latest revision wins. An endpoint never changes its owner: the doors check that, and so does this."""
     known = state.endpoints.get(event.endpoint_id)
     if known is not None and (known.owner != event.owner or known.revision >= event.endpoint_revision):
         return Decision()
@@ -200,15 +200,15 @@ def _test(state: Endpoints, event: WebhookTestRequested, cause: Cause) -> Decisi
 
 
 def _resend(state: Endpoints, event: WebhookResendRequested, cause: Cause) -> Decision:
-    """What is on its way already is only hurried. What the owner does not have is not touched."""
+    """An unfinished delivery becomes due now, a finished one starts anew. Only the owner's own are changed."""
     sent = state.sent.get(event.delivery_id)
     endpoint = _endpoint_of(state, event.endpoint_id, event.owner)
     if sent is None or endpoint is None or sent.endpoint_id != event.endpoint_id:
         return Decision()
     if sent.state not in ENDED:
         return Decision([Resend(sent.delivery_id, sent.state, cause.now)])
-    goes = "waiting" if (sent.endpoint_id, sent.lane) in state.busy else "due"
-    return Decision([Resend(sent.delivery_id, goes, cause.now)])
+    next_state = "waiting" if (sent.endpoint_id, sent.lane) in state.busy else "due"
+    return Decision([Resend(sent.delivery_id, next_state, cause.now)])
 
 
 def _endpoint_of(state: Endpoints, endpoint_id: str, owner: str) -> Endpoint | None:

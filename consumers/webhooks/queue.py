@@ -19,7 +19,7 @@ LOST = "the sender ended before it could say what became of this"
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A delivery that this process alone may now send, until its lease ends."""
+    """A leased delivery: only this process may send it until the lease ends."""
 
     delivery_id: str
     endpoint_id: str
@@ -34,7 +34,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one attempt. `error` is None where the receiver took it (2xx)."""
+    """The result of one attempt. `error` is None if the receiver accepted it (2xx)."""
 
     took_ms: int
     status: int | None
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """How one attempt ended, and what becomes of its delivery."""
+    """The result of one attempt, and the next state of its delivery."""
 
     delivery_id: str
     attempt_no: int
@@ -79,7 +79,7 @@ _LEASE = LEASED.lease(
 
 
 def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: datetime) -> list[Leased]:
-    """What is due: of each endpoint at most `most`, of those in `free` at most what it says; at most `room` in all."""
+    """Lease due deliveries: at most `most` of each endpoint, or its number in `free`; at most `room` in all."""
     values = {
         "busy": list(free),
         "free": list(free.values()),
@@ -95,12 +95,12 @@ def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: 
 
 
 def has_endpoints(conn: Connection) -> bool:
-    """Whether anybody wants to hear anything."""
+    """Whether any endpoint is registered."""
     return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
 
 
 def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
-    """Leased, but surely not sent: due again as it was, and not one try the poorer."""
+    """Release leased deliveries that were surely not sent: due again unchanged, and without a try."""
     LEASED.give_back(conn, [(one.delivery_id, one.attempt_no) for one in unsent])
 
 
@@ -124,9 +124,9 @@ _LOG = ATTEMPTS.insert(otherwise="ON CONFLICT DO NOTHING")
 
 
 def record(conn: Connection, attempts: Sequence[DeliveryAttempt], now: datetime) -> bool:
-    """Log these attempts; what they end lets the next of its lane go. → whether something became due by that.
+    """Log these attempts; a finished delivery releases the next of its lane. → whether a delivery became due by that.
 
-    An attempt whose lease was taken meanwhile decides nothing any more: the one after it does.
+    An attempt whose lease has expired is logged only: a later attempt decides.
     """
     ids = [attempt.delivery_id for attempt in attempts]
     numbers = [attempt.attempt_no for attempt in attempts]
@@ -140,7 +140,7 @@ def record(conn: Connection, attempts: Sequence[DeliveryAttempt], now: datetime)
 
 
 def _lock(conn: Connection, delivery_ids: list[str]) -> None:
-    """In the order in which the room locks its lanes."""
+    """Lock deliveries in the order in which the room locks its lanes."""
     conn.execute(
         "SELECT FROM deliveries WHERE delivery_id = ANY(%s::uuid[]) ORDER BY endpoint_id, lane, seq FOR UPDATE",
         [delivery_ids],
@@ -158,7 +158,7 @@ UPDATE deliveries SET state = 'due', due_at = %s WHERE delivery_id IN (
 
 
 def _release_lanes(conn: Connection, lanes: Sequence[tuple[str, str]], now: datetime) -> bool:
-    """In a statement after the one that ended their heads: by then what was put behind them meanwhile is seen."""
+    """Make the next delivery of each lane due. A statement of its own, so that deliveries added meanwhile are seen."""
     if not lanes:
         return False
     return (
@@ -168,7 +168,7 @@ def _release_lanes(conn: Connection, lanes: Sequence[tuple[str, str]], now: date
 
 
 def expire(conn: Connection, now: datetime) -> int:
-    """Whoever held these is gone: they are sent again, under the same webhook-id. Attempts that were lost are logged."""
+    """Deliveries with an expired lease are due again, under the same webhook-id; the lost attempts are logged."""
     rows = LEASED.expired(conn, "delivery_id::text, attempt_no")
     lost = [DeliveryAttempt(id_, number, now, None, None, LOST, None, "due", now) for id_, number in rows]
     if lost:
@@ -177,7 +177,7 @@ def expire(conn: Connection, now: datetime) -> int:
 
 
 def cancel(conn: Connection, now: datetime) -> int:
-    """What was still owed to endpoints that were deleted."""
+    """Cancel the unfinished deliveries of deleted endpoints."""
     return conn.execute(
         "UPDATE deliveries SET state = 'cancelled', ended_at = %s WHERE delivery_id IN"
         " (SELECT d.delivery_id FROM endpoints e JOIN deliveries d USING (endpoint_id)"

@@ -1,6 +1,6 @@
-"""due deliveries → leased → sent, many endpoints side by side → what came of them on their rows. One thread of its own.
+"""due deliveries → leased → sent, many endpoints concurrently → outcomes recorded on their rows. In its own thread.
 
-The process may die at any line: a lease that runs out is sent again, under the same webhook-id.
+The process may die at any line: a delivery whose lease expires is sent again, under the same webhook-id.
 """
 
 from __future__ import annotations
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 IN_FLIGHT_MAX = 1000
-ONE_AT_A_TIME_AFTER = (
-    5  # failures in a row, after which an endpoint is tried by one delivery at a time until one succeeds
-)
-POLL_S = 0.1  # while there is something to do
+ONE_AT_A_TIME_AFTER = 5  # failures in a row; after them an endpoint gets one delivery at a time until one succeeds
+POLL_S = 0.1  # while there are due deliveries
 BUSY_FOR_S = 5.0
 IDLE_POLL_S = 1.0
 NO_ENDPOINTS_POLL_S = 2.0  # no endpoint is registered
@@ -45,19 +43,19 @@ SWEEP_EVERY_S = 2.0
 AWAY_S = 0.5
 LEASE_MARGIN_S = 2.0
 REPLY_SPARE_S = 2.0
-LOOKUP_THREADS = 32  # look-ups block a thread each
+LOOKUP_THREADS = 32  # a DNS look-up blocks a thread
 
 ATTEMPTS = Metric("tally_webhook_attempts_total", "Attempts to deliver a webhook", ["outcome"])
 SECONDS = Histogram("tally_webhook_seconds", "From opening the connection to the reply")
 
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
-    """Until `stop`; what is in flight then ends first. Raises only on a bug."""
+    """Run until `stop` is set, and finish the exchanges in flight. Raises only on a bug."""
     asyncio.run(WebhookSender(settings, stop).run())
 
 
 def next_state(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: datetime) -> tuple[str, datetime]:
-    """→ what becomes of the delivery, and when: delivered, due again a tenth around the ladder's step, or given up."""
+    """→ the delivery's next state, and when: delivered, due again after the ladder's step (± 10 %), or given up."""
     if outcome.error is None:
         return "delivered", now
     if tries > len(ladder_s):
@@ -66,7 +64,7 @@ def next_state(outcome: Outcome, tries: int, ladder_s: Sequence[float], now: dat
 
 
 class WebhookSender:
-    """One process's share of the deliveries."""
+    """Sends deliveries, in one process. Several processes share them by leases."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings = settings
@@ -97,7 +95,7 @@ class WebhookSender:
             self._store.close()
 
     async def _wait_for_work(self) -> None:
-        """Until something has ended, or it is time to look again."""
+        """Wait until an exchange has ended, or it is time to poll."""
         left_s = self._poll_s()
         while left_s > 0 and not self._stop.is_set() and not self._exchange_ended.is_set():
             try:
@@ -113,7 +111,7 @@ class WebhookSender:
         return POLL_S if time.monotonic() < self._busy_until else IDLE_POLL_S
 
     async def _guarded_turn(self) -> None:
-        """Database away: what ended is kept here until it is back; leases run out meanwhile, and are sent again."""
+        """While the database is away, outcomes are kept in memory; expired leases are sent again."""
         try:
             self._turn()
         except psycopg.Error as error:
@@ -123,7 +121,7 @@ class WebhookSender:
             await asyncio.sleep(AWAY_S)
 
     def _turn(self) -> None:
-        """The database is asked from this loop: a few short statements, and nobody else lives on it but the exchanges."""
+        """Queries run in the event loop: they are few and short, and only the exchanges share it."""
         self._record()
         if time.monotonic() >= self._sweep_at:
             self._sweep()
@@ -155,7 +153,7 @@ class WebhookSender:
             self._busy_until = time.monotonic() + BUSY_FOR_S
 
     def _free_slots(self) -> dict[str, int]:
-        """How many more may be sent at once, of the endpoints that are not simply free."""
+        """How many more deliveries may be in flight, for endpoints that have some or have failed."""
         known = self._in_flight.keys() | self._failures.keys()
         return {id_: max(0, self._concurrency(id_) - self._in_flight[id_]) for id_ in known}
 
@@ -182,7 +180,7 @@ class WebhookSender:
             self._exchange_ended.set()
 
     def _loaded_client(self) -> WebhookClient:
-        """An HTTP client costs 20 MB: it is loaded when the first webhook leaves."""
+        """The HTTP client takes 20 MB, so it is loaded for the first webhook."""
         if self._client is None:
             from consumers.webhooks.calling import WebhookClient
 
@@ -226,7 +224,7 @@ class WebhookSender:
             self._busy_until = time.monotonic() + BUSY_FOR_S
 
     async def _finish(self) -> None:
-        """What is in flight ends within its time-out, and is written down."""
+        """Wait for the exchanges in flight, at most their time-out, and record them."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._limits.timeout_s + REPLY_SPARE_S)
         try:

@@ -1,4 +1,4 @@
-"""Webhooks' tables ⇄ what decide knows: endpoints of the batch's owners, and lanes that are busy."""
+"""Webhooks' tables ⇄ the decider's state: endpoints of the batch's owners, and busy lanes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DELIVERIES = Table(
 
 
 def load(conn: Connection, events: Sequence[WebhookEvent], now: datetime) -> Endpoints:
-    """One look for the owners' endpoints; where nobody has any, and nobody wants one, that is all."""
+    """The owners' endpoints, and if there are any, their busy lanes. One query while nobody has an endpoint."""
     payments = [event for event in events if isinstance(event, PaymentEvent)]
     wishes = [event for event in events if isinstance(event, OwnerRequest)]
     owners = sorted({event.owner for event in (*payments, *wishes)})
@@ -64,7 +64,7 @@ def load(conn: Connection, events: Sequence[WebhookEvent], now: datetime) -> End
     for endpoint in endpoints:
         state.fold(endpoint)
     sent = _select_sent(conn, [event.delivery_id for event in wishes if isinstance(event, WebhookResendRequested)])
-    # An endpoint that is set within this batch counts for the batch's later events.
+    # An endpoint that is set within this batch gets the batch's later events.
     ids = sorted({endpoint.endpoint_id for endpoint in endpoints} | {event.endpoint_id for event in wishes})
     lanes = {event.checkout_id for event in payments} | {each.lane for each in sent}
     state.sent = {each.delivery_id: each for each in sent}
@@ -87,7 +87,7 @@ def _select_endpoints(conn: Connection, owners: list[str], endpoint_ids: list[st
 
 
 def _select_sent(conn: Connection, delivery_ids: list[str]) -> list[SentDelivery]:
-    """Not locked here: its lane is, if it is busy; and nobody but an owner's wish wakes what is over."""
+    """The deliveries to resend, locked."""
     if not delivery_ids:
         return []
     rows = conn.execute(
@@ -109,13 +109,13 @@ def _lock_busy_lanes(conn: Connection, endpoint_ids: list[str], lanes: list[str]
 
 
 _UPSERT = ENDPOINTS.upsert()
-_INSERT = DELIVERIES.insert(otherwise="ON CONFLICT DO NOTHING")  # numbered in the order in which they were decided
+_INSERT = DELIVERIES.insert(otherwise="ON CONFLICT DO NOTHING")  # seq is the order in which they were decided
 
 
 def save(conn: Connection, changes: Sequence[Change]) -> None:
-    """In this order: what is new behind a delivery that starts anew has found its lane busy already.
+    """Resends before new deliveries, which may wait behind them.
 
-    A delivery that is there already was told long ago.
+    A delivery whose id exists already is not inserted again.
     """
     _UPSERT.run(conn, list({c.endpoint_id: c for c in changes if isinstance(c, Endpoint)}.values()))
     for again in (change for change in changes if isinstance(change, Resend)):
@@ -124,7 +124,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
 
 
 def _save_resend(conn: Connection, again: Resend) -> None:
-    """What is being sent at this moment, or waits, stays as it is."""
+    """Start a delivery anew, unless it is being sent or waits."""
     conn.execute(
         "UPDATE deliveries SET state = %s, due_at = %s, tries = 0, ended_at = NULL"
         " WHERE delivery_id = %s::uuid AND state NOT IN ('sending', 'waiting')",

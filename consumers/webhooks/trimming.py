@@ -1,7 +1,7 @@
-"""Deliveries that ended long ago → gone, with the log of their attempts.
+"""Deliveries that ended long ago → deleted, with the log of their attempts.
 
-A delivery's own id keeps its event from being told again. Beyond its life nothing brings the event back: Kafka and the
-inbox have forgotten it sooner. What is due, waits or is being sent stays, and so does one that is sent again by hand.
+A delivery's id keeps its event from being delivered twice. After its deletion nothing redelivers the event: Kafka's
+retention and the inbox's are shorter. Unfinished deliveries, resent ones included, stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
 
 
 def trim(conn: Connection, retention: Retention, now: datetime) -> int:
-    """One slice. → how many deliveries went. `now` is business time."""
+    """Delete one slice. → number of deleted deliveries. `now` is business time."""
     before = now - timedelta(days=retention.webhook_deliveries_days)
     old = [delivery_id for (delivery_id,) in conn.execute(_OLD, [before, SLICE])]
     conn.execute("DELETE FROM attempts WHERE delivery_id = ANY(%s::uuid[])", [old])

@@ -1,1 +1,1 @@
-"""How fast it is: measured on the real parts, printed as JSON."""
+"""Benchmarks, measured on the real parts."""

@@ -16,7 +16,7 @@ ANSWER_MAX = 16 << 20  # bytes, head and coding included
 
 
 class Client:
-    """One API and one set of headers. As many connections as there are requests at once; each is used again."""
+    """One API and one set of headers. One connection for each concurrent request; connections are reused."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         """`url` is http:// with host and port: the API of a local stack."""
@@ -62,7 +62,7 @@ class Client:
         return connection
 
     def close(self) -> None:
-        """Whoever asks from now on gets an error; whoever has asked, the answer."""
+        """Later requests raise an error; requests in flight get their answers."""
         self._closed = True
         for connection in self._free:
             connection.close()
@@ -89,7 +89,7 @@ class _Connection(asyncio.Protocol):
         try:
             return await self._asked
         except asyncio.CancelledError:
-            self.close()  # its answer would be taken for the next one's
+            self.close()  # its answer would be taken for the next request's
             raise
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class _Connection(asyncio.Protocol):
         if answer[0] < 200:
             return  # "103 Early Hints" and its like come before the answer
         if self._asked is None or self._asked.done():
-            self.close()  # nobody asked: it must not be taken for the next one's
+            self.close()  # unrequested: must not be taken for the next request's answer
             return
         self.is_open = self._parser.should_keep_alive()
         self._asked.set_result(answer)

@@ -1,4 +1,4 @@
-"""Orders of this run → what the servers alone can do with them: the floor of `tally bench pay-in`.
+"""Orders of this run → how many of them the servers alone could process: the floor of `tally bench pay-in`.
 
 Rows that the rooms wrote are copied into databases of the floor's own by COPY and written again by bare SQL as often as
 their rooms do; as many records go to Kafka and are read back once; as many charges go to a simulator of its own over the
@@ -136,7 +136,7 @@ class Floor:
 
 @contextmanager
 def opened_floor(settings: Settings, run_id: str) -> Iterator[Floor]:
-    """Of the newest payments of this run, which must be done. Everything it makes goes at the end."""
+    """From the newest payments of this run, which must be done. Everything created is deleted at the end."""
     with ExitStack() as stack:
         own = stack.enter_context(ledger._own_settings(settings, ledger.LedgerPlan()))
         stack.enter_context(ledger._databases(own, ledger._admin_dsn(settings), lambda line: None))
@@ -203,7 +203,7 @@ def _batch(
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """Of one table, made once."""
+    """The statements of one table, built once."""
 
     take: sql.Composed
     put: sql.Composed
@@ -251,7 +251,7 @@ def _write(conn: psycopg.Connection[Any], tables: Mapping[FloorTable, Statements
 
 
 class FloorKafka:
-    """Topics of the floor's own, and for each the newest record of the real one, which stands for all."""
+    """The floor's own topics, each with the newest record of the real one, used for all records."""
 
     def __init__(self, settings: Settings, own: Settings) -> None:
         self._prefix = own.topic_prefix
@@ -303,7 +303,7 @@ def _newest(settings: Settings, topic: catalog.Topic) -> Message:
 
 @contextmanager
 def _simulator(own: Settings) -> Iterator[Northpay]:
-    """A PSP of the floor's own: the running one's books stay as they are."""
+    """The floor's own simulated PSP: the running one's books are not changed."""
     home = Home(own.home)
     claims = PortClaims()
     port = claims.choose(PREFERRED["simulator"])
@@ -333,7 +333,7 @@ def _ready(request: HttpRequest) -> tuple[str, bytes, bytes]:
 
 
 async def _charge(psp: Client, charges: Sequence[tuple[str, bytes, bytes]]) -> None:
-    """Errors: RuntimeError where one is not answered by 200."""
+    """Errors: RuntimeError if a charge is not answered by 200."""
     left = iter(charges)
 
     async def one_after_another() -> None:

@@ -68,7 +68,7 @@ class LedgerPlan:
 
 
 def run(settings: Settings, plan: LedgerPlan | None = None, progress: Progress = lambda line: None) -> dict[str, Any]:
-    """→ journals_per_s, hot_journals_per_s, floor_journals_per_s, ratio, and what they were measured with."""
+    """→ journals_per_s, hot_journals_per_s, floor_journals_per_s, ratio, and the parameters of the run."""
     plan = plan or LedgerPlan()
     admin = _admin_dsn(settings)
     with ExitStack() as stack:
@@ -156,7 +156,7 @@ def _connected(settings: Settings, database: str | None = None) -> Iterator[psyc
 def _measure_room(
     settings: Settings, plan: LedgerPlan, *, skewed: bool, before: PostedCounts, progress: Progress
 ) -> float:
-    """Put the payments on Kafka, then start the room, and take the time from when it is warm until all is said."""
+    """Produce the payments, then start the room; time from when it is warm until all its records are published."""
     progress(f"{'skewed sellers' if skewed else 'one hot seller'}: payments onto Kafka")
     wanted = before + _produce(settings, plan.journals, SELLERS if skewed else 1)
     warm = before.journals + plan.journals * WARM_SHARE
@@ -177,7 +177,7 @@ def _all_published(conn: psycopg.Connection[Any]) -> bool:
 def _wait_for(
     conn: psycopg.Connection[Any], rooms: Sequence[subprocess.Popen[bytes]], enough: Callable[[int], bool]
 ) -> tuple[float, int]:
-    """→ when it was, and how many payments the room had handled by then."""
+    """→ the moment, and how many payments the room had applied by then."""
     last, moved_at = -1, time.monotonic()
     while True:
         row = conn.execute("SELECT coalesce(sum(messages), 0)::bigint FROM positions").fetchone()
@@ -193,7 +193,7 @@ def _wait_for(
 
 
 def _produce(settings: Settings, count: int, sellers: int) -> PostedCounts:
-    """Records such as the executor writes. → what they add to the books."""
+    """Records such as the executor publishes. → their sums in the books"""
     producer = Producer(
         {
             **kafka_config(settings),
@@ -263,7 +263,7 @@ def _captured(now: datetime) -> PaymentCaptured:
 
 @contextmanager
 def _rooms(settings: Settings, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """`tally run ledger`, as it runs everywhere."""
+    """`tally run ledger` processes."""
     command = [sys.executable, "-c", "from operations.cli.main import main; main()", "run", "ledger"]
     log = settings.home / "rooms.log"
     with log.open("ab") as out:

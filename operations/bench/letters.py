@@ -115,7 +115,7 @@ def _requested(name: str, number: int) -> Message:
 
 @contextmanager
 def _room(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """`tally run payments`, as it runs everywhere."""
+    """A `tally run payments` process."""
     with (settings.home / "room.log").open("ab") as out:
         room = subprocess.Popen(
             [*TALLY, "run", "payments"], env=_environment(settings), stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -139,7 +139,7 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _wait(conn: psycopg.Connection[Any], room: subprocess.Popen[bytes], true: str) -> float:
-    """→ when it was. Errors: RuntimeError where the room is gone, or nothing changes for a minute."""
+    """→ the moment. Errors: RuntimeError if the room has ended, or nothing changes for a minute."""
     last, moved_at = None, time.monotonic()
     while True:
         now = time.monotonic()
@@ -164,9 +164,11 @@ def _replay(
     plan: LettersPlan,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Run, interrupt in the middle, run again, until every effect is said."""
+    """Replay, interrupt in the middle, replay again, until every effect is published."""
     progress("replay, interrupted in the middle")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children too
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so do its children
     before = _cpu_s(room)
     first = _tally_replay(settings, plan)
     begun = _wait(conn, room, f"(SELECT count(*) FROM parked WHERE state = 'dead') < {plan.letters}")
@@ -190,19 +192,19 @@ def _replay(
 
 
 def _cpu_s(room: subprocess.Popen[bytes]) -> float:
-    """What the room has worked; unlike the clock it does not mind who else uses the machine."""
+    """The room's CPU seconds: unlike the clock they do not depend on other load."""
     times = psutil.Process(room.pid).cpu_times()
     return float(times.user + times.system)
 
 
 def _tally_replay(settings: Settings, plan: LettersPlan) -> subprocess.Popen[bytes]:
     words = ["dlq", "replay", "--room", "payments", "--all", "--rate", str(plan.rate), "--reason", "a benchmark"]
-    words += ["--wait", "0"]  # what it waits for is measured here
+    words += ["--wait", "0"]  # the results are measured here
     return subprocess.Popen([*TALLY, *words], env=_environment(settings), stdout=subprocess.DEVNULL)
 
 
 def _count(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    """Orders on Kafka: each once. A record said twice has the same id, and is no double."""
+    """The number of distinct records on Kafka, by id: a record published again is no second one."""
     with reader(settings) as reading:
         ends = reading.ends(catalog.PAYMENT_ORDERS)
         said = {(r.key(), dict(r.headers() or ())["ce_id"]) for r in reading.records(ends)}

@@ -1,4 +1,4 @@
-"""A steady load over HTTP, and PSPs that are down for some minutes of it → what was lost, doubled, given up, and the drain.
+"""A steady load over HTTP while PSPs are down for minutes → payments lost, doubled, dead letters, and the drain.
 
 The simulator's books and faults are those of the running stack; its faults are put back as they were, whatever happens.
 """
@@ -126,7 +126,7 @@ def _all(change: Change, psps: list[str], wrong: Mapping[str, object]) -> None:
 
 
 class _Outage:
-    """The load, and beside it what happens to the PSPs and what is looked at."""
+    """Run the load; meanwhile take the PSPs down and up, and observe."""
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ def replies(settings: Settings) -> Counter[str]:
 
 
 def _metrics(settings: Settings, name: str) -> Iterator[tuple[dict[str, str], float]]:
-    """Samples of the executor's processes; one that does not answer is not counted."""
+    """Samples of the executor's processes; those that do not answer are left out."""
     for path in (settings.home / "run").glob("*executor*.json"):
         said: dict[str, Any] = read_json(path)
         try:

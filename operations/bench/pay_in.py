@@ -1,4 +1,4 @@
-"""HTTP requests → the running stack → wallet and ledger booked: how many orders a second, how late, at what cost.
+"""HTTP requests → the running stack → wallet and ledger booked: throughput, latency and cost.
 
 Phases: history (put through the system itself, so that every store, topic and PSP agrees on it), half of the floor,
 throughput (as many checkouts as the stack books, with a bound on what is accepted and not yet booked), the other half of
@@ -53,7 +53,7 @@ class PayInPlan:
 
 
 class BookedOrders:
-    """Follows the wallet's and the ledger's topics: an order is booked when both have said so."""
+    """Follows the wallet's and the ledger's topics: an order is booked once both have published its event."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,12 +71,12 @@ class BookedOrders:
             raise TimeoutError("the wallet's and the ledger's topics cannot be read")
 
     def watch(self, payment_order_id: str) -> None:
-        """Take this order's time from now until it is booked."""
+        """Measure from now until this order is booked."""
         self._watched[payment_order_id.encode()] = time.monotonic()
 
     def waiting(self) -> set[bytes]:
         """The watched orders that are not booked yet."""
-        return set(self._watched.copy())  # copied in one step, whatever the other thread does
+        return set(self._watched.copy())  # copied atomically, since another thread changes it
 
     def stop(self) -> None:
         self._stop.set()
@@ -122,7 +122,7 @@ class Load:
     offered: int = 0
     refused: list[str] = field(default_factory=list)
     latest: deque[str] = field(default_factory=lambda: deque(maxlen=CONNECTIONS))  # checkouts that were accepted
-    unanswered: list[str] = field(default_factory=list)  # requests of `steady` that broke off: nobody knows
+    unanswered: list[str] = field(default_factory=list)  # requests of `steady` without an answer: outcome unknown
     _number: int = 0
     _random: random.Random = field(init=False)
 
@@ -179,7 +179,7 @@ class Load:
 async def flood(load: Load, booked: BookedOrders, plan: PayInPlan, until: Callable[[], bool]) -> None:
     """As much as is booked: the load waits while too much is accepted and not yet booked."""
     start_accepted, start_booked = load.accepted, booked.count
-    first_in_line = asyncio.Lock()  # one asks whether there is room: sixty-four cost a tenth of each order's CPU
+    first_in_line = asyncio.Lock()  # one sender at a time polls for room: sixty-four cost a tenth of each order's CPU
 
     def is_full() -> bool:
         return (load.accepted - start_accepted) - (booked.count - start_booked) > plan.backlog_orders
@@ -207,7 +207,7 @@ async def drain(load: Load, booked: BookedOrders, accepted: int, count: int, lim
 
 
 async def settle(load: Load, limit_s: float = 60) -> None:
-    """Wait until the last payments accepted are done too: `payments` hears of captures and bookings after they are made,
+    """Wait until the last accepted payments are done, too: `payments` consumes captures and bookings after they are made,
     and what waits there would count against whoever comes next. Errors: TimeoutError.
     """
     deadline = time.monotonic() + limit_s
@@ -332,7 +332,7 @@ async def _floor(settings: Settings, load: Load, phase: str, progress: Progress)
 
 
 def _ratio(floors: Sequence[float], throughput: dict[str, Any]) -> dict[str, object]:
-    """The ratio first: of all figures the one that travels from machine to machine."""
+    """The ratio first: it is comparable between machines."""
     floor = statistics.mean(floors)
     ratio = round(throughput["orders_per_s"] / floor, 3)
     return {"ratio": ratio, "orders_per_s": throughput["orders_per_s"], "floor_orders_per_s": round(floor)} | throughput
@@ -346,13 +346,13 @@ def _report_phase(progress: Progress, phase: str, share: float) -> bool:
 async def _throughput(
     load: Load, booked: BookedOrders, plan: PayInPlan, status: StackStatus, progress: Progress
 ) -> dict[str, Any]:
-    """Under a load that does not change: it has begun, and as much waits to be booked as may, before this looks."""
+    """Measured under a constant load, begun before, with as many orders waiting as allowed."""
     flooded, booked_before = load.accepted, booked.count
     ended = asyncio.Event()
     flooding = asyncio.create_task(flood(load, booked, plan, ended.is_set))
     try:
         await asyncio.sleep(FILLING_S)
-        before = cost(status)  # first: it takes its time, and the stack goes on
+        before = cost(status)  # first, since it takes a while and the stack goes on
         accepted, count, began = load.accepted, booked.count, time.monotonic()
         while (took := time.monotonic() - began) < plan.measure_s and not flooding.done():
             progress("throughput", took / plan.measure_s)
@@ -377,7 +377,7 @@ async def _throughput(
 
 
 def _latency(latencies_s: list[float]) -> dict[str, object]:
-    """From the request's first byte to the later of the two bookings being heard on Kafka."""
+    """From the request's first byte until the later of the two booking events is consumed from Kafka."""
     cuts = statistics.quantiles(latencies_s, n=100)
     return {
         "p50_ms": round(cuts[49] * 1000, 1),

@@ -1,4 +1,4 @@
-"""The `tally` command itself → docs/commands.md: every command with its options, so that the page cannot be out of date."""
+"""The `tally` command → docs/commands.md: every command with its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = """# Every command
 
 <!-- Made by `python -m operations.cli.command_page`; do not edit. -->
 
-What the exit codes mean, and what scripts may lean on, is in [cli.md](cli.md).
+Exit codes, and what scripts may rely on, are in [cli.md](cli.md).
 
 """
 

@@ -1,4 +1,4 @@
-"""Topics → events as people may see them: what a buyer typed is left out."""
+"""Topics → events for people, with buyers' personal fields redacted."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ POLL_S = 0.5
 
 
 class UnknownTopic(Exception):
-    """There is no such topic; the message names those that there are."""
+    """There is no such topic; the message lists the topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownRecord:
-    """One record, without what must not be shown."""
+    """One record, redacted."""
 
     at: datetime
     topic: str
@@ -55,7 +55,7 @@ def topics_named(settings: Settings, names: Sequence[str]) -> list[str]:
 
 
 def listen(settings: Settings, topics: Sequence[str], from_beginning: bool, key: str | None) -> Iterator[ShownRecord]:
-    """For ever. Belongs to no group and commits nothing."""
+    """Yields records for ever. Joins no group and commits nothing."""
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     kafka = Consumer(
         {**kafka_config(settings), "group.id": f"{settings.topic_prefix}tail", "enable.auto.commit": False}
@@ -84,12 +84,12 @@ def shown_record(record: KafkaMessage, prefix: str) -> ShownRecord:
 
 
 def redacted_value(value: bytes | None) -> Any:
-    """The value without what a buyer typed; of what is no JSON object only its size."""
+    """The value without buyers' personal fields; only its size if it is no JSON object."""
     try:
         body = json.loads(value or b"")
         if isinstance(body, dict):
             return redact(body)
-    except (ValueError, RecursionError):  # strangers nest as deep as they like
+    except (ValueError, RecursionError):  # a sender may nest arbitrarily deep
         pass
     return f"{len(value or b'')} bytes that are no JSON object"
 

@@ -71,9 +71,7 @@ def modules_for(words: Sequence[str]) -> list[str]:
 def main() -> None:
     replace_streams()
     if not sys.stdout.isatty() and not {"-h", "--help"} & set(sys.argv):
-        os.environ.setdefault(
-            "COLUMNS", "200"
-        )  # what is read by a program, or from a file, is not cut to a screen's width
+        os.environ.setdefault("COLUMNS", "200")  # output to a program or a file is not cut to a screen's width
     try:
         build(modules_for(sys.argv[1:]))()
     except Exception as error:
@@ -83,7 +81,7 @@ def main() -> None:
 
 
 def failure_message(error: Exception) -> tuple[str, int]:
-    """What is said of a failure, and the exit code: 1, which may mean wrong books, only where a command says so itself."""
+    """The message and exit code of a failure: 1, which may mean wrong books, only if a command chooses it."""
     if isinstance(error, StackError):
         return str(error), WRONG_USE if isinstance(error, NoStack) else FAILED
     if isinstance(error, _loaded("topics.settings", "SettingsError")):
@@ -102,19 +100,19 @@ def fail(message: str, code: int) -> None:
 
 
 def is_unreachable(error: Exception) -> bool:
-    """Whether a server did not answer. Only libraries that are loaded can have raised it."""
+    """Whether a server did not answer. Only a loaded library can have raised the error."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     if "psycopg" in sys.modules:
         from topics.runtime.shape.store import error_kind
 
-        if error_kind(error) == "away":  # also one that only takes no writes
+        if error_kind(error) == "away":  # also if the server is read-only
             return True
     return isinstance(error, _loaded("confluent_kafka", "KafkaException"))
 
 
 def _loaded(module: str, name: str) -> tuple[type[Exception], ...]:
-    """That class, if its module is imported: this file must not be the one that does it."""
+    """That class, if its module is loaded: this file must not import it."""
     return (getattr(sys.modules[module], name),) if module in sys.modules else ()
 
 

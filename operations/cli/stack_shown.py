@@ -27,7 +27,7 @@ WIDTH_PIPED = 100  # of the box where no screen has a width of its own
 
 
 def box(found: StackStatus, settings: Settings) -> None:
-    """Where everything is, and what to try. Commands too wide for the box stand below it: a fold cannot be pasted."""
+    """The addresses, and commands to try. Commands too wide for the box are printed below it: a folded one cannot be pasted."""
     from rich.panel import Panel
 
     tries = [f"{command_here(settings)} {words}" for words in ("pay --orders 3 --watch", "status", "verify")]
@@ -53,20 +53,20 @@ def places(found: StackStatus, settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def labelled(label: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The label stands before the first."""
+    """Pairs of label and line; the label is only before the first line."""
     yield from zip([label, *[""] * (len(lines) - 1)], lines, strict=True)
 
 
 def command_here(settings: Settings) -> str:
-    """The command as it works in the shell that we were started from."""
+    """The `tally` command as it works in the user's shell."""
     name = typed_here()
     at_home = settings.home == Path.cwd() / ".tally" or "TALLY_HOME" in os.environ
     return name if at_home else f"TALLY_HOME={shlex.quote(path_here(settings.home))} {name}"
 
 
 def typed_here() -> str:
-    """`tally` where the shell finds that; as `uvx` was given it, whose folder is uv's and may go; else by its path."""
-    by_uv = "UV" in os.environ  # which puts the command on the PATH of its children alone
+    """`tally` if it is on the PATH; the `uvx` command if uv runs it (its folder may vanish); else its path."""
+    by_uv = "UV" in os.environ  # uv puts the command on the PATH of its children only
     if by_uv and any(part.startswith("archive-v") for part in TALLY.parts):
         return f"uvx --from {shlex.quote(installed_from())} tally"
     on_path = None if by_uv else shutil.which("tally")
@@ -75,8 +75,8 @@ def typed_here() -> str:
 
 def installed_from() -> str:
     """The wheel or folder that this is installed from (PEP 610), else the name by which an index knows it."""
-    told = json.loads(metadata.distribution("tallystick").read_text("direct_url.json") or "{}")
-    url = urlsplit(str(told.get("url", "tallystick")))
+    origin = json.loads(metadata.distribution("tallystick").read_text("direct_url.json") or "{}")
+    url = urlsplit(str(origin.get("url", "tallystick")))
     return path_here(Path(unquote(url.path))) if url.scheme == "file" else url.geturl()
 
 

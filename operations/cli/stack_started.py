@@ -1,4 +1,4 @@
-"""`tally up` and `tally down` in people's hands: bars while the stack starts, a box when it is there."""
+"""`tally up` and `tally down` on the terminal: bars while the stack starts, a box when it is ready."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def up_detached(settings: Settings, existing: ExistingServers, copies: int) -> N
             env={**os.environ, "TALLY_HOME": str(settings.home), **own},
             start_new_session=True,
         )
-    with working(f"Starting; {log} tells how far it is"):
+    with working(f"Starting; {log} has its progress"):
         found = await_ready(child, home, log)
     box(found, settings)
 
@@ -107,7 +107,7 @@ def await_ready(child: subprocess.Popen[bytes], home: Home, log: Path) -> StackS
 
 
 def has_settled(found: StackStatus) -> bool:
-    """A room that waits for an operator is as up as it will get."""
+    """Whether all rooms run or have stopped: a stopped room waits for an operator."""
     states = {process.state for process in found.processes}
     return "stopped" in states and states <= {"stopped", "running"} and any(p.name == "api" for p in found.processes)
 
@@ -130,7 +130,7 @@ def down(settings: Settings, purge: bool) -> None:
 
 @contextmanager
 def bars() -> Iterator[tuple[Report, Callable[[], None]]]:
-    """A reporter of progress, and what takes the bars away. Where nobody watches, plain lines."""
+    """A progress reporter, and a function that removes the bars. Plain lines if stderr is no terminal."""
     shown_on = console(stderr=True)
     if not shown_on.is_terminal:
         yield plain_lines(), lambda: None

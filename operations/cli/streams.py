@@ -1,4 +1,4 @@
-"""A command's stdout and stderr → streams that take every letter, and whose end leaves exit codes their meaning."""
+"""A command's stdout and stderr → streams that encode every character, and that keep the meaning of exit codes when closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = {"→": "->", "…": "...", "·": "-", "✓": "+", "✗": "x", "—": "
 
 
 def _transliterate(error: UnicodeError) -> tuple[str, int]:
-    """What a terminal has no letter for: our own marks in its letters, the rest as \\u20ac."""
+    """Characters that the terminal's encoding lacks: our own marks in ASCII, others as \\u20ac."""
     assert isinstance(error, UnicodeEncodeError)
     lost = error.object[error.start : error.end]
     return "".join(_PLAIN.get(letter) or ascii(letter)[1:-1] for letter in lost), error.end
@@ -24,14 +24,14 @@ codecs.register_error("in_other_letters", _transliterate)
 
 
 def replace_streams() -> None:
-    """Of this process, once, before anything is said."""
+    """Replace both streams of this process, before any output."""
     _open_closed_descriptors()
     sys.stdout = DataStream(*_same_file(sys.stdout, 1), errors="in_other_letters")
     sys.stderr = MessageStream(*_same_file(sys.stderr, 2), errors="in_other_letters", line_buffering=True)
 
 
 def _open_closed_descriptors() -> None:
-    """Where one of the three is closed, the next file or socket would get its number, and what is said would go there."""
+    """Open closed descriptors: the next file or socket would get their number, and our output would go there."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -46,7 +46,7 @@ def _same_file(stream: object, number: int) -> tuple[io.BufferedWriter, str]:
 
 
 class DataStream(io.TextIOWrapper):
-    """Stdout. Where it takes no more, the command ends at once: quietly where its reader has gone, else with a line."""
+    """Stdout. On a write error the command ends at once: silently if its reader is gone, else with a line."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -61,14 +61,14 @@ class DataStream(io.TextIOWrapper):
             raise self._ended(error) from None
 
     def _ended(self, error: OSError) -> SystemExit:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # for what is still kept back
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # for the buffered rest
         if error.errno != errno.EPIPE:
             print(f"tally: stdout cannot be written: {error.strerror}", file=sys.stderr)
         return SystemExit(UNWRITABLE)
 
 
 class MessageStream(io.TextIOWrapper):
-    """Stderr. What cannot be said there is not said."""
+    """Stderr. Write errors are ignored."""
 
     def write(self, text: str, /) -> int:
         try:

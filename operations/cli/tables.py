@@ -1,4 +1,4 @@
-"""Rows → tables on the terminal. Cells are text and no markup, whoever wrote them, and hide nothing."""
+"""Rows → tables on the terminal. Cells are plain text without markup, with invisible characters escaped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """As wide as the screen where no width is given."""
+    """As wide as the screen if no width is given."""
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 class Table(rich.table.Table):
-    """Of rich, for what strangers wrote: a cell is a str, or a Text where it has a style."""
+    """rich's table for untrusted text: a cell is a str, or a Text if it has a style."""
 
     def add_row(self, *cells: RenderableType | None, style: object = None, end_section: bool = False) -> None:
         """Styles are the cells' own."""
@@ -41,7 +41,7 @@ def titled(title: str, *columns: str) -> Table:
 
 
 def working(what: str) -> Status:
-    """What is being done, on stderr, while somebody waits for it there."""
+    """A spinner on stderr, with what is being done."""
     shown = console(stderr=True)
     return shown.status(Text(visible(what)), spinner=spinner(shown))
 

@@ -1,4 +1,4 @@
-"""What commands say → stdout and stderr, a line at a time, in which nothing commands the terminal or hides from it."""
+"""Output lines → stdout and stderr, with control and invisible characters escaped."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import sys
 from typing import IO
 
-# Printable to Unicode, and not to be seen: the default-ignorable code points that are letters, marks or symbols
+# Printable by Unicode, and invisible: the default-ignorable code points that are letters, marks or symbols
 # (DerivedCoreProperties.txt), and the blank of braille. Controls, bidi marks and the like are not printable anyhow.
 _UNSEEN = frozenset((0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0))
 _UNSEEN_RANGES = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0000, 0xE1000))
 
 
 def visible(text: str) -> str:
-    """One line in which everything is seen: what a terminal would obey or not show is written as \\x1b or \\u200b."""
+    """One line with control and invisible characters written as \\x1b or \\u200b."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(character if _is_seen(character) else _escaped(character) for character in text)
@@ -34,12 +34,12 @@ def say(*lines: str) -> None:
 
 
 def note(*lines: str) -> None:
-    """Everything that is not data, for stderr."""
+    """Messages, for stderr."""
     _write(sys.stderr, lines)
 
 
 def say_json(value: object, indent: int | None = 2) -> None:
-    """The same value to a program, and nothing but printable ASCII to a terminal."""
+    """The value as JSON, in printable ASCII only."""
     written = json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f")
     _write(sys.stdout, written.split("\n"))
 

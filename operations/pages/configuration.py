@@ -119,7 +119,7 @@ Row = tuple[str, str, FieldInfo]  # the class that has the field, its name, the 
 
 
 def in_order(*models: type[BaseModel]) -> list[Row]:
-    """The fields of the first, and among them what the others have besides."""
+    """The fields of the first model, with the additional ones of the others among them."""
     rows: dict[str, Row] = {}
     for model in models:
         new = {name: (model.__name__, name, field) for name, field in model.model_fields.items() if name not in rows}

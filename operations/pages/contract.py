@@ -14,7 +14,7 @@ from topics.catalog import DAYS, ROOMS, TOPICS, Room, Topic
 
 Json = dict[str, Any]
 
-DRAFT_07 = "http://json-schema.org/draft-07/schema#"  # what AsyncAPI 3 asks of every tool
+DRAFT_07 = "http://json-schema.org/draft-07/schema#"  # the version that AsyncAPI 3 requires of every tool
 ASYNCAPI = "asyncapi.json"
 SCHEMAS = "schemas"
 ROOT = "#/definitions/{model}"
@@ -35,7 +35,7 @@ def files() -> dict[str, str]:
 
 
 def stale(docs: Path) -> list[str]:
-    """Paths below `docs` that are not what `files` says, those that nothing makes any more included."""
+    """Paths below `docs` that differ from `files`, obsolete ones included."""
     wanted = files()
     present = {f"{SCHEMAS}/{file.name}" for file in (docs / SCHEMAS).glob("*.json")}
     wrong = [
@@ -47,7 +47,7 @@ def stale(docs: Path) -> list[str]:
 
 
 def write(docs: Path) -> list[str]:
-    """Make every stale file anew; delete what nothing makes any more. → their paths."""
+    """Write stale files, delete obsolete ones. → their paths"""
     wanted, changed = files(), stale(docs)
     (docs / SCHEMAS).mkdir(parents=True, exist_ok=True)
     for path in changed:
@@ -73,7 +73,7 @@ def short_name(event: type[AnyEvent]) -> str:
 
 
 def event_schema(event: type[AnyEvent]) -> Json:
-    """What a reader may rely on in the value. Only doors forbid unknown fields; what is left out is null."""
+    """The schema of the value, for readers. Only doors forbid unknown fields; a missing field is null."""
     schema = event.model_json_schema(ref_template=ROOT)
     schema["description"] = _flat(schema.get("description", ""))
     parts = schema.pop("$defs", None)

@@ -1,1 +1,1 @@
-"""Processes: one of rooms or the API (host), and all of them on one machine with their servers, held by one supervisor."""
+"""Processes: one process of rooms or the API (host), and the local stack, where a supervisor runs them all with their servers."""

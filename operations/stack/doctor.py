@@ -1,4 +1,4 @@
-"""This machine → findings: what the local stack needs, whether it is there, and what to do where it is not."""
+"""This machine → findings: each requirement of the local stack, whether it is met, and else what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISK_GB_MIN = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `advice` is what to do where it is not ok."""
+    """One requirement. `advice` is what to do if it is not met."""
 
     name: str
     ok: bool

@@ -19,7 +19,7 @@ def as_text(environment: Mapping[str, str]) -> str:
 
 
 def from_text(text: str) -> dict[str, str]:
-    """What `as_text` was given. Errors: ValueError where a shell would not take it for assignments alone."""
+    """The reverse of `as_text`. Errors: ValueError if the text is anything but assignments to a shell."""
     assignments = [word.partition("=") for word in shlex.split(text, comments=True)]
     for name, equals, _ in assignments:
         if not equals or not _NAME.fullmatch(name):

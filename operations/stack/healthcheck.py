@@ -1,4 +1,4 @@
-"""`python -m operations.stack.healthcheck HOME|URL` → exit code 0 while what runs there is ready: for a container's HEALTHCHECK.
+"""`python -m operations.stack.healthcheck HOME|URL` → exit code 0 while the process is ready: for a container's HEALTHCHECK.
 
 With the standard library alone, as it is started every few seconds. HOME is the process's TALLY_HOME, where it reports.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 from operations.http_client import http_request
 
 TIMEOUT_S = 3.0
-REPORT_S_MAX = 15.0  # a process writes its report twice a second; one that hangs does not
+REPORT_S_MAX = 15.0  # a process writes its report twice a second, unless it hangs
 
 
 class NotReady(Exception):
-    """The message says why."""
+    """The process is not ready; the message is the reason."""
 
 
 def page_of(home: Path, now: float) -> str:
@@ -34,7 +34,7 @@ def page_of(home: Path, now: float) -> str:
 
 
 def main(place: str) -> int:
-    """→ 0 ready, 1 not; one line says why."""
+    """→ 0 if ready, else 1 with the reason on one line."""
     try:
         url = place if place.startswith("http://") else page_of(Path(place), time.time())
         answer = http_request("GET", url, timeout_s=TIMEOUT_S)

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class StackError(Exception):
-    """The local stack cannot do what was asked; the message is for the person who asked."""
+    """The local stack cannot do this; the message is for the user."""
 
 
 class NoStack(StackError):
@@ -27,12 +27,12 @@ KEPT_NAMES = (
     *("secret", "ports.json", "api-key", "environment", "state.json", "holder.json", "lock", "clock", "run", "logs"),
     *("kafka", "postgres", "simulator"),
 )
-DRAFTS = ("postgres.", *(f".{name}." for name in KEPT_NAMES))  # what a kill in the middle of writing leaves
+DRAFTS = ("postgres.", *(f".{name}." for name in KEPT_NAMES))  # left by a kill in the middle of writing
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def checkout_docs(otherwise: str) -> Path:
-    """The checkout's docs/. Errors: StackError where this is an installed package, which has none; it names the option."""
+    """The checkout's docs/. Errors: StackError in an installed package, which has none; the message names the option."""
     docs = CHECKOUT / "docs"
     if not docs.is_dir():
         raise StackError(f"this is no checkout and has no docs/: {otherwise} says where to")
@@ -72,7 +72,7 @@ class Home:
 
     @property
     def holder(self) -> Path:
-        """Which process holds the lock, or held it last."""
+        """The file with the pid of the process that holds the lock, or held it last."""
         return self.path / "holder.json"
 
     @property
@@ -141,7 +141,7 @@ class Home:
 
 
 def is_sayable(path: Path) -> bool:
-    """Whether every process can be told of it: by command lines, settings, and files with a path a line."""
+    """Whether the path can be passed to every process: on command lines, in settings, and in files with a path per line."""
     try:
         return not any(byte < 0x20 or byte == 0x7F for byte in str(path).encode())
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Names of rooms, and the API → one process of them, until SIGTERM or SIGINT. What `tally run` runs."""
+"""Names of rooms and the API → one process that runs them until SIGTERM or SIGINT: `tally run`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def build(name: str, settings: Settings) -> AnyConsumer:
 
 
 def serve(settings: Settings, names: list[str]) -> int:
-    """→ the exit code, once told to stop. Errors: SettingsError for what must be put right before it can run."""
+    """→ the exit code, after the stop. Errors: SettingsError if a setting must be corrected first."""
     partitions = check(settings, names)
     host = Host(settings)
     for name in names:

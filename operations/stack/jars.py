@@ -20,7 +20,7 @@ MIRRORED = {"*", "central", "external:*"}
 
 
 class JarError(StackError):
-    """A jar cannot be fetched, or is not the one that the lock file names."""
+    """A jar cannot be fetched, or differs from the lock file's hash."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def missing_jars() -> list[Jar]:
 
 
 def ensure(jar: Jar, repository: Path) -> Path:
-    """The jar's path, with the right contents: another process may be fetching it too, so it arrives by rename."""
+    """The jar's path, with verified contents; moved into place by rename, since another process may be fetching the jar, too."""
     path = repository / jar.place
     if not path.exists() or digest(path) != jar.sha256:
         fetch(jar, path)

@@ -1,4 +1,4 @@
-"""A port and a folder → the command of a one-node Kafka (KRaft) with the settings that the rooms count on."""
+"""A port and a folder → the command of a one-node Kafka (KRaft) with the settings that the rooms need."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ANY_PATH = {"LC_ALL": "C.UTF-8"}  # else Java reads and writes file names in the
 
 
 class KafkaError(StackError):
-    """Kafka cannot be set up on this machine; the message says why."""
+    """Kafka cannot be set up on this machine; the message is the reason."""
 
 
 def properties(data: str, port: int, controller_port: int) -> Mapping[str, str]:
-    """server.properties, with `data` in the folder that Kafka runs in: it takes a comma in a path for a second path.
+    """server.properties, with `data` relative to Kafka's working folder: a comma in an absolute path would separate two paths.
 
     A killed room's partitions are taken over after the 6 s session, not the usual 45.
     """
@@ -56,7 +56,7 @@ def properties(data: str, port: int, controller_port: int) -> Mapping[str, str]:
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
-        "num.network.threads": "1",  # with 3 and 8, made for large machines, requests go from one cold thread to another
+        "num.network.threads": "1",  # the defaults, 3 and 8, are for large machines: requests would pass between cold threads
         "num.io.threads": "2",
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
@@ -89,7 +89,7 @@ def format_storage(home: Home, class_path: str, port: int, controller_port: int)
     config = write_properties(home.kafka / "format.properties", properties(draft.name, port, controller_port))
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = [*jvm(home), "-cp", class_path, "kafka.tools.StorageTool", "format", "--standalone"]
-    tool += [f"--cluster-id={cluster_id}"]  # one in 64 begins with "-", which by itself is taken for an option
+    tool += [f"--cluster-id={cluster_id}"]  # one id in 64 begins with "-", and would be parsed as an option
     log = home.logs / "kafka-format.log"
     with log.open("wb") as out:
         tried = [*tool, "-c", config.name]
@@ -108,7 +108,7 @@ def write_properties(path: Path, values: Mapping[str, str]) -> Path:
 
 
 def jvm(home: Home, heap: tuple[str, ...] = ()) -> list[str]:
-    """Java with the marks that tell whose process it is, first on the command line."""
+    """Java, with the properties that identify this installation's process first on the command line."""
     marks = [f"-Dtally.checkout={CHECKOUT}", f"-Dtally.home={home.path}"]
     logging = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
     return [
@@ -151,7 +151,7 @@ def java_candidates() -> list[str]:
 
 @cache
 def java_version(java: str) -> int:
-    """The major version, 0 where it does not run."""
+    """The major version; 0 if it does not run."""
     try:
         said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     except OSError:

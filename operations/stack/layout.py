@@ -17,10 +17,10 @@ from topics.settings import PspAccount, Settings
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger", "webhooks"))
 PSPS = ("northpay", "southpay")
-SIMULATOR_TAKES = 256  # calls at once; with 64 a few large leases became many small ones, and calls waited for places
+SIMULATOR_TAKES = 256  # concurrent calls; with 64 the executor leased many small batches, and calls waited
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
 
-# On one's own machine webhooks may go to it, and in clear.
+# On a developer's machine webhooks may go to loopback, and over plain HTTP.
 WEBHOOKS = json.dumps({"http_allowed": True, "allowed_networks": ["127.0.0.0/8", "::1/128"]})
 
 TALLY = Path(sys.executable).with_name("tally")
@@ -35,7 +35,7 @@ class PlannedProcess:
 
 
 def rooms_and_api(home: Home, environment: Mapping[str, str], copies: int) -> list[PlannedProcess]:
-    """Each with a metrics port of its own, where one is stated."""
+    """The processes, each with its own metrics port if the settings have one."""
     named = [(f"{'-'.join(rooms)}-{number}", rooms) for rooms in ROOM_PROCESSES for number in range(1, copies + 1)]
     first = int(environment.get("TALLY_METRICS_PORT", 0))
     planned = []
@@ -58,7 +58,7 @@ def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str, par
 
 
 def simulator(home: Home, settings: Settings, port: int, api_url: str = "") -> Command:
-    """With the API's address its PSPs tell it of charges, too."""
+    """The simulator; with the API's address its PSPs send webhooks."""
     argv = [sys.executable, "-m", "simulator", "--host", "127.0.0.1", "--port", str(port)]
     argv += ["--data", str(home.simulator), "--clock", str(home.clock)]
     argv += ["--webhooks", f"{api_url}/v1/psp-notifications"] if api_url else []
@@ -70,7 +70,7 @@ def simulator(home: Home, settings: Settings, port: int, api_url: str = "") -> C
 
 
 def webhook_secret(settings: Settings, psp: str) -> str:
-    """Derived like the API key; processes get it in their environment, which the home keeps readable to its owner alone."""
+    """Derived like the API key; processes get it in their environment, whose file only the owner of the home can read."""
     return settings.derive(f"psp-webhooks:{psp}")
 
 

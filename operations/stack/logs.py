@@ -1,4 +1,4 @@
-"""All that a process of ours says about itself → JSON, a line each, on stderr: our own lines and those of libraries."""
+"""Log lines of this process and its libraries → JSON lines on stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topics.settings import Settings
 
 
 def configure_logs(settings: Settings) -> None:
-    """What libraries say through Python's logging, librdkafka's lines among it, passes from `warning` on."""
+    """Libraries' lines, librdkafka's included, pass from level `warning` on."""
     common: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,4 +1,4 @@
-"""Ports of this machine → the ones that this installation claims and keeps."""
+"""Ports of this machine → ports that this installation claims and keeps."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PortClaims:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on it now; SO_REUSEADDR, as the servers do, looks past connections in TIME_WAIT."""
+    """Whether a server could listen on the port now; with SO_REUSEADDR, as servers use, TIME_WAIT does not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -69,7 +69,7 @@ def is_free(port: int) -> bool:
 
 
 def choose_ports(home: Home, claims: PortClaims, wanted: Mapping[str, int]) -> dict[str, int]:
-    """A free port for each name: the wanted one, where none is wanted the kept one, else the nearest above."""
+    """A free port for each name: the wanted port, else the kept one, else the nearest free port above."""
     kept = read_json(home.ports)
     ports = {name: claims.choose(wanted.get(name) or int(kept.get(name, usual))) for name, usual in PREFERRED.items()}
     write_json(home.ports, ports)

@@ -48,7 +48,7 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum_vacuum_insert_scale_factor": "0.2",
     "autovacuum_vacuum_cost_limit": "2000",
     "autovacuum_max_workers": "2",
-    "default_statistics_target": "10",  # rooms find rows by key whatever the statistics say; samples of 30,000 rows cost much
+    "default_statistics_target": "10",  # rooms look rows up by key whatever the statistics are; sampling 30,000 rows is expensive
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",
@@ -60,7 +60,7 @@ HBA = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 
 class PostgresError(StackError):
-    """PostgreSQL cannot be set up on this machine; the message says why."""
+    """PostgreSQL cannot be set up on this machine; the message is the reason."""
 
 
 def postgres_command(home: Home, port: int, password: str) -> Command:
@@ -76,12 +76,12 @@ def postgres_command(home: Home, port: int, password: str) -> Command:
         prepare=partial(forget_stale_owner, home.postgres),
         before=as_server_user(),
         stop_signal=SIGINT,  # fast: ends sessions instead of waiting for them
-        death_signal=SIGQUIT,  # the postmaster takes its backends with it, which it cannot after SIGKILL
+        death_signal=SIGQUIT,  # the postmaster ends its backends, which it cannot after SIGKILL
     )
 
 
 def init_cluster(home: Home, password: str) -> None:
-    """Make it beside the place and rename, so that a kill half-way leaves nothing that looks made."""
+    """Create the cluster beside its place and rename it, so that a kill leaves no half-made one."""
     draft = home.path / "postgres.new"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -192,7 +192,7 @@ def binary_candidates() -> list[Path]:
 
 @cache
 def postgres_version(folder: Path) -> int:
-    """The major version, 0 where there is none that runs, or no initdb beside it."""
+    """The major version; 0 if it does not run, or has no initdb beside it."""
     if not (folder / "initdb").exists():
         return 0
     try:

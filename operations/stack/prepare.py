@@ -18,7 +18,7 @@ def prepare(settings: AllSettings, partitions: int) -> None:
 
     try:
         done = [*migrate(settings, settings.postgres_admin), *apply_topics(settings, partitions)]
-    except Repartitioned as error:  # the rooms go on with what there is, and say so
+    except Repartitioned as error:  # the rooms go on with the existing topics, and report it
         done = [*error.done, str(error)]
     for line in done:
         print(line, flush=True)
@@ -38,7 +38,7 @@ def ensure_demo_key(settings: Settings) -> None:
 
 
 def ensure_demo_list(settings: AllSettings) -> None:
-    """The simulated authority's list of names, where risk is told to read it."""
+    """Write the simulated authority's list of names where risk's setting expects it."""
     file = Home(settings.home).demo_list
     if file in settings.risk_lists and not file.exists():
         subprocess.run([sys.executable, "-m", "simulator.lists", str(file)], check=True)

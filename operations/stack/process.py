@@ -24,26 +24,26 @@ class Command:
     argv: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None  # where it runs; else where we do
+    folder: Path | None = None  # its working folder; else ours
     prepare: Callable[[], None] = nothing_to_prepare  # done before each start
-    before: Sequence[str] = ()  # what changes the user first; it execs the rest
+    before: Sequence[str] = ()  # a prefix that changes the user and execs the rest
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL  # sent by the kernel when the owner dies
     stop_timeout_s: float = 15.0
 
 
-# The owner may have died before the kernel was told to watch it; then the parent is another by now.
+# The owner may have died before prctl was called; then the parent has changed.
 _STAY_WITH_PARENT = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 
 
 def tied_to_parent(argv: Sequence[str], death_signal: signal.Signals) -> list[str]:
-    """The command, so wrapped that the kernel signals it when the *thread* that starts it ends."""
+    """The command, wrapped so that the kernel signals its process when the *thread* that started it ends."""
     bound = ["setpriv", "--pdeathsig", death_signal.name.removeprefix("SIG"), "--"]
     return [*bound, "sh", "-c", _STAY_WITH_PARENT, str(os.getpid()), *argv]
 
 
 def start(command: Command) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own, so that Ctrl-C reaches the owner only. Call from the main thread.
+    """Start the command in its own session, so that Ctrl-C reaches only the owner. Call from the main thread.
 
     The kernel forgets the death signal when the child changes its user: so setpriv comes after whatever is in `before`.
     """
@@ -67,7 +67,7 @@ def outside_settings() -> dict[str, str]:
 
 
 def stop(command: Command, child: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, wait, and make it end."""
+    """Ask the process to end, wait, then kill it."""
     ask_to_stop(command, child)
     wait_or_kill(command, child)
 

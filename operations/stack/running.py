@@ -58,7 +58,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """What `tally status --json` says."""
+    """The output of `tally status --json`."""
 
     ready: bool
     api_url: str | None
@@ -94,7 +94,7 @@ def stack_status(home: Home) -> StackStatus:
 
 
 def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
-    """The supervisor's word on a process, and the room's own where it runs rooms."""
+    """A process's entry in the supervisor's state, with its own report if it runs rooms."""
     import psutil
 
     name, pid, restarts, rooms = str(entry["name"]), int(entry["pid"]), int(entry["restarts"]), list(entry["rooms"])
@@ -102,21 +102,21 @@ def process_status(entry: Mapping[str, Any], home: Home) -> ProcessStatus:
         return ProcessStatus(name, pid, "down", restarts, rooms, "starts again shortly")
     if not rooms:
         return ProcessStatus(name, pid, "running", restarts, rooms, None)
-    said = room_report(home, pid)
-    why = said.get("reason") or "; ".join(said.get("notes", []))
-    return ProcessStatus(name, pid, said.get("state", "starting"), restarts, rooms, why or None)
+    report = room_report(home, pid)
+    why = report.get("reason") or "; ".join(report.get("notes", []))
+    return ProcessStatus(name, pid, report.get("state", "starting"), restarts, rooms, why or None)
 
 
 def room_report(home: Home, pid: int) -> dict[str, Any]:
-    """What the room process of that number last wrote about itself; empty before its first word."""
+    """The last report of the room process with that pid; empty before its first."""
     for path in home.run.glob(f"*-{pid}.json"):
-        if (said := read_json(path)).get("pid") == pid:
-            return said
+        if (report := read_json(path)).get("pid") == pid:
+            return report
     return {}
 
 
 def delete_stale_reports(home: Home) -> None:
-    """Remove what processes that are gone have said: their numbers may be given to others."""
+    """Delete the reports of processes that are gone: their pids may be reused."""
     import psutil
 
     for path in home.run.glob("*.json"):
@@ -133,7 +133,7 @@ def read_api_key(home: Home) -> str | None:
 
 
 def is_held(home: Home) -> bool:
-    """Whether a supervisor holds this home; the kernel lets go of the lock when it dies."""
+    """Whether a supervisor holds this home's lock; the kernel releases the lock when its process dies."""
     try:
         with home.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,7 +145,7 @@ def is_held(home: Home) -> bool:
 
 
 def answers_ready(api_url: str) -> bool:
-    """Whether the API says that it is ready."""
+    """Whether the API's `/readyz` answers 200."""
     try:
         return http_request("GET", f"{api_url}/readyz", timeout_s=HTTP_TIMEOUT_S).status == 200
     except NoAnswer:
@@ -153,7 +153,7 @@ def answers_ready(api_url: str) -> bool:
 
 
 def own_processes(home: Home) -> list[psutil.Process]:
-    """The processes that the last supervisor of this home wrote down and that are still the same ones."""
+    """The processes in the last supervisor's state file that still run, and are the same."""
     found = [same_process(entry) for entry in read_json(home.state).get("processes", [])]
     return [process for process in found if process is not None]
 
@@ -164,7 +164,7 @@ def holder_process(home: Home) -> psutil.Process | None:
 
 
 def same_process(entry: Mapping[str, Any]) -> psutil.Process | None:
-    """The process of that number, if it is still the one that was meant: numbers are given out again."""
+    """The process with that pid, if it is still the same one: pids are reused."""
     import psutil
 
     try:

@@ -37,7 +37,7 @@ class AlreadyRunning(StackError):
 
 @dataclass(frozen=True)
 class ExistingServers:
-    """Servers that are there already; what is None is started here. `postgres_admin` as in Servers."""
+    """Addresses of existing servers; a server that is None is started here. `postgres_admin` as in Servers."""
 
     kafka: str | None = None
     postgres: str | None = None
@@ -102,7 +102,7 @@ def start_kafka(supervisor: Supervisor, home: Home, ports: Mapping[str, int], pr
 def start_servers(
     supervisor: Supervisor, home: Home, ports: Mapping[str, int], progress: Report, existing: ExistingServers = NONE_YET
 ) -> Servers:
-    """Start what is not there, wait until both answer. Errors: StartError, KafkaError, PostgresError, JarError."""
+    """Start the missing servers, wait until both answer. Errors: StartError, KafkaError, PostgresError, JarError."""
     started = []
     postgres, dsn, kafka = existing.postgres, existing.postgres_admin, existing.kafka
     if postgres is None:

@@ -1,4 +1,4 @@
-"""The settings of an installation and of all its rooms, as entry points read them: a wrong one stops any start."""
+"""The settings of an installation and of all its rooms, as entry points read them: a wrong setting stops any start."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class AllSettings(ExecutorSettings, PaymentsSettings, RiskSettings):
 
 
 def load_settings(beside: Mapping[str, str] | None = None, /, **overrides: object) -> AllSettings:
-    """From the environment, and where it is silent from `beside`. Errors: SettingsError, one line that names the setting."""
+    """From the environment, else from `beside`. Errors: SettingsError, one line that names the setting."""
     return load(AllSettings, beside, **overrides)

@@ -16,9 +16,9 @@ from topics.runtime.shape.postgres import connect_to_read
 from topics.runtime.shape.reading import reader_role
 from topics.settings import Settings, SettingsError
 
-ANSWER_S = 5  # of a server; one that is silent is taken for away
+ANSWER_S = 5  # of a server; later it counts as away
 API_READS = ("payments", "wallet", "ledger", "webhooks")
-# libpq gives no SQLSTATE for what a server says before it lets one in.
+# libpq has no SQLSTATE for errors before the login is complete.
 _REFUSED_FOR_GOOD = (
     "password authentication failed",  # 28P01: of a role that is not there, too
     "no password supplied",
@@ -76,7 +76,7 @@ def _refuse_older(settings: Settings, room: catalog.Room) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The first of what may be several attempts, without line breaks."""
+    """The error of the first attempt of several, without line breaks."""
     return " ".join(str(error).split())[:300]
 
 
@@ -89,7 +89,7 @@ def _topics(settings: Settings, names: Sequence[str]) -> list[str]:
 
 
 def _partitions(settings: Settings, wanted: Sequence[str]) -> dict[str, int] | None:
-    """A broker hears of a topic that was just made a moment later: so it is asked for a while."""
+    """A broker knows a new topic only after a moment, so it is asked repeatedly."""
     heard: list[KafkaError] = []
     admin = _admin(settings, heard)
     end = time.monotonic() + ANSWER_S

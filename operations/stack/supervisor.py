@@ -29,7 +29,7 @@ class Watched:
     started: float  # monotonic, seconds
     restarts: int = 0
     backoff_s: float = BACKOFF_S_MIN
-    due: float | None = None  # when it is to be started again, while it is down
+    due: float | None = None  # when to restart it, while it is down
 
     @property
     def alive(self) -> bool:

@@ -93,7 +93,7 @@ class Stack:
         self.progress("Migrations and topics", 1, 1)
 
     def _start_rooms(self, planned: list[layout.PlannedProcess]) -> None:
-        """All at once; then wait until each has said what state it is in and the API is ready."""
+        """Start all at once; then wait until each has reported its state and the API is ready."""
         watched = [self.supervisor.add(plan.command) for plan in planned]
         self.rooms = {plan.command.name: plan.rooms for plan in planned}
         self.write_state()
@@ -108,7 +108,7 @@ class Stack:
         return all(settled)
 
     def _settled(self, watched: Watched) -> bool:
-        """A room that an earlier run stopped counts: it waits for an operator, and `tally status` says why."""
+        """Whether all rooms run or have stopped: a stopped room waits for an operator, and `tally status` has the reason."""
         if not watched.alive:
             return False
         if not self.rooms.get(watched.command.name):
@@ -141,7 +141,7 @@ class Stack:
 
 
 def created(pid: int) -> float:
-    """When that process began, seconds since the epoch: with it a number names one process for ever; 0 if gone."""
+    """When the process began, in seconds since the epoch: with the pid it identifies a process for ever; 0 if gone."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -175,7 +175,7 @@ def allow_many_files() -> None:
 
 
 def end_leftovers(home: Home) -> None:
-    """Wait for what an earlier, killed supervisor left dying; end it where it does not."""
+    """Wait for the processes of a killed supervisor to end, then kill them."""
     _, alive = psutil.wait_procs(list(own_processes(home)), timeout=LEFTOVER_TIMEOUT_S)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
@@ -184,7 +184,7 @@ def end_leftovers(home: Home) -> None:
 
 
 def down(home: Home, timeout_s: float) -> bool:
-    """End the stack of this home, what a killed one left behind included. Returns whether there was anything to end."""
+    """End the stack of this home, processes of a killed supervisor included. → whether there were any"""
     supervisor, left = holder_process(home), own_processes(home)
     if supervisor is not None:
         end_supervisor(supervisor, timeout_s)

@@ -1,1 +1,1 @@
-"""What the door that registers merchants' endpoints and the room that calls them share."""
+"""Shared by the door that registers merchants' endpoints and the room that calls them."""

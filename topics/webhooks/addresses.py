@@ -1,4 +1,4 @@
-"""An endpoint's URL, an address that its name has → why it must not be called, if so."""
+"""An endpoint's URL, or an address of its host → the reason why it must not be called, if there is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import urlsplit
 
 URL_LENGTH_MAX = 2000
-# No top-level domain starts with a digit: what does is one of the many other spellings of an IPv4 address.
+# No top-level domain starts with a digit: such a host is another spelling of an IPv4 address.
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
 )
@@ -17,13 +17,13 @@ _PRINTABLE = re.compile(r"[!-~]+\Z")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Addresses that carry another one inside (RFC 6052 and 8215: NAT64): as reachable as what they carry.
+# Addresses that embed an IPv4 address (NAT64, RFC 6052 and 8215): checked by the embedded one.
 _NAT64 = IPv6Network("64:ff9b::/96")
-_UNICAST = IPv6Network("2000::/3")  # all that is given out to the public Internet
+_UNICAST = IPv6Network("2000::/3")  # global unicast, as allocated by IANA
 
 
 def url_fault(url: str, http_allowed: bool, allowed: Sequence[Network]) -> str | None:
-    """Why this cannot be an endpoint's URL. A name's addresses are checked each time that it is connected to."""
+    """Why this cannot be an endpoint's URL, if so. A host's addresses are checked again at each connection."""
     if len(url) > URL_LENGTH_MAX or not _PRINTABLE.match(url) or "\\" in url:
         return f"at most {URL_LENGTH_MAX} printable ASCII characters without spaces and backslashes"
     try:
@@ -49,7 +49,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
-    """Why this must not be connected to: only what is routed on the public Internet may, and what the settings allow."""
+    """Why this address must not be connected to, if so: only public Internet addresses may, and those that the settings allow."""
     if any(to in network for network in allowed):
         return None
     inner = _embedded_ipv4(to)
@@ -61,7 +61,7 @@ def address_fault(to: Address, allowed: Sequence[Network]) -> str | None:
 
 
 def _embedded_ipv4(to: Address) -> Address | None:
-    """The IPv4 address that an IPv6 one stands for."""
+    """The IPv4 address that an IPv6 address embeds."""
     if isinstance(to, IPv4Address):
         return None
     if to in _NAT64:

@@ -64,7 +64,7 @@ def letters(
     from operations.stack.running import current_settings
 
     settings = current_settings()
-    configure_logs(settings.model_copy(update={"log_level": "error"}))  # ten thousand letters are ten thousand warnings
+    configure_logs(settings.model_copy(update={"log_level": "error"}))  # each letter logs a warning
     plan = LettersPlan(letters=letters, rate=rate)
     _show(run(settings, partial(build, "payments"), plan, note), as_json)
 
@@ -75,7 +75,7 @@ def outage(
     as_json: Json = False,
     psp: Annotated[str, typer.Option(help="northpay, southpay or all: failover could hide one alone.")] = "all",
     hang: Annotated[
-        bool, typer.Option("--hang", help="It takes connections and never answers, and says no 503.")
+        bool, typer.Option("--hang", help="It accepts connections and never answers, in place of a 503.")
     ] = False,
     rate: Annotated[float, typer.Option(min=1, max=1000, help="Orders a second.")] = 50,
     minutes: Annotated[float, typer.Option(min=0.05, max=50, help="Length of the outage.")] = 5,

@@ -20,7 +20,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @app.command()
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
-    """What time it is for payments, and how far that is ahead of the machine's."""
+    """Show business time, and how far it is ahead of the machine's."""
     _, clock = _clock()
     ahead, now = clock.offset(), clock.now()
     if as_json:

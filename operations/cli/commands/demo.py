@@ -1,4 +1,4 @@
-"""`tally demo`: steady traffic on the stack of this machine, as an upstream service that asks again makes it."""
+"""`tally demo`: steady traffic on the stack of this machine, as an upstream service that retries makes it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from operations.cli.terminal import note, say
 app = typer.Typer()
 
 REPORT_EVERY_S = 5.0
-CHECKED_MAX = 100  # payments that are asked for in one turn, the oldest first
-WAIT_S = 120.0  # at the end, for what is not done yet
+CHECKED_MAX = 100  # payments read in one turn, the oldest first
+WAIT_S = 120.0  # at the end, for unfinished payments
 
 
 @app.command()
@@ -26,7 +26,7 @@ def demo(
     orders: Annotated[int, typer.Option(min=1, max=20, help="of each checkout, at most")] = 3,
     declined: Annotated[float, typer.Option(min=0, max=1, help="share of buyers whose bank says no")] = 0.05,
 ) -> None:
-    """Pay steadily, so that there is something to look at and to hurt. What is refused for now is asked for again.
+    """Pay steadily, so that there is something to look at and to hurt. Requests that fail are retried.
 
     A line every five seconds. Exits 1 where after --minutes a payment is not done within two more.
     """
@@ -44,7 +44,7 @@ def demo(
 
 
 class Traffic:
-    """Checkouts that are to be asked for, those that are not done, and how the others ended."""
+    """Checkouts to request, unfinished payments, and counts of how the others ended."""
 
     def __init__(self, api: Api, orders: int, declined: float) -> None:
         self._api = api
@@ -60,7 +60,7 @@ class Traffic:
         return len(self._unrequested) + len(self._waiting)
 
     def flow(self, rate: float, for_s: float | None) -> None:
-        """By the clock, however long a reply takes: what could not be asked in time is asked late, not left out."""
+        """Request by the clock, however long a reply takes: late requests are sent late, not left out."""
         started = reported_at = time.monotonic()
         while for_s is None or time.monotonic() - started < for_s:
             self._add_checkouts(int((time.monotonic() - started) * rate) + 1)
@@ -93,7 +93,7 @@ class Traffic:
             self._waiting.append(self._unrequested.popleft())
 
     def _request_payment(self, checkout_id: str) -> bool:
-        """The same id gives the same request: asked again after no answer, it is a replay."""
+        """The same id gives the same request, so a retry after no answer is a replay."""
         chance = random.Random(checkout_id)
         token = "tok_declined_insufficient_funds" if chance.random() < self._declined else "tok_visa"
         request = demo_request(checkout_id, chance.randint(1, self._orders), token, "EUR")
@@ -111,9 +111,9 @@ class Traffic:
                 return
 
     def _call_api(self, method: str, path: str, body: object = None) -> dict[str, object] | None:
-        """Nothing while the API cannot; that is said once, not each time."""
+        """None while the API does not answer; noted once, not each time."""
         try:
-            summary = self._api.call(method, path, body)
+            answer = self._api.call(method, path, body)
         except (Refused, ConnectionError, TimeoutError) as error:
             if isinstance(error, Refused) and error.status < 500 and error.status != 429:
                 raise
@@ -122,4 +122,4 @@ class Traffic:
             self._trouble = str(error)
             return None
         self._trouble = ""
-        return summary
+        return answer

@@ -1,4 +1,4 @@
-"""`tally dlq …`: what rooms gave up on, looked at, tried again, mended or let go by a person with a reason."""
+"""`tally dlq …`: dead letters, listed, replayed, edited or discarded by a person with a reason."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ from operations.cli.terminal import note, say, say_json, visible
 if TYPE_CHECKING:
     from topics.runtime.dead_letters.pacing import Act, ActTotals
 
-app = typer.Typer(help="Dead letters: look at them, try them again, let them go.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters: list, show, replay, edit, discard.", no_args_is_help=True)
 
 WAIT_S = 60.0
 
 EACH_MAX = 1000
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `tally dlq list` shows it, or ROOM/ID.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done to each; do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done to each letter; change nothing.")]
 Wait = Annotated[
     float,
-    typer.Option("--wait", min=0, help="Seconds to see what is replayed through, after the last that ended; 0: not."),
+    typer.Option(
+        "--wait", min=0, help="Seconds to wait for the results, after the last one that came; 0: do not wait."
+    ),
 ]
 Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="Letters a second, at most.")]
 
@@ -55,11 +57,11 @@ def list_(
     *,
     each: Annotated[bool, typer.Option("--each", help="One line for each letter, not for each group.")] = False,
     everything: Annotated[
-        bool, typer.Option("--waiting", help="With --each: also messages that failed nowhere and wait behind others.")
+        bool, typer.Option("--waiting", help="With --each: also messages that only wait behind a letter of their key.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Dead letters, and parked ones that are tried again by themselves: by consumer, code and age."""
+    """Dead letters, and parked ones that are retried automatically: by room, code and age."""
     if each or everything:
         _list_each(sought, everything, as_json)
     else:
@@ -112,9 +114,9 @@ def show(id_: Id, as_json: AsJson = False) -> None:
     settings = current_settings()
     found = details(settings, *one_letter(settings, id_))
     if as_json:
-        told = asdict(found)
-        contents = as_text("value", told.pop("value")) | as_text("edit", told.pop("edit"))
-        _print_json(told.pop("letter") | told | contents)
+        fields = asdict(found)
+        contents = as_text("value", fields.pop("value")) | as_text("edit", fields.pop("edit"))
+        _print_json(fields.pop("letter") | fields | contents)
     else:
         from operations.cli.letters import shown
 
@@ -126,7 +128,9 @@ def show(id_: Id, as_json: AsJson = False) -> None:
 def export(
     sought: LetterFilter,
     *,
-    parked: Annotated[bool, typer.Option("--parked", help="Also those that are tried again by themselves.")] = False,
+    parked: Annotated[
+        bool, typer.Option("--parked", help="Also parked letters, which are retried automatically.")
+    ] = False,
 ) -> None:
     """Dead letters as JSON lines, with their contents; oldest first."""
     from operations.stack.running import current_settings
@@ -158,9 +162,9 @@ def replay(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try dead letters again, what waits behind them too, and say what became of them. Exits 1 where any failed again.
+    """Replay dead letters, and the messages that wait behind them; print the results. Exits 1 if any failed again.
 
-    A second time changes nothing; Ctrl-C is safe.
+    A second replay changes nothing; Ctrl-C is safe.
     """
     from topics.runtime.dead_letters import acts as operators
     from topics.runtime.dead_letters.listing import letter_states
@@ -199,7 +203,7 @@ def discard(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give dead letters up for good; later messages of their keys go on. What was not done stays undone."""
+    """Discard dead letters for good; later messages of their keys go on. Their effects never happen."""
     from topics.runtime.dead_letters import acts as operators
     from topics.runtime.shape.clock import Clock
 
@@ -221,7 +225,7 @@ def discard(
 def _run(
     chosen: ChosenLetters, room: str, act: Act, rate: int | None, stop_on_error: bool, done: str, as_json: bool
 ) -> ActTotals:
-    """Through all of one room's letters. What is done when it ends early stays done, and is said here."""
+    """Act on all of one room's letters. An interrupted run keeps and prints what it has done."""
     from operations.cli.letters.pacing import with_bar
     from topics.runtime.dead_letters import pacing
 
@@ -234,7 +238,7 @@ def _run(
         with_bar(steps, len(letters), tally, room)
     except KeyboardInterrupt:
         _print_totals(room, tally, len(letters), done, as_json)
-        note("interrupted: the same again goes on from here")
+        note("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None
     except pacing.ReplayFailed as failure:
         tally.changed.append(letters[len(tally.changed) + len(tally.unchanged)])
@@ -256,13 +260,13 @@ def _print_totals(room: str, tally: ActTotals, number: int, done: str, as_json: 
 def _print_results(
     chosen: ChosenLetters, room: str, tally: ActTotals, attempts: Mapping[str, int], wait_s: float, as_json: bool
 ) -> bool:
-    """Say what became of what was replayed. → whether all of it took effect."""
+    """Print the results of a replay. → whether all letters took effect."""
     from topics.runtime.dead_letters import pacing
 
     try:
         seen = pacing.await_results(chosen.settings, room, attempts, wait_s)
     except KeyboardInterrupt:
-        note("interrupted: what is due is tried all the same")
+        note("interrupted: letters that are due are retried all the same")
         raise typer.Exit(130) from None
     counts = {"done": len(seen.ended), "failed": seen.failed, "untried": seen.untried}
     if as_json:
@@ -375,7 +379,7 @@ def rebuild(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put letters that the room's store has lost back from its dead-letter topic; settled ones come back as such."""
+    """Restore letters that the room's store has lost from its dead-letter topic; resolved ones come back as resolved."""
     from operations.cli.letters.rebuilding import rebuild_from_topic
     from operations.stack.running import current_settings
 
@@ -384,13 +388,13 @@ def rebuild(
     if as_json:
         _print_json(asdict(rebuilt))
         return
-    for became, number in sorted(rebuilt.counts.items()):
-        say(f"{number:8} {became}")
+    for fate, number in sorted(rebuilt.counts.items()):
+        say(f"{number:8} {fate}")
     for where in rebuilt.foreign:
         note(f"{where} is no letter of {room}: left alone")
     if not rebuilt.counts:
         note("the dead-letter topic is empty: nothing to do")
 
 
-def _print_json(said: object) -> None:
-    say_json(said)
+def _print_json(value: object) -> None:
+    say_json(value)

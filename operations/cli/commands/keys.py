@@ -1,4 +1,4 @@
-"""`tally keys …`: who may ask for payments, and read."""
+"""`tally keys …`: API keys of upstream services."""
 
 from __future__ import annotations
 

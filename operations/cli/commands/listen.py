@@ -1,4 +1,4 @@
-"""`tally listen`: a receiver of webhooks on this machine: verifies every signature, prints what comes."""
+"""`tally listen`: a receiver of webhooks on this machine, which verifies signatures and prints events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from operations.cli.terminal import note, say, say_json
 app = typer.Typer()
 
 BODY_MAX = 1 << 20
-LEASE_S = 90  # of an endpoint of our own: what is killed and cannot delete it leaves it no longer
+LEASE_S = 90  # of our endpoint: if we are killed and cannot delete it, it lasts no longer
 RENEW_EVERY_S = 20.0
-STALL_S = 10.0  # a sender that stalls is let go
+STALL_S = 10.0  # a stalled sender is disconnected after this
 
 
 @app.command()
@@ -40,7 +40,7 @@ def listen(
 ) -> None:
     """Print webhooks as they come: registers itself as an endpoint of this stack's demo owner, and verifies each.
 
-    What does not verify is shown, answered 400 and not counted. Exits 1 where --secret or --type are wrong.
+    A webhook that does not verify is shown, answered 400 and not counted. Exits 1 where --secret or --type are wrong.
     """
     if secret and endpoint_id:
         raise typer.BadParameter("give either --endpoint or --secret")
@@ -48,7 +48,7 @@ def listen(
     server = _Server(port, as_json, count)
     registered = None
     for ends in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ends, signal.default_int_handler)  # as Ctrl-C does: our endpoint goes too
+        signal.signal(ends, signal.default_int_handler)  # as Ctrl-C does: deletes our endpoint, too
     try:
         if given:
             server.keys = given
@@ -67,7 +67,7 @@ def listen(
 
 
 def _register(server: _Server, endpoint_id: str | None, event_types: list[str] | None) -> str:
-    """Make the endpoint, or turn one to us: then with a secret of its own, since older ones are not shown again."""
+    """Create our endpoint, or point an existing one to us: then with a new secret, since older ones are not shown again."""
     import secrets
 
     from topics.webhooks.signing import secret_key
@@ -89,7 +89,7 @@ def _register(server: _Server, endpoint_id: str | None, event_types: list[str] |
 
 
 def _renew(server: _Server, api: Api, path: str, body: dict[str, Any]) -> None:
-    """Before the lease runs out; one that has, where this machine slept, is made anew and has another secret."""
+    """Renew our endpoint's lease. If it has expired (this machine slept), the endpoint is created again, with another secret."""
     from topics.webhooks.signing import secret_key
 
     try:
@@ -147,7 +147,7 @@ class _Server(ThreadingHTTPServer):
         fault = verify(self.keys, headers, body, int(time.time()))
         try:
             self._show(headers, body, fault)
-        except SystemExit as end:  # stdout takes no more; we are in a thread of our own
+        except SystemExit as end:  # stdout is closed; this is a handler's thread
             self.ended_with = end
             self.shutdown()
             return 503
@@ -186,4 +186,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """What came is printed by the server."""
+        """Not used: the server prints the webhooks."""

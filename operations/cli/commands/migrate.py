@@ -1,4 +1,4 @@
-"""`tally migrate`: the stores brought up to what this release needs."""
+"""`tally migrate`: brings the stores up to this release."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 class Begin(Enum):
-    """`topics.runtime.dead_letters.acts.WayOut`, as Typer wants it."""
+    """`topics.runtime.dead_letters.acts.WayOut`, as an enum for Typer."""
 
     START = "start"
     POSITION = "position"
@@ -27,7 +27,7 @@ def resume(
     reason: Reason,
     begin: Annotated[
         Begin | None,
-        typer.Option(help="Where to read on, for a stop that asks: its topic is another now, or records are gone."),
+        typer.Option(help="Where to go on, for stops that need it: the topic was replaced, or records are gone."),
     ] = None,
     actor: Actor = None,
 ) -> None:

@@ -33,7 +33,7 @@ def write(docs: Docs = None) -> None:
 
 @app.command()
 def check(docs: Docs = None) -> None:
-    """Say which of these files are not what the code says; exit 1 where any is."""
+    """List the files that are stale; exit 1 if there are any."""
     from operations.pages.contract import stale
 
     wrong = stale(docs or checkout_docs("--docs"))

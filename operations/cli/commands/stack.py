@@ -1,4 +1,4 @@
-"""`tally up`, `down`, `status` and `doctor`: the local stack in people's hands."""
+"""`tally up`, `down`, `status` and `doctor`: the local stack."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def down(
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Say what runs, where, and why something does not."""
+    """Show what runs, where, and why something does not."""
     from operations.cli.stack_shown import status as show
     from operations.stack.home import Home
     from operations.stack.running import stack_status

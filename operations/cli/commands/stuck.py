@@ -45,7 +45,7 @@ def _note_cut(found: list[Stuck]) -> None:
 
 
 def find_stuck(settings: Settings) -> list[Stuck]:
-    """Of every room, oldest first. Errors: psycopg.OperationalError while a room's store is away."""
+    """The findings of every room, oldest first. Errors: psycopg.OperationalError while a room's store is away."""
     from topics.catalog import CONSUMERS
     from topics.runtime.shape.clock import Clock
 
@@ -66,7 +66,7 @@ def _stuck_in_room(settings: Settings, room: str, now: datetime) -> list[Stuck]:
 
 
 def _own_finder(room: str) -> FindStuck | None:
-    """What the room's folder has in `stuck.py`, if it has one: the same look as in its processes."""
+    """`stuck` of the room's `stuck.py`, if there is one: the query that its processes run, too."""
     import importlib
     from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""`tally tail [TOPIC…]`: events as they come, a line each, without names, tokens and free text of buyers."""
+"""`tally tail [TOPIC…]`: events as they are published, a line each, without names, tokens and free text of buyers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def tail(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="TOPIC…", help="Without prefix; `.v1` may be left out. Else all.")
     ] = None,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="First all that is there.")] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="First all present events.")] = False,
     key: Annotated[str | None, typer.Option("--key", help="Only events of this key.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line on stdout.")] = False,
 ) -> None:
-    """Print what is said on topics until Ctrl-C."""
+    """Print the events on topics until Ctrl-C."""
     from operations.cli.listening import UnknownTopic, as_line, listen, topics_named
     from operations.stack.running import current_settings
 

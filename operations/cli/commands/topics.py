@@ -34,7 +34,7 @@ def apply() -> None:
 
 @app.command("map")
 def map_(
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the page is what would be written.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check whether the page is up to date.")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="Another file than the checkout's docs/flow.md.")] = None,
 ) -> None:
     """Draw docs/flow.md from the catalogue."""

@@ -1,4 +1,4 @@
-"""`tally trigger …`: one thing goes wrong on the stack of this machine, so that one can practise what comes after."""
+"""`tally trigger …`: makes one thing go wrong on the stack of this machine, for practice."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from operations.stack.home import Home, StackError
 app = typer.Typer(help="Make one thing go wrong, on this machine's stack, to practise.", no_args_is_help=True)
 
 WAIT_S = 90.0
-POISON_MAX = 400  # records, of which a room that stops at the 21st fault, or at one in a hundred, has enough
+POISON_MAX = 400  # records; more than enough for a room that stops at the 21st fault, or at one in a hundred
 BUNCH = 25
 
 
 @app.command()
 def decline(
-    code: Annotated[str, typer.Option(help="what the buyer's bank says")] = "insufficient_funds",
+    code: Annotated[str, typer.Option(help="the bank's code")] = "insufficient_funds",
 ) -> None:
-    """A buyer's bank says no: the payment fails, and nothing is booked."""
+    """A buyer's bank declines: the payment fails, and nothing is booked."""
     paid = _pay_and_wait(_simulated_stack(), f"tok_declined_{code}")
     say(f"{paid.id} {paid.status}: each order is declined with {code}, none is booked")
     note(f"`tally show {paid.id}-1` tells the order's story")
@@ -70,7 +70,7 @@ def poison() -> None:
 
 @app.command()
 def stop() -> None:
-    """So many such records come that the room payments takes the fault for its own, and stops."""
+    """So many such records come that the room payments counts them as its own fault, and stops."""
     _simulated_stack()
     kafka, key, event_id = _Kafka.connect(), f"poison-{new_id()}", str(uuid4())
     sent = 0
@@ -134,7 +134,7 @@ def _stop_reason(room: str) -> str | None:
 
     processes = stack_status(Home(current_settings().home)).processes
     found = [process for process in processes if room in process.rooms and process.state == "stopped"]
-    return (found[0].reason or "no reason said") if found else None
+    return (found[0].reason or "no reason given") if found else None
 
 
 def _wait_or_fail(true: Callable[[], bool], otherwise: str) -> None:
@@ -164,13 +164,13 @@ class _Kafka:
         return cls(kafka_config(settings), settings.topic_prefix)
 
     def publish_poison(self, event_id: str, keys: list[str]) -> None:
-        """To the room payments, as if risk said it: no event, and all under one id, which a speaker of ours never does."""
+        """Publish unreadable records to the room payments, as if from risk; all under one id, as none of our publishers does."""
         headers = [("ce_id", event_id.encode())]
         records = [(key.encode(), json.dumps({"poison": key}).encode(), headers) for key in keys]
         self._publish("risk-decisions.v1", records)
 
     def ends(self, topic: str) -> dict[int, int]:
-        """Partition → where the next record will stand."""
+        """Partition → the next record's offset."""
         from confluent_kafka import TopicPartition
 
         with self._reader() as reader:
@@ -179,7 +179,7 @@ class _Kafka:
             return {n: reader.get_watermark_offsets(TopicPartition(name, n), timeout=15)[1] for n in partitions}
 
     def republish(self, topic: str, begins: Mapping[int, int], key: str) -> None:
-        """The first record of that key since then, once more to the letter. Errors: StackError where none comes."""
+        """Publish the first record of that key since `begins` again, byte for byte. Errors: StackError if none comes."""
         for record in self._records_since(topic, begins):
             if record.key() == key.encode():
                 self._publish(topic, [(record.key(), record.value(), record.headers())])

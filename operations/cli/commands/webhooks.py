@@ -84,7 +84,7 @@ def send_test(
     wait: Annotated[float, typer.Option("--wait", min=0, max=600, help="Seconds to wait for the first attempt.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Send a test event and say what came of it. Exits 1 where its first attempt failed, or did not end in time."""
+    """Send a test event and print the result. Exits 1 if its first attempt failed, or did not end in time."""
     from operations.stack.running import current_settings
     from producers.doors import endpoints
 
@@ -107,7 +107,7 @@ def resend(
     delivery_ids: Annotated[list[str], typer.Argument(metavar="DELIVERY…", help="One or more.")],
     as_json: AsJson = False,
 ) -> None:
-    """Send deliveries once more: the same bytes under the same webhook-id. What is under way is hurried."""
+    """Send deliveries once more: the same bytes under the same webhook-id. Unfinished deliveries become due now."""
     from operations.stack.running import current_settings
     from producers.doors import endpoints
 
@@ -126,7 +126,7 @@ def delete(
     endpoint_ids: Annotated[list[str], typer.Argument(metavar="ENDPOINT…", help="One or more.")],
     as_json: AsJson = False,
 ) -> None:
-    """Send nothing more to endpoints, what is still owed to them included. Their ids stay their owners'."""
+    """Delete endpoints: nothing more is sent to them, unfinished deliveries included. Their ids stay their owners'."""
     from operations.stack.running import current_settings
     from producers.doors import endpoints
 
@@ -159,7 +159,7 @@ def _act(settings: Settings, wish: Wish[Any]) -> Any:
 
 
 def _endpoints(settings: Settings) -> list[dict[str, Any]]:
-    """What the room has heard of; an endpoint that was made a moment ago may not be among them yet."""
+    """The endpoints that the room has consumed; one created a moment ago may be missing."""
     from topics.runtime.shape.reading import read
 
     rows = read(
@@ -199,7 +199,7 @@ def _known_endpoint(settings: Settings, endpoint_id: str) -> None:
 
 
 def _delivery(settings: Settings, given: str) -> dict[str, Any]:
-    """Exits with one line where it is not known. The beginning of an id will do, if it is nobody else's too."""
+    """The delivery with this id, or with this unique beginning of an id. Exits with one line if there is none."""
     from topics.runtime.shape.reading import read
 
     if not 8 <= len(given) <= 36 or any(letter not in "0123456789abcdef-" for letter in given):
@@ -248,14 +248,14 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     from operations.cli.tables import Table
 
     table = Table(*columns)
-    table.columns[0].no_wrap = True  # an id cut short is none
+    table.columns[0].no_wrap = True  # a truncated id is useless
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     table.show()
 
 
 def _counted(row: dict[str, Any]) -> str:
-    """The states that there are any deliveries in."""
+    """The states that have deliveries, with their numbers."""
     return ", ".join(f"{row[state]} {state}" for state in STATES if row.get(state))
 
 

@@ -1,1 +1,1 @@
-"""Dead letters in operators' hands: chosen by what was typed, replayed at a pace, shown, put back from Kafka."""
+"""Dead letters on the command line: chosen by options, replayed at a rate, shown, restored from Kafka."""

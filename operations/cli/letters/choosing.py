@@ -1,4 +1,4 @@
-"""What an operator typed → which letters of which room. Nothing is done before all of it is understood."""
+"""Options and arguments → the chosen letters by room. All of them are checked before anything is done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT_MAX = 256
 
 
 def _reason(text: str) -> str:
-    """Before anything is looked up."""
+    """Checked before any query."""
     audit_note("nobody", text)
     return text
 
@@ -71,7 +71,7 @@ class ChosenLetters:
 
 
 def with_options_of(make: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A command's decorator: it gets the parameters of `make` before its own, and what that returns as `name`."""
+    """A decorator that adds the options of `make` to a command, which gets the result of `make` as `name`."""
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
@@ -91,7 +91,7 @@ def with_options_of(make: Callable[..., Any], name: str) -> Callable[[Callable[.
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
-    """Which letters: of one room, or of all, and the filter."""
+    """A filter of letters, of one room or of all."""
 
     room: str | None
     filter: Filter
@@ -106,7 +106,7 @@ def read_filter(
     since: From = None,
     until: To = None,
 ) -> LetterFilter:
-    """Exits with one line where a room, a text or a time is wrong."""
+    """Exits with one line if a room, a text or a time is wrong."""
     wanted = make_filter(code, topic, key, since, until)
     known_room(room)
     return LetterFilter(room, wanted)
@@ -117,7 +117,7 @@ with_letter_filter = with_options_of(read_filter, "sought")
 
 @with_letter_filter
 def read_choice(sought: LetterFilter, *, ids: Ids = None, everything: All = False, most: Max = None) -> ChosenLetters:
-    """Exits with one line where an id is wrong, or neither ids nor a filter are given."""
+    """Exits with one line if an id is wrong, or neither ids nor a filter are given."""
     from operations.stack.running import current_settings
     from topics.runtime.dead_letters.listing import matching_ids
 
@@ -185,7 +185,7 @@ def check_text(what: str, text: str) -> str:
 
 
 def parse_time(option: str, text: str | None) -> datetime | None:
-    """A day is its first moment in UTC; a time of day needs an offset, for whose clock else would it be? Exits 2."""
+    """A day is its first moment in UTC; a time of day needs an offset. Exits 2 if the text is neither."""
     from schemas import times
 
     if text is None:
@@ -197,7 +197,7 @@ def parse_time(option: str, text: str | None) -> datetime | None:
 
 
 def audit_note(actor: str | None, reason: str) -> AuditNote:
-    """Who acts and why. Exits 2 where either is blank or unfit to be kept."""
+    """The actor and the reason. Exits 2 if either is blank or not printable."""
     from topics.runtime.dead_letters.acts import ActRefused, AuditNote
 
     try:
@@ -207,14 +207,14 @@ def audit_note(actor: str | None, reason: str) -> AuditNote:
 
 
 def required_reason(reason: str | None) -> str:
-    """Exits 2 where none was given."""
+    """Exits 2 if there is none."""
     if reason is None:
         raise typer.BadParameter("--reason is needed for anything but a dry run: it is kept in ops_audit")
     return reason
 
 
 def shell_user() -> str:
-    """The person at this shell, as the machine knows them."""
+    """The user name of this shell."""
     import getpass
 
     return getpass.getuser()

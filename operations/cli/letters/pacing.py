@@ -1,4 +1,4 @@
-"""A run over letters, with a bar; Ctrl-C or a kill leaves whole slices."""
+"""A run over letters with a progress bar; Ctrl-C or a kill leaves whole slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topics.runtime.dead_letters.pacing import ActTotals
 
 
 def with_bar(steps: Iterator[ActResult], total: int, tally: ActTotals, title: str) -> None:
-    """Run all steps; a bar on stderr where a person is looking."""
+    """Run all steps, with a bar if stderr is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from operations.cli.tables import console

@@ -45,7 +45,7 @@ def plan(found: Sequence[tuple[str, PlannedLetter]]) -> None:
 
 
 def page(found: LetterDetails) -> list[str]:
-    """One letter in full, a line each, as strangers wrote it."""
+    """One letter in full, as lines; texts of senders are not escaped yet."""
     letter = found.letter
     stands = "stands" if found.effect_stands else "does not stand"
     lines = [
