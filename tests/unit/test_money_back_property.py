@@ -10,14 +10,14 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from consumers.executor import operating, position
 from consumers.executor.operation import Operation
-from psp.port import Captured, Declined, DisputeState, NothingHappened, NotThere, Pending, Reply, Reversed, Unknown
+from psp.port import DisputeState, NothingHappened, NotThere, Reply, Unknown
 from schemas.events import AnyEvent, PaymentCaptured
 from schemas.money_back import (
     CaptureReversed,
@@ -28,106 +28,13 @@ from schemas.money_back import (
     Share,
 )
 from tests.unit.executor_cases import SETTLING_S
-from tests.unit.order_cases import EXPIRES_AT, OrderDesk, an_order, back_policy, eur
-from topics.runtime.shape.consumer import Call, Decision
+from tests.unit.model_psp import Deed, ModelPsp, ToldDesk
+from tests.unit.order_cases import an_order, back_policy, eur
+from topics.runtime.shape.consumer import Call
 
 EPISODES = int(os.environ.get("TALLY_EPISODES", "2000"))
 SIGNS = {ChargebackOpened: -1, ChargebackWon: 1, PaymentRefunded: -1, RefundReversed: 1, CaptureReversed: -1}
 TAKEN = ("calling", "unknown", "pending", "unresolved", "done")
-
-
-@dataclass
-class Deed:
-    """One operation at the PSP, by our reference."""
-
-    kind: str
-    amount: int
-    status: str  # done | failed | pending | reversed
-
-
-@dataclass
-class ModelPsp:
-    """It does not look at disputes: we must. What it says goes to `told`, once or twice, to come in any order."""
-
-    r: random.Random
-    gross: int
-    many: bool
-    open: bool = True  # the authorisation
-    deeds: dict[str, Deed] = field(default_factory=dict)
-    disputes: dict[tuple[str, int], list[object]] = field(default_factory=dict)
-    told: list[Callable[[OrderDesk], object]] = field(default_factory=list)
-
-    def sum(self, kind: str, *statuses: str) -> int:
-        return sum(deed.amount for deed in self.deeds.values() if deed.kind == kind and deed.status in statuses)
-
-    @property
-    def receivable(self) -> int:
-        lost = sum(int(str(amount)) for amount, status in self.disputes.values() if status in ("opened", "lost"))
-        return self.sum("capture", "done") - self.sum("refund", "done") - lost
-
-    def do(self, call: Call, amount: int, final: bool) -> None:
-        if call.id in self.deeds:
-            return
-        deed = self.deeds[call.id] = Deed(call.kind, amount, "pending" if self.r.random() < 0.1 else "done")
-        self.finish(call.id, deed, final) if deed.status == "done" else None
-
-    def finish(self, ref: str, deed: Deed, final: bool = False) -> None:
-        held, deed.status = self.sum("capture", "done", "reversed"), "failed"
-        fits = {
-            "capture": self.open and held + deed.amount <= self.gross,
-            "void": self.open and held < self.gross,
-            "refund": self.sum("refund", "done") + deed.amount <= self.sum("capture", "done"),
-        }
-        if fits[deed.kind] and self.r.random() < 0.9:
-            deed.status = "done"
-            deed.amount = self.gross - held if deed.kind == "void" else deed.amount
-            self.open = self.open and deed.kind != "void" and not (deed.kind == "capture" and (final or not self.many))
-        self.tell(ref, deed)
-
-    def tell(self, ref: str, deed: Deed) -> None:
-        yes = "authorised" if deed.kind == "charge" else "succeeded"
-        status = {"done": yes, "failed": "declined"}.get(deed.status, deed.status)
-        for _ in range(self.r.choice((1, 1, 2))):
-            self.told.append(lambda desk: desk.told_of(ref, status, deed.amount))
-
-    def tell_dispute(self, key: tuple[str, int]) -> None:
-        amount, status = self.disputes[key]
-        for _ in range(self.r.choice((1, 1, 2))):
-            self.told.append(lambda desk: desk.disputed(str(status), int(str(amount)), stage=key[1], reference=key[0]))
-
-    def whim(self) -> None:
-        """Takes back, does again, decides what is pending, opens and decides disputes."""
-        ref, deed = self.r.choice(list(self.deeds.items())) if self.deeds else ("", Deed("", 0, ""))
-        captured, returned = self.sum("capture", "done"), self.sum("refund", "done")
-        match deed.kind, deed.status:
-            case _, "pending":
-                self.finish(ref, deed)
-            case (("capture" | "refund"), "done") if deed.kind == "refund" or captured - deed.amount >= returned:
-                deed.status = "reversed"
-                self.tell(ref, deed)
-            case (("capture" | "refund"), "reversed") if deed.kind == "capture" or returned + deed.amount <= captured:
-                deed.status = "done"
-                self.tell(ref, deed)
-        if captured and len(self.disputes) < 2 and self.r.random() < 0.3:
-            self.disputes[f"d{len(self.disputes)}", 1] = [self.r.randint(1, captured), "opened"]
-            self.tell_dispute(list(self.disputes)[-1])
-        elif self.disputes:
-            self._decide(self.r.choice(list(self.disputes)))
-
-    def _decide(self, key: tuple[str, int]) -> None:
-        amount, status = self.disputes[key]
-        if status == "opened":
-            self.disputes[key][1] = self.r.choice(("won", "lost"))
-            self.tell_dispute(key)
-        elif status == "won" and key[1] == 1 and (key[0], 2) not in self.disputes:
-            self.disputes[key[0], 2] = [amount, "opened"]
-            self.tell_dispute((key[0], 2))
-
-
-class ToldDesk(OrderDesk):
-    def told_of(self, ref: str, status: str, amount: int) -> Decision:
-        ids = {each.call_id: each.operation_id for each in self.position.operations.values() if not each.is_charge}
-        return self.told(ids.get(ref, "charge"), status, amount)
 
 
 class World:
@@ -143,6 +50,7 @@ class World:
         rules = {"fee_refund": rule, "fee_chargeback": rule}
         placed = an_order(manual=self.manual, gross=self.gross, fee=fee, **rules)  # type: ignore[arg-type]
         self.desk, self.heard, self.asked, self.booked = ToldDesk(placed, back_policy(many=self.psp.many)), 0, 0, 0
+        self.seen = 0
         self.flights: list[tuple[Call, int, bool]] = []
 
     def ops(self, kind: str, *states: str) -> int:
@@ -180,29 +88,12 @@ class World:
 
     def found(self, call: Call) -> Reply:
         """What the PSP says of it now."""
-        asked = {} if call.kind != "check" else dict(__import__("orjson").loads(call.request))
+        asked = {} if call.kind != "check" else orjson.loads(call.request)
         if asked.get("kind") == "dispute":
             amount, status = self.psp.disputes[asked["call_id"], asked["stage"]]
-            return DisputeState(asked["call_id"], asked["stage"], str(status), eur(int(str(amount))), None, "", None)  # type: ignore[arg-type]
+            return DisputeState(asked["call_id"], asked["stage"], status, eur(amount), None, "", None)  # type: ignore[arg-type]
         deed = self.psp.deeds.get(asked.get("call_id", call.id))
-        return NotThere() if deed is None else self.said(deed, call)
-
-    def said(self, deed: Deed, call: Call) -> Reply:
-        if deed.status != "done":
-            other = {
-                "failed": Declined("no"),
-                "pending": Pending("p", "review"),
-                "reversed": Reversed("r", eur(deed.amount)),
-            }
-            return other[deed.status]
-        if deed.kind == "charge":
-            from psp.port import Authorised
-
-            return Authorised("ch_1", "visa", eur(self.gross), EXPIRES_AT)
-        from psp.port import Refunded, Voided
-
-        yes = {"capture": Captured("ch_1", "visa", eur(deed.amount)), "refund": Refunded("r", eur(deed.amount))}
-        return yes.get(deed.kind) or Voided("v", eur(deed.amount))
+        return NotThere() if deed is None else deed.reply()
 
     def answer(self, call: Call, reply: Reply) -> None:
         self.desk.answer(call.id, reply)
@@ -236,7 +127,7 @@ class World:
     def ask(self) -> None:
         kind = self.r.choice(("capture", "refund", "refund", "void")) if self.manual else "refund"
         self.asked += 1
-        id_, amount = f"{kind}{self.asked}", self.r.randint(1, self.gross)
+        id_, amount = f"{kind}{self.asked}", self.r.randint(1, self.r.choice((1, 3)) * self.gross // 3 or 1)
         if kind == "capture":
             self.desk.capture(id_, amount, final=self.r.random() < 0.1)
         elif kind == "refund":
@@ -253,17 +144,19 @@ class World:
 
     def book(self) -> None:
         """As wallet and ledger do; and what was begun since is looked at."""
+        if self.desk.attempt.revision == self.seen:
+            return
+        self.seen = self.desk.attempt.revision
         for event in self.desk.said[self.booked :]:
             self._book(event)
         self.booked = len(self.desk.said)
         begun = list(self.desk.calls.values())[self.heard :]
         self.heard = len(self.desk.calls)
+        behind = self.desk.position
         if any(call.kind == "refund" for call in begun):
-            rest = self.ops("capture", "done") - self.ops("refund", *TAKEN) - self.desk.position.disputed
+            rest = self.ops("capture", "done") - self.ops("refund", *TAKEN) - behind.disputed
             assert rest >= 0, "a refund was begun that was more than the rest"
-        out = [
-            o for o in self.desk.position.operations.values() if o.state in ("calling", "unknown") and not o.is_charge
-        ]
+        out = [o for o in behind.operations.values() if o.state in ("calling", "unknown") and not o.is_charge]
         assert len(out) <= 1, "two calls at a PSP payment at once"
 
     def _book(self, event: AnyEvent) -> None:
@@ -285,7 +178,7 @@ class World:
         raise AssertionError("it never comes to rest")
 
     def run(self) -> None:
-        for _ in range(self.r.choice((30, 80, 200))):
+        for _ in range(self.r.choice((30, 60, 120))):
             self.step()
         for _ in range(2):  # then a person, or a settlement line, says what nobody could
             self.settle()
