@@ -123,15 +123,10 @@ def contradicts(attempt: Attempt, reply: Reply) -> bool:
 
 def _clear(attempt: Attempt, reply: Reply) -> Captured | Authorised | Declined | None:
     """The yes or no to what was asked. What was captured and is reversed by now was captured first."""
-    match reply:
-        case Declined():
-            return reply
-        case Captured() if not attempt.manual:
-            return reply
-        case Reversed() if not attempt.manual and attempt.undecided:
-            return Captured(reply.psp_reference, attempt.scheme or "other", reply.amount)
-        case Authorised() if attempt.manual:
-            return reply
+    if isinstance(reply, Declined | Authorised if attempt.manual else Declined | Captured):
+        return reply
+    if isinstance(reply, Reversed) and attempt.undecided and not attempt.manual:
+        return Captured(reply.psp_reference, attempt.scheme or "other", reply.amount)
     return None
 
 
