@@ -303,7 +303,7 @@ def _ask(attempt: Attempt, reply: Reply, ask: Ask, cause: Cause) -> Decision:
 
 
 def _unresolved(attempt: Attempt, reason: str, cause: Cause) -> Decision:
-    """A person or a settlement line must say; a late answer of the PSP is still taken."""
+    """Only the PSP can end it, by a late yes or no."""
     unresolved = attempt.evolve(cause.now, state="unresolved", code=reason, outcome_event_id=cause.event_id)
     said = _said(OutcomeUnresolved, attempt, reason=reason)
     return Decision((unresolved,), (said,), (Ended(attempt.call_id, "unresolved"),), unresolved.revision)

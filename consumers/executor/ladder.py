@@ -89,7 +89,7 @@ class NeverSent:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Nothing more may be sent or asked, and a send may have acted: a person or a settlement line must say."""
+    """Nothing more may be sent or asked, and a send may have acted: only the PSP can end it, by a late yes or no."""
 
     why: str
 
