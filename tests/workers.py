@@ -1,4 +1,4 @@
-"""The files of tests → two workers, each with servers of its own: most tests wait more than they compute.
+"""The files of tests → three workers, each with servers of its own: most tests wait more than they compute.
 
 A file stays together, as it shares what it has set up; what is longest comes first, so that both end together.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-WORKERS = 2
+WORKERS = 3  # two leave half of two processors idle
 # Each takes all processors for a while, or kills what it runs on: one after another, on one worker.
 WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
@@ -20,7 +20,16 @@ WHOLE_STACKS = (
     "tests/journey/test_verify_books.py",
     "tests/journey/test_pay_in.py",
 )
-LONG = ("tests/contract/test_runtime_loop.py", "tests/chaos", "tests/contract", "tests/journey", "tests/store")
+LONG = (
+    "tests/contract/test_runtime_loop.py",
+    "tests/chaos",
+    "tests/contract/test_process_starts.py",
+    "tests/contract/test_runtime_topics.py",
+    "tests/stack",
+    "tests/contract",
+    "tests/journey",
+    "tests/store",
+)
 
 
 def workers(config: pytest.Config) -> int:

@@ -12,7 +12,7 @@ SERVERS = ("kafka", "postgres", "simulator")
 READ_ONLY_S = (0.5, 8.0)
 WEATHER_S = {"slow": (1.0, 3.0), "cut": (0, 0), "half-closed": (0, 0), "silent": (0.5, 4.0), "gone": (0.5, 4.0)}
 WEATHER_S["silent, then cut"] = WEATHER_S["silent"]
-PAUSE_S = (0.5, 20.0)  # past a member's session of 6 s, and past a call's lease of 15 s
+PAUSE_S = (0.5, 20.0)  # past a member's session, and past a call's lease of 15 s
 FORWARD_S, BACK_S = (1.0, 300.0), (1.0, 60.0)
 
 

@@ -14,7 +14,7 @@ from topics.settings import Settings
 PLACES = [name for name in NAMES if not name.startswith("call.")]  # those are the caller's, and tested with it
 KEYS = [f"k{i}" for i in range(120)]  # on every partition some
 PARKED = KEYS[:3]  # throughout: their messages take no effect meanwhile
-LIMIT_S = 120  # every death leaves its partitions alone for a session of 6 s
+LIMIT_S = 120  # every death leaves its partitions alone for a session
 BACKLOG = 600  # enough for everybody, and no more than a slow machine can bear
 
 

@@ -142,7 +142,7 @@ def test_on_a_terminal_without_our_letters_payments_are_shown_and_books_agree_al
 @pytest.mark.parametrize("how", [(), ("--hang",)], ids=["refuses", "hangs"])
 def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Path, how: tuple[str, ...]) -> None:
     before = json.loads(tally(home, "sim", "faults", "--json").stdout)
-    words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.05", "--before", "1", *how)
+    words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.05", "--before", "3", *how)
     done = tally(home, *words)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
