@@ -105,8 +105,8 @@ def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
 
 
 _RECORD = LEASED.record(
-    """state = told.state, due_at = told.due_at, lease_until = NULL,
-    ended_at = CASE WHEN told.state = 'due' THEN NULL ELSE told.due_at END""",
+    """state = result.state, due_at = result.due_at, lease_until = NULL,
+    ended_at = CASE WHEN result.state = 'due' THEN NULL ELSE result.due_at END""",
     {"state": "text", "due_at": "timestamptz"},
     "deliveries.endpoint_id, deliveries.lane, deliveries.state",
 )

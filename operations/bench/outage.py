@@ -156,7 +156,7 @@ class _Outage:
             self._over = True
             await loading
         end = time.monotonic() + END_LIMIT_S
-        while time.monotonic() < end and self._backlog() > 0:  # noqa: ASYNC110 another thread hears of bookings
+        while time.monotonic() < end and self._backlog() > 0:  # noqa: ASYNC110 another thread consumes the bookings
             await asyncio.sleep(LOOK_S)
 
     async def _go(self, loading: asyncio.Task[None]) -> None:

@@ -39,7 +39,7 @@ class Timeline:
 
 
 class UnknownId(Exception):
-    """No store has heard of it; `near` are ids that look like it."""
+    """No store has this id; `near` are similar ids."""
 
     def __init__(self, given: str, near: Sequence[str]) -> None:
         super().__init__(f"no checkout, payment order, call or PSP's reference is called {given}")
@@ -66,7 +66,7 @@ def timeline(settings: Settings, given: str) -> Timeline:
 
 
 def _in_order(moments: Iterable[Moment]) -> list[Moment]:
-    """By time. A PSP that tells whole seconds means some time within: it did not charge before it was asked."""
+    """Sorted by time. A PSP's whole seconds mean some time within: it did not charge before our send."""
     moments = list(moments)
     rank = {room: place for place, room in enumerate(_ORDER)}
     sent = {moment.about: moment.at for moment in moments if moment.what == SENT}

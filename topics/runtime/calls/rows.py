@@ -247,7 +247,7 @@ def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
 
 
 _RECORD = LEASED.record(
-    """state = 'answered', reply = told.value, ever_unknown = ever_unknown OR told.unknown,
+    """state = 'answered', reply = result.value, ever_unknown = ever_unknown OR result.unknown,
     sent_until = least(sent_until, clock_timestamp())""",
     {"value": "bytea", "unknown": "bool"},
     "calls.id",
