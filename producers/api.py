@@ -24,7 +24,17 @@ from producers.description import describe, methods, nothing_undocumented
 from producers.hot import BLANKS, HotRoute, Receive, Reply, Scope, Send, described, each_once
 from producers.house import House, furnish
 from producers.problems import Problem
-from producers.routes import money, notifications, operators, pages, payments, reports, service, webhook_endpoints
+from producers.routes import (
+    money,
+    money_back,
+    notifications,
+    operators,
+    pages,
+    payments,
+    reports,
+    service,
+    webhook_endpoints,
+)
 from schemas.requests import FieldError
 from topics.settings import Settings, SettingsError
 
@@ -41,6 +51,7 @@ HOT = {route.path: route for route in (payments.ASK,)}
 ROUTERS = (
     described(HOT.values()),
     payments.router,
+    money_back.router,
     money.router,
     reports.router,
     webhook_endpoints.router,

@@ -1,7 +1,8 @@
-"""An upstream service's payments → its own Kafka topic, with the headers that the house expects."""
+"""An upstream service's payments, captures, voids and refunds → its own Kafka topic, with the headers that the house expects."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,9 +11,15 @@ from types import TracebackType
 from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.envelope import Envelope, EventId, child_trace, digest, event_type, record_headers
-from schemas.events import PaymentRequested
-from schemas.requests import PaymentRequest
+from schemas.events import AnyEvent, CaptureRequested, PaymentRequested, RefundRequested, VoidRequested
+from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest, VoidRequest
 from topics.catalog import PAYMENT_REQUESTS
+
+_EVENTS: Mapping[type, type[AnyEvent]] = {
+    CaptureRequest: CaptureRequested,
+    VoidRequest: VoidRequested,
+    RefundRequest: RefundRequested,
+}
 
 
 class NotDelivered(Exception):
@@ -20,7 +27,7 @@ class NotDelivered(Exception):
 
 
 class UpstreamClient:
-    """Sends PaymentRequested to `payment-requests.<upstream>.v1`: the topic says whose payments they are.
+    """Sends what is asked for to `payment-requests.<upstream>.v1`: the topic says whose payments they are.
 
     The same request sent again carries the same id, and is dropped as a duplicate.
     """
@@ -54,10 +61,20 @@ class UpstreamClient:
     def send(self, request: PaymentRequest, traceparent: str | None = None) -> EventId:
         """Queue one request; `flush` waits for Kafka. → the event's id."""
         value = request.model_dump_json(exclude_none=True).encode()
+        return self._send(PaymentRequested, request.checkout_id, value, traceparent)
+
+    def send_operation(
+        self, checkout_id: str, request: CaptureRequest | VoidRequest | RefundRequest, traceparent: str | None = None
+    ) -> EventId:
+        """The same, of something to be done behind the charge of one of that checkout's orders."""
+        value = json.dumps({"checkout_id": checkout_id, **request.model_dump(exclude_none=True)}).encode()
+        return self._send(_EVENTS[type(request)], checkout_id, value, traceparent)
+
+    def _send(self, kind: type[AnyEvent], checkout_id: str, value: bytes, traceparent: str | None) -> EventId:
         event_id = EventId(digest(self._source.encode(), value))
         trace = child_trace(traceparent, event_id, event_id)
-        envelope = Envelope(event_id, self._source, event_type(PaymentRequested), datetime.now(UTC), 0, trace)
-        self.send_raw(request.checkout_id.encode(), value, record_headers(envelope))
+        envelope = Envelope(event_id, self._source, event_type(kind), datetime.now(UTC), 0, trace)
+        self.send_raw(checkout_id.encode(), value, record_headers(envelope))
         return event_id
 
     def send_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:

@@ -11,15 +11,22 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from producers import examples, replies
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
-from producers.routes import operators
+from producers.routes import money_back, operators
 from schemas.requests import FieldError, PaymentRequest, shown
 
-BODIES = (PaymentRequest, EndpointRequest, replies.ProblemDocument, *operators.BODIES)
+BODIES: tuple[type[BaseModel], ...] = (
+    PaymentRequest,
+    *money_back.BODIES,
+    EndpointRequest,
+    replies.ProblemDocument,
+    *operators.BODIES,
+)
 
 
 def describe(app: FastAPI, routers: Sequence[APIRouter]) -> Any:

@@ -43,9 +43,33 @@ PAYMENT: dict[str, Any] = {
             "amount": "12.34",
             "currency": "EUR",
             "platform_fee": "1.00",
+            "capture": "automatic",
+            "amount_captured": "12.34",
+            "amount_capturable": "0.00",
+            "amount_refunded": "4.00",
+            "amount_disputed": "0.00",
+            "authorisation_expires_at": None,
+            "captures": [],
+            "voids": [],
+            "next_action": None,
         }
     ],
     "links": {"self": "/v1/payments/cart-1"},
+}
+
+CAPTURE_REQUEST: dict[str, Any] = {
+    "capture_id": "shipment-1",
+    "payment_order_id": "cart-1-1",
+    "amount": "4.00",
+    "currency": "EUR",
+    "final": False,
+}
+REFUND_REQUEST: dict[str, Any] = {
+    "refund_id": "return-1",
+    "payment_order_id": "cart-1-1",
+    "amount": "4.00",
+    "currency": "EUR",
+    "reason": "a cup was broken",
 }
 
 PROBLEM: dict[str, Any] = {
@@ -62,6 +86,9 @@ WHY = "the PSP is back"
 
 OF: dict[str, dict[str, Any]] = {
     "PaymentRequest": PAYMENT_REQUEST,
+    "CaptureRequest": CAPTURE_REQUEST,
+    "VoidRequest": {"void_id": "void-1", "payment_order_id": "cart-1-1"},
+    "RefundRequest": REFUND_REQUEST,
     "Payment": PAYMENT,
     "ProblemDocument": PROBLEM,
     "EndpointRequest": {"url": "https://shop.example.com/hooks", "event_types": ["payment.completed"]},

@@ -9,11 +9,12 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors import endpoints, payments
+from producers.doors import endpoints, operations, payments
 from producers.doors.asked import Answer
 from producers.doors.door import Door
 from producers.doors.endpoints import Wish
 from producers.doors.notifications import Notifications
+from producers.doors.operations import OperationAsked
 from producers.doors.payments import PaymentAsked
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
@@ -34,13 +35,14 @@ class House:
     ledger: Reader
     webhooks: Reader
     endpoint_door: Door[Wish[Any], Any]
+    operation_door: Door[OperationAsked, Answer]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
             await reader.close()
-        for door in (self.payment_door, self.endpoint_door, self.notifications):
+        for door in (self.payment_door, self.operation_door, self.endpoint_door, self.notifications):
             await asyncio.to_thread(door.close)
         self.pools.close()
 
@@ -58,6 +60,7 @@ def furnish(settings: Settings) -> House:
         ledger=Reader(settings, "ledger"),
         webhooks=Reader(settings, "webhooks"),
         endpoint_door=endpoints.door(settings),
+        operation_door=operations.door(settings),
         notifications=Notifications(settings),
         pools=Pools(),
     )

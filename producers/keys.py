@@ -20,6 +20,7 @@ SCOPES = (
     "wallets:read",
     "ledger:read",
     "reports:read",
+    "disputes:read",
     "webhooks:read",
     "webhooks:write",
     "ops:read",

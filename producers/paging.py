@@ -40,3 +40,10 @@ def instant(text: str | int) -> datetime:
         return times.instant(str(text))
     except ValueError:
         raise Problem("invalid_cursor") from None
+
+
+def storable(text: str) -> str:
+    """Errors: Problem `not_found`: what no store can hold is nobody's id."""
+    if not text.isascii() or "\0" in text:
+        raise Problem("not_found")
+    return text

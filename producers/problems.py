@@ -48,13 +48,32 @@ CODES: Mapping[str, Code] = {
     "unsupported_media_type": Code(415, "Not application/json", "Send `Content-Type: application/json`."),
     "head_too_large": Code(431, "Head too large", "A request's line and headers have at most 64 KiB."),
     # ── ids that are taken ──
-    "id_taken": Code(409, "Id taken", "The checkout or order id belongs to another checkout or owner. Choose another."),
+    "id_taken": Code(409, "Id taken", "The id belongs to another checkout or owner. Choose another."),
     "checkout_conflict": Code(
         422, "Same checkout, other contents", "This checkout_id was accepted with other contents; `errors` names them."
     ),
     "idempotency_key_reused": Code(
         422, "Idempotency-Key reused", "This key was used for another checkout. Use a new key for each checkout."
     ),
+    "contents_conflict": Code(
+        422,
+        "Same id, other contents",
+        "This capture, void or refund was accepted with other contents; `errors` names them.",
+    ),
+    # ── captures, voids, refunds ──
+    "wrong_currency": Code(422, "Wrong currency", "Captures and refunds are in the currency of their order."),
+    "not_authorised": Code(
+        422,
+        "Nothing authorised",
+        "Nothing of the order can be captured or given up: failed, not authorised yet, or captured.",
+    ),
+    "exceeds_authorised": Code(422, "More than authorised", "More than is authorised and not captured."),
+    "nothing_to_void": Code(422, "Nothing to void", "All of the order is captured, or was given up."),
+    "not_captured": Code(422, "Nothing captured", "Nothing of the order was captured."),
+    "exceeds_refundable": Code(
+        422, "More than refundable", "More than was captured and neither went back nor is on its way."
+    ),
+    "order_disputed": Code(422, "Order disputed", "What is left of the order is disputed: the buyer's bank has it."),
     # ── webhook endpoints ──
     "last_secret": Code(
         409, "Last secret", "An endpoint has at least one secret. Make a new one before this is retired."

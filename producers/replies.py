@@ -10,19 +10,110 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from producers.doors.operations import links as operation_links
 from producers.doors.payments import links
 from producers.problems import CODES
 from producers.reading import Row
 from schemas.events import OrderStatus, PaymentStatus
 from schemas.money import Money
+from schemas.money_back import DisputeStatus, OperationStatus
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Links(_Shape):
+    self: str
+
+
+class _Operation(_Shape):
+    """Done when its status is succeeded, failed, reversed or refused; `code` says why it failed or was refused."""
+
+    payment_order_id: str
+    checkout_id: str
+    amount: str | None
+    currency: str | None
+    status: OperationStatus
+    detail: str
+    code: str | None
+    wallet_updated: bool
+    ledger_updated: bool
+    received_at: datetime
+    links: Links
+
+
+class Capture(_Operation):
+    """A part of what is authorised, taken. After the last (`final`) what is left is given up."""
+
+    capture_id: str
+    final: bool
+
+
+class Void(_Operation):
+    """What was authorised and not captured, given up. Its amount is known once it is done."""
+
+    void_id: str
+
+
+class Refund(_Operation):
+    """Money that goes back to the buyer."""
+
+    refund_id: str
+    reason: str | None
+
+
+class RefundPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    refunds: list[Refund]
+    next_cursor: str | None
+
+
+class Dispute(_Shape):
+    """One stage of a dispute: what the buyer's bank took back, or asks about. `fee` is what the PSP asks for it."""
+
+    dispute_id: str
+    stage: int
+    payment_order_id: str
+    checkout_id: str
+    status: DisputeStatus
+    amount: str
+    currency: str
+    fee: str | None
+    reason: str
+    due_by: datetime | None
+    wallet_updated: bool
+    ledger_updated: bool
+    opened_at: datetime
+    changed_at: datetime
+
+
+class DisputeShown(Dispute):
+    """By its last stage, with all of them."""
+
+    stages: list[Dispute]
+
+
+class DisputePage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    disputes: list[Dispute]
+    next_cursor: str | None
+
+
+class NextAction(_Shape):
+    """What the buyer has to do."""
+
+    type: Literal["redirect_to_url"]
+    redirect_url: str
+    expires_at: datetime | None
+
+
 class Order(_Shape):
-    """One seller's part of a payment."""
+    """One seller's part of a payment. What stands behind `platform_fee` is left out of the 202 of an order that is captured
+    automatically; of such an order there are no captures to list.
+    """
 
     payment_order_id: str
     payment_order_status: OrderStatus
@@ -34,10 +125,15 @@ class Order(_Shape):
     amount: str
     currency: str
     platform_fee: str
-
-
-class Links(_Shape):
-    self: str
+    capture: Literal["automatic", "manual"] = "automatic"
+    amount_captured: str | None = None
+    amount_capturable: str | None = None
+    amount_refunded: str | None = None
+    amount_disputed: str | None = None
+    authorisation_expires_at: datetime | None = None
+    captures: list[Capture] = []
+    voids: list[Void] = []
+    next_action: NextAction | None = None
 
 
 class Refused(_Shape):
@@ -320,6 +416,52 @@ def order(row: Row) -> dict[str, Any]:
         "currency": row["currency"],
         "platform_fee": decimal(row["fee"], row["currency"]),
     }
+
+
+_AMOUNTS = ("amount_captured", "amount_capturable", "amount_refunded", "amount_disputed")
+
+
+def amounts_of(order: Mapping[str, Any], amounts: Row, operations: Iterable[Row]) -> dict[str, Any]:
+    """What was captured of the order, and what went back: what `order` does not show of it."""
+    shown = {name: decimal(amounts[name], order["currency"]) for name in _AMOUNTS}
+    mine = [row for row in operations if row["payment_order_id"] == order["payment_order_id"]]
+    return {
+        "capture": amounts["capture"],
+        **shown,
+        "authorisation_expires_at": amounts["authorisation_expires_at"],
+        "captures": [operation(row) for row in mine if row["kind"] == "capture"],
+        "voids": [operation(row) for row in mine if row["kind"] == "void"],
+        "next_action": None,
+    }
+
+
+def operation(row: Row) -> dict[str, Any]:
+    """A capture, void or refund of payments' view."""
+    kind, currency = row["kind"], row["currency"]
+    copied = ("payment_order_id", "checkout_id", "status", "detail", "code", "wallet_updated", "ledger_updated")
+    more = {"capture": {"final": bool(row["final"])}, "refund": {"reason": row["reason"]}}.get(kind, {})
+    return (
+        {f"{kind}_id": row["operation_id"]}
+        | {name: row[name] for name in copied}
+        | more
+        | {
+            "amount": None if row["amount"] is None else decimal(row["amount"], currency),
+            "currency": currency if row["amount"] is not None else None,
+            "received_at": row["requested_at"],
+            "links": operation_links(kind, row["operation_id"], row["checkout_id"]),
+        }
+    )
+
+
+def not_yet(reply: bytes, refused: str | None) -> dict[str, Any]:
+    """An operation that the door took, with this reply: payments refused it, with this code, or has not heard of it yet."""
+    asked: dict[str, Any] = orjson.loads(reply)
+    return asked if refused is None else asked | {"status": "refused", "code": refused}
+
+
+def dispute(row: Row) -> dict[str, Any]:
+    fee = None if row["fee"] is None else decimal(row["fee"], row["currency"])
+    return dict(row) | {"amount": decimal(row["amount"], row["currency"]), "fee": fee}
 
 
 def refused(row: Row, reply: bytes | None) -> dict[str, Any]:

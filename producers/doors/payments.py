@@ -144,6 +144,8 @@ def shown(reply: bytes) -> dict[str, str]:
     payment = orjson.loads(reply)
     fields = {"buyer_info.buyer_account": payment["buyer_account"], "description": payment["description"]}
     fields |= {f"metadata.{name}": text for name, text in payment["metadata"].items()}
+    if payment["payment_orders"][0].get("capture") == "manual":
+        fields["capture"] = "manual"
     for order in payment["payment_orders"]:
         for name in ("seller_account", "amount", "currency", "platform_fee"):
             fields[f"payment_orders[{order['payment_order_id']}].{name}"] = order[name]
@@ -162,15 +164,16 @@ def reply_to(request: PaymentRequest, terms: Terms) -> bytes:
             "metadata": request.metadata,
             "deadline": _deadline(request, terms),
             "received_at": terms.now,
-            "payment_orders": [_order(order) for order in request.payment_orders],
+            "payment_orders": [_order(order, request.capture) for order in request.payment_orders],
             "links": links(request.checkout_id),
         },
         option=orjson.OPT_UTC_Z,
     )
 
 
-def _order(order: RequestedOrder) -> dict[str, object]:
-    return {
+def _order(order: RequestedOrder, capture: str | None) -> dict[str, object]:
+    """What is said of captures is left out where the order is captured automatically: as ever, and nothing to store."""
+    shown: dict[str, object] = {
         "payment_order_id": order.payment_order_id,
         "payment_order_status": "NOT_STARTED",
         "detail": "",
@@ -182,6 +185,7 @@ def _order(order: RequestedOrder) -> dict[str, object]:
         "currency": order.currency,
         "platform_fee": order.platform_fee or Money.zero(order.currency).amount,
     }
+    return shown | {"capture": "manual"} if capture == "manual" else shown
 
 
 def links(checkout_id: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
         await house_of(request).wallet.rows(
             "SELECT currency, available, pending, reserved, version FROM wallet_view"
             " WHERE seller_account = %s ORDER BY currency",
-            [_storable(seller_account)],
+            [paging.storable(seller_account)],
         )
     )
     balances = [replies.in_decimals(row, ("available", "pending", "reserved")) for row in rows]
@@ -40,7 +40,7 @@ async def buyer(request: Request, buyer_account: str, caller: Caller = needs("wa
         await house_of(request).wallet.rows(
             "SELECT currency, gross_total AS paid, refunded_total AS refunded, orders FROM buyer_view"
             " WHERE buyer_account = %s ORDER BY currency",
-            [_storable(buyer_account)],
+            [paging.storable(buyer_account)],
         )
     )
     totals = [replies.in_decimals(row, ("paid", "refunded")) for row in rows]
@@ -64,7 +64,7 @@ async def account(request: Request, account: str, caller: Caller = needs("ledger
         await house_of(request).ledger.rows(
             "SELECT currency, debits, credits, debits - credits AS balance, version FROM account_view"
             " WHERE account = %s ORDER BY currency",
-            [_storable(account)],
+            [paging.storable(account)],
         )
     )
     balances = [replies.in_decimals(row, ("debits", "credits", "balance")) for row in rows]
@@ -91,7 +91,7 @@ async def entries(
         "SELECT journal_id::text, line, direction, amount, currency, template, payment_order_id, checkout_id, posted_at"
         " FROM entry_view WHERE account = %s AND (journal_id, line) < (%s::uuid, %s)"
         " ORDER BY journal_id DESC, line DESC LIMIT %s",
-        [_storable(account), _journal(str(journal_id)), line, page.limit + 1],
+        [paging.storable(account), _journal(str(journal_id)), line, page.limit + 1],
     )
     if not rows and page.cursor is None:
         _found(await ledger.rows("SELECT 1 AS found FROM account_view WHERE account = %s LIMIT 1", [account]))
@@ -111,10 +111,3 @@ def _found(rows: list[Row]) -> list[Row]:
     if not rows:
         raise Problem("not_found")
     return rows
-
-
-def _storable(text: str) -> str:
-    """What no store can hold is nobody's id."""
-    if not text.isascii() or "\0" in text:
-        raise Problem("not_found")
-    return text

@@ -78,6 +78,7 @@ async def list_payments(
     )
     payments = replies.payments(rows)
     shown = payments[: filters.limit]
+    await _add_amounts(house_of(request), [one for payment in shown for one in payment["payment_orders"]], caller.owner)
     return replies.json({"payments": shown, "next_cursor": _next(shown[-1]) if len(payments) > len(shown) else None})
 
 
@@ -140,11 +141,37 @@ async def payment(request: Request, checkout_id: str, caller: Caller = needs("pa
     rows = await house.payments.rows(
         "SELECT" + _COLUMNS + " FROM payment_view p JOIN order_view o USING (checkout_id)"
         " WHERE p.checkout_id = %s AND p.owner = %s ORDER BY o.position",
-        [_storable(checkout_id), caller.owner],
+        [paging.storable(checkout_id), caller.owner],
     )
     if rows:
-        return replies.json(replies.payments(rows)[0])
+        [payment] = replies.payments(rows)
+        await _add_amounts(house, payment["payment_orders"], caller.owner)
+        return replies.json(payment)
     return await _not_yet(house, checkout_id, caller)
+
+
+_OPERATIONS: LiteralString = """
+SELECT kind, operation_id, payment_order_id, checkout_id, amount, currency, final, reason, status, detail, code, wallet_updated,
+       ledger_updated, requested_at FROM operation_view
+ WHERE payment_order_id = ANY(%(orders)s) AND kind IN ('capture', 'void') AND asked
+UNION ALL
+SELECT r.kind, r.operation_id, r.payment_order_id, r.checkout_id, NULL, NULL, false, NULL, 'refused', '', r.code, false,
+       false, r.at FROM operation_refusal_view r
+ WHERE r.payment_order_id = ANY(%(orders)s) AND r.owner = %(owner)s AND r.kind IN ('capture', 'void')
+   AND NOT EXISTS (SELECT FROM operation_view o WHERE o.kind = r.kind AND o.operation_id = r.operation_id)
+ ORDER BY requested_at, operation_id
+"""
+
+
+async def _add_amounts(house: House, orders: list[dict[str, Any]], owner: str) -> None:
+    """What was captured of these orders and what went back, and of those that are captured by hand each capture and void."""
+    ids = [order["payment_order_id"] for order in orders]
+    found = await house.payments.rows("SELECT * FROM order_amount_view WHERE payment_order_id = ANY(%s)", [ids])
+    amounts = {row["payment_order_id"]: row for row in found}
+    manual = [id_ for id_, row in amounts.items() if row["capture"] == "manual"]
+    operations = await house.payments.rows(_OPERATIONS, {"orders": manual, "owner": owner}) if manual else []
+    for order in orders:
+        order.update(replies.amounts_of(order, amounts[order["payment_order_id"]], operations))
 
 
 async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
@@ -178,12 +205,14 @@ async def payment_order(request: Request, payment_order_id: str, caller: Caller 
         "SELECT checkout_id, payment_order_id, payment_order_status, detail, decline_code, wallet_updated, ledger_updated,"
         " seller_account, currency, gross, fee, psp, scheme, captured_at FROM order_view"
         " WHERE payment_order_id = %s AND owner = %s",
-        [_storable(payment_order_id), caller.owner],
+        [paging.storable(payment_order_id), caller.owner],
     )
     if rows:
         row = rows[0]
         more = {name: row[name] for name in ("checkout_id", "psp", "scheme", "captured_at")}
-        return replies.json(replies.order(row) | more | {"links": links(row["checkout_id"])})
+        order = replies.order(row)
+        await _add_amounts(house, [order], caller.owner)
+        return replies.json(order | more | {"links": links(row["checkout_id"])})
     return await _order_not_yet(house, payment_order_id, caller)
 
 
@@ -201,10 +230,3 @@ async def _order_not_yet(house: House, payment_order_id: str, caller: Caller) ->
         asked |= {"payment_order_status": "FAILED", "detail": "refused"}
     more = {"checkout_id": checkout_id, "psp": None, "scheme": None, "captured_at": None}
     return replies.json(asked | more | {"links": links(checkout_id)})
-
-
-def _storable(text: str) -> str:
-    """What no store can hold is nobody's id."""
-    if not text.isascii() or "\0" in text:
-        raise Problem("not_found")
-    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +67,15 @@ def _terms(order: dict[str, Any], checkout_id: str) -> dict[str, Any]:
     }
 
 
+_PLACES = itertools.count()
+
+
 def execute(settings: Settings, *events: Event) -> None:
     """What the executor would have said."""
     producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random", "log_level": 3})
     for event in events:
         now = datetime.now(UTC)
-        event_id = derive_id(event.key, "test", 0, int(now.timestamp() * 1000))
+        event_id = derive_id(event.key, "test", next(_PLACES), int(now.timestamp() * 1000))
         headers = record_headers(Envelope(event_id, "/test", event_type(type(event)), now))
         producer.produce(
             settings.topic_prefix + EXECUTIONS.name,

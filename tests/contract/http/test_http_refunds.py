@@ -1,0 +1,365 @@
+"""Captures, voids, refunds and disputes over HTTP: asked for, read back, refused, and asked for again."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from producers import replies
+from producers.client import UpstreamClient
+from producers.doors.commits import Commits
+from producers.doors.operations import OperationAsked, claim
+from schemas.events import Event, PaymentCaptured
+from schemas.money import Money
+from schemas.money_back import (
+    AuthorisationExpired,
+    ChargebackOpened,
+    DisputeInquiry,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    Share,
+)
+from schemas.requests import PaymentRequest, RefundRequest
+from tests.contract.http.door import Door, Reply, asked, order, wait_for
+from tests.contract.http.rooms import captured, execute, running_rooms
+from topics.runtime.shape.store import Store
+
+REFUNDS = "/v1/refunds"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rooms(door: Door) -> Iterator[None]:
+    with running_rooms(door.settings):
+        yield
+
+
+@pytest.fixture
+def cart() -> str:
+    return f"mb-{secrets.token_hex(4)}"
+
+
+def ask(door: Door, path: str, key: str | None = None, **body: object) -> Reply:
+    return door.send("POST", path, json.dumps(body).encode(), key=key)
+
+
+def detail(door: Door, cart: str, place: int = 0) -> tuple[str, str]:
+    one = door.get(f"/v1/payments/{cart}").json["payment_orders"][place]
+    return one["payment_order_status"], one["detail"]
+
+
+def executing(door: Door, cart: str, key: str | None = None, **changed: Any) -> dict[str, Any]:
+    """→ the order, which is being charged."""
+    one = order(f"{cart}-1")
+    assert door.post(asked(cart, one, buyer_info={"buyer_account": cart}, **changed), key).status == 202
+    wait_for(lambda: door.get(f"/v1/payments/{cart}", key=key).json["status"] == "executing")
+    return one
+
+
+def paid(door: Door, cart: str) -> dict[str, Any]:
+    """→ the order, captured in full and booked: 12.34 EUR."""
+    one = executing(door, cart)
+    execute(door.settings, captured(one, cart))
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
+    return one
+
+
+def said(one: dict[str, Any], cart: str, kind: type[Event], **more: object) -> Event:
+    """What the executor says of this order."""
+    terms = captured(one, cart).terms()
+    at_psp = {"psp": "northpay", "call_id": "1" * 32, "psp_reference": "np_1", "scheme": "visa"}
+    fields = {name: value for name, value in at_psp.items() if name in kind.model_fields}
+    return kind.model_validate({**terms, **fields, **more})
+
+
+def share(minor: int) -> Share:
+    return Share(Money(minor, "EUR"), Money(0, "EUR"), Money(minor, "EUR"))
+
+
+# ── refunds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refund_is_followed_to_wallet_and_ledger(door: Door, cart: str) -> None:
+    one = paid(door, cart)
+    body = {
+        "refund_id": f"{cart}-r",
+        "payment_order_id": f"{cart}-1",
+        "amount": "4.00",
+        "currency": "EUR",
+        "reason": "broken",
+    }
+    reply = ask(door, REFUNDS, **body)
+    assert (reply.status, reply.headers["location"], reply.replayed) == (202, f"/v1/refunds/{cart}-r", False)
+    assert reply.json["status"] == "received"
+    replies.Refund.model_validate_json(reply.body)
+    path = reply.json["links"]["self"]
+    assert door.get(path).json["status"] in ("received", "processing")
+    wait_for(lambda: door.get(path).json["status"] == "processing")
+    execute(door.settings, said(one, cart, PaymentRefunded, refund_id=f"{cart}-r", share=share(400)))
+    wait_for(lambda: door.get(path).json["wallet_updated"] and door.get(path).json["ledger_updated"])
+    refund = door.get(path).json
+    replies.Refund.model_validate(refund)
+    assert (refund["status"], refund["amount"], refund["reason"], refund["code"]) == (
+        "succeeded",
+        "4.00",
+        "broken",
+        None,
+    )
+    payment = door.get(f"/v1/payments/{cart}").json
+    replies.Payment.model_validate(payment)
+    [shown] = payment["payment_orders"]
+    assert (
+        shown["amount_captured"],
+        shown["amount_refunded"],
+        shown["amount_capturable"],
+        shown["amount_disputed"],
+    ) == (
+        "12.34",
+        "4.00",
+        "0.00",
+        "0.00",
+    )
+    assert (shown["detail"], shown["capture"], shown["captures"], shown["next_action"]) == (
+        "partly_refunded",
+        "automatic",
+        [],
+        None,
+    )
+    [of_order] = [door.get(f"/v1/payment-orders/{cart}-1").json]
+    replies.OrderOfPayment.model_validate(of_order)
+    assert of_order["amount_refunded"] == "4.00"
+
+
+def test_the_same_refund_again_gets_the_same_answer_whatever_has_become_of_it(door: Door, cart: str) -> None:
+    one = paid(door, cart)
+    body = {"refund_id": f"{cart}-r", "payment_order_id": f"{cart}-1", "amount": "12.34", "currency": "EUR"}
+    first = ask(door, REFUNDS, **body)
+    execute(door.settings, said(one, cart, PaymentRefunded, refund_id=f"{cart}-r", share=share(1234)))
+    wait_for(lambda: detail(door, cart) == ("SUCCESS", "refunded"))
+    again = ask(door, REFUNDS, **body)
+    assert (again.status, again.body, again.replayed) == (202, first.body, True)
+    other = ask(door, REFUNDS, **body | {"amount": "12.33"})
+    assert (other.status, other.json["code"], other.json["field"]) == (422, "contents_conflict", "amount")
+    assert ask(door, REFUNDS, **body | {"refund_id": f"{cart}-s"}).json["code"] == "exceeds_refundable"
+    stranger = door.key_for("stranger")
+    theirs = f"{cart}x"
+    executing(door, theirs, stranger)
+    taken = ask(door, REFUNDS, stranger, **body | {"payment_order_id": f"{theirs}-1"})
+    assert (taken.status, taken.json["code"], taken.json["field"]) == (409, "id_taken", "refund_id")
+    assert door.get(f"/v1/refunds/{cart}-r", key=stranger).status == 404
+
+
+def test_what_payments_refuses_after_the_202_reads_refused(door: Door, cart: str) -> None:
+    """Two doors may each find that there is enough; payments has the last word."""
+    paid(door, cart)
+    request = RefundRequest(refund_id=f"{cart}-r", payment_order_id=f"{cart}-1", amount="99.00", currency="EUR")
+    with closing(Commits(door.settings, claim)) as commits:
+        commits.take_alone(OperationAsked(owner="shop", request=request, kind="refund", checkout_id=cart))
+    wait_for(lambda: door.get(f"/v1/refunds/{cart}-r").json["status"] == "refused")
+    assert door.get(f"/v1/refunds/{cart}-r").json["code"] == "exceeds_refundable"
+    assert detail(door, cart) == ("SUCCESS", "")
+
+
+def test_refunds_are_listed_newest_first_and_by_what_is_asked(door: Door, cart: str) -> None:
+    paid(door, cart)
+    for number in range(3):
+        body = {"refund_id": f"{cart}-r{number}", "payment_order_id": f"{cart}-1", "amount": "1.00", "currency": "EUR"}
+        assert ask(door, REFUNDS, **body).status == 202
+    path = f"{REFUNDS}?payment_order_id={cart}-1"
+    wait_for(lambda: len(door.get(path).json["refunds"]) == 3)
+    first = door.get(f"{path}&limit=2").json
+    replies.RefundPage.model_validate(first)
+    rest = door.get(f"{path}&limit=2&cursor={first['next_cursor']}").json
+    listed = [one["refund_id"] for one in [*first["refunds"], *rest["refunds"]]]
+    assert listed == [f"{cart}-r2", f"{cart}-r1", f"{cart}-r0"]
+    assert rest["next_cursor"] is None
+    assert door.get(f"{path}&status=succeeded").json["refunds"] == []
+    assert len(door.get(f"{REFUNDS}?checkout_id={cart}&from=2020-01-01").json["refunds"]) == 3
+    assert door.get(path, key=door.key_for("stranger")).json["refunds"] == []
+
+
+# ── captures and voids ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_manual_payment_is_captured_in_part_and_the_rest_given_up(door: Door, cart: str) -> None:
+    one = executing(door, cart, capture="manual")
+    until = datetime(2030, 1, 31, 12, tzinfo=UTC)
+    execute(door.settings, said(one, cart, PaymentAuthorised, expires_at=until))
+    wait_for(lambda: detail(door, cart) == ("EXECUTING", "authorised"))
+    [shown] = door.get(f"/v1/payments/{cart}").json["payment_orders"]
+    assert (shown["capture"], shown["amount_capturable"], shown["amount_captured"]) == ("manual", "12.34", "0.00")
+    assert shown["authorisation_expires_at"] == "2030-01-31T12:00:00Z"
+    captures, voids = f"/v1/payments/{cart}/captures", f"/v1/payments/{cart}/voids"
+    body = {"capture_id": f"{cart}-k", "payment_order_id": f"{cart}-1", "amount": "5.00", "currency": "EUR"}
+    reply = ask(door, captures, **body)
+    replies.Capture.model_validate_json(reply.body)
+    assert (reply.status, reply.headers["location"]) == (202, f"/v1/payments/{cart}")
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["captures"])
+    more = {"capture_id": f"{cart}-k", "order_gross": Money(1234, "EUR")}
+    part = {"gross": Money(500, "EUR"), "fee": Money(40, "EUR"), "net": Money(460, "EUR")}
+    execute(door.settings, said(one, cart, PaymentCaptured, **more, **part))
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["captures"][0]["ledger_updated"])
+    assert detail(door, cart) == ("SUCCESS", "partly_captured")
+    over = ask(door, captures, **body | {"capture_id": f"{cart}-k2", "amount": "7.35"})
+    assert (over.status, over.json["code"], over.json["field"]) == (422, "exceeds_authorised", "amount")
+    reply = ask(door, voids, void_id=f"{cart}-v", payment_order_id=f"{cart}-1")
+    replies.Void.model_validate_json(reply.body)
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["voids"])
+    execute(door.settings, said(one, cart, PaymentVoided, void_id=f"{cart}-v", released=Money(734, "EUR")))
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
+    payment = door.get(f"/v1/payments/{cart}").json
+    replies.Payment.model_validate(payment)
+    [shown] = payment["payment_orders"]
+    assert (shown["amount_captured"], shown["amount_capturable"], payment["status"]) == ("5.00", "0.00", "succeeded")
+    [capture], [void] = shown["captures"], shown["voids"]
+    assert (capture["capture_id"], capture["status"], capture["amount"]) == (f"{cart}-k", "succeeded", "5.00")
+    assert (void["void_id"], void["status"], void["amount"]) == (f"{cart}-v", "succeeded", "7.34")
+    again = ask(door, captures, **body)
+    assert (again.status, again.replayed) == (202, True)
+    late = ask(door, voids, void_id=f"{cart}-v2", payment_order_id=f"{cart}-1")
+    assert (late.status, late.json["code"]) == (422, "nothing_to_void")
+
+
+def test_manual_is_a_part_of_what_a_checkout_is(door: Door, cart: str) -> None:
+    body = asked(cart, order(f"{cart}-1"), capture="manual")
+    first = door.post(body)
+    assert first.json["payment_orders"][0]["capture"] == "manual"
+    assert door.post(body).replayed
+    other = door.post(asked(cart, order(f"{cart}-1")))
+    assert (other.status, other.json["code"], other.json["field"]) == (422, "checkout_conflict", "capture")
+    plain = door.post(asked(f"{cart}a", order(f"{cart}a-1")))
+    assert "capture" not in plain.json["payment_orders"][0]  # as ever
+    assert door.post(asked(f"{cart}a", order(f"{cart}a-1"), capture="automatic")).replayed
+
+
+# ── disputes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_dispute_is_read_with_its_stages_and_takes_what_could_be_refunded(door: Door, cart: str) -> None:
+    one = paid(door, cart)
+    about = {"dispute_id": f"dp_{cart}", "reason": "fraudulent", "due_by": datetime.now(UTC) + timedelta(days=7)}
+    first = said(one, cart, DisputeInquiry, **about, stage=1, amount=Money(1000, "EUR"))
+    opened = said(one, cart, ChargebackOpened, **about, stage=2, share=share(1000), dispute_fee=Money(1500, "EUR"))
+    execute(door.settings, first, opened)
+    wait_for(lambda: detail(door, cart) == ("SUCCESS", "charged_back"))
+    found = door.get(f"/v1/disputes/dp_{cart}").json
+    replies.DisputeShown.model_validate(found)
+    assert (found["status"], found["stage"], found["amount"], found["fee"]) == ("opened", 2, "10.00", "15.00")
+    assert [(stage["stage"], stage["status"]) for stage in found["stages"]] == [(1, "inquiry"), (2, "opened")]
+    listed = door.get(f"/v1/disputes?payment_order_id={cart}-1&status=opened").json
+    replies.DisputePage.model_validate(listed)
+    assert [(one["dispute_id"], one["stage"]) for one in listed["disputes"]] == [(f"dp_{cart}", 2)]
+    assert door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["amount_disputed"] == "10.00"
+    body = {"refund_id": f"{cart}-r", "payment_order_id": f"{cart}-1", "currency": "EUR"}
+    assert ask(door, REFUNDS, **body, amount="3.00").json["code"] == "order_disputed"
+    assert ask(door, REFUNDS, **body, amount="12.35").json["code"] == "exceeds_refundable"
+    assert door.get(f"/v1/disputes/dp_{cart}", key=door.key_for("stranger")).status == 404
+    assert door.get("/v1/disputes", key=door.key_for("shop", "payments:read")).json["code"] == "forbidden"
+
+
+# ── what is wrong with it ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+WRONG: list[tuple[dict[str, object], str, str]] = [
+    ({"amount": "0.00"}, "not_positive", "amount"),
+    ({"amount": "-1.00"}, "not_positive", "amount"),
+    ({"amount": "1.0"}, "wrong_decimals", "amount"),
+    ({"amount": 1}, "wrong_type", "amount"),
+    ({"amount": "1e2"}, "invalid_amount", "amount"),
+    ({"currency": "USD"}, "wrong_currency", "currency"),
+    ({"currency": "XXX"}, "unknown_currency", "currency"),
+    ({"amount": "12.35"}, "exceeds_refundable", "amount"),
+    ({"refund_id": "auto~x"}, "reserved_id", "refund_id"),
+    ({"refund_id": "a b"}, "invalid_id", "refund_id"),
+    ({"reason": ""}, "invalid_text", "reason"),
+    ({"reason": "4111 1111 1111 1111"}, "card_number", "reason"),
+    ({"payment_order_id": "nobodys"}, "not_found", "payment_order_id"),
+    ({"more": 1}, "unknown_field", "more"),
+]
+
+
+@pytest.fixture(scope="module")
+def through(door: Door) -> str:
+    cart = f"mb-{secrets.token_hex(4)}"
+    paid(door, cart)
+    return cart
+
+
+def claimed(door: Door) -> int:
+    with closing(Store(door.settings, "doors")) as store, store.transaction() as conn:
+        [row] = conn.execute("SELECT count(*) FROM operation_ids").fetchall()
+        return int(row[0])
+
+
+@pytest.mark.parametrize(("changed", "code", "field"), WRONG, ids=[f"{code} {field}" for _, code, field in WRONG])
+def test_a_refund_that_cannot_be_is_refused_by_field_and_claims_nothing(
+    door: Door, through: str, changed: dict[str, object], code: str, field: str
+) -> None:
+    before = claimed(door)
+    body = {"refund_id": f"{through}-w", "payment_order_id": f"{through}-1", "amount": "1.00", "currency": "EUR"}
+    reply = ask(door, REFUNDS, **body | changed)
+    assert (reply.json["code"], reply.json["field"]) == (code, field)
+    assert reply.status == (404 if code == "not_found" else 422)
+    assert claimed(door) == before
+
+
+def test_captures_and_voids_of_what_is_not_theirs_are_refused_by_field(door: Door, through: str, cart: str) -> None:
+    body = {"capture_id": f"{cart}-k", "payment_order_id": f"{through}-1", "amount": "1.00", "currency": "EUR"}
+    void = {"void_id": f"{cart}-v", "payment_order_id": f"{through}-1"}
+    expected = [
+        (f"/v1/payments/{through}/captures", body, 422, "not_authorised", "payment_order_id"),  # captured by itself
+        (f"/v1/payments/{through}/voids", void, 422, "nothing_to_void", "payment_order_id"),
+        (f"/v1/payments/{cart}/captures", body, 404, "not_found", "payment_order_id"),  # of another checkout
+        (f"/v1/payments/{cart}/voids", void, 404, "not_found", "payment_order_id"),
+        (f"/v1/payments/{through}/captures", body | {"final": True, "amount": "0.00"}, 422, "not_positive", "amount"),
+        (f"/v1/payments/{through}/captures", body | {"capture_id": "auto~x"}, 422, "reserved_id", "capture_id"),
+    ]
+    for path, asked_for, *answer in expected:
+        reply = ask(door, path, **asked_for)
+        assert [reply.status, reply.json["code"], reply.json["field"]] == answer
+    stranger = door.key_for("stranger")
+    assert ask(door, f"/v1/payments/{through}/captures", stranger, **body).status == 404
+
+
+def test_of_an_order_that_failed_or_was_not_started_nothing_can_be_asked(door: Door, cart: str) -> None:
+    one = executing(door, cart, capture="manual")
+    execute(door.settings, said(one, cart, PaymentAuthorised, expires_at=datetime.now(UTC)))
+    execute(door.settings, said(one, cart, AuthorisationExpired, released=Money(1234, "EUR")))
+    wait_for(lambda: detail(door, cart) == ("FAILED", "expired"))
+    refund = {"refund_id": f"{cart}-r", "payment_order_id": f"{cart}-1", "amount": "1.00", "currency": "EUR"}
+    capture = {"capture_id": f"{cart}-k", "payment_order_id": f"{cart}-1", "amount": "1.00", "currency": "EUR"}
+    assert ask(door, REFUNDS, **refund).json["code"] == "not_captured"
+    assert ask(door, f"/v1/payments/{cart}/captures", **capture).json["code"] == "not_authorised"
+    assert (
+        ask(door, f"/v1/payments/{cart}/voids", void_id="v", payment_order_id=f"{cart}-1").json["code"]
+        == "not_authorised"
+    )
+
+
+# ── by Kafka ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_upstream_asks_over_its_own_topic_and_reads_what_became_of_it(door: Door, cart: str) -> None:
+    partner = door.key_for("partner")
+    one = order(f"{cart}-1")
+    refund = RefundRequest(refund_id=f"{cart}-r", payment_order_id=f"{cart}-1", amount="4.00", currency="EUR")
+    with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
+        client.send(PaymentRequest.model_validate_json(json.dumps(asked(cart, one))))
+        client.flush()
+        wait_for(lambda: door.get(f"/v1/payments/{cart}", key=partner).json.get("status") == "executing")
+        execute(door.settings, captured(one, cart))
+        wait_for(lambda: door.get(f"/v1/payments/{cart}", key=partner).json["is_payment_done"])
+        client.send_operation(cart, refund)
+        client.send_operation(cart, refund)
+    wait_for(lambda: door.get(f"/v1/refunds/{cart}-r", key=partner).status == 200)
+    assert door.get(f"/v1/refunds/{cart}-r", key=partner).json["status"] == "processing"
+    by_http = ask(
+        door, REFUNDS, partner, refund_id=f"{cart}-s", payment_order_id=f"{cart}-1", amount="8.34", currency="EUR"
+    )
+    assert by_http.status == 202  # of a payment that came by Kafka
