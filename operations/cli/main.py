@@ -23,7 +23,10 @@ FAILED, WRONG_USE, UNREACHABLE, OUR_BUG = 1, 2, 3, 70  # docs/cli.md explains th
 
 # Where to look first for a command, so that a quick one need not wait for the imports of all; others are named after
 # their module.
-HOME_OF = {"up": "stack", "down": "stack", "status": "stack", "doctor": "stack"}
+HOME_OF = {
+    **dict.fromkeys(("up", "down", "status", "doctor"), "stack"),
+    **dict.fromkeys(("capture", "void", "refund"), "money_back"),
+}
 
 
 def build(modules: Iterable[str]) -> typer.Typer:

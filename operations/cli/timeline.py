@@ -1,4 +1,4 @@
-"""A checkout, order or call id, or a PSP's reference → everything that each store and the PSP say of it, in the order of time."""
+"""An id of ours, or a PSP's reference → all that each store and the PSP say of that payment, in the order of time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class UnknownId(Exception):
     """No store has this id; `near` are similar ids."""
 
     def __init__(self, given: str, near: Sequence[str]) -> None:
-        super().__init__(f"no checkout, payment order, call or PSP's reference is called {given}")
+        super().__init__(f"no checkout, payment order, refund, dispute, call or PSP's reference is called {given}")
         self.near = tuple(near)
 
 
@@ -53,6 +53,7 @@ def timeline(settings: Settings, given: str) -> Timeline:
         moments = [
             *_doors(stores, checkout_id),
             *_payments(stores, checkout_id, order_ids),
+            *_money_back(stores, order_ids),
             *_risk(stores, checkout_id),
             *_executor(stores, order_ids),
             *_wallet(stores, order_ids),
@@ -96,6 +97,8 @@ def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
         ("doors", "SELECT checkout_id, payment_order_id FROM order_id_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE payment_order_id = %s"),
         ("executor", "SELECT checkout_id, payment_order_id FROM attempt_view WHERE call_id = %s"),
+        ("payments", "SELECT DISTINCT checkout_id, payment_order_id FROM operation_view WHERE operation_id = %s"),
+        ("payments", "SELECT DISTINCT checkout_id, payment_order_id FROM dispute_view WHERE dispute_id = %s"),
         ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE psp_reference = %s"),
     ):
         rows = stores.rows(room, statement, [given])
@@ -157,6 +160,44 @@ def _payments(stores: Stores, checkout_id: str, order_ids: Sequence[str]) -> Ite
         yield Moment(at, "payments", "done", checkout_id, status)
 
 
+def _money_back(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
+    """Captures, voids, refunds and disputes: asked for at the door, and as payments tells of them."""
+    for kind, id_, order_id, owner, at in stores.rows(
+        "doors",
+        "SELECT kind, operation_id, payment_order_id, owner, accepted_at FROM operation_id_view"
+        " WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    ):
+        yield Moment(at, "doors", f"{kind} accepted", order_id, f"{id_} from {owner}")
+    amounts = _amounts(stores, order_ids)
+    for order_id, what, id_, before, after, detail, at in stores.rows(
+        "payments",
+        "SELECT payment_order_id, what, subject_id, from_status, to_status, detail, at FROM operation_history_view"
+        " WHERE payment_order_id = ANY(%s) ORDER BY id",
+        [list(order_ids)],
+    ):
+        step = f"{before} → {after}" if before and before != after else after
+        told = [part for part in (id_, amounts.get((what, id_)), detail) if part]
+        yield Moment(at, "payments", f"{what} {step}", order_id, ", ".join(told))
+    for order_id, kind, id_, code, detail, at in stores.rows(
+        "payments",
+        "SELECT payment_order_id, kind, operation_id, code, detail, at FROM operation_refusal_view"
+        " WHERE payment_order_id = ANY(%s)",
+        [list(order_ids)],
+    ):
+        yield Moment(at, "payments", f"{kind} refused: {code}", order_id, f"{id_}, {detail}")
+
+
+def _amounts(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+    rows = stores.rows(
+        "payments",
+        "SELECT kind, operation_id, amount, currency FROM operation_view WHERE payment_order_id = ANY(%s) AND amount > 0"
+        " UNION ALL SELECT 'dispute', dispute_id, amount, currency FROM dispute_view WHERE payment_order_id = ANY(%s)",
+        [list(order_ids), list(order_ids)],
+    )
+    return {(kind, id_): str(Money(amount, currency)) for kind, id_, amount, currency in rows}
+
+
 def _risk(stores: Stores, checkout_id: str) -> Iterator[Moment]:
     for outcome, rule, score, at in stores.rows(
         "risk", "SELECT outcome, rule, score, decided_at FROM screening_view WHERE checkout_id = %s", [checkout_id]
@@ -194,8 +235,9 @@ def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
         " WHERE payment_order_id = ANY(%s)",
         [list(order_ids)],
     ):
-        detail = f"{Money(amount, currency)} to {seller}, {Money(after, currency)} available after it"
-        yield Moment(at, "wallet", f"credited ({kind})", order_id, detail)
+        verb, towards = ("debited", "from") if amount < 0 else ("credited", "to")
+        detail = f"{Money(abs(amount), currency)} {towards} {seller}, {Money(after, currency)} available after it"
+        yield Moment(at, "wallet", f"{verb} ({kind})", order_id, detail)
 
 
 def _ledger(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:

@@ -63,13 +63,17 @@ def pay(
     token: Annotated[str, typer.Option(help="how the buyer pays; docs/psp.md lists those that fail")] = "tok_visa",
     currency: Annotated[str, typer.Option(help="ISO 4217")] = "EUR",
     checkout_id: Annotated[str | None, typer.Option(help="ours to choose; the same again is a replay")] = None,
+    capture: Annotated[
+        str, typer.Option(help="automatic, or manual: authorise, and `tally capture` later")
+    ] = "automatic",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="stay until every order is through")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to watch at most")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """Pay: one checkout, several orders, over the API. Exits 1 where --watch does not see it done in time."""
     api = running_api()
-    payment = api.call("POST", "/v1/payments", demo_request(checkout_id or new_id(), orders, token, currency))
+    request = demo_request(checkout_id or new_id(), orders, token, currency)
+    payment = api.call("POST", "/v1/payments", request if capture == "automatic" else request | {"capture": capture})
     if watch:
         states = follow(api, payment, timeout)
         payment = last(states) if as_json else _show_live(states)
@@ -78,7 +82,7 @@ def pay(
     elif not watch:
         say(payment["checkout_id"])
         note(f"accepted; `tally show {payment['checkout_id']}` says where it stands")
-    if watch and not payment["is_payment_done"]:
+    if watch and not is_settled(payment):
         raise _failed(f"{payment['checkout_id']} is not done after {timeout:g} s")
 
 
@@ -128,13 +132,21 @@ def _order(checkout_id: str, number: int, currency: str, chance: random.Random) 
 
 
 def follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tuple[float, dict[str, Any]]]:
-    """The payment again and again, with the seconds since it was accepted, until it is done or time is up."""
+    """The payment again and again, with the seconds since it was accepted, until it is settled or time is up."""
     started = time.monotonic()
     yield 0.0, payment
-    while not payment["is_payment_done"] and time.monotonic() - started < timeout_s:
+    while not is_settled(payment) and time.monotonic() - started < timeout_s:
         time.sleep(ASK_EVERY_S)
         payment = api.call("GET", payment["links"]["self"])
         yield time.monotonic() - started, payment
+
+
+def is_settled(payment: dict[str, Any]) -> bool:
+    """Done; or nothing moves on until captures are asked for."""
+    orders = payment["payment_orders"]
+    waits = [one for one in orders if one["detail"] in ("authorised", "partly_captured")]
+    through = [one for one in orders if one["payment_order_status"] == "FAILED" or one["ledger_updated"]]
+    return bool(payment["is_payment_done"] or (waits and len(waits) + len(through) == len(orders)))
 
 
 def last(states: Iterator[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
@@ -165,7 +177,7 @@ def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
     table = titled(title, "order", "seller", "amount", "state", "wallet", "ledger")
     table.columns[2].justify = "right"
     for order in payment["payment_orders"]:
-        state = SYMBOLS.get(order["payment_order_status"], (order["detail"] or "failed", "red"))
+        state = _state(order)
         table.add_row(
             order["payment_order_id"],
             order["seller_account"],
@@ -175,6 +187,13 @@ def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
             Text("✓" if order["ledger_updated"] else "", "green"),
         )
     return table
+
+
+def _state(order: dict[str, Any]) -> tuple[str, str]:
+    """In words, and their style."""
+    if order["detail"] in ("authorised", "partly_captured"):
+        return order["detail"].replace("_", " "), "cyan"
+    return SYMBOLS.get(order["payment_order_status"], (order["detail"] or "failed", "red"))
 
 
 def _reason(answer: HttpAnswer) -> str:

@@ -18,7 +18,11 @@ app = typer.Typer()
 @app.command()
 def show(
     id_: Annotated[
-        str, typer.Argument(metavar="ID", help="A checkout, payment order or call id, or a PSP's reference.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="An id of a checkout, order, capture, void, refund, dispute or call, or a PSP's reference.",
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests.conftest import SECRET, copy_database, delete_topics, drop_database
@@ -42,3 +45,20 @@ def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPat
 def door(http_stack: Settings) -> Iterator[Door]:
     with open_door(http_stack) as door:
         yield door
+
+
+@pytest.fixture
+def environment(door: Door) -> dict[str, str]:
+    """What the commands of a running stack see."""
+    settings = door.settings
+    home = Home(settings.home)
+    write_private(home.state, json.dumps({"api_url": f"http://127.0.0.1:{door.port}"}))
+    write_private(home.api_key, door.key + "\n")
+    given = {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_SECRET": settings.secret,
+    }
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}

@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from operations.stack.home import Home, write_private
+from tests.contract.http.commands import tally
 from tests.contract.http.door import Door, wait_for
-
-
-@pytest.fixture
-def environment(door: Door) -> dict[str, str]:
-    """What the commands of a running stack see."""
-    settings = door.settings
-    home = Home(settings.home)
-    write_private(home.state, json.dumps({"api_url": f"http://127.0.0.1:{door.port}"}))
-    write_private(home.api_key, door.key + "\n")
-    given = {
-        "TALLY_HOME": str(settings.home),
-        "TALLY_KAFKA": settings.kafka,
-        "TALLY_POSTGRES": settings.postgres,
-        "TALLY_DATABASE": settings.database,
-        "TALLY_SECRET": settings.secret,
-    }
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}
-
-
-def tally(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "operations.cli.main", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_key_is_made_listed_and_revoked(door: Door, environment: dict[str, str]) -> None:

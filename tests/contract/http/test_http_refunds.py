@@ -27,6 +27,7 @@ from schemas.money_back import (
     Share,
 )
 from schemas.requests import PaymentRequest, RefundRequest
+from tests.contract.http.commands import tally
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
 from tests.contract.http.rooms import captured, execute, running_rooms
 from topics.runtime.shape.store import Store
@@ -363,3 +364,66 @@ def test_an_upstream_asks_over_its_own_topic_and_reads_what_became_of_it(door: D
         door, REFUNDS, partner, refund_id=f"{cart}-s", payment_order_id=f"{cart}-1", amount="8.34", currency="EUR"
     )
     assert by_http.status == 202  # of a payment that came by Kafka
+
+
+# ── by command ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refund_by_command_is_watched_listed_and_told_in_the_timeline(
+    door: Door, environment: dict[str, str], cart: str
+) -> None:
+    one = paid(door, cart)
+    words = ("refund", f"{cart}-1", "--amount", "4.00", "--id", f"{cart}-r", "--reason", "broken")
+    asked_for = tally(environment, *words)
+    assert (asked_for.returncode, asked_for.stdout.strip()) == (0, f"{cart}-r"), asked_for.stderr
+    late = tally(environment, *words, "--watch", "--timeout", "1")
+    assert (late.returncode, "is processing" in late.stderr) == (1, True)
+    execute(door.settings, said(one, cart, PaymentRefunded, refund_id=f"{cart}-r", share=share(400)))
+    rest = tally(environment, "refund", f"{cart}-1", "--json")  # all that is left
+    assert json.loads(rest.stdout)["amount"] == "8.34"
+    wait_for(lambda: door.get(f"/v1/refunds/{cart}-r").json["ledger_updated"])
+    listed = json.loads(tally(environment, "refunds", "list", "--order", f"{cart}-1", "--json").stdout)["refunds"]
+    assert {(one["refund_id"], one["amount"], one["status"]) for one in listed} >= {(f"{cart}-r", "4.00", "succeeded")}
+    shown = tally(environment, "refunds", "show", f"{cart}-r", "--json")
+    assert json.loads(shown.stdout)["reason"] == "broken"
+    over = tally(environment, "refund", f"{cart}-1", "--amount", "99.00")
+    assert (over.returncode, "exceeds_refundable" in over.stderr) == (1, True)
+    story = json.loads(tally(environment, "show", f"{cart}-r", "--json").stdout)
+    assert story["checkout_id"] == cart
+    told = [(moment["where"], moment["what"]) for moment in story["moments"]]
+    for moment in (
+        ("doors", "refund accepted"),
+        ("payments", "refund processing"),
+        ("payments", "refund processing → succeeded"),
+        ("wallet", "debited (refunded)"),
+        ("ledger", "posted (refunded)"),
+    ):
+        assert moment in told, told
+
+
+def test_a_manual_payment_by_command(door: Door, environment: dict[str, str], cart: str) -> None:
+    made = tally(environment, "pay", "--orders", "1", "--capture", "manual", "--checkout-id", cart, "--json")
+    assert made.returncode == 0, made.stderr
+    [one] = json.loads(made.stdout)["payment_orders"]
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["status"] == "executing")
+    execute(door.settings, said(one, cart, PaymentAuthorised, expires_at=datetime.now(UTC) + timedelta(days=6)))
+    wait_for(lambda: detail(door, cart) == ("EXECUTING", "authorised"))
+    watched = tally(environment, "pay", "--orders", "1", "--capture", "manual", "--checkout-id", cart, "--watch")
+    assert "authorised" in watched.stdout
+    captured_by = tally(environment, "capture", f"{cart}-1", "--amount", "1.00", "--id", f"{cart}-k", "--json")
+    assert (json.loads(captured_by.stdout)["status"], captured_by.returncode) == ("received", 0)
+    voided_by = tally(environment, "void", f"{cart}-1", "--id", f"{cart}-v")
+    assert (voided_by.returncode, voided_by.stdout.strip()) == (0, f"{cart}-v"), voided_by.stderr
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["voids"])
+
+
+def test_disputes_by_command(door: Door, environment: dict[str, str], cart: str) -> None:
+    one = paid(door, cart)
+    about = {"dispute_id": f"dp_{cart}", "reason": "fraudulent", "stage": 1}
+    execute(door.settings, said(one, cart, ChargebackOpened, **about, share=share(1000)))
+    wait_for(lambda: detail(door, cart) == ("SUCCESS", "charged_back"))
+    [listed] = json.loads(tally(environment, "disputes", "list", "--order", f"{cart}-1", "--json").stdout)["disputes"]
+    assert (listed["dispute_id"], listed["status"], listed["amount"]) == (f"dp_{cart}", "opened", "10.00")
+    assert "fraudulent" in tally(environment, "disputes", "show", f"dp_{cart}").stdout
+    assert "dispute opened" in tally(environment, "show", f"dp_{cart}").stdout
+    assert tally(environment, "disputes", "show", "dp_none").returncode == 1
