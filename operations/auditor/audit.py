@@ -16,12 +16,13 @@ from operations.auditor.engine.run import Patience, Progress, Run
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import check_sums
 from operations.auditor.engine.unfinished import OUTBOXES, ROOMS_LOOKS, Look, check_looks, dead_letters, partitions_kept
+from operations.auditor.money_back.page import MoneyBack
 from operations.auditor.pay_in.page import PayIn
 from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
-PAGES: tuple[Callable[[Run], Page], ...] = (PayIn,)  # a flow of money each
+PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack)  # a flow of money each
 PATIENCE = Patience()
 
 
@@ -67,6 +68,7 @@ def _read(run: Run, pages: Sequence[Page]) -> None:
 def _added_up(run: Run, pages: Sequence[Page], settled: bool) -> Iterator[Check]:
     yield from check_sums(run.stores, balances.SUMS, expected=settled)
     yield balances.check_kinds(run.stores, {kind for page in pages for kind in page.kinds}, expected=settled)
+    yield balances.check_debts(run.stores)
     for page in pages:
         yield from check_sums(run.stores, page.sums, expected=page.settled)
     for page in pages:

@@ -8,6 +8,7 @@ from operations.auditor.engine.latest import Balance
 from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import Sum
+from schemas.money import Money
 from topics import catalog
 
 SUMS = (
@@ -75,6 +76,7 @@ BALANCES = (
 )
 
 KINDS = "kinds_audited"
+DEBTS = "wallets_below_zero"
 
 
 def check_kinds(stores: Stores, audited: Collection[str], *, expected: bool) -> Check:
@@ -85,3 +87,14 @@ def check_kinds(stores: Stores, audited: Collection[str], *, expected: bool) -> 
         f"{count} {what} of kind {kind}, which nothing audits" for what, kind, count in found if kind not in audited
     ]
     return judged(KINDS, sum(count for *_, count in found), wrong, expected=expected)
+
+
+def check_debts(stores: Stores) -> Check:
+    """Reported, not judged: what went back after a seller was paid out, or was more than there was."""
+    examined = stores.one("wallet", "SELECT count(*) FROM wallet_view")[0]
+    owed = stores.rows(
+        "wallet",
+        "SELECT currency, count(*), sum(available)::bigint FROM wallet_view WHERE available < 0 GROUP BY 1 ORDER BY 1",
+    )
+    notes = [f"{number} of them, {Money(minor, currency)} in all" for currency, number, minor in owed]
+    return judged(DEBTS, examined, [], expected=False, aside=notes)

@@ -15,10 +15,11 @@ from operations.auditor.engine.lag import Lag, check_lag
 from operations.auditor.engine.page import Counted
 from operations.auditor.engine.report import Check, Report, judged
 from operations.auditor.engine.run import Patience, Run
-from operations.auditor.pay_in.books import Attempt, Books, Call, Charge, Journal, Movement, Order, Payment, Request
+from operations.auditor.pay_in.books import Books, Call, Charge, Order, Payment, Request
 from operations.auditor.pay_in.charges import compare_charges
 from operations.auditor.pay_in.checkouts import compare_checkouts
 from operations.auditor.pay_in.orders import TO_LEDGER, TO_WALLET, captured_event_id, compare_orders
+from operations.auditor.rows import Attempt, Journal, Movement
 from schemas import events
 from schemas.envelope import derive_id, time_ms_of
 from topics import catalog
@@ -41,9 +42,7 @@ def true_books() -> Books:
         calls={"call": Call("o", "ended", "captured")},
         movements={"o": [Movement(cause, "s", "EUR", 1200)]},
         journals={
-            "o": [
-                Journal(cause, "EUR", 1, 3, 3, 1234, 1234, "psp:north:receivable", 1234, "seller:s:payable", 1200, 34)
-            ]
+            "o": [Journal(cause, "EUR", 3, 3, 1234, 1234, "psp:north:receivable", 1234, "seller:s:payable", 1200, 34)]
         },
         charges={"call": [Charge("north", "ch_1", "o", 1234, "EUR")]},
     )
@@ -74,9 +73,7 @@ def test_a_missing_effect_may_be_on_its_way_and_says_from_where_to_where() -> No
 def test_what_else_moved_an_order_s_money_is_no_effect_of_its_capture_and_must_balance_too() -> None:
     books = true_books()
     books.movements["o"].append(Movement("other", "s", "EUR", 100, "goodwill"))
-    books.journals["o"].append(
-        Journal("other", "EUR", 1, 2, 2, 100, 100, None, 0, "seller:s:payable", 100, 0, "goodwill")
-    )
+    books.journals["o"].append(Journal("other", "EUR", 2, 2, 100, 100, None, 0, "seller:s:payable", 100, 0, "goodwill"))
     assert found(books) == set()
     books.journals["o"][-1] = books.journals["o"][-1]._replace(net=99, credits=99)
     assert found(books) == {"journals_balanced", "wallet_equals_payable"}
@@ -103,6 +100,71 @@ def test_the_same_order_at_two_psps_was_charged_twice() -> None:
     books = true_books()
     books.charges["other"] = [Charge("south", "p_1", "o", 1234, "EUR")]
     assert {"orders_charged_once", "charges_captured"} <= found(books)
+
+
+def test_a_charge_that_its_psp_took_back_is_compared_with_what_lies_behind_it_and_missed_where_nothing_does() -> None:
+    books = true_books()
+    books.charges["call"] = [Charge("north", "ch_1", "o", 1234, "EUR", True)]
+    assert found(books) == {"captures_charged"}
+    books.attempts["o"] = books.attempts["o"]._replace(behind=1)
+    assert found(books) == set()
+
+
+def manual_books(state: str, status: str) -> Books:
+    """As the true ones, of an order that was authorised and captured in two parts, or not at all."""
+    books = true_books()
+    books.attempts["o"] = books.attempts["o"]._replace(state=state, manual=True, behind=2)
+    books.orders["o"] = books.orders["o"]._replace(
+        status=status, wallet_updated=status == "SUCCESS", ledger_updated=status == "SUCCESS", psp_reference="cap_1"
+    )
+    books.movements["o"], books.journals["o"] = [], []
+    if status == "SUCCESS":
+        books.movements["o"] = [Movement(f"cause {part}", "s", "EUR", 600, part=part) for part in "ab"]
+    return books
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("authorised", "EXECUTING"),
+        ("authorised", "SUCCESS"),
+        ("captured", "SUCCESS"),
+        ("voided", "FAILED"),
+        ("expired", "FAILED"),
+    ],
+)
+def test_an_order_that_is_captured_in_parts_is_not_compared_with_its_charge(state: str, status: str) -> None:
+    books = manual_books(state, status)
+    books.charges.clear()
+    assert {finding.check for finding in compare_orders(books)} <= {"flags_caused"}  # its journals are not there
+    books.orders["o"] = books.orders["o"]._replace(
+        status="FAILED" if state in ("authorised", "captured") else "SUCCESS"
+    )
+    assert "states_caused" in {finding.check for finding in compare_orders(books)}
+
+
+@pytest.mark.parametrize("state", ["voided", "expired"])
+def test_a_psp_that_took_the_money_of_what_was_given_up_is_named(state: str) -> None:
+    assert {finding.check for finding in compare_charges(manual_books(state, "FAILED"))} == {"charges_captured"}
+
+
+def test_a_debit_is_compared_with_what_less_is_owed_in_each_currency() -> None:
+    books = true_books()
+    books.movements["o"].append(Movement("dispute", "s", "EUR", -500, "chargeback_opened", "d.1"))
+    accounts = ("psp:north:receivable", -500, "seller:s:payable", -500)
+    books.journals["o"] += [
+        Journal("dispute", "EUR", 4, 2, 500, 500, *accounts, 0, "chargeback_opened", "d.1"),
+        Journal(
+            "dispute", "USD", 4, 2, 1500, 1500, "psp:north:receivable", -1500, None, 0, 0, "chargeback_opened", "d.1"
+        ),
+    ]
+    assert found(books) == set()
+    books.movements["o"][-1] = books.movements["o"][-1]._replace(amount=-499)
+    assert found(books) == {"wallet_equals_payable"}
+    books.movements["o"][-1] = books.movements["o"][-1]._replace(amount=-500, currency="USD")
+    assert found(books) == {"wallet_equals_payable"}
+    del books.journals["o"][-1]
+    assert found(books) == {"wallet_equals_payable", "journals_balanced"}
 
 
 def test_an_order_of_which_the_seller_gets_nothing_has_no_payable_and_is_fine() -> None:

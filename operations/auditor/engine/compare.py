@@ -54,7 +54,9 @@ def verdicts(page: Page, findings: Iterable[Finding]) -> Iterator[Check]:
         if check.unknown:
             yield Check(check.name, False, 0, f"{check.unknown}, so it cannot be compared")
         else:
-            yield judged(check.name, check.examined, wrong.get(check.name, []), expected=check.expected)
+            yield judged(
+                check.name, check.examined, wrong.get(check.name, []), expected=check.expected, aside=[check.aside]
+            )
     for topic in page.topics:
         name, trimmed = topic.subject.check, topic.place.trimmed
         expected = page.settled and not trimmed

@@ -21,6 +21,7 @@ class Counted:
     examined: int
     expected: bool
     unknown: str = ""  # why it cannot be compared
+    aside: str = ""  # what is said beside the verdict
 
 
 class Page(Protocol):

@@ -1,24 +1,52 @@
-"""The PSPs' own HTTP listings → every charge that they say they made."""
+"""The PSPs' own HTTP listings → every charge, operation and dispute that they say there is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from operations.http_client import HttpClient, NoAnswer
-from psp.port import HttpRequest, ListedCharge, ListingError, Psp, Reference
+from psp.port import (
+    HttpRequest,
+    Kind,
+    Listed,
+    ListedCharge,
+    ListedDispute,
+    ListedOperation,
+    Listing,
+    ListingError,
+    OperationKind,
+    Psp,
+    Reference,
+)
 
 TIMEOUT_S = 30.0
+L = TypeVar("L", bound=Listed)
 
 
 def listed(psp: Psp) -> Iterator[list[ListedCharge]]:
     """Page after page, over one connection. Errors: ListingError, also where the PSP does not answer."""
-    first = psp.list("charge")
+    return _pages(psp, "charge", lambda body: psp.read_list("charge", body))
+
+
+def listed_operations(psp: Psp, kind: OperationKind) -> Iterator[list[ListedOperation]]:
+    """As `listed`."""
+    return _pages(psp, kind, lambda body: psp.read_list(kind, body))
+
+
+def listed_disputes(psp: Psp) -> Iterator[list[ListedDispute]]:
+    """As `listed`."""
+    return _pages(psp, "dispute", lambda body: psp.read_list("dispute", body))
+
+
+def _pages(psp: Psp, kind: Kind, read: Callable[[bytes], Listing[L]]) -> Iterator[list[L]]:
+    first = psp.list(kind)
     with HttpClient(first.url, TIMEOUT_S) as asking:
         request: HttpRequest | None = first
         while request is not None:
-            charges, cursor = psp.read_list("charge", _body(psp.name, asking, request))
-            yield charges
-            request = psp.list("charge", cursor) if cursor else None
+            entries, cursor = read(_body(psp.name, asking, request))
+            yield entries
+            request = psp.list(kind, cursor) if cursor else None
 
 
 def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[ListedCharge]]]:
@@ -29,6 +57,28 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
             request = psp.find(Reference("charge", reference))
             with HttpClient(request.url, TIMEOUT_S) as asking:
                 yield name, psp.read_list("charge", _body(name, asking, request)).entries
+
+
+def found_of(
+    psps: Mapping[str, Psp], references: Iterable[tuple[str, Kind, str]]
+) -> Iterator[tuple[str, Sequence[Listed]]]:
+    """As `found`, for each (PSP, kind, reference)."""
+    for name, kind, reference in references:
+        psp = psps.get(name)
+        if psp is not None:
+            request = psp.find(Reference(kind, reference))
+            with HttpClient(request.url, TIMEOUT_S) as asking:
+                yield name, _read(psp, kind, _body(name, asking, request))
+
+
+def _read(psp: Psp, kind: Kind, body: bytes) -> Sequence[Listed]:
+    match kind:
+        case "charge":
+            return psp.read_list("charge", body).entries
+        case "dispute":
+            return psp.read_list("dispute", body).entries
+        case _:
+            return psp.read_list(kind, body).entries
 
 
 def _body(name: str, asking: HttpClient, request: HttpRequest) -> bytes:

@@ -20,6 +20,8 @@ class Subject(Generic[Books]):
     check: str
     kinds: tuple[type[AnyEvent], ...]
     stored: Callable[[Books], Iterable[tuple[str, str]]]
+    # The keys of which the store keeps the last effect only, and more may have been said.
+    said_more: Callable[[Books], Collection[str]] = lambda _: ()
 
     @property
     def hop(self) -> Hop:
@@ -48,6 +50,7 @@ class Said(Generic[Books]):
             for event_id in stored.keys() - self.keys.keys():
                 detail = f"event {event_id} is not on {topic.name}"
                 yield Finding(check, stored[event_id], detail, self.subject.hop)
+        more = self.subject.said_more(books)
         for event_id, key in self.keys.items():
-            if event_id not in stored and (among is None or key in among):
+            if event_id not in stored and (among is None or key in among) and key not in more:
                 yield Finding(check, key, f"{topic.name} says {event_id}, and {topic.spoken_by} knows nothing of it")

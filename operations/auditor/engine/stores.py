@@ -61,6 +61,17 @@ def scan(stores: Stores, room: str, select: str, key: str, after: str, place: in
         after = rows[-1][place]
 
 
+def scan_by(
+    stores: Stores, room: str, select: str, keys: Sequence[str], after: tuple[Any, ...]
+) -> Iterator[tuple[Any, ...]]:
+    """As `scan`, of a view whose key has several columns: the first ones of each row, in this order."""
+    named, marks = ", ".join(keys), ", ".join(["%s"] * len(keys))
+    statement = f"{select} WHERE ({named}) > ({marks}) ORDER BY {named} LIMIT {CHUNK}"
+    while rows := stores.rows(room, statement, after):
+        yield from rows
+        after = rows[-1][: len(keys)]
+
+
 def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
     found: dict[str, list[T]] = {}
     for key, value in pairs:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from operations.auditor.rows import Attempt, Journal, Movement
 from psp.port import ListedCharge
 
 
@@ -39,60 +40,24 @@ class Order(NamedTuple):
     psp_reference: str | None
 
 
-class Attempt(NamedTuple):
-    state: str
-    psp: str
-    call_id: str
-    psp_reference: str | None
-    gross: int
-    currency: str
-    cause_event_id: str
-    outcome_event_id: str | None
-
-
 class Call(NamedTuple):
     order_id: str
     state: str
     outcome: str | None
 
 
-CAPTURED = "captured"
-
-
-class Movement(NamedTuple):
-    cause: str
-    seller: str
-    currency: str
-    amount: int
-    kind: str = CAPTURED
-
-
-class Journal(NamedTuple):
-    """A journal with the sums of its lines. `lines` is how many it says it has, `found` how many there are."""
-
-    cause: str
-    currency: str
-    currencies: int
-    lines: int
-    found: int
-    debits: int
-    credits: int
-    receivable: str | None
-    gross: int
-    payable: str | None
-    net: int
-    fee: int
-    kind: str = CAPTURED  # its template
+TOOK = ("succeeded", "reversed")  # statuses of a listed charge that took the money, if only for a time
 
 
 class Charge(NamedTuple):
-    """A succeeded charge in a PSP's listing."""
+    """A charge in a PSP's listing that took the money."""
 
     psp: str
     psp_reference: str
     order_id: str
     amount: int
     currency: str
+    reversed: bool = False  # and was taken back
 
 
 @dataclass(slots=True)
@@ -110,10 +75,11 @@ class Books:
     movements: dict[str, list[Movement]] = field(default_factory=dict)
     journals: dict[str, list[Journal]] = field(default_factory=dict)
     charges: dict[str, list[Charge]] = field(default_factory=dict)  # reference → charges
+    outcomes: dict[str, str] = field(default_factory=dict)  # id of an event about what lies behind a charge → order
 
     def add_charges(self, psp: str, listed: Sequence[ListedCharge]) -> None:
         for charge in listed:
-            if charge.status == "succeeded":
-                amount = charge.amount
-                row = Charge(psp, charge.psp_reference, charge.payment_order_id, amount.minor, amount.currency)
+            if charge.status in TOOK:
+                amount, back = charge.amount, charge.status != "succeeded"
+                row = Charge(psp, charge.psp_reference, charge.payment_order_id, amount.minor, amount.currency, back)
                 self.charges.setdefault(charge.reference, []).append(row)

@@ -1,4 +1,4 @@
-"""What each buyer paid in all (the wallet room's sums) ⇄ the orders that were credited, at what payments says they cost."""
+"""What each buyer paid and got back in all (the wallet room's sums) ⇄ its movements, at what payments says they cost."""
 
 from __future__ import annotations
 
@@ -12,19 +12,35 @@ CHECK = "buyers_paid"
 AT_ONCE = 1000  # buyers of one look
 Side = tuple[str, str]  # buyer, currency
 
-_STORED = "SELECT buyer_account, currency, orders, gross_total FROM buyer_view"
+_STORED = "SELECT buyer_account, currency, orders, gross_total, refunded_total FROM buyer_view"
 _ADDED = """
-SELECT buyer_account, currency, count(*), sum(gross) FROM order_view WHERE wallet_updated GROUP BY 1, 2"""
-_ORDERS = "SELECT buyer_account, currency, payment_order_id, gross FROM order_view WHERE buyer_account = ANY(%s)"
+SELECT buyer_account, currency, count(*), sum(gross), 0::bigint FROM order_view WHERE wallet_updated GROUP BY 1, 2"""
+# Behind whose charge something lies, they are added up part by part.
+_IN_PARTS = """
+SELECT DISTINCT o.buyer_account, o.currency FROM operation_view JOIN order_view o USING (payment_order_id)"""
+# What a movement of that kind and part adds to its buyer's totals. The wallet knows no gross amounts: payments does.
+_EFFECTS = """
+SELECT buyer_account, currency, payment_order_id, 'captured', '', gross, 0::bigint FROM order_view
+WHERE buyer_account = ANY(%(buyers)s)
+UNION ALL
+SELECT o.buyer_account, o.currency, o.payment_order_id, e.kind, CASE WHEN p.asked THEN p.operation_id ELSE '' END,
+    p.amount * e.paid, p.amount * e.refunded
+FROM order_view o JOIN operation_view p USING (payment_order_id)
+JOIN (VALUES ('capture', 'captured', 1, 0), ('capture', 'capture_reversed', -1, 0), ('refund', 'refunded', 0, 1),
+    ('refund', 'refund_reversed', 0, -1)) AS e (of, kind, paid, refunded) ON e.of = p.kind
+WHERE o.buyer_account = ANY(%(buyers)s) AND (p.asked OR e.kind <> 'captured') AND p.amount IS NOT NULL"""
 # One statement, so one snapshot of the wallet room: what it added up, and the movements that it added.
 _BOTH = """
-SELECT coalesce(b.buyer_account, o.buyer), coalesce(b.currency, o.currency),
-    coalesce(b.orders, 0), coalesce(b.gross_total, 0), coalesce(o.orders, 0), coalesce(o.gross, 0)
+SELECT coalesce(b.buyer_account, o.buyer), coalesce(b.currency, o.currency), coalesce(b.orders, 0),
+    coalesce(b.gross_total, 0), coalesce(b.refunded_total, 0), coalesce(o.orders, 0), coalesce(o.gross, 0),
+    coalesce(o.refunded, 0)
 FROM (SELECT * FROM buyer_view WHERE buyer_account = ANY(%(buyers)s)) b
-FULL JOIN (SELECT u.buyer, u.currency, count(*) AS orders, sum(u.gross) AS gross
-    FROM unnest(%(of)s::text[], %(currencies)s::text[], %(ids)s::text[], %(gross)s::bigint[])
-        AS u (buyer, currency, id, gross)
-    JOIN movement_view m ON m.payment_order_id = u.id AND m.kind = 'captured' GROUP BY 1, 2) o
+FULL JOIN (SELECT u.buyer, u.currency, sum(u.gross) AS gross, sum(u.refunded) AS refunded,
+        count(DISTINCT u.id) FILTER (WHERE u.kind = 'captured') AS orders
+    FROM unnest(%(of)s::text[], %(currencies)s::text[], %(ids)s::text[], %(kinds)s::text[], %(parts)s::text[],
+        %(gross)s::bigint[], %(refunded)s::bigint[]) AS u (buyer, currency, id, kind, part, gross, refunded)
+    JOIN movement_view m ON m.payment_order_id = u.id AND m.kind = u.kind AND split_part(m.part, '#', 1) = u.part
+    GROUP BY 1, 2) o
 ON o.buyer = b.buyer_account AND o.currency = b.currency"""
 
 
@@ -33,6 +49,7 @@ def check_totals(stores: Stores, pauses_s: Sequence[float], expected: bool) -> C
     stored = {(buyer, currency): told for buyer, currency, *told in stores.rows("wallet", _STORED)}
     added = {(buyer, currency): told for buyer, currency, *told in stores.rows("payments", _ADDED)}
     suspects = {side for side in stored.keys() | added.keys() if stored.get(side) != added.get(side)}
+    suspects |= {(buyer, currency) for buyer, currency in stores.rows("payments", _IN_PARTS)}
     wrong: dict[Side, str] = dict.fromkeys(suspects, "")
     for pause_s in pauses_s:
         if not wrong:
@@ -45,12 +62,15 @@ def check_totals(stores: Stores, pauses_s: Sequence[float], expected: bool) -> C
 
 def _again(stores: Stores, suspects: Collection[Side]) -> dict[Side, str]:
     buyers = sorted({buyer for buyer, _ in suspects})
-    orders = stores.rows("payments", _ORDERS, [buyers])
-    of, currencies, ids, gross = ([row[place] for row in orders] for place in range(4))
-    values = {"buyers": buyers, "of": of, "currencies": currencies, "ids": ids, "gross": gross}
-    rows = stores.rows("wallet", _BOTH, values)
+    effects = stores.rows("payments", _EFFECTS, {"buyers": buyers})
+    columns = ("of", "currencies", "ids", "kinds", "parts", "gross", "refunded")
+    values = {name: [row[place] for row in effects] for place, name in enumerate(columns)}
     return {
-        (buyer, currency): f"{count} orders of {total} in all stored, {orders_} of {sum_} credited"
-        for buyer, currency, count, total, orders_, sum_ in rows
-        if (buyer, currency) in suspects and (count, total) != (orders_, sum_)
+        (buyer, currency): f"{_told(*totals[:3])} stored, {_told(*totals[3:])} by the movements"
+        for buyer, currency, *totals in stores.rows("wallet", _BOTH, {"buyers": buyers, **values})
+        if (buyer, currency) in suspects and totals[:3] != totals[3:]
     }
+
+
+def _told(orders: int, paid: int, refunded: int) -> str:
+    return f"{orders} orders of {paid} in all, {refunded} refunded"

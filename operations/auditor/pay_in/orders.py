@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from operations.auditor.engine.findings import Finding, heard
-from operations.auditor.pay_in.books import CAPTURED, Attempt, Books, Call, Charge, Journal, Movement, Order
+from operations.auditor.pay_in.books import Books, Call, Charge, Order
+from operations.auditor.pay_in.charges import NOTHING_TAKEN
+from operations.auditor.rows import CAPTURED, Attempt, Journal, Movement, event_id_of
 from schemas import events
 from schemas.envelope import derive_id, time_ms_of
 
 NO_PSP = "none"  # an attempt that was declined before a PSP was called
 OPEN = ("calling", "unknown", "pending")
+DECIDED = ("captured", *NOTHING_TAKEN)
 
 PLACED = heard(events.OrderPlaced, "executor")
 OUTCOME = heard(events.PaymentCaptured, "payments")
@@ -31,7 +35,7 @@ class Story(NamedTuple):
     attempt: Attempt | None
     call: Call | None
     charges: list[Charge]
-    movements: list[Movement]  # of its capture
+    movements: list[Movement]  # of the capture that its charge was
     journals: list[Journal]
     moved: list[Movement]  # of whatever it was
     booked: list[Journal]
@@ -55,8 +59,8 @@ def _story(books: Books, order_id: str) -> Story:
         attempt,
         books.calls.get(call_id),
         books.charges.get(call_id, []),
-        [movement for movement in moved if movement.kind == CAPTURED],
-        [journal for journal in booked if journal.kind == CAPTURED],
+        [movement for movement in moved if (movement.kind, movement.part) == (CAPTURED, "")],
+        [journal for journal in booked if (journal.kind, journal.part) == (CAPTURED, "")],
         moved,
         booked,
     )
@@ -99,9 +103,9 @@ def _attempts_called(story: Story) -> Iterator[Finding]:
 
 
 def _captures_charged(story: Story) -> Iterator[Finding]:
-    """Captured → exactly one succeeded charge under our reference, of that amount, with that id of the PSP's."""
+    """Captured → exactly one charge under our reference that took that amount, with that id of the PSP's."""
     attempt, charges = story.attempt, story.charges
-    if attempt is None or attempt.state != "captured":
+    if attempt is None or not attempt.took_all:
         return
     if len(charges) != 1:
         yield Finding(
@@ -113,39 +117,42 @@ def _captures_charged(story: Story) -> Iterator[Finding]:
     theirs = (charge.psp, charge.psp_reference, charge.amount, charge.currency, charge.order_id)
     if ours != theirs:
         yield Finding("captures_charged", story.order_id, f"we say {ours}, the PSP says {theirs}")
+    elif charge.reversed and not attempt.behind:
+        yield Finding("captures_charged", story.order_id, f"{attempt.psp} took it back, and nobody has heard it")
 
 
 def _outcomes_heard(story: Story) -> Iterator[Finding]:
-    """Captured → SUCCESS, declined → FAILED."""
+    """Captured → SUCCESS; declined, voided, expired → FAILED."""
     order, attempt = story.order, story.attempt
-    if attempt is None or order is None or attempt.state not in ("captured", "declined"):
+    if attempt is None or order is None or attempt.state not in DECIDED:
         return
     wanted = "SUCCESS" if attempt.state == "captured" else "FAILED"
     if order.status == "EXECUTING":
         yield Finding("outcomes_heard", story.order_id, f"{attempt.state}, and payments has not heard it", OUTCOME)
     elif order.status != wanted:
         yield Finding("outcomes_heard", story.order_id, f"{attempt.state} by the executor, {order.status} in payments")
-    elif wanted == "SUCCESS" and (order.psp, order.psp_reference) != (attempt.psp, attempt.psp_reference):
+    elif attempt.took_all and (order.psp, order.psp_reference) != (attempt.psp, attempt.psp_reference):
         yield Finding(
             "outcomes_heard", story.order_id, f"captured as {attempt.psp_reference}, not {order.psp_reference}"
         )
 
 
 def _states_caused(story: Story) -> Iterator[Finding]:
-    """SUCCESS → captured; FAILED after it was placed → declined."""
+    """SUCCESS → captured, in part at least; FAILED after it was placed → declined, voided or expired."""
     placed_by, order, attempt = story.placed_by, story.order, story.attempt
     if order is None or placed_by is None:
         if order is not None and order.status in ("EXECUTING", "SUCCESS"):
             yield Finding("states_caused", story.order_id, f"{order.status}, and it was never placed")
         return
     state = attempt.state if attempt else "never attempted"
-    if (order.status == "SUCCESS" and state != "captured") or (order.status == "FAILED" and state != "declined"):
+    taken = state == "captured" or (attempt is not None and attempt.manual and state == "authorised")
+    if (order.status == "SUCCESS" and not taken) or (order.status == "FAILED" and state not in NOTHING_TAKEN):
         yield Finding("states_caused", story.order_id, f"{order.status} in payments, {state} by the executor")
 
 
 def _captures_in_wallet(story: Story) -> Iterator[Finding]:
     attempt, movements = story.attempt, story.movements
-    if attempt is not None and attempt.state == "captured" and not movements:
+    if attempt is not None and attempt.took_all and not movements:
         yield Finding("captures_in_wallet", story.order_id, "captured, and no wallet was credited", TO_WALLET)
 
 
@@ -153,7 +160,7 @@ def _movements_caused(story: Story) -> Iterator[Finding]:
     """Each movement is the net of one captured order, because of just that capture."""
     order, attempt, movements = story.order, story.attempt, story.movements
     for movement in movements:
-        if attempt is None or attempt.state != "captured" or order is None:
+        if attempt is None or not attempt.took_all or order is None:
             yield Finding("movements_caused", story.order_id, "a wallet was credited, and nothing was captured")
         elif movement.cause != captured_event_id(attempt):
             yield Finding(
@@ -168,7 +175,7 @@ def _movements_caused(story: Story) -> Iterator[Finding]:
 
 def _captures_in_ledger(story: Story) -> Iterator[Finding]:
     attempt, journals = story.attempt, story.journals
-    if attempt is not None and attempt.state == "captured" and not journals:
+    if attempt is not None and attempt.took_all and not journals:
         yield Finding("captures_in_ledger", story.order_id, "captured, and no journal was posted", TO_LEDGER)
 
 
@@ -176,7 +183,7 @@ def _journals_caused(story: Story) -> Iterator[Finding]:
     """Each journal books one captured order on its terms, because of just that capture."""
     order, attempt, journals = story.order, story.attempt, story.journals
     for journal in journals:
-        if attempt is None or attempt.state != "captured" or order is None:
+        if attempt is None or not attempt.took_all or order is None:
             yield Finding("journals_caused", story.order_id, "a journal was posted, and nothing was captured")
         elif journal.cause != captured_event_id(attempt):
             yield Finding("journals_caused", story.order_id, f"posted because of {journal.cause}, not of its capture")
@@ -196,17 +203,21 @@ def _to_book(order: Order, attempt: Attempt) -> tuple[object, ...]:
 
 
 def _journals_balanced(story: Story) -> Iterator[Finding]:
+    """In each currency, and with all of its lines."""
+    found = Counter[str]()
     for journal in story.booked:
-        if journal.debits != journal.credits or journal.currencies != 1:
+        found[journal.cause] += journal.found
+        if journal.debits != journal.credits:
             yield Finding(
                 "journals_balanced", story.order_id, f"debits are {journal.debits}, credits {journal.credits}"
             )
-        elif journal.found != journal.lines:
-            yield Finding("journals_balanced", story.order_id, f"{journal.found} of {journal.lines} lines are there")
+    for cause, lines in {journal.cause: journal.lines for journal in story.booked}.items():
+        if found[cause] != lines:
+            yield Finding("journals_balanced", story.order_id, f"{found[cause]} of {lines} lines are there")
 
 
 def _effects_flagged(story: Story) -> Iterator[Finding]:
-    """Credited → wallet_updated; posted → ledger_updated."""
+    """Credited → wallet_updated; posted → ledger_updated. Of captures in parts payments keeps each by itself."""
     order, movements, journals = story.order, story.movements, story.journals
     if order is None:
         return
@@ -217,22 +228,25 @@ def _effects_flagged(story: Story) -> Iterator[Finding]:
 
 
 def _flags_caused(story: Story) -> Iterator[Finding]:
-    order, movements, journals = story.order, story.movements, story.journals
+    order = story.order
     if order is None:
         return
-    if order.wallet_updated and not movements:
+    if order.wallet_updated and not any(movement.kind == CAPTURED for movement in story.moved):
         yield Finding("flags_caused", story.order_id, "wallet_updated, and no wallet was credited")
-    if order.ledger_updated and not journals:
+    if order.ledger_updated and not any(journal.kind == CAPTURED for journal in story.booked):
         yield Finding("flags_caused", story.order_id, "ledger_updated, and no journal was posted")
 
 
 def _wallet_equals_payable(story: Story) -> Iterator[Finding]:
-    """Over the causes that both have heard: what a wallet got is what is owed to its seller."""
-    owed = {journal.cause: (journal.payable, journal.currency, journal.net) for journal in story.booked}
+    """Over the causes that both have heard: what a wallet got, or lost, is what more, or less, is owed to its seller."""
+    owed: dict[str, list[tuple[str | None, str, int]]] = {}
+    for journal in story.booked:
+        payable = [(journal.payable, journal.currency, journal.net)] if journal.payable else []
+        owed.setdefault(journal.cause, []).extend(payable)
     for movement in story.moved:
         wallet = (f"seller:{movement.seller}:payable", movement.currency, movement.amount)
         other = owed.get(movement.cause)
-        if other is not None and other != wallet and not (movement.amount == 0 == other[2]):
+        if other is not None and other != ([wallet] if movement.amount else []):
             yield Finding("wallet_equals_payable", story.order_id, f"the wallet says {wallet}, the ledger {other}")
 
 
@@ -256,5 +270,4 @@ ORDER_CHECKS: dict[str, Callable[[Story], Iterator[Finding]]] = {
 
 def captured_event_id(attempt: Attempt) -> str:
     """The id of the event by which the executor said this attempt's outcome."""
-    cause = attempt.outcome_event_id or ""
-    return derive_id(cause, OUTCOME.speaker, 0, time_ms_of(cause)) if cause else ""
+    return event_id_of(attempt.outcome_event_id, 0) if attempt.outcome_event_id else ""

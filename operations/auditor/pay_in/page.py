@@ -13,7 +13,7 @@ from operations.auditor.engine.said import Said
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.upstreams import Requests, upstream_requests
 from operations.auditor.pay_in import buyers, orders
-from operations.auditor.pay_in.books import CAPTURED, Books, Payment, Request
+from operations.auditor.pay_in.books import Books, Payment, Request
 from operations.auditor.pay_in.charges import CHARGE_CHECKS, compare_charges
 from operations.auditor.pay_in.checkouts import CHECKOUT_CHECKS, REQUESTED, SCREENED, TO_SCREEN, compare_checkouts
 from operations.auditor.pay_in.orders import NO_PSP, ORDER_CHECKS, compare_orders
@@ -21,6 +21,7 @@ from operations.auditor.pay_in.reading import read_all, read_checkouts, read_ord
 from operations.auditor.pay_in.said import SUBJECTS, check_ended
 from operations.auditor.pay_in.sums import SUMS
 from operations.auditor.pay_in.unfinished import LOOKS
+from operations.auditor.rows import CAPTURED
 from psp.port import ListingError
 
 CHECKS = (*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS)
@@ -142,7 +143,7 @@ def _owners_agree(payment: Payment | None, request: Request) -> bool:
 
 
 def _counts(books: Books) -> dict[str, int]:
-    captured = sum(1 for attempt in books.attempts.values() if attempt.state == "captured")
+    captured = sum(1 for attempt in books.attempts.values() if attempt.took_all)
     movements = sum(map(len, books.movements.values()))
     journals = sum(map(len, books.journals.values()))
     charges = sum(map(len, books.charges.values()))
@@ -157,7 +158,7 @@ def _counts(books: Books) -> dict[str, int]:
         "attempts_placed": attempts,
         "attempts_called": sum(1 for attempt in books.attempts.values() if attempt.psp != NO_PSP),
         "captures_charged": captured,
-        "outcomes_heard": sum(1 for a in books.attempts.values() if a.state in ("captured", "declined")),
+        "outcomes_heard": sum(1 for a in books.attempts.values() if a.state in orders.DECIDED),
         "states_caused": len(books.orders),
         "captures_in_wallet": captured,
         "movements_caused": movements,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from operations.auditor.engine.stores import CHUNK, FIRST_UUID, Stores, grouped, scan
-from operations.auditor.pay_in.books import Attempt, Books, Call, Journal, Movement, Order, Payment, Request
+from operations.auditor.engine.stores import CHUNK, FIRST_UUID, Stores, grouped, scan, scan_by
+from operations.auditor.pay_in.books import Books, Call, Order, Payment, Request
+from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Journal, Movement, event_id_of
 from topics import catalog
 from topics.runtime.shape.decode import door_claim
 
@@ -19,8 +20,11 @@ def read_all(stores: Stores) -> Books:
     books.journals = grouped(_journals(stores))
     books.movements = grouped(_movements(stores))
     books.orders = {row[0]: Order(*row[1:]) for row in scan(stores, "payments", _ORDERS, "payment_order_id", "")}
-    books.attempts = {row[0]: Attempt(*row[1:]) for row in scan(stores, "executor", _ATTEMPTS, "payment_order_id", "")}
+    books.attempts = {row[0]: Attempt(*row[1:]) for row in scan(stores, "executor", ATTEMPTS, "payment_order_id", "")}
     books.calls = {row[0]: Call(*row[1:]) for row in scan(stores, "executor", _CALLS, "call_id", "")}
+    operations = scan_by(stores, "executor", _OPERATIONS, ("payment_order_id", "seq"), ("", -1))
+    disputes = scan_by(stores, "executor", _DISPUTES, ("psp", "dispute_reference", "stage"), ("", "", 0))
+    books.outcomes = _outcomes(operations, disputes)
     books.placed_by = dict(_placed(stores))
     books.screenings = dict(scan(stores, "risk", "SELECT checkout_id, outcome FROM screening_view", "checkout_id", ""))
     books.payments = {row[0]: Payment(*row[1:]) for row in scan(stores, "payments", _PAYMENTS, "checkout_id", "")}
@@ -32,38 +36,29 @@ def read_all(stores: Stores) -> Books:
 _ORDERS = """
 SELECT payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, payment_order_status, detail,
     wallet_updated, ledger_updated, psp, psp_reference FROM order_view"""
-_ATTEMPTS = """
-SELECT payment_order_id, state, psp, call_id, psp_reference, gross_minor, currency, cause_event_id, outcome_event_id
-FROM attempt_view"""
 _CALLS = "SELECT call_id, payment_order_id, state, outcome FROM call_view"
 _REQUESTS = "SELECT checkout_id, owner, event_id::text FROM request_view"
 _PAYMENTS = """
 SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_at) * 1000)::bigint FROM payment_view"""
-_MOVEMENTS = """
-SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, kind, movement_id::text
-FROM movement_view"""
 _HISTORY = "SELECT payment_order_id, event_id::text, checkout_id, id FROM history_view"
 _PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_status = 'EXECUTING'"
-_JOURNALS = """
-SELECT e.payment_order_id, e.cause_event_id::text, min(e.currency), count(DISTINCT e.currency)::int,
-    (SELECT j.lines FROM journal_view j WHERE j.journal_id = e.journal_id), count(*)::int,
-    coalesce(sum(amount) FILTER (WHERE direction = 'debit'), 0)::bigint,
-    coalesce(sum(amount) FILTER (WHERE direction = 'credit'), 0)::bigint,
-    min(account) FILTER (WHERE account LIKE 'psp:%%'),
-    coalesce(sum(amount) FILTER (WHERE account LIKE 'psp:%%' AND direction = 'debit'), 0)::bigint,
-    min(account) FILTER (WHERE account LIKE 'seller:%%'),
-    coalesce(sum(amount) FILTER (WHERE account LIKE 'seller:%%' AND direction = 'credit'), 0)::bigint,
-    coalesce(sum(amount) FILTER (WHERE account = 'platform:fees' AND direction = 'credit'), 0)::bigint,
-    e.template
-FROM entry_view e WHERE {where} GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id, e.template"""
+# What the executor last said of each operation and dispute behind a charge.
+_OPERATIONS = "SELECT payment_order_id, seq, outcome_event_id, outcome_place, state FROM operation_view"
+_DISPUTES = "SELECT psp, dispute_reference, stage, payment_order_id, outcome_event_id, outcome_place FROM dispute_view"
 
 
 def _request(owner: str, event_id: str) -> Request:
     return Request(owner, door_claim(catalog.PAYMENT_REQUESTS.name, DOORS_SOURCE, event_id))
 
 
+def _outcomes(operations: Iterable[tuple[Any, ...]], disputes: Iterable[tuple[Any, ...]]) -> dict[str, str]:
+    said = [(cause, place, order_id) for order_id, _, cause, place, state in operations if state != "unresolved"]
+    said += [(cause, place, order_id) for *_, order_id, cause, place in disputes]
+    return {event_id_of(cause, place): order_id for cause, place, order_id in said if cause}
+
+
 def _movements(stores: Stores) -> Iterator[tuple[str, Movement]]:
-    for order_id, *moved, _ in scan(stores, "wallet", _MOVEMENTS, "movement_id", FIRST_UUID, 6):
+    for order_id, *moved, _ in scan(stores, "wallet", MOVEMENTS, "movement_id", FIRST_UUID, 7):
         yield order_id, Movement(*moved)
 
 
@@ -75,7 +70,7 @@ def _journals(stores: Stores) -> Iterator[tuple[str, Journal]]:
         found = stores.rows("ledger", edge, [after])
         until = found[0][0] if found else None
         where = "e.journal_id > %s" + (" AND e.journal_id <= %s" if until else "")
-        for row in stores.rows("ledger", _JOURNALS.format(where=where), [after, until] if until else [after]):
+        for row in stores.rows("ledger", JOURNALS.format(where=where), [after, until] if until else [after]):
             yield row[0], Journal(*row[1:])
         after = until or ""
 
@@ -100,13 +95,15 @@ def read_orders(stores: Stores, order_ids: Sequence[str]) -> Books:
         return stores.rows(room, f"{statement} WHERE payment_order_id = ANY(%s)", [wanted])
 
     books.orders = {row[0]: Order(*row[1:]) for row in rows("payments", _ORDERS)}
-    found = stores.rows("ledger", _JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
+    found = stores.rows("ledger", JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
     books.journals = grouped((row[0], Journal(*row[1:])) for row in found)
-    books.movements = grouped((row[0], Movement(*row[1:6])) for row in rows("wallet", _MOVEMENTS))
-    books.attempts = {row[0]: Attempt(*row[1:]) for row in rows("executor", _ATTEMPTS)}
+    books.movements = grouped((row[0], Movement(*row[1:7])) for row in rows("wallet", MOVEMENTS))
+    books.attempts = {row[0]: Attempt(*row[1:]) for row in rows("executor", ATTEMPTS)}
     calls = [attempt.call_id for attempt in books.attempts.values()]
     found = stores.rows("executor", f"{_CALLS} WHERE call_id = ANY(%s)", [calls])
     books.calls = {row[0]: Call(*row[1:]) for row in found}
+    operations, disputes = rows("executor", _OPERATIONS), rows("executor", _DISPUTES)
+    books.outcomes = _outcomes(operations, disputes)
     checkouts = list({order.checkout_id for order in books.orders.values()})
     found = stores.rows("payments", f"{_HISTORY} WHERE checkout_id = ANY(%s) AND {_PLACED}", [checkouts])
     books.placed_by = {row[0]: row[1] for row in found}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from operations.auditor.engine.records import Bookmark, Reader, key_of
@@ -11,13 +11,15 @@ from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.said import Subject
 from operations.auditor.engine.stores import Stores
-from operations.auditor.pay_in.books import Books, Journal, Movement
-from operations.auditor.pay_in.orders import CREDITED, PLACED, POSTED, captured_event_id
-from schemas import events
+from operations.auditor.pay_in.books import Books
+from operations.auditor.pay_in.orders import CREDITED, DECIDED, PLACED, POSTED, captured_event_id
+from operations.auditor.rows import Journal, Movement
+from schemas import events, money_back
 from schemas.envelope import derive_id, event_type, time_ms_of
 from topics import catalog
 from topics.runtime.shape.record import headers_of
 
+SETTLED = ("authorised", *DECIDED)  # the charge itself has its outcome
 Ids = Iterator[tuple[str, str]]  # event id, order
 
 
@@ -29,8 +31,14 @@ def _placements(books: Books) -> Ids:
 
 def _outcomes(books: Books) -> Ids:
     for order_id, attempt in books.attempts.items():
-        if attempt.state in ("captured", "declined"):
+        if attempt.state in SETTLED:
             yield captured_event_id(attempt), order_id
+    yield from books.outcomes.items()
+
+
+def _with_more(books: Books) -> Collection[str]:
+    """An operation's row has its last outcome: what was taken back was done before. An expiry is in no row of its own."""
+    return {order_id for order_id, attempt in books.attempts.items() if attempt.behind or attempt.manual}
 
 
 def _credits(books: Books) -> Ids:
@@ -47,10 +55,27 @@ def _of(speaker: str, effects: Mapping[str, Sequence[Movement | Journal]]) -> Id
             yield derive_id(effect.cause, speaker, 0, time_ms_of(effect.cause)), order_id
 
 
+OUTCOMES = (
+    events.PaymentCaptured,
+    events.PaymentDeclined,
+    money_back.PaymentAuthorised,
+    money_back.PaymentVoided,
+    money_back.CaptureReversed,
+    money_back.CaptureFailed,
+    money_back.VoidFailed,
+    money_back.PaymentRefunded,
+    money_back.RefundReversed,
+    money_back.RefundFailed,
+    money_back.DisputeInquiry,
+    money_back.ChargebackOpened,
+    money_back.ChargebackWon,
+    money_back.ChargebackLost,
+)
+
 SUBJECTS = (
     Subject("placements_said", (events.OrderPlaced,), _placements),
-    Subject("outcomes_said", (events.PaymentCaptured, events.PaymentDeclined), _outcomes),
-    Subject("movements_said", (events.WalletCredited,), _credits),
+    Subject("outcomes_said", OUTCOMES, _outcomes, _with_more),
+    Subject("movements_said", (events.WalletCredited, money_back.WalletDebited), _credits),
     Subject("journals_said", (events.JournalPosted,), _journals),
 )
 

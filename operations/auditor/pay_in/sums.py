@@ -11,7 +11,9 @@ SUMS = (
         "SELECT count(*) FROM buyer_view",
         "SELECT 'all buyers', b.orders || ' orders', m.orders || ' movements' FROM"
         " (SELECT coalesce(sum(orders), 0) AS orders FROM buyer_view) b,"
-        " (SELECT count(*) AS orders FROM movement_view WHERE kind = 'captured') m WHERE b.orders <> m.orders",
+        " (SELECT count(*) FILTER (WHERE part = '') + (SELECT count(DISTINCT payment_order_id) FROM movement_view"
+        " WHERE kind = 'captured' AND part <> '' AND NOT starts_with(part, '#')) AS orders FROM movement_view"
+        " WHERE kind = 'captured') m WHERE b.orders <> m.orders",
     ),
     Sum(
         "order_versions",

@@ -1,0 +1,148 @@
+"""The page of money back: operations and disputes behind charges, and what of them must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from operations.auditor.engine import psps
+from operations.auditor.engine.findings import Finding
+from operations.auditor.engine.page import Counted
+from operations.auditor.engine.report import Check
+from operations.auditor.engine.run import Run
+from operations.auditor.engine.said import Said
+from operations.auditor.engine.stores import slices
+from operations.auditor.engine.sums import Sum
+from operations.auditor.money_back import amounts, disputes, effects, operations
+from operations.auditor.money_back.books import Books, Line
+from operations.auditor.money_back.reading import add_orders, read_all
+from operations.auditor.money_back.unfinished import LOOKS
+from psp.port import Kind, Listed, ListedDispute, ListingError
+
+BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # of a PSP that does not answer nothing can be said
+CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_CHECKS, *BY_LISTINGS)
+
+
+class MoneyBack:
+    hops = (operations.PLACED, *effects.HOPS)
+    topics: Sequence[Said[Any]] = ()  # the pay-in reads them: executions, movements and journals have one topic each
+    kinds = effects.KINDS
+    sums: Sequence[Sum] = ()
+    looks = LOOKS
+    settled = False  # there may be nothing behind any charge, however much was paid
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._books = Books()
+        self._silent = ""  # why a PSP's listing could not be read
+
+    def begin(self) -> None:
+        pass
+
+    def read_stores(self) -> None:
+        self._books = read_all(self._run.stores)
+
+    def read_psps(self) -> None:
+        if not (self._books.operations or self._books.stages):
+            return  # nothing of ours: a PSP without operations need not have a listing of them
+        try:
+            for psp in self._run.psps.values():
+                for kind in operations.LISTED:
+                    for page in psps.listed_operations(psp, kind):
+                        add_lines(self._books, psp.name, page)
+                for stages in psps.listed_disputes(psp):
+                    add_lines(self._books, psp.name, stages)
+        except ListingError as error:
+            self._silent = str(error)
+        if not self._silent:
+            self._find(self._books, self._books.orders, charges_only=True)
+
+    def first_look(self) -> set[Finding]:
+        return set(self._compare(self._books))
+
+    def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
+        now: set[Finding] = set()
+        for some in slices(sorted({finding.key for finding in suspects})):
+            books = Books()
+            add_orders(self._run.stores, books, some)
+            if not self._silent:
+                self._find(books, set(some))
+            now |= set(self._compare(books))
+        return now
+
+    def counted(self) -> Iterator[Counted]:
+        books = self._books
+        counts, twice = _counts(books), amounts.returned_twice(books)
+        aside = {"orders_never_over": f"{twice} orders were refunded and charged back" if twice else ""}
+        for name in CHECKS:
+            unknown = self._silent if name in BY_LISTINGS else ""
+            yield Counted(name, counts[name], expected=False, unknown=unknown, aside=aside.get(name, ""))
+
+    def totals(self) -> Iterator[Check]:
+        yield from ()
+
+    def _compare(self, books: Books) -> Iterator[Finding]:
+        yield from operations.compare_operations(books)
+        yield from amounts.compare_amounts(books)
+        yield from effects.compare_effects(books)
+        if not self._silent:
+            yield from operations.compare_listings(books)
+            yield from disputes.compare_disputes(books)
+
+    def _find(self, books: Books, order_ids: Collection[str], *, charges_only: bool = False) -> None:
+        """Ask the PSPs for what lies behind these orders, by our references and by those that they listed."""
+        wanted: set[tuple[str, Kind, str]] = {
+            (each.psp, each.listed_as, each.call_id)
+            for each in books.operations.values()
+            if each.kind != "charge" and each.order_id in order_ids and not (charges_only and each.seq)
+        }
+        if not charges_only:
+            wanted |= set(self._listed(order_ids))
+            wanted |= {(each.psp, "dispute", each.reference) for each in books.stages.values()}
+        try:
+            for psp, found in psps.found_of(self._run.psps, sorted(wanted)):
+                add_lines(books, psp, found)
+        except ListingError as error:
+            self._silent = str(error)
+
+    def _listed(self, order_ids: Collection[str]) -> Iterator[tuple[str, Kind, str]]:
+        for kind, references in self._books.listed.items():
+            for reference, lines in references.items():
+                yield from ((line.psp, kind, reference) for line in lines if line.order_id in order_ids)
+        for (psp, reference, _), line in self._books.disputes.items():
+            if line.order_id in order_ids:
+                yield psp, "dispute", reference
+
+
+def add_lines(books: Books, psp: str, listed: Sequence[Listed]) -> None:
+    for each in listed:
+        line = Line(psp, each.payment_order_id, "", each.status, each.amount.minor, each.amount.currency)
+        if isinstance(each, ListedDispute):
+            books.disputes[psp, each.dispute_reference, each.stage] = line
+        else:
+            line = line._replace(psp_reference=each.psp_reference)
+            books.listed.setdefault(each.kind, {}).setdefault(each.reference, []).append(line)
+
+
+def _counts(books: Books) -> dict[str, int]:
+    facts = [fact.kind for fact in effects.facts(books)]
+    rows = [operation for operation in books.operations.values() if operation.seq]
+    counts = dict.fromkeys(effects.EFFECT_CHECKS, 0)
+    for kind in facts:
+        for name in {effects.IN_WALLET[kind], effects.IN_LEDGER[kind]}:
+            counts[name] += 1
+    lines = sum(len(lines) for kind in operations.LISTED for lines in books.listed.get(kind, {}).values())
+    return counts | {
+        "operations_attempted": sum(asked.asked for asked in books.asked.values()),
+        "operations_placed": len(rows),
+        "operations_called": len(rows),
+        "orders_never_over": sum(1 for _ in amounts.positions(books)),
+        "fees_shared": sum(1 for _ in amounts.positions(books)),
+        "money_back_caused": sum(
+            len(found) for by_order in (books.movements, books.journals) for found in by_order.values()
+        ),
+        "operations_flagged": len(books.asked) + len(books.told),
+        "operations_at_psp": sum(operation.state in ("done", "reversed") for operation in books.operations.values()),
+        "psp_operations_known": lines,
+        disputes.CHECK: len(books.disputes),
+    }

@@ -1,0 +1,256 @@
+"""What the auditor reads of money back on a real database: silent on what the rooms wrote, and not on what was changed since."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from operations.auditor.audit import PAGES
+from operations.auditor.balances import SUMS as BALANCES
+from operations.auditor.balances import check_debts, check_kinds
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.sums import check_sums
+from operations.auditor.money_back import amounts, effects, operations
+from operations.auditor.money_back.reading import read_all
+from operations.auditor.money_back.unfinished import authorisations
+from operations.auditor.pay_in import buyers, orders
+from operations.auditor.pay_in import reading as pay_in
+from operations.auditor.pay_in.sums import SUMS
+from operations.stack.servers import Servers
+from operations.stack.settings import AllSettings, load_settings
+from psp.replies import Captured, Reversed
+from schemas.events import CaptureRequested, NotificationReceived, PaymentRequested, RefundRequested, VoidRequested
+from schemas.money import Money
+from schemas.money_back import DisputeNotified
+from tests.conftest import SECRET, copy_database, drop_database
+from tests.store.books import NOON, PSPS, Rooms
+
+
+def eur(minor: int) -> Money:
+    return Money(minor, "EUR")
+
+
+def pay(rooms: Rooms, order: str, **more: object) -> str:
+    """EUR 10.00 to seller s, of which 1.00 is ours; its charge is placed. → the call's id."""
+    asked = {
+        "checkout_id": f"of-{order}",
+        "owner": "shop",
+        "buyer_info": {"buyer_account": "b1", "name": "Ada Lovelace", "country": "GB"},
+        "payment_method": {"token": "tok_visa"},
+        "payment_orders": (
+            {
+                "payment_order_id": order,
+                "seller_account": "s",
+                "amount": "10.00",
+                "currency": "EUR",
+                "platform_fee": "1.00",
+            },
+        ),
+    }
+    rooms.hear(PaymentRequested.model_validate(asked | more))
+    return str(rooms.calls(order, "charge")[0]["call_id"])
+
+
+_numbers = iter(range(1, 10_000))
+
+
+def tell(rooms: Rooms, call_id: str, status: str, minor: int, about: str | None = None, **more: object) -> None:
+    told = {
+        "reference": call_id,
+        "psp": PSPS[0].name,
+        "notification_id": f"n{next(_numbers)}",
+        "source": "webhook",
+        "status": status,
+        "amount": eur(minor),
+        "psp_reference": f"at-psp-{call_id[:8]}",
+        "scheme": "visa",
+        "about": about,
+    }
+    rooms.hear(NotificationReceived.model_validate(told | more))
+
+
+def dispute(rooms: Rooms, call_id: str, stage: int, status: str, reference: str = "D1") -> None:
+    told = {
+        "reference": call_id,
+        "psp": PSPS[0].name,
+        "notification_id": f"n{next(_numbers)}",
+        "source": "webhook",
+        "dispute_reference": reference,
+        "stage": stage,
+        "status": status,
+        "amount": eur(200),
+        "fee": eur(1500) if status == "opened" else None,
+        "reason": "fraud",
+    }
+    rooms.hear(DisputeNotified.model_validate(told))
+
+
+def ask(rooms: Rooms, kind: str, id_: str, order: str, amount: str | None = None, done: int = 0) -> str:
+    """Asked for, and done at the PSP where `done` says how much. → the call's id."""
+    of = {"checkout_id": f"of-{order}", "owner": "shop", "payment_order_id": order, f"{kind}_id": id_}
+    money = {"amount": amount, "currency": "EUR"} if amount else {}
+    request = {"capture": CaptureRequested, "void": VoidRequested, "refund": RefundRequested}[kind]
+    rooms.hear(request.model_validate({**of, **money}))
+    (call_id,) = [call["call_id"] for call in rooms.calls(order, kind) if call["state"] != "ended"]
+    if done:
+        tell(rooms, call_id, "succeeded", done, kind)
+    return str(call_id)
+
+
+def make_busy(rooms: Rooms) -> None:
+    """Of everything something: refunds done, taken back and open, captures in parts, a void, a charge that was taken back
+    and done again, a dispute of two stages, and an order behind which there is nothing."""
+    charge = pay(rooms, "refunded")
+    tell(rooms, charge, "succeeded", 1000)
+    ask(rooms, "refund", "r-1", "refunded", "3.33", 333)
+    back = ask(rooms, "refund", "r-2", "refunded", "2.00", 200)
+    tell(rooms, back, "reversed", 200, "refund")
+    rooms.answer("refunded", "check", Reversed(f"at-psp-{back[:8]}", eur(200)))
+    for stage, status in ((1, "opened"), (1, "won"), (2, "opened")):
+        dispute(rooms, charge, stage, status)
+    ask(rooms, "refund", "r-3", "refunded", "1.00")
+
+    charge = pay(rooms, "parts", capture="manual")
+    tell(rooms, charge, "authorised", 1000, expires_at=NOON + timedelta(days=6))
+    ask(rooms, "capture", "c-1", "parts", "3.34", 334)
+    ask(rooms, "capture", "c-2", "parts", "3.33", 333)
+    ask(rooms, "void", "v-1", "parts", done=333)
+    ask(rooms, "refund", "r-4", "parts", "6.67", 667)
+
+    charge = pay(rooms, "again")
+    tell(rooms, charge, "succeeded", 1000)
+    tell(rooms, charge, "reversed", 1000)
+    rooms.answer("again", "check", Reversed(f"at-psp-{charge[:8]}", eur(1000)))
+    tell(rooms, charge, "succeeded", 1000)
+    rooms.answer("again", "check", Captured(f"at-psp-{charge[:8]}", "visa", eur(1000)))
+
+    tell(rooms, pay(rooms, "plain"), "succeeded", 1000)
+
+
+@pytest.fixture
+def rooms(stored: AllSettings) -> Iterator[Rooms]:
+    rooms = Rooms(stored)
+    yield rooms
+    rooms.close()
+
+
+@pytest.fixture(scope="module")
+def truth(servers: Servers, template: str) -> Iterator[AllSettings]:
+    """Books that the rooms have written; each test has a copy."""
+    name = f"tally_b{secrets.token_hex(5)}"
+    copy_database(servers, template, name)
+    settings = load_settings(postgres=servers.postgres, database=name, secret=SECRET)
+    rooms = Rooms(settings)
+    make_busy(rooms)
+    rooms.close()
+    yield settings
+    drop_database(servers, name)
+
+
+@pytest.fixture
+def busy(truth: AllSettings, servers: Servers) -> Iterator[AllSettings]:
+    name = f"tally_b{secrets.token_hex(5)}"
+    copy_database(servers, truth.database, name)
+    yield truth.model_copy(update={"database": name})
+    drop_database(servers, name)
+
+
+def wrong(settings: AllSettings) -> dict[str, str]:
+    """Check → what it says. Without the PSPs' listings: nobody listens there."""
+    with Stores(settings) as stores:
+        books, all_books = read_all(stores), pay_in.read_all(stores)
+        found = {
+            *operations.compare_operations(books),
+            *amounts.compare_amounts(books),
+            *effects.compare_effects(books),
+            *(f for f in orders.compare_orders(all_books) if f.check != "captures_charged"),
+        }
+        sums = check_sums(stores, (*SUMS, *BALANCES), expected=True)
+        sums.append(buyers.check_totals(stores, (0.0,), expected=True))
+        return {finding.check: str(finding) for finding in found} | {c.name: c.detail for c in sums if not c.ok}
+
+
+def test_what_the_rooms_wrote_agrees(busy: AllSettings) -> None:
+    assert wrong(busy) == {}
+    with Stores(busy) as stores:
+        assert read_all(stores).orders == {"refunded", "parts", "again"}
+
+
+TAMPERED = {
+    "executor.operations SET amount_minor = 332 WHERE operation_id = 'r-1'": {"operations_placed", "refunds_in_wallet"},
+    "executor.operations SET state = 'unresolved' WHERE operation_id = 'r-1'": {"money_back_caused"},
+    "executor.operations SET fee_minor = 32 WHERE operation_id = 'c-2'": {"later_captures_in_ledger"},
+    "executor.operations SET turn = 3 WHERE payment_order_id = 'again'": {
+        "reversals_booked",
+        "later_captures_in_wallet",
+    },
+    "executor.disputes SET state = 'won' WHERE stage = 2": {"disputes_in_wallet", "disputes_in_ledger"},
+    "executor.attempts SET outcome_event_id = cause_event_id WHERE payment_order_id = 'plain'": {"movements_caused"},
+    "payments.operations SET final = true WHERE operation_id = 'c-1'": {"operations_placed"},
+    "payments.operations SET status = 'processing' WHERE operation_id = 'v-1'": {"operations_flagged"},
+    "payments.operations SET wallet_step = 0 WHERE operation_id = 'r-2'": {"operations_flagged"},
+    "payments.disputes SET status = 'lost' WHERE stage = 2": {"operations_flagged"},
+    "wallet.buyers SET gross_total = gross_total + 1": {"buyers_paid"},
+    "wallet.buyers SET refunded_total = refunded_total + 1": {"buyers_paid"},
+    "wallet.buyers SET orders = orders + 1": {"buyers_totals"},
+}
+
+
+@pytest.mark.parametrize(("change", "checks"), TAMPERED.items())
+def test_what_was_changed_since_is_named(busy: AllSettings, servers: Servers, change: str, checks: set[str]) -> None:
+    tamper(busy, servers, f"UPDATE {change}")
+    assert checks <= wrong(busy).keys()
+
+
+@pytest.mark.parametrize(
+    ("delete", "checks"),
+    [
+        ("wallet.movements WHERE part = 'r-1'", {"refunds_in_wallet", "wallet_balances", "buyers_paid"}),
+        ("wallet.movements WHERE kind = 'chargeback_won'", {"disputes_in_wallet"}),
+        ("ledger.journals WHERE template = 'refund_reversed'", {"reversals_booked"}),
+        (
+            "ledger.entries WHERE amount = 1500 AND direction = 'debit'",
+            {"journals_balanced", "ledger_balances", "wallet_equals_payable"},
+        ),
+        ("payments.operations WHERE operation_id = 'r-3'", {"operations_placed"}),
+        ("executor.operations WHERE operation_id = 'r-3'", {"operations_attempted"}),
+        ("executor.calls WHERE kind = 'refund'", {"operations_called"}),
+    ],
+)
+def test_what_is_gone_is_named(busy: AllSettings, servers: Servers, delete: str, checks: set[str]) -> None:
+    tamper(busy, servers, f"DELETE FROM {delete}")
+    assert checks <= wrong(busy).keys()
+
+
+def tamper(settings: AllSettings, servers: Servers, statement: str) -> None:
+    """As nobody may: past rights and triggers."""
+    dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=settings.database)
+    with psycopg.connect(dsn) as conn:
+        conn.execute("SET session_replication_role = replica")
+        assert conn.execute(statement).rowcount  # type: ignore[call-overload]
+
+
+def test_an_authorisation_that_outlives_its_time_is_named(rooms: Rooms) -> None:
+    charge = pay(rooms, "parts", capture="manual")
+    tell(rooms, charge, "authorised", 1000, expires_at=NOON + timedelta(days=6))
+    with Stores(rooms.settings) as stores:
+        assert authorisations(stores, NOON + timedelta(days=6, hours=1)).wrong == {}
+        seen = authorisations(stores, NOON + timedelta(days=6, hours=3))
+    assert seen.examined == 1
+    assert list(seen.wrong) == ["parts"]
+
+
+def test_wallets_below_zero_are_told_and_not_judged(busy: AllSettings) -> None:
+    with Stores(busy) as stores:
+        check = check_debts(stores)
+    assert (check.ok, check.examined, check.detail) == (True, 1, "1 of them, -8.00 EUR in all")
+
+
+def test_each_kind_of_movement_and_journal_is_some_page_s(busy: AllSettings) -> None:
+    kinds = {kind for page in PAGES for kind in page.kinds}  # type: ignore[attr-defined]
+    with Stores(busy) as stores:
+        assert check_kinds(stores, kinds, expected=True).ok
