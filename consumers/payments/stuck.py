@@ -43,6 +43,7 @@ WITH undecided AS (
 ), unbooked AS (
     SELECT checkout_id FROM open_order_view
     WHERE payment_order_status = 'SUCCESS' AND captured_at <= %(seen)s AND NOT (wallet_updated AND ledger_updated)
+      AND detail <> 'partly_captured'
     ORDER BY captured_at LIMIT %(most)s
 ), oldest AS (TABLE undecided UNION TABLE executing UNION TABLE unbooked)
 SELECT o.checkout_id, o.status, o.received_at, o.deadline, o.payment_order_id, o.gross, o.currency,
@@ -59,7 +60,8 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
 
 
 def told(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
-    """Orders of one payment come together. What the executor has spoken of (pending, unknown, unresolved) it tells itself."""
+    """Orders of one payment come together. What the executor has spoken of (pending, unknown, unresolved) it tells itself, and
+    what waits for a capture that is yet to be asked for is not stuck."""
     found: list[Stuck] = []
     for _, group in groupby(orders, key=lambda order: order.checkout_id):
         payment = list(group)
@@ -87,6 +89,8 @@ def _order(order: Open, limits: StuckLimits, now: datetime) -> Stuck | None:
     if order.status == "EXECUTING" and order.detail == "":
         since, limit, state = order.received_at, limits.executing_s, "executing"
         waits = f"goes on when the executor says what the PSP did: tally show {order.payment_order_id}"
+    elif order.detail == "partly_captured":
+        return None
     elif order.status == "SUCCESS" and order.captured_at and not (order.wallet_updated and order.ledger_updated):
         since, limit, state = order.captured_at, limits.booking_s, "booking"
         owing = [("wallet", order.wallet_updated), ("ledger", order.ledger_updated)]

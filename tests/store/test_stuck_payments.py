@@ -15,6 +15,7 @@ from consumers.payments.stuck import stuck
 from operations.cli.commands.stuck import find_stuck
 from schemas.events import OrderPlaced
 from tests.store.hearing import NOW, Hearing
+from tests.unit.money_back_cases import ask_capture, authorised, part_captured
 from tests.unit.payment_cases import captured, cleared, credited, declined, posted, requested, unknown
 from topics.runtime.process.upkeep import Upkeep
 from topics.runtime.shape.stuck import Stuck
@@ -31,6 +32,18 @@ def payments(stored: Settings) -> Iterator[Hearing]:
 def found(payments: Hearing, after_s: int = 0) -> list[Stuck]:
     with psycopg.connect(payments.settings.dsn("tally_payments_read"), options="-c search_path=payments") as conn:
         return stuck(conn, payments.settings.stuck, NOW + timedelta(seconds=after_s))
+
+
+def test_what_waits_for_its_next_capture_is_not_stuck(payments: Hearing) -> None:
+    payments.hears(requested(orders=1, capture="manual"))
+    [order] = placed(payments)
+    payments.hears(authorised(order))
+    long = payments.settings.stuck.executing_s + payments.settings.stuck.booking_s
+    assert found(payments, long) == []
+    payments.hears(ask_capture("k1", "4.00"), part_captured(order, "k1", 400))
+    assert found(payments, long) == []
+    payments.hears(ask_capture("k2", "6.00"), part_captured(order, "k2", 600, final=True))
+    assert [(one.id, one.state) for one in found(payments, long)] == [("o1", "booking")]
 
 
 def placed(payments: Hearing) -> list[OrderPlaced]:
