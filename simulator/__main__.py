@@ -14,16 +14,20 @@ from pathlib import Path
 
 import uvloop
 
+from simulator.acting import Acting
+from simulator.behind import Behind
 from simulator.charging import Charging
 from simulator.clock import Clock
 from simulator.control import Control
+from simulator.disputes import Disputes
+from simulator.faults import Plans
 from simulator.http import Server
 from simulator.memory import Memory
 from simulator.northpay import Northpay
 from simulator.server import Simulator
+from simulator.shape import Shape
 from simulator.southpay import Southpay
 from simulator.telling import Endpoint, Teller
-from simulator.wire import Shape
 
 KEYS_VARIABLE = "SIMULATOR_KEYS"
 SECRETS_VARIABLE = "SIMULATOR_WEBHOOK_SECRETS"
@@ -51,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of the PSPs' books")
     parser.add_argument("--clock", type=Path, help="file with the seconds that the world is ahead of the machine")
-    parser.add_argument("--webhooks", metavar="URL", help="where PSPs tell of charges, each at URL/<psp>")
+    parser.add_argument("--webhooks", metavar="URL", help="where PSPs tell of what they did, each at URL/<psp>")
     return parser.parse_args()
 
 
@@ -79,14 +83,20 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     arguments.data.mkdir(parents=True, exist_ok=True)
     memory = Memory(arguments.data / "psps.sqlite")
     clock = Clock(arguments.clock)
-    control = Control(memory, clock, SHAPES)
+    behind = Behind(memory)
+    disputes = Disputes(memory, behind)
+    plans = Plans()
     teller = Teller(endpoint, SHAPES, clock, random.Random())
-    charging = Charging(memory, clock, random.Random(), teller)
-    simulator = Simulator(memory, charging, control, SHAPES, keys, clock)
+    acting = Acting(memory, behind, disputes, teller, plans, clock, SHAPES)
+    control = Control(memory, clock, SHAPES, acting)
+    charging = Charging(memory, behind, clock, random.Random(), teller, plans)
+    simulator = Simulator(memory, behind, disputes, charging, control, SHAPES, keys, clock)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
     for charge in memory.undecided(clock.now_us()):
         teller.tell_decided(charge)
+    for operation in behind.undecided(clock.now_us()):
+        teller.tell_decided(operation)
     await server.listen(arguments.host, arguments.port)
     print(f"simulator: http://{arguments.host}:{arguments.port} ready", file=sys.stderr, flush=True)
     await _asked_to_stop(committing)

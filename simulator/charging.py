@@ -1,19 +1,31 @@
-"""A charge that was asked for → a row in the books, or none, and the fault that its answer will meet."""
+"""A charge, or what is done behind one → a row in the books, or none, and the fault that its answer will meet."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
+from simulator.behind import AskedOperation, Behind, Operation, Plan
 from simulator.clock import Clock
-from simulator.faults import Faults
+from simulator.faults import Failure, Faults, Op, Plans
 from simulator.memory import Asked, Charge, Memory
 from simulator.telling import Teller
-from simulator.tokens import ANSWER_LOST, PENDING_S, UNCHARGED, Card, Fault, read_token
+from simulator.tokens import (
+    ANSWER_LOST,
+    OPERATION_DECLINED,
+    OPERATION_PENDING_S,
+    PENDING_S,
+    UNCHARGED,
+    Card,
+    Ending,
+    Fault,
+    read_token,
+)
 from simulator.wire import Problem, Refused
 
 SETTLING_S = 2.0
 KEY_LIFE_S = 24 * 3600
+AUTHORISED_S = 7 * 24 * 3600
 ELSEWHERE = "do_not_honor"
 HIDDEN_S_MAX = 1.0
 """A charge whose answer was lost shows up in look-ups this late at most: well within the settling time."""
@@ -28,11 +40,24 @@ class Charged:
     fault: Fault | None
 
 
-class Charging:
-    """The PSPs behind the wire: they never charge twice under a key that they still know."""
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """`operation` is None where nothing was done; `fault` is how the answer goes wrong, if it does."""
 
-    def __init__(self, memory: Memory, clock: Clock, rng: random.Random, teller: Teller) -> None:
+    operation: Operation | None
+    replayed: bool
+    fault: Fault | None
+
+
+class Charging:
+    """The PSPs behind the wire: they never do a thing twice under a key that they still know."""
+
+    def __init__(
+        self, memory: Memory, behind: Behind, clock: Clock, rng: random.Random, teller: Teller, plans: Plans
+    ) -> None:
         self._memory = memory
+        self._behind = behind
+        self._plans = plans
         self._clock = clock
         self._rng = rng
         self._teller = teller
@@ -52,23 +77,52 @@ class Charging:
             key_life_us=KEY_LIFE_S * 1_000_000,
             hidden_us=self._hidden_us(fault),
             decided_us=int(PENDING_S[card.pending] * 1_000_000) if card.pending else 0,
+            authorised_us=AUTHORISED_S * 1_000_000,
         )
         if not kept.charge.answers(asked):
             raise Refused(Problem.KEY_CONFLICT, "this idempotency key was used for another charge")
-        if not kept.replayed and self._is_told(card, fault, faults):
+        if not kept.replayed and (card.pending is not None or self._is_told("charge", fault, faults)):
             self._teller.tell(kept.charge)
         return Charged(kept.charge, kept.replayed, fault)
 
-    def _is_told(self, card: Card, fault: Fault | None, faults: Faults) -> bool:
-        """Always where the caller has no final answer; else by the share that was asked for."""
-        if card.pending is not None or fault in ANSWER_LOST:
-            return True
-        return faults.told > 0 and self._rng.random() < faults.told
+    async def operate(self, psp: str, asked: AskedOperation, faults: Faults) -> Operated:
+        """Errors: Refused KEY_CONFLICT where the key stands for another operation; else those of Behind.operate."""
+        failure = self._failure(asked.kind, asked, faults)
+        fault = failure if isinstance(failure, Fault) else None
+        if fault in UNCHARGED:
+            return Operated(None, replayed=False, fault=fault)
+        plan = self._plan(failure)
+        kept = await self._behind.operate(psp, asked, plan, self._clock.now_us(), KEY_LIFE_S * 1_000_000)
+        if not kept.operation.answers(asked):
+            raise Refused(Problem.KEY_CONFLICT, f"this idempotency key was used for another {asked.kind}")
+        if not kept.replayed and (kept.operation.decided_at or self._is_told(asked.kind, fault, faults)):
+            self._teller.tell(kept.operation)
+        return Operated(kept.operation, kept.replayed, fault)
+
+    def _plan(self, failure: Failure | None) -> Plan:
+        match failure:
+            case Ending.DECLINED:
+                return Plan(decline_code=OPERATION_DECLINED)
+            case Ending.PENDING:
+                return Plan(decided_us=int(OPERATION_PENDING_S * 1_000_000))
+            case Ending.PENDING_DECLINED:
+                return Plan(OPERATION_DECLINED, int(OPERATION_PENDING_S * 1_000_000))
+        return Plan(hidden_us=self._hidden_us(failure if isinstance(failure, Fault) else None))
+
+    def _is_told(self, op: Op, fault: Fault | None, faults: Faults) -> bool:
+        """Always where the caller has no answer; else by the share that was asked for."""
+        share = faults.of(op).told
+        return fault in ANSWER_LOST or (share > 0 and self._rng.random() < share)
 
     async def _fault(self, psp: str, asked: Asked, card: Card, faults: Faults) -> Fault | None:
         if card.first_try and await self._memory.first_try(psp, asked.key):
             return card.first_try
-        return faults.draw(self._rng)
+        failure = self._failure("charge", asked, faults)
+        assert not isinstance(failure, Ending), "how a charge ends its card says"
+        return failure
+
+    def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:
+        return self._plans.take(op, asked.reference, asked.order_id) or faults.of(op).draw(self._rng)
 
     def _hidden_us(self, fault: Fault | None) -> int:
         return int(self._rng.uniform(0, HIDDEN_S_MAX) * 1_000_000) if fault in ANSWER_LOST else 0

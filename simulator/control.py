@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
+from simulator.acting import Acting
 from simulator.clock import Clock
 from simulator.faults import Faults, FaultsError
 from simulator.http import Answer, Request
-from simulator.memory import Asked, Charge, Memory
+from simulator.memory import Asked, Memory
+from simulator.shape import Shape
 from simulator.tokens import SCHEMES
 from simulator.wire import (
     Problem,
     Refused,
-    Shape,
     iso_time,
     json_answer,
     read_amount,
@@ -32,7 +33,8 @@ _Row = tuple[str, Asked, str | None, str | None, int]
 class Control:
     """The control API. Errors are Refused(INVALID), told as `{"error": …}` with 400."""
 
-    def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting) -> None:
+        self._acting = acting
         self._memory = memory
         self._clock = clock
         self._shapes = shapes
@@ -53,6 +55,14 @@ class Control:
                 return self._charges(request.query)
             case "POST", "/control/preload":
                 return await self._preload(request.body)
+            case "GET", "/control/operations":
+                return self._operations(request.query)
+            case "POST", "/control/next":
+                return json_answer(200, self._acting.plan(_json(request.body)))
+            case "POST", "/control/reverse":
+                return json_answer(200, await self._acting.reverse(_json(request.body)))
+            case "POST", "/control/disputes":
+                return json_answer(200, await self._acting.dispute(_json(request.body)))
             case _:
                 return None
 
@@ -82,7 +92,10 @@ class Control:
     def _charges(self, query: Mapping[str, str]) -> Answer:
         wanted = query.get("reference")
         charges = self._memory.known_as(wanted) if wanted else self._memory.newest(read_limit(query.get("limit"), 20))
-        return json_answer(200, {"charges": [_told(charge, self._clock.now_us()) for charge in charges]})
+        return json_answer(200, {"charges": [self._acting.told_charge(charge) for charge in charges]})
+
+    def _operations(self, query: Mapping[str, str]) -> Answer:
+        return json_answer(200, self._acting.books(read_text(query.get("reference"), "reference")))
 
     async def _preload(self, body: bytes) -> Answer:
         """A JSON array or one object a line; answers the ids that the PSP gave, in the same order."""
@@ -146,19 +159,3 @@ def _json(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         raise Refused(Problem.INVALID, "the body is not JSON") from None
-
-
-def _told(charge: Charge, now_us: int) -> dict[str, object]:
-    return {
-        "psp": charge.psp,
-        "id": charge.id,
-        "reference": charge.reference,
-        "order": charge.order_id,
-        "amount": charge.amount,
-        "currency": charge.currency,
-        "status": "pending" if charge.pending(now_us) else "declined" if charge.decline_code else "succeeded",
-        "decline_code": charge.decline_code,
-        "scheme": charge.scheme,
-        "token": charge.token,
-        "created_at": iso_time(charge.created_at),
-    }

@@ -1,31 +1,51 @@
-"""Control API settings → which charges go wrong, by rate, and whether a PSP answers at all."""
+"""Control API settings → which charges and operations go wrong, by rate, and whether a PSP answers at all."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
-from simulator.tokens import Fault
+from simulator.tokens import Ending, Fault
 
 LATENCY_MS_MAX = 60_000
+Op = Literal["charge", "capture", "void", "refund"]
+OPS: tuple[Op, ...] = get_args(Op)
+Failure = Fault | Ending
 
 
 class FaultsError(Exception):
     """The faults asked for make no sense; the message says which."""
 
 
+def read_op(value: object) -> Op:
+    """Errors: FaultsError."""
+    for op in OPS:
+        if value == op:
+            return op
+    raise FaultsError(f"op: must be one of {', '.join(OPS)}")
+
+
+def read_failure(op: Op, name: object) -> Failure:
+    """Errors: FaultsError. Whether a charge is declined or pending its card says."""
+    kinds: tuple[type[Fault] | type[Ending], ...] = (Fault,) if op == "charge" else (Fault, Ending)
+    for kind in kinds:
+        for failure in kind:
+            if failure.value == name:
+                return failure
+    raise FaultsError(f"{name}: no such fault" if op == "charge" else f"{name}: no such fault of a {op}")
+
+
 @dataclass(frozen=True, slots=True)
-class Faults:
-    """Rates are shares of charges (0 to 1, their sum at most 1); `down` answers 503 to everything."""
+class Rates:
+    """Shares of one kind of operation at one PSP (0 to 1, their sum at most 1), and of the answered ones told besides."""
 
-    rates: Mapping[Fault, float] = field(default_factory=dict)
-    down: bool = False
-    latency_ms: float = 0.0
-    told: float = 0.0  # share of the answered charges of which webhooks tell besides
+    rates: Mapping[Failure, float] = field(default_factory=dict)
+    told: float = 0.0
 
-    def draw(self, rng: random.Random) -> Fault | None:
-        """The fault of one charge, or none."""
+    def draw(self, rng: random.Random) -> Failure | None:
+        """What goes wrong with one of them, if anything does."""
         if not self.rates:
             return None
         point = rng.random()
@@ -35,45 +55,123 @@ class Faults:
                 return fault
         return None
 
+    def with_rate(self, op: Op, name: str, value: object) -> Rates:
+        if name == "told":
+            return replace(self, told=_number(name, value, 1))
+        fault = read_failure(op, name)
+        rates = {kept: rate for kept, rate in self.rates.items() if kept is not fault}
+        rate = _number(name, value, 1)
+        changed = {**rates, fault: rate} if rate else rates
+        return replace(self, rates=changed)
+
+    def to_json(self) -> dict[str, object]:
+        """Those that are not nought."""
+        told: dict[str, object] = {"told": self.told} if self.told else {}
+        return {**{fault.value: rate for fault, rate in self.rates.items()}, **told}
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """One PSP's. `down` answers 503 to everything, `latency_ms` is added to every answer; the rest is of one kind."""
+
+    by_op: Mapping[Op, Rates] = field(default_factory=dict)
+    down: bool = False
+    latency_ms: float = 0.0
+
+    def of(self, op: Op) -> Rates:
+        return self.by_op.get(op, _NONE)
+
     def with_changes(self, changes: Mapping[str, object]) -> Faults:
-        """These faults with the named fields replaced; `clear` first drops all but `down`."""
-        changed = replace(self, rates={}, latency_ms=0.0, told=0.0) if changes.get("clear") is True else self
+        """These faults with the named fields replaced. Rates are of charges unless `op` names another kind; `clear` first
+        drops all but `down`, or all of the kind that `op` names. `operations` is as `to_json` writes it.
+        """
+        op = read_op(changes["op"]) if "op" in changes else None
+        changed = self._cleared(op) if changes.get("clear") is True else self
         for name, value in changes.items():
-            changed = changed._with(name, value)
-        if sum(changed.rates.values()) > 1 + 1e-9:
-            raise FaultsError("the rates of one PSP add up to more than 1")
+            if name not in ("clear", "op"):
+                changed = changed._with(op, name, value)
+        if any(sum(rates.rates.values()) > 1 + 1e-9 for rates in changed.by_op.values()):
+            raise FaultsError("the rates of one kind at one PSP add up to more than 1")
         return changed
 
-    def _with(self, name: str, value: object) -> Faults:
+    def _cleared(self, op: Op | None) -> Faults:
+        if op is None:
+            return Faults(down=self.down)
+        return replace(self, by_op={kept: rates for kept, rates in self.by_op.items() if kept != op})
+
+    def _with(self, op: Op | None, name: str, value: object) -> Faults:
+        if name in ("down", "latency_ms", "operations") and op is not None:
+            raise FaultsError(f"{name}: is of the whole PSP, not of one op")
         match name:
-            case "clear":
-                return self
             case "down":
                 if not isinstance(value, bool):
                     raise FaultsError("down: must be true or false")
                 return replace(self, down=value)
             case "latency_ms":
                 return replace(self, latency_ms=_number(name, value, LATENCY_MS_MAX))
-            case "told":
-                return replace(self, told=_number(name, value, 1))
+            case "operations":
+                return self._with_operations(value)
             case _:
-                return self._with_rate(name, value)
+                return self._with_rate(op or "charge", name, value)
 
-    def _with_rate(self, name: str, value: object) -> Faults:
-        try:
-            fault = Fault(name)
-        except ValueError:
-            raise FaultsError(f"{name}: no such fault") from None
-        rates = {kept: rate for kept, rate in self.rates.items() if kept is not fault}
-        rate = _number(name, value, 1)
-        return replace(self, rates={**rates, fault: rate} if rate else rates)
+    def _with_operations(self, value: object) -> Faults:
+        if not isinstance(value, Mapping) or not all(isinstance(rates, Mapping) for rates in value.values()):
+            raise FaultsError("operations: must be an object of objects")
+        changed = replace(self, by_op={op: rates for op, rates in self.by_op.items() if op == "charge"})
+        for op, rates in value.items():
+            for name, rate in rates.items():
+                changed = changed._with_rate(read_op(op), name, rate)
+        return changed
+
+    def _with_rate(self, op: Op, name: str, value: object) -> Faults:
+        return replace(self, by_op={**self.by_op, op: self.of(op).with_rate(op, name, value)})
 
     def to_json(self) -> dict[str, object]:
-        rates = {fault.value: self.rates.get(fault, 0.0) for fault in Fault}
-        return {**rates, "down": self.down, "latency_ms": self.latency_ms, "told": self.told}
+        """Those of charges, all of them; and of other operations those that are not nought."""
+        charges = self.of("charge")
+        rates = {fault.value: charges.rates.get(fault, 0.0) for fault in Fault}
+        others = {op: self.of(op).to_json() for op in OPS if op != "charge" and self.of(op) != _NONE}
+        return {
+            **rates,
+            "down": self.down,
+            "latency_ms": self.latency_ms,
+            "told": charges.told,
+            "operations": others,
+        }
+
+
+_NONE = Rates()
 
 
 def _number(name: str, value: object, highest: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
         raise FaultsError(f"{name}: must be a number from 0 to {highest:g}")
     return float(value)
+
+
+class Plans:
+    """Failures that the next operation of a kind on a subject meets, each once. A restart forgets them."""
+
+    def __init__(self) -> None:
+        self._planned: dict[tuple[Op, str], list[Failure]] = {}
+
+    def add(self, op: Op, subject: str, failure: Failure) -> None:
+        self._planned.setdefault((op, subject), []).append(failure)
+
+    def take(self, op: Op, *subjects: str) -> Failure | None:
+        """The first one planned for any of these."""
+        for subject in subjects:
+            planned = self._planned.get((op, subject))
+            if planned:
+                failure = planned.pop(0)
+                if not planned:
+                    del self._planned[op, subject]
+                return failure
+        return None
+
+    def to_json(self) -> list[dict[str, object]]:
+        return [
+            {"op": op, "subject": subject, "fault": failure.value}
+            for (op, subject), planned in self._planned.items()
+            for failure in planned
+        ]

@@ -7,13 +7,14 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from simulator.clock import machine_us
 
 T = TypeVar("T")
+FirstStatus = Literal["pending", "declined", "authorised", "reversed", "succeeded"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charges (
@@ -30,7 +31,9 @@ CREATE TABLE IF NOT EXISTS charges (
     decline_code TEXT,              -- NULL: succeeded
     created_at INTEGER NOT NULL,    -- microseconds, by the clock that can be moved
     visible_at INTEGER NOT NULL,    -- microseconds, by the machine's clock: look-ups and listings miss it before
-    decided_at INTEGER NOT NULL DEFAULT 0  -- microseconds, by the clock that can be moved: pending before
+    decided_at INTEGER NOT NULL DEFAULT 0, -- microseconds, by the clock that can be moved: pending before
+    capture_until INTEGER NOT NULL DEFAULT 0, -- 0: the money is taken at once; else microseconds, by the same clock
+    reversed INTEGER NOT NULL DEFAULT 0    -- taken, and taken back
 );
 CREATE INDEX IF NOT EXISTS charges_by_reference ON charges (reference);
 -- Callers mostly use one id for both: an index for the rest alone halves what a charge writes.
@@ -39,9 +42,10 @@ CREATE TABLE IF NOT EXISTS first_tries (psp TEXT NOT NULL, key TEXT NOT NULL, PR
 """
 _COLUMNS = (
     "seq, id, psp, key, reference, order_id, amount, currency, token, scheme, decline_code, created_at, visible_at,"
-    " decided_at"
+    " decided_at, capture_until, reversed"
 )
-_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_LATER_COLUMNS = ("decided_at", "capture_until", "reversed")
+_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _BY_KEY = f"""
 SELECT * FROM (
     SELECT {_COLUMNS} FROM charges WHERE reference=:key AND key=:key AND psp=:psp AND created_at>:since
@@ -68,6 +72,7 @@ class Asked:
     amount: int
     currency: str
     token: str
+    capture: bool = True  # False: keep the money for the caller, who captures it later
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,31 @@ class Charge:
     created_at: int
     visible_at: int
     decided_at: int
+    capture_until: int = 0
+    reversed: int = 0
 
     def pending(self, now_us: int) -> bool:
         return now_us < self.decided_at
 
+    @property
+    def manual(self) -> bool:
+        """Captured later, by its caller."""
+        return self.capture_until > 0
+
+    def first_status(self, now_us: int) -> FirstStatus:
+        """Where it stands before anything was done behind it."""
+        if self.pending(now_us):
+            return "pending"
+        if self.decline_code:
+            return "declined"
+        if self.manual:
+            return "authorised"
+        return "reversed" if self.reversed else "succeeded"
+
     def answers(self, asked: Asked) -> bool:
         """Whether this is the charge that was asked for, and not another under the same key."""
-        mine = (self.reference, self.order_id, self.amount, self.currency, self.token)
-        return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
+        mine = (self.reference, self.order_id, self.amount, self.currency, self.token, not self.manual)
+        return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token, asked.capture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +135,14 @@ class Memory:
     """
 
     def __init__(self, file: Path) -> None:
-        self._writing = _connect(file)
-        self._writing.executescript(_SCHEMA)
-        _add_columns(self._writing)
-        self._reading = _connect(file)
+        self.writing = _connect(file)
+        self.writing.executescript(_SCHEMA)
+        _add_columns(self.writing)
+        self.reading = _connect(file)
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._next_seq: int = self._writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM charges").fetchone()[0]
+        self._next_seq: int = self.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM charges").fetchone()[0]
 
     async def run(self) -> None:
         """Commit what arrives until cancelled."""
@@ -137,16 +159,16 @@ class Memory:
         """What each piece of work came to, after the commit of them all; its failure is the outcome of each."""
         commit = asyncio.get_running_loop().run_in_executor
         try:
-            self._writing.execute("BEGIN IMMEDIATE")
+            self.writing.execute("BEGIN IMMEDIATE")
             results = [_outcome(work) for work, _ in batch]
-            await commit(self._committer, self._writing.execute, "COMMIT")
+            await commit(self._committer, self.writing.execute, "COMMIT")
         except sqlite3.Error as error:
-            if self._writing.in_transaction:
-                self._writing.execute("ROLLBACK")
+            if self.writing.in_transaction:
+                self.writing.execute("ROLLBACK")
             return [error] * len(batch)
         return results
 
-    async def _commit(self, work: Callable[[], T]) -> T:
+    async def commit(self, work: Callable[[], T]) -> T:
         answered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, answered))
         self._arrived.set()
@@ -155,7 +177,7 @@ class Memory:
     async def first_try(self, psp: str, key: str) -> bool:
         """Whether this key is seen for the first time by a card that misbehaves once."""
         statement = "INSERT OR IGNORE INTO first_tries VALUES (?,?)"
-        return await self._commit(lambda: self._writing.execute(statement, (psp, key)).rowcount == 1)
+        return await self.commit(lambda: self.writing.execute(statement, (psp, key)).rowcount == 1)
 
     async def charge(
         self,
@@ -168,6 +190,7 @@ class Memory:
         key_life_us: int,
         hidden_us: int,
         decided_us: int = 0,
+        authorised_us: int = 0,
     ) -> Kept:
         """The charge under this key if the key is still known, else a new one."""
 
@@ -177,35 +200,47 @@ class Memory:
                 return Kept(known, replayed=True)
             seq = self._draw_seq()
             charge = Charge(
-                seq, _id(seq), psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
+                seq, new_id(seq), psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
                 asked.token, scheme, decline_code, now_us, machine_us() + hidden_us,
-                now_us + decided_us if decided_us else 0,
+                now_us + decided_us if decided_us else 0, 0 if asked.capture else now_us + authorised_us,
             )  # fmt: skip
-            self._writing.execute(_INSERT, _row(charge))
+            self.writing.execute(_INSERT, _row(charge))
             return Kept(charge, replayed=False)
 
-        return await self._commit(work)
+        return await self.commit(work)
 
     def _by_key(self, key: str, psp: str, since_us: int) -> Charge | None:
-        row = self._writing.execute(_BY_KEY, {"key": key, "psp": psp, "since": since_us}).fetchone()
+        row = self.writing.execute(_BY_KEY, {"key": key, "psp": psp, "since": since_us}).fetchone()
         return Charge(*row) if row else None
+
+    def charge_of_id(self, psp: str, charge_id: str) -> Charge | None:
+        """As the transaction that is being written sees it."""
+        seq = seq_of(charge_id)
+        row = self.writing.execute(f"SELECT {_COLUMNS} FROM charges WHERE seq=? AND psp=?", (seq, psp)).fetchone()
+        charge = Charge(*row) if row else None
+        return charge if charge and charge.id == charge_id else None
+
+    def put_reversed(self, charge: Charge, is_reversed: bool) -> Charge:
+        """In the transaction that is being written."""
+        self.writing.execute("UPDATE charges SET reversed=? WHERE seq=?", (int(is_reversed), charge.seq))
+        return replace(charge, reversed=int(is_reversed))
 
     async def preload(self, charges: Sequence[tuple[str, Asked, str | None, str | None, int]]) -> list[str]:
         """Insert history (psp, asked, scheme, decline code, created_at) in one go; the new ids in the same order."""
 
         def work() -> list[str]:
             rows = [self._history_row(*charge) for charge in charges]
-            self._writing.executemany(_INSERT, rows)
+            self.writing.executemany(_INSERT, rows)
             return [str(row[1]) for row in rows]
 
-        return await self._commit(work)
+        return await self.commit(work)
 
     def _history_row(
         self, psp: str, asked: Asked, scheme: str | None, decline: str | None, created_at: int
     ) -> tuple[object, ...]:
         seq = self._draw_seq()
         wanted = (asked.key, asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
-        return (seq, _id(seq), psp, *wanted, scheme, decline, created_at, 0, 0)
+        return (seq, new_id(seq), psp, *wanted, scheme, decline, created_at, 0, 0, 0, 0)
 
     def _draw_seq(self) -> int:
         seq = self._next_seq
@@ -214,34 +249,34 @@ class Memory:
 
     def find(self, psp: str, reference: str) -> list[Charge]:
         """All charges of a PSP with this reference that look-ups can see already."""
-        return _charges(self._reading.execute(_BY_REFERENCE, (reference, psp, machine_us())))
+        return _charges(self.reading.execute(_BY_REFERENCE, (reference, psp, machine_us())))
 
     def page(self, psp: str, after_seq: int, limit: int) -> tuple[list[Charge], bool]:
         """Charges of a PSP in the order they were made, and whether there are more."""
-        found = _charges(self._reading.execute(_PAGE, (after_seq, psp, machine_us(), limit + 1)))
+        found = _charges(self.reading.execute(_PAGE, (after_seq, psp, machine_us(), limit + 1)))
         return found[:limit], len(found) > limit
 
     def undecided(self, now_us: int) -> list[Charge]:
         """Those that are pending now."""
-        return _charges(self._reading.execute(_UNDECIDED, (now_us,)))
+        return _charges(self.reading.execute(_UNDECIDED, (now_us,)))
 
     def newest(self, limit: int) -> list[Charge]:
-        return _charges(self._reading.execute(_NEWEST, (limit,)))
+        return _charges(self.reading.execute(_NEWEST, (limit,)))
 
     def known_as(self, reference_or_order: str) -> list[Charge]:
         """Every charge with this reference or order id, hidden ones too: the truth, for people only."""
-        return _charges(self._reading.execute(_ALL_BY_REFERENCE, (reference_or_order, reference_or_order)))
+        return _charges(self.reading.execute(_ALL_BY_REFERENCE, (reference_or_order, reference_or_order)))
 
     def counts(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
-        for psp, succeeded, number in self._reading.execute(_COUNTS):
+        for psp, succeeded, number in self.reading.execute(_COUNTS):
             counts.setdefault(psp, {})["succeeded" if succeeded else "declined"] = number
         return counts
 
     def close(self) -> None:
         self._committer.shutdown()
-        self._writing.close()
-        self._reading.close()
+        self.writing.close()
+        self.reading.close()
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -255,9 +290,11 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:
-    """Books of an earlier release know of nothing pending."""
-    if "decided_at" not in {row[1] for row in connection.execute("PRAGMA table_info(charges)")}:
-        connection.execute("ALTER TABLE charges ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0")
+    """Books of earlier releases know of nothing pending, captured later, or taken back."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(charges)")}
+    for name in _LATER_COLUMNS:
+        if name not in there:
+            connection.execute(f"ALTER TABLE charges ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:
@@ -285,11 +322,11 @@ def _row(charge: Charge) -> tuple[object, ...]:
     return (
         charge.seq, charge.id, charge.psp, charge.key, charge.reference, charge.order_id, charge.amount,
         charge.currency, charge.token, charge.scheme, charge.decline_code, charge.created_at, charge.visible_at,
-        charge.decided_at,
+        charge.decided_at, charge.capture_until, charge.reversed,
     )  # fmt: skip
 
 
-def _id(seq: int) -> str:
+def new_id(seq: int) -> str:
     """Ids sort as the charges were made, and nobody can guess the next."""
     return f"{seq:012x}{secrets.token_hex(6)}"
 

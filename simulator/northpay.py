@@ -1,15 +1,30 @@
-"""Northpay's wire shape: bearer keys, lower-case currencies, ISO minor units, cursors that are ids."""
+"""Northpay's wire shape: bearer keys, lower-case currencies, ISO minor units, cursors that are ids, a path per kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from simulator.behind import AskedOperation, ChargeStatus, Operation, OperationKind, Status
 from simulator.currencies import ISO
+from simulator.disputes import Dispute
+from simulator.http import Request
 from simulator.memory import Asked, Charge
+from simulator.shape import Find, Kind, Make, Page, Route, id_of
 from simulator.tokens import waits_for
-from simulator.wire import Problem, read_amount, read_currency, read_object, read_text, sub_object
+from simulator.wire import Problem, Refused, read_amount, read_currency, read_object, read_text, sub_object
 
 _FIELDS = frozenset({"amount", "currency", "source", "reference", "metadata"})
+_BEHIND_FIELDS: Mapping[OperationKind, frozenset[str]] = {
+    "capture": frozenset({"amount", "currency", "final", "reference", "metadata"}),
+    "void": frozenset({"reference", "metadata"}),
+    "refund": frozenset({"amount", "currency", "reference", "metadata"}),
+}
+_CHARGES = "/northpay/v1/charges"
+_ROOT = "/northpay/v1/"
+_BEHIND: Mapping[str, OperationKind] = {"captures": "capture", "voids": "void", "refunds": "refund"}
+_LISTED: Mapping[str, Kind] = {"charges": "charge", **_BEHIND, "disputes": "dispute"}
+_PREFIXES: Mapping[Kind, str] = {"charge": "ch", "capture": "cap", "void": "vd", "refund": "re", "dispute": "dp"}
+_STATUSES: Mapping[ChargeStatus, str] = {"authorised": "requires_capture", "voided": "canceled", "expired": "canceled"}
 _ERRORS: Mapping[Problem, tuple[int, str, str]] = {
     Problem.UNAUTHORISED: (401, "authentication_error", "api_key_invalid"),
     Problem.INVALID: (400, "invalid_request_error", "parameter_invalid"),
@@ -23,38 +38,68 @@ _ERRORS: Mapping[Problem, tuple[int, str, str]] = {
 
 class Northpay:
     name = "northpay"
-    charges_path = "/northpay/v1/charges"
-    listing_path = "/northpay/v1/charges"
-    reference_parameter = "reference"
     cursor_parameter = "starting_after"
-    limit_parameter = "limit"
     key_header = "idempotency-key"
+    many_captures = True
     exponents: Mapping[str, int] = ISO
 
     def api_key(self, headers: Mapping[str, str]) -> str:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         return key if scheme.lower() == "bearer" else ""
 
+    def route(self, request: Request) -> Route | None:
+        if request.method == "POST":
+            return Make("charge") if request.path == _CHARGES else _behind(request.path)
+        kind = _LISTED.get(request.path.removeprefix(_ROOT))
+        if kind is None or request.method != "GET":
+            return None
+        reference = request.query.get("dispute" if kind == "dispute" else "reference")
+        if reference is not None:
+            return Find(kind, reference)
+        return Page(kind, request.query.get(self.cursor_parameter), request.query.get("limit"))
+
     def read_charge(self, key: str, body: bytes) -> Asked:
-        asked = read_object(body, _FIELDS)
+        asked = read_object(body, _FIELDS, optional=frozenset({"capture"}))
         metadata = sub_object(asked["metadata"], "metadata", frozenset({"order"}))
-        currency = read_text(asked["currency"], "currency")
         return Asked(
             key=key,
             reference=read_text(asked["reference"], "reference"),
             order_id=read_text(metadata["order"], "metadata.order"),
             amount=read_amount(asked["amount"], "amount"),
-            currency=read_currency(currency.upper() if currency.islower() else currency.lower(), self.exponents),
+            currency=self._currency(asked["currency"]),
             token=read_text(asked["source"], "source"),
+            capture=_flag(asked.get("capture", True), "capture"),
         )
 
-    def charge(self, charge: Charge, now_us: int) -> dict[str, object]:
-        if charge.pending(now_us):
-            told = {"status": "pending", "decline_code": None, "pending_reason": waits_for(charge.token)}
-        else:
-            told = {"status": "declined" if charge.decline_code else "succeeded", "decline_code": charge.decline_code}
+    def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation:
+        assert make.kind is not None
+        assert make.kind != "charge"
+        asked = read_object(body, _BEHIND_FIELDS[make.kind])
+        metadata = sub_object(asked["metadata"], "metadata", frozenset({"order"}))
+        return AskedOperation(
+            kind=make.kind,
+            key=key,
+            reference=read_text(asked["reference"], "reference"),
+            order_id=read_text(metadata["order"], "metadata.order"),
+            charge_id=id_of(make.charge_id),
+            amount=read_amount(asked["amount"], "amount") if "amount" in asked else None,
+            currency=self._currency(asked["currency"]) if "currency" in asked else None,
+            final=_flag(asked.get("final", False), "final"),
+        )
+
+    def _currency(self, value: object) -> str:
+        currency = read_text(value, "currency")
+        return read_currency(currency.upper() if currency.islower() else currency.lower(), self.exponents)
+
+    def charge(self, charge: Charge, status: ChargeStatus) -> dict[str, object]:
+        decline_code = charge.decline_code if status == "declined" else None
+        told: dict[str, object] = {"status": _STATUSES.get(status, status), "decline_code": decline_code}
+        if status == "pending":
+            told["pending_reason"] = waits_for(charge.token)
+        if status in ("voided", "expired"):
+            told["cancellation_reason"] = status
         return {
-            "id": f"ch_{charge.id}",
+            "id": self.shown_id("charge", charge.id),
             "object": "charge",
             **told,
             "network": charge.scheme,
@@ -63,17 +108,51 @@ class Northpay:
             "reference": charge.reference,
             "metadata": {"order": charge.order_id},
             "created": charge.created_at // 1_000_000,
+            **({"capture_before": charge.capture_until // 1_000_000} if charge.manual else {}),
         }
 
-    def found(self, charges: Sequence[Charge], now_us: int) -> dict[str, object]:
-        return {"object": "list", "data": [self.charge(charge, now_us) for charge in charges], "has_more": False}
+    def operation(self, operation: Operation, status: Status) -> dict[str, object]:
+        return {
+            "id": self.shown_id(operation.kind, operation.id),
+            "object": operation.kind,
+            "charge": self.shown_id("charge", operation.charge_id),
+            "status": status,
+            "decline_code": operation.decline_code if status == "declined" else None,
+            "pending_reason": "processing" if status == "pending" else None,
+            "network": operation.scheme,
+            "amount": operation.amount,
+            "currency": operation.currency.lower(),
+            "reference": operation.reference,
+            "metadata": {"order": operation.order_id},
+            "created": operation.created_at // 1_000_000,
+        }
 
-    def page(self, charges: Sequence[Charge], more: bool, now_us: int) -> dict[str, object]:
-        return {"object": "list", "data": [self.charge(charge, now_us) for charge in charges], "has_more": more}
+    def dispute(self, dispute: Dispute) -> dict[str, object]:
+        return {
+            "id": self.shown_id("dispute", dispute.id),
+            "object": "dispute",
+            "charge": self.shown_id("charge", dispute.charge_id),
+            "stage": dispute.stage,
+            "status": dispute.status,
+            "amount": dispute.amount,
+            "currency": dispute.currency.lower(),
+            "fee": dispute.fee,
+            "fee_returned": dispute.fee_returned,
+            "reason": dispute.reason,
+            "due_by": None if dispute.due_by is None else dispute.due_by // 1_000_000,
+            "reference": dispute.reference,
+            "metadata": {"order": dispute.order_id},
+            "created": dispute.created_at // 1_000_000,
+        }
 
-    def event(self, event_id: str, charge: Charge, now_us: int) -> dict[str, object]:
-        told = self.charge(charge, now_us)
-        return {"id": event_id, "type": f"charge.{told['status']}", "created": now_us // 1_000_000, "data": told}
+    def shown_id(self, kind: Kind, id_: str) -> str:
+        return f"{_PREFIXES[kind]}_{id_}"
+
+    def page(self, kind: Kind, entries: Sequence[dict[str, object]], next_after: str | None) -> dict[str, object]:
+        return {"object": "list", "data": entries, "has_more": next_after is not None}
+
+    def event(self, event_id: str, kind: Kind, told: dict[str, object], now_us: int) -> dict[str, object]:
+        return {"id": event_id, "type": f"{kind}.{told['status']}", "created": now_us // 1_000_000, "data": told}
 
     def signed(self, at: int, mac: str) -> dict[str, str]:
         return {"Northpay-Signature": f"t={at},v1={mac}"}
@@ -81,3 +160,16 @@ class Northpay:
     def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]:
         status, kind, code = _ERRORS[problem]
         return status, {"error": {"type": kind, "code": code, "message": message}}
+
+
+def _behind(path: str) -> Make | None:
+    """`/northpay/v1/charges/{id}/{captures, voids or refunds}`"""
+    charge_id, _, plural = path.removeprefix(f"{_CHARGES}/").partition("/")
+    kind = _BEHIND.get(plural)
+    return Make(kind, charge_id) if kind and path.startswith(f"{_CHARGES}/") else None
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(Problem.INVALID, f"{name}: must be true or false")
+    return value

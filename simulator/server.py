@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from simulator.charging import KEY_LIFE_S, SETTLING_S, Charged, Charging
+from simulator.behind import Behind, Operation
+from simulator.charging import AUTHORISED_S, KEY_LIFE_S, SETTLING_S, Charging
 from simulator.clock import Clock
 from simulator.control import Control
+from simulator.disputes import Disputes
 from simulator.faults import Faults
 from simulator.http import Answer, Request, Reset
-from simulator.memory import Memory, seq_of
+from simulator.memory import Charge, Memory, seq_of
+from simulator.shape import Find, Kind, Make, Page, Shape, id_of
 from simulator.tokens import SCHEMES, Fault
-from simulator.wire import Problem, Refused, Shape, json_answer, read_limit, read_text
+from simulator.wire import Problem, Refused, json_answer, read_limit, read_text
 
 HOLD_S = 30.0
 SLOW_S = 1.0
@@ -25,6 +28,8 @@ class Simulator:
     def __init__(
         self,
         memory: Memory,
+        behind: Behind,
+        disputes: Disputes,
         charging: Charging,
         control: Control,
         shapes: Mapping[str, Shape],
@@ -32,6 +37,8 @@ class Simulator:
         clock: Clock,
     ) -> None:
         self._memory = memory
+        self._behind = behind
+        self._disputes = disputes
         self._charging = charging
         self._control = control
         self._shapes = shapes
@@ -70,34 +77,69 @@ class Simulator:
         return await self._authorised(shape, request, faults)
 
     async def _authorised(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
-        if request.path == shape.charges_path and request.method == "POST":
-            return await self._charge(shape, request, faults)
-        if (
-            request.path == shape.charges_path
-            and request.method == "GET"
-            and shape.reference_parameter in request.query
-        ):
-            return self._find(shape, request.query[shape.reference_parameter]), None
-        if request.path == shape.listing_path and request.method == "GET":
-            return self._list(shape, request.query), None
+        match shape.route(request):
+            case Make(kind="charge"):
+                return await self._charge(shape, request, faults)
+            case Make() as make:
+                return await self._operate(shape, make, request, faults)
+            case Find(kind, reference):
+                return self._find(shape, kind, reference), None
+            case Page() as page:
+                return self._list(shape, page), None
         raise Refused(Problem.NOT_FOUND, f"no {request.method} {request.path} here")
 
     async def _charge(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         key = read_text(request.headers.get(shape.key_header), shape.key_header)
         asked = shape.read_charge(key, request.body)
-        charged = await self._charging.charge(shape.name, asked, faults)
-        return _charge_answer(shape, charged, self._clock.now_us()), charged.fault
+        made = await self._charging.charge(shape.name, asked, faults)
+        body = None if made.charge is None else self._shown_charges(shape, [made.charge])[0]
+        return _made_answer(shape, body, made.replayed, made.fault), made.fault
 
-    def _find(self, shape: Shape, reference: str) -> Answer:
-        return json_answer(200, shape.found(self._memory.find(shape.name, reference), self._clock.now_us()))
+    async def _operate(self, shape: Shape, make: Make, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
+        key = read_text(request.headers.get(shape.key_header), shape.key_header)
+        asked = shape.read_operation(make, key, request.body)
+        made = await self._charging.operate(shape.name, asked, faults)
+        body = None if made.operation is None else self._shown_operations(shape, [made.operation])[0]
+        return _made_answer(shape, body, made.replayed, made.fault), made.fault
 
-    def _list(self, shape: Shape, query: Mapping[str, str]) -> Answer:
-        cursor = query.get(shape.cursor_parameter)
-        after = 0 if cursor is None else seq_of(cursor.removeprefix("ch_"))
+    def _find(self, shape: Shape, kind: Kind, reference: str) -> Answer:
+        match kind:
+            case "charge":
+                entries = self._shown_charges(shape, self._memory.find(shape.name, reference))
+            case "dispute":
+                stages = self._disputes.of(shape.name, id_of(reference))
+                entries = [shape.dispute(one) for one in stages if shape.shown_id("dispute", one.id) == reference]
+            case _:
+                entries = self._shown_operations(shape, self._behind.find(shape.name, kind, reference))
+        return json_answer(200, shape.page(kind, entries, None))
+
+    def _list(self, shape: Shape, page: Page) -> Answer:
+        after = 0 if page.cursor is None else seq_of(id_of(page.cursor))
         if after is None:
             raise Refused(Problem.INVALID, f"{shape.cursor_parameter}: not one of ours")
-        charges, more = self._memory.page(shape.name, after, read_limit(query.get(shape.limit_parameter)))
-        return json_answer(200, shape.page(charges, more, self._clock.now_us()))
+        entries, last = self._page(shape, page.kind, after, read_limit(page.limit))
+        return json_answer(200, shape.page(page.kind, entries, last))
+
+    def _page(self, shape: Shape, kind: Kind, after: int, limit: int) -> tuple[list[dict[str, object]], str | None]:
+        """The entries, and the last one's id where there are more."""
+        match kind:
+            case "charge":
+                charges, more = self._memory.page(shape.name, after, limit)
+                return self._shown_charges(shape, charges), charges[-1].id if more else None
+            case "dispute":
+                stages, more = self._disputes.page(shape.name, after, limit)
+                return [shape.dispute(one) for one in stages], stages[-1].id if more else None
+            case _:
+                operations, more = self._behind.page(shape.name, kind, after, limit)
+                return self._shown_operations(shape, operations), operations[-1].id if more else None
+
+    def _shown_charges(self, shape: Shape, charges: Sequence[Charge]) -> list[dict[str, object]]:
+        statuses = self._behind.statuses(charges, self._clock.now_us())
+        return [shape.charge(charge, status) for charge, status in zip(charges, statuses, strict=True)]
+
+    def _shown_operations(self, shape: Shape, operations: Sequence[Operation]) -> list[dict[str, object]]:
+        now_us = self._clock.now_us()
+        return [shape.operation(one, one.status(now_us)) for one in operations]
 
 
 def _capabilities(shape: Shape) -> Answer:
@@ -105,25 +147,25 @@ def _capabilities(shape: Shape) -> Answer:
         "psp": shape.name,
         "settling_s": SETTLING_S,
         "key_life_s": KEY_LIFE_S,
+        "captures": "many" if shape.many_captures else "one",
+        "authorised_s": AUTHORISED_S,
         "schemes": list(SCHEMES),
         "currencies": dict(shape.exponents),
     }
     return json_answer(200, declared)
 
 
-def _charge_answer(shape: Shape, charged: Charged, now_us: int) -> Answer:
-    match charged.fault:
+def _made_answer(shape: Shape, body: dict[str, object] | None, replayed: bool, fault: Fault | None) -> Answer:
+    match fault:
         case Fault.TOO_MANY:
             return _problem(shape, Problem.TOO_MANY, "slow down", retry_after_s=1)
         case Fault.UNAVAILABLE:
             return _problem(shape, Problem.UNAVAILABLE, "try again; nothing was done", retry_after_s=1)
         case Fault.ERROR_CHARGED | Fault.ERROR_UNCHARGED:
             return _problem(shape, Problem.INTERNAL, "something went wrong")
-    if charged.charge is None:
+    if body is None:
         return _problem(shape, Problem.INTERNAL, "never sent")
-    return json_answer(
-        200, shape.charge(charged.charge, now_us), {"Idempotent-Replayed": "true"} if charged.replayed else None
-    )
+    return json_answer(200, body, {"Idempotent-Replayed": "true"} if replayed else None)
 
 
 def _problem(shape: Shape, problem: Problem, message: str, retry_after_s: int | None = None) -> Answer:

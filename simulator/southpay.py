@@ -1,16 +1,54 @@
-"""Southpay's wire shape: an API key header, nested amounts, a few exponents of its own, page tokens."""
+"""Southpay's wire shape: an API key header, nested amounts, a few exponents of its own, page tokens, modifications."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from simulator.behind import AskedOperation, ChargeStatus, Operation, OperationKind, Status
 from simulator.currencies import ISO
+from simulator.disputes import Dispute
+from simulator.http import Request
 from simulator.memory import Asked, Charge
+from simulator.shape import Find, Kind, Make, Page, Route, id_of
 from simulator.tokens import waits_for
-from simulator.wire import Problem, iso_time, read_amount, read_currency, read_object, read_text, sub_object
+from simulator.wire import Problem, Refused, iso_time, read_amount, read_currency, read_object, read_text, sub_object
 
 _FIELDS = frozenset({"amount", "paymentMethod", "reference", "merchantOrderReference"})
+_CHANGE_FIELDS = frozenset({"type", "originalReference", "reference", "merchantOrderReference"})
 _BRANDS = {"visa": "visa", "mastercard": "mc", "amex": "amex", "discover": "discover"}
+_TYPES: Mapping[OperationKind, str] = {"capture": "Capture", "void": "Cancel", "refund": "Refund"}
+_KINDS = {type_: kind for kind, type_ in _TYPES.items()}
+_RESULTS: Mapping[Status, str] = {
+    "succeeded": "Done",
+    "declined": "Refused",
+    "pending": "Pending",
+    "reversed": "Reversed",
+}
+_CHARGES: Mapping[ChargeStatus, str] = {
+    "succeeded": "Authorised",
+    "authorised": "Authorised",
+    "declined": "Refused",
+    "pending": "Pending",
+    "voided": "Cancelled",
+    "expired": "Expired",
+    "reversed": "Reversed",
+}
+_DISPUTES = {"inquiry": "Inquiry", "opened": "Open", "won": "Won", "lost": "Lost"}
+_STAGES = {1: "Chargeback", 2: "SecondChargeback"}
+_EVENTS: Mapping[Kind, str] = {
+    "charge": "PAYMENT",
+    "capture": "CAPTURE",
+    "void": "CANCEL",
+    "refund": "REFUND",
+    "dispute": "DISPUTE",
+}
+_FIELD_OF: Mapping[Kind, str] = {
+    "charge": "payment",
+    "capture": "modification",
+    "void": "modification",
+    "refund": "modification",
+    "dispute": "dispute",
+}
 _ERRORS: Mapping[Problem, tuple[int, str, str]] = {
     Problem.UNAUTHORISED: (401, "000", "security"),
     Problem.INVALID: (422, "702", "validation"),
@@ -24,12 +62,9 @@ _ERRORS: Mapping[Problem, tuple[int, str, str]] = {
 
 class Southpay:
     name = "southpay"
-    charges_path = "/southpay/payments"
-    listing_path = "/southpay/payments/list"
-    reference_parameter = "merchantReference"
     cursor_parameter = "pageToken"
-    limit_parameter = "pageSize"
     key_header = "idempotency-key"
+    many_captures = False
     exponents: Mapping[str, int] = {code: digits for code, digits in ISO.items() if code != "IDR"} | {
         "CLP": 2,
         "ISK": 2,
@@ -38,48 +73,134 @@ class Southpay:
     def api_key(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-api-key", "")
 
+    def route(self, request: Request) -> Route | None:
+        query = request.query
+        page = (query.get(self.cursor_parameter), query.get("pageSize"))
+        match request.method, request.path.removeprefix("/southpay/"):
+            case "POST", "payments":
+                return Make("charge")
+            case "POST", "modifications":
+                return Make(None)
+            case "GET", "payments" if "merchantReference" in query:
+                return Find("charge", query["merchantReference"])
+            case "GET", "payments/list":
+                return Page("charge", *page)
+            case "GET", "modifications" if "merchantReference" in query:
+                return Find(_kind(query.get("type")), query["merchantReference"])
+            case "GET", "modifications/list":
+                return Page(_kind(query.get("type")), *page)
+            case "GET", "disputes" if "disputeReference" in query:
+                return Find("dispute", query["disputeReference"])
+            case "GET", "disputes/list":
+                return Page("dispute", *page)
+        return None
+
     def read_charge(self, key: str, body: bytes) -> Asked:
-        asked = read_object(body, _FIELDS)
-        amount = sub_object(asked["amount"], "amount", frozenset({"value", "currency"}))
+        asked = read_object(body, _FIELDS, optional=frozenset({"captureDelay"}))
+        amount, currency = self._amount(asked["amount"])
         method = sub_object(asked["paymentMethod"], "paymentMethod", frozenset({"type", "token"}))
+        if asked.get("captureDelay", "manual") != "manual":
+            raise Refused(Problem.INVALID, "captureDelay: manual, or not there")
         return Asked(
             key=key,
             reference=read_text(asked["reference"], "reference"),
             order_id=read_text(asked["merchantOrderReference"], "merchantOrderReference"),
-            amount=read_amount(amount["value"], "amount.value"),
-            currency=read_currency(read_text(amount["currency"], "amount.currency"), self.exponents),
+            amount=amount,
+            currency=currency,
             token=read_text(method["token"], "paymentMethod.token"),
+            capture="captureDelay" not in asked,
         )
 
-    def charge(self, charge: Charge, now_us: int) -> dict[str, object]:
-        if charge.pending(now_us):
-            result, why = "Pending", {"pendingReasonCode": waits_for(charge.token)}
-        elif charge.decline_code:
-            result, why = "Refused", {"refusalReasonCode": charge.decline_code}
-        else:
-            result, why = "Authorised", {}
-        brand = {"brand": _BRANDS[charge.scheme]} if charge.scheme else {}
+    def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation:
+        asked = read_object(body, _CHANGE_FIELDS, optional=frozenset({"amount"}))
+        kind = _kind(asked["type"])
+        if (kind == "void") == ("amount" in asked):
+            raise Refused(Problem.INVALID, "amount: captures and refunds have one, and a cancel has none")
+        amount, currency = (None, None) if kind == "void" else self._amount(asked["amount"])
+        return AskedOperation(
+            kind=kind,
+            key=key,
+            reference=read_text(asked["reference"], "reference"),
+            order_id=read_text(asked["merchantOrderReference"], "merchantOrderReference"),
+            charge_id=id_of(read_text(asked["originalReference"], "originalReference")),
+            amount=amount,
+            currency=currency,
+            final=kind == "capture",  # it takes one to a payment
+        )
+
+    def _amount(self, value: object) -> tuple[int, str]:
+        amount = sub_object(value, "amount", frozenset({"value", "currency"}))
+        currency = read_currency(read_text(amount["currency"], "amount.currency"), self.exponents)
+        return read_amount(amount["value"], "amount.value"), currency
+
+    def charge(self, charge: Charge, status: ChargeStatus) -> dict[str, object]:
+        why: dict[str, object] = {}
+        if status == "pending":
+            why = {"pendingReasonCode": waits_for(charge.token)}
+        elif status == "declined":
+            why = {"refusalReasonCode": charge.decline_code}
+        later = {"captureDelay": "manual", "expiryDate": iso_time(charge.capture_until)} if charge.manual else {}
         return {
-            "pspReference": charge.id.upper(),
-            "resultCode": result,
+            "pspReference": self.shown_id("charge", charge.id),
+            "resultCode": "Captured" if charge.manual and status == "succeeded" else _CHARGES[status],
             **why,
             "amount": {"value": charge.amount, "currency": charge.currency},
             "merchantReference": charge.reference,
             "merchantOrderReference": charge.order_id,
-            "paymentMethod": {"type": "scheme", **brand},
+            "paymentMethod": _method(charge.scheme),
             "creationDate": iso_time(charge.created_at),
+            **later,
         }
 
-    def found(self, charges: Sequence[Charge], now_us: int) -> dict[str, object]:
-        return {"payments": [self.charge(charge, now_us) for charge in charges]}
+    def operation(self, operation: Operation, status: Status) -> dict[str, object]:
+        why: dict[str, object] = {}
+        if status == "pending":
+            why = {"pendingReasonCode": "processing"}
+        elif status == "declined":
+            why = {"refusalReasonCode": operation.decline_code}
+        return {
+            "pspReference": self.shown_id(operation.kind, operation.id),
+            "originalReference": self.shown_id("charge", operation.charge_id),
+            "type": _TYPES[operation.kind],
+            "resultCode": _RESULTS[status],
+            **why,
+            "amount": {"value": operation.amount, "currency": operation.currency},
+            "merchantReference": operation.reference,
+            "merchantOrderReference": operation.order_id,
+            "paymentMethod": _method(operation.scheme),
+            "creationDate": iso_time(operation.created_at),
+        }
 
-    def page(self, charges: Sequence[Charge], more: bool, now_us: int) -> dict[str, object]:
-        next_token = {"nextPageToken": charges[-1].id.upper()} if more else {}
-        return {"payments": [self.charge(charge, now_us) for charge in charges], **next_token}
+    def dispute(self, dispute: Dispute) -> dict[str, object]:
+        def money(minor: int | None) -> object:
+            return None if minor is None else {"value": minor, "currency": dispute.currency}
 
-    def event(self, event_id: str, charge: Charge, now_us: int) -> dict[str, object]:
-        told = self.charge(charge, now_us)
-        return {"eventId": event_id, "eventCode": "PAYMENT", "eventDate": iso_time(now_us), "payment": told}
+        return {
+            "disputeReference": self.shown_id("dispute", dispute.id),
+            "originalReference": self.shown_id("charge", dispute.charge_id),
+            "stage": _STAGES[dispute.stage],
+            "status": _DISPUTES[dispute.status],
+            "amount": money(dispute.amount),
+            "fee": money(dispute.fee),
+            "feeReturned": money(dispute.fee_returned),
+            "reasonCode": dispute.reason,
+            "defenceDeadline": None if dispute.due_by is None else iso_time(dispute.due_by),
+            "merchantReference": dispute.reference,
+            "merchantOrderReference": dispute.order_id,
+            "creationDate": iso_time(dispute.created_at),
+        }
+
+    def shown_id(self, kind: Kind, id_: str) -> str:
+        """Charges have theirs bare; what has a counter of its own says which."""
+        return id_.upper() if kind == "charge" else f"{kind[0].upper()}_{id_.upper()}"
+
+    def page(self, kind: Kind, entries: Sequence[dict[str, object]], next_after: str | None) -> dict[str, object]:
+        next_token = {} if next_after is None else {"nextPageToken": self.shown_id(kind, next_after)}
+        return {f"{_FIELD_OF[kind]}s": entries, **next_token}
+
+    def event(self, event_id: str, kind: Kind, told: dict[str, object], now_us: int) -> dict[str, object]:
+        said = {"eventId": event_id, "eventCode": _EVENTS[kind], "eventDate": iso_time(now_us)}
+        return {**said, _FIELD_OF[kind]: told}
 
     def signed(self, at: int, mac: str) -> dict[str, str]:
         return {"X-Southpay-Timestamp": str(at), "X-Southpay-Signature": mac}
@@ -87,3 +208,14 @@ class Southpay:
     def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]:
         status, code, kind = _ERRORS[problem]
         return status, {"status": status, "errorCode": code, "errorType": kind, "message": message}
+
+
+def _kind(type_: object) -> OperationKind:
+    kind = _KINDS.get(type_) if isinstance(type_, str) else None
+    if kind is None:
+        raise Refused(Problem.INVALID, f"type: one of {', '.join(_KINDS)}")
+    return kind
+
+
+def _method(scheme: str | None) -> dict[str, object]:
+    return {"type": "scheme", **({"brand": _BRANDS[scheme]} if scheme else {})}

@@ -1,4 +1,4 @@
-"""Charges that their caller may not know of → signed webhooks: out of order, now and then twice, until taken."""
+"""What a PSP's caller may not know of → signed webhooks: out of order, now and then twice, until taken."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from simulator.behind import Operation
 from simulator.clock import Clock
+from simulator.disputes import Dispute
 from simulator.memory import Charge
-from simulator.wire import Shape
+from simulator.shape import Kind, Shape
+
+Entry = Charge | Operation | Dispute
 
 DELAY_S_MAX = 1.0
 TWICE = 0.2
@@ -47,30 +51,32 @@ class Teller:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    def tell(self, charge: Charge) -> None:
+    def tell(self, entry: Entry) -> None:
         """Soon, as it is now; and where it is not decided yet, again when it is."""
         if self._endpoint is None:
             return
-        self._later(self._tell(charge, charge.created_at))
-        if charge.decided_at > self._clock.now_us():
-            self._later(self._tell(charge, charge.decided_at))
+        self._later(self._tell(entry, entry.created_at))
+        decided_at = 0 if isinstance(entry, Dispute) else entry.decided_at
+        if decided_at > self._clock.now_us():
+            self._later(self._tell(entry, decided_at))
 
-    def tell_decided(self, charge: Charge) -> None:
+    def tell_decided(self, entry: Charge | Operation) -> None:
         """After a restart: those that were pending then."""
         if self._endpoint is not None:
-            self._later(self._tell(charge, charge.decided_at))
+            self._later(self._tell(entry, entry.decided_at))
 
     def _later(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, charge: Charge, from_us: int) -> None:
+    async def _tell(self, entry: Entry, from_us: int) -> None:
         while self._clock.now_us() < from_us:  # noqa: ASYNC110 - the clock may be moved
             await asyncio.sleep(LOOK_S)
         await asyncio.sleep(self._rng.uniform(0, DELAY_S_MAX))
-        shape = self._shapes[charge.psp]
-        body = orjson.dumps(shape.event(f"evt_{secrets.token_hex(8)}", charge, self._clock.now_us()))
+        shape, now_us = self._shapes[entry.psp], self._clock.now_us()
+        kind, told = _told(shape, entry, now_us)
+        body = orjson.dumps(shape.event(f"evt_{secrets.token_hex(8)}", kind, told, now_us))
         for _ in range(2 if self._rng.random() < TWICE else 1):
             await self._until_taken(shape, body)
 
@@ -95,6 +101,17 @@ class Teller:
             return await asyncio.wait_for(_exchange(f"{self._endpoint.url}/{shape.name}", headers, body), REPLY_S)
         except (OSError, TimeoutError, ValueError, IndexError, asyncio.IncompleteReadError):
             return None
+
+
+def _told(shape: Shape, entry: Entry, now_us: int) -> tuple[Kind, dict[str, object]]:
+    """A charge as it stood before anything was done behind it: of that others tell."""
+    match entry:
+        case Charge():
+            return "charge", shape.charge(entry, entry.first_status(now_us))
+        case Operation():
+            return entry.kind, shape.operation(entry, entry.status(now_us))
+        case Dispute():
+            return "dispute", shape.dispute(entry)
 
 
 async def _exchange(url: str, headers: Mapping[str, str], body: bytes) -> int:

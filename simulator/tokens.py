@@ -25,6 +25,14 @@ class Fault(Enum):
     GARBAGE = "garbage"
 
 
+class Ending(Enum):
+    """What becomes of an operation behind a charge that the PSP's books allow. The value is its name in the control API."""
+
+    DECLINED = "declined"
+    PENDING = "pending"
+    PENDING_DECLINED = "pending_declined"
+
+
 UNCHARGED = frozenset({Fault.TOO_MANY, Fault.UNAVAILABLE, Fault.ERROR_UNCHARGED, Fault.TIMEOUT_UNCHARGED})
 """Nothing is kept, not even the key."""
 
@@ -48,6 +56,9 @@ _FAULT_TOKENS = {
 }
 PENDING_S: Mapping[str, float] = {"3ds": 3.0, "review": 30.0}
 """How long the PSP takes to decide, by the clock that can be moved."""
+
+OPERATION_PENDING_S = 3.0
+OPERATION_DECLINED = "refused_by_issuer"
 
 _PENDING = re.compile(r"tok_(3ds|review)(?:_declined_([a-z0-9_]{1,48}))?")
 _ONLY = re.compile(r"tok_only_([a-z]{1,32})")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Protocol
 
 import orjson
 
 from simulator.http import Answer
-from simulator.memory import Asked, Charge
 
 PAGE_MAX = 5000
 AMOUNT_MAX = 2**63 - 1
@@ -38,46 +36,26 @@ class Refused(Exception):
         self.problem = problem
 
 
-class Shape(Protocol):
-    """How one PSP speaks: everything that differs between them, and nothing that does not."""
-
-    name: str
-    charges_path: str  # POST makes a charge, GET with the reference looks it up
-    listing_path: str
-    reference_parameter: str
-    cursor_parameter: str
-    limit_parameter: str
-    key_header: str  # lower case
-    exponents: Mapping[str, int]
-
-    def api_key(self, headers: Mapping[str, str]) -> str: ...
-    def read_charge(self, key: str, body: bytes) -> Asked: ...
-    def charge(self, charge: Charge, now_us: int) -> dict[str, object]: ...
-    def found(self, charges: Sequence[Charge], now_us: int) -> dict[str, object]: ...
-    def page(self, charges: Sequence[Charge], more: bool, now_us: int) -> dict[str, object]: ...
-    def event(self, event_id: str, charge: Charge, now_us: int) -> dict[str, object]: ...  # a webhook's body
-    def signed(self, at: int, mac: str) -> dict[str, str]: ...  # its headers
-    def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]: ...
-
-
 def json_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> Answer:
     return Answer(status, orjson.dumps(body), headers or {})
 
 
-def read_object(body: bytes, fields: frozenset[str]) -> dict[str, object]:
-    """A JSON object with exactly these fields. Errors: Refused(INVALID)."""
+def read_object(body: bytes, fields: frozenset[str], optional: frozenset[str] = frozenset()) -> dict[str, object]:
+    """A JSON object with exactly these fields, and perhaps the optional ones. Errors: Refused(INVALID)."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise Refused(Problem.INVALID, "the body is not JSON") from None
-    return sub_object(value, "body", fields)
+    return sub_object(value, "body", fields, optional)
 
 
-def sub_object(value: object, name: str, fields: frozenset[str]) -> dict[str, object]:
+def sub_object(
+    value: object, name: str, fields: frozenset[str], optional: frozenset[str] = frozenset()
+) -> dict[str, object]:
     if not isinstance(value, dict):
         raise Refused(Problem.INVALID, f"{name}: must be an object")
-    if value.keys() != fields:
-        odd = sorted(map(str, value.keys() ^ fields))[0]
+    if value.keys() - optional != fields:
+        odd = sorted(map(str, (value.keys() - optional) ^ fields))[0]
         raise Refused(Problem.INVALID, f"{name}: {odd} is {'missing' if odd in fields else 'unknown'}")
     return value
 

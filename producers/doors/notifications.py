@@ -88,10 +88,11 @@ def _given(psp: str, told: Notification | None, body: bytes) -> Given:
     contents = digest(body)
     if told is None:
         return Given(psp, f"unread:{contents}", contents, body, None)
-    return Given(psp, told.id, contents, body, _event(psp, told))
+    return Given(psp, told.id, contents, body, event_of(psp, told))
 
 
-def _event(psp: str, told: Notification) -> Told | None:
+def event_of(psp: str, told: Notification) -> Told | None:
+    """None for what no event can speak of."""
     match told.told:
         case None | ListedCharge(status="voided"):  # of that no event can speak: who voids, or waits too long, knows
             return None

@@ -218,7 +218,9 @@ def test_a_psp_that_is_down_does_nothing_and_says_so(psp: Psp, simulator: Runnin
 
 def test_the_adapter_declares_what_the_psp_declares(psp: Psp, simulator: RunningSimulator) -> None:
     declared = simulator.control("GET", f"/{psp.name}/capabilities")
-    assert psp.declared["charge"] == Declared(declared["settling_s"], declared["key_life_s"])
+    same = Declared(declared["settling_s"], declared["key_life_s"])
+    assert [psp.declared[kind] for kind in ("charge", "void", "refund")] == [same] * 3
+    assert psp.declared["capture"] == replace(same, many=declared["captures"] == "many")
     assert declared["schemes"] == ["visa", "mastercard", "amex", "discover"]
     for currency, digits in declared["currencies"].items():
         one = a_charge(minor=10 ** exponent(currency), currency=currency)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from operations.cli import main as cli
 from operations.cli.commands.sim import CHARGES_MAX, URL_VARIABLE, app
-from psp.port import Captured
+from psp.port import Captured, Unknown
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, free_port
 from tests.simulator.test_charging import a_charge, charged
@@ -40,6 +40,46 @@ def test_rates_are_set_shown_and_cleared(simulator: RunningSimulator) -> None:
     assert faults["southpay"]["timeout_charged"] == 0
     assert "timeout_charged 0.05" in tally_sim(simulator, "status").stdout
     assert not any(told(simulator, "faults", "--clear")["northpay"].values())
+
+
+def test_rates_of_one_kind_of_operation_are_set_shown_and_cleared_alone(simulator: RunningSimulator) -> None:
+    told(simulator, "faults", "--op", "refund", "--500-charged", "0.1", "--declined", "0.2", "--psp", "northpay")
+    faults = told(simulator, "faults", "--garbage", "0.3")["northpay"]
+    assert faults["operations"] == {"refund": {"500_charged": 0.1, "declined": 0.2}}
+    assert "refund declined 0.2" in tally_sim(simulator, "faults").stdout
+    cleared = told(simulator, "faults", "--clear", "--op", "refund")["northpay"]
+    assert (cleared["operations"], cleared["garbage"]) == ({}, 0.3)
+
+
+def test_an_order_is_disputed_and_the_books_show_it(simulator: RunningSimulator) -> None:
+    charge = a_charge()
+    charged(psps_of(simulator)["southpay"], charge)
+    order = charge.payment_order_id
+    opened = told(simulator, "dispute", order, "--amount", "500", "--fee", "1500", "--due-by", "2027-01-15")
+    assert (opened["status"], opened["amount"], opened["due_by"]) == ("opened", 500, "2027-01-15T00:00:00.000Z")
+    assert "won" in tally_sim(simulator, "dispute", order, "--status", "won", "--fee-returned", "700").stdout
+    assert "opened" in tally_sim(simulator, "dispute", charge.call_id, "--stage", "2").stdout
+    stages = [(one["stage"], one["status"], one["amount"]) for one in told(simulator, "operations", order)["disputes"]]
+    assert stages == [(1, "won", 500), (2, "opened", 500)]
+    assert opened["id"] in tally_sim(simulator, "operations", order).stdout
+
+
+def test_a_charge_is_taken_back_and_done_again(simulator: RunningSimulator) -> None:
+    charge = a_charge()
+    charged(psps_of(simulator)["northpay"], charge)
+    order = charge.payment_order_id
+    assert told(simulator, "reverse", order)["status"] == "reversed"
+    assert "reversed" in tally_sim(simulator, "charges", "--reference", order).stdout
+    assert "succeeded" in tally_sim(simulator, "reverse", order, "--again").stdout
+
+
+def test_the_next_operation_fails_once_as_planned(simulator: RunningSimulator) -> None:
+    charge = a_charge()
+    planned = told(simulator, "next", charge.payment_order_id, "500_charged")["planned"]
+    assert {"op": "charge", "subject": charge.payment_order_id, "fault": "500_charged"} in planned
+    northpay = psps_of(simulator)["northpay"]
+    assert charged(northpay, charge) == Unknown("http_500")
+    assert isinstance(charged(northpay, charge), Captured)
 
 
 def test_charges_are_shown_by_order_or_newest(simulator: RunningSimulator) -> None:
@@ -81,6 +121,46 @@ def test_a_wrong_psp_or_rate_is_one_line_on_stderr(
     assert failed(capfd, monkeypatch, "faults", "--slow", "0.7", "--garbage", "0.7") == cli.FAILED
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["dispute", "nobody"], "no order nobody here"),
+        (["dispute", "ORDER", "--amount", "1235"], "more than the 1234 that were captured"),
+        (["dispute", "ORDER", "--status", "closed"], "status: must be one of inquiry, opened, won, lost"),
+        (["dispute", "ORDER", "--stage", "2"], "a second one follows a first that is won or lost"),
+        (["dispute", "ORDER", "--psp", "eastpay"], "psp: must be one of northpay, southpay"),
+        (["dispute", "ORDER", "--due-by", "soon"], "a time as in RFC 3339"),
+        (["reverse", "nobody"], "no order nobody here"),
+        (["reverse", "ORDER", "--op", "void"], "op: must be capture or refund"),
+        (["reverse", "ORDER", "--op", "refund"], "no refund of ORDER here"),
+        (["reverse", "ORDER", "--again"], "this charge is succeeded: nothing to do again"),
+        (["next", "ORDER", "earthquake"], "earthquake: no such fault"),
+        (["next", "ORDER", "declined"], "declined: no such fault"),
+        (["next", "ORDER", "slow", "--op", "gift"], "op: must be one of charge, capture, void, refund"),
+        (["faults", "--op", "refund", "--latency-ms", "5"], "latency_ms: is of the whole PSP"),
+        (["faults", "--declined", "0.5"], "declined: no such fault"),
+    ],
+)
+def test_an_act_that_cannot_be_says_why_in_one_line(
+    simulator: RunningSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    why: str,
+) -> None:
+    charge = a_charge()
+    order = charge.payment_order_id
+    charged(psps_of(simulator)["northpay"], charge)
+    monkeypatch.setenv(URL_VARIABLE, simulator.url)
+    monkeypatch.setattr("sys.argv", ["tally", "sim", *(part.replace("ORDER", order) for part in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (cli.FAILED, cli.WRONG_USE)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert why.replace("ORDER", order) in " ".join(err.split())
+
+
 def test_no_simulator_is_one_line_on_stderr(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -93,5 +173,7 @@ def test_no_simulator_is_one_line_on_stderr(
 
 def test_the_running_stack_says_where_the_simulator_is(simulator: RunningSimulator, tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps({"simulator_url": simulator.url}))
-    result = CliRunner().invoke(app, ["status", "--json"], env={URL_VARIABLE: None, "TALLY_HOME": str(tmp_path)})
+    result = CliRunner().invoke(
+        app, ["status", "--json"], env={URL_VARIABLE: None, "TALLY_HOME": str(tmp_path), "TALLY_KAFKA": "k:1"}
+    )
     assert set(json.loads(result.stdout)["psps"]) == {"northpay", "southpay"}

@@ -14,7 +14,7 @@ from simulator.tokens import Card, Fault, read_token
 def test_rates_are_shares_of_charges() -> None:
     faults = Faults().with_changes({"timeout_charged": 0.1, "garbage": 0.3})
     rng = random.Random(7)
-    drawn = Counter(faults.draw(rng) for _ in range(10_000))
+    drawn = Counter(faults.of("charge").draw(rng) for _ in range(10_000))
     assert set(drawn) == {None, Fault.TIMEOUT_CHARGED, Fault.GARBAGE}
     assert drawn[Fault.TIMEOUT_CHARGED] == pytest.approx(1000, rel=0.15)
     assert drawn[Fault.GARBAGE] == pytest.approx(3000, rel=0.1)
@@ -22,9 +22,9 @@ def test_rates_are_shares_of_charges() -> None:
 
 def test_a_change_leaves_other_rates_and_clear_drops_them_but_not_down() -> None:
     faults = Faults().with_changes({"slow": 0.5, "down": True}).with_changes({"garbage": 0.2})
-    assert faults.rates == {Fault.SLOW: 0.5, Fault.GARBAGE: 0.2}
+    assert faults.of("charge").rates == {Fault.SLOW: 0.5, Fault.GARBAGE: 0.2}
     cleared = faults.with_changes({"clear": True, "latency_ms": 5})
-    assert (cleared.rates, cleared.latency_ms, cleared.down) == ({}, 5.0, True)
+    assert (cleared.by_op, cleared.latency_ms, cleared.down) == ({}, 5.0, True)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from psp.port import (
     Charge,
     Declined,
     DisputeState,
+    DisputeStatus,
     FindReply,
     ListedDispute,
     ListedOperation,
@@ -334,7 +335,7 @@ def asked(words: Words, *bodies: Body, more: bool = False, stage: int | None = N
 
 
 @pytest.mark.parametrize("status", ["inquiry", "opened", "lost"])
-def test_a_dispute_says_where_it_stands_and_what_it_costs(words: Words, status: str) -> None:
+def test_a_dispute_says_where_it_stands_and_what_it_costs(words: Words, status: DisputeStatus) -> None:
     assert asked(words, put(words, dispute_said(words), status=status)) == replace(OPENED, status=status)
 
 

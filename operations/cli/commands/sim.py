@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -14,9 +14,12 @@ from operations.cli.cut import cut
 from operations.cli.terminal import note, say_json
 from operations.http_client import HttpAnswer, http_request
 from operations.stack.home import Home, NoStack, StackError, read_json
+from schemas.times import moment
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
+MINOR = "minor units, by the PSP's own exponents"
+MINOR_UNITS = f"amounts are {MINOR}"
 CHARGES_MAX = 4999  # the simulator tells 5,000 at once, one of them to know that there are more
 
 app = typer.Typer(help="The simulated PSPs: make them fail, look into their books.", no_args_is_help=True)
@@ -47,6 +50,7 @@ def status(as_json: AsJson = False) -> None:
 def faults(
     *,
     psp: PspOption = "all",
+    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void or refund")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="first set every rate and the latency to 0")] = False,
     slow: Annotated[float | None, typer.Option(**_RATE, help="answers after a second")] = None,
     too_many: Annotated[float | None, typer.Option("--429", **_RATE, help="429 with Retry-After")] = None,
@@ -59,9 +63,14 @@ def faults(
     garbage: Annotated[float | None, typer.Option(**_RATE, help="charged, and the answer is not JSON")] = None,
     latency_ms: Annotated[float | None, typer.Option(min=0, max=60_000, help="added to every answer")] = None,
     told: Annotated[float | None, typer.Option(**_RATE, help="answered, and told by webhook besides")] = None,
+    declined: Annotated[float | None, typer.Option(**_RATE, help="with --op, not of charges")] = None,
+    pending: Annotated[float | None, typer.Option(**_RATE, help="the same, then done")] = None,
+    pending_declined: Annotated[float | None, typer.Option(**_RATE, help="the same, then declined")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make charges go wrong by rate; what is not named stays as it is. Without options: show the rates."""
+    """Make charges, or what is done behind them, go wrong by rate; what is not named stays as it is. Without options: show
+    the rates.
+    """
     asked = {
         "slow": slow,
         "429": too_many,
@@ -74,10 +83,15 @@ def faults(
         "garbage": garbage,
         "latency_ms": latency_ms,
         "told": told,
+        "declined": declined,
+        "pending": pending,
+        "pending_declined": pending_declined,
     }
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:
         changes["clear"] = True
+    if changes and op:
+        changes["op"] = op
     _show_faults(change(psp, changes) if changes else call("GET", "/control/faults"), as_json)
 
 
@@ -107,14 +121,115 @@ def charges(
     if as_json:
         _print_json(told)
         return
+    columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
+    _show(columns, told["charges"])
+    note(MINOR_UNITS)
+
+
+SubjectName = Annotated[str, typer.Argument(metavar="ORDER", help="a payment order's id, or our reference at the PSP")]
+OnePsp = Annotated[str | None, typer.Option("--psp", help="where several PSPs know it: northpay or southpay")]
+
+
+@app.command()
+def operations(subject: SubjectName, as_json: AsJson = False) -> None:
+    """Captures, voids, refunds and disputes of an order as the PSPs keep them, those that look-ups do not show yet too."""
+    told = call("GET", f"/control/operations?{urlencode({'reference': subject})}")
+    if as_json:
+        _print_json(told)
+        return
+    _show(
+        ("created_at", "psp", "op", "id", "reference", "amount", "currency", "status", "decline_code"),
+        told["operations"],
+    )
+    if told["disputes"]:
+        _show(("created_at", "psp", "id", "stage", "status", "amount", "currency", "fee", "due_by"), told["disputes"])
+    note(MINOR_UNITS)
+
+
+@app.command()
+def dispute(
+    subject: SubjectName,
+    *,
+    status: Annotated[str, typer.Option(help="inquiry, opened, won or lost")] = "opened",
+    stage: Annotated[int, typer.Option(help="2: a second chargeback, after the first was won or lost")] = 1,
+    amount: Annotated[int | None, typer.Option(min=1, help=f"{MINOR}; default: all that is captured")] = None,
+    fee: Annotated[int | None, typer.Option(min=0, help=f"what the PSP asks for it, {MINOR}")] = None,
+    fee_returned: Annotated[int | None, typer.Option(min=0, help="what of that it gives back, where it is won")] = None,
+    reason: Annotated[str | None, typer.Option(help="default: fraudulent")] = None,
+    due_by: Annotated[str | None, typer.Option(metavar="TIME", help="until when evidence may be handed in")] = None,
+    psp: OnePsp = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a PSP open a dispute about a captured order, or move it on; it tells of it by webhook."""
+    asked = {
+        "subject": subject,
+        "psp": psp,
+        "status": status,
+        "stage": stage,
+        "amount": amount,
+        "fee": fee,
+        "fee_returned": fee_returned,
+        "reason": reason,
+        "due_by": None if due_by is None else _seconds(due_by),
+    }
+    told = call("POST", "/control/disputes", {name: value for name, value in asked.items() if value is not None})
+    if as_json:
+        _print_json(told)
+        return
+    _show(("psp", "id", "order", "stage", "status", "amount", "currency", "fee", "reason", "due_by"), [told])
+    note(MINOR_UNITS)
+
+
+@app.command()
+def reverse(
+    subject: SubjectName,
+    *,
+    op: Annotated[str, typer.Option("--op", help="capture (of an automatic charge: the charge) or refund")] = "capture",
+    again: Annotated[bool, typer.Option("--again", help="do what was taken back, or declined, after all")] = False,
+    psp: OnePsp = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a PSP take a capture or a refund back that it has done; it tells of it by webhook."""
+    told = call(
+        "POST", "/control/reverse", {"subject": subject, "op": op, "again": again, **({"psp": psp} if psp else {})}
+    )
+    if as_json:
+        _print_json(told)
+        return
+    _show(("psp", "op", "id", "order", "reference", "amount", "currency", "status"), [{"op": "charge", **told}])
+    note(MINOR_UNITS)
+
+
+@app.command(name="next")
+def next_(
+    subject: SubjectName,
+    fault: Annotated[str, typer.Argument(metavar="FAULT", help="as the options of `tally sim faults`: 500_charged, …")],
+    op: Annotated[str, typer.Option("--op", help="charge, capture, void or refund")] = "charge",
+    as_json: AsJson = False,
+) -> None:
+    """Have the next operation of that kind on an order fail, once."""
+    told = call("POST", "/control/next", {"op": op, "subject": subject, "fault": fault})
+    if as_json:
+        _print_json(told)
+        return
+    _show(("op", "subject", "fault"), told["planned"])
+
+
+def _show(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     from operations.cli.tables import Table
 
-    columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
     table = Table(*columns)
-    for charge in told["charges"]:
-        table.add_row(*("" if charge[column] is None else str(charge[column]) for column in columns))
+    for row in rows:
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
     table.show()
-    note("amounts are minor units, by the PSP's own exponents")
+
+
+def _seconds(text: str) -> int:
+    """Errors: typer.BadParameter."""
+    try:
+        return int(moment(text).timestamp())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--due-by") from None
 
 
 def change(psp: str, changes: Mapping[str, object]) -> dict[str, Any]:
@@ -135,7 +250,15 @@ def _show_faults(told: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _in_words(faults: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in faults.items() if value and name != "down") or "none"
+    """ "500_charged 0.1, refund declined 0.2" """
+    kinds = [("", faults), *((f"{op} ", rates) for op, rates in faults.get("operations", {}).items())]
+    told = [
+        f"{kind}{name} {value:g}"
+        for kind, rates in kinds
+        for name, value in rates.items()
+        if value and name not in ("down", "operations")
+    ]
+    return ", ".join(told) or "none"
 
 
 def _print_json(value: object) -> None:
