@@ -28,8 +28,9 @@ from psp.webhooks import genuine
 from tests.simulator.behind import a_capture, a_refund, a_void, a_wish, authorised, order_of, sent, wish_of
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import WEBHOOK_SECRETS, RunningSimulator, send, wait_for
-from tests.simulator.test_behind import captured, euros, plan, refused, reverse
+from tests.simulator.test_behind import captured, euros, plan
 from tests.simulator.test_charging import a_charge, charged
+from tests.simulator.test_reversing import refused, reverse
 
 
 def dispute(simulator: RunningSimulator, subject: str, **wanted: object) -> dict[str, Any]:
