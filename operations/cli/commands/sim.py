@@ -64,8 +64,8 @@ def faults(
     latency_ms: Annotated[float | None, typer.Option(min=0, max=60_000, help="added to every answer")] = None,
     told: Annotated[float | None, typer.Option(**_RATE, help="answered, and told by webhook besides")] = None,
     declined: Annotated[float | None, typer.Option(**_RATE, help="with --op, not of charges")] = None,
-    pending_rate: Annotated[float | None, typer.Option("--pending", **_RATE, help="the same, then done")] = None,
-    pending_declined_rate: Annotated[
+    pending_share: Annotated[float | None, typer.Option("--pending", **_RATE, help="the same, then done")] = None,
+    pending_declined_share: Annotated[
         float | None, typer.Option("--pending-declined", **_RATE, help="the same, then declined")
     ] = None,
     as_json: AsJson = False,
@@ -86,8 +86,8 @@ def faults(
         "latency_ms": latency_ms,
         "told": told,
         "declined": declined,
-        "pending": pending_rate,
-        "pending_declined": pending_declined_rate,
+        "pending": pending_share,
+        "pending_declined": pending_declined_share,
     }
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:
