@@ -1,4 +1,4 @@
-"""`tally bench pay-in | ledger | letters | outage`: figures of this machine, as JSON where asked for."""
+"""`tally bench pay-in | refunds | ledger | letters | outage`: figures of this machine, as JSON where asked for."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ def pay_in(
     settings, status = _running_stack()
     figures = run(settings, status, PayInPlan(history_orders=history, measure_s=seconds), seed, _progress())
     _show(figures, as_json)
+
+
+@app.command()
+def refunds(
+    as_json: Json = False,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the throughput phase.")] = 60,
+    orders: Annotated[
+        int, typer.Option(min=300, max=1_000_000, help="Orders captured before, refunded twice each.")
+    ] = (24_000),
+    seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
+) -> None:
+    """From HTTP accept to done at the PSP, in wallet and ledger, on the running stack. What it moves stays in the books."""
+    from operations.bench.refunds import RefundsPlan, run
+
+    settings, status = _running_stack()
+    _show(run(settings, status, RefundsPlan(orders=orders, measure_s=seconds), seed, _progress()), as_json)
 
 
 @app.command()

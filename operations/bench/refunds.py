@@ -1,0 +1,277 @@
+"""HTTP requests for refunds → the running stack → done at the PSP, in wallet and ledger: how many a second, how late.
+
+Phases: captures (orders put through the system itself, to have something to give back), throughput (as many refunds as
+the stack books, with a bound on what is accepted and not yet booked: first half of each order, then the rest), latency
+(a steady 20 refunds/s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import cast
+
+import orjson
+import uvloop
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
+
+from operations.bench import pay_in
+from operations.bench.client import Client
+from operations.bench.pay_in import BookedOrders, Load, Progress, cost
+from operations.stack.home import StackError
+from operations.stack.running import StackStatus
+from schemas.envelope import event_type, header
+from schemas.events import JournalPosted
+from schemas.money import Money
+from schemas.money_back import PaymentRefunded, RefundFailed, WalletDebited
+from topics import catalog
+from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.settings import Settings
+
+TOPICS = (catalog.EXECUTIONS, catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)
+PLACES = 3  # PSP, wallet, ledger
+DRAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RefundsPlan:
+    orders: int  # captured before; each can be refunded twice
+    measure_s: float
+    latency_s: float = 30
+    latency_per_s: int = 20
+    backlog: int = 1000  # refunds accepted and not yet booked, above which the load waits
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """One request."""
+
+    refund_id: str
+    body: bytes
+
+
+class Captures(Load):
+    """Checkouts whose orders are remembered, so that they can be refunded."""
+
+    def __init__(self, status: StackStatus, seed: int) -> None:
+        super().__init__(status, seed)
+        self.orders: list[tuple[str, Money]] = []
+
+    def checkout(self) -> tuple[list[str], bytes]:
+        ids, body = super().checkout()
+        for order in orjson.loads(body)["payment_orders"]:
+            self.orders.append((order["payment_order_id"], Money.parse(order["amount"], order["currency"])))
+        return ids, body
+
+    def refunds(self) -> Iterator[Refund]:
+        """Half of each order, then the rest of each."""
+        for order_id, gross in self.orders:
+            yield _refund(order_id, 1, Money(gross.minor // 2, gross.currency))
+        for order_id, gross in self.orders:
+            yield _refund(order_id, 2, Money(gross.minor - gross.minor // 2, gross.currency))
+
+
+def _refund(order_id: str, number: int, amount: Money) -> Refund:
+    refund_id = f"{order_id}-r{number}"
+    return Refund(refund_id, orjson.dumps({"refund_id": refund_id, "payment_order_id": order_id, **amount.wire()}))
+
+
+@dataclass(slots=True)
+class Places:
+    """Where each refund has been booked: at the PSP, in the wallet, in the ledger. More than once in one is a double."""
+
+    seen: Counter[tuple[str, str]] = field(default_factory=Counter)  # event type, refund
+    booked: dict[str, float] = field(default_factory=dict)  # refund → when its third place was heard of
+    failed: dict[str, str] = field(default_factory=dict)  # refund → code
+
+    def add(self, record: Message) -> None:
+        kind = header(cast(Sequence[tuple[str, bytes]], record.headers() or ()), "ce_type")
+        if kind not in _REFUND_OF or (value := record.value()) is None:
+            return
+        event = orjson.loads(value)
+        refund_id = event.get(_REFUND_OF[kind])
+        if kind == _FAILED:
+            self.failed[refund_id] = event["code"]
+        elif kind == event_type(PaymentRefunded) or "refunded" in (event.get("template"), event.get("reason")):
+            self.seen[kind, refund_id] += 1
+            if sum(1 for place in _PLACES if self.seen[place, refund_id]) == PLACES:
+                self.booked.setdefault(refund_id, time.monotonic())
+
+    @property
+    def doubles(self) -> int:
+        return sum(count - 1 for count in self.seen.values())
+
+
+_FAILED = event_type(RefundFailed)
+_PLACES = (event_type(PaymentRefunded), event_type(WalletDebited), event_type(JournalPosted))
+_REFUND_OF = dict(zip((*_PLACES, _FAILED), ("refund_id", "part", "part", "refund_id"), strict=True))
+
+
+class Follower:
+    """A thread that reads the three topics from their ends on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.places = Places()
+        self._settings = settings
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._ready.wait(30):
+            raise TimeoutError("executions and the wallet's and the ledger's topics cannot be read")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _follow(self) -> None:
+        group = {"group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
+        with closing(Consumer({**kafka_config(self._settings), **group})) as consumer:
+            ends = []
+            for where in partitions(consumer, [self._settings.topic_prefix + topic.name for topic in TOPICS]):
+                _, high = consumer.get_watermark_offsets(where, timeout=10)
+                ends.append(TopicPartition(where.topic, where.partition, high if high >= 0 else OFFSET_END))
+            consumer.assign(ends)
+            self._ready.set()
+            while not self._stop.is_set():
+                for record in consumer.consume(500, 0.01):
+                    if record.error() is None:
+                        self.places.add(record)
+
+
+class Sender:
+    """Sends refunds and remembers when."""
+
+    def __init__(self, client: Client, refunds: Iterator[Refund], places: Places) -> None:
+        self._client, self._refunds, self._places = client, refunds, places
+        self.sent_at: dict[str, float] = {}
+        self.refused: list[str] = []
+        self.exhausted = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self.sent_at) - len(self._places.booked) - len(self._places.failed)
+
+    async def send(self) -> None:
+        """One, where any is left. Errors: OSError, StackError where the API refuses too many."""
+        refund = next(self._refunds, None)
+        if refund is None:
+            self.exhausted = True
+            return
+        self.sent_at[refund.refund_id] = time.monotonic()
+        status, answer = await self._client.post("/v1/refunds", refund.body)
+        if status == 202:
+            return
+        del self.sent_at[refund.refund_id]
+        self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
+        if len(self.refused) > pay_in.REFUSALS_MAX:
+            raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
+
+    async def drain(self) -> None:
+        """Until all that was accepted is booked or has failed, or DRAIN_S have passed: what is left then is lost."""
+        until = time.monotonic() + DRAIN_S
+        while self.waiting > 0:
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(0.02)
+
+
+def run(settings: Settings, status: StackStatus, plan: RefundsPlan, seed: int, progress: Progress) -> dict[str, object]:
+    """Measure the running stack. → the figures, keys as `tally bench refunds --json` prints them."""
+    return uvloop.run(_run(settings, status, plan, seed, progress))
+
+
+async def _run(
+    settings: Settings, status: StackStatus, plan: RefundsPlan, seed: int, progress: Progress
+) -> dict[str, object]:
+    load = Captures(status, seed)
+    await _capture(settings, load, plan, progress)
+    follower = Follower(settings)
+    follower.start()
+    with closing(load.client()) as client:
+        sender = Sender(client, load.refunds(), follower.places)
+        throughput = await _throughput(sender, follower.places, status, plan, progress)
+        await sender.drain()
+        progress("latency", 0)
+        steady = await _steady(sender, plan)
+        await sender.drain()
+    follower.stop()
+    progress("done", 1)
+    return throughput | _latency(sender, follower.places, steady) | _faults(sender, follower.places) | {"seed": seed}
+
+
+async def _capture(settings: Settings, load: Captures, plan: RefundsPlan, progress: Progress) -> None:
+    booked = BookedOrders(settings)
+    booked.start()
+    progress("captures", 0)
+    captures = pay_in.PayInPlan(history_orders=plan.orders, measure_s=0)
+    await pay_in.flood(load, booked, captures, lambda: load.accepted >= plan.orders)
+    await pay_in.drain(load, booked, 0, 0)
+    await pay_in.settle(load)
+    booked.stop()
+
+
+async def _throughput(
+    sender: Sender, places: Places, status: StackStatus, plan: RefundsPlan, progress: Progress
+) -> dict[str, object]:
+    """BookedOrders a second, and CPU of all servers for each, under a load that waits while too much is not booked yet."""
+    before, count, began = cost(status), len(places.booked), time.monotonic()
+
+    async def flood() -> None:
+        while time.monotonic() - began < plan.measure_s and not sender.exhausted:
+            if sender.waiting >= plan.backlog:
+                await asyncio.sleep(0.005)
+            else:
+                await sender.send()
+
+    progress("throughput", 0)
+    await asyncio.gather(*(flood() for _ in range(pay_in.CONNECTIONS)))
+    took, done, after = time.monotonic() - began, len(places.booked) - count, cost(status)
+    used = sum(after.cpu_s.values()) - sum(before.cpu_s.values())
+    return {
+        "refunds_per_s": round(done / took, 1),
+        "measured_s": round(took, 1),
+        "cpu_s_per_refund": round(used / max(1, done), 6),
+    }
+
+
+async def _steady(sender: Sender, plan: RefundsPlan) -> set[str]:
+    """One after another at a fixed rate; no request waits for another. → the refunds that were sent."""
+    before = set(sender.sent_at)
+    began, pending = time.monotonic(), []
+    for turn in range(int(plan.latency_s * plan.latency_per_s)):
+        await asyncio.sleep(max(0.0, began + turn / plan.latency_per_s - time.monotonic()))
+        pending.append(asyncio.create_task(sender.send()))
+    await asyncio.gather(*pending)
+    return sender.sent_at.keys() - before
+
+
+def _latency(sender: Sender, places: Places, steady: set[str]) -> dict[str, object]:
+    """From the request's first byte to the last of the three bookings being heard of on Kafka."""
+    times = [places.booked[id_] - sender.sent_at[id_] for id_ in steady if id_ in places.booked]
+    if len(times) < 2:
+        return {"p50_ms": None, "p99_ms": None, "latency_refunds": len(times)}
+    cuts = statistics.quantiles(times, n=100)
+    return {
+        "p50_ms": round(cuts[49] * 1000, 1),
+        "p99_ms": round(cuts[98] * 1000, 1),
+        "latency_refunds": len(times),
+    }
+
+
+def _faults(sender: Sender, places: Places) -> dict[str, object]:
+    lost = [id_ for id_ in sender.sent_at if id_ not in places.booked and id_ not in places.failed]
+    figures: dict[str, object] = {"refunds": len(sender.sent_at), "doubles": places.doubles, "lost": len(lost)}
+    if places.failed:
+        figures["failed"] = Counter(places.failed.values())
+    if sender.refused:
+        figures |= {"refused": len(sender.refused), "first_refusal": sender.refused[0]}
+    return figures
