@@ -43,8 +43,6 @@ class MoneyBack:
         self._books = read_all(self._run.stores)
 
     def read_psps(self) -> None:
-        if not (self._books.operations or self._books.stages):
-            return  # nothing of ours: a PSP without operations need not have a listing of them
         try:
             for psp in self._run.psps.values():
                 for kind in operations.LISTED:
