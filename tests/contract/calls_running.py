@@ -19,8 +19,7 @@ from consumers.executor.consumer import build
 from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
-from schemas.events import AnyEvent, NotificationReceived, OrderPlaced
-from schemas.money_back import CapturePlaced, RefundPlaced, VoidPlaced
+from schemas.events import NotificationReceived, OrderPlaced
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from topics.runtime.delivery.apply import apply
 from topics.runtime.shape.clock import Clock
@@ -46,12 +45,15 @@ def psp_accounts(simulator_url: str, **changes: object) -> tuple[PspAccount, ...
     )
 
 
-def as_message(event: AnyEvent, topic: str, name: str) -> Message:
-    """The event as another room, or a door, would publish it; `name` stands for its id."""
-    ms = _ENTERED_MS
-    envelope = Envelope(derive_id(name, "tests", 0, ms), "/tallystick/tests", event_type(type(event)), utc(ms))
-    value = event.model_dump_json().encode()
-    return Message(topic, 0, 0, event.key.encode(), value, record_headers(envelope), ms)
+def as_message(order: OrderPlaced, event_id: str | None = None) -> Message:
+    """The order as payments would say it."""
+    name = event_id or f"placed {order.payment_order_id}"
+    clock = order.available_on
+    envelope = Envelope(
+        derive_id(name, "payments", 0, _ENTERED_MS), "/tallystick/payments", event_type(OrderPlaced), clock
+    )
+    value = order.model_dump_json().encode()
+    return Message("payment-orders.v1", 0, 0, order.key.encode(), value, record_headers(envelope), _ENTERED_MS)
 
 
 @dataclass
@@ -68,19 +70,22 @@ class Desk:
         temporary.replace(self.settings.clock_file)
 
     def place(self, orders: Sequence[OrderPlaced]) -> None:
-        self._hear([as_message(order, "payment-orders.v1", f"placed {order.key}") for order in orders])
-
-    def ask(self, *asked: CapturePlaced | VoidPlaced | RefundPlaced) -> None:
-        """Of orders that were placed."""
-        self._hear([as_message(event, "payment-orders.v1", event.model_dump_json()) for event in asked])
+        store = Store(self.settings, "executor")
+        now = Clock(self.settings.clock_file).now()
+        for _ in apply(store, build(self.settings), [as_message(order) for order in orders], None, now):
+            pass
+        store.close()
 
     def tell(self, event: NotificationReceived) -> None:
         """As if heard on Kafka."""
-        self._hear([as_message(event, "psp-notifications.v1", event.notification_id)])
-
-    def _hear(self, messages: Sequence[Message]) -> None:
+        ms = _ENTERED_MS
+        envelope = Envelope(
+            derive_id(event.notification_id, "doors", 0, ms), "/tallystick/doors", event_type(type(event)), utc(ms)
+        )
+        value = event.model_dump_json().encode()
+        message = Message("psp-notifications.v1", 0, 0, event.key.encode(), value, record_headers(envelope), ms)
         store = Store(self.settings, "executor")
-        for _ in apply(store, build(self.settings), messages, None, Clock(self.settings.clock_file).now()):
+        for _ in apply(store, build(self.settings), [message], None, Clock(self.settings.clock_file).now()):
             pass
         store.close()
 
@@ -113,17 +118,6 @@ class Desk:
 
         wait_for(ended, limit_s)
         return self.states()
-
-    def rest(self, limit_s: float = 60) -> None:
-        """Wait until every call has ended, moving business time on whenever one waits to ask."""
-
-        def ended() -> bool:
-            open_ = self.rows("SELECT act FROM calls WHERE state <> 'ended'")
-            if any(act == "ask" for (act,) in open_):
-                self.now_is_later_by(1)
-            return not open_
-
-        wait_for(ended, limit_s)
 
     def charges(self) -> dict[str, list[str]]:
         """The PSPs' own books: statuses by payment order, by their own listings."""

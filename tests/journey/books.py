@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from operations.auditor.audit import audit
-from tests.journey.shopping import Checkout, captured, sold
+from tests.journey.shopping import Checkout, captured, refunded, sold
 from topics.catalog import CONSUMERS, ROOMS
 from topics.runtime.shape.kafka import partitions
 from topics.runtime.shape.reading import read
@@ -48,12 +48,29 @@ def charges(account: PspAccount) -> list[Charge]:
     ]
 
 
+def refunds(account: PspAccount) -> list[Charge]:
+    """All that the PSP has given back, from its own listing."""
+    if account.adapter == "northpay":
+        listed = _pages(f"{account.url}/v1/refunds?limit=1000", {"Authorization": f"Bearer {account.api_key}"})
+        return [
+            Charge(one["metadata"]["order"], one["amount"], one["currency"].upper())
+            for one in listed
+            if one["status"] == "succeeded"
+        ]
+    listed = _pages(f"{account.url}/modifications/list?type=Refund&pageSize=1000", {"x-api-key": account.api_key})
+    return [
+        Charge(one["merchantOrderReference"], one["amount"]["value"], one["amount"]["currency"])
+        for one in listed
+        if one["resultCode"] == "Done"
+    ]
+
+
 def _pages(url: str, headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     after = ""
     while True:
         with urllib.request.urlopen(urllib.request.Request(url + after, headers=dict(headers)), timeout=10) as reply:
             page = json.load(reply)
-        listed = page.get("data", page.get("payments"))
+        listed = next(page[name] for name in ("data", "payments", "modifications") if name in page)
         yield from listed
         if page.get("has_more"):
             after = f"&starting_after={listed[-1]['id']}"
@@ -67,7 +84,11 @@ def discrepancies(settings: Settings, asked: Sequence[Checkout]) -> list[str]:
     """Empty where PSPs, attempts, payments, wallets and ledger all tell the story of `asked`, to the cent."""
     wanted = Counter((o.id, o.gross.minor, o.gross.currency) for o in captured(asked))
     taken = Counter((c.order_id, c.amount, c.currency) for psp in settings.psps for c in charges(psp))
+    back = [(o, refund) for o, refund in refunded(asked)]
+    given = Counter((f"{one.order_id}-back", one.amount, one.currency) for psp in settings.psps for one in refunds(psp))
     net = Counter((o.id, o.net.minor, o.net.currency) for o in captured(asked))
+    net += Counter((o.id, -o.net_back.minor, o.net.currency) for o, _ in back)
+    wanted_back = Counter((o.refund_id, refund.minor, refund.currency) for o, refund in back)
     found = [
         *_differ("charges at the PSPs", wanted, taken),
         *_differ("attempts captured", wanted, _tuples(settings, "executor", _ATTEMPTS)),
@@ -75,7 +96,9 @@ def discrepancies(settings: Settings, asked: Sequence[Checkout]) -> list[str]:
         *_differ("orders paid", wanted, _tuples(settings, "payments", _ORDERS)),
         *_differ("movements", net, _tuples(settings, "wallet", _MOVEMENTS)),
         *_differ("wallets", sold(asked), _amounts(settings, "wallet", _WALLETS)),
-        *_differ("journals", Counter(o.id for o in captured(asked)), _singles(settings, "ledger", _JOURNALS)),
+        *_differ("refunds at the PSPs", wanted_back, given),
+        *_differ("refunds done", wanted_back, _tuples(settings, "payments", _REFUNDS)),
+        *_differ("journals", _posted(asked), _singles(settings, "ledger", _JOURNALS)),
         *_differ("receivables", _at_psps(settings), _amounts(settings, "ledger", _RECEIVABLE)),
         *_differ("payables", sold(asked), _amounts(settings, "ledger", _PAYABLE)),
         *_differ("fees", _fees(asked), _amounts(settings, "ledger", _FEES)),
@@ -90,6 +113,14 @@ _ORDERS: LiteralString = (
     "SELECT payment_order_id, gross, currency FROM order_view WHERE payment_order_status = 'SUCCESS'"
 )
 _MOVEMENTS: LiteralString = "SELECT payment_order_id, amount, currency FROM movement_view"
+_REFUNDS: LiteralString = (
+    "SELECT operation_id, amount, currency FROM operation_view WHERE kind = 'refund' AND status = 'succeeded'"
+    " AND wallet_updated AND ledger_updated"
+)
+_REFUNDS_ENDED: LiteralString = (
+    "SELECT operation_id FROM operation_view WHERE status = 'failed' OR status = 'succeeded' AND wallet_updated"
+    " AND ledger_updated"
+)
 _WALLETS: LiteralString = "SELECT seller_account, currency, available + pending + reserved AS sum FROM wallet_view"
 _JOURNALS: LiteralString = "SELECT payment_order_id FROM journal_view"
 _PAYABLE: LiteralString = (
@@ -124,15 +155,21 @@ def _at_psps(settings: Settings) -> Amounts:
     for psp in settings.psps:
         for charge in charges(psp):
             sums[psp.name, charge.currency] += charge.amount
-    return sums
+        for refund in refunds(psp):
+            sums[psp.name, refund.currency] -= refund.amount
+    return Counter({whose: sum_ for whose, sum_ in sums.items() if sum_})
 
 
 def _fees(asked: Sequence[Checkout]) -> Amounts:
     sums: Amounts = Counter()
     for order in captured(asked):
         if order.fee:
-            sums["", order.fee.currency] += order.fee.minor
-    return sums
+            sums["", order.fee.currency] += order.fee.minor - order.fee_back.minor
+    return Counter({whose: sum_ for whose, sum_ in sums.items() if sum_})
+
+
+def _posted(asked: Sequence[Checkout]) -> Counter[str]:
+    return Counter(o.id for o in captured(asked)) + Counter(o.id for o, _ in refunded(asked))
 
 
 def _differ(what: str, wanted: Counter[Any], found: Counter[Any]) -> list[str]:
@@ -149,6 +186,10 @@ def unfinished(settings: Settings, asked: Sequence[Checkout]) -> list[str]:
     missing = {checkout.id: checkout.token for checkout in asked if checkout.id not in done}
     if missing:
         return [f"{len(missing)} of {len(asked)} payments not done, such as {list(missing.items())[:5]}"]
+    ended = _singles(settings, "payments", _REFUNDS_ENDED)
+    waiting = [order.refund_id for order, _ in refunded(asked) if order.refund_id not in ended]
+    if waiting:
+        return [f"{len(waiting)} refunds not done, such as {waiting[:5]}"]
     return lying_about(settings) or unheard(settings)
 
 

@@ -29,10 +29,34 @@ class Order:
     seller: str
     gross: Money
     fee: Money | None
+    refund: Money | None = None  # asked for as soon as the order is placed
 
     @property
     def net(self) -> Money:
         return self.gross - self.fee if self.fee else self.gross
+
+    @property
+    def refund_id(self) -> str:
+        return f"{self.id}-back"
+
+    @property
+    def fee_back(self) -> Money:
+        """The refund's share of the fee: in proportion, cents in the platform's favour."""
+        if self.refund is None or self.fee is None:
+            return Money.zero(self.gross.currency)
+        return Money(self.fee.minor * self.refund.minor // self.gross.minor, self.gross.currency)
+
+    @property
+    def net_back(self) -> Money:
+        """What the seller gives back."""
+        return (self.refund or Money.zero(self.gross.currency)) - self.fee_back
+
+    @property
+    def detail(self) -> str:
+        """Of the order where it was captured, in the end."""
+        if self.refund is None:
+            return ""
+        return "refunded" if self.refund == self.gross else "partly_refunded"
 
     def json(self) -> dict[str, str]:
         fee = {"platform_fee": self.fee.amount} if self.fee else {}
@@ -56,7 +80,7 @@ class Checkout:
     def end(self) -> tuple[str, set[tuple[str, str, bool, bool]]]:
         """The payment's status; its orders' status, detail, wallet_updated and ledger_updated."""
         if self.succeeds:
-            return "succeeded", {("SUCCESS", "", True, True)}
+            return "succeeded", {("SUCCESS", order.detail, True, True) for order in self.orders}
         return "failed", {("FAILED", "declined", False, False)}
 
     def json(self) -> dict[str, object]:
@@ -75,24 +99,26 @@ def tokens(count: int, of_each_fault: int) -> list[str]:
     return list(islice(chain(declined, faulty, cycle(HEALTHY)), count))
 
 
-def checkouts(seed: int, count: int, of_each_fault: int) -> list[Checkout]:
-    """The same seed gives the same checkouts, whatever else happens."""
+def checkouts(seed: int, count: int, of_each_fault: int, going_back: float = 0.2) -> list[Checkout]:
+    """The same seed gives the same checkouts, whatever else happens. `going_back`: the share of orders with a refund."""
     chance = random.Random(seed)
     wanted = tokens(count, of_each_fault)
     chance.shuffle(wanted)
-    return [_checkout(f"c-{number}", token, chance) for number, token in enumerate(wanted)]
+    return [_checkout(f"c-{number}", token, chance, going_back) for number, token in enumerate(wanted)]
 
 
-def _checkout(checkout_id: str, token: str, chance: random.Random) -> Checkout:
-    orders = tuple(_order(f"{checkout_id}-{number}", chance) for number in range(chance.randint(1, 5)))
+def _checkout(checkout_id: str, token: str, chance: random.Random, going_back: float) -> Checkout:
+    orders = tuple(_order(f"{checkout_id}-{number}", chance, going_back) for number in range(chance.randint(1, 5)))
     return Checkout(checkout_id, chance.choice(BUYERS), token, orders)
 
 
-def _order(order_id: str, chance: random.Random) -> Order:
+def _order(order_id: str, chance: random.Random, going_back: float) -> Order:
     currency = chance.choice(CURRENCIES)
     gross = chance.randint(100, 99_999)
     fee = Money(chance.randint(1, gross // 10), currency) if chance.random() < 0.6 else None
-    return Order(order_id, chance.choice(SELLERS), Money(gross, currency), fee)
+    back = chance.choice((gross, gross // 3)) if chance.random() < going_back else 0
+    refund = Money(back, currency) if back else None
+    return Order(order_id, chance.choice(SELLERS), Money(gross, currency), fee, refund)
 
 
 def captured(asked: Iterable[Checkout]) -> Iterator[Order]:
@@ -100,9 +126,14 @@ def captured(asked: Iterable[Checkout]) -> Iterator[Order]:
     return (order for checkout in asked if checkout.succeeds for order in checkout.orders)
 
 
+def refunded(asked: Iterable[Checkout]) -> Iterator[tuple[Order, Money]]:
+    """The orders of which something goes back, and how much."""
+    return ((order, order.refund) for order in captured(asked) if order.refund is not None)
+
+
 def sold(asked: Sequence[Checkout]) -> Counter[tuple[str, str]]:
     """(seller, currency) → what is theirs in the end, minor units."""
     sums: Counter[tuple[str, str]] = Counter()
     for order in captured(asked):
-        sums[order.seller, order.net.currency] += order.net.minor
-    return sums
+        sums[order.seller, order.net.currency] += order.net.minor - order.net_back.minor
+    return Counter({whose: sum_ for whose, sum_ in sums.items() if sum_})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.journey.shopping import Checkout
+from tests.journey.shopping import Checkout, refunded
 
 BUYERS_AT_ONCE = 6
 GIVE_UP_S = 60.0
@@ -32,24 +32,44 @@ class Till:
 
     def buy(self, checkout: Checkout) -> None:
         """Twice the same request: the second answer is the first one, and says so."""
-        body = json.dumps(checkout.json()).encode()
-        first = self._until_answered(body)
-        again = self._until_answered(body)
-        assert first[0] == again[0] == 202, f"{checkout.id}: {first} then {again}"
-        assert again[1].get("idempotent-replayed") == "true", f"{checkout.id} was taken twice: {again}"
+        self._ask_twice("/v1/payments", checkout.json())
+        back = [order for order, _ in refunded([checkout])]
+        if back:
+            self._until_placed(checkout)
+        for order in back:
+            assert order.refund is not None
+            asked = {"refund_id": order.refund_id, "payment_order_id": order.id, **order.refund.wire()}
+            self._ask_twice("/v1/refunds", asked)
+
+    def _ask_twice(self, path: str, asked: dict[str, object]) -> None:
+        body = json.dumps(asked).encode()
+        first = self._until_answered("POST", path, body)
+        again = self._until_answered("POST", path, body)
+        assert first[0] == again[0] == 202, f"{asked}: {first} then {again}"
+        assert again[1].get("idempotent-replayed") == "true", f"{asked} was taken twice: {again}"
         assert again[2] == first[2]
 
-    def _until_answered(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _until_placed(self, checkout: Checkout) -> None:
+        """Before that nothing can go back."""
+        end = time.monotonic() + GIVE_UP_S
+        while True:
+            shown = json.loads(self._until_answered("GET", f"/v1/payments/{checkout.id}")[2])
+            if all(order["payment_order_status"] != "NOT_STARTED" for order in shown["payment_orders"]):
+                return
+            assert time.monotonic() < end, f"{checkout.id} was not placed in {GIVE_UP_S:g} s"
+            time.sleep(0.2)
+
+    def _until_answered(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
         end = time.monotonic() + GIVE_UP_S
         while True:
             try:
-                answer = self._send("POST", "/v1/payments", body)
+                answer = self._send(method, path, body)
                 if answer[0] not in LATER:
                     return answer
                 trouble: object = answer
             except (OSError, http.client.HTTPException) as error:
                 trouble = error
-            assert time.monotonic() < end, f"the door does not take a payment: {trouble}"
+            assert time.monotonic() < end, f"the door does not answer: {trouble}"
             self.tries += 1
             time.sleep(0.2)
 

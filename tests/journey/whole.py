@@ -14,6 +14,7 @@ from functools import partial
 import psycopg
 from confluent_kafka import KafkaException
 
+from consumers.executor.settings import RoutingRule
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.process import Command
@@ -140,14 +141,22 @@ def _complaint(line: str) -> str:
     return json.dumps(said)[:1000]
 
 
-def settings_for(make_stack: Callable[..., Settings]) -> Settings:
-    """An installation of its own whose PSPs are a simulator of its own."""
+def settings_for(
+    make_stack: Callable[..., Settings], routing: Sequence[RoutingRule] = layout.ROUTING, *, webhooks: bool = False
+) -> Settings:
+    """An installation of its own whose PSPs are a simulator of its own, which tells by webhook where that is wanted."""
     port = free_port()
     accounts = tuple(
-        PspAccount(name=name, adapter=name, url=f"http://127.0.0.1:{port}/{name}", api_key=f"{name}-key")
+        PspAccount(
+            name=name,
+            adapter=name,
+            url=f"http://127.0.0.1:{port}/{name}",
+            api_key=f"{name}-key",
+            webhook_secrets=(f"{name}-webhook-secret",) if webhooks else (),
+        )
         for name in layout.PSPS
     )
-    return make_stack(psps=accounts, routing=layout.ROUTING, api_port=free_port())
+    return make_stack(psps=accounts, routing=routing, api_port=free_port())
 
 
 @contextmanager
@@ -178,7 +187,10 @@ def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> lis
 def simulator(home: Home, settings: Settings) -> Command:
     port = int(settings.psps[0].url.rpartition(":")[2].partition("/")[0])
     keys = json.dumps({account.name: account.api_key for account in settings.psps})
-    return replace(layout.simulator(home, settings, port), environment={"SIMULATOR_KEYS": keys})
+    secrets = {account.name: account.webhook_secrets[0] for account in settings.psps if account.webhook_secrets}
+    api_url = f"http://127.0.0.1:{settings.api_port}" if secrets else ""
+    told = {"SIMULATOR_KEYS": keys, "SIMULATOR_WEBHOOK_SECRETS": json.dumps(secrets)}
+    return replace(layout.simulator(home, settings, port, api_url), environment=told)
 
 
 def environment(settings: Settings) -> Mapping[str, str]:

@@ -1,0 +1,146 @@
+"""Orders paid, captured, voided, refunded and disputed one after another, over HTTP and the simulator's controls."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+from tests.journey.books import Amounts, lying_about, unheard, verdict
+from tests.journey.whole import Whole, hurried
+from topics.runtime.shape.reading import read
+
+LIMIT_S = 60.0
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass
+class Desk:
+    """A running system and a number for each thing that is asked for."""
+
+    whole: Whole
+    _numbers: Counter[str] = field(default_factory=Counter)
+
+    def new(self, what: str) -> str:
+        self._numbers[what] += 1
+        return f"{what}-{self._numbers[what]}"
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        raw = None if body is None else json.dumps(body).encode()
+        status, _, answer = self.whole.till._send(method, path, raw)
+        return status, json.loads(answer)
+
+    def pay(
+        self, amount: str, fee: str = "0.00", *, manual: bool = False, currency: str = "EUR", token: str = "tok_visa"
+    ) -> str:
+        """One checkout of one order. → the id of both"""
+        id_ = self.new("order")
+        order = {"payment_order_id": id_, "seller_account": f"seller-{id_}", "amount": amount, "currency": currency}
+        body: dict[str, object] = {
+            "checkout_id": id_,
+            "buyer_info": {"buyer_account": "buyer-1", "name": "Ann Lee"},
+            "payment_method": {"token": token},
+            "payment_orders": [{**order, "platform_fee": fee} if fee else order],
+        }
+        if manual:
+            body["capture"] = "manual"
+        status, answer = self.ask("POST", "/v1/payments", body)
+        assert status == 202, answer
+        return id_
+
+    def capture(self, order: str, amount: str, *, final: bool = False, currency: str = "EUR") -> Answer:
+        body = {"capture_id": self.new("capture"), "payment_order_id": order, "amount": amount, "currency": currency}
+        return self.ask("POST", f"/v1/payments/{order}/captures", {**body, "final": True} if final else body)
+
+    def void(self, order: str) -> Answer:
+        return self.ask("POST", f"/v1/payments/{order}/voids", {"void_id": self.new("void"), "payment_order_id": order})
+
+    def refund(self, order: str, amount: str, currency: str = "EUR", refund_id: str | None = None) -> str:
+        """→ its id; it must be accepted"""
+        id_ = refund_id or self.new("refund")
+        body = {"refund_id": id_, "payment_order_id": order, "amount": amount, "currency": currency}
+        status, answer = self.ask("POST", "/v1/refunds", body)
+        assert status == 202, answer
+        return id_
+
+    def simulate(self, path: str, body: Mapping[str, object]) -> None:
+        """POST to the simulator's controls."""
+        self._controls(path, json.dumps(body).encode())
+
+    def _controls(self, path: str, body: bytes | None = None) -> Any:
+        port = self.whole.settings.psps[0].url.rpartition(":")[2].partition("/")[0]
+        url = f"http://127.0.0.1:{port}/control/{path}"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path} {body!r}: {error.read()!r}") from error
+
+    # ── what has become of it ────────────────────────────────────────────────────────────────────────────────────────
+
+    def order(self, order: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.whole.till.get(f"/v1/payments/{order}")["payment_orders"][0]
+        return shown
+
+    def shows(self, order: str, **wanted: object) -> None:
+        """Wait until the order shows all of it."""
+        self.until(lambda: _unlike(self.order(order), wanted))
+
+    def refund_ends(self, refund_id: str, status: str, code: str | None = None) -> None:
+        wanted: dict[str, object] = {"status": status} | ({"code": code} if code else {})
+        self.until(lambda: _unlike(self.whole.till.get(f"/v1/refunds/{refund_id}"), wanted))
+
+    def until(self, unlike: Callable[[], Sequence[str]]) -> None:
+        self.whole.wait_until(unlike, LIMIT_S)
+
+    def hurry_until(self, unlike: Callable[[], Sequence[str]], by_s: float = 30.0) -> None:
+        """The same, while the clock jumps: nobody sits out the time between two questions."""
+        self.whole.wait_until(hurried(self.whole.settings, unlike, by_s), LIMIT_S)
+
+    def agree(self) -> None:
+        """All is quiet, the PSPs' own books and ours are equal to the cent, and the auditor finds nothing."""
+        settings = self.whole.settings
+        self.hurry_until(lambda: lying_about(settings) or unheard(settings))
+        ours, theirs = self.receivables(), self.owed_by_psps()
+        assert ours == theirs, f"ours {ours}, theirs {theirs}"
+        found = verdict(settings)
+        assert found == [], "\n".join(found)
+
+    def receivables(self) -> Amounts:
+        rows = read(self.whole.settings, "ledger", _RECEIVABLE)
+        return Counter({(row["psp"], row["currency"]): int(row["owed"]) for row in rows if row["owed"]})
+
+    def owed_by_psps(self) -> Amounts:
+        """Of the PSPs' true books: captured, less refunded, less disputes opened or lost."""
+        owed: Amounts = Counter()
+        for number in range(1, self._numbers["order"] + 1):
+            order = f"order-{number}"
+            books = self._controls(f"operations?reference={order}")
+            in_parts = any(each["op"] == "capture" for each in books["operations"])
+            for charge in self._controls(f"charges?reference={order}")["charges"]:
+                if charge["status"] == "succeeded" and not in_parts:
+                    owed[charge["psp"], charge["currency"]] += charge["amount"]
+            for each in books["operations"]:
+                sign = {"capture": 1, "refund": -1}.get(each["op"], 0) if each["status"] == "succeeded" else 0
+                owed[each["psp"], each["currency"]] += sign * each["amount"]
+            for each in books["disputes"]:
+                if each["status"] in ("opened", "lost"):
+                    owed[each["psp"], each["currency"]] -= each["amount"]
+        return Counter({key: sum_ for key, sum_ in owed.items() if sum_})
+
+
+def _unlike(shown: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    return [
+        f"{name} is {shown.get(name)!r}, not {value!r}" for name, value in wanted.items() if shown.get(name) != value
+    ]
+
+
+_RECEIVABLE: LiteralString = (
+    "SELECT split_part(account, ':', 2) AS psp, currency, debits - credits AS owed FROM account_view"
+    " WHERE account LIKE 'psp:%%:receivable'"
+)
