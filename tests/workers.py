@@ -19,6 +19,7 @@ WHOLE_STACKS = (
     "tests/stack/test_wheel.py",
     "tests/journey/test_verify_books.py",
     "tests/journey/test_pay_in.py",
+    "tests/journey/test_money_back.py",
 )
 LONG = (
     "tests/contract/test_runtime_loop.py",
