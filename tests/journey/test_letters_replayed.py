@@ -95,7 +95,7 @@ def test_a_replay_says_what_became_of_each_letter(stack: Settings, store: Store,
 def test_where_no_room_runs_a_replay_says_that_nothing_was_tried(stack: Settings, store: Store, tally: Tally) -> None:
     (letter,) = give_up_on(stack, store, [cleared("ghost")])
     said = tally("dlq", "replay", letter.letter_id, "--reason", "mended", "--wait", "0.2")
-    assert (said.exit_code, "1 not tried yet" in said.stdout, "does the room run" in said.stderr) == (1, True, True)
+    assert (said.exit_code, "1 not tried yet" in said.stdout, "is the room running" in said.stderr) == (1, True, True)
 
 
 def test_only_a_dry_run_needs_no_reason(stack: Settings, store: Store, tally: Tally) -> None:

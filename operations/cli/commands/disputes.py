@@ -15,6 +15,7 @@ COLUMNS = (
     "d.dispute_id, d.stage, d.payment_order_id, d.checkout_id, d.owner, d.status, d.amount, d.currency, d.fee, d.reason,"
     " d.due_by, d.wallet_updated, d.ledger_updated, d.opened_at, d.changed_at"
 )
+STAGE = ("stage", "amount", "fee", "status", "reason", "answer by (UTC)")
 
 
 @app.command("list")
@@ -68,23 +69,35 @@ def show(
     if as_json:
         say_json(found[-1] | {"stages": found})
     else:
-        _print(found)
+        _print_stages(found)
 
 
 def _print(found: list[dict[str, Any]]) -> None:
     from operations.cli.tables import Table
 
-    table = Table("dispute", "stage", "order", "amount", "fee", "status", "reason", "answer by (UTC)")
+    table = Table("dispute", "order", *STAGE)
     table.columns[3].justify = "right"
     for one in found:
-        table.add_row(
-            one["dispute_id"],
-            str(one["stage"]),
-            one["payment_order_id"],
-            f"{one['amount']} {one['currency']}",
-            one["fee"] or "",
-            one["status"],
-            one["reason"],
-            f"{one['due_by']:%Y-%m-%d %H:%M}" if one["due_by"] else "",
-        )
+        table.add_row(one["dispute_id"], one["payment_order_id"], *_stage(one))
     table.show()
+
+
+def _print_stages(found: list[dict[str, Any]]) -> None:
+    from operations.cli.tables import titled
+
+    last = found[-1]
+    table = titled(f"{last['dispute_id']} of order {last['payment_order_id']}", *STAGE)
+    for one in found:
+        table.add_row(*_stage(one))
+    table.show()
+
+
+def _stage(one: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        str(one["stage"]),
+        f"{one['amount']} {one['currency']}",
+        one["fee"] or "",
+        one["status"],
+        one["reason"],
+        f"{one['due_by']:%Y-%m-%d %H:%M}" if one["due_by"] else "",
+    )
