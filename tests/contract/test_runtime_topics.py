@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
@@ -13,8 +15,10 @@ from tests.contract.running import KEYS, Sender, heard, members, send, settled, 
 from topics import catalog
 from topics.runtime.dead_letters import acts as operators
 from topics.runtime.dead_letters.acts import ActRefused, AuditNote, WayOut
+from topics.runtime.delivery.positions import _stop_replaced
 from topics.runtime.making import topics as topics_of
 from topics.runtime.shape.kafka import kafka_config, topic_ids
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
@@ -79,6 +83,30 @@ def test_a_topic_made_anew_under_a_running_room_loses_and_doubles_nothing(
         sent = send(sender, 1)
         wait("all is done and said", lambda: settled(books, sent))
     assert violations(on_kafka, books, sender.sent) <= {"overtaken", "said: overtaken"}
+
+
+def test_an_answer_that_is_just_being_given_is_waited_for(on_kafka: Settings, books: Books) -> None:
+    """Seen once: the room stored its stop again while the answer to the first was not committed yet, and stood still."""
+    where, id_ = (EXECUTIONS, 0), "the new topic"
+    with closing(Store(on_kafka, "probe")) as store, closing(Store(on_kafka, "probe")) as operator:
+        with store.transaction() as conn:
+            _stop_replaced(conn, where, id_)
+        with ThreadPoolExecutor(1) as pool:
+            with operator.transaction() as answer:
+                answer.execute("UPDATE stops SET lifted_at = now(), lifted_by = 'ann', way = 'start'")
+                again = pool.submit(_stopped_again, store, where, id_)
+                wait("the room waits for the answer", lambda: books.rows(_WAITING))
+            again.result(10)
+    assert books.stops() == []
+    assert books.rows("SELECT code, way FROM stops") == [("topic_replaced", "start")]
+
+
+def _stopped_again(store: Store, where: tuple[str, int], id_: str) -> None:
+    with store.transaction() as conn:
+        _stop_replaced(conn, where, id_)
+
+
+_WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def test_a_copy_with_the_same_offsets_is_read_on_at_the_stored_position(on_kafka: Settings, books: Books) -> None:

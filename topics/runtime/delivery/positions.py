@@ -115,7 +115,9 @@ def _move_to_topics(conn: Connection, rows: Offsets, ids: Mapping[str, str]) -> 
 def _stop_replaced(conn: Connection, where: Partition, id_: str) -> Stopped:
     topic, _ = where
     reason = f"{topic} is not the topic that was read: it was deleted and made anew; `tally resume` names the ways out"
-    # An operator may have chosen a way out since our query: a second stop for the same topic would ask again.
+    # An operator may have chosen a way out since our query, or be about to commit one: a second stop for the same topic
+    # would ask again. The stop that is being lifted is locked until then.
+    conn.execute("SELECT 1 FROM stops WHERE lifted_at IS NULL FOR UPDATE")
     chosen = "SELECT 1 FROM stops WHERE way IS NOT NULL AND code = 'topic_replaced' AND about->>'topic_id' = %s"
     if conn.execute(chosen, [id_]).fetchone() is None:
         letters.write_stop(conn, "topic_replaced", reason, about={"topic": topic, "topic_id": id_})
