@@ -42,6 +42,19 @@ def instant(text: str | int) -> datetime:
         raise Problem("invalid_cursor") from None
 
 
+def newest_first(cursor: str | None) -> tuple[datetime, str]:
+    """Before which time and id a page of the newest begins. Errors: Problem `invalid_cursor`."""
+    if cursor is None:
+        return NEWEST, ""
+    at, id_ = decode(cursor, str, str)
+    return instant(at), str(id_)
+
+
+def older_than(at: datetime, id_: str) -> str:
+    """The cursor of the page after this one."""
+    return encode(at.isoformat(), id_)
+
+
 def storable(text: str) -> str:
     """Errors: Problem `not_found`: what no store can hold is nobody's id."""
     if not text.isascii() or "\0" in text:

@@ -5,7 +5,6 @@ What is refused here by amount is a courtesy to the caller, and only of an id th
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
@@ -177,13 +176,13 @@ async def list_refunds(
     request: Request, filters: Annotated[RefundFilters, Query()], caller: Caller = needs("payments:read")
 ) -> Response:
     """The owner's refunds, newest first. One that was accepted a moment ago may come a moment later."""
-    at, id_ = _place(filters.cursor)
+    at, id_ = paging.newest_first(filters.cursor)
     rows = await house_of(request).payments.rows(
         refunds_of(filters),
         filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1},
     )
     shown = rows[: filters.limit]
-    more = _next(shown[-1]["requested_at"], shown[-1]["operation_id"]) if len(rows) > len(shown) else None
+    more = paging.older_than(shown[-1]["requested_at"], shown[-1]["operation_id"]) if len(rows) > len(shown) else None
     return replies.json({"refunds": [replies.operation(row) for row in shown], "next_cursor": more})
 
 
@@ -246,13 +245,13 @@ async def list_disputes(
     request: Request, filters: Annotated[DisputeFilters, Query()], caller: Caller = needs("disputes:read")
 ) -> Response:
     """The owner's disputes by their last stage, newest first."""
-    at, id_ = _place(filters.cursor)
+    at, id_ = paging.newest_first(filters.cursor)
     rows = await house_of(request).payments.rows(
         disputes_of(filters),
         filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1},
     )
     shown = rows[: filters.limit]
-    more = _next(shown[-1]["opened_at"], shown[-1]["dispute_id"]) if len(rows) > len(shown) else None
+    more = paging.older_than(shown[-1]["opened_at"], shown[-1]["dispute_id"]) if len(rows) > len(shown) else None
     return replies.json({"disputes": [replies.dispute(row) for row in shown], "next_cursor": more})
 
 
@@ -268,14 +267,3 @@ def disputes_of(filters: DisputeFilters) -> LiteralString:
     if filters.to is not None:
         wanted += " AND d.opened_at < %(to)s"
     return wanted + " ORDER BY d.opened_at DESC, d.dispute_id DESC LIMIT %(limit)s"
-
-
-def _place(cursor: str | None) -> tuple[datetime, str]:
-    if cursor is None:
-        return paging.NEWEST, ""
-    at, id_ = paging.decode(cursor, str, str)
-    return paging.instant(at), str(id_)
-
-
-def _next(at: datetime, id_: str) -> str:
-    return paging.encode(at.isoformat(), id_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
@@ -70,7 +69,7 @@ async def list_payments(
     request: Request, filters: Annotated[Filters, Query()], caller: Caller = needs("payments:read")
 ) -> Response:
     """The owner's payments, newest first. One that was accepted a moment ago may come a moment later."""
-    at, checkout_id = _place(filters.cursor)
+    at, checkout_id = paging.newest_first(filters.cursor)
     rows = await house_of(request).payments.rows(
         page_of(filters),
         filters.model_dump()
@@ -79,7 +78,9 @@ async def list_payments(
     payments = replies.payments(rows)
     shown = payments[: filters.limit]
     await _add_amounts(house_of(request), [one for payment in shown for one in payment["payment_orders"]], caller.owner)
-    return replies.json({"payments": shown, "next_cursor": _next(shown[-1]) if len(payments) > len(shown) else None})
+    more = len(payments) > len(shown)
+    after = paging.older_than(shown[-1]["received_at"], shown[-1]["checkout_id"]) if more else None
+    return replies.json({"payments": shown, "next_cursor": after})
 
 
 def page_of(filters: Filters) -> LiteralString:
@@ -121,17 +122,6 @@ def _conditions(filters: Filters, place: LiteralString) -> LiteralString:
     if filters.is_payment_done is not None:
         wanted += " AND p.is_payment_done" if filters.is_payment_done else " AND NOT p.is_payment_done"
     return wanted
-
-
-def _place(cursor: str | None) -> tuple[datetime, str]:
-    if cursor is None:
-        return paging.NEWEST, ""
-    at, checkout_id = paging.decode(cursor, str, str)
-    return paging.instant(at), str(checkout_id)
-
-
-def _next(last: dict[str, Any]) -> str:
-    return paging.encode(last["received_at"].isoformat(), last["checkout_id"])
 
 
 @router.get("/v1/payments/{checkout_id}", response_model=replies.Payment)
