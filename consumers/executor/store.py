@@ -61,6 +61,14 @@ ATTEMPTS = Table(
 )
 _INSERT, _UPDATE = ATTEMPTS.insert(), ATTEMPTS.update()
 
+_SETTLED = (  # of what is settled, and may be asked about
+    Column("outcome_event_id", "text", null=True),
+    Column("outcome_place", "int4", null=True),
+    Column("revision", "int4"),
+    Column("checks", "int4", "check.number"),
+    Column("checking", "text", "check.state", null=True),
+    Column("check_asks", "int4", "check.asks"),
+)
 OPERATIONS = Table(
     "operations",
     Column("payment_order_id", "text", key=True),
@@ -81,12 +89,7 @@ OPERATIONS = Table(
     Column("asks", "int4"),
     Column("code", "text", null=True),
     Column("psp_reference", "text", null=True),
-    Column("outcome_event_id", "text", null=True),
-    Column("outcome_place", "int4", null=True),
-    Column("revision", "int4"),
-    Column("checks", "int4", "check.number"),
-    Column("checking", "text", "check.state", null=True),
-    Column("check_asks", "int4", "check.asks"),
+    *_SETTLED,
 )
 DISPUTES = Table(
     "disputes",
@@ -106,12 +109,7 @@ DISPUTES = Table(
     Column("dispute_fee_minor", "int8", null=True),
     Column("dispute_fee_currency", "text", null=True),
     Column("due_by", "timestamptz", null=True),
-    Column("outcome_event_id", "text", null=True),
-    Column("outcome_place", "int4", null=True),
-    Column("revision", "int4"),
-    Column("checks", "int4", "check.number"),
-    Column("checking", "text", "check.state", null=True),
-    Column("check_asks", "int4", "check.asks"),
+    *_SETTLED,
 )
 _SAVE_OPERATIONS, _SAVE_DISPUTES = OPERATIONS.upsert(), DISPUTES.upsert()
 

@@ -15,6 +15,12 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
+_BOOKED = (  # how far the executor is with it, and wallet and ledger behind
+    Column("step", "int4"),
+    Column("wallet_step", "int4"),
+    Column("ledger_step", "int4"),
+    Column("version", "int4"),
+)
 OPERATIONS = Table(
     "operations",
     Column("kind", "text", key=True),
@@ -36,10 +42,7 @@ OPERATIONS = Table(
     Column("fee", "int8", null=True),
     Column("net", "int8", null=True),
     Column("done_at", "timestamptz", null=True),
-    Column("step", "int4"),
-    Column("wallet_step", "int4"),
-    Column("ledger_step", "int4"),
-    Column("version", "int4"),
+    *_BOOKED,
 )
 DISPUTES = Table(
     "disputes",
@@ -56,10 +59,7 @@ DISPUTES = Table(
     Column("fee", "int8", null=True),
     Column("reason", "text"),
     Column("due_by", "timestamptz", null=True),
-    Column("step", "int4"),
-    Column("wallet_step", "int4"),
-    Column("ledger_step", "int4"),
-    Column("version", "int4"),
+    *_BOOKED,
 )
 AUTHORISATIONS = Table(
     "authorisations",
