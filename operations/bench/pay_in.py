@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import random
 import statistics
-import threading
 import time
 import uuid
 from collections import deque
@@ -23,14 +22,14 @@ from typing import Any
 import orjson
 import psutil
 import uvloop
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import Message
 
 from operations.bench.client import Client
 from operations.bench.floor import opened_floor
+from operations.bench.follower import Follower
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from topics import catalog
-from topics.runtime.shape.kafka import kafka_config, partitions
 from topics.settings import Settings
 
 ORDERS_PER_CHECKOUT = 3
@@ -56,19 +55,12 @@ class BookedOrders:
     """Follows the wallet's and the ledger's topics: an order is booked once both have published its event."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._half: set[bytes] = set()
         self._watched: dict[bytes, float] = {}
-        self._stop = threading.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._follower = Follower(settings, (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES), self._note_booked)
+        self.start, self.stop = self._follower.start, self._follower.stop
         self.count = 0
         self.latencies_s: list[float] = []
-
-    def start(self) -> None:
-        self._thread.start()
-        if not self._ready.wait(30):
-            raise TimeoutError("the wallet's and the ledger's topics cannot be read")
 
     def watch(self, payment_order_id: str) -> None:
         """Measure from now until this order is booked."""
@@ -78,29 +70,10 @@ class BookedOrders:
         """The watched orders that are not booked yet."""
         return set(self._watched.copy())  # copied atomically, since another thread changes it
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _follow(self) -> None:
-        consumer = Consumer(
-            {**kafka_config(self._settings), "group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
-        )
-        ends = []
-        topics = (catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)
-        for where in partitions(consumer, [self._settings.topic_prefix + topic.name for topic in topics]):
-            _, high = consumer.get_watermark_offsets(where, timeout=10)
-            ends.append(TopicPartition(where.topic, where.partition, high if high >= 0 else OFFSET_END))
-        consumer.assign(ends)
-        self._ready.set()
-        while not self._stop.is_set():
-            records = consumer.consume(1, 0.05)
-            for record in records + (consumer.consume(2000, 0) if records else []):
-                if record.error() is None and (key := record.key()) is not None:
-                    self._note_booked(key)
-        consumer.close()
-
-    def _note_booked(self, key: bytes) -> None:
+    def _note_booked(self, record: Message) -> None:
+        key = record.key()
+        if key is None:
+            return
         if key not in self._half:
             self._half.add(key)
             return

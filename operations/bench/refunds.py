@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -20,10 +18,11 @@ from typing import cast
 
 import orjson
 import uvloop
-from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
 from operations.bench import pay_in
 from operations.bench.client import Client
+from operations.bench.follower import Follower
 from operations.bench.pay_in import BookedOrders, Load, Progress, cost
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
@@ -32,7 +31,6 @@ from schemas.events import JournalPosted
 from schemas.money import Money
 from schemas.money_back import PaymentRefunded, RefundFailed, WalletDebited
 from topics import catalog
-from topics.runtime.shape.kafka import kafka_config, partitions
 from topics.settings import Settings
 
 TOPICS = (catalog.EXECUTIONS, catalog.WALLET_MOVEMENTS, catalog.LEDGER_ENTRIES)
@@ -114,39 +112,6 @@ _PLACES = (event_type(PaymentRefunded), event_type(WalletDebited), event_type(Jo
 _REFUND_OF = dict(zip((*_PLACES, _FAILED), ("refund_id", "part", "part", "refund_id"), strict=True))
 
 
-class Follower:
-    """A thread that reads the three topics from their ends on."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.places = Places()
-        self._settings = settings
-        self._ready, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        if not self._ready.wait(30):
-            raise TimeoutError("executions and the wallet's and the ledger's topics cannot be read")
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _follow(self) -> None:
-        group = {"group.id": f"bench-{uuid.uuid4().hex}", "enable.auto.commit": False}
-        with closing(Consumer({**kafka_config(self._settings), **group})) as consumer:
-            ends = []
-            for where in partitions(consumer, [self._settings.topic_prefix + topic.name for topic in TOPICS]):
-                _, high = consumer.get_watermark_offsets(where, timeout=10)
-                ends.append(TopicPartition(where.topic, where.partition, high if high >= 0 else OFFSET_END))
-            consumer.assign(ends)
-            self._ready.set()
-            while not self._stop.is_set():
-                for record in consumer.consume(500, 0.01):
-                    if record.error() is None:
-                        self.places.add(record)
-
-
 class Sender:
     """Sends refunds and remembers when."""
 
@@ -194,18 +159,19 @@ async def _run(
 ) -> dict[str, object]:
     load = Captures(status, seed)
     await _capture(settings, load, plan, progress)
-    follower = Follower(settings)
+    places = Places()
+    follower = Follower(settings, TOPICS, places.add)
     follower.start()
     with closing(load.client()) as client:
-        sender = Sender(client, load.refunds(), follower.places)
-        throughput = await _throughput(sender, follower.places, status, plan, progress)
+        sender = Sender(client, load.refunds(), places)
+        throughput = await _throughput(sender, places, status, plan, progress)
         await sender.drain()
         progress("latency", 0)
         steady = await _steady(sender, plan)
         await sender.drain()
     follower.stop()
     progress("done", 1)
-    return throughput | _latency(sender, follower.places, steady) | _faults(sender, follower.places) | {"seed": seed}
+    return throughput | _latency(sender, places, steady) | _faults(sender, places) | {"seed": seed}
 
 
 async def _capture(settings: Settings, load: Captures, plan: RefundsPlan, progress: Progress) -> None:
