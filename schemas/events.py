@@ -369,6 +369,9 @@ class OutcomeUnresolved(Terms):
     operation_id: OperationId | None = None
 
 
+ChargeOutcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
+
+
 # ── wallet and ledger ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

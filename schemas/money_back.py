@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.events import PART, Event, OperationKind, Terms, WalletMoved, part_of
+from schemas.events import PART, ChargeOutcome, Event, OperationKind, Terms, WalletMoved, part_of
 from schemas.ids import CheckoutId, OperationId, Owner, PaymentOrderId
 from schemas.money import Money
 
@@ -290,6 +290,24 @@ class ChargebackLost(Disputed):
     """It stays with the buyer."""
 
     share: Share
+
+
+MoneyBackOutcome = (
+    AuthorisationExpired
+    | CaptureFailed
+    | CaptureReversed
+    | ChargebackLost
+    | ChargebackOpened
+    | ChargebackWon
+    | DisputeInquiry
+    | PaymentAuthorised
+    | PaymentRefunded
+    | PaymentVoided
+    | RefundFailed
+    | RefundReversed
+    | VoidFailed
+)
+Execution = ChargeOutcome | MoneyBackOutcome  # all that is published on executions.v1
 
 
 # ── wallet ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumers.ledger import store
 from consumers.ledger.decide import Books, decide
-from consumers.ledger.templates import Execution
+from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings

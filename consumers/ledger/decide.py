@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import NamedTuple
 
 from consumers.ledger import templates
-from consumers.ledger.templates import Booked, Execution
+from consumers.ledger.templates import Booked
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
 from schemas.events import JournalPosted, LedgerEntry
+from schemas.money_back import Execution
 from topics.runtime.shape.consumer import Cause, Decision
 
 JournalKey = tuple[str, str, str]  # subject, template, part

@@ -9,10 +9,10 @@ from typing import Any
 
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
-from consumers.ledger.templates import Execution
 from schemas.envelope import EventId
 from schemas.events import AccountBalance, JournalPosted, LedgerEntry
 from schemas.money import Money
+from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
 from topics.runtime.shape.store import int_array, text_array

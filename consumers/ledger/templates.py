@@ -21,6 +21,7 @@ from schemas.money_back import (
     ChargebackOpened,
     ChargebackWon,
     DisputeInquiry,
+    Execution,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -30,26 +31,6 @@ from schemas.money_back import (
     VoidFailed,
 )
 
-Execution = (
-    PaymentCaptured
-    | PaymentDeclined
-    | PaymentPending
-    | OutcomeUnknown
-    | OutcomeUnresolved
-    | AuthorisationExpired
-    | CaptureFailed
-    | CaptureReversed
-    | ChargebackLost
-    | ChargebackOpened
-    | ChargebackWon
-    | DisputeInquiry
-    | PaymentAuthorised
-    | PaymentRefunded
-    | PaymentVoided
-    | RefundFailed
-    | RefundReversed
-    | VoidFailed
-)
 MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
 Template = Literal["captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"]
 

@@ -5,6 +5,8 @@ Also says which events are about money back at all: of those of an automatic cap
 
 from __future__ import annotations
 
+from typing import get_args
+
 from consumers.payments import disputing, operating
 from consumers.payments.advancing import payment_of
 from consumers.payments.operating import Booking
@@ -23,45 +25,10 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
-from schemas.money_back import (
-    AuthorisationExpired,
-    CaptureFailed,
-    CaptureReversed,
-    ChargebackLost,
-    ChargebackOpened,
-    ChargebackWon,
-    DisputeInquiry,
-    PaymentAuthorised,
-    PaymentRefunded,
-    PaymentVoided,
-    RefundFailed,
-    RefundReversed,
-    VoidFailed,
-    WalletDebited,
-)
+from schemas.money_back import MoneyBackOutcome, WalletDebited
 from topics.runtime.shape.consumer import Cause, Decision
 
-_ALWAYS = frozenset(
-    (
-        CaptureRequested,
-        VoidRequested,
-        RefundRequested,
-        AuthorisationExpired,
-        CaptureFailed,
-        CaptureReversed,
-        ChargebackLost,
-        ChargebackOpened,
-        ChargebackWon,
-        DisputeInquiry,
-        PaymentAuthorised,
-        PaymentRefunded,
-        PaymentVoided,
-        RefundFailed,
-        RefundReversed,
-        VoidFailed,
-        WalletDebited,
-    )
-)
+_ALWAYS = frozenset((CaptureRequested, VoidRequested, RefundRequested, WalletDebited, *get_args(MoneyBackOutcome)))
 
 # Movement or template → of what it is a booking, and whether that was taken back by it.
 _BOOKS: dict[str, tuple[OperationKind | None, bool]] = {

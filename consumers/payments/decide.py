@@ -26,6 +26,7 @@ from schemas.envelope import trace_of
 from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
+    ChargeOutcome,
     JournalPosted,
     OperationRequested,
     OrderDetail,
@@ -56,6 +57,7 @@ from schemas.money_back import (
     ChargebackOpened,
     ChargebackWon,
     DisputeInquiry,
+    MoneyBackOutcome,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -67,24 +69,7 @@ from schemas.money_back import (
 from schemas.requests import contents
 from topics.runtime.shape.consumer import Broken, Cause, Decision
 
-Outcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 Booking = WalletCredited | JournalPosted
-MoneyBack = (
-    WalletDebited
-    | AuthorisationExpired
-    | CaptureFailed
-    | CaptureReversed
-    | ChargebackLost
-    | ChargebackOpened
-    | ChargebackWon
-    | DisputeInquiry
-    | PaymentAuthorised
-    | PaymentRefunded
-    | PaymentVoided
-    | RefundFailed
-    | RefundReversed
-    | VoidFailed
-)
 Heard = (
     PaymentRequested
     | CaptureRequested
@@ -93,9 +78,10 @@ Heard = (
     | Broken
     | RiskCleared
     | RiskRefused
-    | Outcome
+    | ChargeOutcome
     | Booking
-    | MoneyBack
+    | WalletDebited
+    | MoneyBackOutcome
 )
 
 _WAITING_RANK: dict[str, int] = {
@@ -344,7 +330,7 @@ def _book(state: Payments, event: Booking, cause: Cause) -> Decision:
     return order_moved(state, payment, moved, [moved], cause)
 
 
-def _execute(state: Payments, event: Outcome, cause: Cause) -> Decision:
+def _execute(state: Payments, event: ChargeOutcome, cause: Cause) -> Decision:
     payment = payment_of(state, event.checkout_id)
     order = order_of(state, payment, event.payment_order_id)
     if order.status == "NOT_STARTED":

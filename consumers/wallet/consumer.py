@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consumers.wallet import store
-from consumers.wallet.decide import Execution, Wallets, decide
+from consumers.wallet.decide import Wallets, decide
+from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings

@@ -25,6 +25,7 @@ from schemas.money_back import (
     ChargebackOpened,
     ChargebackWon,
     DisputeInquiry,
+    Execution,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -35,26 +36,6 @@ from schemas.money_back import (
 )
 from topics.runtime.shape.consumer import Cause, Decision
 
-Execution = (
-    PaymentCaptured
-    | PaymentDeclined
-    | PaymentPending
-    | OutcomeUnknown
-    | OutcomeUnresolved
-    | AuthorisationExpired
-    | CaptureFailed
-    | CaptureReversed
-    | ChargebackLost
-    | ChargebackOpened
-    | ChargebackWon
-    | DisputeInquiry
-    | PaymentAuthorised
-    | PaymentRefunded
-    | PaymentVoided
-    | RefundFailed
-    | RefundReversed
-    | VoidFailed
-)
 Credit = Literal["captured", "refund_reversed", "chargeback_won"]
 Debit = Literal["capture_reversed", "refunded", "chargeback_opened"]
 Kind = Credit | Debit

@@ -7,9 +7,10 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Execution, Movement, Purchase, Side, Wallet, Wallets, effect_of
+from consumers.wallet.decide import Movement, Purchase, Side, Wallet, Wallets, effect_of
 from schemas.events import WalletBalance
 from schemas.money import Money
+from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Latest, Versions
 from topics.runtime.shape.store import text_array

@@ -14,8 +14,8 @@ import pytest
 from consumers.ledger.consumer import build
 from consumers.ledger.decide import Books
 from consumers.ledger.store import MOVE
-from consumers.ledger.templates import Execution
 from schemas.money import Money
+from schemas.money_back import Execution
 from tests.captures import NOW, apply_all, capture, record
 from tests.money_back import captured, opened, refunded, share, won
 from topics import catalog
