@@ -317,7 +317,7 @@ def test_tally_listen_registers_verifies_and_prints_and_what_it_heard_can_be_sen
         (("test", "listner"), "there is no endpoint 'listner'"),
         (("list", "nobody"), "there is no endpoint 'nobody'"),
         (("resend", "DROP TABLE"), "is no delivery id"),
-        (("resend", "0" * 8), "no delivery starts with"),
+        (("resend", "f" * 8), "no delivery starts with"),
         (("show", "f" * 36), "no delivery starts with"),
     ],
 )
