@@ -188,7 +188,7 @@ async def _capture(settings: Settings, load: Captures, plan: RefundsPlan, progre
 async def _throughput(
     sender: Sender, places: Places, status: StackStatus, plan: RefundsPlan, progress: Progress
 ) -> dict[str, object]:
-    """BookedOrders a second, and CPU of all servers for each, under a load that waits while too much is not booked yet."""
+    """Booked refunds a second, and CPU of all servers for each, under a load that waits while too much is not booked yet."""
     before, count, began = cost(status), len(places.booked), time.monotonic()
 
     async def flood() -> None:
