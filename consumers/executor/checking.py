@@ -1,7 +1,7 @@
 """What a PSP says against what was settled → a question, which never sends; its answer, and nothing else, counts. Pure.
 
-One check at a time of each operation, dispute or charge; a contradiction that comes while it is open makes it ask once
-more, since its answer may be older. A check keeps nobody waiting, and changes nothing where its ladder ends.
+One check at a time of each operation, dispute or charge; what is told while it is open makes it ask once more, since its
+answer may be older. A check keeps nobody waiting, and changes nothing where its ladder ends.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def _follow(draft: Draft, event: DisputeNotified) -> None:
             _win(draft, dispute, event.fee)
         case "opened" if event.status == "lost":
             _lose(draft, dispute)
-        case "won" | "lost" if event.status in ("won", "lost") and event.status != dispute.state:
+        case "won" | "lost" if event.status in ("won", "lost") and (
+            event.status != dispute.state or dispute.check.open
+        ):
             checking.begin(draft, dispute)
         case "opened" | "won" | "lost":
             pass  # a late repeat

@@ -329,15 +329,17 @@ def _about(operation: Operation) -> dict[str, object]:
 
 
 def settle(draft: Draft, operation: Operation, said: Clear, *, asked: bool = False) -> None:
-    """`asked`: the answer to a check, which alone may change what was settled."""
+    """`asked`: the answer to a check, which alone may change what was settled. Whatever is said while a check is out
+    makes it ask once more: the answer that is on its way may be the older word.
+    """
+    contradicts = _contradicts(operation, said)
     if operation.open:
         draft.end(operation.call_id, "failed" if isinstance(said, Declined) else "done")
-    elif operation.state == "waiting" or not _contradicts(operation, said):
-        return
-    elif not asked:
+        _move(draft, operation, said)
+    elif asked and contradicts:
+        _move(draft, operation, said)
+    elif not asked and operation.state != "waiting" and (contradicts or operation.check.open):
         checking.begin(draft, operation)
-        return
-    _move(draft, operation, said)
 
 
 def _contradicts(operation: Operation, said: Clear) -> bool:

@@ -23,7 +23,7 @@ CHARGE_SEQ = 0  # the charge's own row, where it has one; operations are numbere
 class Check:
     """Questions about something that was settled and of which the PSP says otherwise.
 
-    `again`: it was contradicted once more while a question was out, whose answer may be the older one.
+    `again`: the PSP told more of it while a question was out, whose answer may be the older word.
     """
 
     number: int = 0

@@ -109,6 +109,21 @@ def test_a_contradiction_during_a_check_asks_once_more() -> None:
     assert (order.types()[-1], order.out()) == ("RefundReversed", [])
 
 
+def test_what_agrees_with_the_books_during_a_check_makes_it_ask_once_more_too() -> None:
+    """Reversed, done again, reversed again: the answer to a question between the last two comes after both."""
+    order = desk()
+    order.refund("r1", GROSS)
+    order.yes("r1")
+    order.told("r1", "reversed")
+    order.check_says(order.reversed_of("r1"))
+    order.told("r1", "succeeded")
+    order.told("r1", "reversed")
+    order.check_says(order.yes_of("r1"))
+    assert (order.types()[-1], order.out()) == ("PaymentRefunded", ["check"])
+    order.check_says(order.reversed_of("r1"))
+    assert (order.states(), order.out()) == ({"r1": "reversed"}, [])
+
+
 def test_a_check_holds_nobody_and_changes_nothing_at_its_ladders_end() -> None:
     order = desk()
     order.refund("r1", 1_000)

@@ -116,6 +116,17 @@ def test_won_after_lost_changes_nothing_where_the_psp_does_not_confirm() -> None
     assert (said(order)[-1], order.due) == ("ChargebackLost", {})
 
 
+def test_what_agrees_with_a_lost_dispute_during_a_check_makes_it_ask_once_more() -> None:
+    order = desk()
+    order.disputed("lost")
+    order.disputed("won")
+    order.disputed("lost")
+    order.check_says(state(1, "lost"))
+    assert (said(order)[-1], order.out()) == ("ChargebackLost", ["check"])
+    order.check_says(state(1, "won"))
+    assert (said(order)[-1], order.out()) == ("ChargebackWon", [])
+
+
 def test_lost_after_won_is_a_dead_letter_where_the_psp_confirms() -> None:
     order = desk()
     order.disputed("won")
