@@ -63,6 +63,12 @@ class ModelPsp:
         lost = sum(amount for amount, status in self.disputes.values() if status in ("opened", "lost"))
         return self.sum("capture", "done") - self.sum("refund", "done") - lost
 
+    def charge(self, ref: str, manual: bool) -> None:
+        if ref not in self.deeds:
+            status = "done" if self.r.random() < 0.93 else "failed"
+            self.deeds[ref] = Deed("charge" if manual else "capture", self.gross, status)
+            self.open = manual and status == "done"
+
     def do(self, call: Call, amount: int, final: bool) -> None:
         if call.id in self.deeds:
             return
@@ -116,6 +122,9 @@ class ModelPsp:
         amount, status = self.disputes[key]
         if status == "opened":
             self.disputes[key] = amount, self.r.choice(("won", "lost"))
+            self.tell_dispute(key)
+        elif status == "lost":
+            self.disputes[key] = amount, "won"  # after all
             self.tell_dispute(key)
         elif status == "won" and key[1] == 1 and (key[0], 2) not in self.disputes:
             self.disputes[key[0], 2] = (amount, "opened")
