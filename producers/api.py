@@ -32,6 +32,7 @@ from producers.routes import (
     pages,
     payments,
     reports,
+    reviews,
     service,
     webhook_endpoints,
 )
@@ -57,6 +58,7 @@ ROUTERS = (
     webhook_endpoints.router,
     notifications.router,
     operators.router,
+    reviews.router,
     service.router,
     pages.router,
 )

@@ -17,7 +17,7 @@ from producers import examples, replies
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
-from producers.routes import money_back, operators
+from producers.routes import money_back, operators, reviews
 from schemas.requests import FieldError, PaymentRequest, shown
 
 BODIES: tuple[type[BaseModel], ...] = (
@@ -26,6 +26,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     EndpointRequest,
     replies.ProblemDocument,
     *operators.BODIES,
+    *reviews.BODIES,
 )
 
 

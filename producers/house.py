@@ -9,13 +9,14 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors import endpoints, operations, payments
+from producers.doors import endpoints, operations, payments, reviews
 from producers.doors.asked import Answer
 from producers.doors.door import Door
 from producers.doors.endpoints import Wish
 from producers.doors.notifications import Notifications
 from producers.doors.operations import OperationAsked
 from producers.doors.payments import PaymentAsked
+from producers.doors.reviews import ReviewAsked
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
 from producers.reading import Reader
@@ -34,15 +35,17 @@ class House:
     wallet: Reader
     ledger: Reader
     webhooks: Reader
+    risk: Reader
     endpoint_door: Door[Wish[Any], Any]
     operation_door: Door[OperationAsked, Answer]
+    review_door: Door[ReviewAsked, None]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
-        for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks):
+        for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk):
             await reader.close()
-        for door in (self.payment_door, self.operation_door, self.endpoint_door, self.notifications):
+        for door in (self.payment_door, self.operation_door, self.endpoint_door, self.review_door, self.notifications):
             await asyncio.to_thread(door.close)
         self.pools.close()
 
@@ -59,8 +62,10 @@ def furnish(settings: Settings) -> House:
         wallet=Reader(settings, "wallet"),
         ledger=Reader(settings, "ledger"),
         webhooks=Reader(settings, "webhooks"),
+        risk=Reader(settings, "risk"),
         endpoint_door=endpoints.door(settings),
         operation_door=operations.door(settings),
+        review_door=reviews.door(settings),
         notifications=Notifications(settings),
         pools=Pools(),
     )

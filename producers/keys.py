@@ -25,7 +25,11 @@ SCOPES = (
     "webhooks:write",
     "ops:read",
     "ops:act",
+    "risk:review",
 )
+# Who may let a payment through asks for none: such a key holds nothing that writes.
+APART = frozenset({"risk:review"})
+UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a key's, where nobody names any
 
 
 class KeyRefused(ValueError):
@@ -49,6 +53,9 @@ def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
     unknown = set(wanted) - set(SCOPES)
     if unknown:
         raise KeyRefused(f"unknown scope {min(unknown)!r}; there are {', '.join(SCOPES)}")
+    writing = [scope for scope in wanted if scope.endswith(":write")]
+    if writing and (apart := APART.intersection(wanted)):
+        raise KeyRefused(f"a key with {min(apart)} cannot have {writing[0]} too: who decides does not ask")
     if not wanted:
         raise KeyRefused("a key needs at least one scope")
     if not is_new_id(owner):

@@ -113,3 +113,37 @@ class Approved(_Shape):
     sha256: str
     approved_by: str
     state: Literal["approved"]
+
+
+class HeldScreening(_Shape):
+    """One screening that a person must decide, or has. `subject` is a checkout or, `about` a buyer, that account."""
+
+    status: Literal["open", "decided"]
+    about: Literal["payment", "buyer"]
+    subject: str
+    screen_no: int
+    rule: str
+    score: int
+    list_version: str
+    buyer_account: str
+    held_at: datetime
+    decision: Literal["clear", "refuse"] | None
+    actor: str | None
+    reason: str | None
+    reviewed_at: datetime | None
+
+
+class ReviewPage(_Shape):
+    reviews: list[HeldScreening]
+    next_cursor: str | None
+
+
+class Reviewed(_Shape):
+    """The review as it was taken. It counts unless another one of the same screening came before it."""
+
+    about: Literal["payment", "buyer"]
+    subject: str
+    screen_no: int
+    decision: Literal["clear", "refuse"]
+    reason: str
+    actor: str

@@ -82,6 +82,7 @@ CODES: Mapping[str, Code] = {
     "too_many_secrets": Code(409, "Too many secrets", "An endpoint has at most 5 secrets at a time. Retire one first."),
     # ── operators ──
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
+    "not_waiting": Code(409, "Not waiting", "The screening was decided by another review; `detail` says by whom."),
     # ── fields ──
     "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
     "repeated_field": Code(422, "Repeated field", "A field stands twice in one object."),

@@ -20,6 +20,7 @@ from schemas.ids import (
     Owner,
     PaymentOrderId,
     SellerAccount,
+    Subject,
     Token,
 )
 from schemas.money import Money, sums
@@ -30,6 +31,7 @@ PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "part
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal[
     "",
+    "held",
     "refused",
     "pending",
     "unknown",
@@ -197,6 +199,23 @@ class RiskCleared(RiskDecided):
 
 class RiskRefused(RiskDecided):
     """A rule forbids it."""
+
+
+class RiskHeld(RiskDecided):
+    """A person must decide. The answer is a RiskCleared or RiskRefused with that person as its actor."""
+
+
+class RiskReviewed(Event):
+    """What a person decided about one screening that was held. The first review of a screening counts."""
+
+    keyed_by: ClassVar[str] = "subject"
+    personal: ClassVar[frozenset[str]] = frozenset({"reason"})
+    about: Literal["payment", "buyer"] = "payment"
+    subject: Subject  # the checkout, or the buyer's account
+    screen_no: int = Field(ge=1)
+    decision: Literal["clear", "refuse"]
+    actor: str = Field(min_length=1, max_length=64)
+    reason: str = Field(min_length=1, max_length=500)
 
 
 # ── payments: what is to be done ─────────────────────────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ SellerAccount = _Id
 BuyerAccount = _Id
 Owner = _Id
 EndpointId = _Id
+Subject = _Id  # of an operator's act: what it is about
 OperationId = _Id  # of a capture, a void or a refund
 
 # What a door takes; events may name older ones.

@@ -74,7 +74,10 @@ PAYMENT_REQUESTS = Topic(
     per_upstream=True,
 )
 SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,), "payments", 7)
-RISK_DECISIONS = Topic("risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused), "risk")
+RISK_DECISIONS = Topic(
+    "risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused, events.RiskHeld), "risk"
+)
+OPERATOR_ACTIONS = Topic("operator-actions.v1", "subject", (events.RiskReviewed,), "doors")
 PAYMENT_ORDERS = Topic(
     "payment-orders.v1",
     "payment_order_id",
@@ -162,6 +165,7 @@ TOPICS = (
     PAYMENT_REQUESTS,
     SCREENINGS,
     RISK_DECISIONS,
+    OPERATOR_ACTIONS,
     PAYMENT_ORDERS,
     PSP_NOTIFICATIONS,
     EXECUTIONS,
@@ -178,17 +182,17 @@ PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
 DOORS = Room(
     "doors",
     (),
-    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS),
+    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS),
     "producers",
     outside=(Outside("upstream", "to us", "HTTP"), Outside("psps", "to us", "webhooks")),
 )
 PAYMENTS_ROOM = Room(
     "payments",
-    (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES),
+    (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES, TIMERS),
     (SCREENINGS, PAYMENT_ORDERS, PAYMENTS),
     "consumers.payments",
 )
-RISK_ROOM = Room("risk", (SCREENINGS,), (RISK_DECISIONS,), "consumers.risk")
+RISK_ROOM = Room("risk", (SCREENINGS, OPERATOR_ACTIONS), (RISK_DECISIONS,), "consumers.risk")
 EXECUTOR_ROOM = Room(
     "executor",
     (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS, TIMERS),

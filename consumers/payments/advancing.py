@@ -31,7 +31,7 @@ def order_moved(
 
 def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
     """One order's decline does not stop its siblings; the payment has its word when each order has."""
-    if payment.status in {"received", "refused"}:
+    if payment.status in {"received", "in_review", "refused"}:
         return payment.status
     statuses = {order.status for order in orders}
     if "EXECUTING" in statuses:

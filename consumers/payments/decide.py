@@ -42,8 +42,10 @@ from schemas.events import (
     PaymentStatus,
     RefundRequested,
     RiskCleared,
+    RiskHeld,
     RiskRefused,
     ScreeningRequested,
+    TimerFired,
     VoidRequested,
     WalletCredited,
 )
@@ -67,7 +69,7 @@ from schemas.money_back import (
     WalletDebited,
 )
 from schemas.requests import contents
-from topics.runtime.shape.consumer import Broken, Cause, Decision
+from topics.runtime.shape.consumer import Broken, Cause, Decision, Timer
 
 Booking = WalletCredited | JournalPosted
 Heard = (
@@ -78,11 +80,16 @@ Heard = (
     | Broken
     | RiskCleared
     | RiskRefused
+    | RiskHeld
+    | TimerFired
     | ChargeOutcome
     | Booking
     | WalletDebited
     | MoneyBackOutcome
 )
+
+UNDECIDED: tuple[PaymentStatus, ...] = ("received", "in_review")  # by risk
+DEADLINE = "deadline"  # kind of the timer that ends a payment in review
 
 _WAITING_RANK: dict[str, int] = {
     "": 0,
@@ -122,6 +129,10 @@ def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decis
             return _clear(state, event, cause, policy)
         case RiskRefused():
             return _refuse_by_risk(state, event, cause)
+        case RiskHeld():
+            return _hold(state, event, cause)
+        case TimerFired():
+            return _expire(state, event, cause)
         case Broken():
             return _refuse_broken(event, cause)
         case WalletDebited():
@@ -260,7 +271,7 @@ def _clear(state: Payments, event: RiskCleared, cause: Cause, policy: Policy) ->
     payment = payment_of(state, event.checkout_id)
     if payment.status == "refused":
         raise Permanent("contradiction", "cleared after it was refused")
-    if payment.status != "received":
+    if payment.status not in UNDECIDED:
         return NOTHING
     checkout = state.checkouts[event.checkout_id]
     if cause.now >= checkout.deadline:
@@ -293,9 +304,9 @@ def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetim
 
 def _refuse_by_risk(state: Payments, event: RiskRefused, cause: Cause) -> Decision:
     payment = payment_of(state, event.checkout_id)
-    if payment.status == "refused":
+    if payment.status == "refused" or _has_expired(state, payment):
         return NOTHING
-    if payment.status != "received":
+    if payment.status not in UNDECIDED:
         raise Permanent("contradiction", f"refused by risk when it was {payment.status}")
     moved = _move_all(state, payment, cause, to="FAILED", detail="refused", status="refused")
     refused = PaymentRefused(
@@ -304,10 +315,32 @@ def _refuse_by_risk(state: Payments, event: RiskRefused, cause: Cause) -> Decisi
     return moved._replace(events=[refused, *moved.events])
 
 
+def _hold(state: Payments, event: RiskHeld, cause: Cause) -> Decision:
+    """A person is asked. The payment's deadline goes on: it ends the waiting if nobody has decided by then."""
+    payment = payment_of(state, event.checkout_id)
+    if payment.status != "received":
+        return NOTHING
+    held = _move_all(state, payment, cause, to="NOT_STARTED", detail="held", status="in_review")
+    return held._replace(timers=[Timer(DEADLINE, payment.checkout_id, state.checkouts[event.checkout_id].deadline)])
+
+
+def _expire(state: Payments, event: TimerFired, cause: Cause) -> Decision:
+    """Nobody has decided in time. A payment that is decided has nothing left to expire."""
+    payment = payment_of(state, event.timer_key)
+    if payment.status != "in_review":
+        return NOTHING
+    return _move_all(state, payment, cause, to="FAILED", detail="expired", status="failed")
+
+
+def _has_expired(state: Payments, payment: Payment) -> bool:
+    """Whether the deadline came before any order was placed."""
+    return payment.status == "failed" and all(state.orders[id_].detail == "expired" for id_ in payment.order_ids)
+
+
 def _move_all(
     state: Payments, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
 ) -> Decision:
-    """Every order of a payment that has only been received moves at once."""
+    """Every order of a payment that risk has not cleared moves at once."""
     before = [state.orders[id_] for id_ in payment.order_ids]
     orders = [order._replace(status=to, detail=detail, version=order.version + 1) for order in before]
     steps = [step_of_order(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]

@@ -26,7 +26,7 @@ from consumers.payments.payment import (
 )
 from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
-from schemas.events import PaymentRequested, RiskCleared
+from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
 from schemas.money import Money
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
@@ -124,7 +124,7 @@ REFUSALS = Table(
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     """Lock the payments of a batch, then read their orders: whoever changes an order holds its payment's lock."""
     about = [event for event in events if not isinstance(event, Broken)]
-    checkout_ids = sorted({event.checkout_id for event in about})
+    checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id for e in about})
     if not checkout_ids:
         return Payments()
     locked = _ask_locked(conn, checkout_ids)
@@ -135,8 +135,8 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     unseen = {order.checkout_id for order in orders.values()}.intersection(checkout_ids) - {row[0] for row in payments}
     if unseen:  # committed by another process between our two statements
         payments += _ask_locked(conn, sorted(unseen)).fetchall()
-    cleared = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared)})
-    state = Payments(_payments(payments, orders), orders, _checkouts(conn, cleared) if cleared else {})
+    decided = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared | RiskHeld)})
+    state = Payments(_payments(payments, orders), orders, _checkouts(conn, decided) if decided else {})
     back = [event for event in about if is_money_back(event)]
     if back:
         read_money_back(conn, state, back)

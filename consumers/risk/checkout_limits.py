@@ -51,20 +51,26 @@ def _currency(code: str) -> str:
     return code
 
 
+def _upper(given: Mapping[object, object]) -> dict[str, object]:
+    """Parts of a variable's name are lower case."""
+    return {str(code).upper(): limit for code, limit in given.items()}
+
+
 def _by_currency(given: object) -> object:
     """A single number (the setting's former form) holds for every currency; a mapping overrides the defaults."""
-    if isinstance(given, Mapping):  # parts of a variable's name are lower case
-        return {**DEFAULTS, **{str(code).upper(): limit for code, limit in given.items()}}
+    if isinstance(given, Mapping):
+        return {**DEFAULTS, **_upper(given)}
     try:
         return dict.fromkeys(DECIMALS, Decimal(str(given)))
     except InvalidOperation:
         raise ValueError("a number, or numbers by currency") from None
 
 
-Limits = Annotated[
-    dict[Annotated[str, AfterValidator(_currency)], Annotated[Decimal, Field(ge=0)]],
-    BeforeValidator(_by_currency),
-]
+_Amounts = dict[Annotated[str, AfterValidator(_currency)], Annotated[Decimal, Field(ge=0)]]
+Limits = Annotated[_Amounts, BeforeValidator(_by_currency)]  # of every currency
+Some = Annotated[
+    _Amounts, BeforeValidator(lambda given: _upper(given) if isinstance(given, Mapping) else given)
+]  # of those that are named
 
 
 def currencies_without_limit(limits: Mapping[str, Decimal]) -> list[str]:

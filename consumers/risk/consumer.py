@@ -1,4 +1,4 @@
-"""screenings → risk → risk decisions"""
+"""screenings, operators' reviews → risk → risk decisions"""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from datetime import datetime
 from functools import partial
 
 from consumers.risk import store
-from consumers.risk.decide import Screenings, decide
+from consumers.risk.decide import Heard, Screenings, decide
 from consumers.risk.names import NameList, read_lists
 from consumers.risk.settings import RiskSettings
-from schemas.events import ScreeningRequested
 from topics.catalog import RISK_ROOM
 from topics.runtime.shape.consumer import Connection, Consumer
 from topics.runtime.shape.store import Store
 
 
-def build(settings: RiskSettings) -> Consumer[Screenings, ScreeningRequested]:
+def build(settings: RiskSettings) -> Consumer[Screenings, Heard]:
     """Reads the list files, so that a wrong setting stops the start; does not connect to the database yet."""
     screen = _LoadWithLists(settings, read_lists(settings.risk_lists))
     return Consumer(RISK_ROOM, load=screen, decide=partial(decide, limits=settings.risk), save=store.save)
@@ -30,7 +29,7 @@ class _LoadWithLists:
         self._lists: Sequence[NameList] | None = lists
         self._limit = settings.risk.buyer_checkouts_per_hour_max
 
-    def __call__(self, conn: Connection, events: Sequence[ScreeningRequested], now: datetime) -> Screenings:
+    def __call__(self, conn: Connection, events: Sequence[Heard], now: datetime) -> Screenings:
         if self._lists is not None:
             self._insert_lists(self._lists)
             self._lists = None

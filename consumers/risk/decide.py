@@ -1,19 +1,25 @@
-"""(what is stored about buyer and name, a screening request) → cleared or refused, by the first rule that applies. Pure."""
+"""(what is stored about buyer and name, a screening request) → refused, held or cleared, by the first rule that applies;
+(a held screening, a person's review) → that person's decision. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 
+from consumers.risk.reviewing import Hold, HoldKey, Review, answer, key_of, review
 from consumers.risk.settings import RiskLimits
 from schemas.envelope import EventId
-from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
+from schemas.events import RiskCleared, RiskDecided, RiskHeld, RiskRefused, RiskReviewed, ScreeningRequested
 from schemas.money import exponent
 from topics.runtime.shape.consumer import Cause, Decision
 
-Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "none"]
+Outcome = Literal["cleared", "refused", "held"]
+Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "no_list", "amount_review", "none"]
+Heard = ScreeningRequested | RiskReviewed
+PAYMENT_SCREENING = 1  # a payment is screened once
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,51 +29,94 @@ class Screening:
     checkout_id: str
     buyer_account: str
     decided_at: datetime
-    outcome: Literal["cleared", "refused"]
+    outcome: Outcome
     rule: Rule
     list_version: str
     score: int
     event_id: EventId
 
+    def hold(self) -> Hold:
+        return Hold(
+            about="payment",
+            subject=self.checkout_id,
+            screen_no=PAYMENT_SCREENING,
+            rule=self.rule,
+            score=self.score,
+            list_version=self.list_version,
+            buyer_account=self.buyer_account,
+            held_at=self.decided_at,
+        )
+
+
+Change = Screening | Hold | Review
+
 
 @dataclass(slots=True)
 class Screenings:
-    """What is stored about the checkouts of a batch, their buyers and their names."""
+    """What is stored about the checkouts of a batch, their buyers and their names; and about screenings under review."""
 
     decided: dict[str, Screening] = field(default_factory=dict)  # by checkout
     recent: dict[str, int] = field(default_factory=dict)  # by buyer: checkouts within the last hour, this batch's too
     listed: dict[str, str] = field(default_factory=dict)  # name as it was written → the list that holds it
     lists: str = "none"  # the current lists, with their versions
+    current: frozenset[str] = frozenset()  # names of the current lists
+    holds: dict[HoldKey, Hold] = field(default_factory=dict)
+    reviews: dict[HoldKey, Review] = field(default_factory=dict)  # those that count
 
-    def fold(self, screening: Screening) -> None:
-        self.decided[screening.checkout_id] = screening
-        self.recent[screening.buyer_account] = self.recent.get(screening.buyer_account, 0) + 1
+    def fold(self, change: Change) -> None:
+        if isinstance(change, Screening):
+            self.decided[change.checkout_id] = change
+            self.recent[change.buyer_account] = self.recent.get(change.buyer_account, 0) + 1
+        elif isinstance(change, Hold):
+            self.holds[change.key] = change
+        elif change.counts:
+            self.reviews[change.key] = change
 
 
-def decide(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
-    """A checkout that was screened before gets the same answer again, even if lists or limits have changed."""
-    known = state.decided.get(event.checkout_id)
-    if known is not None:
-        return Decision(events=[_answer(known)], revision=1)
-    rule = _first_rule(state, event, limits)
+def decide(state: Screenings, event: Heard, cause: Cause, limits: RiskLimits) -> Decision:
+    """A checkout that was screened before gets the same answer again, even if lists or limits have changed.
+
+    Errors: Permanent where a review is about a screening that is not held.
+    """
+    match event:
+        case ScreeningRequested():
+            known = state.decided.get(event.checkout_id)
+            return _screen(state, event, cause, limits) if known is None else _again(state, known)
+        case RiskReviewed():
+            key = key_of(event)
+            return review(state.holds.get(key), state.reviews.get(key), event, cause)
+        case _:
+            assert_never(event)
+
+
+def _screen(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
+    outcome, rule = _first_rule(state, event, limits)
     screening = Screening(
         checkout_id=event.checkout_id,
         buyer_account=event.buyer_account,
         decided_at=cause.now,
-        outcome="cleared" if rule == "none" else "refused",
+        outcome=outcome,
         rule=rule,
         list_version=_list_version(state, event, rule),
-        score=0 if rule == "none" else 100,
+        score=100 if outcome == "refused" else 0,
         event_id=cause.event_id,
     )
-    return Decision([screening], [_answer(screening)], revision=1)
+    held = [screening.hold()] if outcome == "held" else []
+    return Decision([screening, *held], [_answer(screening)], revision=1)
 
 
-def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> Rule:
-    for rule, applies in RULES:
+def _again(state: Screenings, known: Screening) -> Decision:
+    """What was said last: by the rules, or by the person who has decided since."""
+    hold = known.hold()
+    reviewed = state.reviews.get(hold.key) if known.outcome == "held" else None
+    return Decision(events=[_answer(known) if reviewed is None else answer(hold, reviewed)], revision=1)
+
+
+def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> tuple[Outcome, Rule]:
+    for outcome, rule, applies in RULES:
         if applies(state, event, limits):
-            return rule
-    return "none"
+            return outcome, rule
+    return "cleared", "none"
 
 
 def _is_listed(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
@@ -88,11 +137,27 @@ def _exceeds_velocity_limit(state: Screenings, event: ScreeningRequested, limits
     return state.recent.get(event.buyer_account, 0) >= limits.buyer_checkouts_per_hour_max
 
 
-RULES: tuple[tuple[Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
-    ("listed_name", _is_listed),
-    ("blocked_country", _is_blocked),
-    ("amount_limit", _exceeds_amount_limit),
-    ("velocity_limit", _exceeds_velocity_limit),
+def _lacks_a_list(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    return not limits.lists_required <= state.current
+
+
+def _is_for_review(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    """Per currency, in its major units; a currency that is not named is never reviewed for its amount."""
+    above = limits.checkout_amount_review
+    return any(
+        total.currency in above and total.minor > above[total.currency] * 10 ** exponent(total.currency)
+        for total in event.totals
+    )
+
+
+# What refuses comes first: nobody is asked about a payment that may not be made anyway.
+RULES: tuple[tuple[Outcome, Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
+    ("refused", "listed_name", _is_listed),
+    ("refused", "blocked_country", _is_blocked),
+    ("refused", "amount_limit", _exceeds_amount_limit),
+    ("refused", "velocity_limit", _exceeds_velocity_limit),
+    ("held", "no_list", _lacks_a_list),
+    ("held", "amount_review", _is_for_review),
 )
 
 
@@ -103,9 +168,15 @@ def _list_version(state: Screenings, event: ScreeningRequested, rule: Rule) -> s
     return state.lists
 
 
-def _answer(screening: Screening) -> RiskCleared | RiskRefused:
-    kind = RiskCleared if screening.outcome == "cleared" else RiskRefused
-    return kind(
+_EVENTS: dict[Outcome, type[RiskCleared | RiskRefused | RiskHeld]] = {
+    "cleared": RiskCleared,
+    "refused": RiskRefused,
+    "held": RiskHeld,
+}
+
+
+def _answer(screening: Screening) -> RiskDecided:
+    return _EVENTS[screening.outcome](
         checkout_id=screening.checkout_id,
         rule=screening.rule,
         list_version=screening.list_version,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from consumers.risk.checkout_limits import DEFAULTS, Limits, currencies_without_limit
+from consumers.risk.checkout_limits import DEFAULTS, Limits, Some, currencies_without_limit
 from schemas.countries import COUNTRIES
 from topics.settings import Settings
 
@@ -19,7 +19,7 @@ def _countries(codes: frozenset[str]) -> frozenset[str]:
 
 
 class RiskLimits(BaseModel):
-    """What risk refuses by number. Amounts are major units, by currency, of all orders of a checkout in it.
+    """What risk refuses or holds by number. Amounts are major units, by currency, of all orders of a checkout in it.
 
     `{"checkout_amount_max": {"VND": "500000000", "KWD": "0"}}` sets these two and leaves all others at the defaults below. Where
     it is 0 nothing can be charged. A number alone, as this setting was once, holds in the major units of every currency, which
@@ -30,8 +30,10 @@ class RiskLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkout_amount_max: Limits = dict(DEFAULTS)  # by currency; the defaults stand below
+    checkout_amount_review: Some = {}  # by currency: a checkout above it waits for a person; a currency not named never does
     buyer_checkouts_per_hour_max: int = 1000
     blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
+    lists_required: frozenset[str] = frozenset()  # names of lists: while one is missing, payments wait for a person
 
 
 def _complete(risk: RiskLimits) -> RiskLimits:

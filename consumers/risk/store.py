@@ -1,4 +1,4 @@
-"""Risk's tables ⇄ the decider's state: lists by version, screenings without names."""
+"""Risk's tables ⇄ the decider's state: lists by version, screenings without names, holds and their reviews."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from consumers.risk.decide import Screening, Screenings
+from consumers.risk.decide import Change, Heard, Screening, Screenings
 from consumers.risk.names import NameList, normalise
-from schemas.events import ScreeningRequested
+from consumers.risk.reviewing import Hold, HoldKey, Review, key_of
+from schemas.events import RiskReviewed, ScreeningRequested
 from topics.runtime.shape.consumer import Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
@@ -24,6 +25,29 @@ SCREENINGS = Table(
     Column("list_version", "text"),
     Column("score", "int2"),
     Column("event_id", "uuid"),
+)
+HOLDS = Table(
+    "holds",
+    Column("about", "text", key=True),
+    Column("subject", "text", key=True),
+    Column("screen_no", "int4", key=True),
+    Column("rule", "text"),
+    Column("score", "int2"),
+    Column("list_version", "text"),
+    Column("buyer_account", "text"),
+    Column("held_at", "timestamptz"),
+)
+REVIEWS = Table(
+    "reviews",
+    Column("event_id", "uuid", key=True),
+    Column("about", "text"),
+    Column("subject", "text"),
+    Column("screen_no", "int4"),
+    Column("decision", "text"),
+    Column("actor", "text"),
+    Column("reason", "text"),
+    Column("reviewed_at", "timestamptz"),
+    Column("counts", "bool"),
 )
 
 HOUR = timedelta(hours=1)
@@ -63,7 +87,18 @@ def _insert_list(conn: Connection, one: NameList) -> None:
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int) -> Screenings:
+def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int) -> Screenings:
+    """What the batch's screenings need; and for reviews, the screenings that they are about."""
+    asked = [event for event in events if isinstance(event, ScreeningRequested)]
+    state = _read_screenings(conn, asked, now, limit) if asked else Screenings()
+    wanted = {known.hold().key for known in state.decided.values() if known.outcome == "held"}
+    wanted |= {key_of(event) for event in events if isinstance(event, RiskReviewed)}
+    if wanted:
+        _read_reviews(conn, state, sorted(wanted))
+    return state
+
+
+def _read_screenings(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int) -> Screenings:
     """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
 
     A buyer's checkouts are counted up to `limit`. Two processes may count the same buyer at once, so the limit may be
@@ -75,7 +110,8 @@ def load(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, l
     lists = _select_lists(conn, sorted(set(names.values())))
     decided = {row[0]: Screening(*row) for row in screenings}
     recent = dict(hours.fetchall())
-    return Screenings(decided, recent, *_listed(lists.fetchall(), names))
+    found = lists.fetchall()
+    return Screenings(decided, recent, *_listed(found, names), current=frozenset(row[0] for row in found))
 
 
 _DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
@@ -120,12 +156,28 @@ def _label(list_name: str, version: str) -> str:
     return f"{list_name}@{version[:12]}"
 
 
+_KEYS = "(about, subject, screen_no) IN (SELECT * FROM unnest(%b::text[], %b::text[], %b::int[]))"
+_HELD = f"SELECT {HOLDS.select(Hold)} FROM holds WHERE {_KEYS}"
+_COUNTED = f"SELECT {REVIEWS.select(Review)} FROM reviews WHERE {_KEYS} AND counts"
+
+
+def _read_reviews(conn: Connection, state: Screenings, keys: Sequence[HoldKey]) -> None:
+    """Holds never change, and a second process with the same review runs into `reviews_counted`: so nothing is locked."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    state.holds = {hold.key: hold for hold in (Hold(*row) for row in conn.execute(_HELD, columns))}
+    state.reviews = {one.key: one for one in (Review(*row) for row in conn.execute(_COUNTED, columns))}
+
+
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_INSERT = SCREENINGS.insert()
+_SCREENED, _HOLD, _REVIEWED = SCREENINGS.insert(), HOLDS.insert(), REVIEWS.insert()
 
 
-def save(conn: Connection, screenings: Sequence[Screening]) -> None:
+def save(conn: Connection, changes: Sequence[Change]) -> None:
     """A second process with the same checkout violates the primary key, and finds this decision when it retries."""
-    _INSERT.run(conn, sorted(screenings, key=attrgetter("checkout_id")))
+    screenings = [change for change in changes if isinstance(change, Screening)]
+    _SCREENED.run(conn, sorted(screenings, key=attrgetter("checkout_id")))
+    if len(screenings) < len(changes):
+        _HOLD.run(conn, sorted((one for one in changes if isinstance(one, Hold)), key=attrgetter("key")))
+        _REVIEWED.run(conn, [one for one in changes if isinstance(one, Review)])

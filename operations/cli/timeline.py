@@ -203,6 +203,13 @@ def _risk(stores: Stores, checkout_id: str) -> Iterator[Moment]:
         "risk", "SELECT outcome, rule, score, decided_at FROM screening_view WHERE checkout_id = %s", [checkout_id]
     ):
         yield Moment(at, "risk", outcome, checkout_id, f"rule {rule}, score {score}")
+    for decision, actor, counts, at in stores.rows(
+        "risk",
+        "SELECT decision, actor, counts, reviewed_at FROM review_view WHERE about = 'payment' AND subject = %s",
+        [checkout_id],
+    ):
+        late = "" if counts else ", after another review: no effect"
+        yield Moment(at, "risk", f"reviewed: {decision}", checkout_id, f"by {actor}{late}")
 
 
 def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:

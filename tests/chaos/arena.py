@@ -20,7 +20,7 @@ from operations.stack.ports import PortClaims, choose_ports
 from operations.stack.servers import start_servers
 from operations.stack.settings import load_settings
 from operations.stack.supervisor import Supervisor, Watched
-from producers.keys import SCOPES, create_key
+from producers.keys import UPSTREAM_SCOPES, create_key
 from tests.chaos.faults import WAYS, Fault
 from tests.chaos.proxy import Proxy, proxied
 from tests.conftest import await_topics
@@ -216,7 +216,7 @@ def arena(folder: Path) -> Iterator[Arena]:
             "psp": stack.enter_context(proxied(f"127.0.0.1:{ports['simulator']}")),
         }
         assert tuple(ways) == WAYS
-        till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", SCOPES))
+        till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", UPSTREAM_SCOPES))
         found = Arena(settings, home, till, ways, supervisor, servers.postgres_admin)
         supervisor.add(simulator(home, settings))
         planned = layout.rooms_and_api(home, environment(_through(settings, ways)), COPIES)

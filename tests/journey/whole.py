@@ -20,7 +20,7 @@ from operations.stack.home import Home, write_private
 from operations.stack.process import Command
 from operations.stack.running import answers_ready, room_report
 from operations.stack.supervisor import BACKOFF_S_MIN, Supervisor, Watched
-from producers.keys import SCOPES, create_key
+from producers.keys import UPSTREAM_SCOPES, create_key
 from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
@@ -164,7 +164,7 @@ def running(settings: Settings, failpoints: Mapping[str, Sequence[str]] | None =
     """Until the block ends. `failpoints` are as in TALLY_FAILPOINTS, by the name of a process."""
     home = Home(settings.home)
     home.prepare()
-    till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", SCOPES))
+    till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", UPSTREAM_SCOPES))
     planned = {name: list(points) for name, points in (failpoints or {}).items()}
     whole = Whole(settings, home, till, failpoints=planned)
     try:

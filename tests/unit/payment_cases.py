@@ -20,7 +20,9 @@ from schemas.events import (
     PaymentDeclined,
     PaymentRequested,
     RiskCleared,
+    RiskHeld,
     RiskRefused,
+    TimerFired,
     WalletCredited,
 )
 from schemas.money import Money
@@ -61,6 +63,14 @@ def cleared(checkout_id: str = "c1") -> RiskCleared:
 
 def refused(checkout_id: str = "c1", rule: str = "listed_name") -> RiskRefused:
     return RiskRefused(checkout_id=checkout_id, rule=rule, list_version="none", score=100)
+
+
+def held(checkout_id: str = "c1", rule: str = "amount_review") -> RiskHeld:
+    return RiskHeld(checkout_id=checkout_id, rule=rule, list_version="none", score=0)
+
+
+def deadline_came(checkout_id: str = "c1") -> TimerFired:
+    return TimerFired(kind="deadline", timer_key=checkout_id, due_at=NOW + timedelta(seconds=POLICY.deadline_s))
 
 
 def captured(placed: OrderPlaced) -> PaymentCaptured:

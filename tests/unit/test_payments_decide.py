@@ -25,11 +25,14 @@ from schemas.events import (
 from schemas.money import Money
 from tests.unit.payment_cases import (
     NOW,
+    POLICY,
     Story,
     captured,
     cleared,
     credited,
+    deadline_came,
     declined,
+    held,
     placed_story,
     posted,
     refused,
@@ -37,7 +40,7 @@ from tests.unit.payment_cases import (
     unknown,
     unresolved,
 )
-from topics.runtime.shape.consumer import Broken
+from topics.runtime.shape.consumer import Broken, Timer
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,6 +231,76 @@ def test_risk_cannot_take_its_word_back(first: Heard, second: Heard) -> None:
     story.hears(requested(), first)
     with pytest.raises(Permanent, match="contradiction"):
         story.hears(second)
+
+
+# ── in review ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_review() -> Story:
+    story = Story()
+    story.hears(requested(), held())
+    return story
+
+
+def test_a_payment_that_risk_holds_waits_and_says_so_and_sets_its_deadline() -> None:
+    story = Story()
+    story.hears(requested())
+    decision = story.hears(held())
+    assert decision.timers == [Timer("deadline", "c1", NOW + timedelta(seconds=POLICY.deadline_s))]
+    assert (story.payment().status, story.payment().done_at) == ("in_review", None)
+    assert {(story.order(o).status, story.order(o).detail) for o in ("o1", "o2")} == {("NOT_STARTED", "held")}
+    [changed] = story.all_said(PaymentStatusChanged)
+    assert (changed.status, [o.detail for o in changed.payment_orders]) == ("in_review", ["held", "held"])
+    assert story.placed() == []
+
+
+def test_a_payment_that_a_person_clears_is_placed_as_any_other() -> None:
+    story = in_review()
+    story.hears(cleared())
+    assert (story.payment().status, len(story.placed())) == ("executing", 2)
+    assert {story.order(o).detail for o in ("o1", "o2")} == {""}
+
+
+def test_a_payment_that_a_person_refuses_is_refused_by_the_rule_that_held_it() -> None:
+    story = in_review()
+    story.hears(refused(rule="amount_review"))
+    assert story.payment().status == "refused"
+    assert [said.code for said in story.all_said(PaymentRefused)] == ["amount_review"]
+
+
+def test_a_payment_that_nobody_has_decided_ends_expired_at_its_deadline() -> None:
+    story = in_review()
+    story.hears(deadline_came(), after=timedelta(seconds=POLICY.deadline_s))
+    assert (story.payment().status, story.order("o1").detail) == ("failed", "expired")
+    assert [completed.status for completed in story.all_said(PaymentCompleted)] == ["failed"]
+
+
+@pytest.mark.parametrize("late", [cleared, refused])
+def test_a_decision_after_the_deadline_changes_nothing(late: Callable[[], Heard]) -> None:
+    story = in_review()
+    story.hears(deadline_came(), after=timedelta(seconds=POLICY.deadline_s))
+    decision = story.hears(late(), after=timedelta(seconds=POLICY.deadline_s + 1))
+    assert (decision.changes, decision.events) == ((), ())
+
+
+def test_a_clearance_at_the_deadline_that_comes_before_the_timer_places_nothing() -> None:
+    story = in_review()
+    story.hears(cleared(), after=timedelta(seconds=POLICY.deadline_s))
+    assert (story.payment().status, story.placed()) == ("failed", [])
+
+
+@pytest.mark.parametrize("decided", [cleared, refused])
+def test_a_deadline_that_comes_after_the_decision_changes_nothing(decided: Callable[[], Heard]) -> None:
+    story = in_review()
+    story.hears(decided())
+    assert story.hears(deadline_came(), after=timedelta(days=1)).changes == ()
+
+
+def test_a_payment_is_held_once_and_never_after_it_was_decided() -> None:
+    story = in_review()
+    assert story.hears(held()).changes == ()
+    story.hears(cleared())
+    assert story.hears(held()).changes == ()
 
 
 # ── executions, wallet and ledger ────────────────────────────────────────────────────────────────────────────────────

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from consumers.risk.decide import Screening, Screenings, decide
+from consumers.risk.decide import Heard, Screening, Screenings, decide
+from consumers.risk.reviewing import Hold, Review
 from consumers.risk.settings import RiskLimits
 from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
-from schemas.events import RiskCleared, RiskRefused, ScreeningRequested
+from schemas.errors import Permanent
+from schemas.events import RiskCleared, RiskDecided, RiskHeld, RiskRefused, RiskReviewed, ScreeningRequested
 from schemas.money import Money
 from topics.runtime.shape.consumer import Cause, Decision
 
@@ -42,16 +44,16 @@ def known(checkouts: int = 0) -> Screenings:
     return Screenings(recent=recent, listed={"Mallory Doe": "sanctions@bbb"}, lists="pep@aaa,sanctions@bbb")
 
 
-def screen(state: Screenings, event: ScreeningRequested) -> Decision:
-    decision = decide(state, event, Cause(EventId("cause"), "screenings.v1", None, NOW, 0), LIMITS)
+def screen(state: Screenings, event: Heard, limits: RiskLimits = LIMITS, by: str = "cause") -> Decision:
+    decision = decide(state, event, Cause(EventId(by), "screenings.v1", None, NOW, 0), limits)
     for change in decision.changes:
         state.fold(change)  # type: ignore[arg-type]
     return decision
 
 
-def said(decision: Decision) -> RiskCleared | RiskRefused:
+def said(decision: Decision) -> RiskDecided:
     [event] = decision.events
-    assert isinstance(event, RiskCleared | RiskRefused)
+    assert isinstance(event, RiskDecided)
     return event
 
 
@@ -151,3 +153,92 @@ def test_the_kept_row_holds_no_name() -> None:
     [row] = [change for change in decision.changes if isinstance(change, Screening)]
     assert "Mallory" not in repr(row)
     assert (row.outcome, row.rule) == ("refused", "listed_name")
+
+
+# ── what waits for a person ──────────────────────────────────────────────────────────────────────────────────────────
+
+REVIEWING = LIMITS.model_copy(
+    update={"checkout_amount_review": {"EUR": Decimal("100")}, "lists_required": frozenset({"ofac"})}
+)
+SMALL = {"totals": (Money(10_000, "EUR"),)}
+
+
+def with_list(*names: str) -> Screenings:
+    return Screenings(lists="ofac@abc", current=frozenset(names))
+
+
+def reviewed(decision: str = "clear", actor: str = "anna", **more: Any) -> RiskReviewed:
+    usual = {"subject": "c1", "screen_no": 1, "decision": decision, "actor": actor, "reason": "invoice seen"}
+    return RiskReviewed(**{**usual, **more})
+
+
+HOLDS = [
+    # each checkout breaks this rule and every rule below it
+    ("refused", "blocked_country", BLOCKED, ()),
+    ("held", "no_list", {}, ()),
+    ("held", "amount_review", {}, ("ofac",)),
+    ("cleared", "none", SMALL, ("ofac",)),
+]
+
+
+@pytest.mark.parametrize(("outcome", "rule", "asked", "lists"), HOLDS)
+def test_what_refuses_goes_before_what_holds(
+    outcome: str, rule: str, asked: dict[str, Any], lists: tuple[str, ...]
+) -> None:
+    decision = screen(with_list(*lists), screening(**asked), REVIEWING)
+    kind = {"refused": RiskRefused, "held": RiskHeld, "cleared": RiskCleared}[outcome]
+    assert (type(said(decision)), said(decision).rule) == (kind, rule)
+    assert [change.outcome for change in decision.changes if isinstance(change, Screening)] == [outcome]
+
+
+def test_a_missing_list_holds_every_payment_and_never_clears_one() -> None:
+    assert isinstance(said(screen(with_list("eu"), screening(**SMALL), REVIEWING)), RiskHeld)
+    assert isinstance(said(screen(with_list("eu", "ofac"), screening(**SMALL), REVIEWING)), RiskCleared)
+
+
+def test_an_amount_is_reviewed_in_the_currencies_that_are_named_alone() -> None:
+    state = with_list("ofac")
+    assert said(screen(state, screening(totals=(Money(10_001, "EUR"),)), REVIEWING)).rule == "amount_review"
+    assert said(screen(state, screening("c2", totals=(Money(90_000, "USD"),)), REVIEWING)).rule == "none"
+
+
+def test_a_persons_decision_is_said_with_the_rule_that_held_and_that_person() -> None:
+    state = with_list("ofac")
+    screen(state, screening(), REVIEWING)
+    cleared = said(screen(state, reviewed(), REVIEWING, "review"))
+    assert isinstance(cleared, RiskCleared)
+    assert (cleared.rule, cleared.actor, cleared.list_version) == ("amount_review", "anna", "ofac@abc")
+
+
+def test_the_first_review_counts_and_a_second_is_kept_and_changes_nothing() -> None:
+    state = with_list("ofac")
+    screen(state, screening(), REVIEWING)
+    screen(state, reviewed("refuse"), REVIEWING, "first")
+    second = screen(state, reviewed("clear", "bert"), REVIEWING, "second")
+    [kept] = second.changes
+    assert isinstance(kept, Review)
+    assert (kept.counts, kept.actor, second.events) == (False, "bert", ())
+
+
+def test_a_checkout_that_is_asked_about_again_hears_what_was_said_last() -> None:
+    state = with_list("ofac")
+    screen(state, screening(), REVIEWING)
+    assert isinstance(said(screen(state, screening(), REVIEWING)), RiskHeld)
+    screen(state, reviewed(), REVIEWING, "review")
+    again = screen(state, screening(), REVIEWING)
+    assert (type(said(again)), said(again).actor, again.changes) == (RiskCleared, "anna", ())
+
+
+@pytest.mark.parametrize("wrong", [{"subject": "c2"}, {"screen_no": 2}, {"about": "buyer"}])
+def test_a_review_of_what_is_not_held_is_a_dead_letter(wrong: dict[str, Any]) -> None:
+    state = with_list("ofac")
+    screen(state, screening(), REVIEWING)
+    with pytest.raises(Permanent, match="unknown_screening"):
+        screen(state, reviewed(**wrong), REVIEWING, "review")
+
+
+def test_a_review_of_a_buyer_says_nothing_about_any_payment() -> None:
+    state = with_list("ofac")
+    state.fold(Hold("buyer", "b1", 1, "near_hit", 93, "ofac@abc", "b1", NOW))
+    decision = screen(state, reviewed(about="buyer", subject="b1"), REVIEWING, "review")
+    assert (decision.events, len(decision.changes)) == ((), 1)

@@ -11,6 +11,16 @@ from schemas import events
 REQUESTED = heard(events.PaymentRequested, "payments")
 TO_SCREEN = heard(events.ScreeningRequested, "risk")
 SCREENED = heard(events.RiskCleared, "payments")
+# Where a payment may stand once it has heard what risk decided, and the person who reviewed that. One that waits for a person
+# ends failed when its deadline comes.
+_RUNS = ("executing", "succeeded", "partially_succeeded", "failed")
+_AFTER = {
+    "cleared": _RUNS,
+    "refused": ("refused",),
+    "held": ("in_review", "failed"),
+    "held, then cleared": _RUNS,
+    "held, then refused": ("refused", "failed"),
+}
 
 CHECKOUT_CHECKS = (
     "requests_stored",
@@ -41,7 +51,7 @@ def compare_checkouts(books: Books) -> Iterator[Finding]:
 
 
 def _followed(checkout_id: str, outcome: str, status: str) -> Iterator[Finding]:
-    if status == "received":
+    if status == "received" or (status == "in_review" and outcome != "held"):
         yield Finding("risk_decisions_followed", checkout_id, f"{outcome}, and payments has not heard it", SCREENED)
-    elif (outcome == "refused") != (status == "refused"):
+    elif status not in _AFTER[outcome]:
         yield Finding("risk_decisions_followed", checkout_id, f"{outcome} by risk, {status} in payments")

@@ -26,13 +26,16 @@ def read_all(stores: Stores) -> Books:
     disputes = scan_by(stores, "executor", _DISPUTES, ("psp", "dispute_reference", "stage"), ("", "", 0))
     books.outcomes = _outcomes(operations, disputes)
     books.placed_by = dict(_placed(stores))
-    books.screenings = dict(scan(stores, "risk", "SELECT checkout_id, outcome FROM screening_view", "checkout_id", ""))
+    books.screenings = dict(scan(stores, "risk", _SCREENINGS, "checkout_id", ""))
+    books.screenings |= _reviewed(stores.rows("risk", _REVIEWED))
     books.payments = {row[0]: Payment(*row[1:]) for row in scan(stores, "payments", _PAYMENTS, "checkout_id", "")}
     books.refused = {row[0] for row in stores.rows("payments", "SELECT event_id::text FROM refusal_view")}
     books.requests = {row[0]: _request(*row[1:]) for row in scan(stores, "doors", _REQUESTS, "checkout_id", "")}
     return books
 
 
+_SCREENINGS = "SELECT checkout_id, outcome FROM screening_view"
+_REVIEWED = "SELECT subject, decision FROM hold_view WHERE about = 'payment' AND decision IS NOT NULL"
 _ORDERS = """
 SELECT payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, payment_order_status, detail,
     wallet_updated, ledger_updated, psp, psp_reference FROM order_view"""
@@ -45,6 +48,12 @@ _PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_s
 # What the executor last said of each operation and dispute behind a charge.
 _OPERATIONS = "SELECT payment_order_id, seq, outcome_event_id, outcome_place, state FROM operation_view"
 _DISPUTES = "SELECT psp, dispute_reference, stage, payment_order_id, outcome_event_id, outcome_place FROM dispute_view"
+
+
+def _reviewed(rows: Iterable[tuple[Any, ...]]) -> dict[str, str]:
+    """What a person decided about a screening that was held."""
+    decided = {"clear": "held, then cleared", "refuse": "held, then refused"}
+    return {checkout_id: decided[decision] for checkout_id, decision in rows}
 
 
 def _request(owner: str, event_id: str) -> Request:
@@ -114,7 +123,8 @@ def read_checkouts(stores: Stores, checkout_ids: Sequence[str]) -> Books:
     """What the stores say of these checkouts now."""
     books, wanted = Books(), [list(checkout_ids)]
     mine = "WHERE checkout_id = ANY(%s)"
-    books.screenings = dict(stores.rows("risk", f"SELECT checkout_id, outcome FROM screening_view {mine}", wanted))
+    books.screenings = dict(stores.rows("risk", f"{_SCREENINGS} {mine}", wanted))
+    books.screenings |= _reviewed(stores.rows("risk", f"{_REVIEWED} AND subject = ANY(%s)", wanted))
     books.payments = {row[0]: Payment(*row[1:]) for row in stores.rows("payments", f"{_PAYMENTS} {mine}", wanted)}
     books.refused = {
         row[0] for row in stores.rows("payments", f"SELECT event_id::text FROM refusal_view {mine}", wanted)

@@ -46,4 +46,28 @@ def payments(stores: Stores, now: datetime) -> Seen:
     return seen
 
 
-LOOKS: dict[str, Look] = {"calls_young": calls, "payments_end": payments}
+def reviews(stores: Stores, now: datetime) -> Seen:
+    """Each screening that is held stands for review, and is open or has exactly one review that counts: its first."""
+    seen = Seen(stores.one("risk", "SELECT count(*) FROM hold_view")[0])
+    open_ = stores.one("risk", "SELECT count(*) FROM hold_view WHERE decision IS NULL")[0]
+    seen.aside.append(f"{open_} wait for a person" if open_ else "")
+    for statement in (_NOT_FOR_REVIEW, _MISCOUNTED, _NOT_FIRST):
+        seen.wrong |= dict(stores.rows("risk", f"{statement} LIMIT 100"))
+    return seen
+
+
+_NOT_FOR_REVIEW = """
+SELECT 'payment ' || coalesce(s.checkout_id, h.subject),
+       CASE WHEN h.subject IS NULL THEN 'held, and not for review' ELSE 'for review, and no screening of it is held' END
+  FROM (SELECT checkout_id FROM screening_view WHERE outcome = 'held') s
+  FULL JOIN (SELECT subject FROM hold_view WHERE about = 'payment') h ON h.subject = s.checkout_id
+ WHERE s.checkout_id IS NULL OR h.subject IS NULL"""
+_MISCOUNTED = """
+SELECT r.about || ' ' || r.subject || ', screening ' || r.screen_no, count(*) FILTER (WHERE r.counts) || ' of its reviews count'
+  FROM review_view r GROUP BY r.about, r.subject, r.screen_no HAVING count(*) FILTER (WHERE r.counts) <> 1"""
+_NOT_FIRST = """
+SELECT r.about || ' ' || r.subject || ', screening ' || r.screen_no, 'the review that counts was not its first'
+  FROM review_view r JOIN review_view o USING (about, subject, screen_no)
+ WHERE r.counts AND NOT o.counts AND o.reviewed_at < r.reviewed_at"""
+
+LOOKS: dict[str, Look] = {"calls_young": calls, "payments_end": payments, "reviews_counted": reviews}

@@ -16,14 +16,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 @app.command()
 def create(
     owner: Annotated[str, typer.Argument(metavar="OWNER", help="the upstream service whose payments they will be")],
-    scope: Annotated[list[str] | None, typer.Option(help="may be given several times; without it: all of them")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="may be given several times; without it: all of an upstream service")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it: once, since only its hash is kept."""
     from operations.stack.running import current_settings
-    from producers.keys import SCOPES, KeyRefused, create_key
+    from producers.keys import UPSTREAM_SCOPES, KeyRefused, create_key
 
-    scopes = scope or list(SCOPES)
+    scopes = scope or list(UPSTREAM_SCOPES)
     try:
         key = create_key(current_settings(), owner, scopes)
     except KeyRefused as refused:

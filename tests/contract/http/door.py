@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.api import serve
-from producers.keys import SCOPES, create_key
+from producers.keys import UPSTREAM_SCOPES, create_key
 from topics.settings import Settings
 
 WAIT_S = 20
@@ -72,7 +72,7 @@ class Door:
         return self.send("POST", "/v1/payments", json.dumps(request).encode(), named, key)
 
     def key_for(self, owner: str, *scopes: str) -> str:
-        return create_key(self.settings, owner, scopes or SCOPES)
+        return create_key(self.settings, owner, scopes or UPSTREAM_SCOPES)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def open_door(settings: Settings) -> Iterator[Door]:
     thread = threading.Thread(target=serve, args=(settings.model_copy(update={"api_port": port}), stop))
     thread.start()
     try:
-        door = Door(settings, port, create_key(settings, "shop", SCOPES))
+        door = Door(settings, port, create_key(settings, "shop", UPSTREAM_SCOPES))
         wait_for(lambda: _answers(door))
         yield door
     finally:

@@ -1,0 +1,208 @@
+"""`tally risk`: what waits for a person, and that person's decision."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operations.cli.letters.choosing import Actor, Reason, audit_note, failed
+from operations.cli.terminal import note, say, say_json
+
+if TYPE_CHECKING:
+    from topics.settings import Settings
+
+app = typer.Typer(help="What waits for a person's decision, and deciding it.", no_args_is_help=True)
+
+HEARD_WITHIN_S = 20
+ASK_EVERY_S = 0.1
+DONE = {"clear": "cleared", "refuse": "refused"}
+
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A checkout; with --buyer a buyer's account.")]
+Buyer = Annotated[bool, typer.Option("--buyer", help="SUBJECT is a buyer, whom a new list has hit.")]
+ScreenNo = Annotated[int | None, typer.Option("--screen", min=1, help="Which screening; else the newest that waits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+
+
+@app.command("list")
+def list_(
+    decided: Annotated[bool, typer.Option("--decided", help="Those that were decided, instead.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Screenings that wait for a person, newest first."""
+    from operations.cli.cut import cut
+    from operations.stack.running import current_settings
+    from producers.doors.reviews import HELD
+    from topics.runtime.shape.reading import read
+
+    wanted = " WHERE decision IS NOT NULL" if decided else " WHERE decision IS NULL"
+    rows = read(current_settings(), "risk", HELD + wanted + " ORDER BY held_at DESC, subject LIMIT %s", [limit + 1])
+    found = cut(rows, limit, "--limit")
+    if as_json:
+        say_json({"reviews": found})
+    elif found:
+        _print(found)
+    else:
+        note("nothing was decided" if decided else "nothing waits for a person")
+
+
+@app.command()
+def show(subject: Subject, buyer: Buyer = False, as_json: AsJson = False) -> None:
+    """Every screening of a payment or buyer that was held, and every review of it, those that changed nothing too."""
+    from operations.stack.running import current_settings
+
+    settings = current_settings()
+    found = [_with_reviews(settings, held) for held in _held(settings, subject, buyer)]
+    if as_json:
+        say_json({"reviews": found})
+        return
+    for held in found:
+        say(f"{_called(held)}: rule {held['rule']}, score {held['score']}, lists {held['list_version']}")
+        say(f"held {held['held_at']:%Y-%m-%d %H:%M:%S} UTC, buyer {held['buyer_account']}")
+        for one in held["reviews"]:
+            effect = "" if one["counts"] else " (too late: changed nothing)"
+            say(f"{DONE[one['decision']]} by {one['actor']} {one['reviewed_at']:%Y-%m-%d %H:%M:%S} UTC{effect}")
+            say(f"  {one['reason']}")
+
+
+@app.command()
+def clear(
+    subject: Subject,
+    *,
+    reason: Reason,
+    buyer: Buyer = False,
+    screen: ScreenNo = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let it go on. Exits 1 where another one has decided before."""
+    _review("clear", subject, buyer, screen, actor, reason, as_json)
+
+
+@app.command()
+def refuse(
+    subject: Subject,
+    *,
+    reason: Reason,
+    buyer: Buyer = False,
+    screen: ScreenNo = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do not let it go on. Exits 1 where another one has decided before."""
+    _review("refuse", subject, buyer, screen, actor, reason, as_json)
+
+
+def _review(
+    decision: str, subject: str, buyer: bool, screen: int | None, actor: str | None, reason: str, as_json: bool
+) -> None:
+    """Says what it is about to do, does it once, and waits until risk has taken it."""
+    from operations.stack.running import current_settings
+
+    settings, by = current_settings(), audit_note(actor, reason)
+    held = _chosen(_held(settings, subject, buyer), screen)
+    if held["decision"] is None:
+        note(f"{decision}s {_called(held)} (rule {held['rule']}, score {held['score']}) as {by.actor}")
+        _ask(settings, held, decision, by.actor, reason)
+        held = _decided(settings, held)
+    if as_json:
+        say_json(held)
+    if (held["decision"], held["actor"]) != (decision, by.actor):
+        raise failed(f"tally: {_called(held)} was {DONE[held['decision']]} by {held['actor']} before")
+    if not as_json:
+        say(f"{_called(held)} is {DONE[decision]} by {held['actor']}")
+
+
+def _ask(settings: Settings, held: dict[str, Any], decision: Any, actor: str, reason: str) -> None:
+    from producers.doors.commits import Commits
+    from producers.doors.reviews import ReviewAsked, claim
+    from producers.problems import Problem
+
+    asked = ReviewAsked(
+        held["about"], held["subject"], held["screen_no"], decision, actor, reason, held_at=held["held_at"]
+    )
+    with closing(Commits(settings, claim)) as commits:
+        try:
+            commits.take_alone(asked)
+        except Problem as problem:
+            raise failed(f"tally: {problem.detail}") from None
+
+
+def _decided(settings: Settings, held: dict[str, Any]) -> dict[str, Any]:
+    """The screening once a review of it counts. Exits 1 where none does in time."""
+    until = time.monotonic() + HEARD_WITHIN_S
+    while time.monotonic() < until:
+        [now] = [one for one in _held(settings, held["subject"], held["about"] == "buyer") if _same(one, held)]
+        if now["decision"] is not None:
+            return now
+        time.sleep(ASK_EVERY_S)
+    raise failed(
+        f"tally: the review is on its way, and risk has not taken it within {HEARD_WITHIN_S} s"
+        " (does the room run? `tally status` says)"
+    )
+
+
+def _held(settings: Settings, subject: str, buyer: bool) -> list[dict[str, Any]]:
+    """Newest first. Exits 1 where nothing of it was ever held."""
+    from producers.doors.reviews import HELD
+    from topics.runtime.shape.reading import read
+
+    about = "buyer" if buyer else "payment"
+    where = " WHERE about = %s AND subject = %s ORDER BY screen_no DESC"
+    found = read(settings, "risk", HELD + where, [about, subject])
+    if not found:
+        raise failed(f"tally: no screening of {about} {subject} was ever held (`tally risk list` shows what waits)")
+    return found
+
+
+def _chosen(held: list[dict[str, Any]], screen: int | None) -> dict[str, Any]:
+    """The one that is named; else the newest that waits; else the newest."""
+    if screen is not None:
+        named = [one for one in held if one["screen_no"] == screen]
+        if not named:
+            raise failed(f"tally: screening {screen} of {held[0]['subject']} is none that was held")
+        return named[0]
+    return next((one for one in held if one["decision"] is None), held[0])
+
+
+def _with_reviews(settings: Settings, held: dict[str, Any]) -> dict[str, Any]:
+    from topics.runtime.shape.reading import read
+
+    reviews = read(
+        settings,
+        "risk",
+        "SELECT decision, actor, reason, reviewed_at, counts FROM review_view WHERE about = %s AND subject = %s"
+        " AND screen_no = %s ORDER BY reviewed_at, event_id",
+        [held["about"], held["subject"], held["screen_no"]],
+    )
+    return held | {"reviews": reviews}
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(one["screen_no"] == other["screen_no"])
+
+
+def _called(held: dict[str, Any]) -> str:
+    return f"{held['about']} {held['subject']}, screening {held['screen_no']}"
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    from operations.cli.tables import Table
+
+    table = Table("about", "subject", "screening", "rule", "score", "buyer", "held (UTC)", "decision")
+    for one in found:
+        decision = "" if one["decision"] is None else f"{DONE[one['decision']]} by {one['actor']}"
+        table.add_row(
+            one["about"],
+            one["subject"],
+            str(one["screen_no"]),
+            one["rule"],
+            str(one["score"]),
+            one["buyer_account"],
+            f"{one['held_at']:%m-%d %H:%M:%S}",
+            decision,
+        )
+    table.show()

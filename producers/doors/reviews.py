@@ -1,0 +1,78 @@
+"""A person's review of a held screening → an event for risk, in one transaction with nothing else; then on Kafka.
+
+The event's id follows from what it says, so the same review sent again is the same event, and risk drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, LiteralString
+
+from producers.doors.door import Door
+from producers.source import SOURCE
+from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.events import RiskReviewed
+from topics.catalog import OPERATOR_ACTIONS
+from topics.runtime.outbox import outbox
+from topics.runtime.outbox.outbox import OutboxRecord, Row
+from topics.runtime.shape.consumer import Connection
+from topics.settings import Settings
+
+# What a reviewer is shown of a screening, from risk's views.
+HELD: LiteralString = (
+    "SELECT about, subject, screen_no, rule, score, list_version, buyer_account, held_at, decision, actor, reason,"
+    " reviewed_at FROM hold_view"
+)
+ONE_HELD: LiteralString = HELD + " WHERE about = %s AND subject = %s AND screen_no = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewAsked:
+    """A review, and when its screening was held: every process derives the same event from it."""
+
+    about: Literal["payment", "buyer"]
+    subject: str
+    screen_no: int
+    decision: Literal["clear", "refuse"]
+    actor: str
+    reason: str
+    held_at: datetime
+
+    def ids(self) -> list[EventId]:
+        return [self.event_id]
+
+    @property
+    def event_id(self) -> EventId:
+        cause = "|".join(("review", self.about, self.subject, str(self.screen_no), self.decision, self.actor))
+        return derive_id(f"{cause}|{self.reason}", SOURCE, 0, int(self.held_at.timestamp() * 1000))
+
+    def event(self) -> RiskReviewed:
+        return RiskReviewed(
+            about=self.about,
+            subject=self.subject,
+            screen_no=self.screen_no,
+            decision=self.decision,
+            actor=self.actor,
+            reason=self.reason,
+        )
+
+
+def door(settings: Settings) -> Door[ReviewAsked, None]:
+    """The door of reviews."""
+    return Door(settings, "reviews", claim)
+
+
+def claim(
+    conn: Connection, batch: Sequence[ReviewAsked], now: datetime
+) -> tuple[Sequence[None], Callable[[], list[Row]]]:
+    return [None] * len(batch), outbox.insert(conn, [_said(asked, now) for asked in batch])
+
+
+def _said(asked: ReviewAsked, now: datetime) -> OutboxRecord:
+    event, event_id = asked.event(), asked.event_id
+    trace = child_trace(None, event_id, event_id)
+    envelope = Envelope(event_id, SOURCE, event_type(RiskReviewed), now, 0, trace)
+    value = event.model_dump_json().encode()
+    return OutboxRecord(OPERATOR_ACTIONS.name, event.key.encode(), list(record_headers(envelope)), value)
