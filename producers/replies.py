@@ -328,16 +328,21 @@ class TrialBalance(_Shape):
 
 
 class RevenueLine(_Shape):
-    """Captured orders. What was not asked to group by is null."""
+    """What was captured, on the day of each capture, less captures that a PSP took back; and what went back to buyers since,
+    on the day when it did. What was not asked to group by is null.
+    """
 
     day: date | None
     currency: str
     seller_account: str | None
     psp: str | None
-    orders: int
+    orders: int  # by the day of an order's first capture
     gross: str
     fee: str
     net: str
+    refunded: str
+    charged_back: str  # disputes opened, less those won
+    fee_returned: str  # of the fee, with refunds and chargebacks
 
 
 class Revenue(_Shape):

@@ -8,6 +8,7 @@ from consumers.payments.advancing import NOTHING, order_of, payment_of
 from consumers.payments.operating import Booking, by_sums, told
 from consumers.payments.operation import Dispute, OperationStep, step_of
 from consumers.payments.payment import Order, Payment, Payments, Stored
+from consumers.payments.revenue_line import revenue_line
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, JournalPosted
 from schemas.money import Money
@@ -47,9 +48,12 @@ def dispute(state: Payments, event: Disputed, cause: Cause) -> Decision:
         cause.now,
         cause.event_id,
     )
+    changes: list[Stored] = [after, step]
+    if isinstance(event, ChargebackOpened | ChargebackWon):
+        changes.append(revenue_line(event, cause))
     parts = state.parts_of(order.payment_order_id, after)
     moved = by_sums(order, parts, event.gross)
-    return told(state, payment, order, moved, [after, step], cause, parts=parts, said=[_status_changed(after)])
+    return told(state, payment, order, moved, changes, cause, parts=parts, said=[_status_changed(after)])
 
 
 def _after(before: Dispute, event: Disputed) -> Dispute:

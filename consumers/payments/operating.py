@@ -18,6 +18,7 @@ from consumers.payments.operation import (
     step_of,
 )
 from consumers.payments.payment import Fact, Order, OrderParts, Payment, Payments, Stored
+from consumers.payments.revenue_line import revenue_line
 from schemas.errors import Permanent
 from schemas.events import (
     AnyEvent,
@@ -155,6 +156,7 @@ def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCapt
     gross = (event.order_gross or event.gross).minor
     may_be_more = order.is_open or order.status == "EXECUTING"
     is_open = may_be_more and not event.final and parts.captured(gross) < gross
+    changes.append(revenue_line(event, cause, is_first=order.status != "SUCCESS"))
     if order.status != "SUCCESS":
         changes.append(Fact(order.payment_order_id, event.psp, event.scheme, event.psp_reference, cause.now))
     after = order._replace(status="SUCCESS", detail="partly_captured" if is_open else parts.detail(gross))
@@ -174,6 +176,7 @@ def _share(state: Payments, payment: Payment, order: Order, event: Shared, cause
     if taken_back:
         after = after._replace(status="reversed", done_at=operation.done_at)
     after, changes = _changed(operation, after, cause)
+    changes.append(revenue_line(event, cause))
     parts = state.parts_of(order.payment_order_id, after)
     moved = by_sums(order, parts, event.gross)
     return told(state, payment, order, moved, changes, cause, parts=parts, said=_word(after))

@@ -1,5 +1,5 @@
-"""Operations, disputes, authorisations and refused requests ⇄ their rows. Read and written only by batches that hold events
-about them, under the lock of their payments.
+"""Operations, disputes, authorisations, refused requests, lines of revenue ⇄ their rows. Read and written only by batches that
+hold events about them, under the lock of their payments.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
 from consumers.payments.payment import MoneyBack, OrderMoney, Payments
+from consumers.payments.revenue_line import RevenueLine
 from schemas.events import OperationRequested
 from schemas.money import Money
 from topics.runtime.shape.consumer import Connection
@@ -96,6 +97,22 @@ OPERATION_REFUSALS = Table(
     Column("detail", "text"),
     Column("at", "timestamptz"),
 )
+REVENUE_LINES = Table(
+    "revenue_lines",
+    Column("payment_order_id", "text", key=True),
+    Column("kind", "text", key=True),
+    Column("part", "text", key=True),
+    Column("at", "timestamptz"),
+    Column("owner", "text"),
+    Column("currency", "text"),
+    Column("seller_account", "text"),
+    Column("psp", "text"),
+    Column("orders", "int4"),
+    Column("gross", "int8"),
+    Column("fee", "int8"),
+    Column("event_id", "uuid"),
+    Column("summed", "bool", by_sql=True),
+)
 
 _READ_OPERATIONS = (
     f"SELECT {OPERATIONS.select(Operation)} FROM operations WHERE payment_order_id = ANY(%s::text[])"
@@ -129,6 +146,7 @@ _NEW_DISPUTES, _MOVED_DISPUTES = DISPUTES.insert(), DISPUTES.update()
 _AUTHORISED = AUTHORISATIONS.insert(otherwise="ON CONFLICT (payment_order_id) DO NOTHING")
 _STEPS = OPERATION_HISTORY.insert()
 _REFUSED = OPERATION_REFUSALS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
+_REVENUE = REVENUE_LINES.insert()
 
 
 def save_money_back(conn: Connection, changes: Sequence[MoneyBack]) -> None:
@@ -147,3 +165,4 @@ def save_money_back(conn: Connection, changes: Sequence[MoneyBack]) -> None:
     _AUTHORISED.run(conn, [change for change in changes if isinstance(change, Authorisation)])
     _STEPS.run(conn, [change for change in changes if isinstance(change, OperationStep)])
     _REFUSED.run(conn, [change for change in changes if isinstance(change, OperationRefusal)])
+    _REVENUE.run(conn, [change for change in changes if isinstance(change, RevenueLine)])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
+from consumers.payments.revenue_line import RevenueLine
 from schemas.envelope import EventId
 from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
 from schemas.money import Money
@@ -117,7 +118,7 @@ class Refusal:
     event_id: EventId
 
 
-MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal
+MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal | RevenueLine
 Stored = Checkout | Payment | Order | Fact | Step | Refusal | MoneyBack
 
 

@@ -1,8 +1,9 @@
-"""Captured orders of hours that are over → their sums by day, each order once.
+"""Captured orders of hours that are over, and lines of revenue behind orders → their sums by day, each once.
 
 An hour is closed first and summed afterwards, in transactions of their own: closing waits for the batches that are on
 their way and makes the next ones wait, so it must be short. Whoever captures an order later with a time of a closed
-hour (a clock that is behind, a process that slept) says so in `revenue_late`, from where it is added.
+hour (a clock that is behind, a process that slept) says so in `revenue_late`, from where it is added. A line of revenue knows
+itself whether it is summed, so it may come as late as it likes.
 """
 
 from __future__ import annotations
@@ -33,21 +34,37 @@ SELECT id, at FROM unnest(%s::text[], %b::timestamptz[]) AS n (id, at) WHERE at 
 
 _ADD = """
 INSERT INTO revenue_days AS d
-SELECT (captured_at AT TIME ZONE 'UTC')::date, owner, currency, seller_account, psp,
-       count(*), sum(gross), sum(fee), sum(net)
-  FROM ({orders}) AS o GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 3, 4, 5, 2
+       (day, owner, currency, seller_account, psp, orders, gross, fee, net, refunded, charged_back, fee_returned)
+SELECT day, owner, currency, seller_account, psp, sum(orders), sum(gross), sum(fee), sum(net),
+       sum(refunded), sum(charged_back), sum(fee_returned)
+  FROM ({parts}) AS part GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 3, 4, 5, 2
 ON CONFLICT (day, currency, seller_account, psp, owner) DO UPDATE
    SET orders = d.orders + excluded.orders, gross = d.gross + excluded.gross,
-       fee = d.fee + excluded.fee, net = d.net + excluded.net
+       fee = d.fee + excluded.fee, net = d.net + excluded.net, refunded = d.refunded + excluded.refunded,
+       charged_back = d.charged_back + excluded.charged_back, fee_returned = d.fee_returned + excluded.fee_returned
+"""
+
+# Of a manual order its lines tell, capture by capture.
+_ORDERS = """
+SELECT (captured_at AT TIME ZONE 'UTC')::date AS day, owner, currency, seller_account, psp, 1 AS orders, gross, fee, net,
+       0 AS refunded, 0 AS charged_back, 0 AS fee_returned
+  FROM {orders} WHERE capture IS NULL AND {which}
 """
 
 # What is late is added as such, also where it came before the hour's sum was made.
 _ADD_HOURS = _ADD.format(
-    orders="SELECT * FROM orders WHERE status = 'SUCCESS' AND captured_at >= %s AND captured_at < %s"
-    " AND payment_order_id NOT IN (SELECT payment_order_id FROM revenue_late)"
+    parts=_ORDERS.format(
+        orders="orders",
+        which="status = 'SUCCESS' AND captured_at >= %s AND captured_at < %s"
+        " AND payment_order_id NOT IN (SELECT payment_order_id FROM revenue_late)",
+    )
 )
 _ADD_LATE = "WITH late AS (DELETE FROM revenue_late WHERE captured_at < %s RETURNING payment_order_id)" + _ADD.format(
-    orders="SELECT orders.* FROM late JOIN orders USING (payment_order_id)"
+    parts=_ORDERS.format(orders="late JOIN orders USING (payment_order_id)", which="true")
+)
+_ADD_LINES = (
+    "WITH line AS (UPDATE revenue_lines SET summed = true WHERE NOT summed AND at < %s RETURNING payment_order_id, kind, part)"
+    + _ADD.format(parts="SELECT * FROM line JOIN revenue_line_view USING (payment_order_id, kind, part)")
 )
 
 
@@ -85,10 +102,12 @@ def _sum(conn: Connection) -> int:
         return 0
     (since,) = row
     until, late = conn.execute(
-        "SELECT until, EXISTS (SELECT FROM revenue_late l WHERE l.captured_at < c.until) FROM revenue_closed c"
+        "SELECT until, EXISTS (SELECT FROM revenue_late l WHERE l.captured_at < c.until)"
+        " OR EXISTS (SELECT FROM revenue_lines l WHERE NOT l.summed AND l.at < c.until) FROM revenue_closed c"
     ).fetchone() or (since, False)
     if since >= until and not late:
         return 0
     conn.execute(_ADD_HOURS, [since, until])
     conn.execute(_ADD_LATE, [until])
+    conn.execute(_ADD_LINES, [until])
     return conn.execute("UPDATE revenue_summed SET until = %s", [until]).rowcount

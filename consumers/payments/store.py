@@ -95,6 +95,7 @@ ORDERS = Table(
     Column("decline_code", "text", "order.decline_code", null=True),
     Column("owner", "text", "head.payment.owner", fixed=True),
     Column("received_at", "timestamptz", "head.checkout.received_at", fixed=True),
+    Column("capture", "text", "head.checkout.capture", null=True, fixed=True),
 )
 HISTORY = Table(
     "history",

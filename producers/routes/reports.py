@@ -15,6 +15,7 @@ from schemas.times import Day
 router = APIRouter(tags=["reports"])
 
 LINES_MAX = 10_000
+AMOUNTS = ("gross", "fee", "net", "refunded", "charged_back", "fee_returned")
 
 
 class Revenue(BaseModel):
@@ -34,13 +35,13 @@ class Revenue(BaseModel):
 async def revenue(
     request: Request, asked: Annotated[Revenue, Query()], caller: Caller = needs("reports:read")
 ) -> Response:
-    """What was captured. A key with `ops:read` sees all owners' payments, any other its own."""
+    """What was captured, and what went back. A key with `ops:read` sees all owners' payments, any other its own."""
     owner = None if "ops:read" in caller.scopes else caller.owner
     rows = await house_of(request).payments.rows(
         lines_of(asked, owner),
         asked.model_dump() | {"owner": owner, "limit": LINES_MAX + 1},
     )
-    lines = [replies.in_decimals(row, ("gross", "fee", "net")) for row in rows[:LINES_MAX]]
+    lines = [replies.in_decimals(row, AMOUNTS) for row in rows[:LINES_MAX]]
     return replies.json({"lines": lines, "truncated": len(rows) > LINES_MAX})
 
 
@@ -49,8 +50,10 @@ def lines_of(asked: Revenue, owner: str | None) -> LiteralString:
     grouped = ("day" in asked.by, "seller" in asked.by, "psp" in asked.by)
     return (
         "SELECT " + _columns(*grouped) + ", sum(orders)::bigint AS orders, sum(gross) AS gross, sum(fee) AS fee,"
-        " sum(net) AS net FROM revenue_part_view WHERE TRUE" + _conditions(asked, owner) + " GROUP BY 1, 2, 3, 4"
-        " ORDER BY 1, 2, 3, 4 LIMIT %(limit)s"
+        " sum(net) AS net, sum(refunded) AS refunded, sum(charged_back) AS charged_back,"
+        " sum(fee_returned) AS fee_returned FROM revenue_part_view WHERE TRUE"
+        + _conditions(asked, owner)
+        + " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4 LIMIT %(limit)s"
     )
 
 

@@ -14,7 +14,7 @@ from operations.auditor.balances import SUMS as BALANCES
 from operations.auditor.balances import check_debts, check_kinds
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import check_sums
-from operations.auditor.money_back import amounts, effects, operations
+from operations.auditor.money_back import amounts, effects, operations, revenue
 from operations.auditor.money_back.reading import read_all
 from operations.auditor.money_back.unfinished import authorisations
 from operations.auditor.pay_in import buyers, orders
@@ -28,6 +28,7 @@ from schemas.money import Money
 from schemas.money_back import DisputeNotified
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.store.books import NOON, PSPS, Rooms
+from topics.runtime.shape.reading import read
 
 
 def eur(minor: int) -> Money:
@@ -167,6 +168,7 @@ def wrong(settings: AllSettings) -> dict[str, str]:
             *operations.compare_operations(books),
             *amounts.compare_amounts(books),
             *effects.compare_effects(books),
+            *revenue.compare_revenue(books),
             *(f for f in orders.compare_orders(all_books) if f.check != "captures_charged"),
         }
         sums = check_sums(stores, (*SUMS, *BALANCES), expected=True)
@@ -194,6 +196,14 @@ TAMPERED = {
     "payments.operations SET status = 'processing' WHERE operation_id = 'v-1'": {"operations_flagged"},
     "payments.operations SET wallet_step = 0 WHERE operation_id = 'r-2'": {"operations_flagged"},
     "payments.disputes SET status = 'lost' WHERE stage = 2": {"operations_flagged"},
+    "payments.revenue_lines SET gross = 332 WHERE part = 'r-1'": {"revenue_booked"},
+    "payments.revenue_lines SET fee = fee + 1 WHERE part = 'c-2'": {"revenue_booked"},
+    "payments.revenue_lines SET gross = 199 WHERE kind = 'chargeback_won'": {"revenue_booked"},
+    "payments.revenue_lines SET gross = 201 WHERE kind = 'chargeback_opened'": {"revenue_booked"},
+    "payments.revenue_lines SET seller_account = 't' WHERE part = 'r-4'": {"revenue_booked"},
+    "payments.revenue_lines SET psp = 'southpay' WHERE part = 'c-1'": {"revenue_booked"},
+    "payments.revenue_lines SET orders = 1 WHERE part = 'c-2'": {"revenue_booked"},
+    "payments.revenue_lines SET summed = true WHERE part = 'c-2'": {"revenue"},
     "wallet.buyers SET gross_total = gross_total + 1": {"buyers_paid"},
     "wallet.buyers SET refunded_total = refunded_total + 1": {"buyers_paid"},
     "wallet.buyers SET orders = orders + 1": {"buyers_totals"},
@@ -217,6 +227,8 @@ def test_what_was_changed_since_is_named(busy: AllSettings, servers: Servers, ch
             {"journals_balanced", "ledger_balances", "wallet_equals_payable"},
         ),
         ("payments.operations WHERE operation_id = 'r-3'", {"operations_placed"}),
+        ("payments.revenue_lines WHERE kind = 'refund_reversed'", {"revenue_booked"}),
+        ("executor.operations WHERE operation_id = 'r-1'", {"revenue_booked"}),
         ("executor.operations WHERE operation_id = 'r-3'", {"operations_attempted"}),
         ("executor.calls WHERE kind = 'refund'", {"operations_called"}),
     ],
@@ -232,6 +244,54 @@ def tamper(settings: AllSettings, servers: Servers, statement: str) -> None:
     with psycopg.connect(dsn) as conn:
         conn.execute("SET session_replication_role = replica")
         assert conn.execute(statement).rowcount  # type: ignore[call-overload]
+
+
+def test_revenue_is_to_the_cent_what_was_captured_and_what_went_back(rooms: Rooms) -> None:
+    """Of each seller an order of 10.00 with a fee of 1.00: in thirds, a part of it, refunded in part, charged back and won."""
+    for order, parts in {"thirds": (333, 333, 334), "part": (333,)}.items():
+        charge = pay_seller(rooms, order, capture="manual")
+        tell(rooms, charge, "authorised", 1000, expires_at=NOON + timedelta(days=6))
+        for place, minor in enumerate(parts):
+            ask(rooms, "capture", f"{order}-{place}", order, f"{minor / 100:.2f}", minor)
+    ask(rooms, "void", "v-1", "part", done=667)
+    tell(rooms, pay_seller(rooms, "refunded"), "succeeded", 1000)
+    ask(rooms, "refund", "r-1", "refunded", "2.55", 255)
+    charge = pay_seller(rooms, "disputed")
+    tell(rooms, charge, "succeeded", 1000)
+    dispute(rooms, charge, 1, "opened")
+    assert report(rooms)["disputed"] == (1, 1000, 100, 900, 0, 200, 0)
+    dispute(rooms, charge, 1, "won")
+    assert report(rooms) == {
+        "thirds": (1, 1000, 100, 900, 0, 0, 0),
+        "part": (1, 333, 33, 300, 0, 0, 0),
+        "refunded": (1, 1000, 100, 900, 255, 0, 25),
+        "disputed": (1, 1000, 100, 900, 0, 0, 0),
+    }
+    fees = read(
+        rooms.settings,
+        "ledger",
+        "SELECT sum(credits - debits) AS fees FROM account_view WHERE account = 'platform:fees'",
+    )
+    assert fees[0]["fees"] == 100 + 33 + 100 - 25 + 100
+    assert wrong(rooms.settings) == {}
+
+
+def pay_seller(rooms: Rooms, order: str, **more: object) -> str:
+    asked = {
+        "payment_order_id": order,
+        "seller_account": order,
+        "amount": "10.00",
+        "currency": "EUR",
+        "platform_fee": "1.00",
+    }
+    return pay(rooms, order, payment_orders=(asked,), **more)
+
+
+def report(rooms: Rooms) -> dict[str, tuple[int, ...]]:
+    """Seller → orders, then minor units."""
+    lines = read(rooms.settings, "payments", "SELECT * FROM revenue_view")
+    names = ("orders", "gross", "fee", "net", "refunded", "charged_back", "fee_returned")
+    return {line["seller_account"]: tuple(int(line[name]) for name in names) for line in lines}
 
 
 def test_an_authorisation_that_outlives_its_time_is_named(rooms: Rooms) -> None:

@@ -11,13 +11,27 @@ import psycopg
 import pytest
 
 from consumers.payments.consumer import build
+from consumers.payments.migrations.payments_007 import LINES_OF_BEFORE
 from consumers.payments.revenue import sum_up
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import check_sums
 from operations.auditor.pay_in.sums import SUMS
 from operations.stack.servers import Servers
 from schemas.events import OrderPlaced
+from schemas.money_back import Share
 from tests.store.hearing import NOW, Hearing
+from tests.unit.money_back_cases import (
+    ask_capture,
+    ask_refund,
+    authorised,
+    capture_reversed,
+    eur,
+    opened,
+    part_captured,
+    refund_reversed,
+    refunded,
+    won,
+)
 from tests.unit.payment_cases import captured, cleared, declined, requested
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import Store
@@ -107,6 +121,97 @@ def test_an_order_captured_by_a_clock_that_is_behind_counts_at_once_and_once(pay
         assert (revenue(payments), stored_sums(payments)) == (told, 4)
 
 
+def manual(payments: Hearing) -> OrderPlaced:
+    """An order of 10.00 EUR of seller s1, authorised, of which 3.00 are captured and 2.00 are asked for."""
+    payments.hears(requested(orders=1, capture="manual"))
+    [order] = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
+    payments.hears(authorised(order), ask_capture("k1", "3.00"), ask_capture("k2", "2.00"))
+    payments.hears(part_captured(order, "k1", 300))
+    return order
+
+
+def both_ways(payments: Hearing) -> list[tuple[Any, ...]]:
+    """The report's lines: day, orders, gross, fee, refunded, charged back, fee returned."""
+    names = ("orders", "gross", "fee", "refunded", "charged_back", "fee_returned")
+    rows = payments.rows("SELECT * FROM revenue_view ORDER BY day")
+    assert all(row["net"] == row["gross"] - row["fee"] for row in rows)
+    return [(row["day"].day, *(int(row[name]) for name in names)) for row in rows]
+
+
+def test_a_manual_order_counts_what_was_captured_on_the_day_of_each_capture(payments: Hearing) -> None:
+    order = manual(payments)
+    assert both_ways(payments) == [(5, 1, 300, 30, 0, 0, 0)]
+    payments.hears(part_captured(order, "k2", 200), after=24 * HOUR)
+    told = [(5, 1, 300, 30, 0, 0, 0), (6, 0, 200, 20, 0, 0, 0)]
+    assert both_ways(payments) == told
+    for hours in (2, 24, 26):
+        summed(payments, NOW + hours * HOUR)
+        assert both_ways(payments) == told
+    assert payments.rows("SELECT count(*) FROM revenue_line_view WHERE NOT summed")[0]["count"] == 0
+    assert wrong_sums(payments.settings) == {}
+
+
+def test_what_goes_back_counts_once_also_where_its_hour_was_summed_before(payments: Hearing) -> None:
+    order = manual(payments)
+    payments.hears(part_captured(order, "k2", 200))
+    payments.hears(ask_refund("r1", "1.00"))
+    summed(payments, NOW + 2 * HOUR)
+    late = NOW + 2 * HOUR
+    for event, told in (
+        (refunded(order, "r1", 100), (5, 1, 500, 50, 100, 0, 10)),
+        (refund_reversed(order, "r1", 100), (5, 1, 500, 50, 0, 0, 0)),
+        (refunded(order, "r1", 100, 2), (5, 1, 500, 50, 100, 0, 10)),
+        (opened(order, 200), (5, 1, 500, 50, 100, 200, 30)),
+        (won(order, 200), (5, 1, 500, 50, 100, 0, 10)),
+        (capture_reversed(order, "k2", 200), (5, 1, 300, 30, 100, 0, 10)),
+        (part_captured(order, "k2", 200, turn=2), (5, 1, 500, 50, 100, 0, 10)),
+    ):
+        payments.hears(event, after=HOUR / 2)
+        assert both_ways(payments) == [told], event
+        summed(payments, late)
+        assert both_ways(payments) == [told], event
+        assert wrong_sums(payments.settings) == {}
+        payments.hears(event, after=HOUR / 2)
+        assert both_ways(payments) == [told], "heard again it changes nothing"
+
+
+def test_what_an_order_that_captured_itself_gives_back_stands_beside_its_gross(payments: Hearing) -> None:
+    first, _ = placed(payments, "c1")
+    payments.hears(captured(first))
+    payments.hears(capture_reversed(first, None, 1000), after=24 * HOUR)
+    assert both_ways(payments) == [(5, 1, 1000, 100, 0, 0, 0), (6, 0, -1000, -100, 0, 0, 0)]
+    payments.hears(part_captured(first, None, 1000, turn=2), after=25 * HOUR)
+    told = [(5, 1, 1000, 100, 0, 0, 0), (6, 0, 0, 0, 0, 0, 0)]
+    assert both_ways(payments) == told
+    summed(payments, NOW + 27 * HOUR)
+    assert both_ways(payments) == told
+    assert wrong_sums(payments.settings) == {}
+
+
+def test_lines_of_facts_before_there_were_lines_are_made_from_the_history(payments: Hearing, servers: Servers) -> None:
+    order = manual(payments)
+    payments.hears(part_captured(order, "k2", 200), ask_refund("r1", "1.00"))
+    for event in (refunded(order, "r1", 100), refund_reversed(order, "r1", 100), refunded(order, "r1", 100, 2)):
+        payments.hears(event, after=HOUR)
+    for event in (capture_reversed(order, "k1", 300), part_captured(order, "k1", 300, turn=2)):
+        payments.hears(event, after=2 * HOUR)
+    first, _ = placed(payments, "c2")
+    payments.hears(captured(first))
+    payments.hears(capture_reversed(first, None, 1000))
+    dispute = [opened(order, 200), won(order, 200)]
+    no_fee = Share(eur(200), eur(0), eur(200))
+    payments.hears(*(event.model_copy(update={"share": no_fee}) for event in dispute))
+    columns = "payment_order_id, kind, part, at, owner, currency, seller_account, psp, orders, gross, fee, event_id"
+    lines = f"SELECT {columns} FROM revenue_lines ORDER BY 1, 2, 3"
+    dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=payments.settings.database)
+    with psycopg.connect(dsn, options="-c search_path=payments") as admin:
+        before = admin.execute(lines.encode()).fetchall()
+        admin.execute("DELETE FROM revenue_lines")
+        admin.execute(LINES_OF_BEFORE.encode())
+        assert admin.execute(lines.encode()).fetchall() == before
+    assert len(before) == 10
+
+
 def test_an_order_captured_between_closing_and_summing_counts_once(payments: Hearing) -> None:
     capture(payments, "c1")
     assert sum_slice(payments.store, NOW + 2 * HOUR), "closed"
@@ -165,6 +270,8 @@ def test_the_room_cannot_take_back_what_it_summed(payments: Hearing) -> None:
     for statement in (
         "DELETE FROM revenue_days",
         "DELETE FROM revenue_summed",
+        "DELETE FROM revenue_lines",
+        "UPDATE revenue_lines SET gross = 0",
         "INSERT INTO revenue_summed VALUES (now())",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege), payments.store.transaction() as conn:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from operations.auditor.engine.findings import Finding
-from operations.auditor.money_back import amounts, disputes, effects, operations
-from operations.auditor.money_back.books import Asked, Books, Call, Line, Operation, Stage, Terms, Told
+from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
+from operations.auditor.money_back.books import Asked, Books, Call, Line, Operation, Revenue, Stage, Terms, Told
 from operations.auditor.money_back.page import CHECKS
 from operations.auditor.rows import Attempt, Journal, Movement, event_id_of
 from schemas.envelope import derive_id, time_ms_of
@@ -117,7 +117,24 @@ def true_books() -> Books:
     add(books, operation("void", "v-1", 617, 0, order="m", seq=2))
     add_reversed(books)
     add_disputes(books)
+    count(books, "o", "refunded", "r-1", back=617, fee_returned=17)
+    count(books, "m", "captured", "c-1", orders=1, gross=617, fee=17)
+    count(books, "r", "capture_reversed", "", gross=-1234, fee=-34)
+    count(books, "r", "captured", "#2", gross=1234, fee=34)
+    count(books, "o", "chargeback_opened", f"{DP}.1", back=300)
+    count(books, "o", "chargeback_won", f"{DP}.1", back=-300)
+    count(books, "o", "chargeback_opened", f"{DP}.2", back=300)
     return books
+
+
+def count(books: Books, order: str, kind: str, part: str, **counted: int) -> None:
+    """A line of the revenue report."""
+    amounts_ = {"orders": 0, "gross": 0, "fee": 0, "back": 0, "fee_returned": 0, **counted}
+    books.revenue[order, kind, part] = Revenue(order, kind, part, "s", "EUR", "north", **amounts_)
+
+
+def recount(books: Books, key: tuple[str, str, str], **facts: object) -> None:
+    books.revenue[key] = books.revenue[key]._replace(**facts)  # type: ignore[arg-type]
 
 
 def add_reversed(books: Books) -> None:
@@ -146,6 +163,7 @@ def findings(books: Books) -> set[Finding]:
         *operations.compare_listings(books),
         *amounts.compare_amounts(books),
         *effects.compare_effects(books),
+        *revenue.compare_revenue(books),
         *disputes.compare_disputes(books),
     }
 
@@ -246,6 +264,17 @@ TAMPERED: dict[str, list[Callable[[Books], object]]] = {
         lambda b: b.told.pop((DP, 2)),
         lambda b: b.told.update({(DP, 2): Told("o", "opened", True, False)}),
         lambda b: drop(b.journals["o"], "refunded"),
+    ],
+    "revenue_booked": [
+        lambda b: b.revenue.pop(("m", "captured", "c-1")),
+        lambda b: count(b, "o", "refunded", "r-9", back=1),
+        lambda b: recount(b, ("m", "captured", "c-1"), gross=616),
+        lambda b: recount(b, ("m", "captured", "c-1"), orders=0),
+        lambda b: recount(b, ("r", "captured", "#2"), orders=1),
+        lambda b: recount(b, ("o", "refunded", "r-1"), fee_returned=16),
+        lambda b: recount(b, ("o", "refunded", "r-1"), psp="south"),
+        lambda b: recount(b, ("o", "chargeback_opened", f"{DP}.2"), back=301),
+        lambda b: recount(b, ("o", "chargeback_won", f"{DP}.1"), back=-299),
     ],
     "disputes_known": [
         lambda b: b.stages.pop((DP, 2)),

@@ -117,6 +117,30 @@ class Told(NamedTuple):
     ledger_updated: bool
 
 
+class Revenue(NamedTuple):
+    """What the revenue report counts of one fact. Signed as the report adds it up; `back`: to the buyer."""
+
+    order_id: str
+    kind: str
+    part: str
+    seller: str
+    currency: str
+    psp: str
+    orders: int
+    gross: int
+    fee: int
+    back: int
+    fee_returned: int
+
+    @property
+    def amounts(self) -> tuple[int, int]:
+        return self.back, self.fee_returned
+
+    @property
+    def taken_back(self) -> tuple[int, int]:
+        return -self.back, -self.fee_returned
+
+
 class Call(NamedTuple):
     state: str
     created_at: datetime
@@ -155,6 +179,7 @@ class Books:
     calls: dict[str, Call] = field(default_factory=dict)
     asked: dict[OperationKey, Asked] = field(default_factory=dict)
     told: dict[StageKey, Told] = field(default_factory=dict)
+    revenue: dict[tuple[str, str, str], Revenue] = field(default_factory=dict)  # by order, kind, part
     movements: dict[str, list[Movement]] = field(default_factory=dict)  # by order, all of its
     journals: dict[str, list[Journal]] = field(default_factory=dict)
     listed: dict[Kind, dict[str, list[Line]]] = field(default_factory=dict)  # kind → our reference → lines

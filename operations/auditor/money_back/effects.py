@@ -83,15 +83,21 @@ def compare_effects(books: Books) -> Iterator[Finding]:
         for order_id, movements in books.movements.items()
         for movement in movements
     }
-    booked: dict[Key, list[Journal]] = {}
-    for order_id, journals in books.journals.items():
-        for journal in journals:
-            booked.setdefault((order_id, journal.kind, journal.part), []).append(journal)
+    booked = journals_by_key(books)
     for key, fact in expected.items():
         yield from _in_wallet(books, fact, moved.get(key), moved)
         yield from _in_ledger(books, fact, booked.get(key, []), booked)
     yield from _caused(books, {*moved, *booked} - expected.keys())
     yield from _flagged(books, moved.keys(), booked.keys())
+
+
+def journals_by_key(books: Books) -> dict[Key, list[Journal]]:
+    """One journal is several where it has several currencies."""
+    booked: dict[Key, list[Journal]] = {}
+    for order_id, journals in books.journals.items():
+        for journal in journals:
+            booked.setdefault((order_id, journal.kind, journal.part), []).append(journal)
+    return booked
 
 
 def _in_wallet(books: Books, fact: Fact, found: Movement | None, moved: dict[Key, Movement]) -> Iterator[Finding]:

@@ -13,14 +13,14 @@ from operations.auditor.engine.run import Run
 from operations.auditor.engine.said import Said
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.sums import Sum
-from operations.auditor.money_back import amounts, disputes, effects, operations
+from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
 from operations.auditor.money_back.books import Books, Line
 from operations.auditor.money_back.reading import add_orders, read_all
 from operations.auditor.money_back.unfinished import LOOKS
 from psp.port import Kind, Listed, ListedDispute, ListingError
 
 BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # of a PSP that does not answer nothing can be said
-CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_CHECKS, *BY_LISTINGS)
+CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_CHECKS, revenue.CHECK, *BY_LISTINGS)
 
 
 class MoneyBack:
@@ -83,6 +83,7 @@ class MoneyBack:
         yield from operations.compare_operations(books)
         yield from amounts.compare_amounts(books)
         yield from effects.compare_effects(books)
+        yield from revenue.compare_revenue(books)
         if not self._silent:
             yield from operations.compare_listings(books)
             yield from disputes.compare_disputes(books)
@@ -140,6 +141,7 @@ def _counts(books: Books) -> dict[str, int]:
             len(found) for by_order in (books.movements, books.journals) for found in by_order.values()
         ),
         "operations_flagged": len(books.asked) + len(books.told),
+        revenue.CHECK: len(books.revenue),
         "operations_at_psp": sum(operation.state in ("done", "reversed") for operation in books.operations.values()),
         "psp_operations_known": lines,
         disputes.CHECK: len(books.disputes),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from operations.auditor.engine.stores import Stores, grouped, scan_by, slices
-from operations.auditor.money_back.books import Asked, Books, Call, Operation, Stage, Terms, Told
+from operations.auditor.money_back.books import Asked, Books, Call, Operation, Revenue, Stage, Terms, Told
 from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Journal, Movement
 
 _OPERATIONS = """
@@ -20,6 +20,9 @@ SELECT kind, operation_id, payment_order_id, amount, final, status, wallet_updat
 FROM operation_view"""
 _TOLD = """
 SELECT dispute_id, stage, payment_order_id, status, wallet_updated, ledger_updated FROM dispute_view"""
+_REVENUE = """
+SELECT payment_order_id, kind, part, seller_account, currency, psp, orders, gross::bigint, fee::bigint,
+    (refunded + charged_back)::bigint, fee_returned::bigint FROM revenue_line_view"""
 _TERMS = "SELECT payment_order_id, seller_account, currency, gross, fee FROM order_view"
 _OPENED = "SELECT payment_order_id, part, at, kind FROM movement_view"
 _CALLS = "SELECT call_id, state, created_at FROM call_view"
@@ -55,6 +58,7 @@ def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
     books.orders |= set(wanted)
     books.told |= {row[:2]: Told(*row[2:]) for row in rows("payments", _TOLD)}
     asked = rows("payments", _ASKED)
+    books.revenue |= {row[:3]: Revenue(*row) for row in rows("payments", _REVENUE)}
     found = stores.rows("ledger", JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
     books.journals |= grouped((row[0], Journal(*row[1:])) for row in found)
     books.movements |= grouped((row[0], Movement(*row[1:-1])) for row in rows("wallet", MOVEMENTS))

@@ -29,12 +29,19 @@ SUMS = (
         "payments",
         "SELECT count(*) FROM revenue_view",
         "SELECT concat_ws(' ', day, owner, seller_account, psp, currency),"
-        " concat(coalesce(r.orders, 0), ' orders of ', coalesce(r.gross, 0), ' gross, ', coalesce(r.fee, 0), ' fee'),"
-        " concat(coalesce(o.orders, 0), ' of ', coalesce(o.gross, 0), ' and ', coalesce(o.fee, 0))"
-        " FROM revenue_view r FULL JOIN (SELECT (captured_at AT TIME ZONE 'UTC')::date AS day, owner, currency,"
-        " seller_account, psp, count(*) AS orders, sum(gross) AS gross, sum(fee) AS fee, sum(net) AS net FROM order_view"
-        " WHERE payment_order_status = 'SUCCESS' GROUP BY 1, 2, 3, 4, 5) o USING (day, owner, currency, seller_account,"
-        " psp) WHERE (r.orders, r.gross, r.fee, r.net) IS DISTINCT FROM (o.orders, o.gross, o.fee, o.net)",
+        " concat(coalesce(r.orders, 0), ' orders of ', coalesce(r.gross, 0), ' gross, ', coalesce(r.fee, 0), ' fee, ',"
+        " coalesce(r.refunded, 0), ' refunded, ', coalesce(r.charged_back, 0), ' charged back'),"
+        " concat(coalesce(o.orders, 0), ' of ', coalesce(o.gross, 0), ', ', coalesce(o.fee, 0), ', ',"
+        " coalesce(o.refunded, 0), ', ', coalesce(o.charged_back, 0))"
+        " FROM revenue_view r FULL JOIN (SELECT day, owner, currency, seller_account, psp, sum(orders) AS orders,"
+        " sum(gross) AS gross, sum(fee) AS fee, sum(net) AS net, sum(refunded) AS refunded, sum(charged_back)"
+        " AS charged_back, sum(fee_returned) AS fee_returned FROM (SELECT (captured_at AT TIME ZONE 'UTC')::date AS day,"
+        " owner, currency, seller_account, psp, 1 AS orders, gross, fee, net, 0 AS refunded, 0 AS charged_back,"
+        " 0 AS fee_returned FROM order_view WHERE payment_order_status = 'SUCCESS' AND capture IS NULL UNION ALL"
+        " SELECT day, owner, currency, seller_account, psp, orders, gross, fee, net, refunded, charged_back,"
+        " fee_returned FROM revenue_line_view) each GROUP BY 1, 2, 3, 4, 5) o USING (day, owner, currency,"
+        " seller_account, psp) WHERE (r.orders, r.gross, r.fee, r.net, r.refunded, r.charged_back, r.fee_returned)"
+        " IS DISTINCT FROM (o.orders, o.gross, o.fee, o.net, o.refunded, o.charged_back, o.fee_returned)",
     ),
     Sum(
         "payments_done",

@@ -137,6 +137,9 @@ def test_revenue_is_summed_by_what_is_asked(door: Door, seller: str) -> None:
         "gross": "37.02",
         "fee": "3.00",
         "net": "34.02",
+        "refunded": "0.00",
+        "charged_back": "0.00",
+        "fee_returned": "0.00",
     }
     (by_psp,) = door.get(f"/v1/reports/revenue?seller_account={seller}&by=psp").json["lines"]
     assert (by_psp["day"], by_psp["seller_account"], by_psp["gross"]) == (None, None, "37.02")
