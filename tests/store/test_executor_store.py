@@ -208,6 +208,18 @@ def test_what_is_unresolved_unanswered_or_went_back_twice_is_stuck(room: Room) -
     assert "refund r1" in found["check", "order-1"].next
 
 
+def test_a_refund_that_waits_behind_an_unresolved_charge_is_stuck_beside_it(room: Room) -> None:
+    room.hears(order())
+    room.hears(refund("r1", 1000))
+    with room.store.transaction() as conn:
+        conn.execute("UPDATE attempts SET state = 'unresolved', outcome_event_id = cause_event_id")
+        conn.execute("UPDATE calls SET state = 'ended', outcome = 'unresolved'")
+    assert {(one.state, one.amounts) for one in stuck_now(room)} == {
+        ("unresolved", (GROSS,)),
+        ("waiting", (Money(1000, "EUR"),)),
+    }
+
+
 def stuck_now(room: Room) -> Sequence[Any]:
     assert room.room.find_stuck is not None
     with room.store.transaction() as conn:

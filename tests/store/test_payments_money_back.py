@@ -175,6 +175,36 @@ def test_one_id_for_two_payments_is_placed_once(stored: AllSettings) -> None:
     two.close()
 
 
+def test_two_refunds_over_the_rest_by_http_and_by_the_upstreams_own_topic_are_one(stored: AllSettings) -> None:
+    """The topics are two, so two processes hear them at once: of 6.00 and 6.00 of 10.00 one is placed."""
+    own = stored.model_copy(update={"upstreams": frozenset({"shop"})})
+    one, two = Hearing(own, build(own), "a"), Hearing(own, build(own), "b")
+    carts = [f"c{number}" for number in range(30)]
+    for cart in carts:
+        one.hears(requested(cart, orders=1, prefix=cart))
+        [order] = [event for event in one.hears(cleared(cart)) if isinstance(event, OrderPlaced)]
+        one.hears(captured(order))
+    both = threading.Barrier(2)
+
+    def ask(process: Hearing, name: str, topic: str, owner: str | None) -> None:
+        both.wait(20)
+        for cart in carts:
+            process.hears(ask_refund(f"{cart}-{name}", "6.00", f"{cart}1", checkout_id=cart, owner=owner), topic=topic)
+
+    asks = ((one, "http", "payment-requests.v1", "shop"), (two, "kafka", "payment-requests.shop.v1", None))
+    threads = [threading.Thread(target=ask, args=each) for each in asks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    placed = [event.payment_order_id for process in (one, two) for event in process.all_said(RefundPlaced)]
+    assert sorted(placed) == sorted(f"{cart}1" for cart in carts)
+    refused = [event.code for process in (one, two) for event in process.all_said(RefundStatusChanged) if event.code]
+    assert refused == ["exceeds_refundable"] * len(carts)
+    one.close()
+    two.close()
+
+
 class Recorded:
     """A connection that remembers what was asked of it."""
 

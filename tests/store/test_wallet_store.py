@@ -149,6 +149,18 @@ def test_money_back_takes_a_wallet_below_zero_and_each_movement_says_which_part_
     ]
 
 
+def test_a_refund_waits_behind_its_capture_that_could_not_be_booked(stored: Settings, store: Store, wallet: AnyConsumer) -> None:
+    """One topic and one key: what cannot be credited is never debited before it."""
+    much = {of: Money(2**63 - 100, "EUR") for of in ("gross", "net")} | {"fee": Money(0, "EUR")}
+    apply_all(store, wallet, [record(capture("order-0"), "0"), record(capture("order-2"), "2")])
+    apply_all(store, wallet, [record(capture("order-1", **much), "1")])
+    apply_all(store, wallet, [record(refunded("r1", share(500, 0)), "r1")])
+    apply_all(store, wallet, [record(refunded("r2", share(500, 0), "order-2"), "r2")])
+    assert wallets(stored) == {("seller-1", "EUR"): (1900, 3)}
+    waiting = read(stored, "wallet", "SELECT key, state FROM parked WHERE state IN ('parked', 'dead')")
+    assert [bytes(row["key"]) for row in waiting] == [b"order-1", b"order-1"]
+
+
 def test_a_part_that_was_moved_in_an_earlier_batch_is_not_moved_again(
     stored: Settings, store: Store, wallet: AnyConsumer
 ) -> None:

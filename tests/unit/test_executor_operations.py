@@ -168,6 +168,17 @@ def test_an_authorisation_does_not_expire_while_a_capture_is_at_the_psp_unknown(
     assert order.attempt.state == "captured"
 
 
+def test_an_authorisation_does_not_expire_while_a_void_is_at_the_psp() -> None:
+    order = desk(manual=True)
+    order.void("v1")
+    order.reply("v1", Unknown("timeout"))
+    order.fire()
+    assert (order.attempt.state, order.types()[-1]) == ("authorised", "OutcomeUnknown")
+    order.yes("v1")
+    order.fire()
+    assert (order.attempt.state, order.types()[-1]) == ("voided", "PaymentVoided")
+
+
 def test_what_is_asked_after_the_expiry_is_refused_before_the_timer_fires() -> None:
     order = desk(manual=True)
     order.now = EXPIRES_AT
@@ -300,6 +311,28 @@ def test_captures_before_a_void_go_first_and_captures_behind_it_are_refused() ->
     assert order.states() == {"c1": "done", "c2": "done", "v1": "calling", "c3": "failed"}
 
 
+def test_a_void_waits_behind_an_unknown_capture_and_captures_behind_it_are_refused() -> None:
+    order = desk(manual=True)
+    order.capture("c1", 4_000)
+    order.reply("c1", Unknown("timeout"))
+    order.void("v1")
+    order.capture("c2", 1_000)
+    assert (order.states(), code(order)) == ({"c1": "unknown", "v1": "waiting", "c2": "failed"}, "voiding")
+    order.yes("c1")
+    assert order.out() == ["v1"]
+
+
+def test_a_capture_behind_a_void_that_may_have_been_done_is_refused_until_the_psp_says_no() -> None:
+    order = desk(manual=True)
+    order.void("v1")
+    order.reply("v1", Unknown("timeout"))
+    order.capture("c1", 1_000)
+    assert code(order) == "voiding"
+    order.no("v1")
+    order.capture("c2", 1_000)
+    assert order.states() == {"v1": "failed", "c1": "failed", "c2": "calling"}
+
+
 def test_an_unresolved_void_takes_all() -> None:
     order = desk(manual=True)
     order.void("v1")
@@ -355,6 +388,14 @@ def test_two_refunds_over_the_rest_the_second_fails_while_the_first_waits() -> N
         {"r0": "calling", "r1": "waiting", "r2": "failed"},
         "exceeds_refundable",
     )
+
+
+def test_a_refund_that_the_psp_refuses_for_a_chargeback_fails_and_only_the_chargeback_is_booked() -> None:
+    order = desk()
+    order.refund("r1", GROSS)
+    order.disputed("opened")
+    order.no("r1", "charge_disputed")
+    assert (order.types()[-2:], code(order)) == (["ChargebackOpened", "RefundFailed"], "charge_disputed")
 
 
 def test_a_failed_refund_frees_its_amount_and_its_late_yes_is_asked_about_then_posts() -> None:
