@@ -149,7 +149,9 @@ def test_money_back_takes_a_wallet_below_zero_and_each_movement_says_which_part_
     ]
 
 
-def test_a_refund_waits_behind_its_capture_that_could_not_be_booked(stored: Settings, store: Store, wallet: AnyConsumer) -> None:
+def test_a_refund_waits_behind_its_capture_that_could_not_be_booked(
+    stored: Settings, store: Store, wallet: AnyConsumer
+) -> None:
     """One topic and one key: what cannot be credited is never debited before it."""
     much = {of: Money(2**63 - 100, "EUR") for of in ("gross", "net")} | {"fee": Money(0, "EUR")}
     apply_all(store, wallet, [record(capture("order-0"), "0"), record(capture("order-2"), "2")])
