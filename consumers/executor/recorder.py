@@ -16,7 +16,8 @@ from consumers.executor import early
 from consumers.executor.early import TakenUp
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import CallReply, Leased, StoredReply
-from topics.runtime.process.desk import TIDY_EVERY_S, Chore, Desk
+from topics.runtime.outbox.desk import Chore
+from topics.runtime.process.room_desk import TIDY_EVERY_S, RoomDesk
 from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
 from topics.runtime.shape.failpoints import hit
 from topics.runtime.shape.store import Stopped
@@ -41,7 +42,7 @@ class Recorder:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._died: BaseException | None = None
-        self._desk = Desk(settings, consumer, self._closing, wake)
+        self._desk = RoomDesk(settings, consumer, self._closing, wake)
         self._tidying = Chore(TIDY_EVERY_S, self._tidy)
         self._thread = threading.Thread(target=self._run, name="recorder")
 

@@ -5,7 +5,6 @@ The part of a door that knows no threads: `Door` runs it beside an event loop, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -14,16 +13,15 @@ import psycopg
 import structlog
 
 from producers.problems import RETRY_SOON, Problem
-from topics.runtime.outbox.outbox import Publisher, Row
-from topics.runtime.shape.clock import Clock
+from topics.runtime.outbox.desk import Chore, Desk
+from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Store, error_kind
+from topics.runtime.shape.store import error_kind
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
-BACKLOG_MAX = 20_000  # unacknowledged records, above which rows stay in the outbox for the sweep
 TIDY_S = 0.1
 CHECK_S = 0.5  # while the store is away
 
@@ -37,33 +35,29 @@ Claim = Callable[[Connection, Sequence[Request], datetime], tuple[Outcomes[Answe
 
 
 class Commits(Generic[Request, Answer]):
-    """One connection of the store of doors, and one Kafka producer. Used by one thread."""
+    """A desk of the schema `doors`. Used by one thread."""
 
     def __init__(self, settings: Settings, claim: Claim[Request, Answer]) -> None:
         self._claim = claim
-        self._store = Store(settings, "doors")
-        self._publisher = Publisher(settings)
-        self._clock = Clock(settings.clock_file)
-        self._tidied_at = 0.0
+        self._desk = Desk(settings, "doors")
+        self._tidying = Chore(TIDY_S, self._tidy)
         self.trouble = ""  # why requests cannot be taken now
 
     @property
     def publishing_trouble(self) -> str | None:
-        return self._publisher.failing
+        return self._desk.publisher.failing
 
     @property
     def idle(self) -> bool:
         """Nothing is owed to Kafka by us, and the store is well."""
-        return self._publisher.idle and not self.trouble
+        return self._desk.publisher.idle and not self.trouble
 
     def take(self, batch: Sequence[Request], answer: Callable[[Outcomes[Answer]], None]) -> None:
         """Commit, answer, publish. Never raises for the store's or Kafka's sake."""
         outcomes, rows = self._decide(batch)
         answer(outcomes)
-        hit("before_publish")
-        if self._publisher.unacknowledged < BACKLOG_MAX:
-            self._publisher.publish(self._store, rows)
-        hit("after_publish")
+        if not self._desk.backlogged:  # else the sweep publishes them
+            self._desk.publish(rows)
 
     def take_alone(self, request: Request) -> Answer:
         """One request of a process that has no door; `close` sees to its publishing. Errors: Problem."""
@@ -105,8 +99,8 @@ class Commits(Generic[Request, Answer]):
             return self._commit(batch)
 
     def _commit(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
-        with self._store.batch() as conn:
-            outcomes, rows = self._claim(conn, batch, self._clock.now())
+        with self._desk.store.batch() as conn:
+            outcomes, rows = self._claim(conn, batch, self._desk.clock.now())
             hit("before_commit")
         hit("after_commit")
         return outcomes, rows()
@@ -119,24 +113,23 @@ class Commits(Generic[Request, Answer]):
 
     def tidy(self) -> None:
         """Delete what Kafka has acknowledged; publish again what it has not, and what others left behind."""
-        now = time.monotonic()
-        if now - self._tidied_at < (CHECK_S if self.trouble else TIDY_S):
-            return
-        self._tidied_at = now
+        self._tidying.every_s = CHECK_S if self.trouble else TIDY_S
+        self._tidying.do()
+
+    def _tidy(self) -> None:
         try:
-            self._publisher.tidy(self._store)
+            self._desk.tidy()
             if self.trouble:  # there may have been nothing to tidy
-                self._store.check()
+                self._desk.store.check()
                 self.trouble = ""
         except psycopg.Error as error:
             self.trouble = f"database: {error}".splitlines()[0][:200]
-            self._store.close()
+            self._desk.store.close()
 
     def close(self) -> None:
         """For up to five seconds what is committed is published."""
         try:
-            self._publisher.flush(5)
-            self._publisher.tidy(self._store)
+            self._desk.finish()
         except psycopg.Error as error:
             log.warning("unclean end", action="close", error=str(error).strip()[:200])
-        self._store.close()
+        self._desk.store.close()

@@ -10,21 +10,22 @@ import pytest
 from tests.contract import probe
 from tests.contract.rooms import Books, Log, leave
 from tests.contract.running import wait
+from topics.runtime.outbox.desk import Chore
 from topics.runtime.outbox.outbox import OutboxRecord
-from topics.runtime.process.desk import Chore, Desk
+from topics.runtime.process.room_desk import RoomDesk
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Stopped
 from topics.settings import Settings
 
 
 @pytest.fixture
-def desk(on_kafka: Settings) -> Iterator[Desk]:
-    desk = Desk(on_kafka, probe.build(), threading.Event())
+def desk(on_kafka: Settings) -> Iterator[RoomDesk]:
+    desk = RoomDesk(on_kafka, probe.build(), threading.Event())
     yield desk
     desk.store.close()
 
 
-def bring(desk: Desk, *messages: Message) -> int:
+def bring(desk: RoomDesk, *messages: Message) -> int:
     """As a caller, or another transport, brings them. → how many were applied."""
     return sum(applied.messages for applied in desk.apply(messages, None))
 
@@ -33,14 +34,14 @@ def unpublished(books: Books) -> int:
     return int(books.rows("SELECT count(*) FROM outbox")[0][0])
 
 
-def test_what_a_desk_applies_is_published(desk: Desk, books: Books, log: Log) -> None:
+def test_what_a_desk_applies_is_published(desk: RoomDesk, books: Books, log: Log) -> None:
     assert bring(desk, log.capture("a", 1), log.capture("b", 1), log.capture("a", 2)) == 3
     assert (books.effects("a"), unpublished(books)) == ([1, 2], 1)
     desk.finish()
     assert unpublished(books) == 0
 
 
-def test_a_desks_chores_try_letters_again_and_fire_timers(desk: Desk, books: Books, log: Log) -> None:
+def test_a_desks_chores_try_letters_again_and_fire_timers(desk: RoomDesk, books: Books, log: Log) -> None:
     books.breaks("world")
     bring(desk, log.capture("k", 1, "transient"), log.capture("t", 1, "timer:ring:0"))
     books.mends("world")
@@ -51,7 +52,7 @@ def test_a_desks_chores_try_letters_again_and_fire_timers(desk: Desk, books: Boo
 
 
 def test_a_stopped_desk_publishes_what_is_committed_and_goes_on_after_the_lift(
-    desk: Desk, books: Books, log: Log
+    desk: RoomDesk, books: Books, log: Log
 ) -> None:
     books.breaks("code")
     bring(desk, *[log.capture(f"k{n}", 1, "permanent") for n in range(21)])

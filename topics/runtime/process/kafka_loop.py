@@ -17,9 +17,10 @@ from topics import catalog
 from topics.runtime.delivery.apply import Applied, Partition, stop_room
 from topics.runtime.delivery.positions import Offsets, skip_empty, start_offsets
 from topics.runtime.making.revisions import refuse_older
+from topics.runtime.outbox.desk import Chore
 from topics.runtime.process import metrics
-from topics.runtime.process.desk import Chore, Desk
 from topics.runtime.process.health import Health
+from topics.runtime.process.room_desk import RoomDesk
 from topics.runtime.process.second_reader import SecondReader
 from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.consumer import OPAQUE, AnyConsumer, Message
@@ -46,7 +47,7 @@ class RoomLoop:
         self._consumer = consumer
         self._settings = settings
         self._stop = stop
-        self._desk = Desk(settings, consumer, stop, wake)
+        self._desk = RoomDesk(settings, consumer, stop, wake)
         self._store, self._publisher = self._desk.store, self._desk.publisher
         self._offsets: Offsets = {}
         self._to_place: set[Partition] = set()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import psycopg
 import structlog
@@ -20,19 +19,16 @@ from topics.runtime.delivery import inbox
 from topics.runtime.delivery.apply import Applied, Begins, apply
 from topics.runtime.delivery.drain import drain
 from topics.runtime.delivery.fire import fire
+from topics.runtime.outbox.desk import Chore, Desk
 from topics.runtime.outbox.latest import LatestPublisher
-from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process import metrics
-from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer, Message
-from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.store import Store, error_kind
+from topics.runtime.shape.store import error_kind
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
 GATHER_S_MAX = 0.2
-BACKLOG_MAX = 20_000  # unacknowledged records, above which no batch is begun
 TIDY_EVERY_S = 0.25
 LATEST_EVERY_S = 0.05
 DRAIN_EVERY_S = 0.5
@@ -49,22 +45,7 @@ def gather_s(took_s: float) -> float:
     return min(took_s / 2, GATHER_S_MAX)
 
 
-@dataclass(slots=True)
-class Chore:
-    """Periodic work between batches."""
-
-    every_s: float
-    work: Callable[[], None]
-    next_at: float = 0
-
-    def do(self) -> None:
-        """Run the work if it is due."""
-        if time.monotonic() >= self.next_at:
-            self.work()
-            self.next_at = time.monotonic() + self.every_s
-
-
-class Desk:
+class RoomDesk(Desk):
     """Applies messages of a room, with its own connection and producer, for one thread. Not thread-safe.
 
     `wake` is set after the commit of a batch with calls; `stop` ends a long drain.
@@ -73,9 +54,7 @@ class Desk:
     def __init__(
         self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event | None = None
     ) -> None:
-        self.store = Store(settings, consumer.name)
-        self.clock = Clock(settings.clock_file)
-        self.publisher = Publisher(settings)
+        super().__init__(settings, consumer.name)
         self.latest: LatestPublisher | None = None
         self._consumer = consumer
         self._stop = stop
@@ -92,9 +71,7 @@ class Desk:
             yield applied
 
     def _publish(self, applied: Applied) -> None:
-        hit("before_publish")
-        self.publisher.publish(self.store, applied.rows)
-        hit("after_publish")
+        self.publish(applied.rows)
         metrics.count(self._consumer.name, applied)
         if applied.calls and self._wake:
             self._wake.set()
@@ -109,11 +86,6 @@ class Desk:
         """Seconds from now to gather the next batch; `at_least_s` counts from the end of the last one."""
         return max(0.0, self._ended_at + max(at_least_s, gather_s(self._took_s)) - time.monotonic())
 
-    @property
-    def backlogged(self) -> bool:
-        """Whether the broker is so far behind that a batch applied now could not be published."""
-        return self.publisher.unacknowledged > BACKLOG_MAX
-
     # ── between batches ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def chores(self) -> list[Chore]:
@@ -126,10 +98,6 @@ class Desk:
         if catalog.TIMERS in self._consumer.room.reads:
             chores.append(Chore(FIRE_EVERY_S, self._fire))
         return chores
-
-    def tidy(self) -> None:
-        """Delete published rows, publish again after an error, sweep rows that other processes left."""
-        self.publisher.tidy(self.store)
 
     def publish_latest(self) -> None:
         """The next step of publishing compacted topics."""
@@ -179,7 +147,7 @@ class Desk:
             return False
 
     def finish(self) -> None:
-        """Publish committed rows before the end; other processes sweep the rest. Errors: psycopg.Error, KafkaException."""
+        """As `Desk`'s, the compacted topics included."""
         self.publisher.flush(5)
         if self.latest:
             self.latest.finish(self.store.connection(), self.clock.now())
