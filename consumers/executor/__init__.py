@@ -1,1 +1,1 @@
-"""payment-orders → executor → executions: orders become charges at a PSP, and what it said becomes an event."""
+"""payment-orders → executor → executions: orders become charges at a PSP, and the PSP's replies become events."""

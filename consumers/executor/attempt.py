@@ -1,4 +1,4 @@
-"""One order's charge at one PSP as it stands, and what its call's row says of the last act."""
+"""The state of one order's charge at one PSP, and the facts of its call that decisions need."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NO_PSP = "none"  # the order was declined before a PSP was called
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`unknown` lasts until the PSP has said yes or no, through every ask and every send that follows; `pending`, in
-    which nothing is sent any more, likewise. After a failover it is the attempt at the next PSP. `authorised`, `voided`
-    and `expired` are of orders that are captured later.
+    """The state of an order's charge. After a failover the same attempt is continued at the next PSP.
+    `unknown` and `pending` last until the PSP has said yes or no: through each question and, for `unknown`, each send
+    that follows. Orders with manual capture alone become `authorised`, `voided` or `expired`.
     """
 
     placed: OrderPlaced
@@ -39,7 +39,7 @@ class Attempt:
     code: str | None = None
     outcome_event_id: str | None = None
     expires_at: datetime | None = None  # of an authorisation: until then it can be captured
-    operations: int = 0  # rows of `operations` and `disputes` behind it: where there are none, none are read
+    operations: int = 0  # number of its rows in `operations` and `disputes`: with 0 these tables are not read
 
     @property
     def key(self) -> str:
@@ -63,20 +63,22 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """The call's row. `first_sent_at` is business time; `acted_at` and `sent_until` are the database's."""
+    """What a decision needs of the call's row. `first_sent_at` is business time; `acted_at` and `sent_until` are the
+    database's.
+    """
 
     act_no: int
-    ever_unknown: bool  # a send ended without our knowing whether it acted
+    ever_unknown: bool  # a send ended without a reply that says whether it took effect
     first_sent_at: datetime | None
-    acted_at: datetime | None  # when the act that came back was begun
-    sent_until: datetime | None  # after this none of its sends can have left us
+    acted_at: datetime | None  # when the act that is answered was begun
+    sent_until: datetime | None  # after this time no send of the call can leave this installation
     subject: str
     psp: str
     traceparent: str | None = None  # of the order
 
     def settles_in_s(self, settling_s: float) -> float:
-        """How long before "not there" is proof, seen from the beginning of the act; not positive where it is."""
-        assert self.acted_at is not None, "what came back was begun"
+        """Seconds from the beginning of the act until the reply "no such charge" is proof; zero or less: it is proof."""
+        assert self.acted_at is not None, "an act that is answered was begun"
         assert self.sent_until is not None, "we ask only after a send"
         return (self.sent_until + timedelta(seconds=settling_s) - self.acted_at).total_seconds()
 

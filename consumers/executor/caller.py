@@ -35,7 +35,7 @@ from topics.settings import Settings, SettingsError
 log = structlog.get_logger()
 
 POLL_S = 0.25
-BUSY_POLL_S = 0.01  # more is due than may leave now
+BUSY_POLL_S = 0.01  # more calls are due than may be sent now
 SWEEP_EVERY_S = 1.0
 AWAY_S = 0.5
 
@@ -43,15 +43,14 @@ BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp
 
 
 def run_caller(settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
-    """Until `stop`; `wake` is set when a batch with calls was committed.
-
-    Errors: SettingsError where calls of a PSP that is not in the settings have not ended; else raises only on a bug.
+    """Run until `stop` is set. `wake` is set after the commit of a batch with calls.
+    Errors: SettingsError if calls of a PSP that is missing in the settings have not ended. Any other error is a bug.
     """
     Caller(settings, consumer, stop, wake).run()
 
 
 class Caller:
-    """One process's share of the calls of the room."""
+    """Leases and sends this process's share of the room's calls."""
 
     def __init__(self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
         self._stop = stop
@@ -93,7 +92,9 @@ class Caller:
             self._lease_due()
 
     def _check_psps(self) -> None:
-        """Once, at the start: later ones are of a process that was given a new PSP before we were."""
+        """Check the settings once, at the start. Calls of unknown PSPs that appear later come from a process that was
+        restarted with a new PSP before this one was.
+        """
         with self._store.transaction() as conn:
             gone = sorted(calls.psps(conn) - self._psps.keys())
         if gone:
@@ -104,7 +105,7 @@ class Caller:
         self._complete = True
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """Database away: nothing is lost, leases run out meanwhile."""
+        """Wait while the database is away. Nothing is lost: leases expire meanwhile."""
         try:
             work()
         except psycopg.Error as error:
@@ -114,7 +115,7 @@ class Caller:
             self._stop.wait(AWAY_S)
 
     def _lease_due(self) -> None:
-        """Few large leases cost less than many small ones: nobody leases more until half of its places are free."""
+        """Lease due calls for PSPs with at least half of their places free: few large leases cost less than many small ones."""
         roomy = {name: pace for name, pace in self._paces.items() if pace.roomy}
         limits = {name: permits for name, pace in roomy.items() if (permits := pace.permits()) > 0}
         if not limits:
@@ -137,8 +138,8 @@ class Caller:
             self._sender.submit(allowed, leased_at)
 
     def _refuse(self, call: Leased, now: datetime) -> bool:
-        """It may have waited long behind a breaker since its send was decided: a key that the PSP may have forgotten is not
-        sent. The decider hears that nothing happened: it knows what follows.
+        """Refuse to send a call whose idempotency key the PSP may have forgotten: the call may have waited long behind an
+        open breaker. The decider gets the reply NothingHappened and decides what follows.
         """
         if call.act != "send" or not call.ever_unknown:
             return False
@@ -149,12 +150,12 @@ class Caller:
         return True
 
     def _done(self, ended: calls.CallReply | Leased) -> None:
-        """From the sender's thread. A full house has let go of half its places: there is room for more."""
+        """Record the end of a call; lease more once half of a PSP's places are free. Called by the sender's thread."""
         self._recorder.put(ended)
         if self._hungry and any(pace.roomy for pace in self._paces.values()):
             self._wake.set()
 
-    # ── what others, or we before a crash, have left ─────────────────────────────────────────────────────────────────
+    # ── calls that other processes, or this one before a crash, have left ─────────────────────────────────────────────────────────────────
 
     def _sweep(self) -> None:
         now = self._clock.now()
@@ -167,17 +168,14 @@ class Caller:
         self._end_overdue(now)
 
     def _expire(self, now: datetime) -> None:
-        """A lost lease is unknown: it is asked about, never sent again as it is."""
+        """Give calls whose lease has expired the reply Unknown: they are asked about, and not sent again as they are."""
         with self._store.transaction() as conn:
             expired = calls.expire(conn, Unknown("lease_expired").to_json(), now)
         if expired:
-            log.warning("leases ran out", action="expire", calls=expired)
+            log.warning("leases expired", action="expire", calls=expired)
 
     def _take_over(self) -> None:
-        """Replies stored and not applied, and what was told too early.
-
-        What expires now is found here when its lease is seen to be over.
-        """
+        """Apply replies that are stored and not applied, those of `_expire` included, and early notifications."""
         with self._store.transaction() as conn:
             stored = calls.take_unapplied(conn, self._me)
             ready = early.ready(conn)
@@ -187,7 +185,7 @@ class Caller:
             self._recorder.put(notification)
 
     def _end_overdue(self, now: datetime) -> None:
-        """Calls wait behind an open breaker, but not past their payment's deadline."""
+        """End calls that have waited behind an open breaker past their payment's deadline."""
         for name, pace in self._paces.items():
             BREAKER.labels(name).set(pace.open)
         never_left = NothingHappened("deadline_passed").to_json()

@@ -1,7 +1,6 @@
-"""(attempts and calls, an order or a reply) → the charge to make, what the PSP said, or what to do about not knowing. Pure.
-
-What a reply means is `ladder`'s; here is what becomes of the order. Whoever says yes or no first, reply, question or
-notification, decides; whoever says the same later changes nothing.
+"""(attempts and calls, an order or a reply) → a charge, its outcome, or the next step while the outcome is unknown. Pure.
+`ladder` says what a reply means, this module what follows for the order. The first yes or no decides, be it the reply to a
+send, the answer to a question or a notification; the same yes or no again changes nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from schemas.events import (
 from schemas.money_back import PaymentAuthorised
 from topics.runtime.shape.consumer import Act, Call, Cause, Decision, Ended, Retry, Timer
 
-AUTHORISATION = "authorisation"  # the timer at an authorisation's end
+AUTHORISATION = "authorisation"  # the timer that fires when an authorisation expires
 UNSAID = "unspecified"
 
 Said = TypeVar("Said", bound=Terms)
@@ -51,7 +50,7 @@ Said = TypeVar("Said", bound=Terms)
 
 
 def call_id_of(payment_order_id: str, attempt_no: int) -> str:
-    """32 hex digits, the idempotency key and reference at the PSP: deciding again can only repeat it."""
+    """32 hex digits: the idempotency key and our reference at the PSP. Derived, so that a repeated decision repeats it."""
     return digest(b"charge", payment_order_id.encode(), b"%d" % attempt_no).replace("-", "")
 
 
@@ -86,7 +85,7 @@ def _declined_unsent(order: OrderPlaced, code: str, cause: Cause) -> Decision:
 
 
 def charge_json(order: OrderPlaced) -> bytes:
-    """What the caller needs to make the charge: see `sending.operation_of`."""
+    """The charge as it is stored with the call; `sending.operation_of` reads it."""
     later = {"capture": False} if order.capture == "manual" else {}
     return orjson.dumps({**order.gross.wire(), "token": order.token, **later})
 
@@ -95,7 +94,7 @@ def charge_json(order: OrderPlaced) -> bytes:
 
 
 def hear(policy: Policy, attempt: Attempt, call: CallFacts, event: CallEnded, reply: Reply, cause: Cause) -> Decision:
-    """A yes or no counts whenever it comes; everything else only as the answer to the last act of an open call."""
+    """Apply a reply. A yes or no counts at any time; any other reply only as the answer to the last act of an open call."""
     clear = _clear(attempt, reply)
     if clear is not None:
         return _decided(policy, attempt, call, clear, cause)
@@ -106,8 +105,8 @@ def hear(policy: Policy, attempt: Attempt, call: CallFacts, event: CallEnded, re
 
 
 def contradicts(attempt: Attempt, reply: Reply) -> bool:
-    """Whether a charge that was settled is said to be otherwise. One that took the money, and has a row behind it, may
-    have been taken back since: then its row tells.
+    """Whether the reply contradicts a settled charge. A captured charge with a row in `operations` may have been reversed
+    since; that row decides then.
     """
     match attempt.state:
         case "captured" if not attempt.manual:
@@ -122,7 +121,7 @@ def contradicts(attempt: Attempt, reply: Reply) -> bool:
 
 
 def _clear(attempt: Attempt, reply: Reply) -> Captured | Authorised | Declined | None:
-    """The yes or no to what was asked. What was captured and is reversed by now was captured first."""
+    """The yes or no to what was asked. A charge that is reversed by now was captured before."""
     if isinstance(reply, Declined | Authorised if attempt.manual else Declined | Captured):
         return reply
     if isinstance(reply, Reversed) and attempt.undecided and not attempt.manual:
@@ -131,7 +130,7 @@ def _clear(attempt: Attempt, reply: Reply) -> Captured | Authorised | Declined |
 
 
 def _unclear(reply: Reply) -> Reply:
-    """A yes to something else is no answer."""
+    """A reply that answers something else than the charge counts as Unknown."""
     return Unknown("not_an_answer") if isinstance(reply, Clear) else reply
 
 
@@ -166,7 +165,7 @@ def _follow(
 
 
 def be_told(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cause: Cause) -> Decision:
-    """What a PSP says unasked, as `told` reads it."""
+    """Apply a PSP's notification, which `told` has turned into a reply."""
     clear = _clear(attempt, reply)
     if clear is not None:
         return _decided(policy, attempt, call, clear, cause)
@@ -177,7 +176,7 @@ def be_told(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cau
 
 
 def told(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised | Declined | Pending | Reversed:
-    """A notification about the charge as the reply that it is. Errors: Permanent `notification_mismatch`."""
+    """A notification about the charge → the reply that says the same. Errors: Permanent `notification_mismatch`."""
     gross = attempt.placed.gross
     if event.amount != gross:
         why = f"it speaks of {event.amount}, and {gross} was asked for"
@@ -199,9 +198,9 @@ def told(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised
 
 
 def of_an_earlier_call(call_id: str, reply: Reply) -> Decision:
-    """The order has gone on to another PSP since this one surely did nothing, or declined. It cannot have charged."""
+    """A reply of a PSP before a failover. That PSP did nothing, or declined, so it cannot have charged the order."""
     if isinstance(reply, Captured | Authorised):
-        raise Permanent("contradiction", f"captured as {reply.psp_reference} by {call_id}, which had come to nothing")
+        raise Permanent("contradiction", f"captured as {reply.psp_reference} by {call_id}, which had ended without a charge")
     return Decision()
 
 
@@ -209,7 +208,7 @@ def _decided(
     policy: Policy, attempt: Attempt, call: CallFacts, reply: Captured | Authorised | Declined, cause: Cause
 ) -> Decision:
     if not isinstance(reply, Declined):
-        assert reply.amount == attempt.placed.gross, "an adapter lets no other amount pass"
+        assert reply.amount == attempt.placed.gross, "adapters refuse replies with another amount"
         return _captured(attempt, reply, cause) if isinstance(reply, Captured) else _authorised(attempt, reply, cause)
     other = _other_psp(policy, attempt, call, cause)
     if other and reply.code in policy.failover.codes:
@@ -247,7 +246,7 @@ def _authorised(attempt: Attempt, reply: Authorised, cause: Cause) -> Decision:
 
 
 def _same_again(attempt: Attempt, reply: Captured | Authorised) -> Decision:
-    """The charge that we know; under another reference it is a second one."""
+    """Check that the reply names the charge that is stored: another reference means a second charge."""
     if attempt.psp_reference == reply.psp_reference:
         return Decision()
     raise Permanent("contradiction", f"a charge as {reply.psp_reference}, but was {attempt.psp_reference}", ours=False)
@@ -273,7 +272,7 @@ def _decline(attempt: Attempt, code: str, cause: Cause, calls: tuple[Ended, ...]
 
 
 def _other_psp(policy: Policy, attempt: Attempt, call: CallFacts, cause: Cause) -> str | None:
-    """Who may have the order next: nobody where a send ended unknown, or where this PSP still has it."""
+    """The PSP to try next; None if a send ended unknown, or if this PSP still works on the charge."""
     if attempt.state != "calling" or call.ever_unknown or cause.now >= attempt.placed.deadline:
         return None
     untried = policy.routing.alternatives(attempt.placed)[attempt.attempt_no :]
@@ -281,7 +280,7 @@ def _other_psp(policy: Policy, attempt: Attempt, call: CallFacts, cause: Cause) 
 
 
 def _fail_over(attempt: Attempt, psp: str, outcome: str, cause: Cause) -> Decision:
-    """Another call with a key of its own. The last one has ended: from now on it can only repeat itself."""
+    """Begin another call, with a key of its own. The last call has ended: later replies to it can only repeat its end."""
     number = attempt.attempt_no + 1
     call_id = call_id_of(attempt.key, number)
     begun = attempt.evolve(cause.now, attempt_no=number, call_id=call_id, psp=psp, refusals=0, asks=0)
@@ -289,7 +288,7 @@ def _fail_over(attempt: Attempt, psp: str, outcome: str, cause: Cause) -> Decisi
 
 
 def _ask(attempt: Attempt, reply: Reply, ask: Ask, cause: Cause) -> Decision:
-    """Ask until the PSP says. That it is unknown, or pending, is said once."""
+    """Ask until the PSP says yes or no. OutcomeUnknown and PaymentPending are published once each."""
     facts = {"psp_reference": reply.psp_reference} if isinstance(reply, Pending) and attempt.state != "pending" else {}
     asked = attempt.evolve(cause.now, state=ask.state, asks=ask.asks, **facts)
     decision = _again(asked, "ask", ask.due_in_s)
@@ -303,7 +302,7 @@ def _ask(attempt: Attempt, reply: Reply, ask: Ask, cause: Cause) -> Decision:
 
 
 def _unresolved(attempt: Attempt, reason: str, cause: Cause) -> Decision:
-    """Only the PSP can end it, by a late yes or no."""
+    """Stop asking. Only a late yes or no of the PSP can end the attempt."""
     unresolved = attempt.evolve(cause.now, state="unresolved", code=reason, outcome_event_id=cause.event_id)
     said = _said(OutcomeUnresolved, attempt, reason=reason)
     return Decision((unresolved,), (said,), (Ended(attempt.call_id, "unresolved"),), unresolved.revision)

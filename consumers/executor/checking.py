@@ -1,7 +1,7 @@
-"""What a PSP says against what was settled → a question, which never sends; its answer, and nothing else, counts. Pure.
-
-One check at a time of each operation, dispute or charge; what is told while it is open makes it ask once more, since its
-answer may be older. A check keeps nobody waiting, and changes nothing where its ladder ends.
+"""A PSP's word that contradicts a settled outcome → a check: a question that never sends. Only its answer counts. Pure.
+There is one check at a time of each operation, dispute or charge. A notification or reply that comes while a check is open
+makes the check ask once more, since the answer to the open question may be older. Nothing waits for a check, and a check
+whose ladder ends without an answer changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Checked)
 
 
 def begin(draft: Draft, about: Checked) -> None:
-    """Ask the PSP about it: at once, or once more after the question that is out."""
+    """Ask the PSP about a settled operation or dispute: at once, or again after the question that is open."""
     if about.check.open:
         _put(draft, about, replace(about.check, state="again"))
         return
@@ -36,8 +36,8 @@ def begin(draft: Draft, about: Checked) -> None:
 
 
 def row_of_charge(draft: Draft) -> Operation:
-    """The charge itself, which has a row behind its attempt from its first check on: the capture that an automatic one
-    was, else a row that is only asked about.
+    """The charge's own row in `operations`, which exists from the charge's first check on: an automatic charge as its
+    capture, any other as a row that is only asked about.
     """
     key = automatic_id(draft.attempt.key)
     found = draft.operations.get(("capture", key)) or draft.operations.get(("charge", key))
@@ -45,7 +45,7 @@ def row_of_charge(draft: Draft) -> Operation:
 
 
 def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
-    """The PSP has not said: ask again by the ladder, to its end."""
+    """Ask again by the ladder, until the ladder ends: the reply does not answer the check."""
     asks, rungs = about.check.asks + 1, draft.policy.ladders.ask_again_s
     if asks < len(rungs):
         _put(draft, about, replace(about.check, asks=asks))
@@ -57,7 +57,7 @@ def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
 
 
 def answered(draft: Draft, about: Checked) -> None:
-    """The PSP has said, and that counts: this check is over."""
+    """End the check: the reply answers it."""
     draft.end(about.check_id, "answered")
     if not _once_more(draft, about):
         _put(draft, about, replace(about.check, state=None))

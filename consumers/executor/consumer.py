@@ -17,7 +17,7 @@ from topics.runtime.shape.consumer import Consumer
 
 
 def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
-    """The room. Errors: SettingsError where a routing rule names a PSP that is not there."""
+    """The room. Errors: SettingsError if a routing rule names a PSP that is not in the settings."""
     declared = {name: psp.declared for name, psp in make_psps(settings.psps).items()}
     policy = Policy(Routing.of(settings), declared, settings.failover)
     return Consumer(

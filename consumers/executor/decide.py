@@ -1,7 +1,6 @@
-"""(orders, an event) → what the executor does about it. Pure: whose event it is; the rest is of the modules named here.
-
-`charging` has the charge, `operating` captures, voids and refunds, `disputing` disputes, `checking` what was settled and
-of which a PSP says otherwise. What lies behind a charge is looked at only where there is something.
+"""(orders, an event) → a decision. Pure: finds the order that the event is about, and passes both on.
+`charging` decides about charges, `operating` about captures, voids and refunds, `disputing` about disputes, `checking`
+about contradictions of settled outcomes. Operations and disputes are read only for attempts that have any.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
 
 
 def _in_trace(decision: Decision, state: Attempts, call_id: str) -> Decision:
-    """What follows from a call's end belongs to the order's trace, whoever told of it."""
+    """The decision with the trace of the call's order, whichever message brought the reply."""
     call = state.calls.get(call_id)
     return decision if call is None else decision._replace(traceparent=call.traceparent)
 
@@ -87,7 +86,7 @@ def _hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> De
 
 
 def _be_told(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
-    """What a PSP says unasked is worth what it answers, and is kept where its call is not there yet."""
+    """Treat a notification as the reply that it stands for; keep it if its call does not exist yet."""
     call = state.calls.get(event.reference)
     if call is None or call.psp != event.psp:
         return Decision((Early(event, cause.event_id, cause.now),))
@@ -122,7 +121,7 @@ def _reply(event: CallEnded) -> Reply:
 
 
 def _of_call(draft: Draft, call_id: str) -> Checked | None:
-    """What was done, or is asked about, by that call."""
+    """The operation or dispute that the call carries out or asks about."""
     behind: list[Checked] = [*draft.operations.values(), *draft.disputes.values()]
     return next((each for each in behind if call_id in _calls(each)), None)
 
@@ -132,7 +131,7 @@ def _calls(about: Checked) -> tuple[str, ...]:
 
 
 def _contradicted(draft: Draft, reply: Reply) -> Decision:
-    """The charge was settled otherwise: not believed, asked about."""
+    """Check a charge that the reply contradicts, instead of believing the reply."""
     charge = checking.row_of_charge(draft)
     if charge.kind == "charge":
         checking.begin(draft, charge)
@@ -142,7 +141,7 @@ def _contradicted(draft: Draft, reply: Reply) -> Decision:
 
 
 def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
-    """To a check."""
+    """Apply the answer to a check."""
     if not isinstance(about, Operation):
         disputing.hear(draft, about, reply)
     elif about.kind == "charge":
@@ -155,7 +154,9 @@ def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
 
 
 def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
-    """Money of an order that has ended without it needs a person. Errors: Permanent `contradiction`."""
+    """Apply the answer to a check of a charge. Errors: Permanent `contradiction` if money was taken for an order that has
+    ended without it: a person must decide.
+    """
     if charging.contradicts(draft.attempt, reply):
         why = f"the charge was {draft.attempt.state}, and the PSP says {type(reply).__name__.lower()} when asked"
         raise Permanent("contradiction", why, ours=False)
@@ -165,7 +166,7 @@ def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
         checking.unanswered(draft, about, reply)
 
 
-# ── what is placed, what is due ──────────────────────────────────────────────────────────────────────────────────────
+# ── operations placed, timers due ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _place(policy: Policy, state: Attempts, event: operating.Placed, cause: Cause) -> Decision:
@@ -193,13 +194,13 @@ def _attempt(state: Attempts, payment_order_id: str) -> Attempt:
     return attempt
 
 
-# ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── after each event ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _go_on(
     policy: Policy, state: Attempts, attempt: Attempt, decision: Decision, reply: Reply, cause: Cause
 ) -> Decision:
-    """What waits behind a charge begins, or fails, in the decision that settles the charge."""
+    """Begin or fail the operations that wait for the charge, in the decision that settles the charge."""
     taken_back = isinstance(reply, Reversed)
     if not decision.changes or not (attempt.operations or taken_back):
         return decision

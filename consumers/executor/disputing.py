@@ -1,7 +1,6 @@
-"""(an order, what a PSP says of a dispute about it) → inquiry, chargeback opened, won, lost. Pure.
-
-The amount is the PSP's, and posts whatever is left. A dispute that is told before its capture waits, and is taken up in the
-decision that captures.
+"""(an order, a PSP's notification of a dispute about it) → inquiry, chargeback opened, won, lost. Pure.
+The PSP's amount is posted even if less is left of the order. A dispute that is reported before its capture waits, and is
+applied in the decision that captures.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from schemas.money_back import (
 )
 from topics.runtime.shape.consumer import Timer
 
-DISPUTE = "dispute"  # a timer at once: disputes about an order that took no money become a dead letter of their own
+DISPUTE = "dispute"  # a timer due at once: its own message becomes the dead letter of disputes about an order that took no money
 
 
 def be_told(draft: Draft, event: DisputeNotified) -> None:
-    """Errors: Permanent `contradiction`, where the order ended without a capture; `notification_mismatch`."""
+    """Apply a notification. Errors: Permanent `contradiction` if the order ended without a capture; `notification_mismatch`."""
     if event.amount.currency != draft.attempt.placed.gross.currency:
         why = f"a dispute of {event.amount} about {draft.attempt.placed.gross}"
         raise Permanent("notification_mismatch", why, ours=False)
@@ -42,7 +41,7 @@ def be_told(draft: Draft, event: DisputeNotified) -> None:
 
 
 def take_up(draft: Draft) -> None:
-    """Disputes that waited, once there is a capture, or once there will be none."""
+    """Apply waiting disputes once there is a capture; mark them orphaned once there cannot be any."""
     for waiting in [each for each in draft.disputes.values() if each.state in ("waiting", "orphaned")]:
         if draft.ever_captured:
             draft.put(waiting.evolve(draft.cause.now, state="waiting", told=()))
@@ -60,7 +59,7 @@ def bury(draft: Draft) -> None:
 
 
 def hear(draft: Draft, dispute: Dispute, reply: Reply) -> None:
-    """The answer to a check. Errors: Permanent `contradiction`: won and lost after all, at one stage."""
+    """Apply the answer to a check. Errors: Permanent `contradiction` if a stage that was won is lost after all."""
     if not isinstance(reply, DisputeState) or reply.stage != dispute.stage:
         checking.unanswered(draft, dispute, reply)
         return
@@ -119,7 +118,7 @@ def _follow(draft: Draft, event: DisputeNotified) -> None:
 
 
 def _begin(draft: Draft, dispute: Dispute, event: DisputeNotified) -> None:
-    """Told of its end and never of its beginning: both are said."""
+    """Publish the first status of a dispute; ChargebackOpened too if only its end was reported."""
     facts = {"reason": event.reason, "due_by": event.due_by, "amount_minor": event.amount.minor}
     if event.status == "inquiry":
         if dispute.state != "inquiry":

@@ -1,4 +1,4 @@
-"""An order's position, and what one decision does to it: each step sees what the steps before it have changed."""
+"""An order's position, and the changes of one decision to it: each step sees the changes of the steps before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=Terms)
 
 
 class Draft(Position):
-    """Becomes a decision; nothing of the state that it began with is touched."""
+    """A decision in the making. The state that was loaded is left as it is."""
 
     def __init__(self, policy: Policy, state: Attempts, attempt: Attempt, cause: Cause) -> None:
         behind = state.operations.get(attempt.key, {}), state.disputes.get(attempt.key, {})
@@ -37,7 +37,7 @@ class Draft(Position):
 
     @classmethod
     def after(cls, policy: Policy, state: Attempts, decision: Decision, cause: Cause) -> Draft:
-        """Goes on from what was decided about the charge."""
+        """A draft that continues a decision about the charge."""
         (attempt,) = decision.changes
         assert isinstance(attempt, Attempt), "a decision about a charge"
         draft = cls(policy, state, attempt, cause)
@@ -55,7 +55,7 @@ class Draft(Position):
         return Share(self.money(gross), self.money(fee), self.money(gross - fee))
 
     def put(self, changed: Operation | Dispute) -> None:
-        """As it is from now on."""
+        """Change or add an operation or dispute."""
         if isinstance(changed, Operation):
             self.operations[changed.key] = changed
         else:
@@ -63,7 +63,7 @@ class Draft(Position):
         self._changes[changed.key] = changed
 
     def move(self, state: AttemptState, **changes: object) -> None:
-        """The charge's state from now on."""
+        """Change the charge's state."""
         self.attempt = self.attempt.evolve(self.cause.now, state=state, **changes)
         self._moved = True
 
@@ -86,7 +86,7 @@ class Draft(Position):
         self._timers.append(timer)
 
     def decision(self) -> Decision:
-        """Every decision that changes anything changes the attempt: its row is the lock of all that lies behind it."""
+        """The decision. It changes the attempt if it changes anything: the attempt's row locks its operations and disputes."""
         if not (self._changes or self._moved or self._events or self._calls or self._timers):
             return Decision()
         rows = self._rows + len(self._changes.keys() - self._known)

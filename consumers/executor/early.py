@@ -1,4 +1,4 @@
-"""Notifications that came before their cause → kept → taken up, without Kafka, once their call is there."""
+"""Notifications that came before their call → stored → applied, without Kafka, once their call exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Told = NotificationReceived | DisputeNotified
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """A notification about a call that is not there (yet)."""
+    """A notification about a call that does not exist (yet)."""
 
     event: Told
     event_id: str
@@ -54,7 +54,7 @@ def keep(conn: Connection, early: Sequence[Early]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """One whose call has come: to be applied, and then to be called taken."""
+    """An early notification whose call exists now: it is applied, and then marked as taken."""
 
     event_id: str
     reference: str
@@ -62,7 +62,9 @@ class TakenUp:
     value: bytes
 
     def message(self) -> Message:
-        """The same id and bytes whoever takes it up, and however often; another id than it came with, which is claimed."""
+        """The message to apply. Its id and bytes are the same in each process and at each attempt; the id is derived, since
+        the inbox has claimed the notification's own.
+        """
         entered_ms = time_ms_of(self.event_id)
         headers = (
             ("ce_specversion", b"1.0"),
@@ -85,10 +87,10 @@ UPDATE notifications SET taken_at = clock_timestamp() WHERE event_id = ANY(%s::t
 
 
 def ready(conn: Connection, limit: int = 500) -> list[TakenUp]:
-    """Those whose call is there by now."""
+    """The early notifications whose call exists by now."""
     return [TakenUp(*row) for row in conn.execute(_READY, (limit,))]
 
 
 def taken(conn: Connection, those: Sequence[TakenUp]) -> None:
-    """They were applied, or the runtime holds them as letters: either way they are not ours to bring again."""
+    """Mark them as taken: they were applied, or are kept as parked or dead letters."""
     conn.execute(_TAKEN, (text_array(one.event_id for one in those),))

@@ -1,6 +1,6 @@
-"""(a call, where it stands, a reply) → send it again, ask about it, or what is decided. Pure.
-
-The table of docs/calls.md, once for every kind of call. Unknown is never failed, and never sent with another key.
+"""(a call's standing, a reply) → send again, ask, or an outcome. Pure.
+The table of docs/calls.md for every kind of call. An unknown outcome never counts as failed, and is never sent with another
+key.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from psp.port import (
 )
 from topics.runtime.shape.consumer import Act
 
-SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one for ever: the deadline ends it
+SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one is repeated until the deadline
 ASK_AGAIN_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
-KEY_MARGIN_S = 300.0  # their clock and ours differ
+KEY_MARGIN_S = 300.0  # for the difference between the PSP's clock and ours
 
 Waiting = Literal["calling", "unknown", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ladders:
-    """How long until the next send or question, rung by rung; and how long before the key's end nothing is sent."""
+    """Seconds until the next send or question, rung by rung; and the margin before the key's end in which nothing is sent."""
 
     send_again_s: tuple[float, ...] = SEND_AGAIN_S
     ask_again_s: tuple[float, ...] = ASK_AGAIN_S
@@ -45,7 +45,7 @@ class Ladders:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a call stands: `refusals` sends did nothing, `asks` questions since the last send had no answer."""
+    """The counters and times of a call: `refusals` sends did nothing, `asks` questions since the last send had no answer."""
 
     state: Waiting
     refusals: int
@@ -54,7 +54,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send it again, with the same key. `refused`: its last send surely did nothing."""
+    """Send the call again, with the same key. `refused`: the last send surely did nothing."""
 
     due_in_s: float
     refusals: int
@@ -63,7 +63,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask the PSP by our reference; until it says, the call is unknown or pending."""
+    """Ask the PSP by our reference. Until the PSP says yes or no the call is unknown or pending."""
 
     due_in_s: float
     asks: int
@@ -89,7 +89,7 @@ class NeverSent:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Nothing more may be sent or asked, and a send may have acted: only the PSP can end it, by a late yes or no."""
+    """Nothing more may be sent or asked, and a send may have taken effect: only a late yes or no of the PSP ends the call."""
 
     why: str
 
@@ -117,7 +117,7 @@ class Ladder:
                 return self._pending(0.0)
             case _ if (
                 self.standing.state == "pending"
-            ):  # the PSP had it: whatever went wrong since, it is not sent again
+            ):  # the PSP has had the call: it is not sent again, whatever has failed since
                 return self._pending(retry_after_s(reply))
             case _ if act == "ask":
                 return self._after_ask(reply)
@@ -134,7 +134,9 @@ class Ladder:
         return self._ask_again("still_pending", not_before_s)
 
     def _after_ask(self, reply: NothingHappened | Unknown | NotThere) -> Verdict:
-        """Not there is proof only once the PSP's settling time has passed since the last possible send."""
+        """The meaning of an answer to a question. "No such charge" is proof only once the PSP's settling time has passed since
+        the last possible send.
+        """
         if not isinstance(reply, NotThere):
             return self._ask_again("no_answer", retry_after_s(reply))
         settles_in_s = self.call.settles_in_s(self.declared.settling_s)
@@ -143,7 +145,7 @@ class Ladder:
         return self._past_sending() or self._send(0.0, refused=False)
 
     def _ask_again(self, otherwise: str, not_before_s: float) -> Verdict:
-        """A PSP that takes no questions just now has used one up all the same: the ladder must end."""
+        """The next question. A question that the PSP refuses to take counts, too: the ladder must end."""
         asks = self.standing.asks + 1
         if asks >= len(self.ladders.ask_again_s):
             return Unresolved(otherwise)
@@ -151,14 +153,16 @@ class Ladder:
         return Ask(max(self.ladders.ask_again_s[asks], not_before_s), asks, state)
 
     def _send(self, not_before_s: float, *, refused: bool) -> Send:
-        """Never later than the deadline, at which the caller sends nothing and the call ends."""
+        """The next send, at the deadline at the latest: the caller sends nothing then, and the call ends."""
         rungs = self.ladders.send_again_s
         rung = rungs[min(self.standing.refusals, len(rungs) - 1)]
         left_s = (self.deadline - self.now).total_seconds()
         return Send(min(max(rung, not_before_s), left_s), self.standing.refusals + 1, refused)
 
     def _past_sending(self) -> NeverSent | Unresolved | None:
-        """Why nothing more may be sent, if so: a clear no where every send surely did nothing, else nobody can say."""
+        """The end of a call that may not be sent again: NeverSent if every send surely did nothing, else Unresolved. None: it
+        may be sent.
+        """
         unknown = self.call.ever_unknown
         if self.now >= self.deadline:
             return Unresolved("deadline_passed") if unknown else NeverSent("deadline_passed")
@@ -170,5 +174,5 @@ class Ladder:
 
 
 def retry_after_s(reply: Reply) -> float:
-    """Retry-After, of a reply that has one."""
+    """The reply's Retry-After in seconds; 0 if it has none."""
     return (reply.retry_after_s or 0.0) if isinstance(reply, NothingHappened | Unknown) else 0.0

@@ -1,7 +1,6 @@
-"""(an order, a capture, void or refund, or what a PSP says of one) → refused, queued, called, done, taken back. Pure.
-
-One queue per order, one call at its PSP payment at a time. The first yes or no decides; what says otherwise later is
-asked about (`checking`), and only that answer counts.
+"""(an order, a capture, void or refund, or a PSP's reply to one) → refused, queued, called, done, reversed. Pure.
+Each order has one queue, and one call at a time at its PSP. The first yes or no decides; a later contradiction is asked
+about (`checking`), and only that answer counts.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from schemas.money_back import (
 from topics.runtime.shape.consumer import Act, Retry, Timer
 
 EXPIRES_AGAIN = timedelta(hours=1)
-REFUND_LIFE = timedelta(days=7)  # how long after it was placed a refund may be sent
+REFUND_LIFE = timedelta(days=7)  # from its placement: a refund may be sent for so long
 
 Placed = CapturePlaced | VoidPlaced | RefundPlaced
 Clear = Captured | Voided | Refunded | Reversed | Declined
@@ -63,7 +62,7 @@ _ID = {"capture": "capture_id", "void": "void_id", "refund": "refund_id"}
 
 
 def place(draft: Draft, event: Placed) -> None:
-    """Errors: Permanent `operation_changed`, `bad_amount`."""
+    """Put a capture, void or refund into the queue, or refuse it. Errors: Permanent `operation_changed`, `bad_amount`."""
     asked = _asked(draft, event)
     known = draft.operations.get(asked.key)
     if known is not None:
@@ -115,7 +114,7 @@ def _minor(draft: Draft, amount: Money) -> int:
 
 
 def _asked_amount(known: Operation) -> int:
-    return 0 if known.kind == "void" else known.amount_minor  # what a void released was not asked for
+    return 0 if known.kind == "void" else known.amount_minor  # the amount of a void is what it released: no amount was asked for
 
 
 def _refusal(draft: Draft, asked: Operation) -> str | None:
@@ -127,7 +126,7 @@ def _refusal(draft: Draft, asked: Operation) -> str | None:
 
 
 def begin_queue(draft: Draft) -> None:
-    """Fail what is refused by now, call the first that fits; nothing while another call is out."""
+    """Fail queued operations that are refused by now, and call the first that fits, unless another call is open."""
     while not any(_at_the_psp(each) for each in draft.operations.values()):
         for asked in [each for each in draft.operations.values() if each.state == "waiting"]:
             if why := _refusal(draft, asked):
@@ -141,7 +140,9 @@ def begin_queue(draft: Draft) -> None:
 
 
 def _at_the_psp(each: Operation) -> bool:
-    """A pending refund holds nobody: its amount is taken. What is unresolved may never end."""
+    """Whether the operation keeps the queue waiting. A pending refund does not: its amount is reserved. An unresolved
+    operation does not: it may never end.
+    """
     return each.state in ("calling", "unknown") or (each.state == "pending" and each.kind != "refund")
 
 
@@ -172,7 +173,7 @@ def _fail(draft: Draft, asked: Operation, code: str) -> None:
 
 
 def expire(draft: Draft) -> None:
-    """The time to capture is over. Nothing is given up while a capture or void is out or unresolved: asked again later."""
+    """Expire the authorisation; later, if a capture or void is open or unresolved."""
     attempt, now = draft.attempt, draft.cause.now
     if attempt.state != "authorised" or attempt.expires_at is None or now < attempt.expires_at:
         return
@@ -199,7 +200,7 @@ def _put_outcome(draft: Draft, operation: Operation, place: int, **changes: obje
 
 
 def hear(draft: Draft, operation: Operation, call: CallFacts, act: Act, act_no: int, reply: Reply) -> None:
-    """A yes or no counts whenever it comes; everything else only as the answer to the last act of an open call."""
+    """Apply a reply. A yes or no counts at any time; any other reply only as the answer to the last act of an open call."""
     said = clear(draft, operation, reply)
     if said is not None:
         settle(draft, operation, said)
@@ -220,7 +221,7 @@ def hear(draft: Draft, operation: Operation, call: CallFacts, act: Act, act_no: 
 
 
 def be_told(draft: Draft, operation: Operation, event: NotificationReceived) -> None:
-    """Errors: Permanent `notification_mismatch`."""
+    """Apply a PSP's notification. Errors: Permanent `notification_mismatch`."""
     reply = _told(draft, operation, event)
     if not isinstance(reply, Pending):
         settle(draft, operation, reply)
@@ -261,7 +262,7 @@ def _yes(operation: Operation, event: NotificationReceived) -> Captured | Voided
 
 
 def clear(draft: Draft, operation: Operation, reply: Reply) -> Clear | None:
-    """The reply where it is a clear word about this operation and its amount."""
+    """The reply if it is a yes or no about this operation and its amount, else None."""
     match reply:
         case Declined():
             return reply
@@ -279,7 +280,7 @@ def clear(draft: Draft, operation: Operation, reply: Reply) -> Clear | None:
 def _of_amount(
     draft: Draft, operation: Operation, reply: Captured | Refunded | Reversed
 ) -> Captured | Refunded | Reversed | None:
-    """Of another amount it is no answer: a question by reference alone is compared here, and nowhere before."""
+    """Unknown in place of a reply about another amount. A question names a reference alone, so its answer is compared here."""
     return reply if reply.amount == draft.money(operation.amount_minor) else None
 
 
@@ -329,8 +330,8 @@ def _about(operation: Operation) -> dict[str, object]:
 
 
 def settle(draft: Draft, operation: Operation, said: Clear, *, asked: bool = False) -> None:
-    """`asked`: the answer to a check, which alone may change what was settled. Whatever is said while a check is out
-    makes it ask once more: the answer that is on its way may be the older word.
+    """Apply a yes or no. `asked`: it answers a check, and may change a settled outcome; nothing else may. Any other word that
+    comes while a check is open makes the check ask once more: the answer to the open question may be older.
     """
     contradicts = _contradicts(operation, said)
     if operation.open:
@@ -353,10 +354,10 @@ def _contradicts(operation: Operation, said: Clear) -> bool:
 
 
 def _move(draft: Draft, operation: Operation, said: Clear) -> None:
-    """To what the PSP says. Facts from outside always post, also below zero."""
+    """Move the operation to the state that the PSP reports. Facts from outside are always posted, also below zero."""
     if operation.state == "done":
         if operation.kind == "void":
-            raise Permanent("contradiction", f"void {operation.operation_id} was done, and is not", ours=False)
+            raise Permanent("contradiction", f"void {operation.operation_id} was done, and is not any more", ours=False)
         take_back(draft, operation, said)
     elif isinstance(said, Declined):
         _fail(draft, operation, said.code)
@@ -424,7 +425,7 @@ def _voided(draft: Draft, operation: Operation, said: Voided, facts: dict[str, o
 
 
 def take_back(draft: Draft, operation: Operation, said: Clear) -> None:
-    """With the stored share of its turn: what was booked, and nothing computed anew."""
+    """Reverse the operation with the share that was booked: no share is computed anew."""
     reference = said.psp_reference or operation.psp_reference or ""
     share = draft.share(operation.amount_minor, operation.fee_minor)
     fact = _fact(operation, operation.turn, reference)
@@ -433,7 +434,7 @@ def take_back(draft: Draft, operation: Operation, said: Clear) -> None:
 
 
 def _fact(operation: Operation, turn: int, psp_reference: str) -> dict[str, object]:
-    """What every event about something done or taken back says. A charge that took it all has no id of its own."""
+    """The fields that all events about a done or reversed operation have. An automatic capture has no id of its own."""
     return {
         _ID[operation.kind]: None if operation.is_charge else operation.operation_id,
         "turn": None if turn == 1 else turn,

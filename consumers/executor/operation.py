@@ -1,4 +1,4 @@
-"""What lies behind a charge as it stands: captures, voids and refunds in the order of their queue, and disputes."""
+"""The state of a charge's captures, voids and refunds, in the order of their queue, and of its disputes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ OperationKey = tuple[AnyKind, str]
 DisputeKey = tuple[str, int]
 
 OPEN: tuple[OperationState, ...] = ("calling", "unknown", "pending", "unresolved")
-CHARGE_SEQ = 0  # the charge's own row, where it has one; operations are numbered from 1
+CHARGE_SEQ = 0  # of the charge's own row, if it has one; operations are numbered from 1
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Questions about something that was settled and of which the PSP says otherwise.
-
-    `again`: the PSP told more of it while a question was out, whose answer may be the older word.
+    """Questions to the PSP about a settled outcome that it contradicts.
+    `again`: the PSP told more while a question was open, so the answer to that question may be older.
     """
 
     number: int = 0
     state: Checking | None = None
-    asks: int = 0  # questions of this check without an answer: the rung of its ladder
+    asks: int = 0  # questions without an answer: the rung of the check's ladder
 
     @property
     def open(self) -> bool:
@@ -40,10 +39,9 @@ NO_CHECK = Check()
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A capture, void or refund. An automatic capture, or a charge that is asked about after its end, has `seq` 0.
-
-    `amount_minor` is in the order's currency; of a void it is what was released, 0 before. `fee_minor` is the share of its
-    present turn.
+    """A capture, void or refund. The charge's own row has `seq` 0: an automatic capture, or a charge that a check asks about.
+    `amount_minor` is in the order's currency; a void's is the released amount, 0 until the void is done. `fee_minor` is the
+    share of the fee in the present turn.
     """
 
     kind: AnyKind
@@ -75,7 +73,7 @@ class Operation:
 
     @property
     def open(self) -> bool:
-        """It was called, and the PSP has not said yes or no."""
+        """Whether its call was made and the PSP has not said yes or no."""
         return self.state in OPEN
 
     @property
@@ -92,9 +90,8 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """One stage of a dispute about a charge. `fee_minor` is the share of the order's fee that went back with it.
-
-    `waiting` for a capture, or `orphaned` where the charge has ended without one.
+    """One stage of a dispute about a charge. `fee_minor` is the share of the order's fee that was returned with it.
+    `waiting`: for the capture. `orphaned`: the charge has ended without a capture.
     """
 
     psp: str
@@ -107,9 +104,9 @@ class Dispute:
     cause_event_id: str
     placed_at: datetime
     changed_at: datetime
-    told: tuple[str, ...] = ()  # while it waits for a capture: the notifications so far, as JSON
+    told: tuple[str, ...] = ()  # notifications as JSON, while the dispute waits for its capture
     fee_minor: int = 0
-    dispute_fee_minor: int | None = None  # what the PSP asks for it
+    dispute_fee_minor: int | None = None  # the PSP's fee for the dispute
     dispute_fee_currency: str | None = None
     due_by: datetime | None = None
     outcome_event_id: str | None = None
@@ -137,22 +134,22 @@ Checked = Operation | Dispute
 
 
 def call_id_of(kind: AnyKind, payment_order_id: str, operation_id: str) -> str:
-    """32 hex digits: idempotency key and reference at the PSP."""
+    """32 hex digits: the idempotency key and our reference at the PSP."""
     return _hex(kind.encode(), payment_order_id.encode(), operation_id.encode())
 
 
 def check_id(about: str, number: int) -> str:
-    """The call that asks about something settled, for the `number`th time."""
+    """The id of the call of check `number` about an operation or dispute."""
     return _hex(b"check", about.encode(), b"%d" % number)
 
 
 def dispute_id(psp: str, dispute_reference: str) -> str:
-    """Ours: the same through all stages."""
+    """Our id of a dispute, the same through all its stages."""
     return "dp_" + _hex(psp.encode(), dispute_reference.encode())[:24]
 
 
 def automatic_id(payment_order_id: str) -> str:
-    """The operation id of a charge that took the money itself, or of the charge alone."""
+    """The operation id of the charge's own row."""
     return f"auto~{payment_order_id}"
 
 

@@ -1,7 +1,6 @@
-"""How hard one PSP may be pushed now: calls in flight, calls per second, and a breaker that lets it recover.
-
-Shared by the thread that leases and the one that sends. While the breaker is open calls wait in the table, where they
-cost nothing; when it closes they go out at the PSP's rate.
+"""Calls that have ended → how many more may be sent to one PSP: calls in flight, calls per second, a circuit breaker.
+Used by the thread that leases and the thread that sends. While the breaker is open calls wait in the table, where they
+cost nothing; when it closes they are sent at the PSP's rate.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ from typing import Literal
 
 Went = Literal["well", "badly", "neither"]  # neither: 429, or not sent at all
 
-OPEN_AFTER = 10  # failures in a row
+OPEN_AFTER = 10  # consecutive failures
 COOL_S = 1.0
-COOL_S_MAX = 10.0  # a PSP that is back is found to be within this
-PROBE_S = 2.0  # a probe without an answer for so long does not keep the next one back
+COOL_S_MAX = 10.0  # a PSP that is reachable again is noticed within this time
+PROBE_S = 2.0  # the next probe is sent after this time even if the last one has no answer
 BURST_S = 0.1
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed; open until a time; then half open: one probe after the other, until one goes well.
-
-    A probe may hang until its hard deadline; the next one leaves after PROBE_S all the same.
+    """A circuit breaker: closed; open until a time; then half open, in which probes are sent until one succeeds.
+    A probe may hang until its hard deadline, so the next one is sent after PROBE_S.
     """
 
     failures: int = 0
@@ -34,7 +32,7 @@ class Breaker:
     probing_since: float | None = None
 
     def permits(self, now: float) -> int | None:
-        """How many may leave; None: any number."""
+        """How many calls may be sent; None: any number."""
         if self.open_until is None:
             return None
         patient = self.probing_since is not None and now < self.probing_since + PROBE_S
@@ -62,7 +60,7 @@ class Breaker:
 
 
 class Pace:
-    """One PSP. `permits` says how many calls may be leased; each is `sent`, and `ended` later."""
+    """The limits of one PSP. `permits` says how many calls may be leased; each is reported by `sent`, later by `ended`."""
 
     def __init__(
         self,
@@ -83,13 +81,13 @@ class Pace:
 
     @property
     def open(self) -> bool:
-        """Whether the breaker keeps calls back."""
+        """Whether the breaker is open."""
         with self._lock:
             return self._breaker.open_until is not None
 
     @property
     def roomy(self) -> bool:
-        """Whether it is worth another lease: half of the places are free."""
+        """Whether half of the places are free, which makes another lease worth its cost."""
         with self._lock:
             return self._in_flight * 2 <= self._concurrency
 

@@ -1,8 +1,7 @@
-"""An order with all that lies behind its charge → what is captured, given back and still to come; each part's fee; and
-what is refused, in order of precedence.
-
-Amounts are minor units of the order's currency. Of two operations that wait the one placed first goes first: an operation
-is weighed against those that are under way or over, and those that wait before it.
+"""An order with its operations and disputes → the amounts captured, refunded and still to come; each part's fee; refusals
+in order of precedence.
+Amounts are minor units of the order's currency. Waiting operations are sent in the order of their placement: an operation is
+checked against those that are under way or over, and those that were placed before it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from consumers.executor.operation import (
 from schemas.fees import FeeRule
 
 COMING: tuple[OperationState, ...] = ("waiting", *OPEN)
-TAKEN: tuple[OperationState, ...] = (*COMING, "done", "reversed")  # what was reversed the PSP may do again
+TAKEN: tuple[OperationState, ...] = (*COMING, "done", "reversed")  # the PSP may do again what it has reversed
 RETURNED: tuple[OperationState, ...] = (*COMING, "done")
 
 
@@ -61,7 +60,7 @@ class Position:
 
     @property
     def released(self) -> int:
-        """What an end of the authorisation gives up: what was reversed the PSP may capture again, by itself."""
+        """The amount that is released when the authorisation ends. Reversed captures stay in: the PSP may capture them again."""
         return self.gross - _sum(self.of("capture", ("done", "reversed")))
 
     @property
@@ -70,11 +69,11 @@ class Position:
 
     @property
     def coming(self) -> int:
-        """What may still be captured by what was asked for."""
+        """The amount of the captures that are asked for and may still succeed."""
         return self.gross if self.attempt.undecided else _sum(self.of("capture", COMING))
 
     def refundable(self, asked: Operation) -> int:
-        """What the PSP may be asked to give back now, with `asked` counted; below zero: not so much."""
+        """The amount that may still be refunded after `asked`. Below zero: `asked` is too much."""
         return self.captured - self._with(asked, "refund", RETURNED) - self.disputed
 
     def taken(self, asked: Operation) -> int:
@@ -84,7 +83,7 @@ class Position:
         return (each for each in self.operations.values() if each.kind == kind and each.state in states)
 
     def standing_disputes(self) -> Iterable[Dispute]:
-        """Those whose money is with the buyer."""
+        """The disputes whose amount the buyer has."""
         return (each for each in self.disputes.values() if each.state in ("opened", "lost"))
 
     def _with(self, asked: Operation, kind: AnyKind, states: tuple[OperationState, ...]) -> int:
@@ -93,7 +92,7 @@ class Position:
     # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def refusal(self, asked: Operation, many: bool, now: datetime) -> str | None:
-        """What forbids it now. `many`: whether the PSP takes several captures of one charge."""
+        """Why the operation is refused now, or None. `many`: whether the PSP takes several captures of one charge."""
         if asked.kind == "refund":
             return self._refund_refusal(asked)
         if self.attempt.state == "declined":
@@ -130,21 +129,21 @@ class Position:
         return "disputed" if rest + self.disputed >= 0 else "exceeds_refundable"
 
     def fits(self, asked: Operation) -> bool:
-        """Whether what is not refused can be sent now: a refund waits for its capture, a capture for its charge."""
+        """Whether an operation that is not refused can be sent now: a refund waits for its capture, a capture for its charge."""
         return self.refundable(asked) >= 0 if asked.kind == "refund" else self.attempt.state == "authorised"
 
     # ── shares of the fee ────────────────────────────────────────────────────────────────────────────────────────────
 
     def capture_fee(self, amount: int) -> int:
-        """The share of the order's fee in the capture that comes next."""
+        """The share of the order's fee in the next capture."""
         return share(self.attempt.placed.fee.minor, self.captured + amount, self.gross) - self.captured_fee
 
     def refund_fee(self, amount: int) -> int:
-        """The share of the fee that goes back with the refund that comes next."""
+        """The share of the fee that is returned with the next refund."""
         return self._fee_back(self.attempt.placed.fee_refund or "proportional", amount)
 
     def dispute_fee(self, amount: int) -> int:
-        """The share of the fee that goes back with the chargeback that comes next."""
+        """The share of the fee that is returned with the next chargeback."""
         return self._fee_back(self.attempt.placed.fee_chargeback or "none", amount)
 
     def _fee_back(self, rule: FeeRule, amount: int) -> int:
@@ -156,7 +155,7 @@ class Position:
         return share(self.captured_fee, back + amount, self.captured) - given
 
     def _given_back(self, rule: FeeRule) -> tuple[int, int]:
-        """Amounts and fees of what has gone back: by this rule; where the last part gives it all, by any."""
+        """Amounts and fees that were returned by this rule; by any rule, if the rule is that the last part returns all."""
         placed = self.attempt.placed
         refunds = list(self.of("refund", ("done",))) if rule in ("full", placed.fee_refund or "proportional") else []
         disputes = list(self.standing_disputes()) if rule in ("full", placed.fee_chargeback or "none") else []
@@ -165,7 +164,7 @@ class Position:
 
 
 def share(fee: int, part: int, whole: int) -> int:
-    """The part's share of a fee on the whole; of several parts each is the sum's share less what was shared before."""
+    """The part's share of a fee on the whole. A later part's is the share of the sum less the shares before it."""
     return fee * min(part, whole) // whole if whole else 0
 
 
@@ -178,8 +177,8 @@ def _ahead(other: Operation, asked: Operation) -> bool:
 
 
 def _automatic(attempt: Attempt) -> Operation:
-    """The charge as the one capture that it was: kept as a row only once the PSP says otherwise."""
-    assert attempt.outcome_event_id is not None, "captured by an event"
+    """An automatic charge as a capture. It is stored as a row only once a check asks about it."""
+    assert attempt.outcome_event_id is not None, "a captured charge has the event of its outcome"
     return Operation(
         "capture",
         automatic_id(attempt.key),

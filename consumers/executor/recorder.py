@@ -1,4 +1,4 @@
-"""Replies as they come back → kept on their rows → applied to the room → its events published. One thread, batched."""
+"""Replies → stored on their calls' rows → applied to the room → its events published. One thread, in batches."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ BATCH_MAX = 500
 AWAY_S = 0.5
 CLEAR = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
 
-Item = CallReply | Leased | StoredReply | TakenUp  # came back; leased but not sent; found on its row; told too early
+Item = CallReply | Leased | StoredReply | TakenUp  # answered; leased and not sent; stored and not applied; early
 Result = TypeVar("Result")
 
 
 class Recorder:
-    """`put` from any thread. Ends after `close` with everything recorded, unless the database is away."""
+    """Takes replies by `put` from any thread. `close` returns when all are recorded, unless the database is away."""
 
     def __init__(self, settings: Settings, consumer: AnyConsumer, wake: threading.Event) -> None:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
@@ -54,7 +54,7 @@ class Recorder:
 
     @property
     def backlogged(self) -> bool:
-        """Whether the broker takes nothing: what a PSP says now could not be published."""
+        """Whether the broker is so far behind that the outcome of a call could not be published."""
         return self._desk.backlogged
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Recorder:
             self._desk.store.close()
 
     def _collect(self) -> list[Item]:
-        """What has come back by now; under load, what comes back in half the time that the last batch took."""
+        """Collect replies: for LINGER_S, or under load for half of the time that the last batch took."""
         try:
             items = [self._items.get(timeout=IDLE_S)]
         except queue.Empty:
@@ -113,7 +113,7 @@ class Recorder:
         self._desk.ended(started)
 
     def _record(self, answers: Sequence[CallReply]) -> list[Message]:
-        """What came after its lease was taken for lost counts only where it is a clear yes or no."""
+        """Store replies. A reply that came after its lease had expired counts only if it is a yes or no."""
         if not answers:
             return []
         now = datetime.now(UTC)
@@ -125,7 +125,9 @@ class Recorder:
         return [calls.message(s) for s in stored] + [calls.late_message(answer, now) for answer in clear]
 
     def _apply(self, messages: Sequence[Message]) -> bool:
-        """While the database is away: again. While the room is stopped, or at our end: later, from the rows."""
+        """Apply, and try again while the database is away. If the room is stopped or this process ends, the rows are applied
+        later. → whether they were applied
+        """
         try:
             return self._until_back(lambda: self._apply_once(messages)) is not None
         except Stopped as stopped:
@@ -147,7 +149,7 @@ class Recorder:
             self._away(error)
 
     def _in_transaction(self, work: Callable[[Connection], Result]) -> Result | None:
-        """None where the database stayed away until our end, or where there is nothing to give back."""
+        """The result of `work`; None if the database stayed away until `close`."""
 
         def once() -> Result:
             with self._desk.store.batch() as conn:

@@ -17,13 +17,15 @@ _TOKENS = tuple((f"tok_{scheme}", scheme) for scheme in SCHEMES)
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The rules, in order. Errors on reading: SettingsError for a rule about a PSP that is not there."""
+    """The routing rules in order."""
 
     rules: tuple[RoutingRule, ...]
 
     @classmethod
     def of(cls, settings: ExecutorSettings) -> Routing:
-        """Without rules any PSP may have any order, one as likely as the other."""
+        """The settings' rules; without rules any PSP gets any order, all equally likely. Errors: SettingsError if a rule names a
+        PSP that is not in the settings.
+        """
         names = [psp.name for psp in settings.psps]
         for rule in settings.routing:
             if rule.psp not in names:
@@ -31,12 +33,12 @@ class Routing:
         return cls(settings.routing or tuple(RoutingRule(psp=name) for name in names))
 
     def choose(self, order: OrderPlaced) -> str | None:
-        """Among the rules whose every stated condition holds, one by weight; None where none holds."""
+        """A PSP, drawn by weight among the rules whose conditions all hold; None if there is no such rule."""
         open_to_it = self._open_to(order)
         return _weighted(open_to_it, order.payment_order_id) if open_to_it else None
 
     def alternatives(self, order: OrderPlaced) -> tuple[str, ...]:
-        """The PSPs that may have it, each once: the chosen one, then the others by weight."""
+        """The PSPs that may get the order, each once: the chosen one, then the others by weight."""
         open_to_it = self._open_to(order)
         if not open_to_it:
             return ()
@@ -49,7 +51,7 @@ class Routing:
 
 
 def scheme_of(token: str) -> str | None:
-    """The card scheme, where the token tells."""
+    """The card scheme if the token names it."""
     return next((scheme for prefix, scheme in _TOKENS if token.startswith(prefix)), None)
 
 
@@ -67,7 +69,7 @@ def _holds(rule: RoutingRule, order: OrderPlaced, scheme: str | None) -> bool:
 
 
 def _weighted(rules: Sequence[RoutingRule], order_id: str) -> str:
-    """The order's own hash draws, so that deciding again gives the same PSP."""
+    """The PSPs in an order drawn by the order id's hash, so that a repeated decision chooses the same PSP."""
     if len(rules) == 1:
         return rules[0].psp
     point = int.from_bytes(blake2b(order_id.encode(), digest_size=8).digest(), "big") % sum(r.weight for r in rules)

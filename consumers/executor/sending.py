@@ -1,4 +1,4 @@
-"""A leased call → one HTTP exchange with its PSP → the reply. What cannot be told apart is unknown."""
+"""A leased call → one HTTP exchange with its PSP → the reply. A failure that may have taken effect is Unknown."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ from topics.runtime.calls.rows import LEASED, CallReply, Leased
 from topics.runtime.shape.failpoints import hit
 
 HARD_DEADLINE_S = 10.0
-LEASE_MARGIN_S = 1.0  # for everything between the look at the lease and the first byte
+LEASE_MARGIN_S = 1.0  # for the time between the check of the lease and the first byte
 CONNECT_S = 5.0
-KEEP_ALIVE_S = 4.0  # shorter than servers': a request on a connection that they have just closed is unknown
+KEEP_ALIVE_S = 4.0  # shorter than the servers': a request on a connection that a server has just closed ends unknown
 BODY_MAX = 1 << 20
-WIRE_MAX = 2 * BODY_MAX  # of an answer with its head and its coding
+WIRE_MAX = 2 * BODY_MAX  # bytes of an answer with its headers and transfer coding
 
 REPLIES = Counter("tally_psp_replies_total", "What came of sends and questions to a PSP", ["psp", "act", "reply"])
 SECONDS = Histogram("tally_psp_seconds", "From opening the connection to the end of the reply", ["psp", "act"])
@@ -60,18 +60,18 @@ Done = Callable[[CallReply | Unsent], None]
 
 
 def operation_of(call: Leased) -> Operation | Reference:
-    """What the room's decision put away, by the call's kind: an operation to send, or a reference to ask by."""
+    """The operation that the decision stored with the call, by the call's kind."""
     asked = orjson.loads(call.request)
     match call.kind:
-        case "charge":  # by `charging.charge_json`
+        case "charge":  # written by `charging.charge_json`
             return Charge(call.id, call.subject, _amount(asked), asked["token"], asked.get("capture", True))
-        case "capture":  # this and the next two by `operating`
+        case "capture":  # this and the next two: written by `operating`
             return Capture(call.id, call.subject, _amount(asked), asked["psp_reference"], asked["final"])
         case "void":
             return Void(call.id, call.subject, asked["psp_reference"])
         case "refund":
             return Refund(call.id, call.subject, _amount(asked), asked["psp_reference"])
-        case "check":  # by `checking`
+        case "check":  # written by `checking`
             return Reference(asked["kind"], asked["call_id"], asked.get("stage"))
         case _:
             assert_never(call.kind)
@@ -87,7 +87,7 @@ def answer_of(call: Leased, reply: Reply) -> CallReply:
 
 
 class Sender:
-    """A thread with an event loop and warm connections. `done` hears every call once, from that thread."""
+    """A thread with an event loop and kept connections. It calls `done` once for each call."""
 
     def __init__(self, psps: Mapping[str, Psp], paces: Mapping[str, Pace], done: Done) -> None:
         self._psps = psps
@@ -105,7 +105,7 @@ class Sender:
         self._thread.start()
 
     def submit(self, calls: Sequence[Leased], leased_at: float) -> None:
-        """From any thread. `leased_at` is the machine's monotonic time before the lease was asked for."""
+        """Send leased calls; may be called by any thread. `leased_at` is the monotonic time before the lease was taken."""
         self._loop.call_soon_threadsafe(self._begin, calls, leased_at)
 
     def raise_if_dead(self) -> None:
@@ -113,7 +113,7 @@ class Sender:
             raise RuntimeError("the sender's thread died")
 
     def close(self) -> None:
-        """Let what is in flight end, which takes HARD_DEADLINE_S at most."""
+        """Wait until the calls in flight have ended, HARD_DEADLINE_S at most."""
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
@@ -151,7 +151,7 @@ class Sender:
         self._done(answer_of(call, reply))
 
     async def _reply(self, call: Leased) -> Reply:
-        """Never raises: whatever goes wrong after the connection was made may have gone wrong after the charge."""
+        """The PSP's reply. Raises nothing: any failure after the connection was made may be one after the charge, so Unknown."""
         try:
             return await self._ask_psp(call)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -185,17 +185,18 @@ class Sender:
             return response.status, response.headers, await response.read()
 
     def _url(self, request: HttpRequest) -> URL:
-        """The address for charges is always the same, and parsing it is a tenth of a call's cost."""
+        """The request's address, parsed once if it is a charge's: all charges have one address, and parsing costs a tenth of a
+        call.
+        """
         if request.method == "GET":
             return URL(request.url, encoded=True)
         return self._urls.setdefault(request.url, URL(request.url, encoded=True))
 
 
 class _OneAnswerEach(BoundedReply):
-    """A connection on which an answer is believed only as the one answer to the request before it.
-
-    A PSP, or a proxy before it, that answers twice leaves an answer for whoever uses the connection next. Only 200s name
-    the charge that they speak of: after any other answer, or one that nobody asked for, the connection is not used again.
+    """A connection that takes an answer only as the one answer to the request before it.
+    A PSP or proxy that answers twice leaves an answer for the next user of the connection. Only 200s name the charge that
+    they are about: after any other answer, or one without a request, the connection is not used again.
     """
 
     bytes_max = WIRE_MAX
@@ -211,14 +212,13 @@ class _OneAnswerEach(BoundedReply):
         if not self._asked:
             self.close()
             return
-        self._asked = data[0].code < 200  # "100 Continue" and its like come before the answer
+        self._asked = data[0].code < 200  # "100 Continue" and other 1xx come before the answer
         super().feed_data(data, size)
 
 
 def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
-    """No redirects, cookies or proxies: what is sent is what the adapter made, once.
-
-    Questions have a connection each: an answer that there is no such charge names none.
+    """A session without redirects, cookies or proxies, so that the adapter's request is sent once and unchanged.
+    Each question has a connection of its own: the answer "no such charge" names no charge.
     """
     connector = (
         aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
@@ -226,10 +226,10 @@ def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
         else aiohttp.TCPConnector(limit=0, force_close=True)
     )
     protocol: partial[Any] = partial(_OneAnswerEach, loop=asyncio.get_running_loop())
-    connector._factory = protocol  # aiohttp has no public place for it
+    connector._factory = protocol  # aiohttp has no public way to set it
     return aiohttp.ClientSession(
         connector=connector,
-        # connect: to have looked up the name and tried every address that it has; sock_connect: one address
+        # connect: for the DNS lookup and attempts at all addresses; sock_connect: for one address
         timeout=aiohttp.ClientTimeout(total=HARD_DEADLINE_S, connect=CONNECT_S, sock_connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

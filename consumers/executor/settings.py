@@ -1,4 +1,4 @@
-"""What the executor alone decides by: TALLY_ROUTING and TALLY_FAILOVER."""
+"""The executor's own settings: TALLY_ROUTING and TALLY_FAILOVER."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topics.settings import Settings
 
 
 class RoutingRule(BaseModel):
-    """Which PSP gets an order: the first rules whose every stated condition holds; among them, by weight."""
+    """One rule of which PSP gets an order. It applies if each of its conditions holds; `weight` draws among those that do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,7 @@ class RoutingRule(BaseModel):
 
 
 class Failover(BaseModel):
-    """When an order goes to the next PSP that routing allows. Never once a send of it has ended unknown."""
+    """When an order is sent to the next PSP that routing allows. Never after a send of the order has ended unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,7 +32,7 @@ class Failover(BaseModel):
 
 
 class ExecutorSettings(Settings):
-    """The installation's, and the executor's own."""
+    """The installation's settings and the executor's own."""
 
     routing: tuple[RoutingRule, ...] = ()
     failover: Failover = Failover()

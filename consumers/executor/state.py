@@ -1,4 +1,4 @@
-"""What a batch of the executor finds in its store, and the policy by which it decides."""
+"""The state that a batch of the executor loads, and the policy by which it decides."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Change = Attempt | Operation | Dispute | Early
 
 @dataclass(slots=True)
 class Attempts:
-    """A batch's attempts by payment order, with what lies behind them in the order of its queue; and the facts of the
-    calls that came back, or are spoken of, by call.
+    """Attempts, operations (in the order of their queues) and disputes by payment order; facts of the calls that the batch's
+    messages are about, by call id.
     """
 
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that decides besides state and event."""
+    """Settings and PSP properties that decisions depend on besides state and event."""
 
     routing: Routing
     psps: Mapping[str, Mapping[Kind, Declared]]

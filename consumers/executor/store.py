@@ -1,4 +1,4 @@
-"""Attempts of the executor: locked with their calls' facts for a batch, saved as a set."""
+"""The executor's tables ⇄ attempts, operations and disputes: locked for a batch with their calls' facts, saved as sets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ATTEMPTS = Table(
 )
 _INSERT, _UPDATE = ATTEMPTS.insert(), ATTEMPTS.update()
 
-_SETTLED = (  # of what is settled, and may be asked about
+_SETTLED = (  # columns of what is settled and may be checked
     Column("outcome_event_id", "text", null=True),
     Column("outcome_place", "int4", null=True),
     Column("revision", "int4"),
@@ -132,11 +132,11 @@ _ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
 def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
-    """Attempts and calls locked, in sorted order. What lies behind an attempt is locked with it, and read where it says
-    that there is something.
+    """Lock attempts and read their calls' facts, in sorted order. The lock covers an attempt's operations and disputes, which
+    are read if the attempt has any.
     """
     orders, calls, told = _wanted(events)
-    if told:  # a call's order never changes: no lock is needed to read it
+    if told:  # the order of a call never changes, so it is read without a lock
         orders |= {row[0] for row in conn.execute(_ORDERS_OF, (text_array(told),))}
         calls |= told
     state = Attempts()
@@ -162,7 +162,7 @@ def _read_behind(conn: Connection, state: Attempts) -> None:
 
 
 def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
-    """Orders, calls, and the references of notifications."""
+    """The ids of orders and calls, and the references of notifications, that the events name."""
     orders, calls, told = set(), set(), set()
     for event in events:
         match event:
@@ -183,7 +183,7 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
 
 
 def save(conn: Connection, changes: Sequence[Change]) -> None:
-    """New attempts are copied in, others updated; the last of several states of one attempt counts."""
+    """Insert new attempts and update others. Of several states of one attempt the last is saved."""
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
     others: list[Operation | Dispute | Early] = []
@@ -208,5 +208,5 @@ def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | Early]
 
 
 def _is_new(attempt: Attempt, first_revision: int) -> bool:
-    """Revision 1 is an order's first; one that is declined as it is placed begins with 2."""
+    """Whether the attempt is new. Its first revision is 1; 2 if the order is declined when it is placed."""
     return first_revision == 1 or (first_revision == 2 and attempt.outcome_event_id == attempt.cause_event_id)

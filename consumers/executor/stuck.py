@@ -1,6 +1,5 @@
-"""Open calls, what waits or is unresolved, notifications without a call → what is past its limit, and what happens to it next.
-
-Read from the room's views, so that `tally stuck` may do it by the role that only reads.
+"""Open calls, waiting and unresolved operations, notifications without a call → those past a limit, and their next step.
+Read from the room's views, so that `tally stuck` can use the reading role.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ SELECT 'dispute', dispute_id, payment_order_id, checkout_id, psp, amount_minor, 
 FROM dispute_view WHERE checking = 'unanswered'
 ORDER BY 8, 3 LIMIT %(most)s
 """
-# What the buyer has twice: refunded, and charged back as well.
+# Amounts that the buyer has got twice: by a refund and by a chargeback.
 _DOUBLE_RETURNS = """
 SELECT d.payment_order_id, a.checkout_id, a.psp, d.disputed + o.refunded - o.captured, a.currency, d.since
 FROM (SELECT payment_order_id, sum(amount_minor)::bigint AS disputed, max(changed_at) AS since FROM dispute_view
@@ -73,7 +72,7 @@ WHERE taken_at IS NULL AND received_at < %s ORDER BY received_at LIMIT %s
 
 
 def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
-    """Oldest first. `now` is business time."""
+    """What is stuck, oldest first. `now` is business time."""
     limits_at = {
         "now": now,
         "most": FOUND_MAX,
@@ -89,7 +88,7 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
 
 
 def _behind(conn: Connection, limits_at: Mapping[str, object], now: datetime) -> list[Stuck]:
-    """Captures, voids and refunds by their limits; checks that had no answer; what went back twice."""
+    """Captures, voids and refunds past their limits; checks without an answer; amounts returned twice."""
     found = [
         Stuck(
             ROOM,
@@ -118,7 +117,7 @@ _RETURNED_TWICE = "the buyer has this much by refund and by chargeback; a person
 
 
 def _amounts(minor: int, currency: str) -> tuple[Money, ...]:
-    return (Money(minor, currency),) if minor else ()  # a void has no amount before it is done
+    return (Money(minor, currency),) if minor else ()  # a void has no amount until it is done
 
 
 def _notifications(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
