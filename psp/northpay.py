@@ -132,7 +132,7 @@ class Northpay:
             case _:
                 assert_never(operation)
 
-    # ── questions, and the PSP's books ──────────────────────────────────────────────────────────────────────────────────
+    # ── questions, and the PSP's books ───────────────────────────────────────────────────────────────────────────────
 
     def find(self, asked: Operation | Reference) -> HttpRequest:
         return self._ask(asked.kind, {"dispute" if asked.kind == "dispute" else "reference": asked.call_id})
@@ -174,7 +174,7 @@ class Northpay:
             case _:
                 assert_never(kind)
 
-    # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def signature(self, headers: Mapping[str, str]) -> Signature | None:
         """`Northpay-Signature: t=1772366400,v1=<hex>`, a v1 for each secret."""

@@ -71,7 +71,7 @@ class Southpay:
     api_key: str = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    # ── what is sent, and what its answer means ─────────────────────────────────────────────────────────────────────────
+    # ── what is sent, and what its answer means ──────────────────────────────────────────────────────────────────────
 
     def request(self, operation: Operation) -> HttpRequest:
         match operation:
@@ -120,7 +120,7 @@ class Southpay:
             case _:
                 assert_never(operation)
 
-    # ── questions, and the PSP's books ──────────────────────────────────────────────────────────────────────────────────
+    # ── questions, and the PSP's books ───────────────────────────────────────────────────────────────────────────────
 
     def find(self, asked: Operation | Reference) -> HttpRequest:
         match asked.kind:
@@ -179,7 +179,7 @@ class Southpay:
             case _:
                 assert_never(kind)
 
-    # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def signature(self, headers: Mapping[str, str]) -> Signature | None:
         """`X-Southpay-Timestamp` in seconds, `X-Southpay-Signature: <hex>`, one for each secret with spaces between."""

@@ -16,7 +16,7 @@ OperationStatus = Literal["received", "processing", "succeeded", "failed", "reve
 DisputeStatus = Literal["inquiry", "opened", "won", "lost"]
 
 
-# ── payments: what is to be done, and what has become of it ─────────────────────────────────────────────────────────────
+# ── payments: what is to be done, and what has become of it ──────────────────────────────────────────────────────────
 
 
 class OperationPlaced(Event):
@@ -112,7 +112,7 @@ class DisputeStatusChanged(Event):
         return (self.amount,)
 
 
-# ── notifications: what a PSP tells us unasked ──────────────────────────────────────────────────────────────────────────
+# ── notifications: what a PSP tells us unasked ───────────────────────────────────────────────────────────────────────
 
 
 class DisputeNotified(Event):
@@ -135,7 +135,7 @@ class DisputeNotified(Event):
         return (self.amount,)
 
 
-# ── executions: what the PSP said ───────────────────────────────────────────────────────────────────────────────────────
+# ── executions: what the PSP said ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ MoneyBackOutcome = (
 Execution = ChargeOutcome | MoneyBackOutcome  # all that is published on executions.v1
 
 
-# ── wallet ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── wallet ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class WalletDebited(WalletMoved):

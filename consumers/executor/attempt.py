@@ -19,6 +19,7 @@ NO_PSP = "none"  # the order was declined before a PSP was called
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """The state of an order's charge. After a failover the same attempt is continued at the next PSP.
+
     `unknown` and `pending` last until the PSP has said yes or no: through each question and, for `unknown`, each send
     that follows. Orders with manual capture alone become `authorised`, `voided` or `expired`.
     """

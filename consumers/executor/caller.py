@@ -44,6 +44,7 @@ BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp
 
 def run_caller(settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
     """Run until `stop` is set. `wake` is set after the commit of a batch with calls.
+
     Errors: SettingsError if calls of a PSP that is missing in the settings have not ended. Any other error is a bug.
     """
     Caller(settings, consumer, stop, wake).run()
@@ -62,7 +63,7 @@ class Caller:
         self._paces = {psp.name: Pace(psp.concurrency, psp.rate_per_s) for psp in settings.psps}
         self._recorder = Recorder(settings, consumer, wake)
         self._sender = Sender(self._psps, self._paces, self._done)
-        self._hungry = False
+        self._more_due = False
         self._stopped = False
         self._complete = False  # the PSPs of all open calls are in the settings
         self._sweep_at = 0.0
@@ -72,7 +73,7 @@ class Caller:
         self._sender.start()
         try:
             while not self._stop.is_set():
-                self._wake.wait(BUSY_POLL_S if self._hungry else POLL_S)
+                self._wake.wait(BUSY_POLL_S if self._more_due else POLL_S)
                 self._wake.clear()
                 self._recorder.raise_if_dead()
                 self._sender.raise_if_dead()
@@ -116,16 +117,16 @@ class Caller:
 
     def _lease_due(self) -> None:
         """Lease due calls for PSPs with at least half of their places free: few large leases cost less than many small ones."""
-        roomy = {name: pace for name, pace in self._paces.items() if pace.roomy}
-        limits = {name: permits for name, pace in roomy.items() if (permits := pace.permits()) > 0}
+        half_free = {name: pace for name, pace in self._paces.items() if pace.half_free}
+        limits = {name: permits for name, pace in half_free.items() if (permits := pace.permits()) > 0}
         if not limits:
-            self._hungry = not all(pace.open for pace in self._paces.values())
+            self._more_due = not all(pace.open for pace in self._paces.values())
             return
         leased_at, now = time.monotonic(), self._clock.now()
         with self._store.batch() as conn:
             taken = calls.lease(conn, limits, now, self._me)
         leased = taken()
-        self._hungry = len(leased) >= min(limits.values())
+        self._more_due = len(leased) >= min(limits.values())
         self._send(leased, leased_at, now)
 
     def _send(self, leased: Sequence[Leased], leased_at: float, now: datetime) -> None:
@@ -152,10 +153,10 @@ class Caller:
     def _done(self, ended: calls.CallReply | Leased) -> None:
         """Record the end of a call; lease more once half of a PSP's places are free. Called by the sender's thread."""
         self._recorder.put(ended)
-        if self._hungry and any(pace.roomy for pace in self._paces.values()):
+        if self._more_due and any(pace.half_free for pace in self._paces.values()):
             self._wake.set()
 
-    # ── calls that other processes, or this one before a crash, have left ─────────────────────────────────────────────────────────────────
+    # ── calls that other processes, or this one before a crash, have left ────────────────────────────────────────────
 
     def _sweep(self) -> None:
         now = self._clock.now()

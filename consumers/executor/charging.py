@@ -1,4 +1,5 @@
 """(attempts and calls, an order or a reply) → a charge, its outcome, or the next step while the outcome is unknown. Pure.
+
 `ladder` says what a reply means, this module what follows for the order. The first yes or no decides, be it the reply to a
 send, the answer to a question or a notification; the same yes or no again changes nothing.
 """
@@ -93,7 +94,9 @@ def charge_json(order: OrderPlaced) -> bytes:
 # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hear(policy: Policy, attempt: Attempt, call: CallFacts, event: CallEnded, reply: Reply, cause: Cause) -> Decision:
+def apply_reply(
+    policy: Policy, attempt: Attempt, call: CallFacts, event: CallEnded, reply: Reply, cause: Cause
+) -> Decision:
     """Apply a reply. A yes or no counts at any time; any other reply only as the answer to the last act of an open call."""
     clear = _clear(attempt, reply)
     if clear is not None:
@@ -164,8 +167,8 @@ def _follow(
             assert_never(verdict)
 
 
-def be_told(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cause: Cause) -> Decision:
-    """Apply a PSP's notification, which `told` has turned into a reply."""
+def apply_notification(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cause: Cause) -> Decision:
+    """Apply a PSP's notification, which `reply_of` has turned into a reply."""
     clear = _clear(attempt, reply)
     if clear is not None:
         return _decided(policy, attempt, call, clear, cause)
@@ -175,7 +178,7 @@ def be_told(policy: Policy, attempt: Attempt, call: CallFacts, reply: Reply, cau
     return _ask(attempt, reply, asked, cause)
 
 
-def told(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised | Declined | Pending | Reversed:
+def reply_of(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised | Declined | Pending | Reversed:
     """A notification about the charge → the reply that says the same. Errors: Permanent `notification_mismatch`."""
     gross = attempt.placed.gross
     if event.amount != gross:
@@ -200,7 +203,9 @@ def told(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised
 def of_an_earlier_call(call_id: str, reply: Reply) -> Decision:
     """A reply of a PSP before a failover. That PSP did nothing, or declined, so it cannot have charged the order."""
     if isinstance(reply, Captured | Authorised):
-        raise Permanent("contradiction", f"captured as {reply.psp_reference} by {call_id}, which had ended without a charge")
+        raise Permanent(
+            "contradiction", f"captured as {reply.psp_reference} by {call_id}, which had ended without a charge"
+        )
     return Decision()
 
 

@@ -1,4 +1,5 @@
 """A PSP's word that contradicts a settled outcome → a check: a question that never sends. Only its answer counts. Pure.
+
 There is one check at a time of each operation, dispute or charge. A notification or reply that comes while a check is open
 makes the check ask once more, since the answer to the open question may be older. Nothing waits for a check, and a check
 whose ladder ends without an answer changes nothing.
@@ -49,21 +50,21 @@ def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
     asks, rungs = about.check.asks + 1, draft.policy.ladders.ask_again_s
     if asks < len(rungs):
         _put(draft, about, replace(about.check, asks=asks))
-        draft.again(Retry(about.check_id, "ask", max(rungs[asks], retry_after_s(reply))))
+        draft.retry(Retry(about.check_id, "ask", max(rungs[asks], retry_after_s(reply))))
         return
     draft.end(about.check_id, "unresolved")
-    if not _once_more(draft, about):
+    if not _asked_again(draft, about):
         _put(draft, about, replace(about.check, state="unanswered"))
 
 
 def answered(draft: Draft, about: Checked) -> None:
     """End the check: the reply answers it."""
     draft.end(about.check_id, "answered")
-    if not _once_more(draft, about):
+    if not _asked_again(draft, about):
         _put(draft, about, replace(about.check, state=None))
 
 
-def _once_more(draft: Draft, about: Checked) -> bool:
+def _asked_again(draft: Draft, about: Checked) -> bool:
     if about.check.state != "again":
         return False
     begin(draft, _put(draft, about, replace(about.check, state=None)))

@@ -1,4 +1,5 @@
 """(orders, an event) → a decision. Pure: finds the order that the event is about, and passes both on.
+
 `charging` decides about charges, `operating` about captures, voids and refunds, `disputing` about disputes, `checking`
 about contradictions of settled outcomes. Operations and disputes are read only for attempts that have any.
 """
@@ -10,7 +11,7 @@ from typing import assert_never
 from consumers.executor import charging, checking, disputing, operating
 from consumers.executor.attempt import Attempt
 from consumers.executor.draft import Draft
-from consumers.executor.early import Early
+from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Checked, Operation
 from consumers.executor.state import Attempts, Policy
 from psp.port import Authorised, Captured, Declined, Reply, Reversed, reply_from_json
@@ -41,13 +42,13 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
         case OrderPlaced():
             return charging.place(policy, state.attempts.get(event.payment_order_id), event, cause)
         case CallEnded():
-            return _in_trace(_hear(policy, state, event, cause), state, event.call_id)
+            return _in_trace(_apply_reply(policy, state, event, cause), state, event.call_id)
         case NotificationReceived():
-            return _in_trace(_be_told(policy, state, event, cause), state, event.reference)
+            return _in_trace(_apply_notification(policy, state, event, cause), state, event.reference)
         case CapturePlaced() | VoidPlaced() | RefundPlaced():
             return _place(policy, state, event, cause)
         case DisputeNotified():
-            return _in_trace(_be_told_of_dispute(policy, state, event, cause), state, event.reference)
+            return _in_trace(_apply_dispute(policy, state, event, cause), state, event.reference)
         case TimerFired():
             return _fire(policy, state, event, cause)
         case _:
@@ -63,7 +64,7 @@ def _in_trace(decision: Decision, state: Attempts, call_id: str) -> Decision:
 # ── what a PSP says ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> Decision:
+def _apply_reply(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> Decision:
     attempt, call = state.attempts.get(event.payment_order_id), state.calls.get(event.call_id)
     if attempt is None or call is None or call.subject != event.payment_order_id:
         raise Permanent("no_such_call", f"{event.call_id} is no call of this order")
@@ -71,8 +72,8 @@ def _hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> De
     if attempt.call_id == event.call_id:
         if charging.contradicts(attempt, reply):
             return _contradicted(Draft(policy, state, attempt, cause), reply)
-        decision = charging.hear(policy, attempt, call, event, reply, cause)
-        return _go_on(policy, state, attempt, decision, reply, cause)
+        decision = charging.apply_reply(policy, attempt, call, event, reply, cause)
+        return _begin_waiting(policy, state, attempt, decision, reply, cause)
     draft = Draft(policy, state, attempt, cause)
     about = _of_call(draft, event.call_id)
     if about is None:
@@ -81,35 +82,37 @@ def _hear(policy: Policy, state: Attempts, event: CallEnded, cause: Cause) -> De
         _answer(draft, about, reply)
     else:
         assert isinstance(about, Operation), "disputes are only asked about"
-        operating.hear(draft, about, call, event.act, event.act_no, reply)
+        operating.apply_reply(draft, about, call, event.act, event.act_no, reply)
     return _finish(draft)
 
 
-def _be_told(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
+def _apply_notification(policy: Policy, state: Attempts, event: NotificationReceived, cause: Cause) -> Decision:
     """Treat a notification as the reply that it stands for; keep it if its call does not exist yet."""
     call = state.calls.get(event.reference)
     if call is None or call.psp != event.psp:
-        return Decision((Early(event, cause.event_id, cause.now),))
+        return Decision((EarlyNotification(event, cause.event_id, cause.now),))
     attempt = state.attempts[call.subject]
     if attempt.call_id == event.reference:
-        reply = charging.told(attempt, event)
+        reply = charging.reply_of(attempt, event)
         if charging.contradicts(attempt, reply):
             return _contradicted(Draft(policy, state, attempt, cause), reply)
-        return _go_on(policy, state, attempt, charging.be_told(policy, attempt, call, reply, cause), reply, cause)
+        return _begin_waiting(
+            policy, state, attempt, charging.apply_notification(policy, attempt, call, reply, cause), reply, cause
+        )
     draft = Draft(policy, state, attempt, cause)
     about = _of_call(draft, event.reference)
     if not isinstance(about, Operation) or about.call_id != event.reference:
-        return charging.of_an_earlier_call(event.reference, charging.told(attempt, event))
-    operating.be_told(draft, about, event)
+        return charging.of_an_earlier_call(event.reference, charging.reply_of(attempt, event))
+    operating.apply_notification(draft, about, event)
     return _finish(draft)
 
 
-def _be_told_of_dispute(policy: Policy, state: Attempts, event: DisputeNotified, cause: Cause) -> Decision:
+def _apply_dispute(policy: Policy, state: Attempts, event: DisputeNotified, cause: Cause) -> Decision:
     call = state.calls.get(event.reference)
     if call is None or call.psp != event.psp:
-        return Decision((Early(event, cause.event_id, cause.now),))
+        return Decision((EarlyNotification(event, cause.event_id, cause.now),))
     draft = Draft(policy, state, state.attempts[call.subject], cause)
-    disputing.be_told(draft, event)
+    disputing.apply_notification(draft, event)
     return _finish(draft)
 
 
@@ -143,7 +146,7 @@ def _contradicted(draft: Draft, reply: Reply) -> Decision:
 def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
     """Apply the answer to a check."""
     if not isinstance(about, Operation):
-        disputing.hear(draft, about, reply)
+        disputing.apply_reply(draft, about, reply)
     elif about.kind == "charge":
         _answer_of_charge(draft, about, reply)
     elif said := operating.clear(draft, about, reply):
@@ -166,7 +169,7 @@ def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
         checking.unanswered(draft, about, reply)
 
 
-# ── operations placed, timers due ──────────────────────────────────────────────────────────────────────────────────────
+# ── operations placed, timers due ────────────────────────────────────────────────────────────────────────────────────
 
 
 def _place(policy: Policy, state: Attempts, event: operating.Placed, cause: Cause) -> Decision:
@@ -181,7 +184,7 @@ def _fire(policy: Policy, state: Attempts, event: TimerFired, cause: Cause) -> D
         case charging.AUTHORISATION:
             operating.expire(draft)
         case disputing.DISPUTE:
-            disputing.bury(draft)
+            disputing.fail_orphaned(draft)
         case other:
             raise Permanent("unknown_timer", other)
     return _finish(draft)
@@ -194,10 +197,10 @@ def _attempt(state: Attempts, payment_order_id: str) -> Attempt:
     return attempt
 
 
-# ── after each event ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── after each event ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _go_on(
+def _begin_waiting(
     policy: Policy, state: Attempts, attempt: Attempt, decision: Decision, reply: Reply, cause: Cause
 ) -> Decision:
     """Begin or fail the operations that wait for the charge, in the decision that settles the charge."""
@@ -212,6 +215,6 @@ def _go_on(
 
 
 def _finish(draft: Draft) -> Decision:
-    disputing.take_up(draft)
+    disputing.apply_waiting(draft)
     operating.begin_queue(draft)
     return draft.decision()

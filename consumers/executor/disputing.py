@@ -1,4 +1,5 @@
 """(an order, a PSP's notification of a dispute about it) → inquiry, chargeback opened, won, lost. Pure.
+
 The PSP's amount is posted even if less is left of the order. A dispute that is reported before its capture waits, and is
 applied in the decision that captures.
 """
@@ -26,7 +27,7 @@ from topics.runtime.shape.consumer import Timer
 DISPUTE = "dispute"  # a timer due at once: its own message becomes the dead letter of disputes about an order that took no money
 
 
-def be_told(draft: Draft, event: DisputeNotified) -> None:
+def apply_notification(draft: Draft, event: DisputeNotified) -> None:
     """Apply a notification. Errors: Permanent `contradiction` if the order ended without a capture; `notification_mismatch`."""
     if event.amount.currency != draft.attempt.placed.gross.currency:
         why = f"a dispute of {event.amount} about {draft.attempt.placed.gross}"
@@ -40,7 +41,7 @@ def be_told(draft: Draft, event: DisputeNotified) -> None:
         draft.put(waiting.evolve(draft.cause.now, told=(*waiting.told, event.model_dump_json())))
 
 
-def take_up(draft: Draft) -> None:
+def apply_waiting(draft: Draft) -> None:
     """Apply waiting disputes once there is a capture; mark them orphaned once there cannot be any."""
     for waiting in [each for each in draft.disputes.values() if each.state in ("waiting", "orphaned")]:
         if draft.ever_captured:
@@ -49,16 +50,16 @@ def take_up(draft: Draft) -> None:
                 _follow(draft, DisputeNotified.model_validate_json(told))
         elif waiting.state == "waiting" and _ended_without_capture(draft):
             draft.put(waiting.evolve(draft.cause.now, state="orphaned"))
-            draft.wake(Timer(DISPUTE, draft.attempt.key, draft.cause.now))
+            draft.set_timer(Timer(DISPUTE, draft.attempt.key, draft.cause.now))
 
 
-def bury(draft: Draft) -> None:
+def fail_orphaned(draft: Draft) -> None:
     """Errors: Permanent `contradiction`, where a dispute is about an order that ended without a capture."""
     if any(each.state == "orphaned" for each in draft.disputes.values()):
         raise _contradiction(draft)
 
 
-def hear(draft: Draft, dispute: Dispute, reply: Reply) -> None:
+def apply_reply(draft: Draft, dispute: Dispute, reply: Reply) -> None:
     """Apply the answer to a check. Errors: Permanent `contradiction` if a stage that was won is lost after all."""
     if not isinstance(reply, DisputeState) or reply.stage != dispute.stage:
         checking.unanswered(draft, dispute, reply)
@@ -122,7 +123,9 @@ def _begin(draft: Draft, dispute: Dispute, event: DisputeNotified) -> None:
     facts = {"reason": event.reason, "due_by": event.due_by, "amount_minor": event.amount.minor}
     if event.status == "inquiry":
         if dispute.state != "inquiry":
-            _say(draft, dispute.evolve(draft.cause.now, state="inquiry", **facts), DisputeInquiry, amount=event.amount)
+            _publish(
+                draft, dispute.evolve(draft.cause.now, state="inquiry", **facts), DisputeInquiry, amount=event.amount
+            )
         return
     opened = _open(draft, dispute.evolve(draft.cause.now, **facts), event.fee)
     if event.status == "won":
@@ -140,22 +143,22 @@ def _open(draft: Draft, dispute: Dispute, asked: Money | None) -> Dispute:
         dispute_fee_minor=asked and asked.minor,
         dispute_fee_currency=asked and asked.currency,
     )
-    return _say(draft, opened, ChargebackOpened, share=draft.share(dispute.amount_minor, fee), dispute_fee=asked)
+    return _publish(draft, opened, ChargebackOpened, share=draft.share(dispute.amount_minor, fee), dispute_fee=asked)
 
 
 def _win(draft: Draft, dispute: Dispute, returned: Money | None) -> None:
     share = draft.share(dispute.amount_minor, dispute.fee_minor)
     won = dispute.evolve(draft.cause.now, state="won")
-    _say(draft, won, ChargebackWon, share=share, dispute_fee=returned)
+    _publish(draft, won, ChargebackWon, share=share, dispute_fee=returned)
 
 
 def _lose(draft: Draft, dispute: Dispute) -> None:
     share = draft.share(dispute.amount_minor, dispute.fee_minor)
-    _say(draft, dispute.evolve(draft.cause.now, state="lost"), ChargebackLost, share=share)
+    _publish(draft, dispute.evolve(draft.cause.now, state="lost"), ChargebackLost, share=share)
 
 
-def _say(draft: Draft, dispute: Dispute, kind: type[Terms], **facts: object) -> Dispute:
-    place = draft.say(
+def _publish(draft: Draft, dispute: Dispute, kind: type[Terms], **facts: object) -> Dispute:
+    place = draft.publish(
         kind,
         dispute_id=dispute.dispute_id,
         stage=dispute.stage,

@@ -67,7 +67,7 @@ class Draft(Position):
         self.attempt = self.attempt.evolve(self.cause.now, state=state, **changes)
         self._moved = True
 
-    def say(self, kind: type[E], **facts: Any) -> int:
+    def publish(self, kind: type[E], **facts: Any) -> int:
         """Publish an event with the order's terms, some replaced by the facts. → its place in the decision."""
         self._events.append(kind(**{**self.attempt.placed.terms(), **facts}))
         return len(self._events) - 1
@@ -76,13 +76,13 @@ class Draft(Position):
         psp, deadline = self.attempt.psp, facts.pop("deadline", self.cause.now)
         self._calls.append(Call(id_, self.attempt.key, kind, psp, orjson.dumps(request), deadline, **facts))
 
-    def again(self, retry: Retry) -> None:
+    def retry(self, retry: Retry) -> None:
         self._calls.append(retry)
 
     def end(self, call_id: str, outcome: str) -> None:
         self._calls.append(Ended(call_id, outcome))
 
-    def wake(self, timer: Timer) -> None:
+    def set_timer(self, timer: Timer) -> None:
         self._timers.append(timer)
 
     def decision(self) -> Decision:

@@ -14,14 +14,14 @@ from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-Told = NotificationReceived | DisputeNotified
+NotificationEvent = NotificationReceived | DisputeNotified
 
 
 @dataclass(frozen=True, slots=True)
-class Early:
+class EarlyNotification:
     """A notification about a call that does not exist (yet)."""
 
-    event: Told
+    event: NotificationEvent
     event_id: str
     received_at: datetime
 
@@ -30,7 +30,7 @@ class Early:
         return event_type(type(self.event))
 
 
-def _as_json(event: Told) -> bytes:
+def _as_json(event: NotificationEvent) -> bytes:
     return event.model_dump_json().encode()
 
 
@@ -48,12 +48,12 @@ NOTIFICATIONS = Table(
 _KEEP = NOTIFICATIONS.insert(otherwise="ON CONFLICT DO NOTHING")
 
 
-def keep(conn: Connection, early: Sequence[Early]) -> None:
+def keep(conn: Connection, early: Sequence[EarlyNotification]) -> None:
     _KEEP.run(conn, early)
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class ReadyNotification:
     """An early notification whose call exists now: it is applied, and then marked as taken."""
 
     event_id: str
@@ -77,7 +77,7 @@ class TakenUp:
 
 
 _READY = f"""
-SELECT {NOTIFICATIONS.select(TakenUp, alias="n")}
+SELECT {NOTIFICATIONS.select(ReadyNotification, alias="n")}
 FROM notifications n JOIN calls c ON c.id = n.reference AND c.psp = n.psp
 WHERE n.taken_at IS NULL ORDER BY n.received_at LIMIT %s
 """
@@ -86,11 +86,11 @@ UPDATE notifications SET taken_at = clock_timestamp() WHERE event_id = ANY(%s::t
 """
 
 
-def ready(conn: Connection, limit: int = 500) -> list[TakenUp]:
+def ready(conn: Connection, limit: int = 500) -> list[ReadyNotification]:
     """The early notifications whose call exists by now."""
-    return [TakenUp(*row) for row in conn.execute(_READY, (limit,))]
+    return [ReadyNotification(*row) for row in conn.execute(_READY, (limit,))]
 
 
-def taken(conn: Connection, those: Sequence[TakenUp]) -> None:
+def mark_taken(conn: Connection, those: Sequence[ReadyNotification]) -> None:
     """Mark them as taken: they were applied, or are kept as parked or dead letters."""
     conn.execute(_TAKEN, (text_array(one.event_id for one in those),))

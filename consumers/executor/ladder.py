@@ -1,4 +1,5 @@
 """(a call's standing, a reply) → send again, ask, or an outcome. Pure.
+
 The table of docs/calls.md for every kind of call. An unknown outcome never counts as failed, and is never sent with another
 key.
 """

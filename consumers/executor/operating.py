@@ -1,4 +1,5 @@
 """(an order, a capture, void or refund, or a PSP's reply to one) → refused, queued, called, done, reversed. Pure.
+
 Each order has one queue, and one call at a time at its PSP. The first yes or no decides; a later contradiction is asked
 about (`checking`), and only that answer counts.
 """
@@ -114,7 +115,9 @@ def _minor(draft: Draft, amount: Money) -> int:
 
 
 def _asked_amount(known: Operation) -> int:
-    return 0 if known.kind == "void" else known.amount_minor  # the amount of a void is what it released: no amount was asked for
+    return (
+        0 if known.kind == "void" else known.amount_minor
+    )  # the amount of a void is what it released: no amount was asked for
 
 
 def _refusal(draft: Draft, asked: Operation) -> str | None:
@@ -168,7 +171,7 @@ def _fail(draft: Draft, asked: Operation, code: str) -> None:
     facts: dict[str, object] = {_ID[asked.kind]: asked.operation_id, "code": code}
     if asked.kind != "void":
         facts["amount"] = draft.money(asked.amount_minor)
-    place = draft.say(_FAILED[asked.kind], **facts)
+    place = draft.publish(_FAILED[asked.kind], **facts)
     _put_outcome(draft, asked, place, state="failed", code=code)
 
 
@@ -182,10 +185,10 @@ def expire(draft: Draft) -> None:
         if asked.state == "waiting":
             _fail(draft, asked, "authorisation_expired")
     if any(each.open for each in behind):
-        draft.wake(Timer(AUTHORISATION, attempt.key, now + EXPIRES_AGAIN))
+        draft.set_timer(Timer(AUTHORISATION, attempt.key, now + EXPIRES_AGAIN))
         return
     released = draft.money(draft.released)
-    draft.say(AuthorisationExpired, released=released, psp=attempt.psp, call_id=attempt.call_id)
+    draft.publish(AuthorisationExpired, released=released, psp=attempt.psp, call_id=attempt.call_id)
     draft.move("captured" if draft.ever_captured else "expired")
 
 
@@ -199,7 +202,7 @@ def _put_outcome(draft: Draft, operation: Operation, place: int, **changes: obje
 # ── a reply, a notification ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hear(draft: Draft, operation: Operation, call: CallFacts, act: Act, act_no: int, reply: Reply) -> None:
+def apply_reply(draft: Draft, operation: Operation, call: CallFacts, act: Act, act_no: int, reply: Reply) -> None:
     """Apply a reply. A yes or no counts at any time; any other reply only as the answer to the last act of an open call."""
     said = clear(draft, operation, reply)
     if said is not None:
@@ -220,7 +223,7 @@ def hear(draft: Draft, operation: Operation, call: CallFacts, act: Act, act_no: 
     _follow(draft, operation, unclear, rungs.judge(act, unclear))
 
 
-def be_told(draft: Draft, operation: Operation, event: NotificationReceived) -> None:
+def apply_notification(draft: Draft, operation: Operation, event: NotificationReceived) -> None:
     """Apply a PSP's notification. Errors: Permanent `notification_mismatch`."""
     reply = _told(draft, operation, event)
     if not isinstance(reply, Pending):
@@ -289,7 +292,7 @@ def _follow(draft: Draft, operation: Operation, reply: Reply, verdict: Verdict) 
     match verdict:
         case Send():
             draft.put(operation.evolve(now, refusals=verdict.refusals, asks=0))
-            draft.again(Retry(operation.call_id, "send", verdict.due_in_s))
+            draft.retry(Retry(operation.call_id, "send", verdict.due_in_s))
         case Ask():
             _ask(draft, operation, reply, verdict)
         case NeverSent():
@@ -297,7 +300,7 @@ def _follow(draft: Draft, operation: Operation, reply: Reply, verdict: Verdict) 
             _fail(draft, operation, verdict.why)
         case Unresolved():
             draft.end(operation.call_id, "unresolved")
-            place = draft.say(OutcomeUnresolved, reason=verdict.why, **_about(operation))
+            place = draft.publish(OutcomeUnresolved, reason=verdict.why, **_about(operation))
             _put_outcome(draft, operation, place, state="unresolved", code=verdict.why)
         case Decided():
             raise AssertionError("what is clear was settled")
@@ -306,15 +309,15 @@ def _follow(draft: Draft, operation: Operation, reply: Reply, verdict: Verdict) 
 
 
 def _ask(draft: Draft, operation: Operation, reply: Reply, ask: Ask) -> None:
-    draft.again(Retry(operation.call_id, "ask", ask.due_in_s))
+    draft.retry(Retry(operation.call_id, "ask", ask.due_in_s))
     draft.put(operation.evolve(draft.cause.now, state=ask.state, asks=ask.asks))
     if operation.state == ask.state:
         return
     about = _about(operation)
     if isinstance(reply, Pending):
-        draft.say(PaymentPending, psp_reference=reply.psp_reference, reason=reply.reason, **about)
+        draft.publish(PaymentPending, psp_reference=reply.psp_reference, reason=reply.reason, **about)
     else:
-        draft.say(OutcomeUnknown, reason=reply.reason if isinstance(reply, Unknown) else "not_an_answer", **about)
+        draft.publish(OutcomeUnknown, reason=reply.reason if isinstance(reply, Unknown) else "not_an_answer", **about)
 
 
 def _about(operation: Operation) -> dict[str, object]:
@@ -376,7 +379,7 @@ def _do(draft: Draft, operation: Operation, said: Captured | Voided | Refunded |
         case "refund":
             fee = draft.refund_fee(operation.amount_minor)
             share = draft.share(operation.amount_minor, fee)
-            place = draft.say(PaymentRefunded, share=share, **_fact(operation, turn, said.psp_reference))
+            place = draft.publish(PaymentRefunded, share=share, **_fact(operation, turn, said.psp_reference))
             return _put_outcome(draft, operation, place, fee_minor=fee, **facts)
         case "void":
             assert isinstance(said, Voided), "a void's yes"
@@ -394,7 +397,7 @@ def _captured(
     share = draft.share(operation.amount_minor, fee)
     all_taken = draft.captured + operation.amount_minor >= draft.gross
     closes = all_taken or operation.final or not draft.declared("capture").many
-    place = draft.say(
+    place = draft.publish(
         PaymentCaptured,
         gross=share.gross,
         fee=share.fee,
@@ -412,7 +415,7 @@ def _captured(
 
 def _voided(draft: Draft, operation: Operation, said: Voided, facts: dict[str, object]) -> Operation:
     released = {"released": said.amount, "void_id": operation.operation_id}
-    place = draft.say(
+    place = draft.publish(
         PaymentVoided,
         psp=operation.psp,
         call_id=operation.call_id,
@@ -429,7 +432,7 @@ def take_back(draft: Draft, operation: Operation, said: Clear) -> None:
     reference = said.psp_reference or operation.psp_reference or ""
     share = draft.share(operation.amount_minor, operation.fee_minor)
     fact = _fact(operation, operation.turn, reference)
-    place = draft.say(CaptureReversed if operation.kind == "capture" else RefundReversed, share=share, **fact)
+    place = draft.publish(CaptureReversed if operation.kind == "capture" else RefundReversed, share=share, **fact)
     _put_outcome(draft, operation, place, state="reversed")
 
 

@@ -22,6 +22,7 @@ CHARGE_SEQ = 0  # of the charge's own row, if it has one; operations are numbere
 @dataclass(frozen=True, slots=True)
 class Check:
     """Questions to the PSP about a settled outcome that it contradicts.
+
     `again`: the PSP told more while a question was open, so the answer to that question may be older.
     """
 
@@ -40,6 +41,7 @@ NO_CHECK = Check()
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A capture, void or refund. The charge's own row has `seq` 0: an automatic capture, or a charge that a check asks about.
+
     `amount_minor` is in the order's currency; a void's is the released amount, 0 until the void is done. `fee_minor` is the
     share of the fee in the present turn.
     """
@@ -91,6 +93,7 @@ class Operation:
 @dataclass(frozen=True, slots=True)
 class Dispute:
     """One stage of a dispute about a charge. `fee_minor` is the share of the order's fee that was returned with it.
+
     `waiting`: for the capture. `orphaned`: the charge has ended without a capture.
     """
 

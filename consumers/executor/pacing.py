@@ -1,4 +1,5 @@
 """Calls that have ended → how many more may be sent to one PSP: calls in flight, calls per second, a circuit breaker.
+
 Used by the thread that leases and the thread that sends. While the breaker is open calls wait in the table, where they
 cost nothing; when it closes they are sent at the PSP's rate.
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Went = Literal["well", "badly", "neither"]  # neither: 429, or not sent at all
+Result = Literal["success", "failure", "neither"]  # neither: 429, or not sent at all
 
 OPEN_AFTER = 10  # consecutive failures
 COOL_S = 1.0
@@ -23,6 +24,7 @@ BURST_S = 0.1
 @dataclass(slots=True)
 class Breaker:
     """A circuit breaker: closed; open until a time; then half open, in which probes are sent until one succeeds.
+
     A probe may hang until its hard deadline, so the next one is sent after PROBE_S.
     """
 
@@ -41,11 +43,11 @@ class Breaker:
     def sent(self, now: float) -> None:
         self.probing_since = None if self.open_until is None else now
 
-    def ended(self, went: Went, now: float) -> None:
-        match went:
-            case "well":
+    def ended(self, result: Result, now: float) -> None:
+        match result:
+            case "success":
                 self.failures, self.open_until, self.cool_s, self.probing_since = 0, None, COOL_S, None
-            case "badly":
+            case "failure":
                 self._failed(now)
             case "neither":
                 self.probing_since = None
@@ -86,7 +88,7 @@ class Pace:
             return self._breaker.open_until is not None
 
     @property
-    def roomy(self) -> bool:
+    def half_free(self) -> bool:
         """Whether half of the places are free, which makes another lease worth its cost."""
         with self._lock:
             return self._in_flight * 2 <= self._concurrency
@@ -106,7 +108,7 @@ class Pace:
             self._tokens -= calls
             self._breaker.sent(self._clock())
 
-    def ended(self, went: Went) -> None:
+    def ended(self, result: Result) -> None:
         with self._lock:
             self._in_flight -= 1
-            self._breaker.ended(went, self._clock())
+            self._breaker.ended(result, self._clock())

@@ -1,5 +1,6 @@
 """An order with its operations and disputes → the amounts captured, refunded and still to come; each part's fee; refusals
 in order of precedence.
+
 Amounts are minor units of the order's currency. Waiting operations are sent in the order of their placement: an operation is
 checked against those that are under way or over, and those that were placed before it.
 """

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from consumers.executor import early
-from consumers.executor.early import TakenUp
+from consumers.executor.early import ReadyNotification
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import CallReply, Leased, StoredReply
 from topics.runtime.outbox.desk import Chore
@@ -31,7 +31,9 @@ BATCH_MAX = 500
 AWAY_S = 0.5
 CLEAR = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
 
-Item = CallReply | Leased | StoredReply | TakenUp  # answered; leased and not sent; stored and not applied; early
+Item = (
+    CallReply | Leased | StoredReply | ReadyNotification
+)  # answered; leased and not sent; stored and not applied; early
 Result = TypeVar("Result")
 
 
@@ -97,7 +99,7 @@ class Recorder:
         unsent = [item for item in items if isinstance(item, Leased)]
         answers = [item for item in items if isinstance(item, CallReply)]
         found = [item for item in items if isinstance(item, StoredReply)]
-        ready = [item for item in items if isinstance(item, TakenUp)]
+        ready = [item for item in items if isinstance(item, ReadyNotification)]
         if unsent:
             self._in_transaction(lambda conn: calls.give_back(conn, unsent))
         messages = self._record(answers) + [calls.message(stored) for stored in found]
@@ -109,7 +111,7 @@ class Recorder:
             if applied and found:
                 self._in_transaction(lambda conn: calls.release_parked(conn, found))
             if applied and ready:
-                self._in_transaction(lambda conn: early.taken(conn, ready))
+                self._in_transaction(lambda conn: early.mark_taken(conn, ready))
         self._desk.ended(started)
 
     def _record(self, answers: Sequence[CallReply]) -> list[Message]:

@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-from consumers.executor.pacing import Pace, Went
+from consumers.executor.pacing import Pace, Result
 from psp.port import (
     Authorised,
     Capture,
@@ -147,7 +147,7 @@ class Sender:
         SECONDS.labels(call.psp, call.act).observe(time.perf_counter() - started)
         REPLIES.labels(call.psp, call.act, type(reply).__name__).inc()
         hit("call.after_reply")
-        pace.ended(_went(reply))
+        pace.ended(_result(reply))
         self._done(answer_of(call, reply))
 
     async def _reply(self, call: Leased) -> Reply:
@@ -195,6 +195,7 @@ class Sender:
 
 class _OneAnswerEach(BoundedReply):
     """A connection that takes an answer only as the one answer to the request before it.
+
     A PSP or proxy that answers twice leaves an answer for the next user of the connection. Only 200s name the charge that
     they are about: after any other answer, or one without a request, the connection is not used again.
     """
@@ -218,6 +219,7 @@ class _OneAnswerEach(BoundedReply):
 
 def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
     """A session without redirects, cookies or proxies, so that the adapter's request is sent once and unchanged.
+
     Each question has a connection of its own: the answer "no such charge" names no charge.
     """
     connector = (
@@ -237,15 +239,15 @@ def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
     )
 
 
-def _went(reply: Reply) -> Went:
+def _result(reply: Reply) -> Result:
     match reply:
         case Captured() | Authorised() | Voided() | Refunded() | Reversed() | DisputeState():
-            return "well"
+            return "success"
         case Declined() | Pending() | NotThere():
-            return "well"
+            return "success"
         case NothingHappened(reason="rate_limited") | Unknown(reason="rate_limited"):
             return "neither"
         case NothingHappened() | Unknown():
-            return "badly"
+            return "failure"
         case _:
             assert_never(reply)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consumers.executor.attempt import Attempt, CallFacts
-from consumers.executor.early import Early
+from consumers.executor.early import EarlyNotification
 from consumers.executor.ladder import Ladders
 from consumers.executor.operation import Dispute, DisputeKey, Operation, OperationKey
 from consumers.executor.routing import Routing
 from consumers.executor.settings import Failover
 from psp.port import Declared, Kind
 
-Change = Attempt | Operation | Dispute | Early
+Change = Attempt | Operation | Dispute | EarlyNotification
 
 
 @dataclass(slots=True)

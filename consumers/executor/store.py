@@ -10,7 +10,7 @@ from typing import assert_never
 from consumers.executor import early
 from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.decide import Heard
-from consumers.executor.early import Early
+from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Check, Dispute, Operation
 from consumers.executor.state import Attempts, Change
 from schemas.events import (
@@ -186,7 +186,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
     """Insert new attempts and update others. Of several states of one attempt the last is saved."""
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
-    others: list[Operation | Dispute | Early] = []
+    others: list[Operation | Dispute | EarlyNotification] = []
     for change in changes:
         if isinstance(change, Attempt):
             first_revision.setdefault(change.key, change.revision)
@@ -199,8 +199,8 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
         _save_behind(conn, others)
 
 
-def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | Early]) -> None:
-    early.keep(conn, [each for each in others if isinstance(each, Early)])
+def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | EarlyNotification]) -> None:
+    early.keep(conn, [each for each in others if isinstance(each, EarlyNotification)])
     operations = {(each.payment_order_id, each.key): each for each in others if isinstance(each, Operation)}
     _SAVE_OPERATIONS.run(conn, list(operations.values()))
     disputes = {(each.psp, each.key): each for each in others if isinstance(each, Dispute)}

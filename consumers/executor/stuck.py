@@ -1,4 +1,5 @@
 """Open calls, waiting and unresolved operations, notifications without a call → those past a limit, and their next step.
+
 Read from the room's views, so that `tally stuck` can use the reading role.
 """
 

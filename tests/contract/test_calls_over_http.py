@@ -191,7 +191,7 @@ def test_a_call_of_a_kind_that_no_psp_takes_is_unknown_and_nothing_is_sent(act: 
 
 
 def test_what_goes_before_an_answer_is_none() -> None:
-    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    early = b"HTTP/1.1 103 EarlyNotification Hints\r\n\r\n"
     with odd_psp(lambda reference, _: [early + yes(reference)]) as psp, talking_to(psp.url) as say:
         assert [say(number, "send") for number in range(2)] == ["captured"] * 2
 

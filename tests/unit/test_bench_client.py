@@ -100,7 +100,7 @@ def test_an_answer_is_only_that_of_the_request_before_it() -> None:
     async def twice(calling: Client) -> object:
         return [await calling.post("/a", b"1"), await calling.post("/b", b"2")]
 
-    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    hint = b"HTTP/1.1 103 EarlyNotification Hints\r\n\r\n"
     got, heard = talk([hint + OK, OK], twice)
     assert got == [(202, b"ok"), (202, b"ok")]
     got, heard = talk([OK + LAST, OK], twice)

@@ -207,10 +207,10 @@ def test_a_chargeback_of_more_than_is_left_posts() -> None:
 
 
 def test_an_early_dispute_about_a_call_that_is_not_there_is_kept() -> None:
-    from consumers.executor.early import Early
+    from consumers.executor.early import EarlyNotification
 
     order = desk()
     order.state.calls.clear()
     (kept,) = order.disputed("opened").changes
-    assert isinstance(kept, Early)
+    assert isinstance(kept, EarlyNotification)
     assert kept.type == "tallystick.DisputeNotified.v1"

@@ -22,14 +22,14 @@ def pace(clock: HandClock, concurrency: int = 100, rate_per_s: float = 1_000_000
 def fail(pace: Pace, times: int) -> None:
     for _ in range(times):
         pace.sent(1)
-        pace.ended("badly")
+        pace.ended("failure")
 
 
 def test_no_more_calls_leave_than_there_are_places() -> None:
     north = pace(HandClock(), concurrency=10)
     north.sent(7)
     assert north.permits() == 3
-    north.ended("well")
+    north.ended("success")
     assert north.permits() == 4
 
 
@@ -67,7 +67,7 @@ def test_a_probe_that_goes_well_opens_the_door() -> None:
     fail(north, OPEN_AFTER)
     clock.now += COOL_S
     north.sent(1)
-    north.ended("well")
+    north.ended("success")
     assert not north.open
     assert north.permits() == 100
 
@@ -96,7 +96,7 @@ def test_a_success_forgets_the_failures_before_it() -> None:
     north = pace(HandClock())
     fail(north, OPEN_AFTER - 1)
     north.sent(1)
-    north.ended("well")
+    north.ended("success")
     fail(north, OPEN_AFTER - 1)
     assert not north.open
 
@@ -112,9 +112,9 @@ def test_a_probe_that_hangs_does_not_keep_the_next_one_back() -> None:
     clock.now += PROBE_S / 2
     assert north.permits() == 1
     north.sent(1)
-    north.ended("well")
+    north.ended("success")
     assert not north.open
-    north.ended("badly")  # the one that hung
+    north.ended("failure")  # the one that hung
     assert not north.open
 
 
@@ -126,6 +126,6 @@ def test_a_psp_that_is_back_after_minutes_is_probed_soon() -> None:
         while not north.permits():
             clock.now += 0.25
         north.sent(1)
-        north.ended("badly")
+        north.ended("failure")
     clock.now += COOL_S_MAX
     assert north.permits() == 1

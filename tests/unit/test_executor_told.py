@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.executor.early import Early
+from consumers.executor.early import EarlyNotification
 from consumers.executor.ladder import ASK_AGAIN_S
 from consumers.executor.routing import Routing
 from consumers.executor.settings import RoutingRule
@@ -144,7 +144,7 @@ def test_a_notification_settles_what_was_unresolved(desk: Desk) -> None:
 def test_what_comes_before_its_call_is_kept(desk: Desk, change: dict[str, str]) -> None:
     assert desk.call is not None
     decision = desk.told(notification(desk.call, **change))
-    assert [type(kept) for kept in decision.changes] == [Early]
+    assert [type(kept) for kept in decision.changes] == [EarlyNotification]
     assert desk.said == []
 
 

@@ -169,7 +169,7 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
         conn.execute(_END, (now, text_array(c.call_id for c in ended), text_array(c.outcome for c in ended)))
 
 
-# ── the executor's caller ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the executor's caller ────────────────────────────────────────────────────────────────────────────────────────────
 
 # A send may leave at any moment until its lease ends (sent_until); recording its reply moves that end forward.
 _LEASE = LEASED.lease(

@@ -153,7 +153,7 @@ def _letters(changed: Mapping[str, int]) -> dict[str, object]:
     return {"letters": list(changed), "attempts": list(changed.values())}
 
 
-# ── edits, approved by a second person ───────────────────────────────────────────────────────────────────────────────────
+# ── edits, approved by a second person ───────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def failure_of(error: Exception) -> Failure:
     return Failure("unclassified", f"{type(error).__name__}: {error}", stack, ours=True, retry=True)
 
 
-# ── the steps, in the order of docs/architecture.md, "Delivery" ─────────────────────────────────────────────────────────
+# ── the steps, in the order of docs/architecture.md, "Delivery" ──────────────────────────────────────────────────────
 
 
 def _in_transaction(
