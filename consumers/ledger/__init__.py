@@ -1,1 +1,1 @@
-"""The ledger: executions → balanced journals, append-only."""
+"""executions → ledger → ledger entries, account balances: balanced journals, append-only."""

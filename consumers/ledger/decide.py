@@ -1,4 +1,4 @@
-"""(what is posted, an execution) → its journal. Pure."""
+"""(the journals and balances of a batch, an execution) → the event's journal. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ JournalKey = tuple[str, str, str]  # subject, template, part
 Side = tuple[str, str]  # account, currency
 
 NOTHING = Decision()
-WHOLE = ""  # the part of a fact that is about its whole order
+WHOLE = ""  # the part of a fact about its whole order
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """An account in one currency. Facts always post: no sum is needed to decide, so none is locked until `save`."""
+    """An account in one currency. Facts are always posted, so decisions need no sums, and `save` locks them first."""
 
     account_id: int
     account: str
@@ -54,7 +54,7 @@ class Posting(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """The balances that a batch moves, and the journals that its orders have."""
+    """The balances that a batch moves, and the journals of its orders."""
 
     balances: dict[Side, Balance] = field(default_factory=dict)
     postings: dict[JournalKey, Posting] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class Books:
 
 
 def decide(state: Books, event: Execution, cause: Cause) -> Decision:
-    """Post each fact that has a template once; whatever else happened at the PSP moves no money."""
+    """Post each event that has a template once; other events move no money."""
     booked = templates.booked(event)
     return _post(state, event, booked, cause) if booked is not None and booked.lines else NOTHING
 
 
 def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decision:
-    """Errors: Permanent `journal_differs` where this part of the order was posted before with other lines."""
+    """Errors: Permanent `journal_differs` if this part of the order was posted with other lines."""
     template, part, lines = booked
     entries = tuple([line.entry() for line in lines])
     posted = state.postings.get((event.payment_order_id, template, part))
@@ -89,7 +89,7 @@ def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decis
 
 
 def _repeated(posted: JournalPosted, event: Execution, entries: tuple[LedgerEntry, ...]) -> Decision:
-    """The same fact under another event id is no second fact."""
+    """Ignore the same fact under another event id. Errors: Permanent `journal_differs`."""
     if posted.checkout_id == event.checkout_id and posted.entries == entries:
         return NOTHING
     raise Permanent("journal_differs", f"{event.payment_order_id} is posted in {posted.journal_id} with other lines")

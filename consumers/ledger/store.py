@@ -1,4 +1,4 @@
-"""The ledger's tables: accounts and journals found before deciding; after it postings copied in, and balances moved last."""
+"""The ledger's tables ⇄ accounts and journals: read before deciding; after it journals are inserted, and balances updated."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ ENTRIES = Table(
 
 
 def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
-    """The journals that the batch's orders have, and the balances that those to come will move, not locked yet.
+    """Read the journals of the batch's orders and find the accounts that new journals will move, without locks.
 
-    Both are asked for before either is read: in a batch that is one round trip.
+    Both statements are sent before either result is read: one round trip in a batch.
     """
     orders: list[str] = []
     sides: set[Side] = set()
@@ -117,7 +117,7 @@ def _as_posting(
 
 
 def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:
-    """Accounts are opened on first use."""
+    """Find the accounts; open those that do not exist."""
     wanted = sorted(sides)
     found = _find_known(conn, wanted)
     if len(found) < len(wanted):
@@ -157,8 +157,9 @@ _POST, _ENTER = JOURNALS.insert(), ENTRIES.insert()
 
 
 def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
-    """Journals first: the trigger on entries asks for their journals. Balances last: every batch moves the same few, and
-    whoever holds them has all others wait."""
+    """Insert journals first, since the trigger on entries reads them. Update balances last: all batches update the same few
+    rows, and whoever locks them makes all others wait.
+    """
     if not postings:
         return {}
     _POST.run(conn, postings)
@@ -171,7 +172,7 @@ def save(conn: Connection, postings: Sequence[Posting]) -> Versions:
 def _enter(
     conn: Connection, postings: Sequence[Posting], balances: Sequence[Balance], entries: Sequence[LedgerEntry]
 ) -> None:
-    """Entries by column: an object for each would double what they cost."""
+    """Insert journals and entries. Entries come as columns: an object for each entry would double the cost."""
     lines = [range(1, len(posting.journal.entries) + 1) for posting in postings]
     _ENTER.run_columns(
         conn,
@@ -186,8 +187,8 @@ def _enter(
     )
 
 
-# In the order of the arrays, which are sorted: row after row by its key (OFFSET 0 keeps the arrays outside), so that nobody
-# waits in a ring.
+# Rows are updated one by one in the sorted order of the arrays (OFFSET 0 keeps the planner from joining otherwise), so that
+# processes do not deadlock.
 MOVE = """
 UPDATE balances b SET debits = b.debits + m.debits, credits = b.credits + m.credits, version = b.version + 1
 FROM (SELECT * FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bigint[]) OFFSET 0)
@@ -197,7 +198,7 @@ WHERE b.account_id = m.account_id AND b.currency = m.currency RETURNING b.accoun
 
 
 def _move_balances(conn: Connection, lines: Sequence[Balance], entries: Sequence[LedgerEntry]) -> Mapping[str, int]:
-    """One new version for each balance that the batch moved, by name."""
+    """Update each balance that the batch moved, once. → its new version, by name"""
     balances = sorted({balance.name: balance for balance in lines}.values(), key=attrgetter("account_id", "currency"))
     moved = {balance.name: [0, 0] for balance in balances}
     for balance, entry in zip(lines, entries, strict=True):
@@ -216,7 +217,7 @@ def _move_balances(conn: Connection, lines: Sequence[Balance], entries: Sequence
 
 
 def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:
-    """The balances as they are now. A name is <account>:<currency>."""
+    """The balances with these names as records. A name is <account>:<currency>."""
     sides = [name.rpartition(":") for name in names]
     rows = conn.execute(
         "SELECT v.account, v.currency, v.debits, v.credits, v.version"

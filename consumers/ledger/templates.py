@@ -38,7 +38,7 @@ PLATFORM_FEES = "platform:fees"
 
 
 class Line(NamedTuple):
-    """One line, signed: a debit is above zero, a credit below. Of a zero nothing is written."""
+    """One signed line: a debit is above zero, a credit below. A line of zero makes no entry."""
 
     account: str
     minor: int
@@ -66,7 +66,7 @@ def receivable(psp: str) -> str:
 
 
 def dispute_fees(psp: str) -> str:
-    """What a PSP has asked of the platform for disputes."""
+    """The fees that a PSP has charged the platform for disputes."""
     return f"psp:{psp}:fees"
 
 
@@ -76,7 +76,7 @@ def payable(seller_account: str) -> str:
 
 
 def booked(event: Execution) -> Booked | None:
-    """The journal of an event; None where no money has moved."""
+    """The journal of an event; None if no money has moved."""
     match event:
         case PaymentCaptured():
             return Booked("captured", event.part, captured(event))
@@ -103,7 +103,7 @@ def booked(event: Execution) -> Booked | None:
 
 
 def captured(event: PaymentCaptured) -> Lines:
-    """The PSP owes us the gross; we owe the seller the net; the rest is ours."""
+    """A capture: the PSP owes us the gross, we owe the seller the net, the fee is revenue."""
     return _lines(
         event.gross.currency,
         (receivable(event.psp), event.gross.minor),
@@ -113,7 +113,7 @@ def captured(event: PaymentCaptured) -> Lines:
 
 
 def out(event: MoneyBack, share: Share) -> Lines:
-    """The PSP owes us the gross no longer: the seller bears the net, we the share of our fee."""
+    """A refund: the PSP no longer owes us the gross; the seller bears the net, the platform its share of the fee."""
     return _lines(
         share.gross.currency,
         (payable(event.seller_account), share.net.minor),
@@ -123,7 +123,7 @@ def out(event: MoneyBack, share: Share) -> Lines:
 
 
 def charged_back(event: ChargebackOpened | ChargebackWon) -> Lines:
-    """As `out`, and the PSP keeps its fee for the dispute, at the cost of the seller or of us."""
+    """As `out`, and the PSP keeps its dispute fee, at the cost of the seller or of the platform."""
     lines, fee = out(event, event.share), event.dispute_fee
     if fee is None:
         return lines

@@ -1,1 +1,1 @@
-"""The wallets: what each seller can use, and what each buyer has paid in all."""
+"""executions → wallet → wallet movements, wallet balances: each seller's balance, each buyer's totals."""

@@ -43,7 +43,7 @@ Side = tuple[str, str]  # seller, currency
 MovementKey = tuple[str, str, str]  # payment order, kind, part
 
 NOTHING = Decision()
-WHOLE = ""  # the part of a fact that is about its whole order
+WHOLE = ""  # the part of a fact about its whole order
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Wallet:
 
     seller_account: str
     currency: str
-    available: int = 0  # below zero where facts from outside have taken more than was there
+    available: int = 0  # below zero if facts from outside have taken more than there was
     pending: int = 0
     reserved: int = 0
     version: int = 0
@@ -63,11 +63,11 @@ class Wallet:
 
     @property
     def name(self) -> str:
-        """Its key on wallet-balances.v1."""
+        """The wallet's key on wallet-balances.v1."""
         return f"{self.seller_account}:{self.currency}"
 
     def add(self, amount: Money) -> Wallet:
-        """With this much more; a debit is below zero."""
+        """The wallet after a movement of `amount` minor units; a debit is below zero."""
         assert amount.currency == self.currency
         return Wallet(
             self.seller_account,
@@ -100,7 +100,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a capture or a refund adds to its buyer's totals; below zero where the PSP has taken it back."""
+    """The amounts that a capture or refund adds to its buyer's totals; below zero if the PSP has reversed it."""
 
     buyer_account: str
     gross: Money  # captured
@@ -110,7 +110,7 @@ class Purchase:
 
 @dataclass(slots=True)
 class Wallets:
-    """The wallets that a batch moves, and the movements that its orders have."""
+    """The wallets that a batch moves, and the movements of its orders."""
 
     wallets: dict[Side, Wallet] = field(default_factory=dict)
     movements: dict[MovementKey, Movement] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Wallets:
 
 
 class Effect(NamedTuple):
-    """What a fact does to its seller's wallet."""
+    """The movement of a seller's wallet that follows from a fact."""
 
     kind: Kind
     part: str
@@ -134,7 +134,7 @@ class Effect(NamedTuple):
 
 
 def effect_of(event: Execution) -> Effect | None:
-    """None where no money has moved."""
+    """The effect of an event on its seller's wallet; None if no money has moved."""
     match event:
         case PaymentCaptured():
             return Effect("captured", event.part, event.net)
@@ -161,19 +161,19 @@ def effect_of(event: Execution) -> Effect | None:
 
 
 def _with_fee(event: ChargebackOpened | ChargebackWon) -> Money:
-    """What a chargeback moves for the seller, the dispute fee in it where the seller bears it."""
+    """The amount that a chargeback moves in the seller's wallet: with the dispute fee if the seller bears it."""
     fee = event.fee_of_seller
     return event.share.net if fee is None else event.share.net + fee
 
 
 def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
-    """Move each fact's money once, whatever is in the wallet: facts from outside always post."""
+    """Move each fact's money once, whatever the balance: facts from outside are always posted."""
     effect = effect_of(event)
     return _move(state, event, effect, cause) if effect is not None else NOTHING
 
 
 def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Decision:
-    """Errors: Permanent `movement_differs` where this part of the order has moved on other terms."""
+    """Errors: Permanent `movement_differs` if this part of the order has moved on other terms."""
     kind, part, amount = effect
     before = state.movements.get((event.payment_order_id, kind, part))
     if before is not None:
@@ -194,7 +194,7 @@ def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Dec
 
 
 def _repeated(before: Movement, event: Execution, amount: Money) -> Decision:
-    """The same fact under another event id is no second fact."""
+    """Ignore the same fact under another event id. Errors: Permanent `movement_differs`."""
     if (before.checkout_id, before.after.seller_account, before.amount) == (
         event.checkout_id,
         event.seller_account,
@@ -221,7 +221,7 @@ def _purchases(state: Wallets, event: Execution) -> tuple[Purchase, ...]:
 
 
 def _is_first(state: Wallets, event: PaymentCaptured) -> bool:
-    """Whether nothing of the order was captured before: it counts once for its buyer."""
+    """Whether this is the order's first capture: an order counts once in its buyer's totals."""
     return (event.turn or 1) == 1 and event.payment_order_id not in state.captured_in_parts
 
 
@@ -230,7 +230,7 @@ def _given_back(event: PaymentRefunded | RefundReversed, amount: Money) -> Purch
 
 
 def _announce(movement: Movement) -> WalletCredited | WalletDebited:
-    """Of a debit the amount that went out: above zero, but for a share whose net is a cent below."""
+    """The movement's event. A debit's amount is what left the wallet: above zero, unless the share's net is a cent below."""
     after, kind, part = movement.after, movement.kind, movement.part
     moved: dict[str, Any] = {
         "payment_order_id": movement.subject_id,

@@ -1,4 +1,4 @@
-"""The wallet's tables: movements found and wallets locked before deciding; what moved is saved after."""
+"""The wallet's tables ⇄ wallets and movements: locked and read before deciding, saved after it."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ _MOVED = (
 
 
 def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Wallets:
-    """The movements that the batch's orders have, then the wallets, locked last and so for the shortest time.
+    """Read the movements of the batch's orders, then lock the wallets: last, so that they are locked for the shortest time.
 
-    Both are asked for before either is read: in a batch that is one round trip.
+    Both statements are sent before either result is read: one round trip in a batch.
     """
     effects = [(event, effect.amount) for event in events if (effect := effect_of(event)) is not None]
     if not effects:
@@ -84,7 +84,7 @@ def _as_movement(minor: int, *row: Any) -> Movement:
 
 
 def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Wallet]:
-    """Lock the wallets, sorted; a wallet is opened on first use."""
+    """Lock the wallets in sorted order; open those that do not exist."""
     wanted = sorted(sides)
     locked = _lock_known(conn, wanted)
     if len(locked) < len(wanted):
@@ -133,12 +133,12 @@ def save(conn: Connection, changes: Sequence[Change]) -> Versions:
 
 
 def _last(changes: Iterable[Change]) -> list[Wallet]:
-    """Each wallet as the batch leaves it."""
+    """Each wallet after its last movement of the batch."""
     return list({wallet.side: wallet for wallet in changes if type(wallet) is Wallet}.values())
 
 
 class _Bought(NamedTuple):
-    """What one buyer has paid and got back in a batch, in minor units."""
+    """What one buyer has paid and was refunded in a batch, in minor units."""
 
     buyer_account: str
     currency: str
@@ -148,7 +148,7 @@ class _Bought(NamedTuple):
 
 
 def _by_buyer(purchases: Sequence[Purchase]) -> list[_Bought]:
-    """Sorted: two processes with the same buyers wait for each other in one order."""
+    """The batch's totals by buyer, sorted, so that processes with the same buyers do not deadlock."""
     totals: dict[Side, list[int]] = {}
     for purchase in purchases:
         total = totals.setdefault((purchase.buyer_account, purchase.gross.currency), [0, 0, 0])
@@ -166,7 +166,7 @@ _READ = (
 
 
 def latest_balances(conn: Connection, names: Sequence[str]) -> list[Latest]:
-    """The wallets as they are now. A name is <seller>:<currency>."""
+    """The wallets with these names as records. A name is <seller>:<currency>."""
     sides = [name.rpartition(":") for name in names]
     rows = conn.execute(
         _READ, [text_array(seller for seller, _, _ in sides), text_array(code for _, _, code in sides)], binary=True
