@@ -1,1 +1,1 @@
-"""A payment's own story: what was asked, where each order stands, and when all of it is through."""
+"""requests, executions, movements, journals → payments → orders to place, states: the state of each payment and its orders."""

@@ -1,4 +1,4 @@
-"""One of a payment's orders has moved → what becomes of the payment, and what the outside hears. Pure."""
+"""A change of one of a payment's orders → the payment's change, and the events for webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ def order_moved(
     first: Sequence[AnyEvent] = (),
     shown: bool = False,
 ) -> Decision:
-    """What follows for the payment once one of its orders has moved. `first` is said before; `shown`: the outside hears of
-    the order also where the payment's status stays."""
+    """The decision about a payment after a change of one of its orders. The events of `first` come before the payment's.
+    `shown`: publish the payment's state even if its status stays the same.
+    """
     own = moved.payment_order_id
     orders = [moved if id_ == own else state.orders[id_] for id_ in payment.order_ids]
     return advance(payment, orders, _status(payment, orders), changes, cause, first=first, shown=shown)
 
 
 def _status(payment: Payment, orders: Sequence[Order]) -> PaymentStatus:
-    """One order's decline does not stop its siblings; the payment has its word when each order has."""
+    """The payment's status. It ends when each order has ended: a declined order does not stop the others."""
     if payment.status in {"received", "in_review", "refused"}:
         return payment.status
     statuses = {order.status for order in orders}
@@ -51,7 +52,7 @@ def advance(
     first: Sequence[AnyEvent] = (),
     shown: bool = False,
 ) -> Decision:
-    """The payment's own change, its line of history and what the outside hears; nothing where nothing changed."""
+    """The payment's change, its line of history and its event; nothing if nothing changed."""
     ends = payment.done_at is None and all(order.is_through for order in orders)
     if status == payment.status and not (ends or shown or first):
         return Decision(changes, revision=payment.version)

@@ -1,6 +1,6 @@
-"""(what is known of a payment, a capture, void or refund that is asked for) → placed, or refused and why. Pure.
+"""(a payment, a request for a capture, void or refund) → the operation placed, or refused with a code. Pure.
 
-What is refused here by amount is a courtesy: the executor counts, since it alone knows what is on its way at the PSP.
+Refusals by amount are a courtesy here: the executor decides, since it alone knows what is open at the PSP.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ STATUS_CHANGED: dict[OperationKind, type[OperationStatusChanged]] = {
     "void": VoidStatusChanged,
     "refund": RefundStatusChanged,
 }
-Why = tuple[str, str]  # code, and a text that begins with the field
+Reason = tuple[str, str]  # code, and a text that begins with the field
 
 
 def request(state: Payments, event: Requested, owner: str, cause: Cause, contents_key: bytes) -> Decision:
-    """The same again changes nothing. A refusal touches nothing that exists, and leaves the id free."""
+    """Place the operation or refuse it. A repeated request changes nothing; a refusal leaves the id free."""
     why = _claimed(event, cause) or _unknown(state, event, owner)
     if why:
         return _refuse(event, owner, why, cause)
@@ -54,13 +54,13 @@ def request(state: Payments, event: Requested, owner: str, cause: Cause, content
 
 
 def contents_hash(event: Requested, key: bytes) -> str:
-    """One hash for equal requests, by whichever door they came."""
+    """The same hash for equal requests, whichever door they came by."""
     asked = event.model_dump(exclude={"owner", "received_at"}, exclude_none=True) | {"kind": event.kind}
     return blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), key=key, digest_size=16).hexdigest()
 
 
-def _claimed(event: Requested, cause: Cause) -> Why | None:
-    """What a topic, or the HTTP door, says, and no event of an upstream."""
+def _claimed(event: Requested, cause: Cause) -> Reason | None:
+    """Refuse an upstream's event that states what our doors alone state: the owner and the time of receipt."""
     if cause.upstream is None:
         return None
     if event.owner is not None:
@@ -70,8 +70,8 @@ def _claimed(event: Requested, cause: Cause) -> Why | None:
     return None
 
 
-def _unknown(state: Payments, event: Requested, owner: str) -> Why | None:
-    """Another owner learns nothing of a payment."""
+def _unknown(state: Payments, event: Requested, owner: str) -> Reason | None:
+    """Refuse a request for a payment or order that does not exist, or belongs to another owner: both look alike."""
     payment = state.payments.get(event.checkout_id)
     if payment is None or payment.owner != owner:
         return "unknown_payment", "checkout_id: there is no such payment"
@@ -80,7 +80,7 @@ def _unknown(state: Payments, event: Requested, owner: str) -> Why | None:
     return None
 
 
-def _conflict(known: Operation, event: Requested, owner: str, asked: str) -> Why | None:
+def _conflict(known: Operation, event: Requested, owner: str, asked: str) -> Reason | None:
     if known.owner != owner:
         return "id_taken", f"{event.kind}_id: this id is taken"
     if known.contents != asked:
@@ -88,7 +88,7 @@ def _conflict(known: Operation, event: Requested, owner: str, asked: str) -> Why
     return None
 
 
-def _refusal(state: Payments, event: Requested, order: Order, terms: OrderMoney) -> Why | None:
+def _refusal(state: Payments, event: Requested, order: Order, terms: OrderMoney) -> Reason | None:
     if event.asked is not None and event.asked.currency != terms.gross.currency:
         return "wrong_currency", "currency: not that of the order"
     if isinstance(event, RefundRequested):
@@ -100,8 +100,8 @@ def _refusal(state: Payments, event: Requested, order: Order, terms: OrderMoney)
     return None
 
 
-def _not_refundable(state: Payments, amount: Money, order: Order, gross: Money) -> Why | None:
-    """Only where nothing more can be captured: while a capture is on its way the executor alone knows."""
+def _not_refundable(state: Payments, amount: Money, order: Order, gross: Money) -> Reason | None:
+    """Refuse a refund by amount; only if nothing more can be captured, since the executor alone knows of open captures."""
     if order.status in ("NOT_STARTED", "FAILED"):
         return "not_captured", f"payment_order_id: the order is {_shown(order)}"
     if order.status != "SUCCESS" or order.is_open:
@@ -181,14 +181,14 @@ def status_changed(operation: Operation) -> OperationStatusChanged:
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse(event: Requested, owner: str, why: Why, cause: Cause) -> Decision:
+def _refuse(event: Requested, owner: str, why: Reason, cause: Cause) -> Decision:
     return _refused(
         event.kind, event.operation_id, event.checkout_id, event.payment_order_id, owner, why, event.asked, cause
     )
 
 
 def refuse_broken(broken: Broken, kind: OperationKind, owner: str, cause: Cause) -> Decision:
-    """A refusal of the kind that was asked. Errors: Permanent where it does not even say of what it would be."""
+    """Refuse a malformed request, by the kind that it asked for. Errors: Permanent if it names no operation to refuse."""
     operation_id, order_id = broken.ids.get(f"{kind}_id"), broken.ids.get("payment_order_id")
     if operation_id is None or order_id is None:
         raise Permanent("malformed", f"{broken.field}: {broken.detail}; and it names no {kind} to refuse", ours=False)
@@ -202,11 +202,11 @@ def _refused(
     checkout_id: str,
     payment_order_id: str,
     owner: str,
-    why: Why,
+    why: Reason,
     amount: Money | None,
     cause: Cause,
 ) -> Decision:
-    """The sender hears why."""
+    """A refusal with its code and text, for the sender."""
     code, detail = why
     said = STATUS_CHANGED[kind](
         checkout_id=checkout_id,

@@ -1,6 +1,6 @@
-"""What wallet and ledger have booked of money back → the operation or dispute that it is a part of. Pure.
+"""Movements and journals of captures, refunds and disputes → the operation or dispute that they book. Pure.
 
-Also says which events are about money back at all: of those of an automatic capture nothing more is read than ever.
+Also tells events about operations and disputes from those about an automatic capture, for which nothing more is read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from topics.runtime.shape.consumer import Cause, Decision
 
 _ALWAYS = frozenset((CaptureRequested, VoidRequested, RefundRequested, WalletDebited, *get_args(MoneyBackOutcome)))
 
-# Movement or template → of what it is a booking, and whether that was taken back by it.
+# Movement kind or template → the kind of operation that it books, and whether it books the reversal.
 _BOOKS: dict[str, tuple[OperationKind | None, bool]] = {
     "captured": ("capture", False),
     "capture_reversed": ("capture", True),
@@ -42,7 +42,7 @@ _BOOKS: dict[str, tuple[OperationKind | None, bool]] = {
 
 
 def is_money_back(event: object) -> bool:
-    """Whether it is about more than the charge, or a charge that only authorises."""
+    """Whether the event is about an operation, a dispute or an authorisation, and not an automatic capture alone."""
     match event:
         case PaymentCaptured():
             return event.capture_id is not None or event.turn is not None

@@ -1,4 +1,4 @@
-"""(what is known of a payment, one event about it) → what it becomes and what is said. Pure."""
+"""(a payment, an event about it) → its changes and events. Pure."""
 
 from __future__ import annotations
 
@@ -97,23 +97,23 @@ _WAITING_RANK: dict[str, int] = {
     "pending": 2,
     "unresolved": 3,
     "authorised": 4,
-}  # an older word never takes back a newer one
+}  # an older status never replaces a newer one
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an installation chooses."""
+    """The installation's settings that decisions depend on."""
 
-    deadline_s: int  # where the request names no deadline
-    contents_key: bytes  # requests hold names: their hash must not be guessable
-    # Rules of an order's terms, None where they are as an order says nothing of them.
+    deadline_s: int  # if the request names no deadline
+    contents_key: bytes  # of the hash of requests: they hold names, which must not be guessable from it
+    # Rules of an order's terms; None if they are the defaults, which orders leave out.
     fee_refund: FeeRule | None = None
     fee_chargeback: FeeRule | None = None
     dispute_fee_on: FeeBearer | None = None
 
 
 def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decision:
-    """Errors: Permanent where an event is about nothing that we know, or contradicts what is settled."""
+    """Errors: Permanent if an event is about an unknown payment or order, or contradicts what is settled."""
     match event:
         case WalletCredited() | JournalPosted():
             return booking.book(state, event, cause) if is_money_back(event) else _book(state, event, cause)
@@ -179,7 +179,7 @@ def _request(state: Payments, event: PaymentRequested, cause: Cause, policy: Pol
 
 
 def _sender(event: PaymentRequested | OperationRequested, cause: Cause) -> str:
-    """Whose request it is: on an upstream's own topic the topic says so, on the house's own the door does."""
+    """The request's owner: named by an upstream's own topic, or by our doors in the event. Errors: Permanent `no_owner`."""
     owner = event.owner if cause.upstream is None else cause.upstream
     if owner is None:
         raise Permanent("no_owner", "neither the topic nor the event names an owner", ours=False)
@@ -187,7 +187,7 @@ def _sender(event: PaymentRequested | OperationRequested, cause: Cause) -> str:
 
 
 def contents_hash(event: PaymentRequested, key: bytes) -> str:
-    """One hash for equal contents (`schemas.requests.contents` says what equal means), by whichever door they came."""
+    """The same hash for equal contents (`schemas.requests.contents` defines equal), whichever door they came by."""
     asked = contents(event)
     if event.deadline_defaulted:
         asked.pop("deadline", None)
@@ -195,7 +195,7 @@ def contents_hash(event: PaymentRequested, key: bytes) -> str:
 
 
 def _again(known: Payment, owner: str, asked: str, cause: Cause) -> Decision:
-    """The checkout exists. Another owner learns nothing of it."""
+    """The decision about a request for a checkout that exists. Another owner's refusal tells nothing of it."""
     if known.owner != owner:
         return _refuse(known.checkout_id, owner, "id_taken", "checkout_id", cause)
     if known.contents != asked:
@@ -247,19 +247,19 @@ def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> Scree
 
 
 def _refuse_broken(broken: Broken, cause: Cause) -> Decision:
-    """A refusal of the kind that was asked: what breaks the contract of a refund never refuses a payment."""
+    """Refuse a malformed request, by the kind that it asked for: a malformed refund never refuses a payment."""
     owner = cause.upstream or broken.owner
     if owner is None:
-        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and nobody can be told", ours=False)
+        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and no owner is known to tell", ours=False)
     if issubclass(broken.kind, OperationRequested):
         return asking.refuse_broken(broken, broken.kind.kind, owner, cause)
     if broken.kind is not PaymentRequested:
-        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and no refusal stands for it", ours=False)
+        raise Permanent("malformed", f"{broken.field}: {broken.detail}; and this type has no refusal", ours=False)
     return _refuse(broken.subject_id, owner, broken.code, f"{broken.field}: {broken.detail}", cause)
 
 
 def _refuse(checkout_id: str, owner: str, code: str, detail: str, cause: Cause) -> Decision:
-    """The sender hears why; nothing that exists under these ids is touched."""
+    """Publish and store a refusal; nothing that exists under these ids changes."""
     said = PaymentRefused(checkout_id=checkout_id, owner=owner, code=code, detail=detail)
     return Decision([Refusal(checkout_id, owner, code, detail, cause.now, cause.event_id)], [said])
 
@@ -282,7 +282,7 @@ def _clear(state: Payments, event: RiskCleared, cause: Cause, policy: Policy) ->
 
 
 def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime, policy: Policy) -> OrderPlaced:
-    """`available_on` is now: nothing is held back, the wallet makes money available as soon as it is there."""
+    """The order to place. `available_on` is now: money is available in the wallet as soon as it is credited."""
     return OrderPlaced(
         payment_order_id=terms.payment_order_id,
         checkout_id=payment.checkout_id,
@@ -340,7 +340,7 @@ def _has_expired(state: Payments, payment: Payment) -> bool:
 def _move_all(
     state: Payments, payment: Payment, cause: Cause, *, to: OrderStatus, detail: OrderDetail, status: PaymentStatus
 ) -> Decision:
-    """Every order of a payment that risk has not cleared moves at once."""
+    """Change all orders of a payment that risk has not cleared at once."""
     before = [state.orders[id_] for id_ in payment.order_ids]
     orders = [order._replace(status=to, detail=detail, version=order.version + 1) for order in before]
     steps = [step_of_order(old, new, detail, cause) for old, new in zip(before, orders, strict=True)]
@@ -351,7 +351,7 @@ def _move_all(
 
 
 def _book(state: Payments, event: Booking, cause: Cause) -> Decision:
-    """The wallet or the ledger has it. That may be heard before the capture is."""
+    """Note that the wallet or the ledger has booked the order, which may be consumed before the capture."""
     payment = payment_of(state, event.checkout_id)
     order = order_of(state, payment, event.payment_order_id)
     if isinstance(event, WalletCredited):
@@ -406,7 +406,7 @@ def _decline(state: Payments, payment: Payment, order: Order, event: PaymentDecl
 
 
 def _wait(state: Payments, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
-    """Nobody knows yet: it stays EXECUTING, its amount stays taken."""
+    """Keep the order EXECUTING while its outcome is open; its detail says why."""
     if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
         return NOTHING
     moved = order._replace(detail=detail, version=order.version + 1)

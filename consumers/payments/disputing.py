@@ -1,11 +1,11 @@
-"""(what is known of a payment, what is said of a dispute about one of its orders) → where dispute and order stand. Pure."""
+"""(a payment, an event about a dispute of one of its orders) → the changes of dispute and order. Pure."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
 from consumers.payments.advancing import NOTHING, order_of, payment_of
-from consumers.payments.operating import Booking, by_sums, told
+from consumers.payments.operating import Booking, by_sums, operation_moved
 from consumers.payments.operation import Dispute, OperationStep, step_of
 from consumers.payments.payment import Order, Payment, Payments, Stored
 from consumers.payments.revenue_line import revenue_line
@@ -28,7 +28,7 @@ _RANK: dict[DisputeStatus | None, int] = {None: 0, "inquiry": 1, "opened": 2, "l
 
 
 def dispute(state: Payments, event: Disputed, cause: Cause) -> Decision:
-    """Each stage goes from inquiry to opened to lost or won; what was lost may yet be won. Anything else was heard before."""
+    """Move the dispute's stage: inquiry, opened, lost or won; a lost one may still be won. Any other event is a repeat."""
     payment = payment_of(state, event.checkout_id)
     order = order_of(state, payment, event.payment_order_id)
     before = _of(state, payment, order, event.dispute_id, event.stage, event.gross.currency, cause)
@@ -53,7 +53,7 @@ def dispute(state: Payments, event: Disputed, cause: Cause) -> Decision:
         changes.append(revenue_line(event, cause))
     parts = state.parts_of(order.payment_order_id, after)
     moved = by_sums(order, parts, event.gross)
-    return told(state, payment, order, moved, changes, cause, parts=parts, said=[_status_changed(after)])
+    return operation_moved(state, payment, order, moved, changes, cause, parts=parts, said=[_status_changed(after)])
 
 
 def _after(before: Dispute, event: Disputed) -> Dispute:
@@ -81,7 +81,7 @@ def _minor(fee: Money | None) -> int | None:
 def book(
     state: Payments, event: Booking, dispute_id: str, stage: int, step: int, payment: Payment, cause: Cause
 ) -> Decision:
-    """Wallet or ledger has it, which may be heard before the executor's fact."""
+    """Note a booking by wallet or ledger, which may be consumed before the executor's event."""
     order = order_of(state, payment, event.payment_order_id)
     before = _of(state, payment, order, dispute_id, stage, event.money()[0].currency, cause)
     if isinstance(event, JournalPosted):
@@ -97,7 +97,7 @@ def book(
 def _of(
     state: Payments, payment: Payment, order: Order, dispute_id: str, stage: int, currency: str, cause: Cause
 ) -> Dispute:
-    """As it stands, or new."""
+    """The stored dispute, or a new one."""
     known = state.disputes.get((dispute_id, stage))
     if known is None:
         return Dispute(

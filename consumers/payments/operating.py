@@ -1,6 +1,6 @@
-"""(what is known of a payment, what the executor, wallet or ledger say of money back) → where operation and order stand. Pure.
+"""(a payment, events of executor, wallet or ledger about its operations) → the changes of operation and order. Pure.
 
-What the executor says is a fact: it is never refused here, and heard twice it changes nothing.
+The executor's events are facts: they are never refused here, and a repeat changes nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ _DETAIL_RANK: dict[str, int] = {"": 0, "unknown": 1, "pending": 2, "unresolved":
 
 
 def happen(state: Payments, event: Happened, cause: Cause) -> Decision:
-    """Of an outcome about the charge itself only the authorisation comes here, and a capture that was done again."""
+    """Apply an event of the executor. Of those about the charge itself only the authorisation and a capture that was done
+    again come here.
+    """
     payment = payment_of(state, event.checkout_id)
     order = order_of(state, payment, event.payment_order_id)
     match event:
@@ -110,14 +112,14 @@ def _authorise(state: Payments, payment: Payment, order: Order, event: PaymentAu
 
 
 def _end(state: Payments, payment: Payment, order: Order, event: Ended, cause: Cause) -> Decision:
-    """Nothing more is captured. An order of which nothing was, failed."""
+    """End an authorisation by a void or its expiry. An order without any capture has failed."""
     changes: list[Stored] = []
     said: list[AnyEvent] = []
     if isinstance(event, PaymentVoided):
         void = _of(state, order, "void", event.void_id)
         if void.step:
             return NOTHING
-        # Nothing is booked of a void.
+        # A void is not booked.
         done = void._replace(
             status="succeeded",
             detail="",
@@ -129,7 +131,7 @@ def _end(state: Payments, payment: Payment, order: Order, event: Ended, cause: C
             done_at=cause.now,
         )
         done, changes = _changed(void, done, cause)
-        said = _word(done)
+        said = _status_event(done)
     parts = state.parts_of(order.payment_order_id)
     after = order
     if order.status == "EXECUTING":
@@ -137,14 +139,14 @@ def _end(state: Payments, payment: Payment, order: Order, event: Ended, cause: C
         after = order._replace(status="FAILED", detail=ended)
     elif order.detail == "partly_captured":
         after = order._replace(detail=parts.detail(event.gross.minor))
-    return told(state, payment, order, after, changes, cause, parts=parts, said=said)
+    return operation_moved(state, payment, order, after, changes, cause, parts=parts, said=said)
 
 
 # ── captures, refunds, and what is taken back of them ────────────────────────────────────────────────────────────────
 
 
 def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCaptured, cause: Cause) -> Decision:
-    """The first makes the order SUCCESS, also one that was voided or expired meanwhile: the money is there."""
+    """Note a capture. The first makes the order SUCCESS, even if it was voided or expired meanwhile: the money is there."""
     if order.status == "NOT_STARTED":
         raise Permanent("not_placed", "a capture of an order that was never placed")
     operation = _capture_of(state, payment, order, event.capture_id, event.gross.currency, cause)
@@ -160,7 +162,7 @@ def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCapt
     if order.status != "SUCCESS":
         changes.append(Fact(order.payment_order_id, event.psp, event.scheme, event.psp_reference, cause.now))
     after = order._replace(status="SUCCESS", detail="partly_captured" if is_open else parts.detail(gross))
-    return told(state, payment, order, after, changes, cause, parts=parts, said=_word(done))
+    return operation_moved(state, payment, order, after, changes, cause, parts=parts, said=_status_event(done))
 
 
 def _share(state: Payments, payment: Payment, order: Order, event: Shared, cause: Cause) -> Decision:
@@ -179,7 +181,7 @@ def _share(state: Payments, payment: Payment, order: Order, event: Shared, cause
     changes.append(revenue_line(event, cause))
     parts = state.parts_of(order.payment_order_id, after)
     moved = by_sums(order, parts, event.gross)
-    return told(state, payment, order, moved, changes, cause, parts=parts, said=_word(after))
+    return operation_moved(state, payment, order, moved, changes, cause, parts=parts, said=_status_event(after))
 
 
 def _done(operation: Operation, share: Share, step: int, cause: Cause) -> Operation:
@@ -203,13 +205,13 @@ def _fail(
         return NOTHING
     failed, changes = _changed(operation, operation._replace(status="failed", detail="", code=code), cause)
     parts = state.parts_of(order.payment_order_id, failed)
-    return told(state, payment, order, order, changes, cause, parts=parts, said=_word(failed))
+    return operation_moved(state, payment, order, order, changes, cause, parts=parts, said=_status_event(failed))
 
 
 def _wait(
     state: Payments, payment: Payment, order: Order, event: Waiting, detail: OperationDetail, cause: Cause
 ) -> Decision:
-    """Nobody knows yet. It stays processing, and the outside hears nothing, as of a charge."""
+    """Keep the operation `processing` while its outcome is open. No event is published, as for a charge."""
     assert event.operation is not None
     operation = _of(state, order, event.operation, event.operation_id or "")
     if operation.status != "processing" or _DETAIL_RANK[operation.detail] >= _DETAIL_RANK[detail]:
@@ -224,7 +226,7 @@ def _wait(
 def book(
     state: Payments, event: Booking, kind: OperationKind, id_: str, step: int, payment: Payment, cause: Cause
 ) -> Decision:
-    """Wallet or ledger has it, which may be heard before the executor's fact."""
+    """Note a booking by wallet or ledger, which may be consumed before the executor's event."""
     order = order_of(state, payment, event.payment_order_id)
     currency = event.money()[0].currency
     if kind == "capture":
@@ -239,21 +241,21 @@ def book(
         return NOTHING
     moved = moved._replace(version=operation.version + 1)
     parts = state.parts_of(order.payment_order_id, moved)
-    return told(state, payment, order, order, [moved], cause, parts=parts)
+    return operation_moved(state, payment, order, order, [moved], cause, parts=parts)
 
 
 # ── the order ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def by_sums(order: Order, parts: OrderParts, gross: Money) -> Order:
-    """The order as its refunds and disputes make it; while more may be captured it stays as it is."""
+    """The order with the detail that follows from its refunds and disputes; unchanged while more may be captured."""
     if order.status != "SUCCESS" or order.is_open:
         return order
     return order._replace(detail=parts.detail(gross.minor))
 
 
 def _flagged(order: Order, parts: OrderParts) -> Order:
-    """The flags of a manual order: set once, when nothing more can be captured and each capture is booked."""
+    """The order with its flags of booking: for manual capture set once, when no more can be captured and all is booked."""
     captures = parts.captures
     if order.status != "SUCCESS" or order.is_open or not any(one.contents for one in captures):
         return order
@@ -265,7 +267,7 @@ def _flagged(order: Order, parts: OrderParts) -> Order:
     return order._replace(wallet_updated=wallet, ledger_updated=ledger, version=order.version + flipped)
 
 
-def told(
+def operation_moved(
     state: Payments,
     payment: Payment,
     before: Order,
@@ -276,7 +278,7 @@ def told(
     parts: OrderParts,
     said: Sequence[AnyEvent] = (),
 ) -> Decision:
-    """The operation's, or dispute's, own word goes first, then the order's, where it moved."""
+    """Change and publish the operation or dispute first (`said`), then the order if it moved."""
     shown = after != before
     changes = [*changes]
     if shown:
@@ -301,7 +303,7 @@ def _of(state: Payments, order: Order, kind: OperationKind, id_: str) -> Operati
 def _capture_of(
     state: Payments, payment: Payment, order: Order, capture_id: str | None, currency: str, cause: Cause
 ) -> Operation:
-    """The one that was asked for, or the automatic one, which has a row from its first event on that is not the charge's."""
+    """The capture that was asked for; or the automatic one, which has a row from its first event besides the charge's."""
     if capture_id is not None:
         return _of(state, order, "capture", capture_id)
     id_ = f"{OWN_PREFIX}{order.payment_order_id}"
@@ -322,7 +324,7 @@ def _capture_of(
 
 
 def _changed(before: Operation, after: Operation, cause: Cause) -> tuple[Operation, list[Stored]]:
-    """→ the operation's next version, and what is stored: that, and a line of history."""
+    """→ the operation's next version, and the changes to store: that version and a line of history"""
     after = after._replace(version=before.version + 1, changed_at=cause.now)
     step = OperationStep(
         after.checkout_id,
@@ -338,6 +340,6 @@ def _changed(before: Operation, after: Operation, cause: Cause) -> tuple[Operati
     return after, [after, step]
 
 
-def _word(operation: Operation) -> list[AnyEvent]:
-    """What its owner hears of it. Nobody asked for an automatic capture: the order's own word tells of that."""
+def _status_event(operation: Operation) -> list[AnyEvent]:
+    """The operation's event for its owner. None for an automatic capture, which the order's event covers."""
     return [] if operation.contents is None else [status_changed(operation)]

@@ -1,4 +1,4 @@
-"""What payments keeps of captures, voids, refunds and disputes: who asked, where each stands, what is booked of it."""
+"""The state that payments keeps of captures, voids, refunds and disputes: request, status, bookings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ OperationDetail = Literal["", "unknown", "pending", "unresolved"]
 
 
 def step_of(turn: int | None, *, taken_back: bool = False) -> int:
-    """Facts about an operation, counted: done is 1, taken back 2, done again 3, and so on."""
+    """The number of a fact about an operation: done is 1, reversed 2, done again 3, and so on."""
     return 2 * (turn or 1) - (0 if taken_back else 1)
 
 
 class Operation(NamedTuple):
-    """A capture, void or refund behind a charge. An automatic capture has a row only once it is taken back.
+    """A capture, void or refund. An automatic capture has a row only once it was reversed.
 
-    `step` is the last fact that the executor said (`step_of`; 0: none), `wallet_step` and `ledger_step` the last that each
-    has booked. Either may be ahead: their topics keep no order between each other.
+    `step` is the number of the executor's last fact (`step_of`; 0: none), `wallet_step` and `ledger_step` that of the last
+    fact that each has booked. Any of them may be ahead, since there is no order between topics.
     """
 
     kind: OperationKind
@@ -31,19 +31,19 @@ class Operation(NamedTuple):
     payment_order_id: str
     owner: str
     currency: str
-    amount: int | None  # minor units; of a void: None before it is done
+    amount: int | None  # minor units; None for a void that is not done
     requested_at: datetime
     changed_at: datetime
-    event_id: EventId  # of the request; of an automatic capture, of the first event about it
-    contents: str | None = None  # keyed hash of what was asked; None: nobody asked
+    event_id: EventId  # of the request; for an automatic capture, of the first event about it
+    contents: str | None = None  # keyed hash of the request; None if there was none
     final: bool | None = None
     reason: str | None = None
     status: Literal["processing", "succeeded", "failed", "reversed"] = "processing"
     detail: OperationDetail = ""
-    code: str | None = None  # why it failed
-    fee: int | None = None  # its share, of the turn that was done last
+    code: str | None = None  # why the operation failed
+    fee: int | None = None  # its share of the order's fee, of the turn that was done last
     net: int | None = None
-    done_at: datetime | None = None  # when it was done last
+    done_at: datetime | None = None  # the last time
     step: int = 0
     wallet_step: int = 0
     ledger_step: int = 0
@@ -59,7 +59,7 @@ class Operation(NamedTuple):
 
     @property
     def taken(self) -> int:
-        """How much of the order it takes, done or not."""
+        """The amount that the operation takes of the order, done or not."""
         return 0 if self.amount is None or self.status in ("failed", "reversed") else self.amount
 
     @property
@@ -72,8 +72,9 @@ class Operation(NamedTuple):
 
 
 class Dispute(NamedTuple):
-    """One stage of a dispute. Status None: only wallet or ledger have spoken of it yet. Steps as those of an operation:
-    opened is 1, won 2."""
+    """One stage of a dispute. Status None: only a booking of wallet or ledger was consumed yet. Steps as an operation's:
+    opened is 1, won 2.
+    """
 
     dispute_id: str
     stage: int
@@ -85,7 +86,7 @@ class Dispute(NamedTuple):
     opened_at: datetime
     changed_at: datetime
     status: DisputeStatus | None = None
-    fee: int | None = None  # what the PSP asks for it
+    fee: int | None = None  # the PSP's fee for the dispute
     reason: str = ""
     due_by: datetime | None = None
     step: int = 0
@@ -103,12 +104,12 @@ class Dispute(NamedTuple):
 
     @property
     def takes(self) -> int:
-        """What it takes from the order: opened or lost."""
+        """The amount that the dispute takes from the order: that of an opened or lost one."""
         return self.amount if self.status in ("opened", "lost") else 0
 
 
 class Authorisation(NamedTuple):
-    """The PSP keeps the money of a manual order for us. Written once."""
+    """An authorised charge of an order with manual capture. Written once."""
 
     payment_order_id: str
     checkout_id: str
@@ -120,12 +121,12 @@ class Authorisation(NamedTuple):
 
 
 class OperationStep(NamedTuple):
-    """A line of an order's history of money back: an operation or a dispute went from one status to another."""
+    """A line of an order's history: a change of status of an operation or dispute."""
 
     checkout_id: str
     payment_order_id: str
     what: Literal["capture", "void", "refund", "dispute"]
-    subject_id: str  # of the operation or the dispute
+    subject_id: str  # the id of the operation or dispute
     from_status: str | None
     to_status: str
     detail: str
@@ -134,7 +135,7 @@ class OperationStep(NamedTuple):
 
 
 class OperationRefusal(NamedTuple):
-    """A request for a capture, void or refund that was not taken: kept, so that no request is without a trace."""
+    """A refused request for a capture, void or refund, kept so that every request leaves a trace."""
 
     kind: OperationKind
     operation_id: str

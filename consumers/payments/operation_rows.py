@@ -1,5 +1,5 @@
-"""Operations, disputes, authorisations, refused requests, lines of revenue ⇄ their rows. Read and written only by batches that
-hold events about them, under the lock of their payments.
+"""Operations, disputes, authorisations, refused requests, lines of revenue ⇄ their rows. Only batches with events about them
+read and write them, under the lock of their payments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-_BOOKED = (  # how far the executor is with it, and wallet and ledger behind
+_BOOKED = (  # the steps of executor, wallet and ledger
     Column("step", "int4"),
     Column("wallet_step", "int4"),
     Column("ledger_step", "int4"),
@@ -126,7 +126,7 @@ SELECT o.payment_order_id, o.gross, o.currency, p.capture FROM orders o JOIN pay
 
 
 def read_money_back(conn: Connection, state: Payments, events: Sequence[Any]) -> None:
-    """What the state must hold for these events. `events` name their order, and have those that ask for something an id."""
+    """Load what these events need. Each names its order; a request names its operation, too."""
     order_ids = text_array(sorted({event.payment_order_id for event in events}))
     asked = [event for event in events if isinstance(event, OperationRequested)]
     kinds, ids = text_array([one.kind for one in asked]), text_array([one.operation_id for one in asked])
@@ -150,12 +150,12 @@ _REVENUE = REVENUE_LINES.insert()
 
 
 def save_money_back(conn: Connection, changes: Sequence[MoneyBack]) -> None:
-    """All of a batch; of an operation or dispute that is there several times the last one stands."""
+    """Save the changes of a batch. Of several versions of an operation or dispute the last is saved."""
     operations = [change for change in changes if isinstance(change, Operation)]
     disputes = [change for change in changes if isinstance(change, Dispute)]
     fresh = {one.key for one in operations if one.version == 1}
     last = {one.key: one for one in operations}
-    # Sorted, so that two processes with the same ids wait and do not deadlock.
+    # Sorted, so that processes with the same ids do not deadlock.
     _NEW_OPERATIONS.run(conn, [last[key] for key in sorted(fresh)])
     _MOVED_OPERATIONS.run(conn, [one for key, one in last.items() if key not in fresh])
     begun = {one.key for one in disputes if one.version == 1}

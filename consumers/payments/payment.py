@@ -1,4 +1,4 @@
-"""What payments keeps of a checkout: what was asked (never changes), and where it and each order stand."""
+"""The state that payments keeps of a checkout: its request (never changed), and the status of the payment and its orders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.money import Money
 
 
 class OrderTerms(NamedTuple):
-    """One order as asked; net is what is left of gross after the fee."""
+    """The terms of one order as requested; net is gross less the fee."""
 
     payment_order_id: str
     seller_account: str
@@ -29,7 +29,7 @@ class OrderTerms(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What was asked and accepted. Stored once; read again only to place its orders."""
+    """An accepted request. Stored once; read again only to place its orders."""
 
     checkout_id: str
     buyer_account: str
@@ -40,25 +40,26 @@ class Checkout:
     event_id: EventId
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    trace: str | None = None  # the trace's id, 32 hex digits, for who looks the payment up
+    trace: str | None = None  # the trace's id, 32 hex digits, for people who look the payment up
     capture: Literal["manual"] | None = None  # None: automatic
 
 
 class Payment(NamedTuple):
-    """Where a checkout stands. `version` grows with each change that the outside hears of."""
+    """The status of a checkout. `version` grows with each change that is published."""
 
     checkout_id: str
     owner: str
-    contents: str  # keyed hash of what was asked
+    contents: str  # keyed hash of the request
     status: PaymentStatus = "received"
     done_at: datetime | None = None
     version: int = 1
-    order_ids: tuple[str, ...] = ()  # in the order in which they were asked for
+    order_ids: tuple[str, ...] = ()  # in the request's order
 
 
 class Order(NamedTuple):
-    """Where one order stands. A tuple, as are others here: three events per order come by, each reads all siblings,
-    and a frozen dataclass costs three times as much to make."""
+    """The status of one order. A tuple, as others here: each of an order's three events reads all orders of the payment, and a
+    frozen dataclass costs three times as much to make.
+    """
 
     payment_order_id: str
     checkout_id: str
@@ -71,12 +72,12 @@ class Order(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """More of it may be captured."""
+        """Whether more of the order may be captured."""
         return self.detail in ("authorised", "partly_captured")
 
     @property
     def is_through(self) -> bool:
-        """Nothing more is to come: it failed, or the money is in the wallet and in the ledger."""
+        """Whether the order is done: it failed, or its money is in the wallet and in the ledger."""
         return self.status == "FAILED" or (self.status == "SUCCESS" and self.wallet_updated and self.ledger_updated)
 
     def state(self) -> OrderState:
@@ -85,7 +86,7 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What the PSP's final word was. Written once beside the order, never read to decide."""
+    """The PSP's outcome of an order. Written once beside the order; decisions do not read it."""
 
     payment_order_id: str
     psp: str
@@ -95,7 +96,7 @@ class Fact:
 
 
 class Step(NamedTuple):
-    """A line of the history: the payment (no order named) or one order went from one status to another."""
+    """A line of the history: a change of status of the payment (no order named) or of one order."""
 
     checkout_id: str
     payment_order_id: str | None
@@ -108,7 +109,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that was not taken: kept, so that no request is without a trace."""
+    """A refused request, kept so that every request leaves a trace."""
 
     checkout_id: str
     owner: str
@@ -123,7 +124,7 @@ Stored = Checkout | Payment | Order | Fact | Step | Refusal | MoneyBack
 
 
 class OrderMoney(NamedTuple):
-    """What an order was asked for: read where captures or refunds of it are asked for."""
+    """The amounts and terms of an order, read for requests to capture or refund it."""
 
     gross: Money
     capture: Literal["manual"] | None
@@ -137,16 +138,16 @@ class OrderParts(NamedTuple):
 
     @property
     def captures(self) -> list[Operation]:
-        """Those that were done once."""
+        """The captures that were done, reversed or not."""
         return [one for one in self.operations if one.kind == "capture" and one.step]
 
     def captured(self, gross: int) -> int:
-        """Of an order that is SUCCESS. An automatic capture has a row only where it was taken back once."""
+        """The captured amount of an order that is SUCCESS. An automatic capture has a row only if it was reversed once."""
         captures = self.captures
         return sum(one.done for one in captures) if captures else gross
 
     def refundable(self, gross: int) -> int:
-        """Before disputes: what was captured, and neither went back nor is on its way."""
+        """The captured amount less refunds, done or open; disputes are not subtracted."""
         return self.captured(gross) - sum(one.taken for one in self.operations if one.kind == "refund")
 
     @property
@@ -154,7 +155,7 @@ class OrderParts(NamedTuple):
         return sum(one.takes for one in self.disputes)
 
     def detail(self, gross: int) -> OrderDetail:
-        """Of an order that is SUCCESS and of which nothing more can be captured."""
+        """The detail of an order that is SUCCESS and of which nothing more can be captured."""
         refunded = sum(one.done for one in self.operations if one.kind == "refund")
         if self.disputed:
             return "charged_back"
@@ -167,8 +168,8 @@ class OrderParts(NamedTuple):
 
 @dataclass(slots=True)
 class Payments:
-    """The payments of a batch, the orders that are theirs or whose ids are asked for, and what was asked, where it is
-    needed. Operations and disputes are those of the orders whose events are about them, and those whose ids are asked for.
+    """The payments of a batch, their orders and others with requested ids, and requests where decisions need them. Operations
+    and disputes: of the orders whose operations the events are about, and others with requested ids.
     """
 
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -196,7 +197,7 @@ class Payments:
             self._disputes_of.setdefault(change.payment_order_id, set()).add(change.key)
 
     def parts_of(self, payment_order_id: str, changed: Operation | Dispute | None = None) -> OrderParts:
-        """All of that order, with the one that has changed as it is now."""
+        """The order's operations and disputes, `changed` in its new version."""
         operations = {key: self.operations[key] for key in self._operations_of.get(payment_order_id, ())}
         disputes = {key: self.disputes[key] for key in self._disputes_of.get(payment_order_id, ())}
         if isinstance(changed, Operation):

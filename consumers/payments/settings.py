@@ -1,4 +1,4 @@
-"""What payments alone decides by: TALLY_FEE_REFUND, TALLY_FEE_CHARGEBACK and TALLY_DISPUTE_FEE_ON."""
+"""Payments' own settings: TALLY_FEE_REFUND, TALLY_FEE_CHARGEBACK and TALLY_DISPUTE_FEE_ON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from topics.settings import Settings
 
 
 class PaymentsSettings(Settings):
-    """The installation's, and payments' own: rules that go into an order's terms when it is placed, and stay."""
+    """The installation's settings and payments' own: rules that are fixed in an order's terms when it is placed."""
 
     # Of the platform's fee, what goes back to the seller with a refund: nothing, the refund's share, or all once all is refunded.
     fee_refund: FeeRule = "proportional"

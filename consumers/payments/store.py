@@ -1,4 +1,4 @@
-"""Payments' tables ⇄ what decide knows. One lock per payment; a batch is a handful of statements."""
+"""Payments' tables ⇄ the state of a batch. One lock per payment; a batch is a handful of statements."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
 
-class Head(NamedTuple):
-    """A payment as it is stored: where it stands, and what was asked when it is new."""
+class PaymentRow(NamedTuple):
+    """A row of `payments`: the payment, and its request if it is new."""
 
     payment: Payment
     checkout: Checkout | None = None
 
 
-class Line(NamedTuple):
-    """One order as it is stored: where it stands, what was asked when it is new, what its PSP said when that is new."""
+class OrderRow(NamedTuple):
+    """A row of `orders`: the order, its terms if it is new, the PSP's outcome if that is new."""
 
     order: Order
     fact: Fact | None = None
     position: int = 0
     terms: OrderTerms | None = None
-    head: Head | None = None
+    payment_row: PaymentRow | None = None
 
 
 def _as_json(metadata: Mapping[str, str]) -> str:
@@ -93,9 +93,9 @@ ORDERS = Table(
     Column("captured_at", "timestamptz", "fact.captured_at", null=True),
     Column("version", "int4", "order.version"),
     Column("decline_code", "text", "order.decline_code", null=True),
-    Column("owner", "text", "head.payment.owner", fixed=True),
-    Column("received_at", "timestamptz", "head.checkout.received_at", fixed=True),
-    Column("capture", "text", "head.checkout.capture", null=True, fixed=True),
+    Column("owner", "text", "payment_row.payment.owner", fixed=True),
+    Column("received_at", "timestamptz", "payment_row.checkout.received_at", fixed=True),
+    Column("capture", "text", "payment_row.checkout.capture", null=True, fixed=True),
 )
 HISTORY = Table(
     "history",
@@ -123,7 +123,7 @@ REFUSALS = Table(
 
 
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
-    """Lock the payments of a batch, then read their orders: whoever changes an order holds its payment's lock."""
+    """Lock the payments of a batch, then read their orders: an order changes only under its payment's lock."""
     about = [event for event in events if not isinstance(event, Broken)]
     checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id for e in about})
     if not checkout_ids:
@@ -161,7 +161,7 @@ _READ_ORDERS = (
 
 
 def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> Cursor:
-    """The orders of these payments, and those, whoever's, whose ids are asked for anew."""
+    """Ask for the orders of these payments, and for any payment's orders with ids that the batch requests."""
     return conn.execute(_READ_ORDERS, [text_array(checkout_ids), text_array(asked)], binary=True)
 
 
@@ -173,7 +173,7 @@ def _payments(rows: list[tuple[Any, ...]], orders: Mapping[str, Order]) -> dict[
 
 
 def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]:
-    """What was asked: it never changes, so it needs no lock and is read only where orders are to be placed."""
+    """Read requests, which never change and need no lock; only for payments whose orders are to be placed."""
     rows = conn.execute(
         "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text, p.capture,"
         " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee"
@@ -182,15 +182,15 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]
         [text_array(checkout_ids)],
         binary=True,
     )
-    heads: dict[str, tuple[Any, ...]] = {}
+    requests: dict[str, tuple[Any, ...]] = {}
     terms: dict[str, list[OrderTerms]] = {}
     for checkout_id, *rest, order_id, seller, currency, gross, fee in rows:
-        heads[checkout_id] = tuple(rest)
+        requests[checkout_id] = tuple(rest)
         line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency))
         terms.setdefault(checkout_id, []).append(line)
     return {
         id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id), capture=capture)
-        for id_, (buyer, token, deadline, received_at, event_id, capture) in heads.items()
+        for id_, (buyer, token, deadline, received_at, event_id, capture) in requests.items()
     }
 
 
@@ -198,17 +198,17 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]
 
 
 _NEW_PAYMENTS, _MOVED_PAYMENTS = PAYMENTS.insert(), PAYMENTS.update("payment")
-_NEW_ORDERS = ORDERS.insert("order", "position", "terms", "head")
+_NEW_ORDERS = ORDERS.insert("order", "position", "terms", "payment_row")
 # No indexed column changes (those on capture and PSP reference are summaries), so PostgreSQL can update in place.
 _MOVED_ORDERS, _SETTLED_ORDERS = ORDERS.update("order"), ORDERS.update("order", "fact")
 _STEPS = HISTORY.insert()
-# A request that was refused before the inbox forgot it is refused once more, and stands here as it did.
+# A request that the inbox has forgotten may be refused a second time; its first refusal stays.
 _REFUSED = REFUSALS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
 _ID = attrgetter("order.payment_order_id")
 
 
 def save(conn: Connection, changes: Sequence[Stored]) -> None:
-    """All changes of a batch; where an entity is there several times the last one stands."""
+    """Save the changes of a batch. Of several versions of an entity the last is saved."""
     checkouts: dict[str, Checkout] = {}
     payments: dict[str, Payment] = {}
     orders: dict[str, Order] = {}
@@ -231,14 +231,14 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
             refusals.append(change)
         else:
             back.append(change)
-    heads = [Head(payments.pop(id_), checkouts[id_]) for id_ in sorted(checkouts)]
-    new = [line for each in heads for line in _new_lines(each, orders)]
-    # Sorted, so that two processes with the same ids wait and do not deadlock.
-    _NEW_PAYMENTS.run(conn, heads)
+    new_rows = [PaymentRow(payments.pop(id_), checkouts[id_]) for id_ in sorted(checkouts)]
+    new = [line for each in new_rows for line in _new_orders(each, orders)]
+    # Sorted, so that processes with the same ids do not deadlock.
+    _NEW_PAYMENTS.run(conn, new_rows)
     _NEW_ORDERS.run(conn, sorted(new, key=_ID))
-    _MOVED_PAYMENTS.run(conn, [Head(payment) for payment in payments.values()])
-    _MOVED_ORDERS.run(conn, [Line(order) for id_, order in orders.items() if id_ not in facts])
-    _SETTLED_ORDERS.run(conn, [Line(orders[id_], fact) for id_, fact in facts.items()])
+    _MOVED_PAYMENTS.run(conn, [PaymentRow(payment) for payment in payments.values()])
+    _MOVED_ORDERS.run(conn, [OrderRow(order) for id_, order in orders.items() if id_ not in facts])
+    _SETTLED_ORDERS.run(conn, [OrderRow(orders[id_], fact) for id_, fact in facts.items()])
     _STEPS.run(conn, steps)
     _REFUSED.run(conn, refusals)
     note_late(conn, list(facts.values()))
@@ -246,8 +246,10 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
         save_money_back(conn, back)
 
 
-def _new_lines(head: Head, orders: dict[str, Order]) -> list[Line]:
-    """The orders of a new payment, taken out of those that have moved."""
-    assert head.checkout is not None
-    terms = head.checkout.terms
-    return [Line(orders.pop(each.payment_order_id), None, place, each, head) for place, each in enumerate(terms)]
+def _new_orders(payment_row: PaymentRow, orders: dict[str, Order]) -> list[OrderRow]:
+    """The orders of a new payment with their terms; removes them from the changed `orders`."""
+    assert payment_row.checkout is not None
+    terms = payment_row.checkout.terms
+    return [
+        OrderRow(orders.pop(each.payment_order_id), None, place, each, payment_row) for place, each in enumerate(terms)
+    ]

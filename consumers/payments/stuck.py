@@ -1,4 +1,4 @@
-"""Payments that are not done → which of them, or of their orders, are past a limit, and what happens to them next."""
+"""Payments that are not done → those with an order past a limit, and the next step of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOM = "payments"
 
 
 class Open(NamedTuple):
-    """An order of a payment that is not done, with what is known of its payment."""
+    """An order of a payment that is not done, with its payment's status and times."""
 
     checkout_id: str
     payment_status: str
@@ -53,15 +53,18 @@ FROM oldest JOIN open_order_view o USING (checkout_id) ORDER BY o.received_at, o
 
 
 def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
-    """Oldest first. `now` is business time. Of each kind its own oldest: many at a PSP hide nobody who waits for a room."""
+    """What is stuck, oldest first. `now` is business time. The oldest of each kind are found separately, so that many orders at
+    a PSP do not hide those that wait for a room.
+    """
     shortest = timedelta(seconds=min(limits.risk_s, limits.executing_s, limits.booking_s))
     found = conn.execute(_OPEN, {"seen": now - shortest, "most": FOUND_MAX})
-    return told(map(Open._make, found), limits, now)
+    return past_limits(map(Open._make, found), limits, now)
 
 
-def told(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
-    """Orders of one payment come together. What the executor has spoken of (pending, unknown, unresolved) it tells itself, and
-    what waits for a capture that is yet to be asked for is not stuck."""
+def past_limits(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
+    """The orders past a limit; `orders` of one payment stand together. Pending, unknown and unresolved orders are the
+    executor's to report; an order that waits for a request to capture is not stuck.
+    """
     found: list[Stuck] = []
     for _, group in groupby(orders, key=lambda order: order.checkout_id):
         payment = list(group)

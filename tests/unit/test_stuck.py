@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from consumers.payments.stuck import Open, told
+from consumers.payments.stuck import Open, past_limits
 from schemas.events import AnyEvent, JournalPosted, LedgerEntry
 from schemas.money import Money, sums
 from tests.unit.payment_cases import cleared, requested
@@ -31,7 +31,7 @@ def open_order(age_s: int, payment_status: str = "executing", **changed: Any) ->
 
 
 def seen(*orders: Open) -> list[tuple[str, str]]:
-    return [(one.id, one.state) for one in told(orders, LIMITS, NOW)]
+    return [(one.id, one.state) for one in past_limits(orders, LIMITS, NOW)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_order_is_stuck_from_its_limit_on(order: Open, state: str | None) -> 
 
 def test_a_payment_that_waits_for_risk_is_one_thing_with_all_its_money() -> None:
     waits = open_order(500, "received", status="NOT_STARTED")
-    [one] = told([waits, waits._replace(gross=5), waits._replace(currency="JPY")], LIMITS, NOW)
+    [one] = past_limits([waits, waits._replace(gross=5), waits._replace(currency="JPY")], LIMITS, NOW)
     assert (one.id, one.age_s, [*map(str, one.amounts)]) == ("c1", 500, ["10.05 EUR", "1000 JPY"])
     assert "deadline, 2026-01-05 13:00:00 UTC" in one.next
 
@@ -65,9 +65,9 @@ def test_a_payment_that_waits_for_risk_is_one_thing_with_all_its_money() -> None
 def test_a_booking_says_which_room_owes_it() -> None:
     old = NOW - timedelta(days=1)
     neither = open_order(9**5, status="SUCCESS", captured_at=old)
-    assert "wallet and ledger" in told([neither], LIMITS, NOW)[0].next
-    assert "when ledger has" in told([neither._replace(wallet_updated=True)], LIMITS, NOW)[0].next
-    assert told([neither], LIMITS, NOW)[0].age_s == 86_400
+    assert "wallet and ledger" in past_limits([neither], LIMITS, NOW)[0].next
+    assert "when ledger has" in past_limits([neither._replace(wallet_updated=True)], LIMITS, NOW)[0].next
+    assert past_limits([neither], LIMITS, NOW)[0].age_s == 86_400
 
 
 def entries(*of: tuple[str, int, str]) -> JournalPosted:
