@@ -1,4 +1,4 @@
-"""The HTTP door: requests in, 202s out; the rooms' views read back. Started by `tally run api`."""
+"""HTTP requests → doors → 202s; the rooms' views → answers to GETs. Started by `tally run api`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ ROUTERS = (
 
 
 def serve(settings: Settings, stop: threading.Event, listening: socket.socket | None = None) -> None:
-    """Answer until `stop` is set; what was accepted is answered and published first."""
+    """Answer until `stop` is set; before the end, accepted requests are answered and published."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, stop, listening or listen(settings)))
 
@@ -93,7 +93,7 @@ async def _serve(settings: Settings, stop: threading.Event, listening: socket.so
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Errors: SettingsError where the address cannot be had."""
+    """A listening socket. Errors: SettingsError if the address cannot be bound."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,7 +116,7 @@ async def _watch(server: uvicorn.Server, stop: threading.Event) -> None:
 
 
 def make_app(settings: Settings) -> Api:
-    """The ASGI application. Its lifespan opens and closes everything that it needs."""
+    """The ASGI application. Its lifespan opens and closes doors and connections."""
     house = furnish(settings)
 
     @asynccontextmanager
@@ -131,7 +131,7 @@ def make_app(settings: Settings) -> Api:
 
 
 class Api:
-    """Everything passes here: hot routes take the short way, the rest goes to FastAPI; all is counted."""
+    """All requests pass here and are counted. Hot routes are answered directly, all others by FastAPI."""
 
     def __init__(self, app: FastAPI, house: House) -> None:
         self.app = app
@@ -243,15 +243,15 @@ async def _on_problem(_: Request, problem: Exception) -> Response:
 
 
 async def _on_fault(request: Request, _: Exception) -> Response:
-    """A bug of ours. Door logs it."""
+    """A bug of ours, which `Api` logs."""
     return await _on_problem(request, Problem("internal"))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """FastAPI's own: no such path, no such method."""
+    """FastAPI's own errors: no such path, no such method."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
-    if error.status_code == 405:  # FastAPI names those of one route alone
+    if error.status_code == 405:  # FastAPI names the methods of one route alone
         headers["allow"] = ", ".join(methods(ROUTERS, request.url.path))
     allow = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Allow"]
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")

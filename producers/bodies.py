@@ -1,4 +1,4 @@
-"""A body → what it asks for, or the problem with it: one way for all routes that take JSON."""
+"""A request's body → a pydantic model, or a Problem; for all routes that take JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ValidationError
 from producers.problems import Problem, broken
 from schemas.requests import BODY_MAX, field_errors, repeated_field
 
-DRAINED_MAX = 8 * 1024 * 1024  # read and thrown away, so that the caller hears the 413 and not a reset
+DRAINED_MAX = 8 * 1024 * 1024  # bytes that are read and dropped, so that the caller gets the 413 and not a reset
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def parsed(model: type[Model], body: bytes) -> Model:
-    """Errors: Problem that names the fields at fault."""
+    """The body as this model. Errors: Problem that names the fields at fault."""
     try:
         asked = model.model_validate_json(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""An upstream service's payments, captures, voids and refunds → its own Kafka topic, with the headers that the house expects."""
+"""An upstream service's requests for payments, captures, voids, refunds → its Kafka topic, with the headers that we expect."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class NotDelivered(Exception):
 
 
 class UpstreamClient:
-    """Sends what is asked for to `payment-requests.<upstream>.v1`: the topic says whose payments they are.
+    """Publishes requests to `payment-requests.<upstream>.v1`, whose name tells their owner.
 
-    The same request sent again carries the same id, and is dropped as a duplicate.
+    A request that is sent again has the same id, and is dropped as a duplicate.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class UpstreamClient:
             {
                 "bootstrap.servers": kafka,
                 "enable.idempotence": True,
-                "max.in.flight": 1,  # why: topics/runtime/outbox/outbox.py
+                "max.in.flight": 1,  # the reason stands in topics/runtime/outbox/outbox.py
                 "acks": "all",
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",
@@ -66,7 +66,7 @@ class UpstreamClient:
     def send_operation(
         self, checkout_id: str, request: CaptureRequest | VoidRequest | RefundRequest, traceparent: str | None = None
     ) -> EventId:
-        """The same, of something to be done behind the charge of one of that checkout's orders."""
+        """As `send`, for a capture, void or refund of one of the checkout's orders."""
         value = json.dumps({"checkout_id": checkout_id, **request.model_dump(exclude_none=True)}).encode()
         return self._send(_EVENTS[type(request)], checkout_id, value, traceparent)
 
@@ -78,7 +78,7 @@ class UpstreamClient:
         return event_id
 
     def send_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Queue any record, sound or not. Errors: NotDelivered while the queue stays full."""
+        """Queue any record, valid or not. Errors: NotDelivered if the queue stays full."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -91,7 +91,7 @@ class UpstreamClient:
                 self._producer.poll(0.1)
 
     def flush(self) -> None:
-        """Wait until Kafka has everything. Errors: NotDelivered."""
+        """Wait until Kafka has acknowledged all records. Errors: NotDelivered."""
         left = self._producer.flush(self._timeout_s)
         failed, self._failed = self._failed, None
         if failed is not None:

@@ -1,4 +1,4 @@
-"""A caller's connection → requests, each whole within a time and with a head of bounded size."""
+"""A caller's connection → requests, with a limit of time for each and a limit of size for its headers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from producers.problems import Problem
 
-REQUEST_S = 30.0  # from a request's first byte, or the connection, to its last byte
+REQUEST_S = 30.0  # from the connection's beginning, or a request's first byte, to the request's last byte
 HEAD_MAX = 64 * 1024
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, which waits for ever for a request's other half and takes a head of any size."""
+    """uvicorn's protocol with limits: uvicorn waits for ever for the rest of a request, and takes headers of any size."""
 
-    _since: float | None = None  # the loop's time at which what has not come in whole began
+    _since: float | None = None  # loop time at which the unfinished request, or the connection, began
     _in_head = False
-    _head = 0  # bytes of it so far
+    _head = 0  # bytes of the unfinished request's headers so far
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,23 +49,23 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def hang_up_if_late(self) -> None:
-        """To be asked now and then: a timer for each request would cost more."""
+        """Close the connection if its request is late. Called regularly: a timer for each request would cost more."""
         if self._since is None or self.loop.time() - self._since < REQUEST_S or self.transport.is_closing():
             return
         begun = self.cycle is not None and not self.cycle.response_complete
         if self.pipeline or (begun and self._in_head):
-            return  # an earlier request of this connection has its answer first
+            return  # an earlier request of this connection is answered first
         if self._in_head or (begun and not self.cycle.response_started):
             self._refuse("request_timeout")
         else:
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this for what is no HTTP."""
+        """uvicorn calls this for bytes that are no HTTP."""
         self._refuse("invalid_request")
 
     def _refuse(self, code: str) -> None:
-        """A problem document, and the end of the connection."""
+        """Answer with a problem document and close the connection."""
         problem = Problem(code)
         body = problem.body()
         headers: list[tuple[bytes, Any]] = [

@@ -1,6 +1,4 @@
-"""The API's routes → its OpenAPI description: who may ask, what every body looks like, which codes there are; and nothing
-else may be asked.
-"""
+"""The API's routes → its OpenAPI description: scopes, bodies, codes. Query parameters that are not described are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ BODIES: tuple[type[BaseModel], ...] = (
 
 
 def describe(app: FastAPI, routers: Sequence[APIRouter]) -> Any:
-    """What makes the description: FastAPI's, with keys, examples and the shapes that are read outside of it."""
+    """A function that makes the description: FastAPI's, with API keys, examples and the bodies that FastAPI does not read."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -58,7 +56,7 @@ def routes(routers: Sequence[APIRouter]) -> list[APIRoute]:
 
 
 def _say_who_may_ask(schema: dict[str, Any], route: APIRoute) -> None:
-    """The scope that its key needs, or that it needs no key."""
+    """Describe the scope that the route's key needs, or that the route needs no key."""
     if not route.include_in_schema:
         return
     calls = [dependency.call for dependency in route.dependant.dependencies]
@@ -68,7 +66,7 @@ def _say_who_may_ask(schema: dict[str, Any], route: APIRoute) -> None:
 
 
 def methods(routers: Sequence[APIRouter], path: str) -> list[str]:
-    """All that this path takes."""
+    """All methods of this path."""
     return sorted(
         {method for route in routes(routers) if route.path_regex.match(path) for method in route.methods or ()}
     )
@@ -78,21 +76,21 @@ def methods(routers: Sequence[APIRouter], path: str) -> list[str]:
 
 
 async def nothing_undocumented(request: Request) -> None:
-    """A dependency of every route. Errors: Problem `invalid_parameter` for one that would be passed over in silence."""
+    """A dependency of every route. Errors: Problem `invalid_parameter` for a parameter that would be ignored."""
     query: bytes = request.scope["query_string"]
     if query:
         refuse_others(query, _documented(request))
 
 
 def _documented(request: Request) -> dict[str, bool]:
-    """The route's query parameters, and whether each may be given several times."""
+    """The route's query parameters, and whether each may be repeated."""
     path = request.app.openapi()["paths"].get(request.scope["route"].path, {})
     parameters = path.get(request.method.lower(), {}).get("parameters", ())
     return {one["name"]: one["schema"].get("type") == "array" for one in parameters if one["in"] == "query"}
 
 
 def refuse_others(query: bytes, known: dict[str, bool]) -> None:
-    """Errors: Problem `invalid_parameter`: there is none of that name, or it is given twice where it has one value."""
+    """Errors: Problem `invalid_parameter`, if a parameter is not known, or repeated though it has one value."""
     given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     for name, count in given.items():
         if name not in known:

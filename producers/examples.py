@@ -1,4 +1,4 @@
-"""What the API's description shows of bodies and answers. A test reads each by its own contract."""
+"""Examples of bodies and answers for the API's description. A test validates each by its own model."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""POSTs that come by the thousand a second, straight on ASGI: body → contract → door → 202.
+"""Frequent POSTs, directly on ASGI: body → pydantic model → door → 202.
 
-FastAPI's body machinery costs several times more.
+FastAPI's handling of bodies costs several times more.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from producers.bodies import check_type, parsed, read_body
 from producers.description import refuse_others
-from producers.doors.asked import Answer, Asked
 from producers.doors.door import Door
+from producers.doors.submission import Answer, Submission
 from producers.house import House, needs
 from producers.problems import Problem
 
@@ -26,28 +26,32 @@ Reply = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 Body = TypeVar("Body", bound=BaseModel)
 
-DECIDING = (b"authorization", b"idempotency-key", b"content-type")  # on these it hangs what is done, and in whose name
+DECIDING = (
+    b"authorization",
+    b"idempotency-key",
+    b"content-type",
+)  # headers that decide what is done, and for which owner
 BLANKS = b" \t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotRoute(Generic[Body]):
-    """One such POST. Its path has no parameters: it is found by a look into a table."""
+    """One such POST. Its path has no parameters, so that it is found in a dict."""
 
     path: str
     scope: str  # that the caller's key needs
     body: type[Body]
-    asked: type[Asked[Body]]
+    asked: type[Submission[Body]]
     door: Callable[[House], Door[Any, Answer]]
     reply: type[BaseModel]
     tag: str
     operation_id: str
     summary: str
     description: str
-    key_meaning: str  # of its Idempotency-Key
+    key_meaning: str  # what the Idempotency-Key means here, for the description
 
     async def take(self, house: House, scope: Scope, receive: Receive) -> Reply:
-        """Errors: Problem. Nothing is stored then."""
+        """Take a request. Errors: Problem; nothing is stored then."""
         if scope["query_string"]:
             refuse_others(scope["query_string"], {})
         headers = each_once(scope["headers"])
@@ -61,7 +65,7 @@ class HotRoute(Generic[Body]):
         return 202, _headers(asked.location, answer), answer.reply
 
     def describe(self, router: APIRouter) -> None:
-        """To FastAPI, which says what there is, and never comes to answer it."""
+        """Add the route to FastAPI for the description. FastAPI never answers it."""
         router.add_api_route(
             self.path,
             _answered_before,
@@ -93,7 +97,7 @@ class HotRoute(Generic[Body]):
 
 
 def described(routes: Iterable[HotRoute[Any]]) -> APIRouter:
-    """As FastAPI knows them."""
+    """The routes for FastAPI's description."""
     router = APIRouter()
     for route in routes:
         route.describe(router)
@@ -105,9 +109,9 @@ async def _answered_before(request: Request) -> Response:
 
 
 def each_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The headers by name, without the blanks around their values, which are not theirs (RFC 9110, 5.5).
+    """The headers by name, without blanks around their values (RFC 9110, 5.5).
 
-    Errors: Problem `repeated_header` where two of a name could be read as either.
+    Errors: Problem `repeated_header` for a header of DECIDING that is given twice.
     """
     found = {name: value.strip(BLANKS) for name, value in headers}
     if len(found) < len(headers):

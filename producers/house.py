@@ -1,4 +1,4 @@
-"""What the API's requests share: who may ask, where to write, and the rooms' views."""
+"""What all requests of one API process share: API keys, doors, readers of the rooms' views."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from fastapi import Depends, Request
 
 from producers.doors import endpoints, operations, payments, reviews
-from producers.doors.asked import Answer
 from producers.doors.door import Door
-from producers.doors.endpoints import Wish
+from producers.doors.endpoints import EndpointCommand
 from producers.doors.notifications import Notifications
-from producers.doors.operations import OperationAsked
-from producers.doors.payments import PaymentAsked
-from producers.doors.reviews import ReviewAsked
+from producers.doors.operations import OperationSubmission
+from producers.doors.payments import PaymentSubmission
+from producers.doors.reviews import ReviewSubmission
+from producers.doors.submission import Answer
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
 from producers.reading import Reader
@@ -25,20 +25,20 @@ from topics.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """One process's doors."""
+    """The doors and readers of one API process."""
 
     settings: Settings
     ring: KeyRing
-    payment_door: Door[PaymentAsked, Answer]
+    payment_door: Door[PaymentSubmission, Answer]
     doors: Reader
     payments: Reader
     wallet: Reader
     ledger: Reader
     webhooks: Reader
     risk: Reader
-    endpoint_door: Door[Wish[Any], Any]
-    operation_door: Door[OperationAsked, Answer]
-    review_door: Door[ReviewAsked, None]
+    endpoint_door: Door[EndpointCommand[Any], Any]
+    operation_door: Door[OperationSubmission, Answer]
+    review_door: Door[ReviewSubmission, None]
     notifications: Notifications
     pools: Pools
 
@@ -51,7 +51,7 @@ class House:
 
 
 def furnish(settings: Settings) -> House:
-    """Nothing is opened before the first use."""
+    """The doors and readers. Connections are opened on first use."""
     doors = Reader(settings, "doors", "tally_doors")
     return House(
         settings=settings,
@@ -77,11 +77,11 @@ def house_of(request: Request) -> House:
     return house
 
 
-SCOPES_NEEDED: dict[Any, str] = {}  # what `needs` made → the scope
+SCOPES_NEEDED: dict[Any, str] = {}  # a dependency that `needs` made → its scope
 
 
 def needs(scope: str) -> Any:
-    """A route's dependency: the caller, who has this scope."""
+    """A route's dependency: the caller, if the caller's key has this scope."""
 
     async def caller(request: Request) -> Caller:
         authorization = request.headers.get("authorization", "").encode("latin-1", "replace")

@@ -1,4 +1,4 @@
-"""The Authorization header of a request → who holds its key, and what they may."""
+"""The Authorization header of a request → the owner and scopes of its API key."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from producers.reading import Reader
 
 _KEY = re.compile(rb"(?i:bearer) +(tally_[a-z0-9]{8}_[A-Za-z0-9_-]{43})\Z")
 
-FRESH_S = 0.5  # how long a revoked key may still be believed
-KNOWN_MAX = 10_000  # unknown keys are remembered too, so the ring is bounded
+FRESH_S = 0.5  # for so long a revoked key may still be accepted
+KNOWN_MAX = 10_000  # unknown keys are cached too, so the cache is bounded
 
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="tallystick"'),)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what they may."""
+    """The owner and scopes of an API key."""
 
     owner: str
     scopes: frozenset[str]
 
 
 class KeyRing:
-    """Authorization header → caller. Each key is looked up again when what is known of it is half a second old."""
+    """A cache of API keys: Authorization header → caller. A key is looked up again after FRESH_S."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -49,7 +49,7 @@ class KeyRing:
         return caller
 
     async def _ask(self, authorization: bytes) -> Caller | None:
-        """One look-up at a time for a key, however many requests bring it."""
+        """Look a key up; concurrent requests with the same key share one look-up."""
         if not _KEY.match(authorization):
             return None
         task = self._asking.get(authorization)

@@ -1,4 +1,4 @@
-"""API keys, by operators: made, listed, revoked. `producers/key_ring.py` knows who holds the key of a request."""
+"""API keys: created, listed and revoked by operators. `producers/key_ring.py` checks the keys of requests."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a ke
 
 
 class KeyRefused(ValueError):
-    """Why a key cannot be made or revoked."""
+    """Why a key cannot be created or revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as operators see it: without its secret."""
+    """A key as operators see it, without its secret."""
 
     key_id: str
     owner: str
@@ -48,7 +48,7 @@ class Key:
 
 
 def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
-    """A new key for this owner. It is shown once: only its hash is stored. Errors: KeyRefused."""
+    """Create a key for this owner. → the key, which is shown this once: only its hash is stored. Errors: KeyRefused."""
     wanted = sorted(set(scopes))
     unknown = set(wanted) - set(SCOPES)
     if unknown:
@@ -71,7 +71,7 @@ def create_key(settings: Settings, owner: str, scopes: Iterable[str]) -> str:
 
 
 def list_keys(settings: Settings) -> list[Key]:
-    """Every key there ever was, the oldest first."""
+    """All keys, revoked ones included, oldest first."""
     with _connect(settings) as conn:
         rows = conn.execute(
             "SELECT key_id, owner, scopes, created_at, revoked_at FROM api_keys ORDER BY created_at, key_id"
@@ -80,7 +80,7 @@ def list_keys(settings: Settings) -> list[Key]:
 
 
 def revoke_key(settings: Settings, key_id: str) -> Key:
-    """From now on (every API process within a second) the key opens nothing. Errors: KeyRefused."""
+    """Revoke a key: all API processes refuse it within a second. Errors: KeyRefused."""
     with _connect(settings) as conn:
         row = conn.execute(
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = %s"

@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, as an opaque word in a link."""
+"""The end of a page ⇄ an opaque cursor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from producers.problems import Problem
 from schemas import times
 
-Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # no store can look for a text that holds NUL
+Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # PostgreSQL takes no text with NUL
 NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -22,7 +22,7 @@ def encode(*parts: str | int) -> str:
 
 
 def decode(cursor: str, *kinds: type) -> list[str | int]:
-    """Errors: Problem `invalid_cursor`."""
+    """The values in a cursor. Errors: Problem `invalid_cursor`."""
     try:
         parts = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
     except (binascii.Error, ValueError):
@@ -35,7 +35,7 @@ def decode(cursor: str, *kinds: type) -> list[str | int]:
 
 
 def instant(text: str | int) -> datetime:
-    """Errors: Problem `invalid_cursor`."""
+    """The time that the text names. Errors: Problem `invalid_cursor`."""
     try:
         return times.instant(str(text))
     except ValueError:
@@ -43,7 +43,7 @@ def instant(text: str | int) -> datetime:
 
 
 def newest_first(cursor: str | None) -> tuple[datetime, str]:
-    """Before which time and id a page of the newest begins. Errors: Problem `invalid_cursor`."""
+    """The time and id before which a page, newest first, begins. Errors: Problem `invalid_cursor`."""
     if cursor is None:
         return NEWEST, ""
     at, id_ = decode(cursor, str, str)
@@ -51,12 +51,12 @@ def newest_first(cursor: str | None) -> tuple[datetime, str]:
 
 
 def older_than(at: datetime, id_: str) -> str:
-    """The cursor of the page after this one."""
+    """The cursor of the next page."""
     return encode(at.isoformat(), id_)
 
 
 def storable(text: str) -> str:
-    """Errors: Problem `not_found`: what no store can hold is nobody's id."""
+    """The text, if PostgreSQL can store it. Errors: Problem `not_found`: any other text is no id."""
     if not text.isascii() or "\0" in text:
         raise Problem("not_found")
     return text

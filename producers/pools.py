@@ -1,4 +1,4 @@
-"""Threads for operators' acts, which block; the long ones apart, so that the others need not wait for them."""
+"""Threads for operators' acts, which block. Long acts have threads of their own, so that others do not wait for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUSY = ((b"retry-after", b"5"),)
 
 
 class Pools:
-    """One process's. The event loop's own threads are left to name look-ups."""
+    """The threads of one API process. The event loop's own threads are left for DNS look-ups."""
 
     def __init__(self) -> None:
         self._operators = ThreadPoolExecutor(OPERATORS, "operators")
@@ -28,7 +28,7 @@ class Pools:
         return await asyncio.get_running_loop().run_in_executor(self._operators, work)
 
     async def for_long(self, work: Callable[[], Result]) -> Result:
-        """Errors: Problem `busy` while LONG others are at it: better than an answer that comes after the caller has gone."""
+        """Run a long act. Errors: Problem `busy` while LONG others run: waiting for them could outlast the caller."""
         if not self._long_places:
             raise Problem("busy", f"{LONG} long acts are under way. Send the same request again later.", headers=BUSY)
         self._long_places -= 1

@@ -1,4 +1,4 @@
-"""What can go wrong at the door → RFC 9457 problem documents, each with a stable code."""
+"""Errors of the HTTP API → RFC 9457 problem documents, each with a stable code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ERRORS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One line of the page of codes."""
+    """An error code: one line of the page of codes."""
 
     status: int
     title: str
@@ -139,7 +139,7 @@ CODES: Mapping[str, Code] = {
 
 
 class Problem(Exception):
-    """An answer that is an error. Nothing was stored."""
+    """An error that is answered to the caller. Nothing was stored."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Problem(Exception):
         return CODES[self.code].status
 
     def body(self) -> bytes:
-        """RFC 9457; `field` is the first field at fault, `errors` names up to 20 of them."""
+        """The problem document (RFC 9457). `field` is the first field at fault, `errors` names up to 20 fields."""
         document: dict[str, object] = {
             "type": f"/errors#{self.code}",
             "title": CODES[self.code].title,
@@ -180,7 +180,7 @@ class Problem(Exception):
 
 
 def broken(errors: Sequence[FieldError]) -> Problem:
-    """A body that breaks the contract: the first error gives code and status."""
+    """The Problem of an invalid body: the first error gives code and status."""
     first = errors[0]
     code = first.code if first.code in CODES else "invalid_parameter"
     return Problem(code, f"{first.field}: {first.detail}" if first.field else first.detail, errors)
@@ -205,7 +205,7 @@ def page() -> str:
 
 
 def table() -> str:
-    """The same for docs/http-api.md."""
+    """The page's table for docs/http-api.md."""
     rows = [f"| `{name}` | {code.status} | {code.meaning} |" for name, code in CODES.items()]
     return "\n".join(["| code | status | meaning |", "|---|---|---|", *rows])
 

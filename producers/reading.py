@@ -1,4 +1,4 @@
-"""A room's views → the API: a handful of connections of the room's read-only role."""
+"""A room's views → rows for the API, through a few connections of the room's reading role."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ STATEMENT_MS_MAX = 5000
 
 
 class Reader:
-    """Reads as one role, the room's reader where no other is named. Connections are opened on first use, replaced when lost.
+    """Reads as one role, by default the room's reading role. Connections are opened on first use and replaced when lost.
 
-    No psycopg_pool: with it a read took 30 to 60 % more CPU here, and where the store is away 5 s, its time-out, not 1 ms.
+    psycopg_pool is not used: a read through it took 30 to 60 % more CPU, and 5 s (its time-out) instead of 1 ms while the
+    store was away.
     """
 
     def __init__(self, settings: Settings, room: str, role: str | None = None) -> None:
@@ -37,7 +38,7 @@ class Reader:
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def rows(self, statement: LiteralString, values: Values = ()) -> list[Row]:
-        """Errors: Problem `unavailable` while the store cannot be reached, `too_slow` past STATEMENT_MS_MAX."""
+        """The rows of a statement. Errors: Problem `unavailable` while the store is away, `too_slow` after STATEMENT_MS_MAX."""
         async with self._free:
             try:
                 return await self._query(statement, values)
@@ -47,15 +48,18 @@ class Reader:
                 raise Problem("unavailable", headers=RETRY_SOON) from error
 
     async def reach(self, *, to_write: bool = False) -> None:
-        """By a connection of its own: that others wait for theirs says nothing of the store. Errors: Problem `unavailable`."""
+        """Check the store through a new connection: a wait for a free one would say nothing of the store.
+
+        Errors: Problem `unavailable`.
+        """
         try:
             await (await self._connect(to_write)).close()
         except psycopg.OperationalError as error:
             raise Problem("unavailable", headers=RETRY_SOON) from error
 
     async def _query(self, statement: LiteralString, values: Values) -> list[Row]:
-        """A connection that had been idle may be dead, of no use since a failover, or know a view as it was before a migration:
-        only what a new one says counts.
+        """Run a statement; once more on a new connection if it fails on a kept one, which may be dead, read-only since a
+        failover, or have cached plans from before a migration.
         """
         while self._idle:
             try:
@@ -63,11 +67,11 @@ class Reader:
             except (psycopg.errors.QueryCanceled, psycopg.DataError):
                 raise
             except psycopg.Error as error:
-                log.info("connection left behind", action="read", error=str(error).strip()[:200])
+                log.info("connection replaced", action="read", error=str(error).strip()[:200])
         return await self._ask(await self._connect(), statement, values)
 
     async def _ask(self, conn: psycopg.AsyncConnection[Any], statement: LiteralString, values: Values) -> list[Row]:
-        """A connection whose statement failed is not used again."""
+        """Run a statement; close the connection if it fails."""
         try:
             cursor = await conn.cursor(row_factory=dict_row).execute(statement, values)
             rows = await cursor.fetchall()

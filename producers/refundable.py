@@ -1,6 +1,6 @@
-"""(what is asked for, the order as it is read) → why it will be refused, as far as that can be seen here. Pure.
+"""(a request for a capture, void or refund, the order's row) → an early refusal, if one is certain. Pure.
 
-A courtesy: payments and the executor decide, by what they know then.
+A courtesy to the caller: payments and the executor decide later, by their own state.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _of_refund(amount: Money, status: str, order: Row) -> Problem | None:
     if status in NEVER_CAPTURED:
         return _problem("not_captured", "payment_order_id", f"the order is {_shown(status, order)}")
     if not _is_closed(status, order):
-        return None  # a capture may be on its way: the executor alone knows
+        return None  # a capture may be open: the executor alone knows
     left = order["amount_captured"] - order["amount_refund_taken"]
     if amount.minor <= left - order["amount_disputed"]:
         return None

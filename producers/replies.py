@@ -1,4 +1,4 @@
-"""What the API answers: the shapes in its documentation, and rows of the rooms' views → those shapes."""
+"""Rows of the rooms' views → answers of the API; and the models that describe these answers."""
 
 from __future__ import annotations
 
@@ -390,7 +390,7 @@ def decimal(minor: int, currency: str) -> str:
 
 
 def payments(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows of payment and order together → payments with their orders, in the order of the rows."""
+    """Joined rows of payments and orders → payments with their orders, in the order of the rows."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         payment = found.get(row["checkout_id"])
@@ -427,7 +427,7 @@ _AMOUNTS = ("amount_captured", "amount_capturable", "amount_refunded", "amount_d
 
 
 def amounts_of(order: Mapping[str, Any], amounts: Row, operations: Iterable[Row]) -> dict[str, Any]:
-    """What was captured of the order, and what went back: what `order` does not show of it."""
+    """The order's captured and refunded amounts, which `order` does not show."""
     shown = {name: decimal(amounts[name], order["currency"]) for name in _AMOUNTS}
     mine = [row for row in operations if row["payment_order_id"] == order["payment_order_id"]]
     return {
@@ -441,7 +441,7 @@ def amounts_of(order: Mapping[str, Any], amounts: Row, operations: Iterable[Row]
 
 
 def operation(row: Row) -> dict[str, Any]:
-    """A capture, void or refund of payments' view."""
+    """A row of payments' `operation_view` → a capture, void or refund."""
     kind, currency = row["kind"], row["currency"]
     copied = ("payment_order_id", "checkout_id", "status", "detail", "code", "wallet_updated", "ledger_updated")
     more = {"capture": {"final": bool(row["final"])}, "refund": {"reason": row["reason"]}}.get(kind, {})
@@ -459,7 +459,9 @@ def operation(row: Row) -> dict[str, Any]:
 
 
 def not_yet(reply: bytes, refused: str | None) -> dict[str, Any]:
-    """An operation that the door took, with this reply: payments refused it, with this code, or has not heard of it yet."""
+    """An operation that the door has accepted with this reply, and that payments refused with this code, or has not consumed
+    yet (None).
+    """
     asked: dict[str, Any] = orjson.loads(reply)
     return asked if refused is None else asked | {"status": "refused", "code": refused}
 
@@ -470,7 +472,7 @@ def dispute(row: Row) -> dict[str, Any]:
 
 
 def refused(row: Row, reply: bytes | None) -> dict[str, Any]:
-    """A request that the door took, with this reply, and payments, which has the last word, did not."""
+    """A payment that the door has accepted with this reply, or None, and that payments has refused."""
     return {
         "checkout_id": row["checkout_id"],
         "status": "refused",

@@ -1,4 +1,4 @@
-"""What the HTTP door calls itself in the events that it publishes, and by which id rooms know one of them."""
+"""The `source` of events that HTTP doors publish, and the id under which rooms claim such an event."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ SOURCE = "/tallystick/doors"
 
 
 def claim_of(event_id: str) -> str:
-    """The id by which payments knows the request that was accepted as this event."""
+    """The id under which payments has claimed the accepted request with this event id."""
     return door_claim(PAYMENT_REQUESTS.name, SOURCE, event_id)

@@ -1,14 +1,14 @@
-"""PSPs' webhooks of long ago, and endpoints whose lease nobody renews → gone.
+"""Old webhooks of PSPs, and endpoints with an expired lease → deleted.
 
-Events of such webhooks were said long since; what they meant is in the executor's store.
-A PSP that repeats one after that is heard anew, under another event id: the executor knows the charge and does nothing.
+The events of old webhooks were published, and their effect is in the executor's store. A PSP that repeats an old webhook makes
+a new event with another id: the executor knows the charge, and does nothing.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from producers.doors.endpoint_rows import delete_run_out
+from producers.doors.endpoint_rows import delete_expired
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 
@@ -22,6 +22,6 @@ DELETE FROM notifications WHERE (psp, notification_id, contents) IN
 
 
 def trim(conn: Connection, retention: Retention, now: datetime) -> int:
-    """One slice. → how many went. `now` is business time."""
-    run_out = delete_run_out(conn, now)
+    """Delete one slice. → how many rows. `now` is business time."""
+    run_out = delete_expired(conn, now)
     return run_out + conn.execute(_TRIM, [now - timedelta(days=retention.psp_notifications_days), SLICE]).rowcount

@@ -1,1 +1,1 @@
-"""Where the outside comes in: asked → claims, stored reply and events in one transaction → published."""
+"""Doors: a request → its claims, stored reply and events in one transaction → published."""

@@ -1,6 +1,6 @@
 """A batch of requests → their claims, stored replies and events in one transaction → answers → the events on Kafka.
 
-The part of a door that knows no threads: `Door` runs it beside an event loop, a command runs it as it is.
+The part of a door without threads: `Door` runs it in a thread beside an event loop, commands call it directly.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Outcomes = Sequence[Answer | Problem]
 Rows = Callable[[], list[Row]]  # read after the commit
-# In a transaction (a pipeline: no `rowcount`): an answer or a refusal for each request, in their order, and what is to be
-# published. A Problem that it raises undoes all; then each request is claimed alone.
+# Called in a transaction (a pipeline: no `rowcount`): returns an answer or a Problem for each request, in their order, and the
+# rows to publish. If it raises a Problem the transaction is rolled back, and each request is claimed alone.
 Claim = Callable[[Connection, Sequence[Request], datetime], tuple[Outcomes[Answer], Rows]]
 
 
@@ -41,7 +41,7 @@ class Commits(Generic[Request, Answer]):
         self._claim = claim
         self._desk = Desk(settings, "doors")
         self._tidying = Chore(TIDY_S, self._tidy)
-        self.trouble = ""  # why requests cannot be taken now
+        self.trouble = ""  # why requests cannot be taken now; empty if they can
 
     @property
     def publishing_trouble(self) -> str | None:
@@ -49,18 +49,18 @@ class Commits(Generic[Request, Answer]):
 
     @property
     def idle(self) -> bool:
-        """Nothing is owed to Kafka by us, and the store is well."""
+        """Whether all records are acknowledged and the store is reachable."""
         return self._desk.publisher.idle and not self.trouble
 
     def take(self, batch: Sequence[Request], answer: Callable[[Outcomes[Answer]], None]) -> None:
-        """Commit, answer, publish. Never raises for the store's or Kafka's sake."""
+        """Commit, answer, publish. Errors of the store and of Kafka are answered as Problems, and not raised."""
         outcomes, rows = self._decide(batch)
         answer(outcomes)
         if not self._desk.backlogged:  # else the sweep publishes them
             self._desk.publish(rows)
 
     def take_alone(self, request: Request) -> Answer:
-        """One request of a process that has no door; `close` sees to its publishing. Errors: Problem."""
+        """Take one request in a process without a door; `close` waits for its publishing. Errors: Problem."""
         outcomes: list[Answer | Problem] = []
         self.take([request], outcomes.extend)
         [outcome] = outcomes
@@ -69,9 +69,9 @@ class Commits(Generic[Request, Answer]):
         return outcome
 
     def _decide(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
-        """A request that is refused by its claim or the database does not spoil those beside it."""
+        """Commit the batch; one by one if its claim or the database refuses a request, so that only that one fails."""
         try:
-            decided = self._commit_or_again(batch)
+            decided = self._commit_or_retry(batch)
             self.trouble = ""
             return decided
         except Problem as problem:
@@ -88,9 +88,10 @@ class Commits(Generic[Request, Answer]):
         each = [self._decide([request]) for request in batch]
         return [outcome for outcomes, _ in each for outcome in outcomes], [row for _, rows in each for row in rows]
 
-    def _commit_or_again(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
-        """A connection that died while it was idle costs nobody a 503; where the commit's answer was lost, these are
-        replays now, and the sweep publishes their events."""
+    def _commit_or_retry(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
+        """Commit; once more on a new connection if the connection is lost: it may have died while it was idle. If the answer
+        of a successful commit was lost, the requests are replays now, and the sweep publishes their events.
+        """
         try:
             return self._commit(batch)
         except psycopg.Error as error:
@@ -112,7 +113,7 @@ class Commits(Generic[Request, Answer]):
         return [Problem(code, headers=RETRY_SOON if code == "unavailable" else ())] * len(batch), []
 
     def tidy(self) -> None:
-        """Delete what Kafka has acknowledged; publish again what it has not, and what others left behind."""
+        """Delete published rows, publish again after an error, sweep rows that other processes left; not at every call."""
         self._tidying.every_s = CHECK_S if self.trouble else TIDY_S
         self._tidying.do()
 
@@ -127,7 +128,7 @@ class Commits(Generic[Request, Answer]):
             self._desk.store.close()
 
     def close(self) -> None:
-        """For up to five seconds what is committed is published."""
+        """Publish committed rows, for five seconds at most."""
         try:
             self._desk.finish()
         except psycopg.Error as error:

@@ -1,7 +1,7 @@
-"""Requests that wait → one transaction for all of them → the answers, then the events on Kafka.
+"""Waiting requests → one transaction for all of them → their answers, then their events on Kafka.
 
-Group commit without a timer: while one batch is being committed the next one gathers. One thread owns the store's
-connection and the Kafka producer.
+Group commit without a timer: requests gather while the batch before them is committed. One thread owns the store's connection
+and the Kafka producer.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ log = structlog.get_logger()
 
 BATCH_MAX = 200
 WAITING_MAX = 5_000
-IDLE_S, QUIET_S = 0.05, 0.5  # between looks at what Kafka has acknowledged; while it owes nothing
+IDLE_S, QUIET_S = 0.05, 0.5  # between polls for Kafka's acknowledgements; the second while none is due
 # After a batch of n the next one gathers for 5 ms × n, up to 50: a lone request never waits, and under load a
 # transaction's fixed cost (five times that of a request) is shared.
 GATHER_S, GATHER_MAX_S = 0.005, 0.05
 
 
-class Claiming(Protocol):
-    """A request that a door takes."""
+class Claimable(Protocol):
+    """A request that a door can take."""
 
     def ids(self) -> Sequence[Hashable]:
-        """All that it claims. Two requests of one batch never claim the same."""
+        """The ids that the request claims. Requests of one batch never claim the same id."""
         ...
 
 
-Request = TypeVar("Request", bound=Claiming)
+Request = TypeVar("Request", bound=Claimable)
 Answer = TypeVar("Answer")
 Future = asyncio.Future[Answer | Problem]
 Waiting = tuple[Request, asyncio.Future[Answer | Problem]]
 
 
 class Door(Generic[Request, Answer]):
-    """`submit` from the event loop; everything else happens in one thread, which the first request starts."""
+    """Takes requests by `submit` from the event loop, and commits them in a thread, which the first request starts."""
 
     def __init__(
         self, settings: Settings, name: str, claim: Claim[Request, Answer], batch_max: int = BATCH_MAX
@@ -54,7 +54,7 @@ class Door(Generic[Request, Answer]):
         self._claim = claim
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[Waiting[Request, Answer] | None] = queue.SimpleQueue()
-        # those that wait for an earlier request of the same ids
+        # requests that wait for an earlier one with the same id
         self._later: deque[Waiting[Request, Answer]] = deque()
         self._thread = threading.Thread(target=self._run, name=f"{name} door", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,13 +63,13 @@ class Door(Generic[Request, Answer]):
         self._trouble = ""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Sooner than by the first request: then it publishes also what others left behind."""
+        """Start the thread before the first request, so that it sweeps rows that other processes left."""
         self._loop = loop
         self._commits = Commits(self._settings, self._claim)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends when all that was submitted is answered and, for up to five seconds, published."""
+        """Return when all submitted requests are answered and, within five seconds, published."""
         self._closing = True
         if self._commits is not None:
             self._queue.put(None)
@@ -81,7 +81,7 @@ class Door(Generic[Request, Answer]):
 
     @property
     def trouble(self) -> str:
-        """Why requests cannot be taken now."""
+        """Why requests cannot be taken now; empty if they can."""
         return self._trouble or (self._commits.trouble if self._commits else "")
 
     @property
@@ -89,7 +89,7 @@ class Door(Generic[Request, Answer]):
         return self._commits.publishing_trouble if self._commits else None
 
     async def submit(self, request: Request) -> Answer:
-        """Returns after the commit. Errors: Problem; after `unavailable` the same may be submitted again."""
+        """The answer, after the commit. Errors: Problem; after `unavailable` the request may be submitted again."""
         if self._queue.qsize() > WAITING_MAX or self._closing:
             raise Problem("busy", headers=RETRY_SOON)
         if self._loop is None:
@@ -126,7 +126,7 @@ class Door(Generic[Request, Answer]):
             time.sleep(min(GATHER_S * len(batch), GATHER_MAX_S))
 
     def _gather(self, wait_s: float) -> list[Waiting[Request, Answer]]:
-        """What waits, except where two claim the same id: then the later one comes with the next batch."""
+        """The waiting requests. Of two that claim the same id the later one is left for the next batch."""
         waiting = list(self._later)
         self._later.clear()
         if not waiting:
@@ -137,7 +137,7 @@ class Door(Generic[Request, Answer]):
             if one is None:
                 break
             waiting.append(one)
-        return self._apart(waiting)
+        return self._without_shared_ids(waiting)
 
     def _next(self, timeout_s: float) -> Waiting[Request, Answer] | None:
         try:
@@ -145,7 +145,7 @@ class Door(Generic[Request, Answer]):
         except queue.Empty:
             return None
 
-    def _apart(self, waiting: list[Waiting[Request, Answer]]) -> list[Waiting[Request, Answer]]:
+    def _without_shared_ids(self, waiting: list[Waiting[Request, Answer]]) -> list[Waiting[Request, Answer]]:
         claimed: set[Hashable] = set()
         batch = []
         for one in waiting:
@@ -162,7 +162,7 @@ class Door(Generic[Request, Answer]):
         try:
             self._loop.call_soon_threadsafe(_set_results, list(zip(futures, outcomes, strict=True)))
         except RuntimeError:
-            pass  # the loop has ended: nobody waits any more
+            pass  # the event loop has ended, and with it the callers
 
 
 def _set_results(answers: Sequence[tuple[Future[Answer], Answer | Problem]]) -> None:

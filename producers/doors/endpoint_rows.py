@@ -1,4 +1,4 @@
-"""Webhook endpoints as doors have them: rows, and the events that say what became of them."""
+"""Webhook endpoints ⇄ their rows in the store of doors, and the events that publish their changes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.shape.consumer import Connection
 
-ENDPOINTS_MAX = 50  # each hears of every payment of its owner
+ENDPOINTS_MAX = 50  # of one owner: each may get every event of all the owner's payments
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint as doors have it: the truth, of which the room hears."""
+    """A webhook endpoint. Doors own it; the room *webhooks* keeps a copy from events."""
 
     endpoint_id: str
     owner: str
@@ -38,14 +38,14 @@ class Endpoint:
     changed_at: datetime
 
     def shown(self) -> dict[str, object]:
-        """As its owner sees it."""
+        """The endpoint as its owner sees it."""
         names = ("endpoint_id", "url", "event_types", "secret_versions", "created_at", "changed_at")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a transaction comes to, and the events that say so."""
+class EndpointEvents:
+    """The events that a change of an endpoint publishes."""
 
     events: Sequence[tuple[EventId, Event, int]] = ()  # id, event, revision
 
@@ -65,19 +65,19 @@ _LEASE = """
 UPDATE webhook_endpoints SET leased_until = clock_timestamp() + make_interval(secs => %(s)s::int)
 WHERE endpoint_id = %(endpoint_id)s AND (leased_until IS NOT NULL OR %(s)s::int IS NOT NULL)
 """
-_RUN_OUT = SELECT + " WHERE leased_until < clock_timestamp() AND NOT deleted LIMIT 100 FOR UPDATE SKIP LOCKED"
+_EXPIRED = SELECT + " WHERE leased_until < clock_timestamp() AND NOT deleted LIMIT 100 FOR UPDATE SKIP LOCKED"
 
 
 def lease(conn: Connection, endpoint_id: str, lease_s: int | None) -> None:
-    """Until so many seconds from now; None: one that has a lease loses it."""
+    """Set the endpoint's lease to `lease_s` seconds from now; None removes it."""
     conn.execute(_LEASE, {"s": lease_s, "endpoint_id": endpoint_id})
 
 
-def delete_run_out(conn: Connection, now: datetime) -> int:
-    """Endpoints whose lease nobody has renewed. The sweep of an API process says so. → how many."""
-    found = [endpoint_of(row) for row in conn.cursor(row_factory=dict_row).execute(_RUN_OUT).fetchall()]
+def delete_expired(conn: Connection, now: datetime) -> int:
+    """Delete endpoints with an expired lease. The sweep of an API process publishes the events. → how many"""
+    found = [endpoint_of(row) for row in conn.cursor(row_factory=dict_row).execute(_EXPIRED).fetchall()]
     said = [change(conn, now, replace(known, deleted=True))[1] for known in found]
-    outbox.insert(conn, [unsaid(*event, now) for each in said for event in each.events])()
+    outbox.insert(conn, [record_of(*event, now) for each in said for event in each.events])()
     return len(found)
 
 
@@ -87,8 +87,8 @@ def locked(conn: Connection, endpoint_id: str) -> Endpoint | None:
     return endpoint_of(row) if row else None
 
 
-def room_for_it(conn: Connection, owner: str, endpoint_id: str) -> None:
-    """Errors: Problem `too_many_endpoints`. Two at once may go past it by one, which hurts nobody."""
+def check_limit(conn: Connection, owner: str, endpoint_id: str) -> None:
+    """Errors: Problem `too_many_endpoints`. Two concurrent requests may exceed the limit by one, which is harmless."""
     others = conn.execute(
         "SELECT count(*) FROM webhook_endpoints WHERE owner = %s AND endpoint_id <> %s AND NOT deleted",
         [owner, endpoint_id],
@@ -97,16 +97,19 @@ def room_for_it(conn: Connection, owner: str, endpoint_id: str) -> None:
         raise Problem("too_many_endpoints")
 
 
-def own(conn: Connection, owner: str | None, endpoint_id: str) -> Endpoint:
-    """Locked: its events get their outbox ids in the order of its changes. Errors: Problem `not_found`."""
+def own_endpoint(conn: Connection, owner: str | None, endpoint_id: str) -> Endpoint:
+    """The owner's endpoint, locked, so that its events get their outbox ids in the order of its changes.
+
+    Errors: Problem `not_found`.
+    """
     known = locked(conn, endpoint_id)
     if known is None or known.deleted or (owner is not None and known.owner != owner):
         raise Problem("not_found")
     return known
 
 
-def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint, Said]:
-    """The row as it is wanted, its next revision, and the event that says so."""
+def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint, EndpointEvents]:
+    """Store the endpoint under its next revision. → the endpoint and its event"""
     changed = replace(wanted, revision=wanted.revision + 1, changed_at=now)
     conn.execute(
         "UPDATE webhook_endpoints SET url = %s, event_types = %s, secret_versions = %s, last_version = %s,"
@@ -122,10 +125,10 @@ def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint,
             changed.endpoint_id,
         ],
     )
-    return changed, Said([said_of(changed, now)])
+    return changed, EndpointEvents([set_event(changed, now)])
 
 
-def said_of(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
+def set_event(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
     event = WebhookEndpointSet(
         endpoint_id=endpoint.endpoint_id,
         owner=endpoint.owner,
@@ -140,7 +143,7 @@ def said_of(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
 
 
 def new_id(now: datetime) -> EventId:
-    """Of a wish that may be repeated: each is one of its own."""
+    """A random event id, for commands of which each repeat is a new one."""
     return derive_id(secrets.token_hex(16), SOURCE, 0, _milliseconds(now))
 
 
@@ -148,7 +151,7 @@ def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def unsaid(event_id: EventId, event: Event, revision: int, now: datetime) -> OutboxRecord:
+def record_of(event_id: EventId, event: Event, revision: int, now: datetime) -> OutboxRecord:
     trace = child_trace(None, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision, trace)
     value = event.model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""An owner's wish about webhooks → the endpoint's row and an event that says so, in one transaction; then on Kafka."""
+"""An owner's command about a webhook endpoint → the endpoint's row and an event in one transaction → Kafka."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from producers.bodies import parsed
 from producers.doors.door import Door
 from producers.doors.endpoint_rows import (
     Endpoint,
-    Said,
+    EndpointEvents,
     change,
+    check_limit,
     lease,
     locked,
     new_id,
-    own,
-    room_for_it,
-    said_of,
-    unsaid,
+    own_endpoint,
+    record_of,
+    set_event,
 )
 from producers.problems import Problem, broken
 from schemas.events import WebhookResendRequested, WebhookTestRequested
@@ -49,9 +49,9 @@ def _known_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class EndpointRequest(BaseModel):
-    """Where to send, and what of. Without `event_types`: `["*"]`, everything, types that are yet to come included.
+    """URL and event types. Without `event_types`: `["*"]`, all types, future ones included.
 
-    With `lease_s` it is deleted when that many seconds have passed since it was last put.
+    With `lease_s` the endpoint is deleted so many seconds after it was last put.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
@@ -62,41 +62,43 @@ class EndpointRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """An endpoint, and the secret that was made for it now, if one was. It is shown this once."""
+class EndpointWithSecret:
+    """An endpoint, and the secret that this command has made for it, if any: it is shown this once."""
 
     endpoint: Endpoint
     secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Wish(Generic[Result]):
-    """What is to be done to one endpoint: its work, in the door's transaction.
+class EndpointCommand(Generic[Result]):
+    """A command about one endpoint: `work` is done in the door's transaction.
 
-    The `owner` of None is an operator, who may touch everybody's.
+    In the functions below the `owner` None is an operator, who may change all owners' endpoints.
     """
 
     endpoint_id: str
-    work: Callable[[Connection, datetime], tuple[Result, Said]]
+    work: Callable[[Connection, datetime], tuple[Result, EndpointEvents]]
 
     def ids(self) -> list[str]:
         return [self.endpoint_id]
 
 
-def door(settings: Settings) -> Door[Wish[Any], Any]:
-    """One at a time: each locks its endpoint, and what it refuses undoes nobody else's."""
+def door(settings: Settings) -> Door[EndpointCommand[Any], Any]:
+    """The door of these commands. It takes them one by one, so that a refused command rolls back no other."""
     return Door(settings, "endpoints", claim, batch_max=1)
 
 
-def claim(conn: Connection, batch: Sequence[Wish[Any]], now: datetime) -> tuple[Sequence[Any], Callable[[], list[Row]]]:
-    done = [wish.work(conn, now) for wish in batch]
+def claim(
+    conn: Connection, batch: Sequence[EndpointCommand[Any]], now: datetime
+) -> tuple[Sequence[Any], Callable[[], list[Row]]]:
+    done = [command.work(conn, now) for command in batch]
     return [result for result, _ in done], outbox.insert(
-        conn, [unsaid(*each, now) for _, said in done for each in said.events]
+        conn, [record_of(*each, now) for _, said in done for each in said.events]
     )
 
 
 def parse(body: bytes, settings: Settings) -> EndpointRequest:
-    """Errors: Problem that names the field."""
+    """The request in this body. Errors: Problem that names the field."""
     request = parsed(EndpointRequest, body)
     fault = url_fault(request.url, settings.webhooks.http_allowed, settings.webhooks.allowed_networks)
     if fault:
@@ -104,49 +106,51 @@ def parse(body: bytes, settings: Settings) -> EndpointRequest:
     return request
 
 
-# ── wishes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def put(settings: Settings, owner: str, endpoint_id: str, request: EndpointRequest) -> Wish[Made]:
-    """Made, or changed to this. The same again changes nothing."""
+def put(
+    settings: Settings, owner: str, endpoint_id: str, request: EndpointRequest
+) -> EndpointCommand[EndpointWithSecret]:
+    """Create the endpoint or change it to this. A repeat changes nothing."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Made, Said]:
+    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, EndpointEvents]:
         made = _put(settings, conn, now, owner, endpoint_id, request)
         lease(conn, endpoint_id, request.lease_s)
         return made
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
-def delete(owner: str | None, endpoint_id: str) -> Wish[Endpoint]:
-    """What is still owed to it is not sent any more."""
+def delete(owner: str | None, endpoint_id: str) -> EndpointCommand[Endpoint]:
+    """Delete the endpoint: its open deliveries are not sent any more."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Endpoint, Said]:
-        return change(conn, now, replace(own(conn, owner, endpoint_id), deleted=True))
+    def work(conn: Connection, now: datetime) -> tuple[Endpoint, EndpointEvents]:
+        return change(conn, now, replace(own_endpoint(conn, owner, endpoint_id), deleted=True))
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
-def add_secret(settings: Settings, owner: str, endpoint_id: str) -> Wish[Made]:
-    """One more that signs, beside those that do: receivers take any of them until the old ones are retired."""
+def add_secret(settings: Settings, owner: str, endpoint_id: str) -> EndpointCommand[EndpointWithSecret]:
+    """Add a signing secret: webhooks carry a signature of each secret until the old ones are retired."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Made, Said]:
-        known = own(conn, owner, endpoint_id)
+    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, EndpointEvents]:
+        known = own_endpoint(conn, owner, endpoint_id)
         if len(known.secret_versions) >= SECRETS_MAX:
             raise Problem("too_many_secrets")
         version = known.last_version + 1
         wanted = replace(known, secret_versions=(*known.secret_versions, version), last_version=version)
         changed, said = change(conn, now, wanted)
-        return Made(changed, _secret(settings, changed, version)), said
+        return EndpointWithSecret(changed, _secret(settings, changed, version)), said
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
-def retire_secret(owner: str, endpoint_id: str, version: int) -> Wish[Endpoint]:
-    """It signs nothing from now on, and never will again."""
+def retire_secret(owner: str, endpoint_id: str, version: int) -> EndpointCommand[Endpoint]:
+    """Retire a secret for good."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Endpoint, Said]:
-        known = own(conn, owner, endpoint_id)
+    def work(conn: Connection, now: datetime) -> tuple[Endpoint, EndpointEvents]:
+        known = own_endpoint(conn, owner, endpoint_id)
         if version not in known.secret_versions:
             raise Problem("not_found")
         if len(known.secret_versions) == 1:
@@ -154,35 +158,35 @@ def retire_secret(owner: str, endpoint_id: str, version: int) -> Wish[Endpoint]:
         left = tuple(each for each in known.secret_versions if each != version)
         return change(conn, now, replace(known, secret_versions=left))
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
-def test(owner: str | None, endpoint_id: str) -> Wish[str]:
-    """Have a test event sent. → the id of its delivery."""
+def test(owner: str | None, endpoint_id: str) -> EndpointCommand[str]:
+    """Send a test event. → the id of its delivery"""
 
-    def work(conn: Connection, now: datetime) -> tuple[str, Said]:
-        known = own(conn, owner, endpoint_id)
+    def work(conn: Connection, now: datetime) -> tuple[str, EndpointEvents]:
+        known = own_endpoint(conn, owner, endpoint_id)
         event_id = new_id(now)
         event = WebhookTestRequested(endpoint_id=endpoint_id, owner=known.owner)
-        return delivery_id(event_id, endpoint_id), Said([(event_id, event, 0)])
+        return delivery_id(event_id, endpoint_id), EndpointEvents([(event_id, event, 0)])
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
-def resend(owner: str | None, endpoint_id: str, delivery: str) -> Wish[None]:
-    """Have a delivery sent once more. Whether there is such a one is asked of the room's view before."""
+def resend(owner: str | None, endpoint_id: str, delivery: str) -> EndpointCommand[None]:
+    """Send a delivery again. The caller has checked in the room's view that it exists."""
 
-    def work(conn: Connection, now: datetime) -> tuple[None, Said]:
-        known = own(conn, owner, endpoint_id)
+    def work(conn: Connection, now: datetime) -> tuple[None, EndpointEvents]:
+        known = own_endpoint(conn, owner, endpoint_id)
         event = WebhookResendRequested(endpoint_id=endpoint_id, owner=known.owner, delivery_id=delivery)
-        return None, Said([(new_id(now), event, 0)])
+        return None, EndpointEvents([(new_id(now), event, 0)])
 
-    return Wish(endpoint_id, work)
+    return EndpointCommand(endpoint_id, work)
 
 
 def _put(
     settings: Settings, conn: Connection, now: datetime, owner: str, endpoint_id: str, request: EndpointRequest
-) -> tuple[Made, Said]:
+) -> tuple[EndpointWithSecret, EndpointEvents]:
     made = conn.execute(
         "INSERT INTO webhook_endpoints (endpoint_id, owner, url, event_types, secret_versions, last_version,"
         " revision, created_at, changed_at) VALUES (%s, %s, %s, %s, '{1}', 1, 1, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
@@ -191,21 +195,21 @@ def _put(
     known = locked(conn, endpoint_id)
     assert known is not None
     if made:
-        room_for_it(conn, owner, endpoint_id)
-        return Made(known, _secret(settings, known, 1)), Said([said_of(known, now)])
+        check_limit(conn, owner, endpoint_id)
+        return EndpointWithSecret(known, _secret(settings, known, 1)), EndpointEvents([set_event(known, now)])
     if known.owner != owner:
         raise Problem("id_taken", "endpoint_id: this id is taken", _TAKEN)
     wanted = replace(known, url=request.url, event_types=request.event_types)
     if known.deleted:
-        room_for_it(conn, owner, endpoint_id)
+        check_limit(conn, owner, endpoint_id)
         version = known.last_version + 1
         wanted = replace(wanted, deleted=False, secret_versions=(version,), last_version=version)
         changed, said = change(conn, now, wanted)
-        return Made(changed, _secret(settings, changed, version)), said
+        return EndpointWithSecret(changed, _secret(settings, changed, version)), said
     if wanted == known:
-        return Made(known), Said()
+        return EndpointWithSecret(known), EndpointEvents()
     changed, said = change(conn, now, wanted)
-    return Made(changed), said
+    return EndpointWithSecret(changed), said
 
 
 def _secret(settings: Settings, endpoint: Endpoint, version: int) -> str:

@@ -1,4 +1,4 @@
-"""A PSP's webhook, genuine → its raw bytes in the store and the event that it makes, in one transaction; then on Kafka."""
+"""A PSP's webhook with a valid signature → its raw bytes and its event stored in one transaction → Kafka."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from topics.settings import Settings
 log = structlog.get_logger()
 
 RECEIVED = Counter("tally_psp_notifications_total", "Webhooks of PSPs, by what became of them", ["psp", "what"])
-What = Literal["taken", "repeated", "not_read"]
-Told = NotificationReceived | DisputeNotified
+NotificationResult = Literal["taken", "repeated", "not_read"]
+NotificationEvent = NotificationReceived | DisputeNotified
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One genuine webhook. `contents` is the hash of its body: an id that comes with two bodies is two notifications."""
+class ReceivedNotification:
+    """A webhook with a valid signature. `contents` is the hash of its body: one id with two bodies is two notifications."""
 
     psp: str
     id: str
     contents: str
     body: bytes
-    event: Told | None  # None: of a kind that we do not read
+    event: NotificationEvent | None  # None: of a kind without an event
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -56,15 +56,15 @@ class Given:
 
 
 class Notifications:
-    """What PSPs tell this process."""
+    """The door of PSPs' webhooks."""
 
     def __init__(self, settings: Settings) -> None:
         self._psps: Mapping[str, Psp] = make_psps(settings.psps)
         self._clock = Clock(settings.clock_file)
-        self._door: Door[Given, What] = Door(settings, "notifications", claim)
+        self._door: Door[ReceivedNotification, NotificationResult] = Door(settings, "notifications", claim)
 
-    def read(self, psp_name: str, headers: Mapping[str, str], body: bytes) -> Given:
-        """Errors: Problem `not_found` for a PSP that we do not have, `invalid_signature`."""
+    def read(self, psp_name: str, headers: Mapping[str, str], body: bytes) -> ReceivedNotification:
+        """The notification in a webhook. Errors: Problem `not_found` if the PSP is not in the settings, `invalid_signature`."""
         psp = self._psps.get(psp_name)
         if psp is None:
             raise Problem("not_found")
@@ -73,8 +73,8 @@ class Notifications:
             raise Problem("invalid_signature")
         return _given(psp_name, psp.read_notification(body), body)
 
-    async def receive(self, given: Given) -> None:
-        """Returns once it is stored, now or before. Errors: Problem; then it was not."""
+    async def receive(self, given: ReceivedNotification) -> None:
+        """Store the notification, if it was not stored before. Errors: Problem if it could not be stored."""
         what = await self._door.submit(given)
         RECEIVED.labels(given.psp, what).inc()
         if what == "not_read":
@@ -84,17 +84,17 @@ class Notifications:
         self._door.close()
 
 
-def _given(psp: str, told: Notification | None, body: bytes) -> Given:
+def _given(psp: str, told: Notification | None, body: bytes) -> ReceivedNotification:
     contents = digest(body)
     if told is None:
-        return Given(psp, f"unread:{contents}", contents, body, None)
-    return Given(psp, told.id, contents, body, event_of(psp, told))
+        return ReceivedNotification(psp, f"unread:{contents}", contents, body, None)
+    return ReceivedNotification(psp, told.id, contents, body, event_of(psp, told))
 
 
-def event_of(psp: str, told: Notification) -> Told | None:
-    """None for what no event can speak of."""
+def event_of(psp: str, told: Notification) -> NotificationEvent | None:
+    """The event of a notification; None if there is none for its kind."""
     match told.told:
-        case None | ListedCharge(status="voided"):  # of that no event can speak: who voids, or waits too long, knows
+        case None | ListedCharge(status="voided"):  # without an event: a charge is voided by our own void or expiry
             return None
         case ListedCharge() as charge:
             return _of_money(psp, told, charge)
@@ -140,21 +140,23 @@ def _of_dispute(psp: str, notification_id: str, dispute: ListedDispute) -> Dispu
 
 
 def _reference(ours: str, theirs: str) -> str:
-    """Without one that can be ours the executor keeps it under the PSP's own, and `tally stuck` shows it."""
+    """Our reference, or the PSP's if ours cannot be one of ours: the executor then keeps the notification under it, and
+    `tally stuck` shows it.
+    """
     return ours if is_reference(ours) else theirs
 
 
 def claim(
-    conn: Connection, batch: Sequence[Given], now: datetime
-) -> tuple[Sequence[What | Problem], Callable[[], list[Row]]]:
-    """Store those that were not there, and their events."""
+    conn: Connection, batch: Sequence[ReceivedNotification], now: datetime
+) -> tuple[Sequence[NotificationResult | Problem], Callable[[], list[Row]]]:
+    """Store new notifications and their events."""
     fresh = _insert(conn, batch, now)
-    outcomes: list[What | Problem] = [_what(given, fresh) for given in batch]
+    outcomes: list[NotificationResult | Problem] = [_what(given, fresh) for given in batch]
     read = [given for given in batch if given.key in fresh and given.event is not None]
-    return outcomes, outbox.insert(conn, [_unsaid(given, now) for given in read])
+    return outcomes, outbox.insert(conn, [_record_of(given, now) for given in read])
 
 
-def _what(given: Given, fresh: set[tuple[str, str, str]]) -> What:
+def _what(given: ReceivedNotification, fresh: set[tuple[str, str, str]]) -> NotificationResult:
     if given.key not in fresh:
         return "repeated"
     return "taken" if given.event is not None else "not_read"
@@ -169,8 +171,8 @@ ON CONFLICT DO NOTHING RETURNING psp, notification_id, contents
 """
 
 
-def _insert(conn: Connection, batch: Sequence[Given], now: datetime) -> set[tuple[str, str, str]]:
-    """→ the keys that were not there."""
+def _insert(conn: Connection, batch: Sequence[ReceivedNotification], now: datetime) -> set[tuple[str, str, str]]:
+    """→ the keys of new notifications"""
     columns: list[object] = [
         [given.psp for given in batch],
         [given.id for given in batch],
@@ -181,10 +183,10 @@ def _insert(conn: Connection, batch: Sequence[Given], now: datetime) -> set[tupl
     return set(conn.execute(_INSERT, [now, *columns]).fetchall())
 
 
-def _unsaid(given: Given, now: datetime) -> OutboxRecord:
+def _record_of(given: ReceivedNotification, now: datetime) -> OutboxRecord:
     assert given.event is not None
     event_id = given.event_id(now)
-    trace = child_trace(None, event_id, event_id)  # its own, until the executor finds the order's
+    trace = child_trace(None, event_id, event_id)  # a trace of its own, until the executor finds the order's
     envelope = Envelope(event_id, SOURCE, event_type(type(given.event)), now, traceparent=trace)
     value = given.event.model_dump_json().encode()
     return OutboxRecord(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from producers.doors.asked import Answer, Asked
 from producers.doors.door import Door
 from producers.doors.payments import links as payment_links
+from producers.doors.submission import Answer, Submission
 from producers.problems import Problem
 from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
@@ -32,13 +32,20 @@ EVENTS: dict[OperationKind, type[OperationRequested]] = {
     "void": VoidRequested,
     "refund": RefundRequested,
 }
-SHOWN = ("payment_order_id", "checkout_id", "amount", "currency", "final", "reason")  # of a reply, what was asked
+SHOWN = (
+    "payment_order_id",
+    "checkout_id",
+    "amount",
+    "currency",
+    "final",
+    "reason",
+)  # fields that repeat the request
 Claimed = tuple[list[Answer | Problem], Callable[[], list[Row]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationAsked(Asked[Any]):
-    """A request for one operation behind a charge."""
+class OperationSubmission(Submission[Any]):
+    """A request for a capture, void or refund."""
 
     kind: OperationKind
     checkout_id: str
@@ -62,21 +69,21 @@ class OperationAsked(Asked[Any]):
         return derive_id(f"{self.kind} {self.operation_id}", SOURCE, 0, int(now.timestamp() * 1000))
 
 
-def door(settings: Settings) -> Door[OperationAsked, Answer]:
+def door(settings: Settings) -> Door[OperationSubmission, Answer]:
     """The door of captures, voids and refunds."""
     return Door(settings, "operations", claim)
 
 
-def claim(conn: Connection, batch: Sequence[OperationAsked], now: datetime) -> Claimed:
-    """Take the ids of the batch, sorted; who loses one waits until the winner has committed, and then sees it."""
+def claim(conn: Connection, batch: Sequence[OperationSubmission], now: datetime) -> Claimed:
+    """Claim the ids of the batch, sorted. A transaction that loses an id waits until the winner has committed, and reads it."""
     asked = {one.key: one for one in sorted(batch, key=lambda one: one.key)}
     replies = {key: reply_to(one, now) for key, one in asked.items()}
     fresh = _insert(conn, list(asked.values()), replies, now)
     known = _known(conn, [key for key in asked if key not in fresh])
     outcomes: dict[tuple[str, str], Answer | Problem] = {key: Answer(replies[key], replayed=False) for key in fresh}
     for key, (owner, reply) in known.items():
-        outcomes[key] = _again(asked[key], replies[key], owner, reply)
-    said = [_say(one, now) for key, one in asked.items() if key in fresh]
+        outcomes[key] = _known_reply(asked[key], replies[key], owner, reply)
+    said = [_record_of(one, now) for key, one in asked.items() if key in fresh]
     return [outcomes[one.key] for one in batch], outbox.insert(conn, said)
 
 
@@ -88,12 +95,12 @@ def links(kind: OperationKind, operation_id: str, checkout_id: str) -> dict[str,
     return {"self": f"/v1/refunds/{operation_id}"} if kind == "refund" else payment_links(checkout_id)
 
 
-def reply_to(asked: OperationAsked, now: datetime) -> bytes:
-    """The operation as it stands when it is accepted; a GET straight after says the same."""
+def reply_to(asked: OperationSubmission, now: datetime) -> bytes:
+    """The operation's state at its acceptance; an immediate GET answers the same."""
     return orjson.dumps(_shown(asked, now), option=orjson.OPT_UTC_Z)
 
 
-def _shown(asked: OperationAsked, now: datetime) -> dict[str, object]:
+def _shown(asked: OperationSubmission, now: datetime) -> dict[str, object]:
     request = asked.request
     more: dict[str, object] = {}
     if isinstance(request, CaptureRequest):
@@ -117,14 +124,14 @@ def _shown(asked: OperationAsked, now: datetime) -> dict[str, object]:
     }
 
 
-def _again(asked: OperationAsked, reply: bytes, owner: str, before: bytes) -> Answer | Problem:
-    """The id was taken before. Another owner learns nothing of it."""
+def _known_reply(asked: OperationSubmission, reply: bytes, owner: str, before: bytes) -> Answer | Problem:
+    """The answer to a request with a known id. Another owner's tells nothing of the first."""
     field = f"{asked.kind}_id"
     if owner != asked.owner:
         why = "this id is taken"
         return Problem("id_taken", f"{field}: {why}", [FieldError(field, "id_taken", why)])
     now, then = orjson.loads(reply), orjson.loads(before)
-    # Of an order that is not found any more the request does not tell its checkout.
+    # If the order is not found any more, the request's checkout is not known.
     names = [name for name in SHOWN if now.get(name) != then.get(name) and (name != "checkout_id" or asked.checkout_id)]
     if not names:
         return Answer(before, replayed=True)
@@ -136,8 +143,8 @@ def _again(asked: OperationAsked, reply: bytes, owner: str, before: bytes) -> An
     )
 
 
-def _say(asked: OperationAsked, now: datetime) -> OutboxRecord:
-    """The event as it goes to payments."""
+def _record_of(asked: OperationSubmission, now: datetime) -> OutboxRecord:
+    """The event for payments, as a record."""
     kind = EVENTS[asked.kind]
     said = asked.request.__dict__ | {"checkout_id": asked.checkout_id, "owner": asked.owner, "received_at": now}
     event = kind.model_construct(set(said), **said)
@@ -161,9 +168,9 @@ SELECT kind, id, owner, checkout_id, payment_order_id, reply, %b, event_id
 
 
 def _insert(
-    conn: Connection, asked: Sequence[OperationAsked], replies: dict[tuple[str, str], bytes], now: datetime
+    conn: Connection, asked: Sequence[OperationSubmission], replies: dict[tuple[str, str], bytes], now: datetime
 ) -> set[tuple[str, str]]:
-    """→ those that are new."""
+    """→ the keys of new operations"""
     columns: list[object] = [
         [one.kind for one in asked],
         [one.operation_id for one in asked],
@@ -177,7 +184,7 @@ def _insert(
 
 
 def _known(conn: Connection, keys: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bytes]]:
-    """Read in a later statement than the claim, so that whoever won it is seen."""
+    """The owners and replies of known ids. Read in a later statement than the claim, so that the winner's row is visible."""
     if not keys:
         return {}
     rows = conn.execute(

@@ -1,4 +1,4 @@
-"""A batch of accepted bodies → claims on their ids, stored replies and events, in one transaction; or why not."""
+"""A batch of requests for payments → claims on their ids, stored replies and events, in one transaction; or Problems."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hashlib import blake2b
 
 import orjson
 
-from producers.doors.asked import Answer, Asked
 from producers.doors.door import Door
+from producers.doors.submission import Answer, Submission
 from producers.problems import Problem
 from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
@@ -28,7 +28,7 @@ HASH_BYTES = 9
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentAsked(Asked[PaymentRequest]):
+class PaymentSubmission(Submission[PaymentRequest]):
     """A request for a payment."""
 
     @property
@@ -40,7 +40,7 @@ class PaymentAsked(Asked[PaymentRequest]):
         return links(self.checkout_id)["self"]
 
     def ids(self) -> list[tuple[str, ...]]:
-        """All that it claims. Two requests of one batch must not claim the same."""
+        """The ids that the request claims."""
         orders = [("order", order.payment_order_id) for order in self.request.payment_orders]
         key = [("key", self.owner, self.idempotency_key)] if self.idempotency_key else []
         return [("checkout", self.checkout_id), *orders, *key]
@@ -48,7 +48,7 @@ class PaymentAsked(Asked[PaymentRequest]):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What does not come from the caller."""
+    """The terms that the caller does not choose."""
 
     now: datetime
     deadline_s: int
@@ -56,7 +56,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AcceptedPayment:
     """A checkout that was accepted before."""
 
     owner: str
@@ -67,11 +67,11 @@ class Known:
 Outcomes = dict[str, Answer | Problem]
 
 
-def door(settings: Settings) -> Door[PaymentAsked, Answer]:
+def door(settings: Settings) -> Door[PaymentSubmission, Answer]:
     """The door of POST /v1/payments."""
     hash_key = bytes.fromhex(settings.derive("doors:contents"))
 
-    def at(conn: Connection, batch: Sequence[PaymentAsked], now: datetime) -> Claimed:
+    def at(conn: Connection, batch: Sequence[PaymentSubmission], now: datetime) -> Claimed:
         return claim(conn, batch, Terms(now, settings.payment_deadline_s, hash_key))
 
     return Door(settings, "payments", at)
@@ -80,12 +80,12 @@ def door(settings: Settings) -> Door[PaymentAsked, Answer]:
 Claimed = tuple[list[Answer | Problem], Callable[[], list[Row]]]
 
 
-def claim(conn: Connection, batch: Sequence[PaymentAsked], terms: Terms) -> Claimed:
-    """Take the ids of the whole batch, in one order for everybody: checkouts, orders, keys, each sorted.
+def claim(conn: Connection, batch: Sequence[PaymentSubmission], terms: Terms) -> Claimed:
+    """Claim the ids of the batch in one global order: checkouts, orders, keys, each sorted.
 
-    Who loses an id waits until the winner has committed and then sees it. → an outcome for each request, and the
-    rows to be published, read after the commit. Checkouts and orders are taken in one round trip, as if all were well;
-    what a refused request has taken so is given back.
+    A transaction that loses an id waits until the winner has committed, and reads it. → an outcome for each request, and
+    a function that reads the rows to publish after the commit. All checkouts and orders are claimed in one round trip;
+    claims of refused requests are deleted again.
     """
     asked = {one.checkout_id: one for one in sorted(batch, key=lambda one: one.checkout_id)}
     assert len(asked) == len(batch), "a batch holds a checkout once"
@@ -98,12 +98,12 @@ def claim(conn: Connection, batch: Sequence[PaymentAsked], terms: Terms) -> Clai
     fresh, mine = _ids(checkouts), _ids(orders)
     outcomes: Outcomes = {id_: Answer(replies[id_], replayed=False) for id_ in fresh}
     for id_, known in _known(conn, [id_ for id_ in asked if id_ not in fresh]).items():
-        outcomes[id_] = _again(asked[id_], hashes[id_] | shown(replies[id_]), known)
+        outcomes[id_] = _known_reply(asked[id_], hashes[id_] | shown(replies[id_]), known)
     outcomes |= _claim_keys(conn, [one for id_, one in asked.items() if isinstance(outcomes[id_], Answer)])
     outcomes |= _taken_orders([asked[id_] for id_ in asked if id_ in fresh and _is_answer(outcomes[id_])], mine)
     accepted = {id_ for id_ in fresh if _is_answer(outcomes[id_])}
     _give_back(conn, [one for id_, one in asked.items() if id_ not in accepted], fresh, mine)
-    said = [_say(one, events[id_], terms) for id_, one in asked.items() if id_ in accepted]
+    said = [_record_of(one, events[id_], terms) for id_, one in asked.items() if id_ in accepted]
     return [outcomes[one.checkout_id] for one in batch], outbox.insert(conn, said, new_keys=True)
 
 
@@ -123,7 +123,7 @@ def _milliseconds(at: datetime) -> int:
 
 
 def fingerprint(request: PaymentRequest, key: bytes) -> dict[str, str]:
-    """Keyed hashes of what the reply does not show: enough to say later what differs, not what it was."""
+    """Keyed hashes of the fields that the reply does not show: they tell which field differs later, and not its value."""
     buyer = request.buyer_info
     hidden = {
         "buyer_info.name": buyer.name,
@@ -140,7 +140,7 @@ def fingerprint(request: PaymentRequest, key: bytes) -> dict[str, str]:
 
 
 def shown(reply: bytes) -> dict[str, str]:
-    """Field → text, of all that a reply repeats of its request. The order of orders and metadata means nothing."""
+    """Field → text for all fields of the request that a reply repeats, whatever the order of orders and metadata."""
     payment = orjson.loads(reply)
     fields = {"buyer_info.buyer_account": payment["buyer_account"], "description": payment["description"]}
     fields |= {f"metadata.{name}": text for name, text in payment["metadata"].items()}
@@ -153,7 +153,7 @@ def shown(reply: bytes) -> dict[str, str]:
 
 
 def reply_to(request: PaymentRequest, terms: Terms) -> bytes:
-    """The payment as it stands when it is accepted; a GET straight after says the same."""
+    """The payment's state at its acceptance; an immediate GET answers the same."""
     return orjson.dumps(
         {
             "checkout_id": request.checkout_id,
@@ -172,7 +172,7 @@ def reply_to(request: PaymentRequest, terms: Terms) -> bytes:
 
 
 def _order(order: RequestedOrder, capture: str | None) -> dict[str, object]:
-    """What is said of captures is left out where the order is captured automatically: as ever, and nothing to store."""
+    """An order of the reply. `capture` is left out if it is automatic, the default, so that it costs no space."""
     shown: dict[str, object] = {
         "payment_order_id": order.payment_order_id,
         "payment_order_status": "NOT_STARTED",
@@ -196,8 +196,8 @@ def _deadline(request: PaymentRequest, terms: Terms) -> datetime:
     return request.deadline or terms.now + timedelta(seconds=terms.deadline_s)
 
 
-def _again(asked: PaymentAsked, contents: dict[str, str], known: Known) -> Answer | Problem:
-    """The checkout exists. Another owner learns nothing of it."""
+def _known_reply(asked: PaymentSubmission, contents: dict[str, str], known: AcceptedPayment) -> Answer | Problem:
+    """The answer to a request for a known checkout. Another owner's tells nothing of the first."""
     if known.owner != asked.owner:
         return _taken("checkout_id")
     before = known.hidden | shown(known.reply)
@@ -216,8 +216,8 @@ def _taken(field: str) -> Problem:
     return Problem("id_taken", f"{field}: this id is taken", [FieldError(field, "id_taken", "this id is taken")])
 
 
-def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> OutboxRecord:
-    """The event as it goes to the payments room. The deadline is fixed here, by the clock of this acceptance."""
+def _record_of(asked: PaymentSubmission, event_id: EventId, terms: Terms) -> OutboxRecord:
+    """The event for payments, as a record. It fixes the deadline, counted from the acceptance."""
     request = asked.request
     said = request.__dict__ | {
         "deadline": _deadline(request, terms),
@@ -237,13 +237,13 @@ def _say(asked: PaymentAsked, event_id: EventId, terms: Terms) -> OutboxRecord:
 
 def _claim_checkouts(
     conn: Connection,
-    asked: dict[str, PaymentAsked],
+    asked: dict[str, PaymentSubmission],
     hashes: dict[str, dict[str, str]],
     replies: dict[str, bytes],
     events: dict[str, EventId],
     now: datetime,
 ) -> Cursor:
-    """→ those that are new."""
+    """→ the ids of new checkouts"""
     ids = list(asked)
     return conn.execute(
         "INSERT INTO requests (checkout_id, owner, hidden, reply, accepted_at, event_id)"
@@ -261,16 +261,16 @@ def _claim_checkouts(
     )
 
 
-def _known(conn: Connection, ids: list[str]) -> dict[str, Known]:
-    """Read in a later statement than the claim, so that whoever won it is seen."""
+def _known(conn: Connection, ids: list[str]) -> dict[str, AcceptedPayment]:
+    """The known checkouts. Read in a later statement than the claim, so that the winner's row is visible."""
     if not ids:
         return {}
     rows = conn.execute("SELECT checkout_id, owner, hidden, reply FROM requests WHERE checkout_id = ANY(%s)", [ids])
-    return {id_: Known(owner, orjson.loads(hidden), bytes(reply)) for id_, owner, hidden, reply in rows}
+    return {id_: AcceptedPayment(owner, orjson.loads(hidden), bytes(reply)) for id_, owner, hidden, reply in rows}
 
 
-def _claim_keys(conn: Connection, asked: Sequence[PaymentAsked]) -> Outcomes:
-    """→ those whose Idempotency-Key was seen with another checkout."""
+def _claim_keys(conn: Connection, asked: Sequence[PaymentSubmission]) -> Outcomes:
+    """→ refusals of requests whose Idempotency-Key was used for another checkout"""
     keyed = {(one.owner, one.idempotency_key): one for one in asked if one.idempotency_key}
     if not keyed:
         return {}
@@ -294,8 +294,8 @@ def _claim_keys(conn: Connection, asked: Sequence[PaymentAsked]) -> Outcomes:
     }
 
 
-def _claim_orders(conn: Connection, asked: Sequence[PaymentAsked]) -> Cursor:
-    """→ those that are new. A payment has at least one order."""
+def _claim_orders(conn: Connection, asked: Sequence[PaymentSubmission]) -> Cursor:
+    """→ the ids of new orders. A payment has at least one order."""
     claims = sorted(
         (order.payment_order_id, one.checkout_id, one.owner) for one in asked for order in one.request.payment_orders
     )
@@ -306,8 +306,8 @@ def _claim_orders(conn: Connection, asked: Sequence[PaymentAsked]) -> Cursor:
     )
 
 
-def _taken_orders(asked: Sequence[PaymentAsked], mine: set[str]) -> Outcomes:
-    """→ those that name an order id of another checkout, whoever's it is."""
+def _taken_orders(asked: Sequence[PaymentSubmission], mine: set[str]) -> Outcomes:
+    """→ refusals of requests with an order id of another checkout, of any owner"""
     refused: Outcomes = {}
     for one in asked:
         for index, order in enumerate(one.request.payment_orders):
@@ -316,8 +316,8 @@ def _taken_orders(asked: Sequence[PaymentAsked], mine: set[str]) -> Outcomes:
     return refused
 
 
-def _give_back(conn: Connection, others: Sequence[PaymentAsked], fresh: set[str], mine: set[str]) -> None:
-    """Only 202s are remembered: what a refused request or a replay has taken a moment ago is free again."""
+def _give_back(conn: Connection, others: Sequence[PaymentSubmission], fresh: set[str], mine: set[str]) -> None:
+    """Delete the claims of refused requests and replays: only accepted requests keep their ids."""
     orders = [o.payment_order_id for one in others for o in one.request.payment_orders if o.payment_order_id in mine]
     if orders:
         conn.execute("DELETE FROM order_ids WHERE payment_order_id = ANY(%s)", [orders])

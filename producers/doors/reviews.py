@@ -29,7 +29,7 @@ ONE_HELD: LiteralString = HELD + " WHERE about = %s AND subject = %s AND screen_
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewAsked:
+class ReviewSubmission:
     """A review, and when its screening was held: every process derives the same event from it."""
 
     about: Literal["payment", "buyer"]
@@ -59,18 +59,18 @@ class ReviewAsked:
         )
 
 
-def door(settings: Settings) -> Door[ReviewAsked, None]:
+def door(settings: Settings) -> Door[ReviewSubmission, None]:
     """The door of reviews."""
     return Door(settings, "reviews", claim)
 
 
 def claim(
-    conn: Connection, batch: Sequence[ReviewAsked], now: datetime
+    conn: Connection, batch: Sequence[ReviewSubmission], now: datetime
 ) -> tuple[Sequence[None], Callable[[], list[Row]]]:
     return [None] * len(batch), outbox.insert(conn, [_said(asked, now) for asked in batch])
 
 
-def _said(asked: ReviewAsked, now: datetime) -> OutboxRecord:
+def _said(asked: ReviewSubmission, now: datetime) -> OutboxRecord:
     event, event_id = asked.event(), asked.event_id
     trace = child_trace(None, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, event_type(RiskReviewed), now, 0, trace)

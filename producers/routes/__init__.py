@@ -1,1 +1,1 @@
-"""One module for each part of the API's reading side."""
+"""The API's routes, a module for each part."""

@@ -1,6 +1,6 @@
-"""Captures, voids and refunds: asked for here, worked on by the rooms; refunds and disputes read from payments' views.
+"""Requests for captures, voids and refunds → their door; payments' views → refunds and disputes.
 
-What is refused here by amount is a courtesy to the caller, and only of an id that is new: the rooms have the last word.
+Refusals by amount are a courtesy to the caller, and only for new ids: the rooms decide.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
 from producers.bodies import check_type, parsed, read_body
-from producers.doors.operations import OperationAsked, OperationRequest
+from producers.doors.operations import OperationRequest, OperationSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -87,7 +87,7 @@ async def _ask(
 ) -> Response:
     house = house_of(request)
     order = await _order(house, caller, wanted.payment_order_id, checkout_id)
-    asked = OperationAsked(
+    asked = OperationSubmission(
         owner=caller.owner,
         request=wanted,
         traceparent=request.headers.get("traceparent", ""),
@@ -102,14 +102,14 @@ async def _ask(
     return Response(answer.reply, 202, headers, media_type="application/json")
 
 
-async def _is_known(house: House, asked: OperationAsked) -> bool:
-    """Then it was accepted once, and what stands now refuses nothing of it."""
+async def _is_known(house: House, asked: OperationSubmission) -> bool:
+    """Whether the operation was accepted before: then the order's present state does not refuse it."""
     statement: LiteralString = "SELECT 1 AS found FROM operation_ids WHERE kind = %s AND id = %s"
     return bool(await house.doors.rows(statement, list(asked.key)))
 
 
 async def _order(house: House, caller: Caller, payment_order_id: str, checkout_id: str | None) -> Row | None:
-    """The caller's own, as payments has it; or, where payments has not heard of it, as this door took it."""
+    """The caller's order from payments' view; from the door's own table if payments has not consumed it yet."""
     rows = await house.payments.rows(
         "SELECT o.checkout_id, o.payment_order_status, o.detail, o.currency, o.gross, a.capture, a.amount_captured,"
         " a.amount_capturable, a.amount_refund_taken, a.amount_disputed"
@@ -144,7 +144,7 @@ async def one_refund(request: Request, refund_id: str, caller: Caller = needs("p
 
 
 async def _not_yet(house: House, caller: Caller, refund_id: str) -> dict[str, Any]:
-    """Payments does not have it: it refused it, it has not heard of it yet, or it is nobody's."""
+    """A refund that is not in payments' view: it was refused, is not consumed yet, or does not exist."""
     accepted = await house.doors.rows(
         "SELECT reply, event_id::text FROM operation_ids WHERE kind = 'refund' AND id = %s AND owner = %s",
         [refund_id, caller.owner],
@@ -187,7 +187,7 @@ async def list_refunds(
 
 
 def refunds_of(filters: RefundFilters) -> LiteralString:
-    """A page of refunds. What is not asked for is left out."""
+    """The statement of a page of refunds, with the conditions that are asked for."""
     wanted = _REFUND + " AND (requested_at, operation_id) < (%(at)s, %(id)s)"
     if filters.payment_order_id is not None:
         wanted += " AND payment_order_id = %(payment_order_id)s"
@@ -256,7 +256,7 @@ async def list_disputes(
 
 
 def disputes_of(filters: DisputeFilters) -> LiteralString:
-    """A page of disputes. What is not asked for is left out."""
+    """The statement of a page of disputes, with the conditions that are asked for."""
     wanted = _DISPUTE + _LAST_STAGE + " AND (d.opened_at, d.dispute_id) < (%(at)s, %(id)s)"
     if filters.payment_order_id is not None:
         wanted += " AND d.payment_order_id = %(payment_order_id)s"

@@ -1,4 +1,4 @@
-"""What PSPs tell us unasked: signed by them, stored before the 2xx."""
+"""PSPs' webhooks → their door: the signature is checked, and the webhook stored before the 2xx."""
 
 from __future__ import annotations
 

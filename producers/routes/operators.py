@@ -40,8 +40,8 @@ LETTERS = "/v1/ops/letters"
 ONE = LETTERS + "/{room}/{letter_id}"
 AT_ONCE_MAX = 1000
 PACED_S_MAX = 20  # of one request
-LINES = 100  # of an export, that are read at a time
-TRIED_WITHIN_S = 10  # a letter, where the next one waits for it
+LINES = 100  # of an export, read at a time
+TRIED_WITHIN_S = 10  # a replayed letter, with `stop_on_error` or `rate`
 Result = TypeVar("Result")
 
 
@@ -58,11 +58,11 @@ Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_print
 Reason = Annotated[str, Field(min_length=1, max_length=operators.REASON_MAX), AfterValidator(_printable)]
 
 
-class _Asked(BaseModel):
+class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Chosen(_Asked):
+class LetterFilter(_Query):
     """Letters whose last failure fits. `from` is inclusive, `to` exclusive."""
 
     code: Text | None = None
@@ -75,7 +75,7 @@ class Chosen(_Asked):
         return Filter(self.code, self.topic, self.key, self.since, self.until)
 
 
-class Listed(Chosen):
+class ListQuery(LetterFilter):
     """Dead letters, and parked ones that are tried again by themselves, of one room or all."""
 
     room: Text | None = None
@@ -83,28 +83,28 @@ class Listed(Chosen):
     limit: int = Field(default=100, ge=1, le=AT_ONCE_MAX)
 
 
-class Grouped(Chosen):
+class GroupQuery(LetterFilter):
     room: Text | None = None
 
 
-class Exported(Chosen):
+class ExportQuery(LetterFilter):
     room: Text | None = None
     state: list[State] = Field(default=["dead"])
 
 
 class _Body(BaseModel):
-    """JSON has types of its own: `"no"` is no truth value, and `true` no number."""
+    """A strict JSON body: `"no"` is no truth value, and `true` no number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Because(_Body):
-    """Why; kept for ever in ops_audit, beside the owner of the key."""
+class ReasonBody(_Body):
+    """The reason of an act, kept for ever in ops_audit beside the owner of the key."""
 
     reason: Reason
 
 
-class ResumeRequest(Because):
+class ResumeRequest(ReasonBody):
     """`begin` is the way out of a stop that has several; without it they are named (409)."""
 
     begin: WayOut | None = None
@@ -117,7 +117,7 @@ class ActRequest(_Body):
     reason: Reason | None = None
     room: Text
     letters: list[Text] | None = Field(default=None, min_length=1, max_length=AT_ONCE_MAX)
-    filter: Chosen | None = None
+    filter: LetterFilter | None = None
     max: int = Field(default=AT_ONCE_MAX, ge=1, le=AT_ONCE_MAX)
     dry_run: bool = False
 
@@ -131,13 +131,13 @@ class ReplayRequest(ActRequest):
     stop_on_error: bool = False
 
 
-class EditRequest(Because):
+class EditRequest(ReasonBody):
     """The corrected value, whole."""
 
     value: JsonValue
 
 
-class ApproveRequest(Because):
+class ApproveRequest(ReasonBody):
     """The `sha256` of the edit that was looked at."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -148,7 +148,7 @@ BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, ResumeRequest)
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:
-    """Bodies are read by hand, up to the size that any body may have."""
+    """Describe a body: routes read it themselves, with the size limit of all bodies."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -164,7 +164,7 @@ async def _read(request: Request, model: type[Model]) -> Model:
 
 
 async def _do(request: Request, work: Callable[[Settings, datetime], Result], *, long: bool = False) -> Result:
-    """In a thread, since it waits for the store; `long` in one of the few for what takes seconds. Errors: Problem."""
+    """Run blocking work in a thread; `long` in one of the few threads for work that takes seconds. Errors: Problem."""
     house = house_of(request)
     act = partial(work, house.settings, Clock(house.settings.clock_file).now())
     try:
@@ -179,12 +179,12 @@ async def _do(request: Request, work: Callable[[Settings, datetime], Result], *,
         raise Problem("unavailable", headers=RETRY_SOON) from error
 
 
-def _by(caller: Caller, asked: Because) -> AuditNote:
+def _by(caller: Caller, asked: ReasonBody) -> AuditNote:
     return _by_reason(caller, asked.reason)
 
 
 def _by_unless_dry(caller: Caller, asked: ActRequest) -> AuditNote | None:
-    """None for a dry run. Errors: Problem, where an act has no reason."""
+    """The audit note; None for a dry run. Errors: Problem if an act has no reason."""
     if asked.dry_run:
         return None
     if asked.reason is None:
@@ -204,7 +204,7 @@ def _by_reason(caller: Caller, reason: str) -> AuditNote:
 
 @router.get(LETTERS, response_model=ops_replies.LetterList)
 async def list_letters(
-    request: Request, asked: Annotated[Listed, Query()], caller: Caller = needs("ops:read")
+    request: Request, asked: Annotated[ListQuery, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
     """One object for each letter, oldest first, without contents; `truncated` where there are more than `limit`."""
     found = await _do(
@@ -219,7 +219,7 @@ async def list_letters(
 
 @router.get(LETTERS + "/groups", response_model=ops_replies.GroupList)
 async def group_letters(
-    request: Request, asked: Annotated[Grouped, Query()], caller: Caller = needs("ops:read")
+    request: Request, asked: Annotated[GroupQuery, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
     """By consumer, error code and age, with counts and the newest example."""
     found = await _do(
@@ -230,7 +230,7 @@ async def group_letters(
 
 @router.get(LETTERS + "/export", response_class=Response, responses={200: _LINES_OF_JSON})
 async def export_letters(
-    request: Request, asked: Annotated[Exported, Query()], caller: Caller = needs("ops:read")
+    request: Request, asked: Annotated[ExportQuery, Query()], caller: Caller = needs("ops:read")
 ) -> Response:
     """JSON lines with contents, oldest first."""
     lines = await _do(request, lambda settings, _: _lines(settings, asked))
@@ -238,13 +238,13 @@ async def export_letters(
 
 
 async def _pieces(request: Request, lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Some lines at a time, read in operators' threads."""
+    """The lines in pieces of LINES, read in operators' threads."""
     while piece := await house_of(request).pools.for_operator(lambda: b"".join(islice(lines, LINES))):
         yield piece
 
 
-def _lines(settings: Settings, asked: Exported) -> Iterator[bytes]:
-    dead_letters.rooms_named(asked.room)  # a wrong name is a 404, not an answer that breaks off
+def _lines(settings: Settings, asked: ExportQuery) -> Iterator[bytes]:
+    dead_letters.rooms_named(asked.room)  # checked first: an unknown name is a 404, and not an answer that breaks off
     rows = letter_index.export(settings, asked.room, asked.wanted(), asked.state)
     return (orjson.dumps(row, option=orjson.OPT_UTC_Z) + b"\n" for row in rows)
 
@@ -341,7 +341,7 @@ async def discard(request: Request, caller: Caller = needs("ops:act")) -> Respon
 
 
 def _ids(settings: Settings, asked: ActRequest) -> tuple[list[str], int]:
-    """The letters that are meant now, and how many more the filter finds."""
+    """The letters to act on now, and how many more the filter finds."""
     dead_letters.rooms_named(asked.room)
     if (asked.letters is None) == (asked.filter is None):
         raise ActRefused("give either letters or a filter")
@@ -355,7 +355,7 @@ def _ids(settings: Settings, asked: ActRequest) -> tuple[list[str], int]:
 def _paced(
     settings: Settings, asked: ReplayRequest, ids: Sequence[str], left: int, act: pacing.Act
 ) -> dict[str, object]:
-    """Slice after slice, for a while. Each is committed, so an answer that is lost has lost nothing."""
+    """Act slice by slice, for PACED_S_MAX at most. Each slice is committed, so a lost answer loses nothing."""
     changed: list[str] = []
     unchanged: dict[str, str] = {}
 

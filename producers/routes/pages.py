@@ -1,4 +1,4 @@
-"""Pages for people and machines that need no internet: the description, and Swagger UI from an installed package."""
+"""The API's description, and Swagger UI from an installed package, without requests to the internet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from producers.problems import Problem
 
 router = APIRouter(tags=["service"], include_in_schema=False)
 
-ASSETS = Path(str(files("fastapi_offline")), "static")  # of that package we use the files alone
+ASSETS = Path(str(files("fastapi_offline")), "static")  # only the package's files are used
 SERVED = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
 
@@ -24,7 +24,7 @@ async def description(request: Request) -> Response:
 
 @router.get("/docs")
 async def docs() -> Response:
-    """Relative addresses, so that it works behind a proxy's path; and no badge of somebody else's validator."""
+    """Swagger UI with relative addresses, so that it works behind a proxy's path, and without the badge of a public validator."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Tallystick API",

@@ -1,4 +1,4 @@
-"""payments' views, and before they know of it the door's own claim → GET /v1/payments and /v1/payment-orders"""
+"""payments' views, or the door's stored reply until they have the payment → GET /v1/payments and /v1/payment-orders"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.doors.payments import PaymentAsked, links
+from producers.doors.payments import PaymentSubmission, links
 from producers.hot import HotRoute
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
@@ -25,7 +25,7 @@ ASK = HotRoute(
     path="/v1/payments",
     scope="payments:write",
     body=PaymentRequest,
-    asked=PaymentAsked,
+    asked=PaymentSubmission,
     door=lambda house: house.payment_door,
     reply=replies.Payment,
     tag="payments",
@@ -84,7 +84,7 @@ async def list_payments(
 
 
 def page_of(filters: Filters) -> LiteralString:
-    """A page of payments with their orders."""
+    """The statement of a page of payments with their orders."""
     return (
         "SELECT" + _COLUMNS + " FROM (" + _places(filters) + ") AS places JOIN payment_view p USING (checkout_id)"
         " JOIN order_view o USING (checkout_id) ORDER BY p.received_at DESC, p.checkout_id DESC, o.position"
@@ -92,10 +92,10 @@ def page_of(filters: Filters) -> LiteralString:
 
 
 def _places(filters: Filters) -> LiteralString:
-    """Where a page's payments are. What is not asked for is left out, so that each kind of list has a plan of its own.
+    """The statement that finds a page's payments, with the conditions that are asked for, so that each kind of list has its plan.
 
-    `status` has no index, because it changes often. How a payment failed has one, those that have not ended are few, and
-    a payment that succeeded is not far.
+    `status` has no index, because it changes often. Failed payments have an index, open ones are few, and succeeded ones are
+    found soon by a scan.
     """
     if filters.seller_account is not None:
         wanted: LiteralString = "" if filters.status is None else " AND p.status = %(status)s"
@@ -111,7 +111,7 @@ def _places(filters: Filters) -> LiteralString:
 
 
 def _conditions(filters: Filters, place: LiteralString) -> LiteralString:
-    """`place` is whose received_at and checkout_id the index has."""
+    """The conditions. `place` is the alias of the table whose index has received_at and checkout_id."""
     wanted: LiteralString = " AND (" + place + "received_at, " + place + "checkout_id) < (%(at)s, %(checkout_id)s)"
     if filters.since is not None:
         wanted += " AND " + place + "received_at >= %(since)s"
@@ -154,7 +154,7 @@ SELECT r.kind, r.operation_id, r.payment_order_id, r.checkout_id, NULL, NULL, fa
 
 
 async def _add_amounts(house: House, orders: list[dict[str, Any]], owner: str) -> None:
-    """What was captured of these orders and what went back, and of those that are captured by hand each capture and void."""
+    """Add captured and refunded amounts to these orders, and to those with manual capture each capture and void."""
     ids = [order["payment_order_id"] for order in orders]
     found = await house.payments.rows("SELECT * FROM order_amount_view WHERE payment_order_id = ANY(%s)", [ids])
     amounts = {row["payment_order_id"]: row for row in found}
@@ -165,7 +165,7 @@ async def _add_amounts(house: House, orders: list[dict[str, Any]], owner: str) -
 
 
 async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
-    """Payments does not have it: it refused it, it has not heard of it yet, or it is nobody's."""
+    """A payment that is not in payments' view: it was refused, is not consumed yet, or does not exist."""
     accepted = await house.doors.rows(
         "SELECT reply, event_id::text FROM requests WHERE checkout_id = %s AND owner = %s", [checkout_id, caller.owner]
     )
@@ -178,7 +178,7 @@ async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:
 
 
 async def _refusal(house: House, checkout_id: str, caller: Caller, accepted: str | None) -> Row | None:
-    """Of what we accepted; and where we accepted nothing, of what came first on the owner's own topic."""
+    """The refusal of the request that the door has accepted; without one, the first refusal on the owner's own topic."""
     rows = await house.payments.rows(
         "SELECT checkout_id, code, detail, at FROM refusal_view WHERE checkout_id = %s AND owner = %s"
         " AND (%s::uuid IS NULL OR event_id = %s::uuid) ORDER BY at LIMIT 1",

@@ -68,7 +68,7 @@ def _columns(by_day: bool, by_seller: bool, by_psp: bool) -> LiteralString:
 
 
 def _conditions(asked: Revenue, owner: str | None) -> LiteralString:
-    """Without those that were not asked for: they would hide from the planner which index serves."""
+    """Only the conditions that are asked for: others would keep the planner from choosing the index."""
     wanted: LiteralString = "" if owner is None else " AND owner = %(owner)s"
     if asked.since is not None:
         wanted += " AND day >= %(since)s"

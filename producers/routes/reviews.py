@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import ops_replies, paging, replies
 from producers.bodies import check_type, parsed, read_body
-from producers.doors.reviews import HELD, ONE_HELD, ReviewAsked
+from producers.doors.reviews import HELD, ONE_HELD, ReviewSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -95,7 +95,7 @@ async def review(request: Request, subject: str, caller: Caller = needs("risk:re
     wanted = parsed(ReviewRequest, body)
     house = house_of(request)
     held = await _held(house, wanted.about, paging.storable(subject), wanted.screen_no)
-    asked = ReviewAsked(
+    asked = ReviewSubmission(
         wanted.about, subject, wanted.screen_no, wanted.decision, caller.owner, wanted.reason, held["held_at"]
     )
     again = _is_decided(held, asked)
@@ -113,7 +113,7 @@ async def _held(house: House, about: str, subject: str, screen_no: int) -> Row:
     return rows[0]
 
 
-def _is_decided(held: Row, asked: ReviewAsked) -> bool:
+def _is_decided(held: Row, asked: ReviewSubmission) -> bool:
     """Whether this very review counts already. Errors: Problem `not_waiting`, where another one does."""
     if held["decision"] is None:
         return False

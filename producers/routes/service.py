@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it count, what do its codes mean."""
+"""Liveness, readiness, metrics, and the page of error codes."""
 
 from __future__ import annotations
 

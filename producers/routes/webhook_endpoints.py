@@ -1,4 +1,4 @@
-"""An owner's webhooks: endpoints and their secrets written here; deliveries and attempts read from the room's views."""
+"""Commands about webhook endpoints → their door; the room's views → deliveries and attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producers import paging, replies
 from producers.bodies import check_type, read_body
 from producers.doors import endpoints
 from producers.doors.endpoint_rows import SELECT, Endpoint, endpoint_of
-from producers.doors.endpoints import Made, Wish, parse
+from producers.doors.endpoints import EndpointCommand, EndpointWithSecret, parse
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -50,7 +50,9 @@ async def put_endpoint(request: Request, endpoint_id: str, caller: Caller = need
     body = await read_body(request.receive, length.encode() if length else None)
     check_type(request.headers.get("content-type", "").encode())
     wanted = parse(body, house_of(request).settings)
-    made: Made = await _do(request, endpoints.put(house_of(request).settings, caller.owner, endpoint_id, wanted))
+    made: EndpointWithSecret = await _do(
+        request, endpoints.put(house_of(request).settings, caller.owner, endpoint_id, wanted)
+    )
     return replies.json(made.endpoint.shown() | {"secret": made.secret}, 201 if made.secret else 200)
 
 
@@ -69,7 +71,7 @@ async def endpoint(request: Request, endpoint_id: str, caller: Caller = needs("w
     """One endpoint, without its secrets."""
     rows = await house_of(request).doors.rows(
         SELECT + " WHERE endpoint_id = %s AND owner = %s AND NOT deleted",
-        [_given(endpoint_id), caller.owner],
+        [_endpoint_id(endpoint_id), caller.owner],
     )
     if not rows:
         raise Problem("not_found")
@@ -79,15 +81,15 @@ async def endpoint(request: Request, endpoint_id: str, caller: Caller = needs("w
 @router.delete(ONE, status_code=204)
 async def delete_endpoint(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Nothing more is sent there, what is still owed to it included."""
-    await _do(request, endpoints.delete(caller.owner, _given(endpoint_id)))
+    await _do(request, endpoints.delete(caller.owner, _endpoint_id(endpoint_id)))
     return Response(status_code=204)
 
 
 @router.post(ONE + "/secrets", status_code=201, response_model=replies.EndpointMade)
 async def add_secret(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """One more secret, shown this once. Webhooks carry a signature of each until the old one is retired."""
-    wish = endpoints.add_secret(house_of(request).settings, caller.owner, _given(endpoint_id))
-    made: Made = await _do(request, wish)
+    command = endpoints.add_secret(house_of(request).settings, caller.owner, _endpoint_id(endpoint_id))
+    made: EndpointWithSecret = await _do(request, command)
     return replies.json(made.endpoint.shown() | {"secret": made.secret}, 201)
 
 
@@ -98,14 +100,14 @@ async def retire_secret(
     """This secret signs nothing any more. The last one cannot be retired."""
     if not _VERSION.match(version):
         raise Problem("not_found")
-    left: Endpoint = await _do(request, endpoints.retire_secret(caller.owner, _given(endpoint_id), int(version)))
+    left: Endpoint = await _do(request, endpoints.retire_secret(caller.owner, _endpoint_id(endpoint_id), int(version)))
     return replies.json(left.shown())
 
 
 @router.post(ONE + "/test", status_code=202, response_model=replies.DeliveryAsked)
 async def send_test(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Send a `webhook.test` event there now, whatever its event types are."""
-    delivery = await _do(request, endpoints.test(caller.owner, _given(endpoint_id)))
+    delivery = await _do(request, endpoints.test(caller.owner, _endpoint_id(endpoint_id)))
     return replies.json({"delivery_id": delivery}, 202)
 
 
@@ -134,7 +136,7 @@ async def deliveries(
         "SELECT seq, delivery_id::text, endpoint_id, event_id::text, event_type, state, created_at, due_at, attempts,"
         " ended_at FROM delivery_view WHERE endpoint_id = %s AND owner = %s AND seq < %s"
         " AND (%s::text IS NULL OR state = %s) ORDER BY seq DESC LIMIT %s",
-        [_given(endpoint_id), caller.owner, seq, page.state, page.state, page.limit + 1],
+        [_endpoint_id(endpoint_id), caller.owner, seq, page.state, page.state, page.limit + 1],
     )
     page_rows = rows[: page.limit]
     last = paging.encode(page_rows[-1]["seq"]) if len(rows) > page.limit else None
@@ -172,19 +174,19 @@ async def _delivery(house: House, endpoint_id: str, delivery_id: str, caller: Ca
     rows = await house.webhooks.rows(
         "SELECT delivery_id::text, endpoint_id, event_id::text, event_type, state, created_at, due_at, attempts, ended_at,"
         " body FROM delivery_view WHERE delivery_id = %s AND endpoint_id = %s AND owner = %s",
-        [delivery_id, _given(endpoint_id), caller.owner],
+        [delivery_id, _endpoint_id(endpoint_id), caller.owner],
     )
     if not rows:
         raise Problem("not_found")
     return rows[0]
 
 
-async def _do(request: Request, wish: Wish[Any]) -> Any:
-    return await house_of(request).endpoint_door.submit(wish)
+async def _do(request: Request, command: EndpointCommand[Any]) -> Any:
+    return await house_of(request).endpoint_door.submit(command)
 
 
-def _given(endpoint_id: str) -> str:
-    """What cannot be an id is nobody's."""
+def _endpoint_id(endpoint_id: str) -> str:
+    """The id. Errors: Problem `not_found` if the text cannot be one."""
     if not _ID.match(endpoint_id):
         raise Problem("not_found")
     return endpoint_id

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from producers.doors.notifications import Given, Notifications
+from producers.doors.notifications import Notifications, ReceivedNotification
 from schemas.envelope import digest
 from tests.contract.calls_running import psp_accounts
 from tests.simulator.running import free_port
@@ -19,10 +19,12 @@ from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
-def told(number: int) -> Given:
+def told(number: int) -> ReceivedNotification:
     call = Call(f"{number:032x}", f"order-{number}", "charge", "northpay", b"", NOW)
     body = b"%d" % number
-    return Given("northpay", f"evt_{number}", digest(body), body, notification(call, notification_id=f"evt_{number}"))
+    return ReceivedNotification(
+        "northpay", f"evt_{number}", digest(body), body, notification(call, notification_id=f"evt_{number}")
+    )
 
 
 def test_while_kafka_is_away_no_webhook_waits_for_it(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 import orjson
 import pytest
 
-from producers.doors.notifications import Told, event_of
+from producers.doors.notifications import NotificationEvent, event_of
 from psp.port import OperationKind
 from schemas.events import NotificationReceived
 from schemas.money import Money
@@ -37,7 +37,7 @@ def words(request: pytest.FixtureRequest) -> Words:
     return WORDS[request.param]
 
 
-def told(words: Words, what: str, body: Body) -> Told | None:
+def told(words: Words, what: str, body: Body) -> NotificationEvent | None:
     notification = words.psp.read_notification(orjson.dumps(webhook_of(words, what, body)))
     assert notification is not None
     return event_of(words.psp.name, notification)

@@ -118,10 +118,10 @@ def _review(
 
 def _ask(settings: Settings, held: dict[str, Any], decision: Any, actor: str, reason: str) -> None:
     from producers.doors.commits import Commits
-    from producers.doors.reviews import ReviewAsked, claim
+    from producers.doors.reviews import ReviewSubmission, claim
     from producers.problems import Problem
 
-    asked = ReviewAsked(
+    asked = ReviewSubmission(
         held["about"], held["subject"], held["screen_no"], decision, actor, reason, held_at=held["held_at"]
     )
     with closing(Commits(settings, claim)) as commits:

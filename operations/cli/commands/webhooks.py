@@ -14,7 +14,7 @@ from operations.cli.cut import cut
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
-    from producers.doors.endpoints import Wish
+    from producers.doors.endpoints import EndpointCommand
     from topics.settings import Settings
 
 app = typer.Typer(help="Webhooks: endpoints, deliveries, test, resend.", no_args_is_help=True)
@@ -141,7 +141,7 @@ def delete(
         say_json(given, indent=None)
 
 
-def _act(settings: Settings, wish: Wish[Any]) -> Any:
+def _act(settings: Settings, command: EndpointCommand[Any]) -> Any:
     """Errors: typer.Exit with one line."""
     from producers.doors.commits import Commits
     from producers.doors.endpoints import claim
@@ -149,7 +149,7 @@ def _act(settings: Settings, wish: Wish[Any]) -> Any:
 
     with closing(Commits(settings, claim)) as commits:
         try:
-            return commits.take_alone(wish)
+            return commits.take_alone(command)
         except Problem as problem:
             why = "the endpoint was deleted" if problem.code == "not_found" else problem.detail
             raise _failed(why) from None

@@ -14,7 +14,7 @@ import pytest
 from producers import replies
 from producers.client import UpstreamClient
 from producers.doors.commits import Commits
-from producers.doors.operations import OperationAsked, claim
+from producers.doors.operations import OperationSubmission, claim
 from schemas.events import Event, PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (
@@ -161,7 +161,7 @@ def test_what_payments_refuses_after_the_202_reads_refused(door: Door, cart: str
     paid(door, cart)
     request = RefundRequest(refund_id=f"{cart}-r", payment_order_id=f"{cart}-1", amount="99.00", currency="EUR")
     with closing(Commits(door.settings, claim)) as commits:
-        commits.take_alone(OperationAsked(owner="shop", request=request, kind="refund", checkout_id=cart))
+        commits.take_alone(OperationSubmission(owner="shop", request=request, kind="refund", checkout_id=cart))
     wait_for(lambda: door.get(f"/v1/refunds/{cart}-r").json["status"] == "refused")
     assert door.get(f"/v1/refunds/{cart}-r").json["code"] == "exceeds_refundable"
     assert detail(door, cart) == ("SUCCESS", "")

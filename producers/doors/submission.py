@@ -12,7 +12,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(ABC, Generic[Body]):
+class Submission(ABC, Generic[Body]):
     """A body that keeps the contract, and what came with it."""
 
     owner: str
