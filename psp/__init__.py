@@ -1,1 +1,1 @@
-"""The PSP port and its adapters: requests, reply parsing, signatures. Only the executor sends."""
+"""The PSP port and its adapters: requests made, replies parsed, signatures checked. Only the executor sends."""

@@ -1,4 +1,4 @@
-"""Lines of a PSP's books, as its adapter has read them → what they say of the operation or dispute that we ask about."""
+"""Lines of a PSP's books, parsed by its adapter → the reply about the operation or dispute that we ask about."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ L = TypeVar("L", bound=Listed)
 
 
 class Line(NamedTuple, Generic[L]):
-    """One line, and why it was declined or what it waits for."""
+    """One line, and the code of its decline or of what it waits for."""
 
     listed: L
     code: str | None = None
 
 
 class Page(NamedTuple, Generic[L]):
-    """The answer to a question, or a page of a listing. None stands for a line that cannot be read."""
+    """The answer to a question, or a page of a listing. None stands for a line that cannot be parsed."""
 
     lines: Sequence[Line[L] | None]
     more: bool
@@ -55,7 +55,7 @@ class Page(NamedTuple, Generic[L]):
 
 
 def listing(psp: str, page: Page[L] | None) -> Listing[L]:
-    """Errors: ListingError, also where a single line cannot be read."""
+    """The page as a listing. Errors: ListingError if it, or one of its lines, cannot be parsed."""
     if page is None or (page.more and not page.lines):
         raise ListingError(f"{psp}: the listing is not what the PSP promises")
     lines = [line for line in page.lines if line is not None]
@@ -65,14 +65,14 @@ def listing(psp: str, page: Page[L] | None) -> Listing[L]:
 
 
 def operations_of(kind: OperationKind, listing: Listing[ListedOperation], psp: str) -> Listing[ListedOperation]:
-    """A listing of one kind holds no other. Errors: ListingError."""
+    """The listing's operations. Errors: ListingError if it has one of another kind."""
     if any(operation.kind != kind for operation in listing.entries):
         raise ListingError(f"{psp}: the listing of {kind}s holds something else")
     return listing
 
 
 def noted(event_id: str, line: Line[Any] | None) -> Notification | None:
-    """A webhook about that line; None where the line cannot be read."""
+    """A webhook about that line; None if the line cannot be parsed."""
     return None if line is None else Notification(event_id, line.listed, line.code)
 
 
@@ -87,7 +87,7 @@ def found_operation(asked: Capture | Void | Refund | Reference, page: Page[Liste
 
 
 def _one(page: Page[L] | None, several: str) -> Line[L] | Unknown | NotThere:
-    """Two lines under one reference of ours are for a person to look at."""
+    """The page's one line. Two lines under one reference of ours are Unknown: a person must look at them."""
     if page is None:
         return Unknown("unreadable")
     if page.more or len(page.lines) > 1:
@@ -98,7 +98,7 @@ def _one(page: Page[L] | None, several: str) -> Line[L] | Unknown | NotThere:
 
 
 def found_dispute(asked: Reference, page: Page[ListedDispute] | None) -> FindReply:
-    """The stage that was asked for, or the last one. A PSP lists each stage of a dispute once."""
+    """The reply about the stage that was asked for, or the last one. A PSP lists each stage of a dispute once."""
     if page is None or page.more or any(line is None for line in page.lines):
         return Unknown("unreadable")
     stages = [line.listed for line in page.lines if line is not None]
@@ -121,7 +121,7 @@ Said = Yes | Reversed | Declined | Pending | Unknown
 
 
 def agreed(asked: Charge | Reference, line: Line[ListedCharge] | None) -> Said:
-    """What the PSP says of a charge, believed only where it speaks of the charge that we asked for."""
+    """A PSP's line about a charge → the reply. Unknown unless the line is about the charge that we asked for."""
     if line is None:
         return Unknown("unreadable")
     listed, code = line
@@ -135,7 +135,7 @@ def agreed(asked: Charge | Reference, line: Line[ListedCharge] | None) -> Said:
         return Pending(listed.psp_reference, decline_code(code))
     if isinstance(asked, Charge) and not _as_asked(asked, listed):
         return Unknown("capture_mismatch")
-    if listed.status == "voided":  # nothing was captured, and nothing can be any more
+    if listed.status == "voided":  # nothing was captured, and nothing can be captured any more
         return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
     if code is not None:
         return Unknown("contradictory")
@@ -143,7 +143,7 @@ def agreed(asked: Charge | Reference, line: Line[ListedCharge] | None) -> Said:
 
 
 def _as_asked(charge: Charge, listed: ListedCharge) -> bool:
-    """Money that was taken answers no wish to authorise it, nor the other way round."""
+    """Captured for a charge to capture, Authorised for one to authorise; Unknown if the PSP did the other."""
     if charge.capture:
         return listed.status in ("succeeded", "reversed") and listed.expires_at is None
     return listed.status in ("authorised", "voided")
@@ -161,9 +161,10 @@ def _charged(listed: ListedCharge) -> Captured | Authorised | Reversed | Unknown
 
 
 def agreed_operation(asked: Capture | Void | Refund | Reference, line: Line[ListedOperation] | None) -> Said:
-    """What the PSP says of a capture, void or refund: of the one that we asked for, behind the charge that we named.
+    """A PSP's line about a capture, void or refund → the reply. Unknown unless it is the one that we asked for, of the
+    charge that we named.
 
-    How much a void releases the PSP alone says; of a bare reference neither charge nor amount is compared.
+    The PSP alone says how much a void releases. If we ask by reference only, charge and amount are not compared.
     """
     if line is None:
         return Unknown("unreadable")
@@ -198,7 +199,7 @@ def _done(listed: ListedOperation) -> Captured | Voided | Refunded:
 
 
 def whole(kind: OperationKind, status: str, amount: Money) -> bool:
-    """Whether a PSP can say that of an operation: only what takes or gives money is taken back, and nothing is below zero."""
+    """Whether status and amount are possible: voids are never reversed, and no amount is below zero."""
     return amount.minor >= 0 and not (kind == "void" and status == "reversed")
 
 

@@ -71,7 +71,7 @@ class _Error(Wire):
 
 @dataclass(frozen=True, slots=True)
 class Northpay:
-    """One Northpay account. What it declares is checked against `GET /northpay/capabilities` by a test."""
+    """One Northpay account. A test compares its declarations with `GET /northpay/capabilities`."""
 
     adapter: ClassVar[str] = "northpay"
     declared: ClassVar[Mapping[Kind, Declared]] = {

@@ -1,4 +1,4 @@
-"""Northpay's JSON → lines of its books, whichever answer, listing or webhook they came in. None where a field cannot be."""
+"""Northpay's JSON of answers, listings and webhooks → lines of its books. None for a line with an impossible field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Charge(Wire):
     reference: str
     metadata: Metadata
     created: int
-    capture_before: int | None = None  # there where it is captured later
+    capture_before: int | None = None  # of a charge that is captured later
 
 
 class Operation(Wire):
@@ -150,7 +150,7 @@ def dispute_line(told: Dispute) -> Line[ListedDispute] | None:
 
 
 def _charge_code(told: Charge) -> str | None:
-    """Why it was declined or given up, or what it waits for."""
+    """The code of a charge's decline or cancellation, or of what it waits for."""
     match told.status:
         case "pending":
             return told.pending_reason
@@ -160,7 +160,7 @@ def _charge_code(told: Charge) -> str | None:
 
 
 def _operation_code(told: Operation) -> str | None:
-    """Why it was declined, or what it waits for."""
+    """The code of an operation's decline, or of what it waits for."""
     return told.pending_reason if told.status == "pending" else told.decline_code
 
 

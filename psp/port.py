@@ -1,6 +1,6 @@
-"""An operation goes in, an HTTP request comes out; whatever the PSP answers becomes one of the replies (psp.replies).
+"""The PSP port: an operation → an HTTP request; a PSP's answer → one of the replies (psp.replies).
 
-Nothing here opens a connection: the executor sends. Adapters never raise on what a PSP says.
+Nothing here opens a connection: the executor sends. Adapters raise nothing, whatever a PSP answers.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ __all__ = [
     "reply_from_json",
 ]
 
-OperationKind = Literal["capture", "void", "refund"]  # what is done behind a charge
-Kind = Literal["charge", "capture", "void", "refund", "dispute"]  # disputes are asked about only
+OperationKind = Literal["capture", "void", "refund"]  # operations on a charge
+Kind = Literal["charge", "capture", "void", "refund", "dispute"]  # disputes are never sent, only asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Charge:
     payment_order_id: str
     amount: Money
     token: str = field(repr=False)
-    capture: bool = True  # False: authorise only, and capture later
+    capture: bool = True  # False: authorise, to be captured later
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Take so much of an authorised charge. `final`: what is left is given up."""
+    """Capture so much of an authorised charge. `final`: the rest is released."""
 
     kind: ClassVar[Literal["capture"]] = "capture"
     call_id: str
@@ -100,7 +100,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """Give up what is authorised and not captured, however much that is."""
+    """Release the authorised amount that is not captured."""
 
     kind: ClassVar[Literal["void"]] = "void"
     call_id: str
@@ -110,7 +110,7 @@ class Void:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Give so much of what was captured back to the buyer."""
+    """Return so much of the captured amount to the buyer."""
 
     kind: ClassVar[Literal["refund"]] = "refund"
     call_id: str
@@ -119,33 +119,33 @@ class Refund:
     psp_reference: str  # of the charge
 
 
-Operation = Charge | Capture | Void | Refund  # an adapter has one case for each
+Operation = Charge | Capture | Void | Refund  # each adapter has one case for each
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An operation of which no more is known than our reference to it: enough to ask, not to send.
+    """Our reference to an operation: enough to ask about it, not to send it.
 
-    What is read of it is compared with nothing but that: whether charge and amount are ours is for the reader to say.
+    The answer is compared with the reference alone; the caller compares charge and amount.
     """
 
     kind: Kind
-    call_id: str  # of a dispute: the PSP's own reference of it
+    call_id: str  # of a dispute: the PSP's reference
     stage: int | None = None  # of a dispute; None: the last one
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a PSP declares of one kind of operation."""
+    """The promises of a PSP about one kind of operation."""
 
-    settling_s: float  # after this long since the last possible send, "not there" is proof
-    key_life_s: float  # after this long it forgets a key, and sending again is a second one; 0: it knows no keys
-    many: bool = True  # whether a charge takes more than one of them
+    settling_s: float  # so long after the last possible send the answer "not there" is proof
+    key_life_s: float  # so long the PSP remembers a key; later a send is a second operation; 0: it knows no keys
+    many: bool = True  # whether a charge can have more than one of them
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What the executor is to send, byte for byte. Headers hold the API key and the body a token: neither is shown."""
+    """The request to send, byte for byte. `repr` hides the headers (API key) and the body (token)."""
 
     method: str
     url: str
@@ -155,9 +155,9 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListedCharge:
-    """One line of the PSP's own books, as its listing gives it.
+    """A charge in the PSP's books, as it lists it.
 
-    A charge that is captured later is `authorised` while it can be, then `succeeded` if anything was captured, else `voided`.
+    A charge that is captured later is `authorised` while it can be captured, then `succeeded` if anything was, else `voided`.
     """
 
     kind: ClassVar[Literal["charge"]] = "charge"
@@ -168,19 +168,19 @@ class ListedCharge:
     status: Literal["succeeded", "authorised", "declined", "pending", "voided", "reversed"]
     scheme: str
     created_at: datetime
-    expires_at: datetime | None = None  # there where it is captured later
+    expires_at: datetime | None = None  # of a charge that is captured later
 
 
 @dataclass(frozen=True, slots=True)
 class ListedOperation:
-    """One capture, void or refund of the PSP's own books."""
+    """A capture, void or refund in the PSP's books."""
 
     kind: OperationKind
     reference: str
     psp_reference: str
     charge_reference: str  # the charge's psp_reference
     payment_order_id: str
-    amount: Money  # of a void: what it released
+    amount: Money  # of a void: the released amount
     status: Literal["succeeded", "declined", "pending", "reversed"]
     scheme: str
     created_at: datetime
@@ -188,7 +188,7 @@ class ListedOperation:
 
 @dataclass(frozen=True, slots=True)
 class ListedDispute:
-    """One stage of a dispute in the PSP's own books. Amount and fee as in DisputeState."""
+    """A stage of a dispute in the PSP's books. Amount and fee as in DisputeState."""
 
     kind: ClassVar[Literal["dispute"]] = "dispute"
     reference: str  # our reference of the charge
@@ -209,7 +209,7 @@ L = TypeVar("L", bound=Listed)
 
 
 class Listing(NamedTuple, Generic[L]):
-    """A page of the PSP's books. `cursor` leads to the next one; None: this was the last."""
+    """A page of the PSP's books. `cursor` leads to the next page; None: this is the last."""
 
     entries: list[L]
     cursor: str | None
@@ -217,11 +217,11 @@ class Listing(NamedTuple, Generic[L]):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a PSP tells unasked. `told` is None where it is of a kind that we do not read."""
+    """A PSP's webhook. `told` is None if it is of a kind that we do not read."""
 
-    id: str  # the PSP's own: the same however often it is sent
+    id: str  # the PSP's: the same in each repeat
     told: Listed | None
-    code: str | None = None  # why it was declined, or what it waits for
+    code: str | None = None  # the code of a decline, or of what the operation waits for
 
 
 class ListingError(Exception):
@@ -229,10 +229,10 @@ class ListingError(Exception):
 
 
 class Psp(Protocol):
-    """One PSP account. `read*` never raise, except `read_list`, which raises ListingError.
+    """One PSP account. `read_list` raises ListingError; the other `read` methods raise nothing.
 
-    Header names given to `signature` are in lower case; it is None where nothing is signed. `read_notification` is None
-    where the body is not what the PSP promises.
+    `signature` takes header names in lower case, and returns None without a signature. `read_notification` returns None if
+    the body is not of the PSP's format.
     """
 
     @property

@@ -14,17 +14,17 @@ from topics.settings import PspAccount
 
 
 class Adapter(Protocol):
-    """What a module of `psp/` calls ADAPTER: it makes a PSP of an account, and declares which adapter it is."""
+    """The ADAPTER of a module in `psp/`: makes a Psp from an account, and declares its name."""
 
     @property
-    def adapter(self) -> str: ...  # as TALLY_PSPS names it
+    def adapter(self) -> str: ...  # its name in TALLY_PSPS
 
     def __call__(self, name: str, url: str, api_key: str, webhook_secrets: tuple[str, ...]) -> Psp: ...
 
 
 @cache
 def adapters() -> Mapping[str, Adapter]:
-    """All that stand in `psp/`, by the names that they declare: a new PSP is a module, and a name in the settings."""
+    """The adapters of all modules in `psp/` by name. A new PSP is a module, and an account in the settings."""
     modules = [import_module(f"{psp.__name__}.{found.name}") for found in iter_modules(psp.__path__)]
     found: list[Adapter] = [module.ADAPTER for module in modules if hasattr(module, "ADAPTER")]
     return {adapter.adapter: adapter for adapter in found}

@@ -1,4 +1,4 @@
-"""What a PSP says of an operation or a dispute, and the same as JSON on the call's row and back."""
+"""A PSP's replies about operations and disputes ⇄ JSON on the call's row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISPUTE_STATUSES: Mapping[str, DisputeStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A clear yes: the money is taken, and reference and amount are those of the charge, or of the capture."""
+    """A yes to a charge or capture: the money is taken. Reference and amount are the charge's or the capture's."""
 
     psp_reference: str
     scheme: str  # visa | mastercard | amex | discover | other
@@ -39,7 +39,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Authorised:
-    """A clear yes to a charge that is to be captured later: the money is kept for us until `expires_at`."""
+    """A yes to a charge that is to be captured later: the money is reserved until `expires_at`."""
 
     psp_reference: str
     scheme: str
@@ -58,7 +58,7 @@ class Authorised:
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """A clear yes to a void: `amount` of what was authorised is released. The PSP alone says how much that is."""
+    """A yes to a void: `amount`, which the PSP alone determines, is released."""
 
     psp_reference: str
     amount: Money
@@ -69,7 +69,7 @@ class Voided:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """A clear yes to a refund: the amount that we asked for went back to the buyer."""
+    """A yes to a refund: the requested amount was returned to the buyer."""
 
     psp_reference: str
     amount: Money
@@ -80,7 +80,7 @@ class Refunded:
 
 @dataclass(frozen=True, slots=True)
 class Reversed:
-    """A charge, capture or refund was done, and the PSP has taken it back since. It may do it again."""
+    """A charge, capture or refund was done, and the PSP has reversed it since. The PSP may do it again."""
 
     psp_reference: str
     amount: Money
@@ -91,7 +91,7 @@ class Reversed:
 
 @dataclass(frozen=True, slots=True)
 class DisputeState:
-    """Where a stage of a dispute stands. `fee` is what the PSP asks for it; where it is won, what it gives back of that."""
+    """The status of a stage of a dispute. `fee` is the PSP's fee; for a won stage, the part of the fee that it returns."""
 
     dispute_reference: str
     stage: int  # 1; 2 for a second chargeback or pre-arbitration
@@ -99,7 +99,7 @@ class DisputeState:
     amount: Money
     fee: Money | None
     reason: str
-    due_by: datetime | None  # in UTC: until then evidence may be handed in
+    due_by: datetime | None  # in UTC: the last time for evidence
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -116,7 +116,7 @@ class DisputeState:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """A clear no, for ever: the same operation sent again gets the same answer."""
+    """A final no: the same operation sent again gets the same answer."""
 
     code: str
     psp_reference: str | None = None
@@ -128,7 +128,7 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The PSP has the operation and has not decided yet: ask, or wait to be told; never send."""
+    """The PSP has the operation and has not decided yet: ask, or wait for its webhook; never send."""
 
     psp_reference: str
     reason: str
@@ -139,7 +139,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class NothingHappened:
-    """The PSP promises that this send did nothing: it may be sent again, same key, not before `retry_after_s`."""
+    """The PSP promises that this send did nothing: the operation may be sent again with the same key, after `retry_after_s`."""
 
     reason: str
     retry_after_s: float | None = None
@@ -150,7 +150,7 @@ class NothingHappened:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Anything may have happened. Ask, not before `retry_after_s`; never send."""
+    """The operation may or may not have been done. Ask, after `retry_after_s`; never send."""
 
     reason: str
     retry_after_s: float | None = None
@@ -161,7 +161,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """The PSP does not know our reference now: proof only once its settling time has passed since the last send."""
+    """The PSP does not know our reference. Proof only if its settling time has passed since the last send."""
 
     def to_json(self) -> dict[str, object]:
         return {"reply": "not_there"}

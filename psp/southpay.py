@@ -56,7 +56,7 @@ class _Error(Wire):
 
 @dataclass(frozen=True, slots=True)
 class Southpay:
-    """One Southpay account. What it declares is checked against `GET /southpay/capabilities` by a test."""
+    """One Southpay account. A test compares its declarations with `GET /southpay/capabilities`."""
 
     adapter: ClassVar[str] = "southpay"
     declared: ClassVar[Mapping[Kind, Declared]] = {
@@ -95,7 +95,7 @@ class Southpay:
         return self._post("payments", charge.call_id, body)
 
     def _modify(self, operation: Capture | Void | Refund, more: Mapping[str, object]) -> HttpRequest:
-        """A capture is always the last: Southpay takes one to a payment."""
+        """A modification of a payment. A capture is always the last: Southpay takes one per payment."""
         body = {
             "type": _TYPES[operation.kind],
             "originalReference": operation.psp_reference,

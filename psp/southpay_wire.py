@@ -1,4 +1,4 @@
-"""Southpay's JSON → lines of its books, whichever answer, listing or webhook they came in. None where a field cannot be."""
+"""Southpay's JSON of answers, listings and webhooks → lines of its books. None for a line with an impossible field."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Payment(Wire):
     paymentMethod: Method
     creationDate: str
     captureDelay: Literal["manual"] | None = None
-    expiryDate: str | None = None  # there where it is captured later
+    expiryDate: str | None = None  # of a payment that is captured later
 
 
 class Modification(Wire):
@@ -165,7 +165,7 @@ def dispute_line(told: Dispute) -> Line[ListedDispute] | None:
 
 
 def _charge_code(told: Payment) -> str | None:
-    """Why it was refused or given up, or what it waits for."""
+    """The code of a payment's refusal or cancellation, or of what it waits for."""
     match told.resultCode:
         case "Pending":
             return told.pendingReasonCode
@@ -175,7 +175,7 @@ def _charge_code(told: Payment) -> str | None:
 
 
 def _operation_code(told: Modification) -> str | None:
-    """Why it was refused, or what it waits for."""
+    """The code of a modification's refusal, or of what it waits for."""
     return told.pendingReasonCode if told.resultCode == "Pending" else told.refusalReasonCode
 
 
@@ -258,13 +258,13 @@ def _scheme(brand: str | None) -> str:
 
 
 def _scale(currency: str) -> int:
-    """How many of Southpay's minor units make one of ours. Errors: InvalidMoney."""
+    """The number of Southpay's minor units in one of ours. Errors: InvalidMoney."""
     ours = exponent(currency)
     return int(10 ** (EXPONENTS.get(currency, ours) - ours))
 
 
 def _ours(amount: Amount) -> Money | None:
-    """None for a currency that we do not know or a fraction of our minor unit."""
+    """Southpay's amount as Money; None for an unknown currency or a fraction of our minor unit."""
     try:
         minor, rest = divmod(amount.value, _scale(amount.currency))
         return None if rest else Money(minor, amount.currency)

@@ -1,4 +1,4 @@
-"""A PSP's signature over timestamp and raw body → whether one of its active secrets made it. Nothing here raises."""
+"""A PSP's signature over timestamp and raw body → whether it was made with an active secret. Nothing here raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOLERANCE_S = 300
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What came beside a body. While secrets are rotated a PSP may sign with each: one that holds is enough."""
+    """The signature headers of a webhook. While secrets are rotated a PSP may sign with each: one valid MAC is enough."""
 
     timestamp: int  # seconds since 1970, by the PSP's clock
     macs: tuple[bytes, ...]
@@ -24,7 +24,7 @@ def mac(secret: str, timestamp: int, body: bytes) -> bytes:
 
 
 def genuine(secrets: Sequence[str], signature: Signature | None, body: bytes, now_s: float) -> bool:
-    """Whether it is recent, on either side, and signed with a secret of ours. No secret: never."""
+    """Whether the timestamp is near ours and a MAC was made with one of `secrets`. False without secrets."""
     if signature is None or abs(now_s - signature.timestamp) > TOLERANCE_S:
         return False
     ours = [mac(secret, signature.timestamp, body) for secret in secrets]
@@ -37,7 +37,7 @@ def seconds(text: str | None) -> int | None:
 
 
 def hex_macs(parts: Iterable[str]) -> tuple[bytes, ...]:
-    """What is no hexadecimal number is passed over."""
+    """The parts that are hexadecimal numbers; others are ignored."""
     found = []
     for part in parts:
         try:

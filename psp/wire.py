@@ -1,4 +1,4 @@
-"""What the adapters share in reading replies: strict shapes, safe text, Retry-After. Nothing here raises."""
+"""A PSP's bytes → strict models, safe texts, Retry-After: shared by the adapters. Nothing here raises."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNSPECIFIED = "unspecified"
 
 
 class Wire(BaseModel):
-    """A PSP may add fields; those that we read must be there, of exactly the type that it promised."""
+    """A model of a PSP's JSON. The PSP may add fields; the fields here must be present, with exactly these types."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys")
 
@@ -31,7 +31,7 @@ W = TypeVar("W", bound=Wire)
 
 
 def parsed(model: type[W], body: bytes) -> W | None:
-    """The body as that shape, or None where it is anything else; what says a thing twice says nothing."""
+    """The body as this model; None if it does not fit, or repeats a name in one object."""
     try:
         told = model.model_validate_json(body)
     except ValidationError:
@@ -40,19 +40,19 @@ def parsed(model: type[W], body: bytes) -> W | None:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a PSP's id is one that we can keep and show."""
+    """Whether a PSP's id can be stored and shown."""
     return _REFERENCE.fullmatch(text) is not None
 
 
 def decline_code(text: str | None) -> str:
-    """A decline is a decline whatever its code: what we cannot keep becomes `unspecified`."""
+    """The code of a decline; `unspecified` if the PSP's cannot be stored."""
     return text if text and _CODE.fullmatch(text) else UNSPECIFIED
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Retry-After, seconds or a date, in seconds, at most a day; None where it is absent or nonsense (RFC 9110, 10.2.3).
+    """Retry-After in seconds, at most a day; None if absent or invalid (RFC 9110, 10.2.3).
 
-    A date is counted from the answer's own Date: their clock, whatever ours says.
+    A date is counted from the answer's own Date header, by the PSP's clock.
     """
     sent = {name.lower(): value.strip() for name, value in headers.items()}
     text = sent.get("retry-after", "")
@@ -78,14 +78,14 @@ def _seconds_between(start: str, end: str) -> float | None:
 
 
 def unanswered(status: int, headers: Mapping[str, str]) -> Unknown:
-    """A question's answer other than 200: it says nothing about the operation."""
+    """The reply for an answer to a question other than 200: it says nothing about the operation."""
     return Unknown("rate_limited" if status == 429 else f"http_{status}", retry_after_s(headers))
 
 
 def refused(status: int, headers: Mapping[str, str], problem: str | None) -> SendReply:
-    """A send's answer other than 200. `problem` is the PSP's own word for it, None where the body is not its own.
+    """The reply for an answer to a send other than 200. `problem` is the PSP's error code, None if the body is not the PSP's.
 
-    A status alone proves nothing except 429: a proxy in between can make up any of them after the PSP has acted.
+    A status alone proves nothing, except 429: a proxy may answer with any other after the PSP has acted.
     """
     if status == 429:
         return NothingHappened("rate_limited", retry_after_s(headers))

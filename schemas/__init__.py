@@ -1,1 +1,1 @@
-"""What can be said: events, money, ids, errors. Pure."""
+"""Events, requests, money, ids, errors. Pure."""

@@ -1,4 +1,4 @@
-"""Currency code → number of decimals: ISO 4217's list one, and an overlay for what it no longer or not quite says."""
+"""Currency code → number of decimals: ISO 4217's list one, with additions for withdrawn codes and corrections."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _WITHDRAWN: dict[int, str] = {
     ),
 }
 
-# Where a code in list one is not what people charge in: units of account without decimals ("N.A." there: gold, SDRs,
-# bond market units, XTS for tests, XXX for none). A price in them cannot be charged, so they are unknown here.
+# Codes of list one in which nobody charges: units of account without decimals ("N.A." there: gold, SDRs, bond market units,
+# XTS for tests, XXX for none) are unknown here.
 _NO_MINOR_UNIT = "N.A."
 
 
 def _listed() -> dict[str, int]:
-    """List one of the standard, as the iso4217 package carries it."""
+    """List one of the standard, from the iso4217 package."""
     rows = iso4217.raw_table.values()
     return {
         str(row["Ccy"]): int(str(row["CcyMnrUnts"]))
@@ -38,5 +38,5 @@ def _withdrawn() -> dict[str, int]:
     return {code: decimals for decimals, codes in _WITHDRAWN.items() for code in codes.split()}
 
 
-# What is listed wins. MGA and MRU stay at the 2 decimals that the standard says, though their subunit is a fifth.
+# Listed codes take precedence. MGA and MRU keep the standard's 2 decimals, though their subunit is a fifth.
 DECIMALS: dict[str, int] = _withdrawn() | _listed()

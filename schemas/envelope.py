@@ -20,7 +20,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0
 
 
 class Envelope(NamedTuple):
-    """What an event says of itself."""
+    """The metadata of an event."""
 
     id: EventId
     source: str
@@ -41,7 +41,7 @@ def is_event_id(text: str) -> bool:
 
 
 def digest(*parts: bytes, key: bytes = b"") -> str:
-    """16 bytes over length-prefixed parts, in a UUID's text form. With a key nobody else can tell what gave it."""
+    """A hash of 16 bytes over length-prefixed parts, in a UUID's text form. With a key the parts cannot be guessed from it."""
     hashed = blake2b(digest_size=16, key=key)
     for part in parts:
         hashed.update(len(part).to_bytes(4, "big"))
@@ -54,9 +54,9 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  
 
 
 def derive_id(cause: str, by: str, position: int, time_ms: int) -> EventId:
-    """The id of the event that `by` says in answer to `cause`: UUIDv8 (RFC 9562, 5.8), time first.
+    """The id of the event that `by` publishes because of `cause`: UUIDv8 (RFC 9562, 5.8), time first.
 
-    `time_ms` is the time of the record that first entered; the same cause always gives the same id.
+    `time_ms` is the time of the record that entered first. The same arguments always give the same id.
     """
     digits = blake2b(f"{cause}|{by}|{position}".encode(), digest_size=16).hexdigest()
     time = f"{time_ms & 0xFFFFFFFFFFFF:012x}"
@@ -74,22 +74,22 @@ def time_ms_of(event_id: str) -> int:
 
 
 def trace_of(traceparent: str | None, cause: str) -> tuple[str, str]:
-    """→ the trace's id and its flags.
+    """→ the trace's id and its flags
 
-    Where none came, or one that is none, the cause's id is that of a new one: deciding again can only repeat it.
+    Without a valid traceparent a new trace has the cause's id, so that a repeated decision repeats it.
     """
     match = _TRACEPARENT.match(traceparent) if traceparent else None
     return (match[1], match[2]) if match else (cause.replace("-", ""), "01")
 
 
 def child_trace(traceparent: str | None, event_id: str, cause: str) -> str:
-    """The same trace, this event as the parent of what follows (W3C Trace Context)."""
+    """A traceparent of the same trace with this event as the parent (W3C Trace Context)."""
     trace, flags = trace_of(traceparent, cause)
     return f"00-{trace}-{event_id[19:23]}{event_id[24:]}-{flags}"
 
 
 def record_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
-    """The headers of the record, `ce_` prefixed as the Kafka protocol binding says."""
+    """The headers of the record, with the prefix `ce_` of the Kafka protocol binding."""
     headers = [
         *_constant_headers(envelope.source, envelope.type),
         ("ce_id", envelope.id.encode()),
@@ -113,7 +113,7 @@ def _constant_headers(source: str, kind: str) -> tuple[tuple[str, bytes], ...]:
 
 @lru_cache(maxsize=4)
 def _time(time: datetime) -> bytes:
-    """A batch has one time."""
+    """The time as text, cached: all events of a batch have one time."""
     return time.isoformat().encode()
 
 

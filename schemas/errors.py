@@ -1,12 +1,12 @@
-"""The two ways in which work can fail. Not among them: a refusal (declined, blocked), which is an event, and a call outside
-whose outcome is unknown, which is a reply (psp.port).
+"""The two kinds of failure. A refusal (declined, blocked) is an event and no failure; an unknown outcome of a call is a reply
+(psp.port).
 """
 
 from __future__ import annotations
 
 
 class TallyError(Exception):
-    """A failure with a stable code, which is metric label and dead-letter header."""
+    """A failure with a stable code: the metric's label and the dead letter's header."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -15,11 +15,11 @@ class TallyError(Exception):
 
 
 class Transient(TallyError):
-    """It may work later: the message is parked and tried again by the ladder."""
+    """A failure that may pass: the message is parked and retried by the ladder."""
 
 
 class Permanent(TallyError):
-    """It will never work: the message becomes a dead letter. What an outsider got wrong is not `ours`: it stops no room."""
+    """A failure that stays: the message becomes a dead letter. A mistake of an outsider is not `ours`, and stops no room."""
 
     def __init__(self, code: str, detail: str = "", *, ours: bool = True) -> None:
         super().__init__(code, detail)

@@ -1,6 +1,6 @@
-"""Every event that flows, in the order that money flows. Released events change only in ways that old readers survive.
+"""All events, in the order in which money flows. Released events change only in ways that old readers survive.
 
-Readers ignore fields that they do not know (so that a field can be added); doors refuse them (`schemas.requests`).
+Readers ignore unknown fields, so that fields can be added; doors refuse them (`schemas.requests`).
 """
 
 from __future__ import annotations
@@ -53,18 +53,17 @@ NOBODY: frozenset[str] = frozenset()
 CARD = frozenset({"token"})
 BUYER = frozenset({"name", "email", "country"})
 
-# What an event has several of is a dataclass: validated wherever it is read, and made at a third of a model's price.
+# The parts of an event are dataclasses: validated when read, and made at a third of a model's cost.
 PART = ConfigDict(strict=True, extra="ignore")
 
 
 class Event(BaseModel):
-    """One thing that happened. `key` is the record's key: events of one key keep their order.
+    """One fact. `key` is the record's key: events of one key keep their order.
 
-    What else must be known of a kind of event is declared with it: its money, what of it names a person, and under which
-    type its owner may subscribe to it.
+    Each kind of event declares its money, its personal fields and the type under which its owner can subscribe to it.
     """
 
-    # cache_strings: ids are all different, and remembering each costs more than it saves.
+    # cache_strings: ids all differ, so caching them costs more than it saves.
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", cache_strings="keys", defer_build=True)
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str]
@@ -76,7 +75,7 @@ class Event(BaseModel):
         return str(getattr(self, self.keyed_by))
 
     def money(self) -> tuple[Money, ...]:
-        """How much it is about, one amount for each currency; nothing where it says no amount."""
+        """The event's amounts, one for each currency; empty if it has none."""
         return ()
 
 
@@ -89,9 +88,9 @@ class PaymentRequested(PaymentRequest):
     version: ClassVar[int] = 1
     keyed_by: ClassVar[str] = "checkout_id"
     owner: Owner | None = None
-    # The HTTP door fixed the deadline, the request named none: so it tells no two requests apart.
+    # True if the HTTP door has set the deadline: then it does not count when requests are compared.
     deadline_defaulted: bool | None = None
-    # When the HTTP door took it: everybody who is told of the payment is told this.
+    # when the HTTP door accepted the request: all readers of the payment get this time
     received_at: Instant | None = None
     personal: ClassVar[frozenset[str]] = BUYER | CARD | {"description", "metadata"}  # at any depth
     webhook_type: ClassVar[str | None] = None
@@ -105,7 +104,7 @@ class PaymentRequested(PaymentRequest):
 
 
 class OperationRequested(BaseModel):
-    """What is to be done behind a charge, as asked. The HTTP door names the owner; on an upstream's own topic the topic does."""
+    """A request for a capture, void or refund. The HTTP door names the owner; on an upstream's own topic the topic does."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
     version: ClassVar[int] = 1
@@ -116,7 +115,7 @@ class OperationRequested(BaseModel):
     checkout_id: CheckoutId
     payment_order_id: PaymentOrderId
     owner: Owner | None = None
-    received_at: Instant | None = None  # when the HTTP door took it
+    received_at: Instant | None = None  # when the HTTP door accepted the request
 
     @property
     def key(self) -> str:
@@ -124,12 +123,12 @@ class OperationRequested(BaseModel):
 
     @property
     def operation_id(self) -> str:
-        """Its own id, under the name that its kind gives it."""
+        """The operation's id, from the field of its kind."""
         return str(getattr(self, f"{self.kind}_id"))
 
     @property
     def asked(self) -> Money | None:
-        """How much of the order; None of a void."""
+        """The requested amount; None for a void."""
         return None
 
     def money(self) -> tuple[Money, ...]:
@@ -242,7 +241,7 @@ class Terms(Event):
     dispute_fee_on: FeeBearer | None = None
 
     def terms(self) -> dict[str, object]:
-        """The terms alone, to be carried into the next event."""
+        """The terms as fields of another event."""
         return {name: getattr(self, name) for name in Terms.model_fields}
 
     def money(self) -> tuple[Money, ...]:
@@ -327,7 +326,7 @@ class NotificationReceived(Event):
 
 
 def part_of(id_: str, turn: int | None) -> str:
-    """Which part of its order a fact is about: '' (the whole), an id, and from its second turn on `#<turn>` behind it."""
+    """The part of an order that a fact is about: '' (the whole), or an id; from its second turn on followed by `#<turn>`."""
     return id_ if turn is None or turn == 1 else f"{id_}#{turn}"
 
 
@@ -533,5 +532,5 @@ AnyEvent = Event | PaymentRequested | OperationRequested
 
 
 def every(base: type[Event]) -> list[type[Event]]:
-    """Every kind of event below `base`, itself left out."""
+    """All subclasses of `base`."""
     return [kind for below in base.__subclasses__() for kind in (below, *every(below))]

@@ -1,4 +1,4 @@
-"""What becomes of the platform's fee when money goes back, and who bears a PSP's own. Apart, since settings name them too."""
+"""Rules of fees: what is returned of the platform's fee with a refund or chargeback, and who bears the PSP's dispute fee."""
 
 from __future__ import annotations
 

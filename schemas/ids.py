@@ -1,4 +1,4 @@
-"""Names that come from outside: what each may look like, checked once at the door."""
+"""Formats of ids from outside, checked once at the door."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from schemas.text import Refusal, refuse_card_number
 
 _ID = r"^[A-Za-z0-9._~-]{1,64}$"
-# Clients and proxies take `.` and `..` out of a path before they send it (RFC 3986, 5.2.4): nobody could read them back.
+# Clients and proxies remove `.` and `..` from a path (RFC 3986, 5.2.4), so such an id could not be read back.
 _NEW_ID = r"^(?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.{3,})$"
 NEW_ID = "1 to 64 letters, digits or any of . _ ~ -, and not . or .."
 
@@ -26,12 +26,12 @@ EndpointId = _Id
 Subject = _Id  # of an operator's act: what it is about
 OperationId = _Id  # of a capture, a void or a refund
 
-# What a door takes; events may name older ones.
+# Ids that doors accept; events may hold older ones.
 NewId = Annotated[str, StringConstraints(pattern=_NEW_ID, max_length=64), Refusal("invalid_id", NEW_ID)]
 _new_id = re.compile(_NEW_ID).fullmatch
 
 
-OWN_PREFIX = "auto~"  # of operations that nobody asked for: an automatic capture is known by it
+OWN_PREFIX = "auto~"  # of operations without a request: automatic captures
 
 
 def _not_ours(text: str) -> str:
@@ -44,7 +44,7 @@ NewOperationId = Annotated[NewId, AfterValidator(_not_ours)]
 
 
 def is_new_id(text: str) -> bool:
-    """Whether a door takes this as the id of something new."""
+    """Whether doors accept the text as a new id."""
     return len(text) <= 64 and _new_id(text) is not None
 
 

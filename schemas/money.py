@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from schemas.currencies import DECIMALS
 
-DIGITS_MAX = 15  # of an amount from outside; totals of ours may grow to what a bigint holds
+DIGITS_MAX = 15  # of an amount from outside; our totals may grow to a bigint's limit
 MINOR_MAX = 2**63 - 1
 _PARSED_MAX = 10**DIGITS_MAX
 _WIRE_MAX = len(f"-{MINOR_MAX}.")
@@ -28,7 +28,7 @@ _ANY_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
 class InvalidMoney(ValueError):
-    """An amount, a currency or the two together cannot be; `code` is stable."""
+    """An amount or a currency is invalid, or the amount does not fit the currency. `code` is stable."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -36,7 +36,7 @@ class InvalidMoney(ValueError):
 
 
 def exponent(currency: str) -> int:
-    """How many decimals the currency has. Errors: InvalidMoney `unknown_currency`."""
+    """The currency's number of decimals. Errors: InvalidMoney `unknown_currency`."""
     try:
         return DECIMALS[currency]
     except KeyError:
@@ -71,7 +71,7 @@ class Money:
 
     @classmethod
     def from_wire(cls, amount: str, currency: str) -> Money:
-        """As `parse`, but what our own events may say: signed, and as many digits as 64 bits have."""
+        """As `parse`, for our own events: signed, and up to 64 bits."""
         shape = _SHAPE_OF.get(currency)
         if shape is None or shape(amount) is None:
             raise _why_not(amount, currency)
@@ -160,7 +160,7 @@ _set_currency = vars(Money)["currency"].__set__
 
 
 def _made(minor: int, currency: str) -> Money:
-    """Money from an integer that is known to be one."""
+    """Money from an integer that is known to be valid, without checks."""
     if not -MINOR_MAX <= minor <= MINOR_MAX:
         _check_range(minor)
     money = _new(Money)
@@ -184,7 +184,7 @@ def _why_not(amount: str, currency: str) -> InvalidMoney:
 
 
 def _validated(value: object) -> Money:
-    """Money, or the object that stands for it on the wire."""
+    """Money from itself or from its wire format."""
     if type(value) is Money:
         return value
     if type(value) is dict and len(value) == 2:
@@ -198,7 +198,7 @@ def _validated(value: object) -> Money:
 
 
 def sums(amounts: Iterable[Money]) -> tuple[Money, ...]:
-    """One sum for each currency, by its code."""
+    """The sum of each currency, by code."""
     totals: dict[str, int] = {}
     for amount in amounts:
         totals[amount.currency] = totals.get(amount.currency, 0) + amount.minor

@@ -1,4 +1,4 @@
-"""The events of money that goes back: captures and voids behind a charge, refunds, disputes, and what is taken back of them."""
+"""The events of money back: captures and voids of a charge, refunds, disputes, and their reversals."""
 
 from __future__ import annotations
 
@@ -272,8 +272,9 @@ class Chargeback(Disputed):
 
     @property
     def fee_of_seller(self) -> Money | None:
-        """The dispute fee where the seller bears it. In another currency than the order's no rate is known for it: then
-        the platform bears it, whatever the terms say."""
+        """The dispute fee if the seller bears it. The platform bears a fee in another currency than the order's, for which no
+        rate is known, whatever the terms say.
+        """
         fee = self.dispute_fee
         return None if self.dispute_fee_on == "platform" or fee is None or fee.currency != self.gross.currency else fee
 

@@ -1,4 +1,4 @@
-"""What may be asked for at a door, HTTP or Kafka: one contract, and one name for each way to break it."""
+"""Requests that doors accept, by HTTP and Kafka, and the stable codes of errors in them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from schemas.money import InvalidMoney, Money
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
 
-BODY_MAX = 256 * 1024  # bytes of a request, by HTTP or on a topic
+BODY_MAX = 256 * 1024  # bytes, by HTTP or on a topic
 ORDERS_MAX = 100
 METADATA_MAX = 20
-ERRORS_MAX = 1000  # of one body; a body with more is refused without naming each
+ERRORS_MAX = 1000  # of one body; more errors are not listed
 
 
 def _known_country(code: str) -> str:
@@ -86,7 +86,7 @@ class RequestedOrder(_Part):
 
     @property
     def fee(self) -> Money:
-        """What the platform keeps of the gross; nothing where none is named."""
+        """The platform's fee; zero if none is named."""
         if self.platform_fee is None:
             return Money.zero(self.currency)
         return Money.parse(self.platform_fee, self.currency)
@@ -192,7 +192,7 @@ def _parsed(field: str, amount: str, currency: str) -> Money:
 
 
 def _broken(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
-    """An error of a whole model that names the one field at fault."""
+    """An error of a model validator that names the field at fault."""
     at = loc if isinstance(loc, tuple) else (loc,)
     error = PydanticCustomError(code, "{why}", {"why": detail})
     return ValidationError.from_exception_data(
@@ -216,7 +216,7 @@ _OURS = {
     "extra_forbidden": ("unknown_field", "there is no such field"),
     "missing": ("missing_field", "this field is required"),
 }
-_PYDANTIC_S = frozenset(get_args(ErrorType))  # codes that are in no table of ours
+_PYDANTIC_S = frozenset(get_args(ErrorType))  # codes for which _OURS has no name
 _TOO_LONG = {
     "payment_orders": ("too_many_orders", f"a checkout has at most {ORDERS_MAX} orders"),
     "metadata": ("too_much_metadata", f"metadata has at most {METADATA_MAX} entries"),
@@ -224,8 +224,8 @@ _TOO_LONG = {
 
 
 def field_errors(error: ValidationError, body: bytes = b"") -> list[FieldError]:
-    """What a caller is told, in our words and codes. With the `body` text that is no Unicode is named as well."""
-    if error.error_count() > ERRORS_MAX:  # each costs microseconds: those of a hostile body took seconds
+    """pydantic's errors as FieldErrors with our codes and texts. With the `body` invalid Unicode is reported, too."""
+    if error.error_count() > ERRORS_MAX:  # each costs microseconds: the errors of a hostile body took seconds
         return [FieldError("", "too_many_errors", f"more than {ERRORS_MAX} things are wrong with this")]
     lines = error.errors(include_url=False, include_context=False, include_input=False)
     if lines[0]["type"] == "json_invalid":
@@ -234,7 +234,7 @@ def field_errors(error: ValidationError, body: bytes = b"") -> list[FieldError]:
 
 
 def _unreadable(body: bytes) -> FieldError:
-    """Why a body is not JSON to us; it may be to readers that let lone surrogates pass."""
+    """Why a body is no JSON for us. Other parsers may accept lone surrogates."""
     try:
         at = _not_unicode(json.loads(body.decode("utf-8", "surrogateescape")), ())
     except (ValueError, RecursionError):
@@ -245,14 +245,14 @@ def _unreadable(body: bytes) -> FieldError:
 
 
 class _Repeated(Exception):
-    """A name that stands twice in one object."""
+    """A name is repeated in one object."""
 
 
 def repeated_field(body: bytes) -> FieldError | None:
-    """A name that stands twice in one object of a body that was read: pydantic takes the last, a proxy or a signer perhaps the
-    first, and which amount is charged must not depend on who reads.
+    """The first name that is repeated in one object, or None. pydantic takes the last value, a proxy or signer perhaps the
+    first, and the charged amount must not depend on the parser.
 
-    What comes out again as it went in has lost nothing; that is a tenth of the work, and most programs write so.
+    A body that serialises to the same bytes has no repeated name: a check at a tenth of the cost that covers most bodies.
     """
     if to_json(from_json(body)) == body:
         return None
@@ -272,7 +272,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> None:
 
 
 def _not_unicode(value: object, at: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
-    """Where the first text is that cannot be written as UTF-8."""
+    """The path of the first text that is no valid Unicode."""
     match value:
         case str():
             return at if any("\ud800" <= character <= "\udfff" for character in value) else None
@@ -289,7 +289,7 @@ def _not_unicode(value: object, at: tuple[int | str, ...]) -> tuple[int | str, .
 def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, str]:
     if kind in _OURS:
         return _OURS[kind]
-    if kind == "value_error":  # our words, after pydantic's
+    if kind == "value_error":  # our text follows pydantic's prefix
         return "invalid_parameter", message.removeprefix("Value error, ")
     if kind == "too_long":
         return _TOO_LONG.get(str(loc[0]), ("invalid_parameter", message))
@@ -299,7 +299,7 @@ def _named(kind: str, loc: tuple[int | str, ...], message: str) -> tuple[str, st
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """("payment_orders", 0, "amount") → payment_orders[0].amount; a name that must not be repeated is left out."""
+    """("payment_orders", 0, "amount") → payment_orders[0].amount, without names that must not be shown."""
     path = ""
     for part in loc:
         if isinstance(part, int):
@@ -310,7 +310,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def shown(name: str) -> str:
-    """A name that a stranger chose, short, and left out where it may be a card's number."""
+    """A caller's field name, shortened; `…` if it may be a card number."""
     printable = name.encode("utf-8", "replace").decode()
     return "…" if looks_like_card_number(printable) else printable[:64]
 
@@ -319,9 +319,9 @@ def shown(name: str) -> str:
 
 
 def contents(request: PaymentRequest) -> dict[str, str]:
-    """Field → its canonical text. Two requests ask for the same exactly when their contents are equal.
+    """Field → its canonical text. Two requests are the same if and only if their contents are equal.
 
-    The order of orders and metadata, a fee of zero written out or left out, and the offset of a time mean nothing.
+    The order of orders and metadata, an explicit fee of zero and a time's offset make no difference.
     """
     return dict(_contents(request))
 
@@ -351,6 +351,6 @@ def _contents(request: PaymentRequest) -> Iterator[tuple[str, str]]:
 
 
 def differences(a: PaymentRequest, b: PaymentRequest) -> list[str]:
-    """The fields in which two requests differ, by name; none when they ask for the same."""
+    """The names of the fields in which two requests differ."""
     left, right = contents(a), contents(b)
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))

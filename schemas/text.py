@@ -1,4 +1,4 @@
-"""Free text → text that every store can hold and that holds no card number."""
+"""Free text → text that all stores can hold, without card numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic_core import PydanticCustomError, core_schema
 
 # Thirteen digits, any of which may be followed by spaces (of any width) and hyphens (of any kind).
 _RUN = re.compile(r"\d(?:[\s\u2010-\u2015\u2212-]*+\d){12}")
-_PIECE = re.compile(r"(\d+)|[^\d\s\u2010-\u2015\u2212-]+")  # a chunk of digits, or what ends a run of them
+_PIECE = re.compile(r"(\d+)|[^\d\s\u2010-\u2015\u2212-]+")  # a chunk of digits, or a text that ends a run of chunks
 
-# Issuer prefixes with the lengths that their numbers have: ISO/IEC 7812-1 issuer identification numbers as the schemes
-# publish them. Length matters: one in ten millisecond timestamps passes Luhn, but no 13-digit card starts with a 1.
+# Issuer prefixes and the lengths of their numbers: ISO/IEC 7812-1 issuer identification numbers as the schemes publish
+# them. Length matters: one in ten millisecond timestamps passes Luhn, but no 13-digit card starts with a 1.
 _LENGTHS_BY_PREFIX: tuple[tuple[range, range | tuple[int, ...]], ...] = (
     (range(4, 5), (13, 16, 18, 19)),  # Visa
     (range(51, 56), (16,)),  # Mastercard
@@ -46,10 +46,9 @@ CANDIDATES_MAX = 10_000
 
 
 def looks_like_card_number(text: str) -> bool:
-    """13 to 19 digits, spaces and hyphens between them ignored, that pass Luhn and start as an issuer's do.
+    """Whether the text holds 13 to 19 digits, spaces and hyphens ignored, that pass Luhn and start with an issuer's prefix.
 
-    Takes time in proportion to the text. A text with more candidates than anybody can mean (CANDIDATES_MAX) counts as one
-    that holds a card number.
+    Linear in the text's length. A text with more candidates than CANDIDATES_MAX counts as one with a card number.
     """
     run = _RUN.search(text)
     if run is None:
@@ -69,7 +68,7 @@ def refuse_card_number(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """In an Annotated: gives the errors of what stands before it one stable code. Costs nothing at run time."""
+    """In an Annotated: gives the errors of the annotations before it one stable code. No cost at run time."""
 
     code: str
     detail: str
@@ -96,9 +95,9 @@ class FreeText:
 
 
 def _candidates(text: str, start: int) -> Iterator[str]:
-    """What may have been written as one number: "12 4111 1111 1111 1111" holds more than its 18 digits.
+    """The numbers that a text may hold: "12 4111 1111 1111 1111" holds others than the one of 18 digits.
 
-    Of a run only its last chunks are held, as many as one number may have.
+    Only the last chunks of a run are kept, as many as one number may have.
     """
     chunks: deque[str] = deque()
     held = 0
@@ -117,7 +116,7 @@ def _candidates(text: str, start: int) -> Iterator[str]:
 
 
 def _suffixes(chunks: Iterable[str]) -> Iterator[str]:
-    """The numbers that end with the last of these chunks, the longest first, in ASCII digits."""
+    """The numbers that end with the last of these chunks, longest first, in ASCII digits."""
     plain = ["".join(str(int(digit)) for digit in chunk) for chunk in chunks]
     for first in range(len(plain)):
         digits = "".join(plain[first:])

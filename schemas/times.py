@@ -1,4 +1,4 @@
-"""Times from outside: RFC 3339 with an offset, or a calendar day. Numbers, bare years and local times are none."""
+"""Times from outside: RFC 3339 with an offset, or a calendar day. Numbers, bare years and local times are refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-# RFC 3339, section 5.6: letters of either case, a second of 60 where one leaps. Go and Java write nine digits of a second,
-# .NET seven; what is finer than a microsecond is cut off.
+# RFC 3339, section 5.6: letters of either case, 60 for a leap second. Go and Java write nine digits of a second, .NET seven;
+# digits after the sixth are dropped.
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\dT[0-2]\d:[0-5]\d:)([0-5]\d|60)(\.\d{1,9})?(Z|[+-][0-2]\d:[0-5]\d)", re.ASCII | re.IGNORECASE
 )
@@ -28,7 +28,7 @@ def instant(text: str) -> datetime:
     if match is None:
         raise ValueError(INSTANT)
     minute, second, fraction, offset = match.groups(default="")
-    leaps = second == "60"  # no clock here knows that second: it is the first of the next minute
+    leaps = second == "60"  # a leap second counts as the first second of the next minute
     written = f"{minute}{'59' if leaps else second}{fraction[:7]}{offset}".upper()
     try:
         return datetime.fromisoformat(written).astimezone(UTC) + timedelta(seconds=leaps)
@@ -53,7 +53,7 @@ def day(text: str) -> date:
 
 
 def _reads(read: Callable[[str], object], kind: type, shape: str) -> Callable[[object], object]:
-    """For pydantic: texts alone are read, what is a time already passes."""
+    """A pydantic validator: parses texts, passes times, refuses other types."""
 
     def validate(value: object) -> object:
         if type(value) is kind and (kind is date or getattr(value, "tzinfo", None)):

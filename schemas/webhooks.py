@@ -1,4 +1,4 @@
-"""Webhooks out: what may be subscribed to, and the id of what is delivered."""
+"""The event types that owners can subscribe to, and the ids of deliveries."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from schemas import money_back
 from schemas.envelope import EventId, derive_id, time_ms_of
 from schemas.events import Event, every
 
-_DECLARED_IN = (Event, money_back)  # `every` finds what has been imported
+_DECLARED_IN = (Event, money_back)  # imported, so that `every` finds their events
 EVENT_TYPES = tuple(sorted(kind.webhook_type for kind in every(Event) if kind.webhook_type))
-EVERYTHING = "*"  # an endpoint that asks for it hears of types that are yet to come, too
+EVERYTHING = "*"  # stands for all types, future ones included
 TEST_TYPE = "webhook.test"
 
 
