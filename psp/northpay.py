@@ -10,14 +10,14 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from psp import northpay_wire as wire
-from psp.agreeing import (
-    agreed,
-    agreed_operation,
+from psp.lines import (
+    charge_reply,
     found_charge,
     found_dispute,
     found_operation,
     listing,
-    noted,
+    notification,
+    operation_reply,
     operations_of,
 )
 from psp.port import (
@@ -126,9 +126,9 @@ class Northpay:
             return refused(status, headers, _problem(body))
         match operation:
             case Charge():
-                return agreed(operation, wire.charge(body))
+                return charge_reply(operation, wire.charge(body))
             case Capture() | Void() | Refund():
-                return agreed_operation(operation, wire.operation(body))
+                return operation_reply(operation, wire.operation(body))
             case _:
                 assert_never(operation)
 
@@ -189,14 +189,14 @@ class Northpay:
         match event.type.partition(".")[0]:
             case "charge":
                 charge = parsed(wire.ChargeEvent, body)
-                return noted(event.id, None if charge is None else wire.charge_line(charge.data))
+                return notification(event.id, None if charge is None else wire.charge_line(charge.data))
             case "capture" | "void" | "refund" as kind:
                 operation = parsed(wire.OperationEvent, body)
                 told = None if operation is None else wire.operation_line(operation.data)
-                return noted(event.id, told if told and told.listed.kind == kind else None)
+                return notification(event.id, told if told and told.listed.kind == kind else None)
             case "dispute":
                 dispute = parsed(wire.DisputeEvent, body)
-                return noted(event.id, None if dispute is None else wire.dispute_line(dispute.data))
+                return notification(event.id, None if dispute is None else wire.dispute_line(dispute.data))
         return Notification(event.id, None)
 
     def _ask(self, kind: Kind, query: Mapping[str, str]) -> HttpRequest:

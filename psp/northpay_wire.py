@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from psp.agreeing import L, Line, Page, whole, whole_dispute
+from psp.lines import L, Line, Page, is_possible, is_possible_dispute
 from psp.port import DisputeStatus, ListedCharge, ListedDispute, ListedOperation
 from psp.wire import Wire, decline_code, is_reference, parsed
 from schemas.money import InvalidMoney, Money, exponent
@@ -177,7 +177,7 @@ def _charge(told: Charge) -> ListedCharge | None:
 
 def _operation(told: Operation) -> ListedOperation | None:
     amount, created_at = _money(told.amount, told.currency), _time(told.created)
-    if amount is None or created_at is None or not whole(told.object, told.status, amount):
+    if amount is None or created_at is None or not is_possible(told.object, told.status, amount):
         return None
     if not (is_reference(told.id) and is_reference(told.charge)):
         return None
@@ -199,7 +199,7 @@ def _dispute(told: Dispute) -> ListedDispute | None:
     asked = told.fee_returned if told.status == "won" else told.fee
     fee = None if asked is None else _money(asked, told.currency)
     due_by = None if told.due_by is None else _time(told.due_by)
-    if amount is None or created_at is None or not whole_dispute(told.stage, amount, fee):
+    if amount is None or created_at is None or not is_possible_dispute(told.stage, amount, fee):
         return None
     if (asked is not None and fee is None) or (told.due_by is not None and due_by is None):
         return None

@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 import orjson
 
 from psp import southpay_wire as wire
-from psp.agreeing import (
-    agreed,
-    agreed_operation,
+from psp.lines import (
+    charge_reply,
     found_charge,
     found_dispute,
     found_operation,
     listing,
-    noted,
+    notification,
+    operation_reply,
     operations_of,
 )
 from psp.port import (
@@ -114,9 +114,9 @@ class Southpay:
             return refused(status, headers, _problem(status, body))
         match operation:
             case Charge():
-                return agreed(operation, wire.charge(body))
+                return charge_reply(operation, wire.charge(body))
             case Capture() | Void() | Refund():
-                return agreed_operation(operation, wire.operation(body))
+                return operation_reply(operation, wire.operation(body))
             case _:
                 assert_never(operation)
 
@@ -193,14 +193,14 @@ class Southpay:
         match event.eventCode:
             case "PAYMENT":
                 payment = parsed(wire.PaymentEvent, body)
-                return noted(event.eventId, None if payment is None else wire.charge_line(payment.payment))
+                return notification(event.eventId, None if payment is None else wire.charge_line(payment.payment))
             case "CAPTURE" | "CANCEL" | "REFUND" as code:
                 modification = parsed(wire.ModificationEvent, body)
                 told = None if modification is None else wire.operation_line(modification.modification)
-                return noted(event.eventId, told if told and told.listed.kind == _CODES[code] else None)
+                return notification(event.eventId, told if told and told.listed.kind == _CODES[code] else None)
             case "DISPUTE":
                 dispute = parsed(wire.DisputeEvent, body)
-                return noted(event.eventId, None if dispute is None else wire.dispute_line(dispute.dispute))
+                return notification(event.eventId, None if dispute is None else wire.dispute_line(dispute.dispute))
         return Notification(event.eventId, None)
 
     def _ask(self, path: str, query: Mapping[str, str]) -> HttpRequest:

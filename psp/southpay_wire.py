@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from psp.agreeing import L, Line, Page, whole, whole_dispute
+from psp.lines import L, Line, Page, is_possible, is_possible_dispute
 from psp.port import DisputeStatus, ListedCharge, ListedDispute, ListedOperation, OperationKind
 from psp.wire import Wire, decline_code, is_reference, parsed
 from schemas import times
@@ -203,7 +203,7 @@ def _charge(told: Payment) -> ListedCharge | None:
 def _operation(told: Modification) -> ListedOperation | None:
     kind, status = KINDS[told.type], _OPERATIONS[told.resultCode]
     amount, created_at = _ours(told.amount), _time(told.creationDate)
-    if amount is None or created_at is None or not whole(kind, status, amount):
+    if amount is None or created_at is None or not is_possible(kind, status, amount):
         return None
     if not (is_reference(told.pspReference) and is_reference(told.originalReference)):
         return None
@@ -226,7 +226,7 @@ def _dispute(told: Dispute) -> ListedDispute | None:
     fee = None if asked is None else _ours(asked)
     due_by = None if told.defenceDeadline is None else _time(told.defenceDeadline)
     stage = _STAGES[told.stage]
-    if amount is None or created_at is None or not whole_dispute(stage, amount, fee):
+    if amount is None or created_at is None or not is_possible_dispute(stage, amount, fee):
         return None
     if (asked is not None and (fee is None or fee.currency != amount.currency)) or (
         told.defenceDeadline is not None and due_by is None

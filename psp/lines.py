@@ -71,19 +71,19 @@ def operations_of(kind: OperationKind, listing: Listing[ListedOperation], psp: s
     return listing
 
 
-def noted(event_id: str, line: Line[Any] | None) -> Notification | None:
+def notification(event_id: str, line: Line[Any] | None) -> Notification | None:
     """A webhook about that line; None if the line cannot be parsed."""
     return None if line is None else Notification(event_id, line.listed, line.code)
 
 
 def found_charge(asked: Charge | Reference, page: Page[ListedCharge] | None) -> FindReply:
     found = _one(page, "several_charges")
-    return agreed(asked, found) if isinstance(found, Line) else found
+    return charge_reply(asked, found) if isinstance(found, Line) else found
 
 
 def found_operation(asked: Capture | Void | Refund | Reference, page: Page[ListedOperation] | None) -> FindReply:
     found = _one(page, "several_operations")
-    return agreed_operation(asked, found) if isinstance(found, Line) else found
+    return operation_reply(asked, found) if isinstance(found, Line) else found
 
 
 def _one(page: Page[L] | None, several: str) -> Line[L] | Unknown | NotThere:
@@ -117,10 +117,10 @@ def _state(told: ListedDispute) -> DisputeState:
     )
 
 
-Said = Yes | Reversed | Declined | Pending | Unknown
+OutcomeReply = Yes | Reversed | Declined | Pending | Unknown
 
 
-def agreed(asked: Charge | Reference, line: Line[ListedCharge] | None) -> Said:
+def charge_reply(asked: Charge | Reference, line: Line[ListedCharge] | None) -> OutcomeReply:
     """A PSP's line about a charge → the reply. Unknown unless the line is about the charge that we asked for."""
     if line is None:
         return Unknown("unreadable")
@@ -160,7 +160,7 @@ def _charged(listed: ListedCharge) -> Captured | Authorised | Reversed | Unknown
     return Authorised(listed.psp_reference, scheme, listed.amount, listed.expires_at)
 
 
-def agreed_operation(asked: Capture | Void | Refund | Reference, line: Line[ListedOperation] | None) -> Said:
+def operation_reply(asked: Capture | Void | Refund | Reference, line: Line[ListedOperation] | None) -> OutcomeReply:
     """A PSP's line about a capture, void or refund → the reply. Unknown unless it is the one that we asked for, of the
     charge that we named.
 
@@ -198,10 +198,10 @@ def _done(listed: ListedOperation) -> Captured | Voided | Refunded:
             assert_never(listed.kind)
 
 
-def whole(kind: OperationKind, status: str, amount: Money) -> bool:
+def is_possible(kind: OperationKind, status: str, amount: Money) -> bool:
     """Whether status and amount are possible: voids are never reversed, and no amount is below zero."""
     return amount.minor >= 0 and not (kind == "void" and status == "reversed")
 
 
-def whole_dispute(stage: int, amount: Money, fee: Money | None) -> bool:
+def is_possible_dispute(stage: int, amount: Money, fee: Money | None) -> bool:
     return 1 <= stage <= STAGE_MAX and amount.minor > 0 and (fee is None or fee.minor >= 0)
