@@ -31,7 +31,7 @@ def contradiction_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def contradiction_during_a_check_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(checking, "_once_more", lambda draft, about: False)
+    patch.setattr(checking, "_asked_again", lambda draft, about: False)
 
 
 def two_calls_at_once(patch: pytest.MonkeyPatch) -> None:
