@@ -67,10 +67,10 @@ def door(settings: Settings) -> Door[ReviewSubmission, None]:
 def claim(
     conn: Connection, batch: Sequence[ReviewSubmission], now: datetime
 ) -> tuple[Sequence[None], Callable[[], list[Row]]]:
-    return [None] * len(batch), outbox.insert(conn, [_said(asked, now) for asked in batch])
+    return [None] * len(batch), outbox.insert(conn, [_record_of(asked, now) for asked in batch])
 
 
-def _said(asked: ReviewSubmission, now: datetime) -> OutboxRecord:
+def _record_of(asked: ReviewSubmission, now: datetime) -> OutboxRecord:
     event, event_id = asked.event(), asked.event_id
     trace = child_trace(None, event_id, event_id)
     envelope = Envelope(event_id, SOURCE, event_type(RiskReviewed), now, 0, trace)
