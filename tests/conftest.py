@@ -16,12 +16,17 @@ from pathlib import Path
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, TopicMetadata
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests import workers
 from topics.settings import Settings
+
+# No deadline for an example: on a loaded machine one takes ten times as long as on an idle one.
+hypothesis_settings.register_profile("loaded", deadline=None)
+hypothesis_settings.load_profile("loaded")
 
 # Login roles belong to the server, not to a database: sessions that share one server must agree on their passwords.
 SECRET = "the secret of every test"
