@@ -33,6 +33,7 @@ from producers.routes import (
     payments,
     reports,
     reviews,
+    sellers,
     service,
     webhook_endpoints,
 )
@@ -54,6 +55,7 @@ ROUTERS = (
     payments.router,
     money_back.router,
     money.router,
+    sellers.router,
     reports.router,
     webhook_endpoints.router,
     notifications.router,

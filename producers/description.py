@@ -17,11 +17,13 @@ from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
 from producers.routes import money_back, operators, reviews
 from schemas.requests import FieldError, PaymentRequest, shown
+from schemas.sellers import SellerRequest
 
 BODIES: tuple[type[BaseModel], ...] = (
     PaymentRequest,
     *money_back.BODIES,
     EndpointRequest,
+    SellerRequest,
     replies.ProblemDocument,
     *operators.BODIES,
     *reviews.BODIES,

@@ -92,6 +92,13 @@ OF: dict[str, dict[str, Any]] = {
     "Payment": PAYMENT,
     "ProblemDocument": PROBLEM,
     "EndpointRequest": {"url": "https://shop.example.com/hooks", "event_types": ["payment.completed"]},
+    "SellerRequest": {
+        "name": "Anna Beispiel",
+        "country": "DE",
+        "hold_days": 2,
+        "reserve": {"percent": "10", "days": 90},
+        "fee_plan": {"percent": "2.9", "fixed": [{"amount": "0.30", "currency": "EUR"}]},
+    },
     "ReplayRequest": {"room": "payments", "filter": {"code": "unknown_payment"}, "rate": 50, "reason": WHY},
     "ActRequest": {"room": "payments", "letters": ["0e9e9d59"], "dry_run": True, "reason": "a test order"},
     "EditRequest": {"value": {"checkout_id": "cart-1"}, "reason": "the seller was misspelt"},

@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors import endpoints, operations, payments, reviews
+from producers.doors import commands, operations, payments, reviews
+from producers.doors.commands import Command
 from producers.doors.door import Door
-from producers.doors.endpoints import EndpointCommand
 from producers.doors.notifications import Notifications
 from producers.doors.operations import OperationSubmission
 from producers.doors.payments import PaymentSubmission
@@ -36,7 +36,7 @@ class House:
     ledger: Reader
     webhooks: Reader
     risk: Reader
-    endpoint_door: Door[EndpointCommand[Any], Any]
+    command_door: Door[Command[Any], Any]
     operation_door: Door[OperationSubmission, Answer]
     review_door: Door[ReviewSubmission, None]
     notifications: Notifications
@@ -45,7 +45,7 @@ class House:
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk):
             await reader.close()
-        for door in (self.payment_door, self.operation_door, self.endpoint_door, self.review_door, self.notifications):
+        for door in (self.payment_door, self.operation_door, self.command_door, self.review_door, self.notifications):
             await asyncio.to_thread(door.close)
         self.pools.close()
 
@@ -63,7 +63,7 @@ def furnish(settings: Settings) -> House:
         ledger=Reader(settings, "ledger"),
         webhooks=Reader(settings, "webhooks"),
         risk=Reader(settings, "risk"),
-        endpoint_door=endpoints.door(settings),
+        command_door=commands.door(settings),
         operation_door=operations.door(settings),
         review_door=reviews.door(settings),
         notifications=Notifications(settings),

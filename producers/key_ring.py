@@ -25,6 +25,7 @@ class Caller:
 
     owner: str
     scopes: frozenset[str]
+    key_id: str = ""
 
 
 class KeyRing:
@@ -63,9 +64,9 @@ class KeyRing:
         match = _KEY.match(authorization)
         assert match is not None
         rows = await self._reader.rows(
-            "SELECT owner, scopes FROM api_keys WHERE key_hash = %s AND revoked_at IS NULL", [hash_of(match[1])]
+            "SELECT owner, scopes, key_id FROM api_keys WHERE key_hash = %s AND revoked_at IS NULL", [hash_of(match[1])]
         )
-        caller = Caller(rows[0]["owner"], frozenset(rows[0]["scopes"])) if rows else None
+        caller = Caller(rows[0]["owner"], frozenset(rows[0]["scopes"]), rows[0]["key_id"]) if rows else None
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         self._known[authorization] = (time.monotonic() + FRESH_S, caller)

@@ -17,6 +17,8 @@ from topics.settings import Settings
 SCOPES = (
     "payments:write",
     "payments:read",
+    "sellers:read",
+    "sellers:write",
     "wallets:read",
     "ledger:read",
     "reports:read",

@@ -80,6 +80,18 @@ CODES: Mapping[str, Code] = {
     ),
     "too_many_endpoints": Code(409, "Too many endpoints", "An owner has at most 50 endpoints. Delete one first."),
     "too_many_secrets": Code(409, "Too many secrets", "An endpoint has at most 5 secrets at a time. Retire one first."),
+    # ── sellers ──
+    "invalid_percent": Code(
+        422, "Invalid percent", 'A decimal number as a string, 0 to 100, at most two decimals: "2.9".'
+    ),
+    "invalid_days": Code(
+        422, "Invalid number of days", "A whole number of days: hold days up to 180, a reserve up to 365."
+    ),
+    "invalid_state": Code(422, "Invalid state", "`active`, `frozen` or `closed`."),
+    "invalid_fee_rule": Code(
+        422, "Invalid fee rule", "`none`, `proportional` or `full`; of a dispute fee `seller` or `platform`."
+    ),
+    "repeated_currency": Code(422, "Repeated currency", "A fee plan has one fixed amount for each currency."),
     # ── operators ──
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
     "not_waiting": Code(409, "Not waiting", "The screening was decided by another review; `detail` says by whom."),

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.fees import FeeBearer, FeeRule
+from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
 from schemas.ids import (
     BuyerAccount,
     CheckoutId,
@@ -28,6 +28,7 @@ from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest, Void
 from schemas.times import Instant
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
+SellerState = Literal["active", "frozen", "closed"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal[
     "",
@@ -232,13 +233,17 @@ class Terms(Event):
     gross: Money
     fee: Money
     net: Money
-    available_on: datetime  # when the seller may have the money: that of placement, since nothing is held back yet
+    # When the seller may have the money. With hold days a capture says so; all else carries the time of the placement.
+    available_on: datetime
     deadline: datetime
     # How much of the fee goes back with a refund (None: proportional) and with a chargeback (None: nothing of it), and who
     # bears what the PSP asks for a dispute (None: the seller).
     fee_refund: FeeRule | None = None
     fee_chargeback: FeeRule | None = None
     dispute_fee_on: FeeBearer | None = None
+    # How long after its capture the seller's money is kept back (None: not at all), and which share of it longer.
+    hold_days: int | None = None
+    reserve: Reserve | None = None
 
     def terms(self) -> dict[str, object]:
         """The terms as fields of another event."""
@@ -466,6 +471,28 @@ class AccountBalance(Event):
     debits: Money
     credits: Money
     balance_version: int
+
+
+# ── sellers: the terms that an owner has set ─────────────────────────────────────────────────────────────────────────
+
+
+class SellerSet(Event):
+    """A seller's terms as they are now, for orders that are asked for from now on. Who the seller is stays with the doors.
+
+    What is None is as it is for a seller that nobody has registered.
+    """
+
+    keyed_by: ClassVar[str] = "seller_account"
+    seller_account: SellerAccount
+    owner: Owner
+    seller_revision: int  # higher replaces lower
+    state: SellerState
+    hold_days: int | None = None
+    reserve: Reserve | None = None
+    fee_plan: FeePlan | None = None  # for orders that name no fee
+    fee_refund: FeeRule | None = None
+    fee_chargeback: FeeRule | None = None
+    dispute_fee_on: FeeBearer | None = None
 
 
 # ── webhooks out: what their owners want ─────────────────────────────────────────────────────────────────────────────

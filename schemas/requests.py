@@ -37,6 +37,7 @@ def _known_country(code: str) -> str:
     return code
 
 
+Country = Annotated[str, AfterValidator(_known_country)]
 Email = Annotated[
     str,
     StringConstraints(pattern=r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,189}$"),
@@ -45,7 +46,9 @@ Email = Annotated[
 ]
 
 
-class _Part(BaseModel):
+class RequestPart(BaseModel):
+    """What of a request is an object: unknown fields are refused, and nothing is converted."""
+
     model_config = ConfigDict(
         frozen=True,
         strict=True,
@@ -56,22 +59,22 @@ class _Part(BaseModel):
     )
 
 
-class BuyerInfo(_Part):
+class BuyerInfo(RequestPart):
     """Who pays. Name, e-mail and country are used by risk alone."""
 
     buyer_account: NewId
     name: Annotated[str, FreeText(200)] | None = None
     email: Email | None = None
-    country: Annotated[str, AfterValidator(_known_country)] | None = None
+    country: Country | None = None
 
 
-class PaymentMethod(_Part):
+class PaymentMethod(RequestPart):
     """How: a token that the PSPs know. Never card data."""
 
     token: Token
 
 
-class RequestedOrder(_Part):
+class RequestedOrder(RequestPart):
     """One seller's part of the checkout. Amounts are the caller's decimal strings, checked as money."""
 
     payment_order_id: NewId
@@ -95,7 +98,7 @@ class RequestedOrder(_Part):
     def _is_money(self) -> Self:
         gross = _positive(self.amount, self.currency)
         if self.platform_fee is not None:
-            fee = _parsed("platform_fee", self.platform_fee, self.currency)
+            fee = amount_at("platform_fee", self.platform_fee, self.currency)
             if fee.minor > gross.minor:
                 raise _broken("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
         return self
@@ -107,7 +110,7 @@ Capture = Annotated[
 ]
 
 
-class PaymentRequest(_Part):
+class PaymentRequest(RequestPart):
     """One checkout: who pays, how, and which sellers get what."""
 
     checkout_id: NewId
@@ -136,7 +139,7 @@ class PaymentRequest(_Part):
         return self
 
 
-class _AmountRequest(_Part):
+class _AmountRequest(RequestPart):
     """A part of an order's money, in the order's currency."""
 
     amount: str
@@ -160,7 +163,7 @@ class CaptureRequest(_AmountRequest):
     final: bool = False
 
 
-class VoidRequest(_Part):
+class VoidRequest(RequestPart):
     """Give up what is authorised and not captured."""
 
     void_id: NewOperationId
@@ -176,13 +179,14 @@ class RefundRequest(_AmountRequest):
 
 
 def _positive(amount: str, currency: str) -> Money:
-    money = _parsed("amount", amount, currency)
+    money = amount_at("amount", amount, currency)
     if money.minor <= 0:
         raise _broken("amount", "not_positive", "the amount must be more than zero")
     return money
 
 
-def _parsed(field: str, amount: str, currency: str) -> Money:
+def amount_at(field: str, amount: str, currency: str) -> Money:
+    """Errors: ValidationError that names the field at fault."""
     try:
         return Money.parse(amount, currency)
     except InvalidMoney as error:

@@ -161,6 +161,9 @@ WEBHOOK_ENDPOINTS = Topic(
     partitions=3,
 )
 
+# Not compacted, since a door may publish an older record once more behind a newer one (docs/decisions/18-…).
+SELLERS = Topic("sellers.v1", "seller_account", (events.SellerSet,), "doors", None, partitions=3)
+
 TOPICS = (
     PAYMENT_REQUESTS,
     SCREENINGS,
@@ -175,6 +178,7 @@ TOPICS = (
     ACCOUNT_BALANCES,
     PAYMENTS,
     WEBHOOK_ENDPOINTS,
+    SELLERS,
 )
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
@@ -182,13 +186,13 @@ PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
 DOORS = Room(
     "doors",
     (),
-    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS),
+    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS, SELLERS),
     "producers",
     outside=(Outside("upstream", "to us", "HTTP"), Outside("psps", "to us", "webhooks")),
 )
 PAYMENTS_ROOM = Room(
     "payments",
-    (PAYMENT_REQUESTS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES, TIMERS),
+    (PAYMENT_REQUESTS, SELLERS, RISK_DECISIONS, EXECUTIONS, WALLET_MOVEMENTS, LEDGER_ENTRIES, TIMERS),
     (SCREENINGS, PAYMENT_ORDERS, PAYMENTS),
     "consumers.payments",
 )

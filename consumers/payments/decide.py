@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import assert_never
@@ -20,8 +19,10 @@ from consumers.payments.payment import (
     Payment,
     Payments,
     Refusal,
+    SellerHeard,
     Step,
 )
+from consumers.payments.policy import Policy, fee_of
 from schemas.envelope import trace_of
 from schemas.errors import Permanent
 from schemas.events import (
@@ -45,11 +46,11 @@ from schemas.events import (
     RiskHeld,
     RiskRefused,
     ScreeningRequested,
+    SellerSet,
     TimerFired,
     VoidRequested,
     WalletCredited,
 )
-from schemas.fees import FeeBearer, FeeRule
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,
@@ -68,7 +69,7 @@ from schemas.money_back import (
     VoidFailed,
     WalletDebited,
 )
-from schemas.requests import contents
+from schemas.requests import RequestedOrder, contents
 from topics.runtime.shape.consumer import Broken, Cause, Decision, Timer
 
 Booking = WalletCredited | JournalPosted
@@ -86,6 +87,7 @@ Heard = (
     | Booking
     | WalletDebited
     | MoneyBackOutcome
+    | SellerSet
 )
 
 UNDECIDED: tuple[PaymentStatus, ...] = ("received", "in_review")  # by risk
@@ -98,18 +100,6 @@ _WAITING_RANK: dict[str, int] = {
     "unresolved": 3,
     "authorised": 4,
 }  # an older status never replaces a newer one
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The installation's settings that decisions depend on."""
-
-    deadline_s: int  # if the request names no deadline
-    contents_key: bytes  # of the hash of requests: they hold names, which must not be guessable from it
-    # Rules of an order's terms; None if they are the defaults, which orders leave out.
-    fee_refund: FeeRule | None = None
-    fee_chargeback: FeeRule | None = None
-    dispute_fee_on: FeeBearer | None = None
 
 
 def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decision:
@@ -133,6 +123,8 @@ def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decis
             return _hold(state, event, cause)
         case TimerFired():
             return _expire(state, event, cause)
+        case SellerSet():
+            return Decision([SellerHeard(event, cause.event_id, cause.now)], revision=event.seller_revision)
         case Broken():
             return _refuse_broken(event, cause)
         case WalletDebited():
@@ -175,7 +167,10 @@ def _request(state: Payments, event: PaymentRequested, cause: Cause, policy: Pol
     taken = [o.payment_order_id for o in event.payment_orders if o.payment_order_id in state.orders]
     if taken:
         return _refuse(event.checkout_id, owner, "id_taken", f"payment_order_id {taken[0]}", cause)
-    return _receive(event, owner, asked, cause, policy)
+    for seller_account in [order.seller_account for order in event.payment_orders]:
+        if why := policy.refusal(state.sellers.get(seller_account)):
+            return _refuse(event.checkout_id, owner, why, f"seller_account {seller_account}", cause)
+    return _receive(state, event, owner, asked, cause, policy)
 
 
 def _sender(event: PaymentRequested | OperationRequested, cause: Cause) -> str:
@@ -203,8 +198,10 @@ def _again(known: Payment, owner: str, asked: str, cause: Cause) -> Decision:
     return NOTHING
 
 
-def _receive(event: PaymentRequested, owner: str, asked: str, cause: Cause, policy: Policy) -> Decision:
-    checkout = _checkout(event, cause, policy)
+def _receive(
+    state: Payments, event: PaymentRequested, owner: str, asked: str, cause: Cause, policy: Policy
+) -> Decision:
+    checkout = _checkout(state, event, cause, policy)
     order_ids = tuple(terms.payment_order_id for terms in checkout.terms)
     payment = Payment(event.checkout_id, owner, asked, order_ids=order_ids)
     orders = [Order(id_, event.checkout_id) for id_ in payment.order_ids]
@@ -212,13 +209,13 @@ def _receive(event: PaymentRequested, owner: str, asked: str, cause: Cause, poli
     return Decision([checkout, payment, *orders, step], [_screening(event, owner, checkout)], revision=payment.version)
 
 
-def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout:
+def _checkout(state: Payments, event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout:
     return Checkout(
         checkout_id=event.checkout_id,
         buyer_account=event.buyer_info.buyer_account,
         token=event.payment_method.token,
         deadline=event.deadline or cause.now + timedelta(seconds=policy.deadline_s),
-        terms=tuple(OrderTerms(o.payment_order_id, o.seller_account, o.gross, o.fee) for o in event.payment_orders),
+        terms=tuple(_terms(order, state.sellers.get(order.seller_account)) for order in event.payment_orders),
         received_at=event.received_at or cause.now,
         event_id=cause.event_id,
         description=event.description,
@@ -226,6 +223,10 @@ def _checkout(event: PaymentRequested, cause: Cause, policy: Policy) -> Checkout
         trace=trace_of(cause.traceparent, cause.event_id)[0],
         capture="manual" if event.capture == "manual" else None,
     )
+
+
+def _terms(order: RequestedOrder, seller: SellerSet | None) -> OrderTerms:
+    return OrderTerms(order.payment_order_id, order.seller_account, order.gross, fee_of(order, seller), seller)
 
 
 def _screening(event: PaymentRequested, owner: str, checkout: Checkout) -> ScreeningRequested:
@@ -282,7 +283,7 @@ def _clear(state: Payments, event: RiskCleared, cause: Cause, policy: Policy) ->
 
 
 def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetime, policy: Policy) -> OrderPlaced:
-    """The order to place. `available_on` is now: money is available in the wallet as soon as it is credited."""
+    """The order to place. `available_on` is now; if the terms hold money back, its capture says until when."""
     return OrderPlaced(
         payment_order_id=terms.payment_order_id,
         checkout_id=payment.checkout_id,
@@ -296,9 +297,7 @@ def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetim
         deadline=checkout.deadline,
         token=checkout.token,
         capture=checkout.capture,
-        fee_refund=policy.fee_refund,
-        fee_chargeback=policy.fee_chargeback,
-        dispute_fee_on=policy.dispute_fee_on,
+        **policy.terms(terms.seller),
     )
 
 

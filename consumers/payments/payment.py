@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
 from consumers.payments.revenue_line import RevenueLine
 from schemas.envelope import EventId
-from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
+from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus, SellerSet
 from schemas.money import Money
 
 
@@ -21,6 +21,11 @@ class OrderTerms(NamedTuple):
     seller_account: str
     gross: Money
     fee: Money
+    seller: SellerSet | None = None  # its terms when the order was asked for; None: nobody has registered it
+
+    @property
+    def seller_revision(self) -> int | None:
+        return None if self.seller is None else self.seller.seller_revision
 
     @property
     def net(self) -> Money:
@@ -119,8 +124,16 @@ class Refusal:
     event_id: EventId
 
 
+class SellerHeard(NamedTuple):
+    """One revision of a seller's terms, as the doors said it. All are kept: an order was priced by one of them."""
+
+    said: SellerSet
+    event_id: EventId
+    at: datetime
+
+
 MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal | RevenueLine
-Stored = Checkout | Payment | Order | Fact | Step | Refusal | MoneyBack
+Stored = Checkout | Payment | Order | Fact | Step | Refusal | SellerHeard | MoneyBack
 
 
 class OrderMoney(NamedTuple):
@@ -168,8 +181,9 @@ class OrderParts(NamedTuple):
 
 @dataclass(slots=True)
 class Payments:
-    """The payments of a batch, their orders and others with requested ids, and requests where decisions need them. Operations
-    and disputes: of the orders whose operations the events are about, and others with requested ids.
+    """The payments of a batch, their orders and others with requested ids, requests where decisions need them, and the latest
+    terms of new orders' sellers. Operations and disputes: of the orders whose operations the events are about, and others
+    with requested ids.
     """
 
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -178,6 +192,7 @@ class Payments:
     asked: dict[str, OrderMoney] = field(default_factory=dict)
     operations: dict[tuple[str, str], Operation] = field(default_factory=dict)
     disputes: dict[tuple[str, int], Dispute] = field(default_factory=dict)
+    sellers: dict[str, SellerSet] = field(default_factory=dict)
     _operations_of: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     _disputes_of: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
 
@@ -195,6 +210,14 @@ class Payments:
         elif isinstance(change, Dispute):
             self.disputes[change.key] = change
             self._disputes_of.setdefault(change.payment_order_id, set()).add(change.key)
+        elif isinstance(change, SellerHeard):
+            self._set(change.said)
+
+    def _set(self, said: SellerSet) -> None:
+        """A repeat, or what an older record says, changes nothing."""
+        known = self.sellers.get(said.seller_account)
+        if known is None or known.seller_revision < said.seller_revision:
+            self.sellers[said.seller_account] = said
 
     def parts_of(self, payment_order_id: str, changed: Operation | Dispute | None = None) -> OrderParts:
         """The order's operations and disputes, `changed` in its new version."""

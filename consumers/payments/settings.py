@@ -1,6 +1,8 @@
-"""Payments' own settings: TALLY_FEE_REFUND, TALLY_FEE_CHARGEBACK and TALLY_DISPUTE_FEE_ON."""
+"""Payments' own settings: TALLY_FEE_REFUND, TALLY_FEE_CHARGEBACK, TALLY_DISPUTE_FEE_ON and TALLY_SELLERS."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from schemas.fees import FeeBearer, FeeRule
 from topics.settings import Settings
@@ -13,3 +15,5 @@ class PaymentsSettings(Settings):
     fee_refund: FeeRule = "proportional"
     fee_chargeback: FeeRule = "none"  # the same, with a chargeback
     dispute_fee_on: FeeBearer = "seller"  # who bears what the PSP asks for a dispute
+    # Whether an order may name a seller that nobody has registered, or its payment is refused (`unknown_seller`).
+    sellers: Literal["open", "refuse"] = "open"

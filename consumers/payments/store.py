@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -21,12 +22,13 @@ from consumers.payments.payment import (
     Payment,
     Payments,
     Refusal,
+    SellerHeard,
     Step,
     Stored,
 )
 from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
-from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
+from schemas.events import PaymentRequested, RiskCleared, RiskHeld, SellerSet, TimerFired
 from schemas.money import Money
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
@@ -96,6 +98,7 @@ ORDERS = Table(
     Column("owner", "text", "payment_row.payment.owner", fixed=True),
     Column("received_at", "timestamptz", "payment_row.checkout.received_at", fixed=True),
     Column("capture", "text", "payment_row.checkout.capture", null=True, fixed=True),
+    Column("seller_revision", "int4", "terms.seller_revision", null=True, fixed=True),
 )
 HISTORY = Table(
     "history",
@@ -119,18 +122,35 @@ REFUSALS = Table(
 )
 
 
+def _written(said: SellerSet) -> bytes:
+    return said.model_dump_json(exclude_none=True).encode()
+
+
+SELLERS = Table(
+    "sellers",
+    Column("seller_account", "text", "said.seller_account", key=True),
+    Column("revision", "int4", "said.seller_revision", key=True),
+    Column("owner", "text", "said.owner"),
+    Column("state", "text", "said.state"),
+    Column("said", "bytea", write=_written),
+    Column("event_id", "uuid"),
+    Column("heard_at", "timestamptz", "at"),
+)
+
+
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     """Lock the payments of a batch, then read their orders: an order changes only under its payment's lock."""
-    about = [event for event in events if not isinstance(event, Broken)]
+    about = [event for event in events if not isinstance(event, Broken | SellerSet)]
     checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id for e in about})
     if not checkout_ids:
         return Payments()
     locked = _ask_locked(conn, checkout_ids)
     requests = [event for event in about if isinstance(event, PaymentRequested)]
     asked = _ask_orders(conn, checkout_ids, sorted({o.payment_order_id for r in requests for o in r.payment_orders}))
+    sellers = _ask_sellers(conn, requests) if requests else ()
     payments = locked.fetchall()
     orders = {row[0]: Order._make(row) for row in asked}
     unseen = {order.checkout_id for order in orders.values()}.intersection(checkout_ids) - {row[0] for row in payments}
@@ -138,6 +158,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
         payments += _ask_locked(conn, sorted(unseen)).fetchall()
     decided = sorted({event.checkout_id for event in about if isinstance(event, RiskCleared | RiskHeld)})
     state = Payments(_payments(payments, orders), orders, _checkouts(conn, decided) if decided else {})
+    state.sellers = {said.seller_account: said for said in map(_read, [row[0] for row in sellers])}
     back = [event for event in about if is_money_back(event)]
     if back:
         read_money_back(conn, state, back)
@@ -165,6 +186,24 @@ def _ask_orders(conn: Connection, checkout_ids: list[str], asked: list[str]) -> 
     return conn.execute(_READ_ORDERS, [text_array(checkout_ids), text_array(asked)], binary=True)
 
 
+_LATEST_TERMS = """
+SELECT latest.said FROM unnest(%s::text[]) AS asked (seller_account)
+CROSS JOIN LATERAL (SELECT s.said FROM sellers s WHERE s.seller_account = asked.seller_account
+                    ORDER BY s.revision DESC LIMIT 1) AS latest
+"""
+
+
+def _ask_sellers(conn: Connection, requests: Sequence[PaymentRequested]) -> Cursor:
+    """The latest terms of the sellers that these requests name, of those that have terms."""
+    named = {order.seller_account for request in requests for order in request.payment_orders}
+    return conn.execute(_LATEST_TERMS, [text_array(named)], binary=True)
+
+
+@lru_cache(maxsize=4096)
+def _read(said: bytes) -> SellerSet:
+    return SellerSet.model_validate_json(said)
+
+
 def _payments(rows: list[tuple[Any, ...]], orders: Mapping[str, Order]) -> dict[str, Payment]:
     order_ids: dict[str, list[str]] = {}
     for order in orders.values():
@@ -176,17 +215,18 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]
     """Read requests, which never change and need no lock; only for payments whose orders are to be placed."""
     rows = conn.execute(
         "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text, p.capture,"
-        " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee"
+        " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee, s.said"
         " FROM payments p JOIN orders o ON o.checkout_id = p.checkout_id"
+        " LEFT JOIN sellers s ON s.seller_account = o.seller_account AND s.revision = o.seller_revision"
         " WHERE p.checkout_id = ANY(%s::text[]) ORDER BY p.checkout_id, o.position",
         [text_array(checkout_ids)],
         binary=True,
     )
     requests: dict[str, tuple[Any, ...]] = {}
     terms: dict[str, list[OrderTerms]] = {}
-    for checkout_id, *rest, order_id, seller, currency, gross, fee in rows:
+    for checkout_id, *rest, order_id, seller, currency, gross, fee, said in rows:
         requests[checkout_id] = tuple(rest)
-        line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency))
+        line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency), said and _read(said))
         terms.setdefault(checkout_id, []).append(line)
     return {
         id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id), capture=capture)
@@ -204,6 +244,7 @@ _MOVED_ORDERS, _SETTLED_ORDERS = ORDERS.update("order"), ORDERS.update("order", 
 _STEPS = HISTORY.insert()
 # A request that the inbox has forgotten may be refused a second time; its first refusal stays.
 _REFUSED = REFUSALS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
+_HEARD = SELLERS.insert(otherwise="ON CONFLICT (seller_account, revision) DO NOTHING")
 _ID = attrgetter("order.payment_order_id")
 
 
@@ -215,6 +256,7 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
     facts: dict[str, Fact] = {}
     steps: list[Step] = []
     refusals: list[Refusal] = []
+    sellers: list[SellerHeard] = []
     back: list[MoneyBack] = []
     for change in changes:
         if isinstance(change, Order):
@@ -229,6 +271,8 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
             checkouts[change.checkout_id] = change
         elif isinstance(change, Refusal):
             refusals.append(change)
+        elif isinstance(change, SellerHeard):
+            sellers.append(change)
         else:
             back.append(change)
     new_rows = [PaymentRow(payments.pop(id_), checkouts[id_]) for id_ in sorted(checkouts)]
@@ -241,6 +285,7 @@ def save(conn: Connection, changes: Sequence[Stored]) -> None:
     _SETTLED_ORDERS.run(conn, [OrderRow(orders[id_], fact) for id_, fact in facts.items()])
     _STEPS.run(conn, steps)
     _REFUSED.run(conn, refusals)
+    _HEARD.run(conn, sellers)
     note_late(conn, list(facts.values()))
     if back:
         save_money_back(conn, back)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from operations.auditor import balances, webhooks
+from operations.auditor import balances, sellers, webhooks
 from operations.auditor.engine.compare import compared
 from operations.auditor.engine.lag import check_reading, lag
 from operations.auditor.engine.latest import check_latest
@@ -79,4 +79,4 @@ def _added_up(run: Run, pages: Sequence[Page], settled: bool) -> Iterator[Check]
 
 def _looks(pages: Sequence[Page]) -> Mapping[str, Look]:
     own = {name: look for page in pages for name, look in page.looks.items()}
-    return OUTBOXES | own | ROOMS_LOOKS | webhooks.LOOKS
+    return OUTBOXES | own | ROOMS_LOOKS | sellers.LOOKS | webhooks.LOOKS

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg.rows import dict_row
 
+from producers.doors.commands import CommandEvents, id_of_revision, publish
 from producers.problems import Problem
 from producers.reading import Row
-from producers.source import SOURCE
-from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.envelope import EventId
 from schemas.events import Event, WebhookEndpointSet
-from topics.catalog import WEBHOOK_ENDPOINTS
-from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import OutboxRecord
 from topics.runtime.shape.consumer import Connection
 
 ENDPOINTS_MAX = 50  # of one owner: each may get every event of all the owner's payments
@@ -41,13 +36,6 @@ class Endpoint:
         """The endpoint as its owner sees it."""
         names = ("endpoint_id", "url", "event_types", "secret_versions", "created_at", "changed_at")
         return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointEvents:
-    """The events that a change of an endpoint publishes."""
-
-    events: Sequence[tuple[EventId, Event, int]] = ()  # id, event, revision
 
 
 SELECT = (
@@ -77,7 +65,7 @@ def delete_expired(conn: Connection, now: datetime) -> int:
     """Delete endpoints with an expired lease. The sweep of an API process publishes the events. → how many"""
     found = [endpoint_of(row) for row in conn.cursor(row_factory=dict_row).execute(_EXPIRED).fetchall()]
     said = [change(conn, now, replace(known, deleted=True))[1] for known in found]
-    outbox.insert(conn, [record_of(*event, now) for each in said for event in each.events])()
+    publish(conn, said, now)()
     return len(found)
 
 
@@ -108,7 +96,7 @@ def own_endpoint(conn: Connection, owner: str | None, endpoint_id: str) -> Endpo
     return known
 
 
-def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint, EndpointEvents]:
+def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint, CommandEvents]:
     """Store the endpoint under its next revision. → the endpoint and its event"""
     changed = replace(wanted, revision=wanted.revision + 1, changed_at=now)
     conn.execute(
@@ -125,7 +113,7 @@ def change(conn: Connection, now: datetime, wanted: Endpoint) -> tuple[Endpoint,
             changed.endpoint_id,
         ],
     )
-    return changed, EndpointEvents([set_event(changed, now)])
+    return changed, CommandEvents([set_event(changed, now)])
 
 
 def set_event(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
@@ -138,21 +126,4 @@ def set_event(endpoint: Endpoint, now: datetime) -> tuple[EventId, Event, int]:
         endpoint_revision=endpoint.revision,
         deleted=endpoint.deleted,
     )
-    cause = f"{endpoint.endpoint_id}|{endpoint.revision}"
-    return derive_id(cause, SOURCE, 0, _milliseconds(now)), event, endpoint.revision
-
-
-def new_id(now: datetime) -> EventId:
-    """A random event id, for commands of which each repeat is a new one."""
-    return derive_id(secrets.token_hex(16), SOURCE, 0, _milliseconds(now))
-
-
-def _milliseconds(at: datetime) -> int:
-    return int(at.timestamp() * 1000)
-
-
-def record_of(event_id: EventId, event: Event, revision: int, now: datetime) -> OutboxRecord:
-    trace = child_trace(None, event_id, event_id)
-    envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision, trace)
-    value = event.model_dump_json().encode()
-    return OutboxRecord(WEBHOOK_ENDPOINTS.name, event.key.encode(), record_headers(envelope), value)
+    return id_of_revision("endpoint", endpoint.endpoint_id, endpoint.revision, now), event, endpoint.revision

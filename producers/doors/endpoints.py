@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from producers.bodies import parsed
-from producers.doors.door import Door
-from producers.doors.endpoint_rows import (
-    Endpoint,
-    EndpointEvents,
-    change,
-    check_limit,
-    lease,
-    locked,
-    new_id,
-    own_endpoint,
-    record_of,
-    set_event,
-)
+from producers.doors.commands import Command, CommandEvents, new_id
+from producers.doors.endpoint_rows import Endpoint, change, check_limit, lease, locked, own_endpoint, set_event
 from producers.problems import Problem, broken
 from schemas.events import WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError
 from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id
-from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
 from topics.webhooks.addresses import url_fault
@@ -69,34 +56,6 @@ class EndpointWithSecret:
     secret: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointCommand(Generic[Result]):
-    """A command about one endpoint: `work` is done in the door's transaction.
-
-    In the functions below the `owner` None is an operator, who may change all owners' endpoints.
-    """
-
-    endpoint_id: str
-    work: Callable[[Connection, datetime], tuple[Result, EndpointEvents]]
-
-    def ids(self) -> list[str]:
-        return [self.endpoint_id]
-
-
-def door(settings: Settings) -> Door[EndpointCommand[Any], Any]:
-    """The door of these commands. It takes them one by one, so that a refused command rolls back no other."""
-    return Door(settings, "endpoints", claim, batch_max=1)
-
-
-def claim(
-    conn: Connection, batch: Sequence[EndpointCommand[Any]], now: datetime
-) -> tuple[Sequence[Any], Callable[[], list[Row]]]:
-    done = [command.work(conn, now) for command in batch]
-    return [result for result, _ in done], outbox.insert(
-        conn, [record_of(*each, now) for _, said in done for each in said.events]
-    )
-
-
 def parse(body: bytes, settings: Settings) -> EndpointRequest:
     """The request in this body. Errors: Problem that names the field."""
     request = parsed(EndpointRequest, body)
@@ -109,32 +68,30 @@ def parse(body: bytes, settings: Settings) -> EndpointRequest:
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def put(
-    settings: Settings, owner: str, endpoint_id: str, request: EndpointRequest
-) -> EndpointCommand[EndpointWithSecret]:
+def put(settings: Settings, owner: str, endpoint_id: str, request: EndpointRequest) -> Command[EndpointWithSecret]:
     """Create the endpoint or change it to this. A repeat changes nothing."""
 
-    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, CommandEvents]:
         made = _put(settings, conn, now, owner, endpoint_id, request)
         lease(conn, endpoint_id, request.lease_s)
         return made
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
 
 
-def delete(owner: str | None, endpoint_id: str) -> EndpointCommand[Endpoint]:
+def delete(owner: str | None, endpoint_id: str) -> Command[Endpoint]:
     """Delete the endpoint: its open deliveries are not sent any more."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Endpoint, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[Endpoint, CommandEvents]:
         return change(conn, now, replace(own_endpoint(conn, owner, endpoint_id), deleted=True))
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
 
 
-def add_secret(settings: Settings, owner: str, endpoint_id: str) -> EndpointCommand[EndpointWithSecret]:
+def add_secret(settings: Settings, owner: str, endpoint_id: str) -> Command[EndpointWithSecret]:
     """Add a signing secret: webhooks carry a signature of each secret until the old ones are retired."""
 
-    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[EndpointWithSecret, CommandEvents]:
         known = own_endpoint(conn, owner, endpoint_id)
         if len(known.secret_versions) >= SECRETS_MAX:
             raise Problem("too_many_secrets")
@@ -143,13 +100,13 @@ def add_secret(settings: Settings, owner: str, endpoint_id: str) -> EndpointComm
         changed, said = change(conn, now, wanted)
         return EndpointWithSecret(changed, _secret(settings, changed, version)), said
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
 
 
-def retire_secret(owner: str, endpoint_id: str, version: int) -> EndpointCommand[Endpoint]:
+def retire_secret(owner: str, endpoint_id: str, version: int) -> Command[Endpoint]:
     """Retire a secret for good."""
 
-    def work(conn: Connection, now: datetime) -> tuple[Endpoint, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[Endpoint, CommandEvents]:
         known = own_endpoint(conn, owner, endpoint_id)
         if version not in known.secret_versions:
             raise Problem("not_found")
@@ -158,35 +115,39 @@ def retire_secret(owner: str, endpoint_id: str, version: int) -> EndpointCommand
         left = tuple(each for each in known.secret_versions if each != version)
         return change(conn, now, replace(known, secret_versions=left))
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
 
 
-def test(owner: str | None, endpoint_id: str) -> EndpointCommand[str]:
+def test(owner: str | None, endpoint_id: str) -> Command[str]:
     """Send a test event. → the id of its delivery"""
 
-    def work(conn: Connection, now: datetime) -> tuple[str, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[str, CommandEvents]:
         known = own_endpoint(conn, owner, endpoint_id)
         event_id = new_id(now)
         event = WebhookTestRequested(endpoint_id=endpoint_id, owner=known.owner)
-        return delivery_id(event_id, endpoint_id), EndpointEvents([(event_id, event, 0)])
+        return delivery_id(event_id, endpoint_id), CommandEvents([(event_id, event, 0)])
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
 
 
-def resend(owner: str | None, endpoint_id: str, delivery: str) -> EndpointCommand[None]:
+def resend(owner: str | None, endpoint_id: str, delivery: str) -> Command[None]:
     """Send a delivery again. The caller has checked in the room's view that it exists."""
 
-    def work(conn: Connection, now: datetime) -> tuple[None, EndpointEvents]:
+    def work(conn: Connection, now: datetime) -> tuple[None, CommandEvents]:
         known = own_endpoint(conn, owner, endpoint_id)
         event = WebhookResendRequested(endpoint_id=endpoint_id, owner=known.owner, delivery_id=delivery)
-        return None, EndpointEvents([(new_id(now), event, 0)])
+        return None, CommandEvents([(new_id(now), event, 0)])
 
-    return EndpointCommand(endpoint_id, work)
+    return _command(endpoint_id, work)
+
+
+def _command(endpoint_id: str, work: Callable[[Connection, datetime], tuple[Result, CommandEvents]]) -> Command[Result]:
+    return Command(("endpoint", endpoint_id), work)
 
 
 def _put(
     settings: Settings, conn: Connection, now: datetime, owner: str, endpoint_id: str, request: EndpointRequest
-) -> tuple[EndpointWithSecret, EndpointEvents]:
+) -> tuple[EndpointWithSecret, CommandEvents]:
     made = conn.execute(
         "INSERT INTO webhook_endpoints (endpoint_id, owner, url, event_types, secret_versions, last_version,"
         " revision, created_at, changed_at) VALUES (%s, %s, %s, %s, '{1}', 1, 1, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
@@ -196,7 +157,7 @@ def _put(
     assert known is not None
     if made:
         check_limit(conn, owner, endpoint_id)
-        return EndpointWithSecret(known, _secret(settings, known, 1)), EndpointEvents([set_event(known, now)])
+        return EndpointWithSecret(known, _secret(settings, known, 1)), CommandEvents([set_event(known, now)])
     if known.owner != owner:
         raise Problem("id_taken", "endpoint_id: this id is taken", _TAKEN)
     wanted = replace(known, url=request.url, event_types=request.event_types)
@@ -207,7 +168,7 @@ def _put(
         changed, said = change(conn, now, wanted)
         return EndpointWithSecret(changed, _secret(settings, changed, version)), said
     if wanted == known:
-        return EndpointWithSecret(known), EndpointEvents()
+        return EndpointWithSecret(known), CommandEvents()
     changed, said = change(conn, now, wanted)
     return EndpointWithSecret(changed), said
 

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers import paging, replies
 from producers.bodies import check_type, read_body
 from producers.doors import endpoints
+from producers.doors.commands import Command
 from producers.doors.endpoint_rows import SELECT, Endpoint, endpoint_of
-from producers.doors.endpoints import EndpointCommand, EndpointWithSecret, parse
+from producers.doors.endpoints import EndpointWithSecret, parse
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -181,8 +182,8 @@ async def _delivery(house: House, endpoint_id: str, delivery_id: str, caller: Ca
     return rows[0]
 
 
-async def _do(request: Request, command: EndpointCommand[Any]) -> Any:
-    return await house_of(request).endpoint_door.submit(command)
+async def _do(request: Request, command: Command[Any]) -> Any:
+    return await house_of(request).command_door.submit(command)
 
 
 def _endpoint_id(endpoint_id: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from consumers.payments.decide import Heard, Policy, decide
+from consumers.payments.decide import Heard, decide
 from consumers.payments.payment import Checkout, Order, Payment, Payments
+from consumers.payments.policy import Policy
 from schemas.envelope import EventId
 from schemas.events import (
     AnyEvent,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,8 +13,10 @@ from operations.cli.cut import cut
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
-    from producers.doors.endpoints import EndpointCommand
+    from producers.doors.commands import Command
     from topics.settings import Settings
+
+Result = TypeVar("Result")
 
 app = typer.Typer(help="Webhooks: endpoints, deliveries, test, resend.", no_args_is_help=True)
 
@@ -141,18 +142,16 @@ def delete(
         say_json(given, indent=None)
 
 
-def _act(settings: Settings, command: EndpointCommand[Any]) -> Any:
+def _act(settings: Settings, command: Command[Result]) -> Result:
     """Errors: typer.Exit with one line."""
-    from producers.doors.commits import Commits
-    from producers.doors.endpoints import claim
+    from operations.cli.door_commands import run_command
     from producers.problems import Problem
 
-    with closing(Commits(settings, claim)) as commits:
-        try:
-            return commits.take_alone(command)
-        except Problem as problem:
-            why = "the endpoint was deleted" if problem.code == "not_found" else problem.detail
-            raise _failed(why) from None
+    try:
+        return run_command(settings, command)
+    except Problem as problem:
+        why = "the endpoint was deleted" if problem.code == "not_found" else problem.detail
+        raise _failed(why) from None
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

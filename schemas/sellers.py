@@ -1,0 +1,87 @@
+"""A seller's terms as asked for at a door: one contract, and one name for each way to break it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.events import SellerState
+from schemas.fees import FeeBearer, FeeRule
+from schemas.requests import Country, RequestPart, amount_at
+from schemas.text import FreeText, Refusal
+
+HOLD_DAYS_MAX = 180
+RESERVE_DAYS_MAX = 365
+FIXED_MAX = 200  # currencies of a fee plan
+
+
+def _canonical(text: str) -> str:
+    """With two decimals: "2.9" and "2.90" are the same plan."""
+    whole, _, hundredths = text.partition(".")
+    percent = f"{int(whole)}.{hundredths.ljust(2, '0')}"
+    if int(whole) * 100 + int(hundredths.ljust(2, "0")) > 100 * 100:
+        raise PydanticCustomError("invalid_percent", "at most 100")
+    return percent
+
+
+# Two decimals, as PSPs take them for a platform's share (Stripe's application_fee_percent, for one).
+Percent = Annotated[
+    str,
+    StringConstraints(pattern=r"^(?:0|[1-9][0-9]{0,2})(?:\.[0-9]{1,2})?$"),
+    Refusal("invalid_percent", 'a decimal number as a string, 0 to 100, with at most two decimals: "2.9"'),
+    AfterValidator(_canonical),
+]
+
+
+def _days(longest: int) -> Refusal:
+    return Refusal("invalid_days", f"a whole number of days, 0 to {longest}")
+
+
+class AskedFixed(RequestPart):
+    """A fixed fee in one currency."""
+
+    amount: str
+    currency: str
+
+    @model_validator(mode="after")
+    def _is_money(self) -> Self:
+        amount_at("amount", self.amount, self.currency)
+        return self
+
+
+class AskedFeePlan(RequestPart):
+    """The fee of an order that names none: a share of its gross and a fixed amount, rounded down, at most the gross."""
+
+    percent: Percent
+    fixed: Annotated[tuple[AskedFixed, ...], Field(max_length=FIXED_MAX)] = ()
+
+    @field_validator("fixed")
+    @classmethod
+    def _once_each(cls, fixed: tuple[AskedFixed, ...]) -> tuple[AskedFixed, ...]:
+        """In the order of the currencies: it means nothing."""
+        if len({each.currency for each in fixed}) < len(fixed):
+            raise PydanticCustomError("repeated_currency", "one fixed amount for each currency")
+        return tuple(sorted(fixed, key=lambda each: each.currency))
+
+
+class AskedReserve(RequestPart):
+    """A share of each capture's net, kept back for so many days."""
+
+    percent: Percent
+    days: Annotated[int, Field(ge=1, le=RESERVE_DAYS_MAX), _days(RESERVE_DAYS_MAX)]
+
+
+class SellerRequest(RequestPart):
+    """All that is set of a seller: what is left out is as it is for a seller that nobody has registered."""
+
+    name: Annotated[str, FreeText(200)] | None = None
+    country: Country | None = None
+    state: Annotated[SellerState, Refusal("invalid_state", "active, frozen or closed")] = "active"
+    hold_days: Annotated[int, Field(ge=0, le=HOLD_DAYS_MAX), _days(HOLD_DAYS_MAX)] = 0
+    reserve: AskedReserve | None = None
+    fee_plan: AskedFeePlan | None = None
+    fee_refund: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
+    fee_chargeback: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
+    dispute_fee_on: Annotated[FeeBearer, Refusal("invalid_fee_rule", "seller or platform")] | None = None

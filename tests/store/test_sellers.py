@@ -1,0 +1,149 @@
+"""Sellers in the stores: at the doors with their history, in payments by revision; and the auditor's look at both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from consumers.payments.consumer import build
+from operations.auditor import sellers as audited
+from operations.auditor.engine.stores import Stores
+from operations.stack.servers import Servers
+from producers.doors import sellers
+from producers.doors.sellers import Changed
+from producers.problems import Problem
+from schemas.events import OrderPlaced, PaymentRefused, SellerSet
+from schemas.fees import Reserve
+from schemas.sellers import SellerRequest
+from tests.store.hearing import NOW, Hearing
+from tests.unit.payment_cases import cleared, requested
+from tests.unit.test_sellers import PLAN, seller, without_fee
+from topics.runtime.shape.store import Store
+from topics.settings import Settings
+
+
+@pytest.fixture
+def payments(stored: Settings) -> Iterator[Hearing]:
+    hearing = Hearing(stored, build(stored))
+    yield hearing
+    hearing.close()
+
+
+@pytest.fixture
+def doors(stored: Settings) -> Iterator[Store]:
+    with closing(Store(stored, "doors")) as store:
+        yield store
+
+
+def put(doors: Store, account: str = "s1", owner: str = "shop", **wanted: Any) -> tuple[Changed, list[SellerSet]]:
+    """→ what it came to, and what was said."""
+    command = sellers.put(owner, account, SellerRequest(**wanted), "shop (key 1)")
+    with doors.transaction() as conn:
+        changed, said = command.work(conn, NOW)
+    return changed, [event for _, event, _ in said.events if isinstance(event, SellerSet)]
+
+
+def test_a_seller_is_registered_once_changed_by_revision_and_the_same_again_changes_nothing(doors: Store) -> None:
+    made, said = put(doors, name="Anna", hold_days=2)
+    assert (made.before, made.seller.revision) == (None, 1)
+    assert [(each.seller_revision, each.hold_days) for each in said] == [(1, 2)]
+    again, said = put(doors, name="Anna", hold_days=2)
+    assert (again.nothing, said) == (True, [])
+    changed, said = put(doors, name="Anna", hold_days=3)
+    assert (changed.seller.revision, [each.hold_days for each in said]) == (2, [3])
+
+
+def test_a_name_is_kept_at_the_doors_and_is_not_said(doors: Store) -> None:
+    _, (said,) = put(doors, name="Anna Beispiel", country="DE")
+    assert "Anna" not in said.model_dump_json()
+    _, (said,) = put(doors, name="Bea Beispiel", country="DE")
+    assert said.seller_revision == 2
+
+
+def test_a_seller_belongs_to_who_registered_it_first(doors: Store) -> None:
+    put(doors, owner="shop")
+    with pytest.raises(Problem, match="id_taken"):
+        put(doors, owner="rival", hold_days=9)
+    with doors.transaction() as conn, pytest.raises(Problem, match="not_found"):
+        sellers.edit(None, "nobody", lambda standing: standing, "operator ann").work(conn, NOW)
+
+
+def test_an_operators_freeze_keeps_the_rest_and_stands_in_the_history(doors: Store) -> None:
+    put(doors, hold_days=2)
+    frozen = sellers.edit(
+        None, "s1", lambda standing: standing.model_copy(update={"state": "frozen"}), "operator ann", "fraud"
+    )
+    with doors.transaction() as conn:
+        changed, _ = frozen.work(conn, NOW)
+        rows = conn.execute(
+            "SELECT revision, changed_by, reason, before, after FROM seller_history ORDER BY 1"
+        ).fetchall()
+    assert changed.seller.settings == {"state": "frozen", "hold_days": 2}
+    assert [row[:3] for row in rows] == [(1, "shop (key 1)", None), (2, "operator ann", "fraud")]
+    assert sellers.changes(*rows[1][3:]) == [{"field": "state", "before": "active", "after": "frozen"}]
+
+
+def test_the_history_cannot_be_rewritten(doors: Store) -> None:
+    put(doors)
+    for statement in ("DELETE FROM seller_history", "UPDATE seller_history SET changed_by = ''", "DELETE FROM sellers"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), doors.transaction() as conn:
+            conn.execute(statement)
+
+
+# ── payments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_terms_are_those_in_force_when_the_order_was_asked_for(payments: Hearing) -> None:
+    payments.hears(seller(fee_plan=PLAN, hold_days=2, reserve=Reserve("10.00", 90)))
+    payments.hears(without_fee())
+    payments.hears(seller(revision=2, state="closed"))
+    (order,) = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
+    assert (order.fee.minor, order.hold_days, order.reserve) == (59, 2, Reserve("10.00", 90))
+    assert payments.rows("SELECT seller_revision, fee FROM order_view") == [{"seller_revision": 1, "fee": 59}]
+    payments.hears(requested("c2", orders=1, prefix="p"))
+    assert [said.code for said in payments.all_said(PaymentRefused)] == ["seller_closed"]
+
+
+def test_revisions_in_any_order_and_twice_leave_the_highest_in_force(payments: Hearing) -> None:
+    payments.hears(seller(revision=2, hold_days=7))
+    payments.hears(seller(revision=1, hold_days=2), seller(revision=2, hold_days=7))
+    payments.hears(without_fee())
+    (order,) = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
+    assert (order.hold_days, payments.dead) == (7, 0)
+    assert [row["revision"] for row in payments.rows("SELECT revision FROM seller_view ORDER BY 1")] == [1, 2]
+
+
+# ── the auditor ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def wrong(settings: Settings) -> dict[str, str]:
+    with Stores(settings) as stores:
+        return audited.said(stores, NOW + timedelta(hours=1)).wrong
+
+
+def test_the_auditor_is_silent_where_payments_has_what_the_doors_said_and_names_what_was_changed_since(
+    servers: Servers, doors: Store, payments: Hearing
+) -> None:
+    settings = payments.settings
+    for account in ("s1", "s2", "s3"):
+        _, said = put(doors, account, name="Anna", hold_days=2)
+        payments.hears(*said)
+    _, said = put(doors, "s4")
+    assert wrong(settings).keys() == {"s4"}, "said, and not heard"
+    payments.hears(*said)
+    assert wrong(settings) == {}
+    admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=settings.database)
+    with psycopg.connect(admin) as conn:
+        conn.execute(
+            "UPDATE payments.sellers SET said = convert_to(replace(convert_from(said, 'UTF8'), '_days\":2', '_days\":3'), 'UTF8')"
+            " WHERE seller_account = 's1'"
+        )
+        conn.execute("DELETE FROM doors.sellers WHERE seller_account = 's2'")
+        conn.execute("UPDATE doors.sellers SET settings = settings || '{\"hold_days\": 0}' WHERE seller_account = 's3'")
+        conn.execute("UPDATE payments.sellers SET revision = 7 WHERE seller_account = 's4'")
+    assert wrong(settings).keys() == {"s1", "s2", "s3", "s4"}
