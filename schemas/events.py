@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
+from schemas.fees import FeeBearer, FeeRule, Reserve
 from schemas.ids import (
     BuyerAccount,
     CheckoutId,
@@ -28,7 +28,6 @@ from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest, Void
 from schemas.times import Instant
 
 PaymentStatus = Literal["received", "in_review", "executing", "succeeded", "partially_succeeded", "failed", "refused"]
-SellerState = Literal["active", "frozen", "closed"]
 OrderStatus = Literal["NOT_STARTED", "EXECUTING", "SUCCESS", "FAILED"]
 OrderDetail = Literal[
     "",
@@ -471,28 +470,6 @@ class AccountBalance(Event):
     debits: Money
     credits: Money
     balance_version: int
-
-
-# ── sellers: the terms that an owner has set ─────────────────────────────────────────────────────────────────────────
-
-
-class SellerSet(Event):
-    """A seller's terms as they are now, for orders that are asked for from now on. Who the seller is stays with the doors.
-
-    What is None is as it is for a seller that nobody has registered.
-    """
-
-    keyed_by: ClassVar[str] = "seller_account"
-    seller_account: SellerAccount
-    owner: Owner
-    seller_revision: int  # higher replaces lower
-    state: SellerState
-    hold_days: int | None = None
-    reserve: Reserve | None = None
-    fee_plan: FeePlan | None = None  # for orders that name no fee
-    fee_refund: FeeRule | None = None
-    fee_chargeback: FeeRule | None = None
-    dispute_fee_on: FeeBearer | None = None
 
 
 # ── webhooks out: what their owners want ─────────────────────────────────────────────────────────────────────────────

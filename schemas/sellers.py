@@ -1,16 +1,19 @@
-"""A seller's terms as asked for at a door: one contract, and one name for each way to break it."""
+"""A seller's terms: as asked for at a door, with one name for each way to break the contract, and as they are said."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.events import SellerState
-from schemas.fees import FeeBearer, FeeRule
+from schemas.events import Event
+from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
+from schemas.ids import Owner, SellerAccount
 from schemas.requests import Country, RequestPart, amount_at
 from schemas.text import FreeText, Refusal
+
+SellerState = Literal["active", "frozen", "closed"]
 
 HOLD_DAYS_MAX = 180
 RESERVE_DAYS_MAX = 365
@@ -85,3 +88,22 @@ class SellerRequest(RequestPart):
     fee_refund: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
     fee_chargeback: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
     dispute_fee_on: Annotated[FeeBearer, Refusal("invalid_fee_rule", "seller or platform")] | None = None
+
+
+class SellerSet(Event):
+    """A seller's terms as they are now, for orders that are asked for from now on. Who the seller is stays with the doors.
+
+    What is None is as it is for a seller that nobody has registered.
+    """
+
+    keyed_by: ClassVar[str] = "seller_account"
+    seller_account: SellerAccount
+    owner: Owner
+    seller_revision: int  # higher replaces lower
+    state: SellerState
+    hold_days: int | None = None
+    reserve: Reserve | None = None
+    fee_plan: FeePlan | None = None  # for orders that name no fee
+    fee_refund: FeeRule | None = None
+    fee_chargeback: FeeRule | None = None
+    dispute_fee_on: FeeBearer | None = None

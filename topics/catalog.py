@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas import events, money_back
+from schemas import events, money_back, sellers
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -162,7 +162,7 @@ WEBHOOK_ENDPOINTS = Topic(
 )
 
 # Not compacted, since a door may publish an older record once more behind a newer one (docs/decisions/18-…).
-SELLERS = Topic("sellers.v1", "seller_account", (events.SellerSet,), "doors", None, partitions=3)
+SELLERS = Topic("sellers.v1", "seller_account", (sellers.SellerSet,), "doors", None, partitions=3)
 
 TOPICS = (
     PAYMENT_REQUESTS,

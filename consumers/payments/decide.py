@@ -46,7 +46,6 @@ from schemas.events import (
     RiskHeld,
     RiskRefused,
     ScreeningRequested,
-    SellerSet,
     TimerFired,
     VoidRequested,
     WalletCredited,
@@ -70,6 +69,7 @@ from schemas.money_back import (
     WalletDebited,
 )
 from schemas.requests import RequestedOrder, contents
+from schemas.sellers import SellerSet
 from topics.runtime.shape.consumer import Broken, Cause, Decision, Timer
 
 Booking = WalletCredited | JournalPosted

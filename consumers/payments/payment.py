@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
 from consumers.payments.revenue_line import RevenueLine
 from schemas.envelope import EventId
-from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus, SellerSet
+from schemas.events import OrderDetail, OrderState, OrderStatus, PaymentStatus
 from schemas.money import Money
+from schemas.sellers import SellerSet
 
 
 class OrderTerms(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from schemas.events import SellerSet
 from schemas.fees import FeeBearer, FeeRule
 from schemas.money import Money
 from schemas.requests import RequestedOrder
+from schemas.sellers import SellerSet
 
 Rule = TypeVar("Rule", bound=str)
 

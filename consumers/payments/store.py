@@ -28,8 +28,9 @@ from consumers.payments.payment import (
 )
 from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
-from schemas.events import PaymentRequested, RiskCleared, RiskHeld, SellerSet, TimerFired
+from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
 from schemas.money import Money
+from schemas.sellers import SellerSet
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table

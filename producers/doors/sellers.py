@@ -16,9 +16,8 @@ from psycopg.rows import dict_row
 from producers.doors.commands import Command, CommandEvents, id_of_revision
 from producers.problems import Problem
 from producers.reading import Row
-from schemas.events import SellerSet
 from schemas.requests import FieldError
-from schemas.sellers import SellerRequest
+from schemas.sellers import SellerRequest, SellerSet
 from topics.runtime.shape.consumer import Connection
 
 _TAKEN = [FieldError("seller_account", "id_taken", "this seller_account is taken")]

@@ -7,17 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import paging, replies
+from producers import paging, replies, seller_replies
 from producers.bodies import check_type, parsed, read_body
 from producers.doors import sellers
 from producers.doors.sellers import SELECT, Changed, Seller, seller_of
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
-from schemas.events import SellerState
 from schemas.ids import NEW_ID, is_new_id
 from schemas.requests import FieldError
-from schemas.sellers import SellerRequest
+from schemas.sellers import SellerRequest, SellerState
 
 router = APIRouter(tags=["sellers"])
 
@@ -32,7 +31,9 @@ _BODY = {
 }
 
 
-@router.put(ONE, response_model=replies.Seller, openapi_extra=_BODY, responses={201: {"description": "Registered"}})
+@router.put(
+    ONE, response_model=seller_replies.Seller, openapi_extra=_BODY, responses={201: {"description": "Registered"}}
+)
 async def put_seller(request: Request, seller_account: str, caller: Caller = needs("sellers:write")) -> Response:
     """Register a seller, or set all of its terms to these. They hold for orders that are asked for once they are in force."""
     if not is_new_id(seller_account):
@@ -57,7 +58,7 @@ class Page(BaseModel):
     cursor: str | None = None
 
 
-@router.get(ROOT, response_model=replies.SellerPage)
+@router.get(ROOT, response_model=seller_replies.SellerPage)
 async def list_sellers(
     request: Request, page: Annotated[Page, Query()], caller: Caller = needs("sellers:read")
 ) -> Response:
@@ -76,7 +77,7 @@ async def list_sellers(
     return replies.json({"sellers": shown, "next_cursor": last})
 
 
-@router.get(ONE, response_model=replies.Seller)
+@router.get(ONE, response_model=seller_replies.Seller)
 async def seller(request: Request, seller_account: str, caller: Caller = needs("sellers:read")) -> Response:
     """One seller. `in_force` is the revision by which orders are taken now."""
     house = house_of(request)
@@ -94,7 +95,7 @@ class HistoryPage(BaseModel):
     cursor: str | None = None
 
 
-@router.get(ONE + "/history", response_model=replies.SellerHistory)
+@router.get(ONE + "/history", response_model=seller_replies.SellerHistory)
 async def history(
     request: Request, seller_account: str, page: Annotated[HistoryPage, Query()], caller: Caller = needs("sellers:read")
 ) -> Response:

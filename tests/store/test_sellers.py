@@ -17,9 +17,9 @@ from operations.stack.servers import Servers
 from producers.doors import sellers
 from producers.doors.sellers import Changed
 from producers.problems import Problem
-from schemas.events import OrderPlaced, PaymentRefused, SellerSet
+from schemas.events import OrderPlaced, PaymentRefused
 from schemas.fees import Reserve
-from schemas.sellers import SellerRequest
+from schemas.sellers import SellerRequest, SellerSet
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import cleared, requested
 from tests.unit.test_sellers import PLAN, seller, without_fee

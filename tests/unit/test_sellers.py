@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from consumers.payments.policy import Policy
-from schemas.events import OrderPlaced, PaymentRefused, ScreeningRequested, SellerSet
+from schemas.events import OrderPlaced, PaymentRefused, ScreeningRequested
 from schemas.fees import FeePlan, Reserve
 from schemas.money import Money
 from schemas.requests import field_errors
-from schemas.sellers import SellerRequest
+from schemas.sellers import SellerRequest, SellerSet
 from tests.unit.payment_cases import POLICY, Story, captured, cleared, placed_story, requested
 
 PLAN = FeePlan("2.90", (Money(30, "EUR"), Money(25, "USD")))

@@ -1,0 +1,83 @@
+"""What the routes about sellers answer, for the API's description."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.fees import FeeBearer, FeeRule
+from schemas.sellers import SellerState
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FixedFee(_Shape):
+    amount: str
+    currency: str
+
+
+class FeePlan(_Shape):
+    percent: str
+    fixed: list[FixedFee]
+
+
+class Reserve(_Shape):
+    percent: str
+    days: int
+
+
+class Seller(_Shape):
+    """A seller's terms; what is null is as it is for a seller that nobody has registered.
+
+    `in_force` is the revision by which orders are taken now; null while none is.
+    """
+
+    seller_account: str
+    name: str | None
+    country: str | None
+    state: SellerState
+    hold_days: int | None
+    reserve: Reserve | None
+    fee_plan: FeePlan | None
+    fee_refund: FeeRule | None
+    fee_chargeback: FeeRule | None
+    dispute_fee_on: FeeBearer | None
+    revision: int
+    in_force: int | None
+    created_at: datetime
+    changed_at: datetime
+
+
+class SellerPage(_Shape):
+    """By seller_account. `next_cursor` leads on."""
+
+    sellers: list[Seller]
+    next_cursor: str | None
+
+
+class SellerChange(_Shape):
+    """One field, what stood before and what came in its place."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class SellerRevision(_Shape):
+    revision: int
+    changed_by: str
+    reason: str | None
+    at: datetime
+    changes: list[SellerChange]
+
+
+class SellerHistory(_Shape):
+    """The newest first. `next_cursor` leads to older ones."""
+
+    seller_account: str
+    history: list[SellerRevision]
+    next_cursor: str | None
