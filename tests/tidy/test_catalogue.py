@@ -18,7 +18,7 @@ from operations.stack.home import CHECKOUT
 from operations.stack.host import build
 from operations.stack.layout import ROOM_PROCESSES
 from operations.stack.settings import load_settings
-from schemas import events, money_back
+from schemas import events, money_back, sellers
 from schemas.events import AnyEvent
 from tests.tidy.reading import text
 from topics import catalog
@@ -39,8 +39,8 @@ BASES = {  # what several events share; never said themselves
 
 
 def declared() -> set[type[AnyEvent]]:
-    """Every event type of schemas/events.py and schemas/money_back.py."""
-    modules = (events, money_back)
+    """Every event type of schemas/events.py, money_back.py and sellers.py."""
+    modules = (events, money_back, sellers)
     classes = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
     names = {module.__name__ for module in modules}
     return {kind for kind in classes if kind.__module__ in names and hasattr(kind, "version")} - BASES
