@@ -20,10 +20,10 @@ from simulator.charging import Charging
 from simulator.clock import Clock
 from simulator.control import Control
 from simulator.disputes import Disputes
-from simulator.faults import Plans
 from simulator.http import Server
 from simulator.memory import Memory
 from simulator.northpay import Northpay
+from simulator.plans import Plans
 from simulator.server import Simulator
 from simulator.shape import Shape
 from simulator.southpay import Southpay
@@ -85,7 +85,7 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     clock = Clock(arguments.clock)
     behind = Behind(memory)
     disputes = Disputes(memory, behind)
-    plans = Plans()
+    plans = Plans(memory)
     teller = Teller(endpoint, SHAPES, clock, random.Random())
     acting = Acting(memory, behind, disputes, teller, plans, clock, SHAPES)
     control = Control(memory, clock, SHAPES, acting)

@@ -8,8 +8,9 @@ from typing import TypeVar
 from simulator.behind import Behind, Operation
 from simulator.clock import Clock
 from simulator.disputes import STAGES, STATUSES, Dispute, Disputes, Wanted
-from simulator.faults import FaultsError, Plans, read_failure, read_op
+from simulator.faults import FaultsError, read_failure, read_op
 from simulator.memory import Charge, Memory
+from simulator.plans import Plans
 from simulator.shape import Shape, id_of
 from simulator.telling import Teller
 from simulator.wire import Problem, Refused, iso_time, read_amount, read_text
@@ -41,14 +42,15 @@ class Acting:
         self._clock = clock
         self._shapes = shapes
 
-    def plan(self, body: object) -> dict[str, object]:
+    async def plan(self, body: object) -> dict[str, object]:
         """The next `op` of `subject`, an order or a reference, meets `fault`, once."""
         asked = _fields(body, frozenset({"op", "subject", "fault"}))
         try:
             op = read_op(asked.get("op"))
-            self._plans.add(op, read_text(asked.get("subject"), "subject"), read_failure(op, asked.get("fault")))
+            subject, failure = read_text(asked.get("subject"), "subject"), read_failure(op, asked.get("fault"))
         except FaultsError as error:
             raise Refused(Problem.INVALID, str(error)) from None
+        await self._plans.add(op, subject, failure)
         return {"planned": self._plans.to_json()}
 
     async def reverse(self, body: object) -> dict[str, object]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from simulator.behind import AskedOperation, Behind, Operation, Plan
 from simulator.clock import Clock
-from simulator.faults import Failure, Faults, Op, Plans
+from simulator.faults import Failure, Faults, Op
 from simulator.memory import Asked, Charge, Memory
+from simulator.plans import Plans
 from simulator.telling import Teller
 from simulator.tokens import (
     ANSWER_LOST,
@@ -87,7 +88,7 @@ class Charging:
 
     async def operate(self, psp: str, asked: AskedOperation, faults: Faults) -> Operated:
         """Errors: Refused KEY_CONFLICT where the key stands for another operation; else those of Behind.operate."""
-        failure = self._failure(asked.kind, asked, faults)
+        failure = await self._failure(asked.kind, asked, faults)
         fault = failure if isinstance(failure, Fault) else None
         if fault in UNCHARGED:
             return Operated(None, replayed=False, fault=fault)
@@ -117,12 +118,12 @@ class Charging:
     async def _fault(self, psp: str, asked: Asked, card: Card, faults: Faults) -> Fault | None:
         if card.first_try and await self._memory.first_try(psp, asked.key):
             return card.first_try
-        failure = self._failure("charge", asked, faults)
+        failure = await self._failure("charge", asked, faults)
         assert not isinstance(failure, Ending), "how a charge ends its card says"
         return failure
 
-    def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:
-        return self._plans.take(op, asked.reference, asked.order_id) or faults.of(op).draw(self._rng)
+    async def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:
+        return await self._plans.take(op, asked.reference, asked.order_id) or faults.of(op).draw(self._rng)
 
     def _hidden_us(self, fault: Fault | None) -> int:
         return int(self._rng.uniform(0, HIDDEN_S_MAX) * 1_000_000) if fault in ANSWER_LOST else 0

@@ -58,7 +58,7 @@ class Control:
             case "GET", "/control/operations":
                 return self._operations(request.query)
             case "POST", "/control/next":
-                return json_answer(200, self._acting.plan(_json(request.body)))
+                return json_answer(200, await self._acting.plan(_json(request.body)))
             case "POST", "/control/reverse":
                 return json_answer(200, await self._acting.reverse(_json(request.body)))
             case "POST", "/control/disputes":

@@ -147,31 +147,3 @@ def _number(name: str, value: object, highest: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
         raise FaultsError(f"{name}: must be a number from 0 to {highest:g}")
     return float(value)
-
-
-class Plans:
-    """Failures that the next operation of a kind on a subject meets, each once. A restart forgets them."""
-
-    def __init__(self) -> None:
-        self._planned: dict[tuple[Op, str], list[Failure]] = {}
-
-    def add(self, op: Op, subject: str, failure: Failure) -> None:
-        self._planned.setdefault((op, subject), []).append(failure)
-
-    def take(self, op: Op, *subjects: str) -> Failure | None:
-        """The first one planned for any of these."""
-        for subject in subjects:
-            planned = self._planned.get((op, subject))
-            if planned:
-                failure = planned.pop(0)
-                if not planned:
-                    del self._planned[op, subject]
-                return failure
-        return None
-
-    def to_json(self) -> list[dict[str, object]]:
-        return [
-            {"op": op, "subject": subject, "fault": failure.value}
-            for (op, subject), planned in self._planned.items()
-            for failure in planned
-        ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from psp.port import Captured, Psp, Unknown
+from psp.port import Captured, NothingHappened, Psp, Unknown
 from tests.simulator.conftest import psps_of
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.simulator.test_charging import a_charge, books, charged, found, in_books
@@ -62,6 +62,21 @@ def test_a_fault_token_remembers_its_first_try_through_kill_9(own_simulator: Run
     own_simulator.kill()
     own_simulator.start()
     assert isinstance(charged(northpay, charge), Captured)
+
+
+def test_planned_faults_survive_kill_9_and_what_was_met_is_over(own_simulator: RunningSimulator) -> None:
+    northpay = psps_of(own_simulator)["northpay"]
+    charge, other = a_charge(), a_charge()
+    for planned in (charge, other, other):
+        own_simulator.control("POST", "/control/next", {"op": "charge", "subject": planned.call_id, "fault": "503"})
+    own_simulator.kill()
+    own_simulator.start()
+    assert charged(northpay, other) == charged(northpay, charge) == NothingHappened("unavailable", 1.0)
+    own_simulator.kill()
+    own_simulator.start()
+    assert isinstance(charged(northpay, charge), Captured)
+    assert charged(northpay, other) == NothingHappened("unavailable", 1.0)
+    assert isinstance(charged(northpay, other), Captured)
 
 
 @pytest.mark.parametrize("name", ["northpay", "southpay"])
