@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -15,22 +14,20 @@ from producers import replies
 from producers.client import UpstreamClient
 from producers.doors.commits import Commits
 from producers.doors.operations import OperationSubmission, claim
-from schemas.events import Event, PaymentCaptured
+from schemas.events import PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (
-    AuthorisationExpired,
     ChargebackOpened,
     DisputeInquiry,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
-    Share,
 )
 from schemas.requests import PaymentRequest, RefundRequest
 from tests.contract.http.commands import tally
-from tests.contract.http.door import Door, Reply, asked, order, wait_for
+from tests.contract.http.door import Door, asked, order, wait_for
+from tests.contract.http.orders import ask, detail, executing, paid, said, share
 from tests.contract.http.rooms import captured, execute, running_rooms
-from topics.runtime.shape.store import Store
 
 REFUNDS = "/v1/refunds"
 
@@ -44,43 +41,6 @@ def rooms(door: Door) -> Iterator[None]:
 @pytest.fixture
 def cart() -> str:
     return f"mb-{secrets.token_hex(4)}"
-
-
-def ask(door: Door, path: str, key: str | None = None, **body: object) -> Reply:
-    return door.send("POST", path, json.dumps(body).encode(), key=key)
-
-
-def detail(door: Door, cart: str, place: int = 0) -> tuple[str, str]:
-    one = door.get(f"/v1/payments/{cart}").json["payment_orders"][place]
-    return one["payment_order_status"], one["detail"]
-
-
-def executing(door: Door, cart: str, key: str | None = None, **changed: Any) -> dict[str, Any]:
-    """→ the order, which is being charged."""
-    one = order(f"{cart}-1")
-    assert door.post(asked(cart, one, buyer_info={"buyer_account": cart}, **changed), key).status == 202
-    wait_for(lambda: door.get(f"/v1/payments/{cart}", key=key).json["status"] == "executing")
-    return one
-
-
-def paid(door: Door, cart: str) -> dict[str, Any]:
-    """→ the order, captured in full and booked: 12.34 EUR."""
-    one = executing(door, cart)
-    execute(door.settings, captured(one, cart))
-    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
-    return one
-
-
-def said(one: dict[str, Any], cart: str, kind: type[Event], **more: object) -> Event:
-    """What the executor says of this order."""
-    terms = captured(one, cart).terms()
-    at_psp = {"psp": "northpay", "call_id": "1" * 32, "psp_reference": "np_1", "scheme": "visa"}
-    fields = {name: value for name, value in at_psp.items() if name in kind.model_fields}
-    return kind.model_validate({**terms, **fields, **more})
-
-
-def share(minor: int) -> Share:
-    return Share(Money(minor, "EUR"), Money(0, "EUR"), Money(minor, "EUR"))
 
 
 # ── refunds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -262,85 +222,6 @@ def test_a_dispute_is_read_with_its_stages_and_takes_what_could_be_refunded(door
     assert ask(door, REFUNDS, **body, amount="12.35").json["code"] == "exceeds_refundable"
     assert door.get(f"/v1/disputes/dp_{cart}", key=door.key_for("stranger")).status == 404
     assert door.get("/v1/disputes", key=door.key_for("shop", "payments:read")).json["code"] == "forbidden"
-
-
-# ── what is wrong with it ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-WRONG: list[tuple[dict[str, object], str, str]] = [
-    ({"amount": "0.00"}, "not_positive", "amount"),
-    ({"amount": "-1.00"}, "not_positive", "amount"),
-    ({"amount": "1.0"}, "wrong_decimals", "amount"),
-    ({"amount": 1}, "wrong_type", "amount"),
-    ({"amount": "1e2"}, "invalid_amount", "amount"),
-    ({"currency": "USD"}, "wrong_currency", "currency"),
-    ({"currency": "XXX"}, "unknown_currency", "currency"),
-    ({"amount": "12.35"}, "exceeds_refundable", "amount"),
-    ({"refund_id": "auto~x"}, "reserved_id", "refund_id"),
-    ({"refund_id": "a b"}, "invalid_id", "refund_id"),
-    ({"reason": ""}, "invalid_text", "reason"),
-    ({"reason": "4111 1111 1111 1111"}, "card_number", "reason"),
-    ({"payment_order_id": "nobodys"}, "not_found", "payment_order_id"),
-    ({"more": 1}, "unknown_field", "more"),
-]
-
-
-@pytest.fixture(scope="module")
-def through(door: Door) -> str:
-    cart = f"mb-{secrets.token_hex(4)}"
-    paid(door, cart)
-    return cart
-
-
-def claimed(door: Door) -> int:
-    with closing(Store(door.settings, "doors")) as store, store.transaction() as conn:
-        [row] = conn.execute("SELECT count(*) FROM operation_ids").fetchall()
-        return int(row[0])
-
-
-@pytest.mark.parametrize(("changed", "code", "field"), WRONG, ids=[f"{code} {field}" for _, code, field in WRONG])
-def test_a_refund_that_cannot_be_is_refused_by_field_and_claims_nothing(
-    door: Door, through: str, changed: dict[str, object], code: str, field: str
-) -> None:
-    before = claimed(door)
-    body = {"refund_id": f"{through}-w", "payment_order_id": f"{through}-1", "amount": "1.00", "currency": "EUR"}
-    reply = ask(door, REFUNDS, **body | changed)
-    assert (reply.json["code"], reply.json["field"]) == (code, field)
-    assert reply.status == (404 if code == "not_found" else 422)
-    assert claimed(door) == before
-
-
-def test_captures_and_voids_of_what_is_not_theirs_are_refused_by_field(door: Door, through: str, cart: str) -> None:
-    body = {"capture_id": f"{cart}-k", "payment_order_id": f"{through}-1", "amount": "1.00", "currency": "EUR"}
-    void = {"void_id": f"{cart}-v", "payment_order_id": f"{through}-1"}
-    expected = [
-        (f"/v1/payments/{through}/captures", body, 422, "not_authorised", "payment_order_id"),  # captured by itself
-        (f"/v1/payments/{through}/voids", void, 422, "nothing_to_void", "payment_order_id"),
-        (f"/v1/payments/{cart}/captures", body, 404, "not_found", "payment_order_id"),  # of another checkout
-        (f"/v1/payments/{cart}/voids", void, 404, "not_found", "payment_order_id"),
-        (f"/v1/payments/{through}/captures", body | {"final": True, "amount": "0.00"}, 422, "not_positive", "amount"),
-        (f"/v1/payments/{through}/captures", body | {"capture_id": "auto~x"}, 422, "reserved_id", "capture_id"),
-    ]
-    for path, asked_for, *answer in expected:
-        reply = ask(door, path, **asked_for)
-        assert [reply.status, reply.json["code"], reply.json["field"]] == answer
-    stranger = door.key_for("stranger")
-    assert ask(door, f"/v1/payments/{through}/captures", stranger, **body).status == 404
-
-
-def test_of_an_order_that_failed_or_was_not_started_nothing_can_be_asked(door: Door, cart: str) -> None:
-    one = executing(door, cart, capture="manual")
-    execute(door.settings, said(one, cart, PaymentAuthorised, expires_at=datetime.now(UTC)))
-    execute(door.settings, said(one, cart, AuthorisationExpired, released=Money(1234, "EUR")))
-    wait_for(lambda: detail(door, cart) == ("FAILED", "expired"))
-    refund = {"refund_id": f"{cart}-r", "payment_order_id": f"{cart}-1", "amount": "1.00", "currency": "EUR"}
-    capture = {"capture_id": f"{cart}-k", "payment_order_id": f"{cart}-1", "amount": "1.00", "currency": "EUR"}
-    assert ask(door, REFUNDS, **refund).json["code"] == "not_captured"
-    assert ask(door, f"/v1/payments/{cart}/captures", **capture).json["code"] == "not_authorised"
-    assert (
-        ask(door, f"/v1/payments/{cart}/voids", void_id="v", payment_order_id=f"{cart}-1").json["code"]
-        == "not_authorised"
-    )
 
 
 # ── by Kafka ─────────────────────────────────────────────────────────────────────────────────────────────────────────
