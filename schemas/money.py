@@ -108,7 +108,7 @@ class Money:
         return _made(self.minor - self._same(other), self.currency)
 
     def __neg__(self) -> Money:
-        return Money(-self.minor, self.currency)
+        return _made(-self.minor, self.currency)
 
     def __lt__(self, other: Money) -> bool:
         return self.minor < self._same(other)

@@ -10,7 +10,7 @@ from consumers.ledger import templates
 from consumers.ledger.templates import Booked
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
-from schemas.events import JournalPosted, LedgerEntry
+from schemas.events import JournalPosted
 from schemas.money_back import Execution
 from topics.runtime.shape.consumer import Cause, Decision
 
@@ -66,13 +66,12 @@ class Books:
 def decide(state: Books, event: Execution, cause: Cause) -> Decision:
     """Post each event that has a template once; other events move no money."""
     booked = templates.booked(event)
-    return _post(state, event, booked, cause) if booked is not None and booked.lines else NOTHING
+    return _post(state, event, booked, cause) if booked is not None and booked.entries else NOTHING
 
 
 def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decision:
     """Errors: Permanent `journal_differs` if this part of the order was posted with other lines."""
-    template, part, lines = booked
-    entries = tuple([line.entry() for line in lines])
+    template, part, entries = booked
     posted = state.postings.get((event.payment_order_id, template, part))
     if posted is not None:
         return _repeated(posted.journal, event, entries)
@@ -84,11 +83,11 @@ def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decis
         part=part or None,
         entries=entries,
     )
-    balances = tuple([state.balances[line.account, line.currency] for line in lines])
+    balances = tuple([state.balances[entry.account, entry.amount.currency] for entry in entries])
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 
-def _repeated(posted: JournalPosted, event: Execution, entries: tuple[LedgerEntry, ...]) -> Decision:
+def _repeated(posted: JournalPosted, event: Execution, entries: templates.Entries) -> Decision:
     """Ignore the same fact under another event id. Errors: Permanent `journal_differs`."""
     if posted.checkout_id == event.checkout_id and posted.entries == entries:
         return NOTHING

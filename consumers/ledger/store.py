@@ -10,7 +10,7 @@ from typing import Any
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
 from schemas.envelope import EventId
-from schemas.events import AccountBalance, JournalPosted, LedgerEntry
+from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import Execution
 from topics import catalog
@@ -50,19 +50,31 @@ def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
 
     Both statements are sent before either result is read: one round trip in a batch.
     """
-    orders: list[str] = []
-    sides: set[Side] = set()
-    for event in events:
-        booked = templates.booked(event)
-        if booked is not None:
-            orders.append(event.payment_order_id)
-            sides.update([(line.account, line.currency) for line in booked.lines])
+    orders, sides = _orders_and_sides(events)
     if not orders:
         return Books()
     asked = _ask_posted(conn, orders)
     balances = _find(conn, sides, now)
     postings = _posted(conn, asked)
     return Books({balance.side: balance for balance in balances}, {posting.key: posting for posting in postings})
+
+
+def _orders_and_sides(events: Sequence[Execution]) -> tuple[list[str], set[Side]]:
+    """Orders whose journals are read, and what new journals will move. Captures of the same parties move the same accounts:
+    entries are made for one of them.
+    """
+    orders: list[str] = []
+    different: dict[object, Execution] = {}
+    for event in events:
+        if type(event) is PaymentCaptured:
+            orders.append(event.payment_order_id)
+            gross, fee, net = event.gross, event.fee.minor, event.net.minor
+            different[event.psp, event.seller_account, gross.currency, fee != 0, net != 0] = event
+        elif templates.booked(event) is not None:
+            orders.append(event.payment_order_id)
+            different[id(event)] = event
+    made = [booked.entries for event in different.values() if (booked := templates.booked(event)) is not None]
+    return orders, {(entry.account, entry.amount.currency) for entries in made for entry in entries}
 
 
 def _ask_posted(conn: Connection, payment_order_ids: list[str]) -> Cursor:

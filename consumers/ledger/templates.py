@@ -1,4 +1,4 @@
-"""An execution → its template and the lines of its journal. Nothing else writes lines (docs/books.md: the books)."""
+"""An execution → its template and the entries of its journal. Nothing else makes entries (docs/books.md: the books)."""
 
 from __future__ import annotations
 
@@ -34,30 +34,21 @@ from schemas.money_back import (
 MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
 Template = Literal["captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"]
 
+Direction = Literal["debit", "credit"]
+
 PLATFORM_FEES = "platform:fees"
+_OTHER: dict[Direction, Direction] = {"debit": "credit", "credit": "debit"}
 
 
-class Line(NamedTuple):
-    """One signed line: a debit is above zero, a credit below. A line of zero makes no entry."""
-
-    account: str
-    minor: int
-    currency: str
-
-    def entry(self) -> LedgerEntry:
-        amount = Money(abs(self.minor), self.currency)
-        return LedgerEntry(account=self.account, direction="debit" if self.minor > 0 else "credit", amount=amount)
-
-
-Lines = tuple[Line, ...]
+Entries = tuple[LedgerEntry, ...]
 
 
 class Booked(NamedTuple):
-    """The journal of a fact: its template, the part of the order that it is about, and its lines."""
+    """The journal of a fact: its template, the part of the order that it is about, and its entries."""
 
     template: Template
     part: str
-    lines: Lines
+    entries: Entries
 
 
 def receivable(psp: str) -> str:
@@ -102,39 +93,45 @@ def booked(event: Execution) -> Booked | None:
             assert_never(event)
 
 
-def captured(event: PaymentCaptured) -> Lines:
+def captured(event: PaymentCaptured) -> Entries:
     """A capture: the PSP owes us the gross, we owe the seller the net, the fee is revenue."""
-    return _lines(
-        event.gross.currency,
-        (receivable(event.psp), event.gross.minor),
-        (payable(event.seller_account), -event.net.minor),
-        (PLATFORM_FEES, -event.fee.minor),
+    return _entries(
+        (receivable(event.psp), "debit", event.gross),
+        (payable(event.seller_account), "credit", event.net),
+        (PLATFORM_FEES, "credit", event.fee),
     )
 
 
-def out(event: MoneyBack, share: Share) -> Lines:
+def out(event: MoneyBack, share: Share) -> Entries:
     """A refund: the PSP no longer owes us the gross; the seller bears the net, the platform its share of the fee."""
-    return _lines(
-        share.gross.currency,
-        (payable(event.seller_account), share.net.minor),
-        (PLATFORM_FEES, share.fee.minor),
-        (receivable(event.psp), -share.gross.minor),
+    return _entries(
+        (payable(event.seller_account), "debit", share.net),
+        (PLATFORM_FEES, "debit", share.fee),
+        (receivable(event.psp), "credit", share.gross),
     )
 
 
-def charged_back(event: ChargebackOpened | ChargebackWon) -> Lines:
+def charged_back(event: ChargebackOpened | ChargebackWon) -> Entries:
     """As `out`, and the PSP keeps its dispute fee, at the cost of the seller or of the platform."""
-    lines, fee = out(event, event.share), event.dispute_fee
+    entries, fee = out(event, event.share), event.dispute_fee
     if fee is None:
-        return lines
+        return entries
     of_seller = event.fee_of_seller is not None
     bearer = payable(event.seller_account) if of_seller else dispute_fees(event.psp)
-    return lines + _lines(fee.currency, (bearer, fee.minor), (receivable(event.psp), -fee.minor))
+    return entries + _entries((bearer, "debit", fee), (receivable(event.psp), "credit", fee))
 
 
-def negative(lines: Lines) -> Lines:
-    return tuple([line._replace(minor=-line.minor) for line in lines])
+def negative(entries: Entries) -> Entries:
+    """What undoes them: each on the other side."""
+    return tuple([LedgerEntry(entry.account, _OTHER[entry.direction], entry.amount) for entry in entries])
 
 
-def _lines(currency: str, *signed: tuple[str, int]) -> Lines:
-    return tuple([Line(account, minor, currency) for account, minor in signed if minor])
+def _entries(*lines: tuple[str, Direction, Money]) -> Entries:
+    """An amount below zero is one on the other side; of zero there is no entry."""
+    return tuple([_entry(*line) for line in lines if line[2].minor])
+
+
+def _entry(account: str, direction: Direction, amount: Money) -> LedgerEntry:
+    if amount.minor < 0:
+        return LedgerEntry(account, _OTHER[direction], -amount)
+    return LedgerEntry(account, direction, amount)

@@ -15,7 +15,7 @@ import orjson
 
 from consumers.executor.operation import Operation
 from consumers.ledger import templates
-from consumers.ledger.templates import Line
+from consumers.ledger.templates import Entries
 from consumers.wallet.decide import effect_of
 from psp.port import DisputeState, NothingHappened, NotThere, Reply, Unknown
 from tests.unit.executor_cases import SETTLING_S
@@ -40,7 +40,7 @@ class World:
         placed = an_order(manual=self.manual, gross=self.gross, fee=fee, **rules)  # type: ignore[arg-type]
         self.desk = ToldDesk(placed, back_policy(many=self.psp.many))
         self.wallet, self.accounts = 0, Counter[str]()
-        self.journals: dict[tuple[str, str], tuple[Line, ...]] = {}
+        self.journals: dict[tuple[str, str], Entries] = {}
         self.asked = self.booked = self.begun = self.revision = 0  # how far each was counted
         self.flights: list[Call] = []  # sends that arrive later
         self.replies: dict[str, tuple[Act, Reply]] = {}  # what the PSP has said of calls, and we have not heard yet
@@ -168,13 +168,13 @@ class World:
                 assert booked is effect, f"{event} moves the wallet or the ledger, and not both"
                 continue
             assert (booked.template, booked.part) not in self.journals, f"{booked} was said twice"
-            self.journals[booked.template, booked.part] = booked.lines
+            self.journals[booked.template, booked.part] = booked.entries
             if before := TAKES_BACK.get(booked.template):
                 turn = self.journals[before, booked.part]
-                assert {*booked.lines} == {*templates.negative(turn)}, "a reversal is not that of its turn"
+                assert {*booked.entries} == {*templates.negative(turn)}, "a reversal is not that of its turn"
             self.wallet += effect.amount.minor
-            for line in booked.lines:
-                self.accounts[line.account] += line.minor
+            for entry in booked.entries:
+                self.accounts[entry.account] += entry.amount.minor * (1 if entry.direction == "debit" else -1)
             assert not sum(self.accounts.values()), "debits are not equal to credits"
         self.booked = len(self.desk.said)
 

@@ -302,7 +302,7 @@ def test_every_template_nets_to_zero_per_currency_for_every_sign(
         assert posted is not None
         assert back is not None
         assert sums(posted, by_account=False) == sums(back, by_account=False) == {}
-        assert all(line.minor for line in posted.lines + back.lines)
+        assert all(entry.amount.minor > 0 for entry in posted.entries + back.entries)
         assert sums(posted, back, by_account=True) == {}
 
 
@@ -310,6 +310,7 @@ def sums(*booked: templates.Booked, by_account: bool) -> dict[tuple[str, str], i
     """What is left of the lines, by currency or by account and currency."""
     found: Counter[tuple[str, str]] = Counter()
     for journal in booked:
-        for line in journal.lines:
-            found[line.account if by_account else "", line.currency] += line.minor
+        for entry in journal.entries:
+            sign = 1 if entry.direction == "debit" else -1
+            found[entry.account if by_account else "", entry.amount.currency] += sign * entry.amount.minor
     return {key: minor for key, minor in found.items() if minor}
