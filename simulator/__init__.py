@@ -1,1 +1,1 @@
-"""The outside world: PSPs with an honest memory and dishonest networks. It imports none of the other packages."""
+"""The outside world: simulated PSPs with durable books and an unreliable network. Imports none of the other packages."""

@@ -1,4 +1,4 @@
-"""`python -m simulator`: arguments and keys in, a running simulator out; SIGTERM and SIGINT end it."""
+"""`python -m simulator`: arguments and API keys → a running simulator; SIGTERM and SIGINT end it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _read_keys(variable: str) -> Mapping[str, str]:
 
 
 def _read_file(variable: str) -> str:
-    """What the file of that name holds, in the folder where Docker and Kubernetes put secrets; nothing without one."""
+    """The secret of that name from the folder where Docker and Kubernetes mount secrets; empty without a file."""
     folder = os.environ.get(FOLDER_VARIABLE)
     return (Path(folder) / variable).read_text() if folder else ""
 
@@ -106,7 +106,7 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
 
 
 async def _asked_to_stop(committing: asyncio.Task[None]) -> None:
-    """Returns on a signal; raises what ended the commits, if anything did."""
+    """Wait for a signal. Raises the error that ended the commits, if any."""
     stop = asyncio.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(wanted, stop.set)

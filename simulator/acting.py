@@ -1,4 +1,4 @@
-"""What a person, or a test, has the PSPs do by themselves: take money back, do it again, dispute it, fail the next time."""
+"""A command of a person or test → an act of a PSP: reverse, do again, dispute, fail the next operation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DISPUTE_FIELDS = frozenset(
 
 
 class Acting:
-    """Each act is kept, told by webhook and answered as JSON. Errors: Refused(INVALID), in words for people."""
+    """Stores each act, sends its webhook and answers JSON. Errors: Refused(INVALID) with a text for people."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Acting:
         self._shapes = shapes
 
     async def plan(self, body: object) -> dict[str, object]:
-        """The next `op` of `subject`, an order or a reference, meets `fault`, once."""
+        """Let the next `op` of `subject`, an order or a reference, fail with `fault`, once."""
         asked = _fields(body, frozenset({"op", "subject", "fault"}))
         try:
             op = read_op(asked.get("op"))
@@ -54,7 +54,7 @@ class Acting:
         return {"planned": self._plans.to_json()}
 
     async def reverse(self, body: object) -> dict[str, object]:
-        """Take a capture or refund of `subject`, an order or a reference, back; with `again`, do it again."""
+        """Reverse a capture or refund of `subject`, an order or a reference; with `again`, do it again."""
         asked = _fields(body, frozenset({"subject", "op", "again", "psp"}))
         subject, op, again = _subject(asked), asked.get("op", "capture"), asked.get("again", False)
         if op not in ("capture", "refund"):
@@ -80,7 +80,7 @@ class Acting:
         return self.told_operation(changed)
 
     def _candidate(self, subject: str, op: str, again: bool, charges: Sequence[Charge]) -> Operation:
-        """The one capture or refund that can be meant: where several can, the subject must be its own reference."""
+        """The capture or refund that `subject` names. If an order has several, the subject must be a reference."""
         now_us, psps = self._clock.now_us(), {charge.psp for charge in charges}
         found = [one for one in self._behind.known_as(subject) if one.kind == op and (not psps or one.psp in psps)]
         by_status = {
@@ -93,7 +93,7 @@ class Acting:
         return _only(fitting or found, subject, f"{op}s")
 
     async def dispute(self, body: object) -> dict[str, object]:
-        """Open a dispute about a captured order or charge, or move it on."""
+        """Open a dispute about a captured order or charge, or move it to its next status."""
         asked = _fields(body, _DISPUTE_FIELDS)
         subject = _subject(asked)
         wanted = _wanted(asked)
@@ -108,14 +108,14 @@ class Acting:
         return self.told_dispute(told)
 
     def _charges(self, subject: str, asked: Mapping[str, object]) -> list[Charge]:
-        """The charges of that order, or of that reference; with `psp`, those there."""
+        """The charges of an order or with a reference; with `psp` only that PSP's."""
         psp = asked.get("psp")
         if psp is not None and psp not in self._shapes:
             raise Refused(Problem.INVALID, f"psp: must be one of {', '.join(self._shapes)}")
         return [charge for charge in self._memory.known_as(subject) if psp in (None, charge.psp)]
 
     def books(self, subject: str) -> dict[str, object]:
-        """All operations and disputes of an order, or with that reference, hidden ones too: the truth, for people only."""
+        """All operations and disputes of an order or with a reference, hidden ones included: for people only."""
         charges = self._memory.known_as(subject)
         disputes = [dispute for charge in charges for dispute in self._disputes.about(charge)]
         return {

@@ -1,4 +1,4 @@
-"""Captures, voids and refunds: what a PSP's own books allow, and the rows that hold them. A no is a row too."""
+"""Captures, voids and refunds → rows of a PSP's books, or declines by them. A decline is a row, too."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _ACTS = {True: "take back", False: "do again"}
 
 @dataclass(frozen=True, slots=True)
 class AskedOperation:
-    """What a caller asked for behind a charge. A void has neither amount nor currency."""
+    """A caller's request for an operation on a charge. A void has neither amount nor currency."""
 
     kind: OperationKind
     key: str
@@ -71,7 +71,7 @@ class AskedOperation:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row of the PSP's own books."""
+    """A row of the PSP's books."""
 
     seq: int
     id: str
@@ -100,7 +100,7 @@ class Operation:
         return "reversed" if self.reversed else "succeeded"
 
     def answers(self, asked: AskedOperation) -> bool:
-        """Whether this is the operation that was asked for, and not another under the same key."""
+        """Whether the operation is the requested one, and not another under the same key."""
         mine = (self.reference, self.order_id, self.charge_id, bool(self.final))
         same_money = asked.amount is None or (self.amount, self.currency) == (asked.amount, asked.currency)
         return same_money and mine == (asked.reference, asked.order_id, asked.charge_id, asked.final)
@@ -108,16 +108,16 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How an operation that the books allow goes: done at once, or as a test wants it."""
+    """How an allowed operation ends: done at once, or as a test has set."""
 
     decline_code: str | None = None
-    decided_us: int = 0  # this long after it was asked for
+    decided_us: int = 0  # microseconds after the request
     hidden_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class KeptOperation:
-    """An operation in the books, and whether an earlier request put it there."""
+    """An operation in the books, and whether an earlier request made it."""
 
     operation: Operation
     replayed: bool
@@ -125,7 +125,7 @@ class KeptOperation:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A charge and all that was done behind it, at one moment."""
+    """A charge with its operations, at one moment."""
 
     charge: Charge
     operations: Sequence[Operation]
@@ -137,23 +137,23 @@ class Standing:
 
     @property
     def captured(self) -> int:
-        """What was taken and not taken back."""
+        """The captured amount without reversed captures."""
         if self.charge.manual:
             return self._sum("capture", "succeeded")
         return self.charge.amount if self.charge.first_status(self.now_us) == "succeeded" else 0
 
     @property
     def returned(self) -> int:
-        """What went back to the buyer, or is on its way."""
+        """The amount of refunds, done or pending."""
         return self._sum("refund", "succeeded", "pending")
 
     @property
     def left(self) -> int:
-        """What can still be captured. A capture that was taken back counts: the PSP may do it again."""
+        """The amount that can still be captured. A reversed capture counts as captured: the PSP may do it again."""
         return self.charge.amount - self._sum("capture", "succeeded", "pending", "reversed")
 
     def status(self) -> ChargeStatus:
-        """Of the charge. One that is captured later has succeeded when nothing more can be captured and something was."""
+        """The charge's status. With later capture it is `succeeded` when something was captured and nothing more can be."""
         first = self.charge.first_status(self.now_us)
         if first != "authorised" or not (self._closed() or self._expired()):
             return first
@@ -165,18 +165,18 @@ class Standing:
         return self.now_us >= self.charge.capture_until
 
     def _closed(self) -> bool:
-        """A void, a final capture, or captures of it all, done."""
+        """Whether a void, a final capture, or captures of the whole amount are done."""
         done = [one for one in self.operations if one.status(self.now_us) in ("succeeded", "reversed")]
         closing = any(one.kind == "void" or one.final for one in done)
         return closing or self._sum("capture", "succeeded", "reversed") >= self.charge.amount
 
     def _closing(self) -> bool:
-        """The same, done or on its way."""
+        """Whether these are done or pending."""
         alive = [one for one in self.operations if one.status(self.now_us) != "declined"]
         return any(one.kind == "void" or one.final for one in alive)
 
     def refusal(self, asked: AskedOperation) -> str | None:
-        """Why the books do not allow it. Refunds are not held against disputes: that is for the caller to do."""
+        """Why the books decline the operation, or None. Disputes do not reduce what can be refunded: callers must see to it."""
         if asked.kind == "refund":
             if not self.captured:
                 return "not_captured"
@@ -194,7 +194,7 @@ class Standing:
 
 
 class Behind:
-    """What is done behind charges, in the same books and commits."""
+    """The operations of all charges, in the books and commits of Memory."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -204,9 +204,9 @@ class Behind:
     async def operate(
         self, psp: str, asked: AskedOperation, plan: Plan, now_us: int, key_life_us: int
     ) -> KeptOperation:
-        """The operation under this key if the key is still known, else a new one, done or declined.
+        """The operation under this key if the PSP still knows the key, else a new one, done or declined.
 
-        Errors: Refused NOT_FOUND for a charge that the PSP does not have, INVALID for another order or currency.
+        Errors: Refused NOT_FOUND for an unknown charge, INVALID for another order or currency.
         """
 
         def work() -> KeptOperation:
@@ -235,7 +235,7 @@ class Behind:
         return charge
 
     def _made(self, standing: Standing, asked: AskedOperation, plan: Plan) -> Operation:
-        """What the books forbid is declined at once, whatever was planned for it."""
+        """A new operation. One that the books do not allow is declined at once, whatever is planned."""
         charge, now_us, refusal = standing.charge, standing.now_us, standing.refusal(asked)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         amount = (0 if refusal else standing.left) if asked.amount is None else asked.amount
@@ -246,7 +246,7 @@ class Behind:
         )  # fmt: skip
 
     async def take_back(self, operation: Operation, now_us: int) -> Operation:
-        """The PSP's own whim. Errors: Refused INVALID where it was not done, or its refunds are more than would be left."""
+        """Reverse an operation. Errors: Refused INVALID if it is not done, or if refunds would exceed what is left."""
 
         def work() -> Operation:
             current = self._current(operation)
@@ -260,7 +260,7 @@ class Behind:
         return await self._memory.commit(work)
 
     async def do_again(self, operation: Operation, now_us: int) -> Operation:
-        """What was taken back, or declined, is done after all. Errors: Refused INVALID where it is neither, or too much."""
+        """Do a reversed or declined operation after all. Errors: Refused INVALID if it is neither, or exceeds what is left."""
 
         def work() -> Operation:
             current = self._current(operation)
@@ -268,7 +268,10 @@ class Behind:
             if current.kind == "void" or status not in ("reversed", "declined"):
                 raise Refused(Problem.INVALID, f"this {current.kind} is {status}: nothing to do again")
             again = AskedOperation(current.kind, "", "", "", "", current.amount, current.currency, bool(current.final))
-            done_before = (current.kind, status) == ("capture", "reversed")  # its amount is still counted
+            done_before = (current.kind, status) == (
+                "capture",
+                "reversed",
+            )  # the amount of a reversed capture is still counted
             refusal = None if done_before else self._standing_of(current, now_us).refusal(again)
             if refusal:
                 raise Refused(Problem.INVALID, f"this {current.kind} cannot be done after all: {refusal}")
@@ -277,7 +280,7 @@ class Behind:
         return await self._memory.commit(work)
 
     async def set_charge_reversed(self, charge: Charge, is_reversed: bool, now_us: int) -> Charge:
-        """Take an automatic charge's money back, or again. Errors: as `take_back` and `do_again`."""
+        """Reverse an automatic charge, or do it again. Errors: as `take_back` and `do_again`."""
 
         def work() -> Charge:
             current = self._memory.charge_of_id(charge.psp, charge.id)
@@ -305,17 +308,17 @@ class Behind:
         return operation
 
     def standing(self, charge: Charge, now_us: int) -> Standing:
-        """As the transaction that is being written sees it."""
+        """The charge's standing, as the open transaction sees it."""
         rows = self._memory.writing.execute(f"{_SELECT} WHERE charge_seq=? ORDER BY seq", (charge.seq,))
         return Standing(charge, _operations(rows), now_us)
 
     def captured(self, charge: Charge, now_us: int) -> int:
-        """What is captured of it, as the last commit left it."""
+        """The charge's captured amount after the last commit."""
         rows = self._memory.reading.execute(f"{_SELECT} WHERE charge_seq=? ORDER BY seq", (charge.seq,))
         return Standing(charge, _operations(rows), now_us).captured
 
     def statuses(self, charges: Sequence[Charge], now_us: int) -> list[ChargeStatus]:
-        """How each charge stands; those that took their money at once are not looked up."""
+        """The status of each charge. Automatic charges need no look-up."""
         manual = {charge.seq: charge for charge in charges if charge.manual}
         behind: dict[int, list[Operation]] = {seq: [] for seq in manual}
         if manual:
@@ -328,11 +331,11 @@ class Behind:
         ]
 
     def find(self, psp: str, kind: OperationKind, reference: str) -> list[Operation]:
-        """All of that kind with this reference that look-ups can see already."""
+        """The operations of that kind and reference that look-ups can see by now."""
         return _operations(self._memory.reading.execute(_BY_REFERENCE, (reference, kind, psp, machine_us())))
 
     def page(self, psp: str, kind: OperationKind, after_seq: int, limit: int) -> tuple[list[Operation], bool]:
-        """In the order in which they were asked for, and whether there are more."""
+        """Operations in the order of their requests, and whether there are more."""
         found = _operations(self._memory.reading.execute(_PAGE, (after_seq, kind, psp, machine_us(), limit + 1)))
         return found[:limit], len(found) > limit
 
@@ -340,7 +343,7 @@ class Behind:
         return _operations(self._memory.reading.execute(_UNDECIDED, (now_us,)))
 
     def known_as(self, reference_or_order: str) -> list[Operation]:
-        """Every one with this reference or order id, hidden ones too: the truth, for people only."""
+        """All operations with this reference or order id, hidden ones included: for people only."""
         return _operations(self._memory.reading.execute(_ALL_BY_REFERENCE, (reference_or_order, reference_or_order)))
 
 

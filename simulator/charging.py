@@ -1,4 +1,4 @@
-"""A charge, or what is done behind one → a row in the books, or none, and the fault that its answer will meet."""
+"""A request for a charge or operation → a row in the books, or none, and the fault of its answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HIDDEN_S_MAX = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """`charge` is None where nothing was done; `fault` is how the answer goes wrong, if it does."""
+    """`charge` is None if nothing was done; `fault` is how the answer fails, if it does."""
 
     charge: Charge | None
     replayed: bool
@@ -43,7 +43,7 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """`operation` is None where nothing was done; `fault` is how the answer goes wrong, if it does."""
+    """`operation` is None if nothing was done; `fault` is how the answer fails, if it does."""
 
     operation: Operation | None
     replayed: bool
@@ -51,7 +51,7 @@ class Operated:
 
 
 class Charging:
-    """The PSPs behind the wire: they never do a thing twice under a key that they still know."""
+    """The PSPs' processing: nothing is done twice under a key that the PSP still knows."""
 
     def __init__(
         self, memory: Memory, behind: Behind, clock: Clock, rng: random.Random, teller: Teller, plans: Plans
@@ -64,7 +64,7 @@ class Charging:
         self._teller = teller
 
     async def charge(self, psp: str, asked: Asked, faults: Faults) -> Charged:
-        """Errors: Refused(KEY_CONFLICT) where the key stands for another charge."""
+        """Errors: Refused(KEY_CONFLICT) if the key belongs to another charge."""
         card = read_token(asked.token)
         fault = await self._fault(psp, asked, card, faults)
         if fault in UNCHARGED:
@@ -87,7 +87,7 @@ class Charging:
         return Charged(kept.charge, kept.replayed, fault)
 
     async def operate(self, psp: str, asked: AskedOperation, faults: Faults) -> Operated:
-        """Errors: Refused KEY_CONFLICT where the key stands for another operation; else those of Behind.operate."""
+        """Errors: Refused KEY_CONFLICT if the key belongs to another operation; those of Behind.operate."""
         failure = await self._failure(asked.kind, asked, faults)
         fault = failure if isinstance(failure, Fault) else None
         if fault in UNCHARGED:
@@ -111,7 +111,7 @@ class Charging:
         return Plan(hidden_us=self._hidden_us(failure if isinstance(failure, Fault) else None))
 
     def _is_told(self, op: Op, fault: Fault | None, faults: Faults) -> bool:
-        """Always where the caller has no answer; else by the share that was asked for."""
+        """Whether a webhook is sent: always if the caller gets no answer, else for the share that is set."""
         share = faults.of(op).told
         return fault in ANSWER_LOST or (share > 0 and self._rng.random() < share)
 
@@ -119,7 +119,7 @@ class Charging:
         if card.first_try and await self._memory.first_try(psp, asked.key):
             return card.first_try
         failure = await self._failure("charge", asked, faults)
-        assert not isinstance(failure, Ending), "how a charge ends its card says"
+        assert not isinstance(failure, Ending), "the end of a charge follows from its card"
         return failure
 
     async def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:

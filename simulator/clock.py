@@ -1,4 +1,4 @@
-"""Machine time plus an offset from a file → the simulator's idea of now."""
+"""Machine time plus an offset from a file → the simulated time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock:
         self._looked_at = float("-inf")
 
     def now_us(self) -> int:
-        """Microseconds since 1970, as the world that can be moved forward sees it."""
+        """Microseconds since 1970 in simulated time."""
         if time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
             self._offset_us = self._read_offset_us()
             self._looked_at = time.monotonic()
@@ -34,5 +34,5 @@ class Clock:
 
 
 def machine_us() -> int:
-    """Microseconds since 1970 by the machine's clock, which nobody moves: settling runs on it."""
+    """Microseconds since 1970 by the machine's clock, on which settling runs."""
     return time.time_ns() // 1000

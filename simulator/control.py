@@ -1,4 +1,4 @@
-"""What people and tests do to the simulated world: faults, history, a look at the true books."""
+"""Requests of people and tests → faults set, history loaded, books shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Row = tuple[str, Asked, str | None, str | None, int]
 
 
 class Control:
-    """The control API. Errors are Refused(INVALID), told as `{"error": …}` with 400."""
+    """The control API. Errors: Refused(INVALID), answered as `{"error": …}` with 400."""
 
     def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting) -> None:
         self._acting = acting
@@ -41,7 +41,7 @@ class Control:
         self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
 
     async def answer(self, request: Request) -> Answer | None:
-        """None where there is no such thing."""
+        """The answer; None for an unknown path."""
         match request.method, request.path:
             case "GET", "/healthz":
                 return json_answer(200, {"status": "ok"})
@@ -98,7 +98,7 @@ class Control:
         return json_answer(200, self._acting.books(read_text(query.get("reference"), "reference")))
 
     async def _preload(self, body: bytes) -> Answer:
-        """A JSON array or one object a line; answers the ids that the PSP gave, in the same order."""
+        """Load history from a JSON array or JSON lines; answers the PSP's ids in the same order."""
         rows = [self._history(row) for row in _rows(body)]
         return json_answer(200, {"ids": await self._memory.preload(rows)})
 

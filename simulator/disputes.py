@@ -1,4 +1,4 @@
-"""Disputes about captured charges, stage by stage: told by hand, kept in the PSP's books."""
+"""Commands about disputes of captured charges → their stages in the PSP's books."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PUT = f"INSERT OR REPLACE INTO disputes ({_COLUMNS}) VALUES ({','.join('?' * 16
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """One stage of a dispute in the PSP's own books."""
+    """A stage of a dispute in the PSP's books."""
 
     seq: int
     id: str
@@ -68,7 +68,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to become of a charge's dispute. None: as it is, or for a new one all that was captured, and no fee."""
+    """A command about a charge's dispute. None keeps a field; for a new dispute: the whole captured amount, no fee."""
 
     status: DisputeStatus
     stage: int = 1
@@ -81,7 +81,7 @@ class Wanted:
 
 
 class Disputes:
-    """A charge has one dispute unless another is named by its id, or begun while the last one is over."""
+    """The disputes of all charges. A charge has one dispute, unless a command names another id, or the last one is over."""
 
     def __init__(self, memory: Memory, behind: Behind) -> None:
         self._memory = memory
@@ -90,7 +90,7 @@ class Disputes:
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM disputes").fetchone()[0]
 
     async def dispute(self, charge: Charge, wanted: Wanted, now_us: int) -> Dispute:
-        """Errors: Refused INVALID where nothing was captured, for more than that, or for a step that cannot follow."""
+        """Errors: Refused INVALID if nothing or less was captured, or if the step cannot follow."""
 
         def work() -> Dispute:
             stages = _disputes(
@@ -133,14 +133,14 @@ class Disputes:
         return _disputes(self._memory.reading.execute(f"{_SELECT} WHERE charge_seq=? ORDER BY seq", (charge.seq,)))
 
     def page(self, psp: str, after_seq: int, limit: int) -> tuple[list[Dispute], bool]:
-        """Whole disputes in the order in which they began, each with all its stages."""
+        """Disputes in the order of their beginning, each with all its stages."""
         begun = f"{_SELECT} WHERE seq>? AND psp=? AND stage=1 ORDER BY seq LIMIT ?"
         found = _disputes(self._memory.reading.execute(begun, (after_seq, psp, limit + 1)))
         return [stage for first in found[:limit] for stage in self.of(psp, first.id)], len(found) > limit
 
 
 def _stage(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
-    """The row that is to be changed: the last one of that stage; none where a new one begins."""
+    """The row to change: the last of that stage; None if a new stage begins."""
     if wanted.id is not None and not any(one.id == wanted.id for one in stages):
         raise Refused(Problem.INVALID, f"id: no dispute {wanted.id} of this charge")
     found = [one for one in stages if one.stage == wanted.stage and wanted.id in (None, one.id)]
@@ -151,7 +151,7 @@ def _stage(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
 
 
 def _first_of(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
-    """The stage before a second one. Errors: Refused where that is not over."""
+    """The first stage, before a second begins. Errors: Refused if it is not over."""
     if wanted.stage == 1:
         return None
     first = next((one for one in reversed(stages) if one.stage == 1 and wanted.id in (None, one.id)), None)
@@ -161,7 +161,7 @@ def _first_of(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
 
 
 def _moved(before: Dispute, wanted: Wanted) -> Dispute:
-    """Errors: Refused where that cannot follow."""
+    """The stage after the command. Errors: Refused if the status cannot follow."""
     allowed = {"inquiry": STATUSES, "opened": ("opened", "won", "lost"), "lost": ("lost", "won"), "won": ("won",)}
     if wanted.status not in allowed[before.status]:
         raise Refused(Problem.INVALID, f"status: this dispute is {before.status} already")

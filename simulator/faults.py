@@ -1,4 +1,4 @@
-"""Control API settings → which charges and operations go wrong, by rate, and whether a PSP answers at all."""
+"""Settings of the control API → the share of charges and operations that fail, and how; whether a PSP answers at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Failure = Fault | Ending
 
 
 class FaultsError(Exception):
-    """The faults asked for make no sense; the message says which."""
+    """Invalid faults; the message says which."""
 
 
 def read_op(value: object) -> Op:
@@ -28,7 +28,7 @@ def read_op(value: object) -> Op:
 
 
 def read_failure(op: Op, name: object) -> Failure:
-    """Errors: FaultsError. Whether a charge is declined or pending its card says."""
+    """Errors: FaultsError. Charges are declined or pending by their card, and not by a fault."""
     kinds: tuple[type[Fault] | type[Ending], ...] = (Fault,) if op == "charge" else (Fault, Ending)
     for kind in kinds:
         for failure in kind:
@@ -39,13 +39,13 @@ def read_failure(op: Op, name: object) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Shares of one kind of operation at one PSP (0 to 1, their sum at most 1), and of the answered ones told besides."""
+    """Shares (0 to 1, their sum at most 1) of one kind of operation at one PSP; and the share of answered ones with a webhook."""
 
     rates: Mapping[Failure, float] = field(default_factory=dict)
     told: float = 0.0
 
     def draw(self, rng: random.Random) -> Failure | None:
-        """What goes wrong with one of them, if anything does."""
+        """The fault of one operation, or None."""
         if not self.rates:
             return None
         point = rng.random()
@@ -65,14 +65,14 @@ class Rates:
         return replace(self, rates=changed)
 
     def to_json(self) -> dict[str, object]:
-        """Those that are not nought."""
+        """The shares that are not zero."""
         told: dict[str, object] = {"told": self.told} if self.told else {}
         return {**{fault.value: rate for fault, rate in self.rates.items()}, **told}
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """One PSP's. `down` answers 503 to everything, `latency_ms` is added to every answer; the rest is of one kind."""
+    """The faults of one PSP. `down`: 503 for all requests. `latency_ms` is added to each answer. The rest is by kind."""
 
     by_op: Mapping[Op, Rates] = field(default_factory=dict)
     down: bool = False
@@ -82,8 +82,8 @@ class Faults:
         return self.by_op.get(op, _NONE)
 
     def with_changes(self, changes: Mapping[str, object]) -> Faults:
-        """These faults with the named fields replaced. Rates are of charges unless `op` names another kind; `clear` first
-        drops all but `down`, or all of the kind that `op` names. `operations` is as `to_json` writes it.
+        """These faults with the named fields replaced. Rates are those of charges unless `op` names another kind. `clear` first
+        removes all but `down`, or all of the kind of `op`. `operations` has the format of `to_json`.
         """
         op = read_op(changes["op"]) if "op" in changes else None
         changed = self._cleared(op) if changes.get("clear") is True else self
@@ -127,7 +127,7 @@ class Faults:
         return replace(self, by_op={**self.by_op, op: self.of(op).with_rate(op, name, value)})
 
     def to_json(self) -> dict[str, object]:
-        """Those of charges, all of them; and of other operations those that are not nought."""
+        """All rates of charges, and the rates of other operations that are not zero."""
         charges = self.of("charge")
         rates = {fault.value: charges.rates.get(fault, 0.0) for fault in Fault}
         others = {op: self.of(op).to_json() for op in OPS if op != "charge" and self.of(op) != _NONE}

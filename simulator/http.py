@@ -1,7 +1,7 @@
 """Bytes of a connection → requests → answers → bytes: a small HTTP/1.1 server that can also misbehave.
 
-aiohttp's server took 0.22 ms of CPU for a charge, this one takes half of that, and the simulator shares the machine
-with what it is there to measure.
+aiohttp's server took 0.22 ms of CPU for a charge, this one takes half of that, and the simulator shares the machine with the
+measured system.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, sent whole."""
+    """One answer, sent in full."""
 
     status: int
     body: bytes
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Send the first bytes of an answer, or none, then RST."""
+    """An answer that breaks off: its first bytes, or none, then RST."""
 
     answer: Answer | None = None
 
@@ -57,7 +57,7 @@ Handler = Callable[[Request], Awaitable[Answer | Reset]]
 
 
 class Connection(asyncio.Protocol):
-    """One caller. Requests are answered in order; when the caller hangs up, what it waits for is cancelled."""
+    """A caller's connection. Requests are answered in order, and cancelled when the caller hangs up."""
 
     def __init__(self, handler: Handler, connections: set[Connection]) -> None:
         self._handler = handler

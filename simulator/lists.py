@@ -1,4 +1,4 @@
-"""A sanctions list as an authority would publish it, all of it invented: `python -m simulator.lists FILE`."""
+"""An invented sanctions list in the format of an authority: `python -m simulator.lists FILE`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 NAMES = 20_000
-KNOWN = "Mallory Listed"  # to be tried by hand
+KNOWN = "Mallory Listed"  # a name to try
 _FIRST = (
     "bel",
     "cor",
@@ -30,7 +30,7 @@ _LAST = ("a", "ek", "ia", "im", "o", "on", "us", "yn", "ova", "idze", "escu", "s
 
 
 def invented_names(count: int = NAMES, seed: int = 20_000) -> list[str]:
-    """The same names each time, none twice; KNOWN comes first."""
+    """Distinct names, the same for each seed; KNOWN comes first."""
     draw = random.Random(seed)
     names = {KNOWN: None}
     while len(names) < count:

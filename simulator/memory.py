@@ -1,4 +1,4 @@
-"""Charges → SQLite, many to a commit; nobody is answered before the commit: a kill -9 forgets nothing that was said."""
+"""Charges → SQLite, many in one commit. Callers are answered after the commit, so a kill -9 loses no answered charge."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _COMMIT_AT_MOST = 2000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller asked for: the fields that make two requests the same request."""
+    """A caller's request: the fields by which two requests are the same."""
 
     key: str
     reference: str
@@ -72,12 +72,12 @@ class Asked:
     amount: int
     currency: str
     token: str
-    capture: bool = True  # False: keep the money for the caller, who captures it later
+    capture: bool = True  # False: authorise, to be captured later
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row of the PSP's own books."""
+    """A row of the PSP's books."""
 
     seq: int
     id: str
@@ -101,11 +101,11 @@ class Charge:
 
     @property
     def manual(self) -> bool:
-        """Captured later, by its caller."""
+        """Whether the caller captures the charge later."""
         return self.capture_until > 0
 
     def first_status(self, now_us: int) -> FirstStatus:
-        """Where it stands before anything was done behind it."""
+        """The charge's status before any operation."""
         if self.pending(now_us):
             return "pending"
         if self.decline_code:
@@ -115,23 +115,23 @@ class Charge:
         return "reversed" if self.reversed else "succeeded"
 
     def answers(self, asked: Asked) -> bool:
-        """Whether this is the charge that was asked for, and not another under the same key."""
+        """Whether the charge is the requested one, and not another under the same key."""
         mine = (self.reference, self.order_id, self.amount, self.currency, self.token, not self.manual)
         return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token, asked.capture)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A charge in the books, and whether an earlier request put it there."""
+    """A charge in the books, and whether an earlier request made it."""
 
     charge: Charge
     replayed: bool
 
 
 class Memory:
-    """Statements run on the event loop (microseconds each); only the commit, with its fsync, runs in a thread.
+    """The books. Statements run on the event loop (microseconds each); the commit, with its fsync, runs in a thread.
 
-    What arrives during a commit waits for the next one, so the load itself makes the batches.
+    Work that arrives during a commit waits for the next one: group commit without a timer.
     """
 
     def __init__(self, file: Path) -> None:
@@ -145,7 +145,7 @@ class Memory:
         self._next_seq: int = self.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM charges").fetchone()[0]
 
     async def run(self) -> None:
-        """Commit what arrives until cancelled."""
+        """Commit arriving work until cancelled."""
         while True:
             await self._arrived.wait()
             batch, self._waiting = self._waiting[:_COMMIT_AT_MOST], self._waiting[_COMMIT_AT_MOST:]
@@ -156,7 +156,7 @@ class Memory:
                 _answer(answered, result)
 
     async def _written(self, batch: list[tuple[Callable[[], Any], asyncio.Future[Any]]]) -> list[Any]:
-        """What each piece of work came to, after the commit of them all; its failure is the outcome of each."""
+        """The outcome of each piece of work after their common commit; if the commit fails, its error for each."""
         commit = asyncio.get_running_loop().run_in_executor
         try:
             self.writing.execute("BEGIN IMMEDIATE")
@@ -175,7 +175,7 @@ class Memory:
         return await answered
 
     async def first_try(self, psp: str, key: str) -> bool:
-        """Whether this key is seen for the first time by a card that misbehaves once."""
+        """Whether the key is new, for cards that fail once."""
         statement = "INSERT OR IGNORE INTO first_tries VALUES (?,?)"
         return await self.commit(lambda: self.writing.execute(statement, (psp, key)).rowcount == 1)
 
@@ -192,7 +192,7 @@ class Memory:
         decided_us: int = 0,
         authorised_us: int = 0,
     ) -> Kept:
-        """The charge under this key if the key is still known, else a new one."""
+        """The charge under this key if the PSP still knows the key, else a new one."""
 
         def work() -> Kept:
             known = self._by_key(asked.key, psp, now_us - key_life_us)
@@ -214,19 +214,19 @@ class Memory:
         return Charge(*row) if row else None
 
     def charge_of_id(self, psp: str, charge_id: str) -> Charge | None:
-        """As the transaction that is being written sees it."""
+        """The charge, as the open transaction sees it."""
         seq = seq_of(charge_id)
         row = self.writing.execute(f"SELECT {_COLUMNS} FROM charges WHERE seq=? AND psp=?", (seq, psp)).fetchone()
         charge = Charge(*row) if row else None
         return charge if charge and charge.id == charge_id else None
 
     def put_reversed(self, charge: Charge, is_reversed: bool) -> Charge:
-        """In the transaction that is being written."""
+        """Set the charge's reversal in the open transaction."""
         self.writing.execute("UPDATE charges SET reversed=? WHERE seq=?", (int(is_reversed), charge.seq))
         return replace(charge, reversed=int(is_reversed))
 
     async def preload(self, charges: Sequence[tuple[str, Asked, str | None, str | None, int]]) -> list[str]:
-        """Insert history (psp, asked, scheme, decline code, created_at) in one go; the new ids in the same order."""
+        """Insert history (psp, asked, scheme, decline code, created_at) at once. → the new ids in the same order"""
 
         def work() -> list[str]:
             rows = [self._history_row(*charge) for charge in charges]
@@ -248,23 +248,23 @@ class Memory:
         return seq
 
     def find(self, psp: str, reference: str) -> list[Charge]:
-        """All charges of a PSP with this reference that look-ups can see already."""
+        """The charges of a PSP with this reference that look-ups can see by now."""
         return _charges(self.reading.execute(_BY_REFERENCE, (reference, psp, machine_us())))
 
     def page(self, psp: str, after_seq: int, limit: int) -> tuple[list[Charge], bool]:
-        """Charges of a PSP in the order they were made, and whether there are more."""
+        """Charges of a PSP in the order of their creation, and whether there are more."""
         found = _charges(self.reading.execute(_PAGE, (after_seq, psp, machine_us(), limit + 1)))
         return found[:limit], len(found) > limit
 
     def undecided(self, now_us: int) -> list[Charge]:
-        """Those that are pending now."""
+        """The pending charges."""
         return _charges(self.reading.execute(_UNDECIDED, (now_us,)))
 
     def newest(self, limit: int) -> list[Charge]:
         return _charges(self.reading.execute(_NEWEST, (limit,)))
 
     def known_as(self, reference_or_order: str) -> list[Charge]:
-        """Every charge with this reference or order id, hidden ones too: the truth, for people only."""
+        """All charges with this reference or order id, hidden ones included: for people only."""
         return _charges(self.reading.execute(_ALL_BY_REFERENCE, (reference_or_order, reference_or_order)))
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -281,7 +281,7 @@ class Memory:
 
 def _connect(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: a page that is written often is copied back once
+    connection.execute("PRAGMA wal_autocheckpoint=8000")  # in pages: a page that is written often is copied back once
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA busy_timeout=5000")
@@ -290,7 +290,7 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:
-    """Books of earlier releases know of nothing pending, captured later, or taken back."""
+    """Add the columns that books of earlier releases lack."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(charges)")}
     for name in _LATER_COLUMNS:
         if name not in there:
@@ -298,7 +298,7 @@ def _add_columns(connection: sqlite3.Connection) -> None:
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:
-    """Each piece of work checks before it writes, so one that fails has written nothing."""
+    """The result or Refused of a piece of work. Work checks before it writes, so a refused one has written nothing."""
     try:
         return work()
     except Exception as error:
@@ -306,7 +306,7 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
 
 
 def _answer(answered: asyncio.Future[T], result: T | Exception) -> None:
-    if answered.done():  # the caller hung up; the charge stands
+    if answered.done():  # the caller has hung up; the charge stays
         return
     if isinstance(result, Exception):
         answered.set_exception(result)
@@ -327,12 +327,12 @@ def _row(charge: Charge) -> tuple[object, ...]:
 
 
 def new_id(seq: int) -> str:
-    """Ids sort as the charges were made, and nobody can guess the next."""
+    """A charge id. Ids sort in the order of creation, and the next one cannot be guessed."""
     return f"{seq:012x}{secrets.token_hex(6)}"
 
 
 def seq_of(charge_id: str) -> int | None:
-    """The place of a charge in the listing, from its id; None if it is no id of ours."""
+    """A charge's place in the listing, from its id; None if the text is no such id."""
     try:
         return int(charge_id[:12], 16) if len(charge_id) == 24 else None
     except ValueError:

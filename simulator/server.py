@@ -1,4 +1,4 @@
-"""HTTP in → the PSP whose path it is → HTTP out, or what is left of it."""
+"""HTTP request → the PSP of its path → HTTP answer, with the faults that are set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOW_S = 1.0
 
 
 class Simulator:
-    """Dispatches each request and plays the faults; holds no state of its own."""
+    """Dispatches requests and applies faults to answers. Holds no state."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Simulator:
         return json_answer(200, shape.page(page.kind, entries, last))
 
     def _page(self, shape: Shape, kind: Kind, after: int, limit: int) -> tuple[list[dict[str, object]], str | None]:
-        """The entries, and the last one's id where there are more."""
+        """The entries, and the last one's id if there are more."""
         match kind:
             case "charge":
                 charges, more = self._memory.page(shape.name, after, limit)
@@ -174,7 +174,7 @@ def _problem(shape: Shape, problem: Problem, message: str, retry_after_s: int | 
 
 
 async def _play(answer: Answer, fault: Fault | None) -> Answer | Reset:
-    """The answer in the way that the fault says."""
+    """The answer with the fault applied."""
     match fault:
         case Fault.SLOW:
             await asyncio.sleep(SLOW_S)

@@ -1,4 +1,4 @@
-"""How one PSP speaks: everything that differs between them, and nothing that does not."""
+"""The wire format of one PSP: all in which the PSPs differ."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Kind = Literal["charge", "capture", "void", "refund", "dispute"]
 
 
 class Make(NamedTuple):
-    """A charge is to be made, or something behind one. `kind` is None where the body says which."""
+    """A request for a charge or an operation. `kind` is None if the body names it."""
 
     kind: OperationKind | Literal["charge"] | None
-    charge_id: str = ""  # as the path has it
+    charge_id: str = ""  # from the path
 
 
 class Find(NamedTuple):
-    """A look-up by the caller's reference; of a dispute, by the PSP's."""
+    """A look-up by the caller's reference; of disputes, by the PSP's."""
 
     kind: Kind
     reference: str
 
 
 class Page(NamedTuple):
-    """A page of the books."""
+    """A request for a page of the books."""
 
     kind: Kind
     cursor: str | None
@@ -53,13 +53,13 @@ class Shape(Protocol):
     def charge(self, charge: Charge, status: ChargeStatus) -> dict[str, object]: ...
     def operation(self, operation: Operation, status: Status) -> dict[str, object]: ...
     def dispute(self, dispute: Dispute) -> dict[str, object]: ...
-    def shown_id(self, kind: Kind, id_: str) -> str: ...  # an id of ours as this PSP writes it
+    def shown_id(self, kind: Kind, id_: str) -> str: ...  # an id of the books in this PSP's format
     def page(self, kind: Kind, entries: Sequence[dict[str, object]], next_after: str | None) -> dict[str, object]: ...
     def event(self, event_id: str, kind: Kind, told: dict[str, object], now_us: int) -> dict[str, object]: ...
-    def signed(self, at: int, mac: str) -> dict[str, str]: ...  # a webhook's headers
+    def signed(self, at: int, mac: str) -> dict[str, str]: ...  # the headers of a signed webhook
     def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]: ...
 
 
 def id_of(shown: str) -> str:
-    """Our id behind one that a PSP wrote: with or without a prefix, in either case."""
+    """The books' id in an id of a PSP's format: with or without a prefix, in upper or lower case."""
     return shown.rpartition("_")[2].lower()

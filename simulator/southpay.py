@@ -125,7 +125,7 @@ class Southpay:
             charge_id=id_of(read_text(asked["originalReference"], "originalReference")),
             amount=amount,
             currency=currency,
-            final=kind == "capture",  # it takes one to a payment
+            final=kind == "capture",  # one capture per payment
         )
 
     def _amount(self, value: object) -> tuple[int, str]:
@@ -191,7 +191,7 @@ class Southpay:
         }
 
     def shown_id(self, kind: Kind, id_: str) -> str:
-        """Charges have theirs bare; what has a counter of its own says which."""
+        """Ids of charges have no prefix; ids of operations and disputes have one for their kind."""
         return id_.upper() if kind == "charge" else f"{kind[0].upper()}_{id_.upper()}"
 
     def page(self, kind: Kind, entries: Sequence[dict[str, object]], next_after: str | None) -> dict[str, object]:

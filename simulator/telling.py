@@ -1,4 +1,4 @@
-"""What a PSP's caller may not know of → signed webhooks: out of order, now and then twice, until taken."""
+"""Outcomes that the caller may not know → signed webhooks: in any order, sometimes twice, repeated until accepted."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where PSPs tell; each signs with its own secret, at `<url>/<psp>`."""
+    """Where webhooks are sent: `<url>/<psp>`, each signed with its PSP's secret."""
 
     url: str
     secrets: Mapping[str, str]
 
 
 class Teller:
-    """Keeps nothing on disk but the charges themselves: what a restart forgets is found by asking."""
+    """Sends webhooks. They are not stored: the caller must ask for outcomes whose webhooks a restart has lost."""
 
     def __init__(
         self, endpoint: Endpoint | None, shapes: Mapping[str, Shape], clock: Clock, rng: random.Random
@@ -52,7 +52,7 @@ class Teller:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     def tell(self, entry: Entry) -> None:
-        """Soon, as it is now; and where it is not decided yet, again when it is."""
+        """Send a webhook of the entry's state; if it is pending, another when it is decided."""
         if self._endpoint is None:
             return
         self._later(self._tell(entry, entry.created_at))
@@ -61,7 +61,7 @@ class Teller:
             self._later(self._tell(entry, decided_at))
 
     def tell_decided(self, entry: Charge | Operation) -> None:
-        """After a restart: those that were pending then."""
+        """Send the webhook of an entry that was pending at a restart, when it is decided."""
         if self._endpoint is not None:
             self._later(self._tell(entry, entry.decided_at))
 
@@ -92,7 +92,7 @@ class Teller:
             await asyncio.sleep(wait_s)
 
     async def _post(self, shape: Shape, body: bytes) -> int | None:
-        """The status; None where nobody answered in time."""
+        """The status of the answer; None without an answer in time."""
         assert self._endpoint is not None
         at = self._clock.now_us() // 1_000_000
         mac = hmac.new(self._endpoint.secrets[shape.name].encode(), b"%d.%b" % (at, body), hashlib.sha256).hexdigest()
@@ -104,7 +104,7 @@ class Teller:
 
 
 def _told(shape: Shape, entry: Entry, now_us: int) -> tuple[Kind, dict[str, object]]:
-    """A charge as it stood before anything was done behind it: of that others tell."""
+    """The entry for a webhook: a charge in its state before any operation, since operations have webhooks of their own."""
     match entry:
         case Charge():
             return "charge", shape.charge(entry, entry.first_status(now_us))

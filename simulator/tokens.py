@@ -1,4 +1,4 @@
-"""A payment token → how the card behaves: which scheme, which decline, which fault on the first try."""
+"""A payment token → the behaviour of its card: scheme, decline, fault at the first try."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMES = ("visa", "mastercard", "amex", "discover")
 
 
 class Fault(Enum):
-    """A way in which an answer goes wrong. The value is its name in the control API."""
+    """A way in which an answer fails. The value is its name in the control API."""
 
     SLOW = "slow"
     TOO_MANY = "429"
@@ -26,7 +26,7 @@ class Fault(Enum):
 
 
 class Ending(Enum):
-    """What becomes of an operation behind a charge that the PSP's books allow. The value is its name in the control API."""
+    """The end of an operation that the books allow. The value is its name in the control API."""
 
     DECLINED = "declined"
     PENDING = "pending"
@@ -42,12 +42,12 @@ ANSWER_LOST = frozenset({Fault.ERROR_CHARGED, Fault.TIMEOUT_CHARGED, Fault.RESET
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a token does: `decline_code` None means that the charge succeeds."""
+    """The behaviour of a card. With `decline_code` None the charge succeeds."""
 
     scheme: str | None
     decline_code: str | None = None
     first_try: Fault | None = None
-    pending: str | None = None  # what it waits for before the PSP decides
+    pending: str | None = None  # what the PSP waits for before it decides
     only_at: str | None = None  # the one PSP that does not decline it
 
 
@@ -67,7 +67,7 @@ _DECLINED = re.compile(r"tok_declined_([a-z0-9_]{1,48})")
 
 @lru_cache(4096)
 def read_token(token: str) -> Card:
-    """The card behind a token. A fault token may end in `_<scheme>`; without it the card is a Visa."""
+    """The card of a token. The token of a fault may end in `_<scheme>`; without it the card is a Visa."""
     name, scheme = _split_scheme(token)
     if fault := _FAULT_TOKENS.get(name):
         return Card(scheme or "visa", first_try=fault)
@@ -83,7 +83,7 @@ def read_token(token: str) -> Card:
 
 
 def waits_for(token: str) -> str:
-    """What a pending charge of this card waits for."""
+    """What a pending charge of this token's card waits for."""
     return read_token(token).pending or "review"
 
 

@@ -1,4 +1,4 @@
-"""What both PSPs' wire shapes are made of: strict reading of requests, problems, replies."""
+"""Strict parsing of requests, problems and answers, for all wire formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Problem(Enum):
-    """Why a PSP does not do what it was asked."""
+    """Why a PSP refuses a request."""
 
     UNAUTHORISED = "unauthorised"
     INVALID = "invalid"
@@ -29,7 +29,7 @@ class Problem(Enum):
 
 
 class Refused(Exception):
-    """A request that the PSP turns away before doing anything."""
+    """A request that the PSP refuses before doing anything."""
 
     def __init__(self, problem: Problem, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ def json_answer(status: int, body: object, headers: Mapping[str, str] | None = N
 
 
 def read_object(body: bytes, fields: frozenset[str], optional: frozenset[str] = frozenset()) -> dict[str, object]:
-    """A JSON object with exactly these fields, and perhaps the optional ones. Errors: Refused(INVALID)."""
+    """A JSON object with exactly these fields and any of the optional ones. Errors: Refused(INVALID)."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
