@@ -1,4 +1,4 @@
-"""The whole audit: read everything once, look again at what looks wrong, report. The order here is that of the report."""
+"""Stores, topics and PSPs → all checks, read once; findings checked again; the report, in the order of this file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
-PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack)  # a flow of money each
+PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack)  # one for each flow of money
 PATIENCE = Patience()
 
 
 def audit(settings: Settings, tell: Progress = lambda _: None) -> Report:
-    """Errors: psycopg.OperationalError and KafkaException where a server is away. A silent PSP is a failed check."""
+    """The report. Errors: psycopg.OperationalError and KafkaException if a server is away. A PSP without answer fails a check."""
     with Stores(settings) as stores, reader(settings) as reading:
         psps, clock = make_psps(settings.psps), Clock(settings.clock_file)
         run = Run(settings, stores, reading, psps, tell, clock, PATIENCE)

@@ -1,4 +1,4 @@
-"""What accounts and wallets must come to, whichever flow moved them: sums within a store, and the latest record of each."""
+"""Accounts and wallets → their sums within each store, and the latest record of each, whichever flow moved them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ DEBTS = "wallets_below_zero"
 
 
 def check_kinds(stores: Stores, audited: Collection[str], *, expected: bool) -> Check:
-    """No movement or journal is of a kind that no page compares with its causes."""
+    """Check that each kind of movement and journal is compared with its causes by a page."""
     found = stores.rows("wallet", "SELECT 'movements', kind, count(*) FROM movement_view GROUP BY kind")
     found += stores.rows("ledger", "SELECT 'journals', template, count(*) FROM journal_view GROUP BY template")
     wrong = [
@@ -90,7 +90,7 @@ def check_kinds(stores: Stores, audited: Collection[str], *, expected: bool) -> 
 
 
 def check_debts(stores: Stores) -> Check:
-    """Reported, not judged: what went back after a seller was paid out, or was more than there was."""
+    """Report wallets below zero, by refunds and chargebacks above the balance. Not a failure."""
     examined = stores.one("wallet", "SELECT count(*) FROM wallet_view")[0]
     owed = stores.rows(
         "wallet",

@@ -1,4 +1,4 @@
-"""What more than one page compares: attempts, movements and journals, as their stores tell them; and the executor's events."""
+"""The rows that several pages compare: attempts, movements, journals; and the ids of the executor's events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Attempt(NamedTuple):
     currency: str
     cause_event_id: str
     outcome_event_id: str | None
-    manual: bool = False  # it authorised, and was to be captured later
-    behind: int = 0  # operations and disputes that lie behind it: `money_back` compares those
+    manual: bool = False  # authorised, to be captured later
+    behind: int = 0  # the number of its operations and disputes, which `money_back` compares
 
     @property
     def took_all(self) -> bool:
-        """The charge itself took the money, all of it."""
+        """Whether the charge itself took the whole amount."""
         return self.state == "captured" and not self.manual
 
 
@@ -40,9 +40,9 @@ class Movement(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """What a journal books in one currency. `lines` is how many it says it has in all, `found` how many are of this one.
+    """A journal's amounts in one currency. `lines` is its stored number of lines, `found` the number in this currency.
 
-    The PSP owes us `gross` more, we owe the seller `net` more, and `fee` is ours: below zero where money goes back.
+    The PSP owes us `gross` more, we owe the seller `net` more, `fee` is revenue; below zero if money is returned.
     """
 
     cause: str
@@ -86,5 +86,5 @@ GROUP BY e.journal_id, e.payment_order_id, e.cause_event_id, e.currency, e.templ
 
 
 def event_id_of(cause: str, place: int) -> str:
-    """The id of the event that the executor published at this place of its decision on the cause."""
+    """The id of the executor's event at this place of its decision about the cause."""
     return derive_id(cause, SPEAKER, place, time_ms_of(cause))

@@ -1,4 +1,4 @@
-"""payments.v1, as far as webhooks has read it → has each event that an endpoint wanted its delivery? And are they sent?"""
+"""payments.v1, as far as webhooks has consumed it → wanted events without a delivery, and deliveries that are not sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from topics.runtime.shape.record import headers_of
 
 ROOM = WEBHOOKS_ROOM.name
 CHECK = "webhooks_made"
-# An event counts if it was said so long after the endpoint was last changed: two topics are read in no one order.
+# An event counts from so long after the endpoint's last change on: there is no order between two topics.
 APART = timedelta(seconds=10)
 AT_ONCE = 5000
 _TYPES = {event_type(kind): kind.webhook_type for kind in PAYMENTS.says if kind.webhook_type}
@@ -37,7 +37,7 @@ class Endpoint(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """One event that one endpoint should have been told of."""
+    """An event that an endpoint must get."""
 
     delivery_id: str
     endpoint_id: str
@@ -46,14 +46,14 @@ class Wanted(NamedTuple):
 
 
 def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
-    """Of what was said `since`."""
+    """Check events that were published `since`."""
     examined, missing = look(stores, reading, since)
     wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
     return judged(CHECK, examined, wrong, expected=False)
 
 
 def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[Wanted]]:
-    """How many deliveries were wanted, and those that are not there. Without endpoints the topic is not even read."""
+    """The number of wanted deliveries, and the missing ones. Without endpoints the topic is not read."""
     endpoints: dict[str, list[Endpoint]] = {}
     for row in stores.rows(
         ROOM, "SELECT endpoint_id, owner, event_types, changed_at FROM endpoint_view WHERE NOT deleted"
@@ -80,7 +80,7 @@ def _wanted(
         kind = _TYPES.get(header(headers, "ce_type") or "")
         event_id, said = header(headers, "ce_id") or "", header(headers, "ce_time") or ""
         if kind is None or not is_event_id(event_id):
-            continue  # a dead letter, if anything
+            continue  # a dead letter, at most
         said_at = _time(said)
         if said_at is None or said_at < since:
             continue
@@ -106,7 +106,7 @@ def _owner(value: bytes) -> str:
 
 
 def _missing(stores: Stores, wanted: list[Wanted]) -> Iterator[Wanted]:
-    """Those that are not there, and whose payment is not held by a letter: then somebody knows."""
+    """The missing deliveries, without those of payments that a letter holds."""
     ids = [each.delivery_id for each in wanted]
     there = {
         row[0]
@@ -135,8 +135,9 @@ def _slices(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
 
 
 def sent(stores: Stores, now: datetime) -> Seen:
-    """Every delivery that is not over is worked at. An endpoint that fails is tried by one delivery at a time: its
-    others may be late for as long as it was tried lately."""
+    """Each open delivery is leased or due. A failing endpoint is tried by one delivery at a time, so its others may be late
+    while it was tried recently.
+    """
     seen = Seen(stores.one(ROOM, "SELECT count(*) FROM delivery_view")[0])
     given_up = stores.one(ROOM, "SELECT count(*) FROM delivery_view WHERE state = 'given_up'")[0]
     seen.aside.append(f"{given_up} given up" if given_up else "")
@@ -160,5 +161,5 @@ LOOKS: dict[str, Look] = {"webhooks_sent": sent}
 
 
 def kept_since(run: Run) -> datetime:
-    """Deliveries of events that were said before may have been deleted by now."""
+    """The time since which deliveries are kept: those of earlier events may be deleted."""
     return run.clock.now() - timedelta(days=run.settings.retention.webhook_deliveries_days - 1)

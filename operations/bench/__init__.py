@@ -1,1 +1,1 @@
-"""Benchmarks, measured on the real parts."""
+"""Benchmarks on the real parts."""

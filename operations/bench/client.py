@@ -1,6 +1,6 @@
 """Requests → kept connections → status and answer, for the load generators.
 
-aiohttp's client took 0.07 ms of CPU for an order, on the machine that is being measured; this one takes 0.03.
+aiohttp's client took 0.07 ms of CPU for an order, on the measured machine; this one takes 0.03.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httptools
 
 TIMEOUT_S = 30.0
-ANSWER_MAX = 16 << 20  # bytes, head and coding included
+ANSWER_MAX = 16 << 20  # bytes, headers and transfer coding included
 
 
 class Client:
@@ -32,9 +32,9 @@ class Client:
         return await self._ask(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), self._headers))
 
     async def post(self, path: str, body: bytes, lines: bytes = b"") -> tuple[int, bytes]:
-        """`lines` are headers of this request alone, each with its line end. → status and body of the answer.
+        """`lines` are headers of this request alone, each with its line end. → status and body of the answer
 
-        Errors: OSError where the connection breaks off, or nothing comes in time.
+        Errors: OSError if the connection breaks or the answer is late.
         """
         own = self._headers + lines
         head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path.encode(), own, len(body))
@@ -89,7 +89,7 @@ class _Connection(asyncio.Protocol):
         try:
             return await self._asked
         except asyncio.CancelledError:
-            self.close()  # its answer would be taken for the next request's
+            self.close()  # a late answer would be taken for the next request's
             raise
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class _Connection(asyncio.Protocol):
         answer = (self._parser.get_status_code(), b"".join(self._body))
         self._body.clear()
         if answer[0] < 200:
-            return  # "103 Early Hints" and its like come before the answer
+            return  # "103 Early Hints" and other 1xx come before the answer
         if self._asked is None or self._asked.done():
             self.close()  # unrequested: must not be taken for the next request's answer
             return

@@ -1,8 +1,8 @@
 """Dead letters of the real payments room, replayed by `tally dlq replay`, interrupted in the middle and run again.
 
-Everything happens under a topic prefix and in databases of its own, on the servers of the installation; both go at the
-end. Risk's words on payments that nobody asked for are given up; the payments are asked for afterwards, and then each
-replay places one order. What was placed is counted on Kafka.
+It uses a topic prefix and databases of its own, on the servers of the installation, and deletes both at the end. Risk's
+decisions about unknown payments become dead letters; the payments are requested afterwards, so that each replay places one
+order. Placed orders are counted on Kafka.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def run(
 
 
 def _make(settings: Settings, consumer: AnyConsumer, names: Sequence[str], progress: Progress) -> None:
-    """Dead letters, and then what they lacked."""
+    """Make dead letters, and then the payments that they lacked."""
     store = Store(settings, "payments")
     for what, message in (("dead letters", _cleared), ("the payments that they speak of", _requested)):
         progress(what)
@@ -151,7 +151,7 @@ def _wait(conn: psycopg.Connection[Any], room: subprocess.Popen[bytes], true: st
             last, moved_at = row[1:], now
         if now - moved_at > SILENCE_S_MAX or room.poll() is not None:
             raise RuntimeError(f"the payments room stands still: outbox and letters are {row[1:]}")
-        time.sleep(0.1)  # to look is work too
+        time.sleep(0.1)  # each look costs CPU, too
 
 
 _LEFT = "(SELECT count(*) FROM parked WHERE state <> 'done')"
@@ -168,7 +168,7 @@ def _replay(
     progress("replay, interrupted in the middle")
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job ignores it, and so do its children
+    )  # background jobs of a shell ignore the signal, and so do their children
     before = _cpu_s(room)
     first = _tally_replay(settings, plan)
     begun = _wait(conn, room, f"(SELECT count(*) FROM parked WHERE state = 'dead') < {plan.letters}")
@@ -199,7 +199,7 @@ def _cpu_s(room: subprocess.Popen[bytes]) -> float:
 
 def _tally_replay(settings: Settings, plan: LettersPlan) -> subprocess.Popen[bytes]:
     words = ["dlq", "replay", "--room", "payments", "--all", "--rate", str(plan.rate), "--reason", "a benchmark"]
-    words += ["--wait", "0"]  # the results are measured here
+    words += ["--wait", "0"]  # the effects are measured here
     return subprocess.Popen([*TALLY, *words], env=_environment(settings), stdout=subprocess.DEVNULL)
 
 

@@ -1,6 +1,6 @@
 """A steady load over HTTP while PSPs are down for minutes → payments lost, doubled, dead letters, and the drain.
 
-The simulator's books and faults are those of the running stack; its faults are put back as they were, whatever happens.
+It uses the running stack's simulator, and restores its faults at the end, whatever happens.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from topics.settings import Settings
 
 LOOK_S = 0.1
 COUNT_S = 1.0
-END_LIMIT_S = 60.0  # after the load has ended
-HANGS_MS = 60_000  # longer than any caller waits
+END_LIMIT_S = 60.0  # after the end of the load
+HANGS_MS = 60_000  # longer than any caller's time-out
 TERMINATED = 128 + signal.SIGTERM
 
 Faults = Mapping[str, Mapping[str, object]]  # PSP → as `tally sim faults --json` prints them
@@ -244,7 +244,7 @@ def dead_letters(settings: Settings) -> int:
 
 
 def doubled(settings: Settings, prefix: str) -> int:
-    """Charges beyond the first of each order whose id begins so, by the PSPs' own listings."""
+    """The number of charges beyond the first of each order with this prefix, by the PSPs' listings."""
     charged: Counter[str] = Counter()
     for psp in make_psps(settings.psps).values():
         for page in psp_books.listed(psp):
@@ -258,7 +258,7 @@ def breakers_open(settings: Settings) -> set[str]:
 
 
 def replies(settings: Settings) -> Counter[str]:
-    """What came of calls since the executor's processes began: `psp act reply` → number."""
+    """The replies of calls since the executor's processes began: `psp act reply` → number."""
     told: Counter[str] = Counter()
     for labels, value in _metrics(settings, "tally_psp_replies_total"):
         told[f"{labels['psp']} {labels['act']} {labels['reply']}"] += int(value)

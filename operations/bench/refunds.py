@@ -1,8 +1,7 @@
 """HTTP requests for refunds → the running stack → done at the PSP, in wallet and ledger: how many a second, how late.
 
-Phases: captures (orders put through the system itself, to have something to give back), throughput (as many refunds as
-the stack books, with a bound on what is accepted and not yet booked: first half of each order, then the rest), latency
-(a steady 20 refunds/s).
+Phases: captures (payments made through the system itself, to be refunded), throughput (as many refunds as the stack books,
+with a limit on accepted and unbooked ones; first half of each order, then the rest), latency (a steady 20 refunds/s).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ DRAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RefundsPlan:
-    orders: int  # captured before; each can be refunded twice
+    orders: int  # captured before; each is refunded twice
     measure_s: float
     latency_s: float = 30
     latency_per_s: int = 20
@@ -83,10 +82,10 @@ def _refund(order_id: str, number: int, amount: Money) -> Refund:
 
 @dataclass(slots=True)
 class Places:
-    """Where each refund has been booked: at the PSP, in the wallet, in the ledger. More than once in one is a double."""
+    """The bookings of each refund: at the PSP, in the wallet, in the ledger. A second one in one place is a double."""
 
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)  # event type, refund
-    booked: dict[str, float] = field(default_factory=dict)  # refund → when its third place was heard of
+    booked: dict[str, float] = field(default_factory=dict)  # refund → when its third booking was consumed
     failed: dict[str, str] = field(default_factory=dict)  # refund → code
 
     def add(self, record: Message) -> None:
@@ -113,7 +112,7 @@ _REFUND_OF = dict(zip((*_PLACES, _FAILED), ("refund_id", "part", "part", "refund
 
 
 class Sender:
-    """Sends refunds and remembers when."""
+    """Sends refunds and notes their times."""
 
     def __init__(self, client: Client, refunds: Iterator[Refund], places: Places) -> None:
         self._client, self._refunds, self._places = client, refunds, places
@@ -126,7 +125,7 @@ class Sender:
         return len(self.sent_at) - len(self._places.booked) - len(self._places.failed)
 
     async def send(self) -> None:
-        """One, where any is left. Errors: OSError, StackError where the API refuses too many."""
+        """Send the next refund, if any is left. Errors: OSError; StackError if the API refuses too many."""
         refund = next(self._refunds, None)
         if refund is None:
             self.exhausted = True
@@ -141,7 +140,7 @@ class Sender:
             raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
 
     async def drain(self) -> None:
-        """Until all that was accepted is booked or has failed, or DRAIN_S have passed: what is left then is lost."""
+        """Wait until all accepted refunds are booked or have failed, DRAIN_S at most: those left count as lost."""
         until = time.monotonic() + DRAIN_S
         while self.waiting > 0:
             if time.monotonic() > until:
@@ -210,7 +209,7 @@ async def _throughput(
 
 
 async def _steady(sender: Sender, plan: RefundsPlan) -> set[str]:
-    """One after another at a fixed rate; no request waits for another. → the refunds that were sent."""
+    """Send refunds at a fixed rate; no request waits for another. → the refunds that were sent"""
     before = set(sender.sent_at)
     began, pending = time.monotonic(), []
     for turn in range(int(plan.latency_s * plan.latency_per_s)):
@@ -221,7 +220,7 @@ async def _steady(sender: Sender, plan: RefundsPlan) -> set[str]:
 
 
 def _latency(sender: Sender, places: Places, steady: set[str]) -> dict[str, object]:
-    """From the request's first byte to the last of the three bookings being heard of on Kafka."""
+    """Seconds from the request's first byte to the consumption of the last of the three bookings."""
     times = [places.booked[id_] - sender.sent_at[id_] for id_ in steady if id_ in places.booked]
     if len(times) < 2:
         return {"p50_ms": None, "p99_ms": None, "latency_refunds": len(times)}

@@ -1,1 +1,1 @@
-"""What every page of the audit needs: reading, looking again, what is on its way, verdicts. It knows no flow of money."""
+"""What all pages of the audit share: reading, repeated looks, effects in flight, verdicts. Knows no flow of money."""

@@ -1,7 +1,7 @@
-"""Pages → what in them does not agree, looked at again and again, and a verdict on each check.
+"""Pages → findings that persist over several looks → a verdict on each check.
 
-In a moving system much looks wrong for a moment. A finding counts only if it is there at every one of several looks,
-each at fresh rows, and if what is missing is not known to be on its way.
+While the system runs, much differs for a moment. A finding counts only if it is there at each of several looks at fresh rows,
+and if the missing effect is not known to be in flight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def compared(run: Run, pages: Sequence[Page]) -> Iterator[Check]:
 
 
 def confirmed(run: Run, page: Page) -> tuple[set[Finding], int]:
-    """What is wrong at every look, and how much was found to be on its way."""
+    """The findings of every look, and the number of effects that were in flight."""
     suspects, way = page.first_look(), 0
     for pause_s in run.patience.pauses_s:
         if not suspects:
@@ -41,7 +41,7 @@ def confirmed(run: Run, page: Page) -> tuple[set[Finding], int]:
 
 
 def _still(page: Page, suspects: set[Finding]) -> set[Finding]:
-    """Those that are still there at a fresh look. Details may differ: it is the same thing that is wrong."""
+    """The suspects that are there at a fresh look, too. Their details may differ."""
     before = {(f.check, f.key, f.hop) for f in suspects}
     return {f for f in page.look_again(suspects) if (f.check, f.key, f.hop) in before}
 

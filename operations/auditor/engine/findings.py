@@ -1,4 +1,4 @@
-"""What looks wrong, and the way by which what is missing may still come."""
+"""Findings, and the hops by which missing effects may still come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topics.catalog import Topic
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The way of an event from one room to another, or only onto its topic. Its key is the finding's."""
+    """The way of an event from one room to another, or onto its topic. The record's key is the finding's."""
 
     speaker: str
     topic: Topic
@@ -19,7 +19,7 @@ class Hop:
 
 
 def published(event: type[AnyEvent]) -> Hop:
-    """Onto the topic that says it, by the catalogue. Errors: LookupError where none does."""
+    """The hop onto the event's topic, by the catalogue. Errors: LookupError if no topic has the event."""
     for topic in catalog.TOPICS:
         if event in topic.says:
             return Hop(topic.spoken_by, topic, None)
@@ -27,7 +27,7 @@ def published(event: type[AnyEvent]) -> Hop:
 
 
 def heard(event: type[AnyEvent], hearer: str) -> Hop:
-    """To a room that hears it, by the catalogue. Errors: LookupError where it does not."""
+    """The hop to a room that consumes the event, by the catalogue. Errors: LookupError if the room does not."""
     hop = published(event)
     if hop.topic not in catalog.room(hearer).reads:
         raise LookupError(f"{hearer} does not hear {event.__name__}")
@@ -36,10 +36,10 @@ def heard(event: type[AnyEvent], hearer: str) -> Hop:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that looks wrong. With a hop it is an effect that is not there yet, and may be on its way."""
+    """A disagreement. With a hop: a missing effect that may be in flight."""
 
     check: str
-    key: str  # what it is about, as the topic of its hop is keyed: a checkout, an order
+    key: str  # its subject, in the key of the hop's topic: a checkout, an order
     detail: str
     hop: Hop | None = None
 

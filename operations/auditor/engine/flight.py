@@ -1,4 +1,4 @@
-"""Effects that are not there → those on their way: in an outbox, not read yet, or held by a letter."""
+"""Missing effects → those in flight: in an outbox, not consumed yet, or held by a letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from topics.runtime.shape.store import int_array
 
 
 def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -> set[Finding]:
-    """Which of the missing effects are known to be under way. What comes while we look is seen at the next look."""
+    """The missing effects that are known to be in flight. Effects that arrive meanwhile are found by the next look."""
     by_hop: dict[Hop, dict[str, Finding]] = defaultdict(dict)
     for finding in findings:
         if finding.hop is not None:
@@ -30,7 +30,7 @@ def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -
     return known
 
 
-# Keys are hashed there, so what comes is looked at once more.
+# The outbox has hashes of keys, so its records are compared by their keys.
 _UNPUBLISHED = (
     "SELECT r.record FROM outbox CROSS JOIN LATERAL unnest(keys, records) AS r (key, record)"
     " WHERE (r.key IN (SELECT unnest(%s::bigint[]))) IS TRUE"
@@ -43,7 +43,7 @@ def _unpublished(stores: Stores, room: str, names: Sequence[str], keys: Iterable
     return {record.key.decode() for record in said if record.key is not None and record.topic in names}
 
 
-# Parked, dead, or let go by an operator: then it will never come, and somebody knows.
+# Parked, dead, or discarded by an operator: a discarded effect never comes, and the operator knows.
 _HELD = "SELECT DISTINCT key FROM parked WHERE topic = ANY(%s) AND key = ANY(%s) AND state <> 'done'"
 
 

@@ -1,4 +1,4 @@
-"""Where each room stands on what it reads → does it read on?"""
+"""Each room's positions at two looks → the rooms that do not read on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from topics.catalog import CONSUMERS
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Where each room stands on what it reads, and how many records past that it can read."""
+    """Each room's positions, and the number of readable records after them."""
 
     at: dict[tuple[str, Partition], int]
     behind: dict[tuple[str, Partition], int]
     impossible: dict[tuple[str, Partition], str]
-    held_back: dict[Partition, tuple[int, int]] = field(default_factory=dict)  # by an open transaction: from, up to
+    held_back: dict[Partition, tuple[int, int]] = field(
+        default_factory=dict
+    )  # by an open transaction: first offset, end
 
 
 def lag(stores: Stores, reading: Reader) -> Lag:
@@ -52,12 +54,12 @@ def lag(stores: Stores, reading: Reader) -> Lag:
 
 
 def stuck_between(first: Lag, last: Lag) -> list[tuple[str, Partition]]:
-    """Who had something to read at both looks, and has read nothing of it."""
+    """The partitions with something to read at both looks, of which nothing was read."""
     return [key for key in last.behind if key in first.behind and first.at[key] == last.at[key]]
 
 
 def check_lag(first: Lag, last: Lag) -> Check:
-    """A room that stood still between the two looks, with something to read, is not reading."""
+    """Fail for rooms that have read nothing between the two looks, though there was something to read."""
     stuck = stuck_between(first, last)
     wrong = [f"{room} {topic}[{p}]: {why}" for (room, (topic, p)), why in last.impossible.items()]
     wrong += [
@@ -76,8 +78,7 @@ def check_lag(first: Lag, last: Lag) -> Check:
 
 
 def check_reading(run: Run, first: Lag, at: float) -> Check:
-    """Rooms that look as if they stood still since `first`, which was looked at then (monotonic), are given the time that a
-    takeover takes."""
+    """As `check_lag`, since the look `first` at the time `at` (monotonic); looks again after the time that a takeover takes."""
     last = lag(run.stores, run.reading)
     while stuck_between(first, last) and time.monotonic() < at + run.patience.still_s:
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Compacted topics ⇄ the rows that they tell of: by version and amounts."""
+"""Compacted topics ⇄ their rows in the stores, by version and amounts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Latest:
                 self.records[key] = (version, record.value() or b"")
 
     def compare(self, stores: Stores) -> Compared:
-        """Read the topic first: the store can only be newer then."""
+        """Compare, topic first, so that the store can only be newer."""
         rows = stores.rows(self.balance.topic.spoken_by, self.balance.statement)
         wrong = dict.fromkeys(self.records.keys() - {row[0] for row in rows}, "on the topic, and not in the store")
         behind = {}
@@ -62,7 +62,7 @@ class Latest:
         return Compared(len(rows), wrong, behind)
 
     def said(self, key: str) -> int:
-        """The version that was said last; 0 for none."""
+        """The version that was published last; 0 if none was."""
         return self.records.get(key, (0, b""))[0]
 
     def _told(self, value: bytes) -> list[Money] | None:
@@ -75,7 +75,7 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """`behind`: key → the version that is stored and not said yet."""
+    """`behind`: key → the version that is stored and not published yet."""
 
     examined: int
     wrong: dict[str, str]
@@ -83,7 +83,7 @@ class Compared:
 
 
 def check_latest(run: Run, balance: Balance, *, expected: bool) -> Check:
-    """A balance counts as said once the version of the first look, or a later one, is on the topic."""
+    """A balance is published once the version of the first look, or a later one, is on the topic."""
     topic = Latest(balance)
     topic.read_on(run.reading)
     first = topic.compare(run.stores)

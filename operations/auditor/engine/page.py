@@ -1,4 +1,4 @@
-"""A page of the audit: one flow of money, as its stores, topics and PSPs tell it → findings. What the engine asks of each."""
+"""A page of the audit: the stores, topics and PSPs of one flow of money → findings. The interface that the engine calls."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from operations.auditor.engine.unfinished import Look
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A check that findings name: on how many things it was looked at, and whether there should be some."""
+    """A check that findings name: the number of things examined, and whether there should be some."""
 
     name: str
     examined: int
     expected: bool
-    unknown: str = ""  # why it cannot be compared
-    aside: str = ""  # what is said beside the verdict
+    unknown: str = ""  # why it cannot be compared; empty if it can
+    aside: str = ""  # a remark beside the verdict
 
 
 class Page(Protocol):
-    """The engine calls from top to bottom; `look_again` as often as something still looks wrong."""
+    """The engine calls these methods from top to bottom; `look_again` while there are suspects."""
 
     @property
     def hops(self) -> Sequence[Hop]:
-        """Who must have heard what: each way on which this page looks for what is missing."""
+        """The hops on which this page looks for missing effects."""
 
     @property
     def topics(self) -> Sequence[Said[Any]]:
-        """What must have been said. The engine reads these topics; the page compares them."""
+        """The topics that the page compares. The engine reads them."""
 
     @property
     def kinds(self) -> Collection[str]:
-        """Kinds of movements, and templates of journals, that this page compares with their causes."""
+        """The kinds of movements and templates of journals that this page compares with their causes."""
 
     @property
     def sums(self) -> Sequence[Sum]: ...
 
     @property
     def looks(self) -> Mapping[str, Look]:
-        """At what is not finished, by check."""
+        """Looks at unfinished work, by check."""
 
     @property
     def settled(self) -> bool:
-        """Whether anything had gone all its way when we began: then there is something to examine."""
+        """Whether anything was finished when the audit began: then there must be something to examine."""
 
     def begin(self) -> None:
-        """Before anything else is read."""
+        """Called before anything else is read."""
 
     def read_stores(self) -> None:
-        """All of them, effects before causes, so that what is read later has had time to be there."""
+        """Read the stores, effects before causes, so that the cause of each effect is there when it is read."""
 
     def read_psps(self) -> None:
-        """What they list. A PSP that does not answer is remembered: `counted` then says of which checks."""
+        """Read the PSPs' listings. If one does not answer, `counted` marks the checks that depend on it."""
 
     def first_look(self) -> set[Finding]:
-        """At all that was read."""
+        """Compare all that was read."""
 
     def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
-        """At fresh rows of what these are about. What it finds besides does not count."""
+        """Compare fresh rows of the suspects' subjects. Findings about others do not count."""
 
     def counted(self) -> Iterator[Counted]:
-        """Every check that a finding may name, in the order of the report."""
+        """All checks that findings may name, in the order of the report."""
 
     def totals(self) -> Iterator[Check]:
-        """What is compared as a whole."""
+        """The checks of totals."""

@@ -1,4 +1,4 @@
-"""The PSPs' own HTTP listings → every charge, operation and dispute that they say there is."""
+"""The PSPs' listings by HTTP → all their charges, operations and disputes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ L = TypeVar("L", bound=Listed)
 
 
 def listed(psp: Psp) -> Iterator[list[ListedCharge]]:
-    """Page after page, over one connection. Errors: ListingError, also where the PSP does not answer."""
+    """A PSP's charges, page by page over one connection. Errors: ListingError, also if the PSP does not answer."""
     return _pages(psp, "charge", lambda body: psp.read_list("charge", body))
 
 
@@ -50,7 +50,7 @@ def _pages(psp: Psp, kind: Kind, read: Callable[[bytes], Listing[L]]) -> Iterato
 
 
 def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[ListedCharge]]]:
-    """For each (PSP, reference) what it says now. A look-up's answer has the shape of a listing."""
+    """The charges of each (PSP, reference) now. The answer to a look-up has the format of a listing."""
     for name, reference in references:
         psp = psps.get(name)
         if psp is not None:

@@ -1,4 +1,4 @@
-"""Topics → the ids that were said on them, the latest of each key, and what a room has not read yet."""
+"""Topics → the ids of their records, the latest of each key, and the records that a room has not consumed yet."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ READ_LIMIT_S = 30.0  # without a single record
 AT_ONCE = 5000
 LEADER_S = 15.0
 Partition = tuple[str, int]
-Ends = dict[Partition, tuple[int, int]]  # first offset that is there; up to before which one may be read
+Ends = dict[Partition, tuple[int, int]]  # first available offset; end of what can be read
 
 
 class Reader:
-    """Reads ranges of partitions, belongs to no group, commits nothing. Names carry no prefix."""
+    """Reads ranges of partitions, without a group or commits. Topic names have no prefix."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Reader:
                 "fetch.wait.max.ms": 50,
             }
         )
-        self._kafka.list_topics(timeout=15)  # else the leaders of each topic are asked for one topic a second
+        self._kafka.list_topics(timeout=15)  # without it the client asks for leaders one topic per second
 
     def close(self) -> None:
         self._kafka.close()
@@ -56,7 +56,7 @@ class Reader:
         return catalog.names(topic, self.upstreams)
 
     def ends(self, *topics: Topic) -> Ends:
-        """Of all partitions of these topics, in two requests. Errors: KafkaException where the broker is away."""
+        """The ends of all partitions of these topics, in two requests. Errors: KafkaException if the broker is away."""
         return self.ends_of([name for topic in topics for name in self.names(topic)])
 
     def existing(self, names: Sequence[str]) -> list[str]:
@@ -70,12 +70,12 @@ class Reader:
         return {where: (first[where], last[where]) for where in at}
 
     def written(self, *topics: Topic) -> dict[Partition, int]:
-        """Next offsets to be written: past the end while a writer's transaction is open."""
+        """The next offsets to be written, which are above the ends while a producer's transaction is open."""
         at = self._partitions([name for topic in topics for name in self.names(topic)])
         return self._offsets(at, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
 
     def count(self, ranges: Mapping[Partition, tuple[int, int]]) -> dict[Partition, int]:
-        """How many records these ranges hold; offsets without one (marks of transactions, aborted records) do not count."""
+        """The number of records in these ranges, without transaction marks and aborted records."""
         counts = dict.fromkeys(ranges, 0)
         for record in self.records(ranges):
             counts[self.name_of(record), record.partition() or 0] += 1
@@ -93,7 +93,7 @@ class Reader:
         which: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[Partition, int]:
-        """A partition may be without a leader for a moment, or be led by a broker that has started again."""
+        """Ask for offsets; again while a partition has no leader, or one that has just restarted."""
         if not at:
             return {}
         until = time.monotonic() + LEADER_S
@@ -108,18 +108,18 @@ class Reader:
                 time.sleep(0.2)
 
     def topic_ids(self, names: Collection[str]) -> dict[str, str]:
-        """Kafka's own id of each of these topics: one that was deleted and made anew has another."""
+        """Kafka's id of each of these topics; a topic that was deleted and made again has another."""
         found = topic_ids(self._admin, [self.prefix + name for name in names])
         return {name[len(self.prefix) :]: id_ for name, id_ in found.items()}
 
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[KafkaMessage]:
-        """Every record of these ranges, from the first offset up to before the second."""
+        """All records of these ranges, from the first offset to before the second."""
         left = {where: until for where, (start, until) in ranges.items() if start < until}
         at = [TopicPartition(self.prefix + name, partition, ranges[name, partition][0]) for name, partition in left]
         self._kafka.assign(at)
         try:
             while left:
-                batch = self._kafka.consume(1, READ_LIMIT_S)  # `consume(n, t)` would wait out t for all n
+                batch = self._kafka.consume(1, READ_LIMIT_S)  # `consume(n, t)` would wait t for all n
                 batch += self._kafka.consume(AT_ONCE, 0)
                 if not batch:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came of {sorted(left)[0]}"))
@@ -135,7 +135,7 @@ class Reader:
             where = (self.name_of(record), record.partition() or 0)
             error = record.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                left.pop(where, None)  # what a compacted topic no longer has is not waited for
+                left.pop(where, None)  # not waited for: a compacted topic may have dropped it
                 continue
             if error is not None and leader_moved(error):
                 continue  # reading goes on at the new leader
@@ -153,19 +153,19 @@ class Reader:
 
 @dataclass(slots=True)
 class Bookmark:
-    """How far a topic was read."""
+    """The position up to which a topic was read."""
 
     topic: Topic
-    trimmed: bool = False  # retention has taken the oldest: not everything can be asked for
+    trimmed: bool = False  # retention has deleted the oldest records
     at: dict[Partition, int] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
-        """For the report."""
+        """A remark for the report."""
         return "the topic's oldest records are gone" if self.trimmed else ""
 
     def read_on(self, reading: Reader) -> Iterator[KafkaMessage]:
-        """What has come since. The next call goes on where this one ended."""
+        """The records since the last call."""
         ends = reading.ends(self.topic)
         self.trimmed = self.trimmed or any(low > 0 for low, _ in ends.values())
         yield from reading.records(
@@ -184,7 +184,7 @@ def reader(settings: Settings) -> Iterator[Reader]:
 
 
 def event_ids(records: Iterator[KafkaMessage], kinds: Sequence[type[AnyEvent]]) -> Iterator[tuple[str, str]]:
-    """(event id, key) of the records of these types. What has no id is nobody's: each room makes a dead letter of it."""
+    """(event id, key) of the records of these types. Records without an id are left out: rooms make dead letters of them."""
     wanted = {event_type(kind).encode() for kind in kinds}
     for record in records:
         headers = dict(headers_of(record))
@@ -201,7 +201,7 @@ def positions(stores: Stores, room: str) -> dict[Partition, int]:
 
 
 def topics_read(stores: Stores, room: str) -> dict[str, set[str]]:
-    """Name → ids of the topics that the room has read under it; none from before ids were kept."""
+    """Name → ids of the topics that the room has read under this name; none if it did before ids were kept."""
     found: dict[str, set[str]] = {}
     for topic, id_ in stores.rows(room, "SELECT DISTINCT topic, topic_id FROM positions WHERE topic_id IS NOT NULL"):
         found.setdefault(topic, set()).add(id_)

@@ -1,16 +1,16 @@
-"""What was checked, on how much, and what was found."""
+"""The audit's report: checks, the number of things examined, findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SHOWN = 3  # of what is wrong, the first few by name
+SHOWN = 3  # findings of a check that are named
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold. `examined` is on how many it was looked at."""
+    """The verdict on one check. `examined` is the number of things examined."""
 
     name: str
     ok: bool
@@ -34,7 +34,7 @@ class Report:
 
 
 def judged(name: str, examined: int, wrong: Sequence[str], *, expected: bool, aside: Iterable[str] = ()) -> Check:
-    """A check's verdict. Nothing examined where there should be something is as bad as something wrong."""
+    """A check's verdict. With nothing examined, though there should be something, it fails, too."""
     notes = [note for note in aside if note]
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""

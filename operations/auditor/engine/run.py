@@ -1,4 +1,4 @@
-"""What one audit goes by: the stores, the topics, the PSPs, and how long it waits for what is on its way."""
+"""The stores, topics, PSPs and waiting times of one audit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    pauses_s: tuple[float, ...] = (0.3, 0.7, 1.5, 3.0, 5.0)  # between the looks at what looks wrong
-    again_s: float = 3.0  # before the second look at what is past its limit
-    latest_s: float = 20.0  # for a balance to be said: a lease of a publisher that died ends after 10
-    still_s: float = 25.0  # for a room to read on: a partition of one that died is taken over after 6
+    pauses_s: tuple[float, ...] = (0.3, 0.7, 1.5, 3.0, 5.0)  # between looks at suspects
+    again_s: float = 3.0  # before the second look at unfinished work past its limit
+    latest_s: float = 20.0  # for a balance to be published: the lease of a dead publisher ends after 10
+    still_s: float = 25.0  # for a room to read on: the partitions of a dead process are taken over after 6
 
 
 @dataclass(frozen=True, slots=True)

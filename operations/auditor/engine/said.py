@@ -1,4 +1,4 @@
-"""What a room said on a topic ⇄ what its store holds: by event id."""
+"""A room's records on a topic ⇄ the effects in its store, by event id."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Books = TypeVar("Books")
 
 @dataclass(frozen=True, slots=True)
 class Subject(Generic[Books]):
-    """Events of one topic that follow from stored effects, one each. `stored` gives (event id, key) of each that is due."""
+    """A topic's events that follow from stored effects, one each. `stored` gives (event id, key) of each due event."""
 
     check: str
     kinds: tuple[type[AnyEvent], ...]
     stored: Callable[[Books], Iterable[tuple[str, str]]]
-    # The keys of which the store keeps the last effect only, and more may have been said.
+    # Keys of which the store keeps the last effect only: more events may be on the topic.
     said_more: Callable[[Books], Collection[str]] = lambda _: ()
 
     @property
@@ -30,7 +30,7 @@ class Subject(Generic[Books]):
 
 @dataclass(slots=True)
 class Said(Generic[Books]):
-    """The ids on one topic so far."""
+    """The ids that were read on one topic so far."""
 
     subject: Subject[Books]
     keys: dict[str, str] = field(default_factory=dict)  # event id → key
@@ -43,7 +43,7 @@ class Said(Generic[Books]):
         self.keys.update(event_ids(self.place.read_on(reading), self.subject.kinds))
 
     def compare(self, books: Books, among: Collection[str] | None = None) -> Iterator[Finding]:
-        """Stored, and not said; said, and not stored. With `among` only what is said of these orders."""
+        """Findings: stored and not published; published and not stored. With `among` only about these orders."""
         stored = dict(self.subject.stored(books))
         topic, check = self.subject.hop.topic, self.subject.check
         if not self.place.trimmed:

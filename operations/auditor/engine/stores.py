@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Stores:
-    """A connection to each room's views, as the role that may do nothing else. Each statement is its own snapshot."""
+    """A connection to each room's views by its reading role. Each statement is its own snapshot."""
 
     def __init__(self, settings: Settings) -> None:
         self._exits = ExitStack()
@@ -54,7 +54,7 @@ def _connect(settings: Settings, room: str) -> Connection:
 
 
 def scan(stores: Stores, room: str, select: str, key: str, after: str, place: int = 0) -> Iterator[tuple[Any, ...]]:
-    """A view in the order of its key, a chunk after the other. `place` is where the key stands in a row."""
+    """The rows of a view in the order of its key, chunk by chunk. `place` is the key's index in a row."""
     statement = f"{select} WHERE {key} > %s ORDER BY {key} LIMIT {CHUNK}"
     while rows := stores.rows(room, statement, [after]):
         yield from rows
@@ -64,7 +64,7 @@ def scan(stores: Stores, room: str, select: str, key: str, after: str, place: in
 def scan_by(
     stores: Stores, room: str, select: str, keys: Sequence[str], after: tuple[Any, ...]
 ) -> Iterator[tuple[Any, ...]]:
-    """As `scan`, of a view whose key has several columns: the first ones of each row, in this order."""
+    """As `scan`, for a key of several columns, which are the first ones of each row in this order."""
     named, marks = ", ".join(keys), ", ".join(["%s"] * len(keys))
     statement = f"{select} WHERE ({named}) > ({marks}) ORDER BY {named} LIMIT {CHUNK}"
     while rows := stores.rows(room, statement, after):

@@ -1,6 +1,6 @@
-"""Balances, versions and totals of one store → where they are not what their rows add up to.
+"""Balances, versions and totals of one store → those that differ from the sums of their rows.
 
-Each is one statement, so one snapshot: exact however fast the room goes on.
+Each check is one statement, so one snapshot, exact while the room goes on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.stores import Stores
 
-FEW = 50  # rows of what is wrong
+FEW = 50  # rows at most that differ
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """`wrong` gives (key, what is stored, what it adds up to)."""
+    """A statement `wrong` that gives (key, stored value, sum of rows) of each difference."""
 
     name: str
     room: str
@@ -25,7 +25,7 @@ class Sum:
 
 
 def check_sums(stores: Stores, sums: Iterable[Sum], *, expected: bool) -> list[Check]:
-    """`expected`: every table of these has rows."""
+    """`expected`: each of these tables must have rows."""
     return [_check(stores, each, expected) for each in sums]
 
 

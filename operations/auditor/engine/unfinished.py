@@ -1,6 +1,6 @@
-"""What is not finished → is it known, and younger than its limit? And what waits for a person.
+"""Unfinished work → what is past its limit, and what waits for a person.
 
-Two clocks: `now` is business time (deadlines, ladders); leases and outboxes go by PostgreSQL's.
+Two clocks: `now` is business time, for deadlines and ladders; leases and outboxes use PostgreSQL's.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
-OUTBOX_S = 60  # the sweep comes every 5 s
-LEASE_S = 60  # past its end
-OVERDUE = timedelta(minutes=10)  # past a call's or a letter's due time, by business time
+OUTBOX_S = 60  # the sweep runs every 5 s
+LEASE_S = 60  # after its end
+OVERDUE = timedelta(minutes=10)  # after the due time of a call or letter, in business time
 
 
 @dataclass(slots=True)
 class Seen:
-    """One look: how many were looked at, and which are beyond their limit."""
+    """One look: the number of things examined, and those past their limit."""
 
     examined: int = 0
-    wrong: dict[str, str] = field(default_factory=dict)  # what it is → why it is wrong
+    wrong: dict[str, str] = field(default_factory=dict)  # subject → what is wrong with it
     aside: list[str] = field(default_factory=list)
 
 
@@ -39,7 +39,7 @@ Look = Callable[[Stores, datetime], Seen]
 
 
 def outboxes(stores: Stores, now: datetime) -> Seen:
-    """Every room's outbox empties."""
+    """No outbox holds old rows."""
     seen = Seen()
     for room in ROOMS:
         (waiting,) = stores.one(room.name, "SELECT coalesce(sum(cardinality(keys)), 0)::bigint FROM outbox")
@@ -60,7 +60,7 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
 
 
 def parked(stores: Stores, now: datetime) -> Seen:
-    """Every parked message that heads its key is tried again when it is due."""
+    """Each parked message that is the first of its key is retried when it is due."""
     seen = Seen()
     for room in CONSUMERS:
         seen.examined += 1
@@ -93,7 +93,7 @@ ROOMS_LOOKS: dict[str, Look] = {"parked_tried": parked, "rooms_run": rooms}
 
 
 def check_looks(looks: Mapping[str, Look], stores: Stores, clock: Clock, pause_s: float) -> Iterator[Check]:
-    """What is beyond its limit at two looks."""
+    """Fail for what is past its limit at two looks."""
     first = {name: look(stores, clock.now()) for name, look in looks.items()}
     if any(seen.wrong for seen in first.values()):
         time.sleep(pause_s)
@@ -107,7 +107,7 @@ def check_looks(looks: Mapping[str, Look], stores: Stores, clock: Clock, pause_s
 
 
 def dead_letters(stores: Stores) -> Check:
-    """Reported, not judged: they are known, and wait for an operator."""
+    """Report dead letters, which wait for an operator. Not a failure."""
     notes = []
     examined = 0
     for room in CONSUMERS:
@@ -120,7 +120,7 @@ def dead_letters(stores: Stores) -> Check:
 
 
 def partitions_kept(stores: Stores, settings: Settings) -> Check:
-    """Reported, not judged: the books may be right, but keys may have been heard out of order when it happened."""
+    """Report changed numbers of partitions. Not a failure: the books may be right, but the order of keys may be broken."""
     kafka, examined, notes = AdminClient(kafka_config(settings)), set[str](), set[str]()
     for room in ROOMS:
         found = partition_counts.find(kafka, settings, room.name)

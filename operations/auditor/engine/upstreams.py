@@ -1,4 +1,4 @@
-"""Door topics that upstreams write themselves → which requests are on them, or were until retention took them."""
+"""The topics that upstreams publish to → the requests that are on them, or were until retention deleted them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from topics.runtime.shape.decode import decode
 from topics.runtime.shape.record import message_of
 
 DAY_MS = 86_400_000
-LATE_MS = DAY_MS  # for so long a request may have waited before its room read it
+LATE_MS = DAY_MS  # a request may have waited for so long before its room read it
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What upstreams wrote to door topics of their own, as far as it is still there."""
+    """The requests that are on the upstreams' own topics."""
 
-    claims: frozenset[str]  # the inbox ids, as the rooms make them
-    gone_until_ms: Mapping[str, int]  # owner → what was read before this may have been taken by retention since
+    claims: frozenset[str]  # the ids of the inbox
+    gone_until_ms: Mapping[str, int]  # owner → retention may have deleted what was read before this time
 
     def explain(self, owner: str, claim: str, received_ms: int) -> bool:
-        """Whether what a room has from this owner came by its topic, or came while it may have been there."""
+        """Whether the owner's request was on the owner's topic, or may have been."""
         return claim in self.claims or received_ms < self.gone_until_ms[owner]
 
 
 def upstream_requests(
     reading: Reader, topic: Topic, owners: Collection[str], by_http: Collection[str], now_ms: int
 ) -> Requests:
-    """Of these owners, whether they are upstreams still or were once. What is empty held nothing that is younger than its
-    retention; so did what is no longer there, unless its owner is known `by_http` and may never have had a topic."""
+    """The requests of these owners, present and former upstreams. An empty topic has had no request younger than its
+    retention. So has a topic that does not exist, unless its owner is known `by_http`, and may never have had one.
+    """
     assert topic.retention_days is not None
     kept_since = now_ms - topic.retention_days * DAY_MS
     upstreams = frozenset(owners)
@@ -43,7 +44,7 @@ def upstream_requests(
     claims = set()
     for record in reading.records(ends):
         message = message_of(record, reading.prefix)
-        claims.add(decode(message, upstreams, b"").claim)  # no digest of it is kept
+        claims.add(decode(message, upstreams, b"").claim)  # its digest is not needed
         if ends[message.topic, message.partition][0] > 0:
             oldest.setdefault((message.topic, message.partition), message.timestamp_ms)
     empty = {where: kept_since for where, (low, _) in ends.items() if low > 0 and where not in oldest}

@@ -1,1 +1,1 @@
-"""The page of money back: what lies behind a charge, from an operation or dispute to wallet, ledger and payments."""
+"""The page of money back: from an operation or dispute to wallet, ledger and payments."""

@@ -1,4 +1,4 @@
-"""Books → orders of which more was captured or given back than there was, and shares of fees that are not the rule's. Pure."""
+"""Books → orders of which too much was captured or refunded, and shares of fees that break their rule. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from operations.auditor.money_back.books import AT_THE_PSP, Books, Operation, St
 from schemas.envelope import time_ms_of
 
 AMOUNT_CHECKS = ("orders_never_over", "fees_shared")
-TAKEN = (*AT_THE_PSP, "unresolved", "done", "reversed")  # what was reversed the PSP may do again
+TAKEN = (*AT_THE_PSP, "unresolved", "done", "reversed")  # the PSP may do again what it has reversed
 GIVEN = (*AT_THE_PSP, "unresolved", "done")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """An order with all that lies behind it. An automatic capture has a row only where the PSP said otherwise."""
+    """An order with its operations and disputes. An automatic capture has a row only if a check asks about it."""
 
     order_id: str
     terms: Terms
@@ -36,7 +36,7 @@ class Position:
 
     @property
     def standing(self) -> list[Stage]:
-        """Disputes whose money is with the buyer."""
+        """The disputes whose amount the buyer has."""
         return [stage for stage in self.stages if stage.state in ("opened", "lost")]
 
     @property
@@ -45,7 +45,7 @@ class Position:
 
     @property
     def is_plain(self) -> bool:
-        """Nothing was disputed, taken back, or done after it had failed."""
+        """Whether nothing was disputed, reversed, or done after a failure."""
         return not self.stages and all(each.turn == 1 and not each.checks for each in self.operations)
 
 
@@ -69,12 +69,12 @@ def compare_amounts(books: Books) -> Iterator[Finding]:
 
 
 def returned_twice(books: Books) -> int:
-    """Orders of which more went back than was captured: refunded, and charged back. Facts of the PSP's own."""
+    """Orders of which more was returned than captured, by refunds and chargebacks: the PSP's facts, and no failure."""
     return sum(1 for each in positions(books) if each.returned > each.captured("done", "reversed")[0])
 
 
 def _never_over(books: Books, position: Position) -> Iterator[Finding]:
-    """What we asked a PSP to do. What it did without us, or after it had refused, is its own."""
+    """Findings about what we asked a PSP to do. What the PSP did by itself, or after a refusal, does not count."""
     order_id, terms = position.order_id, position.terms
     taken = position.captured(*TAKEN)[0]
     if taken > terms.gross:
@@ -92,7 +92,7 @@ def _never_over(books: Books, position: Position) -> Iterator[Finding]:
 
 
 def _fees_shared(position: Position) -> Iterator[Finding]:
-    """The parts' fees are together what the rule gives for them together; after reversals not more than there is."""
+    """The fees of all parts sum up to what the rule gives for their total; after reversals to the whole fee at most."""
     order_id, terms = position.order_id, position.terms
     captured, fee = position.captured("done")
     if position.is_plain and fee != share(terms.fee, captured, terms.gross):
@@ -104,14 +104,14 @@ def _fees_shared(position: Position) -> Iterator[Finding]:
         amount = sum(each.amount for each in refunds)
         possible = given in {0, share(fee, amount, captured), fee if amount >= captured else 0}
     else:
-        spare = len(position.operations) + len(position.stages)  # a cent for each that changed the shares
+        spare = len(position.operations) + len(position.stages)  # one minor unit for each that changed the shares
         possible = -spare <= given <= position.captured("done", "reversed")[1] + spare
     if not possible:
         yield Finding("fees_shared", order_id, f"refunds gave back {given} of a fee of {fee}: no rule gives that")
 
 
 def _captured_since(position: Position, refunds: list[Operation]) -> bool:
-    """A capture after the last refund changed what later shares are computed from."""
+    """Whether a capture came after the last refund: it changed the base of later shares."""
     last = max((time_ms_of(each.outcome) for each in refunds if each.outcome), default=0)
     return any(each.outcome and time_ms_of(each.outcome) > last for each in position.of("capture", "done"))
 

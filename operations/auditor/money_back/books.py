@@ -1,4 +1,4 @@
-"""What each store and PSP says of the operations and disputes behind charges, side by side."""
+"""The operations and disputes as each store and PSP has them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KIND = {"capture": "captured", "refund": "refunded"}
 
 
 class Operation(NamedTuple):
-    """A capture, void or refund in the executor. Its fee is the share of its present turn."""
+    """A capture, void or refund in the executor. Its fee is the share in its present turn."""
 
     order_id: str
-    seq: int  # 0: the charge, which was a capture or is only asked about
+    seq: int  # 0: the charge's own row
     kind: Literal["charge", "capture", "void", "refund"]
     id: str
     amount: int
@@ -33,8 +33,8 @@ class Operation(NamedTuple):
     call_id: str
     psp: str
     psp_reference: str | None
-    checks: int  # how often the PSP contradicted it
-    checking: str | None  # a question about that is out, or was not answered
+    checks: int  # the number of contradictions by the PSP
+    checking: str | None  # a check is open, or was not answered
     cause: str
     outcome: str | None
     place: int | None
@@ -42,12 +42,12 @@ class Operation(NamedTuple):
 
     @property
     def listed_as(self) -> Kind:
-        """Among what its PSP lists it."""
+        """The kind of listing that has the operation."""
         return self.kind if self.seq else "charge"
 
     @property
     def part(self) -> str:
-        """What wallet and ledger call its first turn."""
+        """The part of its first turn in wallet and ledger."""
         return self.id if self.seq else ""
 
     def part_of(self, turn: int) -> str:
@@ -55,7 +55,7 @@ class Operation(NamedTuple):
 
     @property
     def happened(self) -> Iterator[tuple[str, str]]:
-        """Each fact that money has moved by, in order: (kind, part). The charge's own is the pay-in's."""
+        """The facts that have moved money, in order, as (kind, part). The charge's own belongs to the pay-in's page."""
         done = self.turn if self.state in ("done", "reversed") else 0
         for turn in range(1, done + 1):
             if self.seq or turn > 1:
@@ -104,7 +104,7 @@ class Asked(NamedTuple):
     status: str
     wallet_updated: bool
     ledger_updated: bool
-    asked: bool  # by its owner; else the PSP did it
+    asked: bool  # by its owner; else the PSP did it by itself
     event_id: str
 
 
@@ -147,7 +147,7 @@ class Call(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """An order in payments, as far as its parts follow from it."""
+    """An order's terms in payments that its parts follow from."""
 
     seller: str
     currency: str
@@ -168,14 +168,14 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """Orders behind whose charge something lies, and what wallet and ledger have of them."""
+    """The orders with operations or disputes, and their movements and journals."""
 
     orders: set[str] = field(default_factory=set)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     terms: dict[str, Terms] = field(default_factory=dict)
     operations: dict[OperationKey, Operation] = field(default_factory=dict)
     stages: dict[StageKey, Stage] = field(default_factory=dict)
-    opened_at: dict[str, datetime] = field(default_factory=dict)  # part of a stage → when the wallet had booked it
+    opened_at: dict[str, datetime] = field(default_factory=dict)  # a stage's part → when the wallet booked it
     calls: dict[str, Call] = field(default_factory=dict)
     asked: dict[OperationKey, Asked] = field(default_factory=dict)
     told: dict[StageKey, Told] = field(default_factory=dict)

@@ -12,7 +12,7 @@ NOT_TAKEN_UP = ("waiting", "orphaned")
 
 
 def compare_disputes(books: Books) -> Iterator[Finding]:
-    """Each stage that a PSP lists is known here as it stands there, and the other way round."""
+    """Compare each stage that a PSP lists with the executor's, in both directions."""
     ours = {(stage.psp, stage.reference, stage.stage): stage for stage in books.stages.values()}
     for key, line in books.disputes.items():
         stage, name = ours.get(key), f"dispute {key[1]} stage {key[2]} at {line.psp}"

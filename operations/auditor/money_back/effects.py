@@ -1,4 +1,4 @@
-"""Books → facts about operations and disputes that wallet, ledger or payments do not have, or have otherwise. Pure."""
+"""Books → facts about operations and disputes that are missing or different in wallet, ledger or payments. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Key = tuple[str, str, str]  # order, kind, part
 
 
 class Fact(NamedTuple):
-    """Money that moved. Amounts and cause are known of the last fact about an operation or stage; None of earlier ones."""
+    """A fact that moved money. Amounts and cause are None unless it is the last one about its operation or stage."""
 
     order_id: str
     kind: str
@@ -67,10 +67,10 @@ def _facts_of(about: Operation | Stage, dispute_fee: int, kept_fee: int) -> Iter
     for kind, part in happened[:-1]:
         yield Fact(about.order_id, kind, part)
     for kind, part in happened[-1:]:
-        lost = about.state == "lost"  # its outcome is no fact that moves money
+        lost = about.state == "lost"  # losing a dispute moves no money
         cause = event_id_of(about.outcome, about.place or 0) if about.outcome and not lost else None
         net = about.amount - about.fee
-        if kind == "chargeback_won":  # how much of its fee came back is not kept
+        if kind == "chargeback_won":  # the returned part of the fee is not stored
             yield Fact(about.order_id, kind, part, cause=cause, kept_fee=kept_fee)
         else:
             yield Fact(about.order_id, kind, part, net, about.fee, about.currency, cause, dispute_fee)
@@ -92,7 +92,7 @@ def compare_effects(books: Books) -> Iterator[Finding]:
 
 
 def journals_by_key(books: Books) -> dict[Key, list[Journal]]:
-    """One journal is several where it has several currencies."""
+    """The journals of each fact; one for each currency of a journal."""
     booked: dict[Key, list[Journal]] = {}
     for order_id, journals in books.journals.items():
         for journal in journals:
@@ -137,7 +137,7 @@ def _in_ledger(books: Books, fact: Fact, found: list[Journal], booked: dict[Key,
 
 
 def _lines(fact: Fact) -> set[tuple[int, int, int]]:
-    """(gross, net, fee) as a journal may have them: with the dispute fee borne by the seller, or by the platform."""
+    """The (gross, net, fee) that a journal may have: the seller bears the dispute fee, or the platform does."""
     assert fact.net is not None
     gross, net = fact.net + fact.fee + fact.dispute_fee, fact.net
     fee = fact.signed(fact.fee)
@@ -145,7 +145,7 @@ def _lines(fact: Fact) -> set[tuple[int, int, int]]:
 
 
 def _takes_back(found: list[Journal], before: list[Journal], kept_fee: int) -> bool:
-    """Line for line, but for what the PSP kept of its dispute fee."""
+    """Whether the journal reverses the other line by line, except for the part of the dispute fee that the PSP kept."""
     left = Counter[tuple[str, str]]()
     for journal in (*found, *before):
         for name in ("gross", "net", "fee"):
@@ -158,13 +158,13 @@ def _amounts(journals: list[Journal]) -> list[tuple[str, int, int, int]]:
 
 
 def _taken_back(fact: Fact, effects: dict[Key, E]) -> E | None:
-    """The effect that this one takes back."""
+    """The effect that this one reverses."""
     kind = _TAKES_BACK.get(fact.kind)
     return effects.get((fact.order_id, kind, fact.part)) if kind else None
 
 
 def _caused(books: Books, others: set[Key]) -> Iterator[Finding]:
-    """A movement or a journal without a fact. That of a charge is compared with its order, by the pay-in."""
+    """Movements and journals without a fact. A charge's are compared with their order by the pay-in's page."""
     for order_id, kind, part in others:
         if (kind, part) != (CAPTURED, "") and kind in KINDS:
             yield Finding(
@@ -180,7 +180,7 @@ STATUS = {"done": "succeeded", "reversed": "reversed", "failed": "failed"}
 def _flagged(books: Books, there: Collection[Key], posted: Collection[Key]) -> Iterator[Finding]:
     for key, operation in books.operations.items():
         if operation.kind == "charge" or (not operation.seq and (operation.turn, operation.state) == (1, "done")):
-            continue  # nobody asked for it, and nothing has happened to it
+            continue  # an automatic capture without any reversal
         status, asked = STATUS.get(operation.state, "processing"), books.asked.get(key)
         if asked is None or asked.status != status:
             heard_ = asked.status if asked else "unknown"
@@ -204,7 +204,7 @@ def _flagged(books: Books, there: Collection[Key], posted: Collection[Key]) -> I
 def _flags(
     about: Operation | Stage, name: str, flags: tuple[bool, bool], moved: Collection[Key], booked: Collection[Key]
 ) -> Iterator[Finding]:
-    """The last fact about it is in a store, and payments says so; or it is not, and payments does not."""
+    """The flags of payments are set if and only if the last fact is booked in the store."""
     for kind, part in list(about.happened)[-1:]:
         key = (about.order_id, kind, part)
         for room, flag, there, hop in zip(("wallet", "ledger"), flags, (moved, booked), (MOVED, POSTED), strict=True):

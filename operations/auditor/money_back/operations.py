@@ -29,16 +29,16 @@ def compare_operations(books: Books) -> Iterator[Finding]:
 
 
 def _placed(books: Books, operation: Operation) -> Iterator[Finding]:
-    """Placed by just that event, with the same contents."""
+    """The operation was placed by its request's event, with the same contents."""
     name, asked = f"{operation.kind} {operation.id}", books.asked.get((operation.kind, operation.id))
     if asked is None or asked.order_id != operation.order_id:
         yield Finding("operations_placed", operation.order_id, f"payments never placed {name} of this order")
         return
-    amount = operation.amount if operation.kind == "void" else asked.amount  # what it released nobody asked for
+    amount = operation.amount if operation.kind == "void" else asked.amount  # the request of a void names no amount
     final = operation.final if operation.kind == "void" else bool(asked.final)
     if operation.cause != derive_id(
         asked.event_id, PLACED.speaker, 0, time_ms_of(operation.cause)
-    ):  # a claim has no time
+    ):  # a claim has no time in it
         yield Finding("operations_placed", operation.order_id, f"{name} is there because of {operation.cause}")
     elif (operation.amount, operation.final) != (amount, final):
         told = f"{operation.amount} {operation.currency}, and was placed with {amount}"
@@ -46,7 +46,7 @@ def _placed(books: Books, operation: Operation) -> Iterator[Finding]:
 
 
 def _called(books: Books, operation: Operation) -> Iterator[Finding]:
-    """An operation is open just as long as its call."""
+    """An operation is open if and only if its call is."""
     name, call = f"{operation.kind} {operation.id}", books.calls.get(operation.call_id)
     if call is None:
         if operation.state not in NEVER_CALLED:
@@ -60,13 +60,15 @@ def _called(books: Books, operation: Operation) -> Iterator[Finding]:
 
 def compare_listings(books: Books) -> Iterator[Finding]:
     for operation in books.operations.values():
-        if operation.kind != "charge" and operation.checking is None:  # else the PSP's word is asked for
+        if (
+            operation.kind != "charge" and operation.checking is None
+        ):  # while a check is open the PSP's answer is awaited
             yield from _at_the_psp(books, operation)
     yield from _known(books)
 
 
 def _at_the_psp(books: Books, operation: Operation) -> Iterator[Finding]:
-    """Done → exactly one that succeeded, of that amount; reversed → exactly one that was."""
+    """Done → the PSP lists exactly one that succeeded, with this amount; reversed → exactly one that was reversed."""
     status = {"done": "succeeded", "reversed": "reversed"}.get(operation.state)
     if status is None:
         return
@@ -87,7 +89,7 @@ def _at_the_psp(books: Books, operation: Operation) -> Iterator[Finding]:
 
 
 def _known(books: Books) -> Iterator[Finding]:
-    """What a PSP did is done here, or at the PSP, or a person's."""
+    """Each operation that a PSP has done is done here, or open, or a person's to settle."""
     by_call = {operation.call_id: operation for operation in books.operations.values()}
     for kind in LISTED:
         for reference, lines in books.listed.get(kind, {}).items():

@@ -1,4 +1,4 @@
-"""The page of money back: operations and disputes behind charges, and what of them must agree."""
+"""The page of money back: its stores, listings and checks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from operations.auditor.money_back.reading import add_orders, read_all
 from operations.auditor.money_back.unfinished import LOOKS
 from psp.port import Kind, Listed, ListedDispute, ListingError
 
-BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # of a PSP that does not answer nothing can be said
+BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # not comparable while a PSP does not answer
 CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_CHECKS, revenue.CHECK, *BY_LISTINGS)
 
 
 class MoneyBack:
     hops = (operations.PLACED, *effects.HOPS)
-    topics: Sequence[Said[Any]] = ()  # the pay-in reads them: executions, movements and journals have one topic each
+    topics: Sequence[Said[Any]] = ()  # the pay-in's page reads executions, movements and journals
     kinds = effects.KINDS
     sums: Sequence[Sum] = ()
     looks = LOOKS
-    settled = False  # there may be nothing behind any charge, however much was paid
+    settled = False  # payments may have no operations at all
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = Books()
-        self._silent = ""  # why a PSP's listing could not be read
+        self._silent = ""  # why a PSP's listing could not be read; empty if it could
 
     def begin(self) -> None:
         pass
@@ -89,7 +89,7 @@ class MoneyBack:
             yield from disputes.compare_disputes(books)
 
     def _find(self, books: Books, order_ids: Collection[str], *, charges_only: bool = False) -> None:
-        """Ask the PSPs for what lies behind these orders, by our references and by those that they listed."""
+        """Ask the PSPs for the operations and disputes of these orders, by our references and by those that they listed."""
         wanted: set[tuple[str, Kind, str]] = {
             (each.psp, each.listed_as, each.call_id)
             for each in books.operations.values()

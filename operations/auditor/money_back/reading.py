@@ -1,4 +1,4 @@
-"""The stores → the books of money back. What lies behind no charge is not read: most orders have nothing there."""
+"""The stores → the books of money back, for orders with operations or disputes alone: most orders have none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CALLS = "SELECT call_id, state, created_at FROM call_view"
 
 
 def read_all(stores: Stores) -> Books:
-    """First which orders there are, from effects to causes; then all about each of them, a chunk at a time."""
+    """Read the ids of these orders, from effects to causes; then each order's rows, chunk by chunk."""
     orders = {row[0] for row in stores.rows("ledger", _other("journal_view", "template"))}
     orders |= {row[0] for row in stores.rows("wallet", _other("movement_view", "kind"))}
     orders |= {row[2] for row in scan_by(stores, "payments", _ASKED, ("kind", "operation_id"), ("", ""))}
@@ -44,12 +44,12 @@ def read_all(stores: Stores) -> Books:
 
 
 def _other(view: str, kind: str) -> str:
-    """The orders with a movement or journal that is not of a charge which took all."""
+    """The orders with a movement or journal other than an automatic capture's."""
     return f"SELECT DISTINCT payment_order_id FROM {view} WHERE {kind} <> 'captured' OR part <> ''"
 
 
 def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
-    """What the stores say of these orders now. Effects before causes."""
+    """Read the rows of these orders now, effects before causes."""
     wanted = list(order_ids)
 
     def rows(room: str, statement: str) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Authorisations that should have ended → is each captured, voided or expired?"""
+"""Authorisations past their end → those that are not captured, voided or expired."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.unfinished import Look, Seen
 
-ENDED_AFTER = timedelta(hours=2)  # the executor looks again each hour while something is at the PSP
+ENDED_AFTER = timedelta(hours=2)  # the executor tries again each hour while an operation is open at the PSP
 
 
 def authorisations(stores: Stores, now: datetime) -> Seen:
-    """None outlives its time, unless something about it is at the PSP, or waits for a person."""
+    """No authorisation is past its end, unless an operation is open at the PSP or waits for a person."""
     seen = Seen(stores.one("executor", "SELECT count(*) FROM attempt_view WHERE expires_at IS NOT NULL")[0])
     rows = stores.rows(
         "executor",

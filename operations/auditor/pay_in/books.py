@@ -1,4 +1,4 @@
-"""What each store and PSP says of every checkout and order of the pay-in, side by side."""
+"""The checkouts and orders of the pay-in as each store and PSP has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psp.port import ListedCharge
 
 
 class Request(NamedTuple):
-    """What the HTTP door accepted. `claim` is the id by which payments knows it."""
+    """A request that the HTTP door has accepted. `claim` is its id in the inbox of payments."""
 
     owner: str
     claim: str
@@ -46,23 +46,23 @@ class Call(NamedTuple):
     outcome: str | None
 
 
-TOOK = ("succeeded", "reversed")  # statuses of a listed charge that took the money, if only for a time
+TOOK = ("succeeded", "reversed")  # statuses of a listed charge that has taken the money, reversed or not
 
 
 class Charge(NamedTuple):
-    """A charge in a PSP's listing that took the money."""
+    """A listed charge that has taken the money."""
 
     psp: str
     psp_reference: str
     order_id: str
     amount: int
     currency: str
-    reversed: bool = False  # and was taken back
+    reversed: bool = False  # and reversed
 
 
 @dataclass(slots=True)
 class Books:
-    """Everything known, by checkout, order or call id. With `of` only what these keys are about."""
+    """All rows by checkout, order or call id. With `of` only those of these keys."""
 
     requests: dict[str, Request] = field(default_factory=dict)  # by checkout
     payments: dict[str, Payment] = field(default_factory=dict)

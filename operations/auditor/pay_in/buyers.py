@@ -1,4 +1,4 @@
-"""What each buyer paid and got back in all (the wallet room's sums) ⇄ its movements, at what payments says they cost."""
+"""Each buyer's totals in the wallet ⇄ the sums of the buyer's movements, with the gross amounts of payments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ON o.buyer = b.buyer_account AND o.currency = b.currency"""
 
 
 def check_totals(stores: Stores, pauses_s: Sequence[float], expected: bool) -> Check:
-    """Whoever does not agree is looked at again: an order that was credited between two readings looks wrong once."""
+    """Compare; differing buyers again, since an order that is credited between two reads differs once."""
     stored = {(buyer, currency): told for buyer, currency, *told in stores.rows("wallet", _STORED)}
     added = {(buyer, currency): told for buyer, currency, *told in stores.rows("payments", _ADDED)}
     suspects = {side for side in stored.keys() | added.keys() if stored.get(side) != added.get(side)}

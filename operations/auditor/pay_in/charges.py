@@ -1,4 +1,4 @@
-"""The PSPs' own listings ⇄ our attempts: what they took is captured here, or not decided yet, and only once."""
+"""The PSPs' listings ⇄ our attempts: each charge that took money is captured here, or undecided, and only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHARGE_CHECKS = ("charges_captured", "orders_charged_once")
 
 
 def compare_charges(books: Books) -> Iterator[Finding]:
-    """What a PSP took is captured here, or its call or a person has still to say so; and no order was charged twice."""
+    """Each charge that took money is captured here, or its call is open, or a person must settle it; no order has two."""
     attempts = {attempt.call_id: (order_id, attempt) for order_id, attempt in books.attempts.items()}
     for reference, charges in books.charges.items():
         found = attempts.get(reference)

@@ -1,4 +1,4 @@
-"""Books → checkouts on which doors, payments and risk do not agree. Pure: whether it is only on its way is asked by others."""
+"""Books → checkouts on which doors, payments and risk do not agree. Pure: the engine asks what is in flight."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ HOPS = (PLACED, OUTCOME, TO_WALLET, TO_LEDGER, CREDITED, POSTED)
 
 
 class Story(NamedTuple):
-    """All that is known of one order."""
+    """One order as all stores and PSPs have it."""
 
     order_id: str
     placed_by: str | None
@@ -67,14 +67,14 @@ def _story(books: Books, order_id: str) -> Story:
 
 
 def _orders_attempted(story: Story) -> Iterator[Finding]:
-    """Placed once → attempted."""
+    """An order that was placed has an attempt."""
     placed_by, attempt = story.placed_by, story.attempt
     if attempt is None and placed_by is not None:
         yield Finding("orders_attempted", story.order_id, "placed, and the executor has no attempt", PLACED)
 
 
 def _attempts_placed(story: Story) -> Iterator[Finding]:
-    """Attempted → placed by just that event, on the same terms."""
+    """An attempt's order was placed by the attempt's cause, on the same terms."""
     placed_by, order, attempt = story.placed_by, story.order, story.attempt
     if attempt is None:
         return
@@ -92,7 +92,7 @@ def _attempts_placed(story: Story) -> Iterator[Finding]:
 
 
 def _attempts_called(story: Story) -> Iterator[Finding]:
-    """An attempt is open just as long as its call."""
+    """An attempt is open if and only if its call is."""
     attempt, call = story.attempt, story.call
     if attempt is None or attempt.psp == NO_PSP:
         return
@@ -103,7 +103,7 @@ def _attempts_called(story: Story) -> Iterator[Finding]:
 
 
 def _captures_charged(story: Story) -> Iterator[Finding]:
-    """Captured → exactly one charge under our reference that took that amount, with that id of the PSP's."""
+    """Captured → the PSP lists exactly one charge under our reference that took the amount, with the stored PSP id."""
     attempt, charges = story.attempt, story.charges
     if attempt is None or not attempt.took_all:
         return
@@ -157,7 +157,7 @@ def _captures_in_wallet(story: Story) -> Iterator[Finding]:
 
 
 def _movements_caused(story: Story) -> Iterator[Finding]:
-    """Each movement is the net of one captured order, because of just that capture."""
+    """Each movement is the net of one captured order, caused by its capture."""
     order, attempt, movements = story.order, story.attempt, story.movements
     for movement in movements:
         if attempt is None or not attempt.took_all or order is None:
@@ -180,7 +180,7 @@ def _captures_in_ledger(story: Story) -> Iterator[Finding]:
 
 
 def _journals_caused(story: Story) -> Iterator[Finding]:
-    """Each journal books one captured order on its terms, because of just that capture."""
+    """Each journal books one captured order on its terms, caused by its capture."""
     order, attempt, journals = story.order, story.attempt, story.journals
     for journal in journals:
         if attempt is None or not attempt.took_all or order is None:
@@ -203,7 +203,7 @@ def _to_book(order: Order, attempt: Attempt) -> tuple[object, ...]:
 
 
 def _journals_balanced(story: Story) -> Iterator[Finding]:
-    """In each currency, and with all of its lines."""
+    """Each journal is balanced in each currency, and has all its lines."""
     found = Counter[str]()
     for journal in story.booked:
         found[journal.cause] += journal.found
@@ -238,7 +238,7 @@ def _flags_caused(story: Story) -> Iterator[Finding]:
 
 
 def _wallet_equals_payable(story: Story) -> Iterator[Finding]:
-    """Over the causes that both have heard: what a wallet got, or lost, is what more, or less, is owed to its seller."""
+    """Over the causes that both have booked, the movements of a wallet equal the changes of the seller's payable."""
     owed: dict[str, list[tuple[str | None, str, int]]] = {}
     for journal in story.booked:
         payable = [(journal.payable, journal.currency, journal.net)] if journal.payable else []
@@ -269,5 +269,5 @@ ORDER_CHECKS: dict[str, Callable[[Story], Iterator[Finding]]] = {
 
 
 def captured_event_id(attempt: Attempt) -> str:
-    """The id of the event by which the executor said this attempt's outcome."""
+    """The id of the event with this attempt's outcome."""
     return event_id_of(attempt.outcome_event_id, 0) if attempt.outcome_event_id else ""

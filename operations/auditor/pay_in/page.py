@@ -1,4 +1,4 @@
-"""The page of the pay-in: requests, screenings, orders, charges, credits and journals, and what of them must agree."""
+"""The page of the pay-in: its stores, topics, listings and checks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from operations.auditor.rows import CAPTURED
 from psp.port import ListingError
 
 CHECKS = (*CHECKOUT_CHECKS, *ORDER_CHECKS, *CHARGE_CHECKS)
-# What every payment comes to that was decided on, a refused or declined one too.
+# The checks for which a decided payment is enough, even a refused or declined one.
 FROM_THE_START = ("payments_requested", "payments_screened", "screenings_asked", "risk_decisions_followed")
-BY_LISTINGS = ("captures_charged", *CHARGE_CHECKS)  # of a PSP that does not answer nothing can be said
+BY_LISTINGS = ("captures_charged", *CHARGE_CHECKS)  # not comparable while a PSP does not answer
 
 
 class PayIn:
@@ -39,13 +39,13 @@ class PayIn:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = Books()
-        self._silent = ""  # why a PSP's listing could not be read
+        self._silent = ""  # why a PSP's listing could not be read; empty if it could
         self._begun = False
         self.settled = False
         self.topics = [Said(subject) for subject in SUBJECTS]
 
     def begin(self) -> None:
-        """Whether any payment had been decided on, and any order booked, before we began."""
+        """Note whether any payment was decided and any order booked before the audit began."""
         begun = "SELECT EXISTS (SELECT 1 FROM payment_view WHERE status <> 'received')"
         settled = "SELECT EXISTS (SELECT 1 FROM order_view WHERE wallet_updated AND ledger_updated)"
         self._begun = self._run.stores.one("payments", begun)[0]
@@ -102,7 +102,7 @@ class PayIn:
         yield from self._compare_orders(books, among)
 
     def _find_charges(self, books: Books, among: set[str]) -> None:
-        """Ask the PSPs again for the references of these orders, ours and those that they listed."""
+        """Ask the PSPs again for the charges of these orders, by our references and by those that they listed."""
         wanted = {(attempt.psp, attempt.call_id) for attempt in books.attempts.values() if attempt.psp != NO_PSP}
         for reference, charges in self._books.charges.items():
             wanted |= {(charge.psp, reference) for charge in charges if charge.order_id in among}
@@ -116,8 +116,9 @@ class PayIn:
         return {f for f in findings if f.check != "captures_charged"} if self._silent else findings
 
     def _without_upstreams(self, findings: set[Finding]) -> set[Finding]:
-        """Payments that came by an upstream's own topic, not by HTTP: their cause is a record there. An owner who asked for
-        the same by both doors has one payment."""
+        """The findings without payments that came by an upstream's own topic, whose cause is a record there. A payment that was
+        requested by both doors exists once.
+        """
         payments, requests = self._books.payments, self._books.requests
         unasked = {
             finding

@@ -1,4 +1,4 @@
-"""The stores → the books of the pay-in: everything once, then a few checkouts and orders again."""
+"""The stores → the books of the pay-in: all rows once, then those of a few checkouts and orders again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Jour
 from topics import catalog
 from topics.runtime.shape.decode import door_claim
 
-DOORS_SOURCE = "/tallystick/doors"  # the CloudEvents source of what the HTTP door says
+DOORS_SOURCE = "/tallystick/doors"  # the CloudEvents source of the HTTP doors
 
 
 def read_all(stores: Stores) -> Books:
-    """Effects before causes, so that what is read later has had time to be there."""
+    """Read all rows, effects before causes, so that the cause of each effect is there when it is read."""
     books = Books()
     books.journals = grouped(_journals(stores))
     books.movements = grouped(_movements(stores))
@@ -72,7 +72,7 @@ def _movements(stores: Stores) -> Iterator[tuple[str, Movement]]:
 
 
 def _journals(stores: Stores) -> Iterator[tuple[str, Journal]]:
-    """By ranges of journal ids: the entries of a range are found from its journals."""
+    """The journals, read by ranges of ids: entries are found from their journals."""
     edge = f"SELECT journal_id::text FROM journal_view WHERE journal_id > %s ORDER BY journal_id OFFSET {CHUNK - 1} LIMIT 1"
     after = FIRST_UUID
     while after:
@@ -97,7 +97,7 @@ def _placed(stores: Stores) -> Iterator[tuple[str, str]]:
 
 
 def read_orders(stores: Stores, order_ids: Sequence[str]) -> Books:
-    """What the stores say of these orders now."""
+    """Read the rows of these orders now."""
     books, wanted = Books(), list(order_ids)
 
     def rows(room: str, statement: str) -> list[tuple[Any, ...]]:
@@ -120,7 +120,7 @@ def read_orders(stores: Stores, order_ids: Sequence[str]) -> Books:
 
 
 def read_checkouts(stores: Stores, checkout_ids: Sequence[str]) -> Books:
-    """What the stores say of these checkouts now."""
+    """Read the rows of these checkouts now."""
     books, wanted = Books(), [list(checkout_ids)]
     mine = "WHERE checkout_id = ANY(%s)"
     books.screenings = dict(stores.rows("risk", f"{_SCREENINGS} {mine}", wanted))

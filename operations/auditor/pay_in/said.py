@@ -1,4 +1,4 @@
-"""The pay-in's effects → the events that rooms must have said of them, and how payments.v1 says that payments ended."""
+"""The pay-in's effects → the events that rooms must have published, and the ends of payments on payments.v1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.envelope import derive_id, event_type, time_ms_of
 from topics import catalog
 from topics.runtime.shape.record import headers_of
 
-SETTLED = ("authorised", *DECIDED)  # the charge itself has its outcome
+SETTLED = ("authorised", *DECIDED)  # states of a charge with an outcome
 Ids = Iterator[tuple[str, str]]  # event id, order
 
 
@@ -37,7 +37,7 @@ def _outcomes(books: Books) -> Ids:
 
 
 def _with_more(books: Books) -> Collection[str]:
-    """An operation's row has its last outcome: what was taken back was done before. An expiry is in no row of its own."""
+    """Orders with more events than rows: a row keeps an operation's last outcome alone, and an expiry has no row."""
     return {order_id for order_id, attempt in books.attempts.items() if attempt.behind or attempt.manual}
 
 
@@ -89,14 +89,14 @@ _KIND_OF = {
 
 
 def endings(stores: Stores) -> set[tuple[str, str]]:
-    """(how, checkout) of each payment that is done and each request that was refused."""
+    """(status, checkout) of each payment that is done and each request that was refused."""
     done = stores.rows("payments", "SELECT 'done', checkout_id FROM payment_view WHERE is_payment_done")
     return {*done, *stores.rows("payments", "SELECT 'refused', checkout_id FROM refusal_view")}
 
 
 @dataclass(slots=True)
 class Endings:
-    """What payments.v1 says of how payments ended, so far."""
+    """The ends of payments that were read on payments.v1 so far."""
 
     said: set[tuple[str, str]] = field(default_factory=set)
     place: Bookmark = field(default_factory=lambda: Bookmark(catalog.PAYMENTS))
@@ -109,8 +109,9 @@ class Endings:
 
 
 def check_ended(run: Run) -> Check:
-    """The store first: what it says by then was written with its event. There may be none: orders are booked before their
-    payments end. That a payment is marked as done once all of its orders are is for `payments_done` to say."""
+    """Compare the store, which is read first, with the topic: each end in the store was written with its event. There may be
+    none, since orders are booked before their payments end. `payments_done` checks that payments end with their orders.
+    """
     ended, topic, until = endings(run.stores), Endings(), time.monotonic() + run.patience.latest_s
     topic.read_on(run.reading)
     while not ended <= topic.said and not topic.place.trimmed and time.monotonic() < until:

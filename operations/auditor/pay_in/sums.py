@@ -1,4 +1,4 @@
-"""What must add up in the stores because of the pay-in alone, one statement each."""
+"""Sums in the stores that the pay-in alone moves, one statement each."""
 
 from __future__ import annotations
 

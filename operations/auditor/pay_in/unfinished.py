@@ -1,4 +1,4 @@
-"""Calls and payments that are not over → is each worked at, and younger than its limit?"""
+"""Open calls, payments and screenings → those past their limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDED_AFTER = timedelta(hours=36)
 
 
 def calls(stores: Stores, now: datetime) -> Seen:
-    """Every call that is not ended is being worked at."""
+    """Each open call is leased or due."""
     seen = Seen(stores.one("executor", "SELECT count(*) FROM call_view")[0])
     open_ = stores.one("executor", "SELECT count(*) FROM call_view WHERE state <> 'ended'")[0]
     seen.aside.append(f"{open_} at a PSP" if open_ else "")
@@ -31,7 +31,7 @@ def calls(stores: Stores, now: datetime) -> Seen:
 
 
 def payments(stores: Stores, now: datetime) -> Seen:
-    """Every payment ends within its deadline and the time that asking may take, unless it waits for a person."""
+    """Each payment ends within its deadline and the time of the ask ladder, unless it waits for a person."""
     seen = Seen(stores.one("payments", "SELECT count(*) FROM payment_view")[0])
     open_ = stores.one("payments", "SELECT count(*) FROM payment_view WHERE NOT is_payment_done")[0]
     seen.aside.append(f"{open_} not done yet" if open_ else "")
