@@ -1,13 +1,13 @@
-"""payment orders, PSPs' notifications and the caller's replies → executor → executions"""
+"""payment orders, PSPs' notifications and the sender's replies → executor → executions"""
 
 from __future__ import annotations
 
 from functools import partial
 
 from consumers.executor import store
-from consumers.executor.caller import run_caller
 from consumers.executor.decide import Heard, decide
 from consumers.executor.routing import Routing
+from consumers.executor.sender import run_sender
 from consumers.executor.settings import ExecutorSettings
 from consumers.executor.state import Attempts, Policy
 from consumers.executor.stuck import stuck
@@ -26,5 +26,5 @@ def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
         decide=partial(decide, policy),
         save=store.save,
         find_stuck=stuck,
-        side_tasks={"caller": run_caller},
+        side_tasks={"sender": run_sender},
     )

@@ -154,7 +154,7 @@ class Ladder:
         return Ask(max(self.ladders.ask_again_s[asks], not_before_s), asks, state)
 
     def _send(self, not_before_s: float, *, refused: bool) -> Send:
-        """The next send, at the deadline at the latest: the caller sends nothing then, and the call ends."""
+        """The next send, at the deadline at the latest: the sender sends nothing then, and the call ends."""
         rungs = self.ladders.send_again_s
         rung = rungs[min(self.standing.refusals, len(rungs) - 1)]
         left_s = (self.deadline - self.now).total_seconds()

@@ -15,7 +15,7 @@ import structlog
 from consumers.executor import early
 from consumers.executor.early import ReadyNotification
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import CallReply, Leased, StoredReply
+from topics.runtime.calls.rows import CallReply, LeasedCall, StoredReply
 from topics.runtime.outbox.desk import Chore
 from topics.runtime.process.room_desk import TIDY_EVERY_S, RoomDesk
 from topics.runtime.shape.consumer import AnyConsumer, Connection, Message
@@ -32,7 +32,7 @@ AWAY_S = 0.5
 CLEAR = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
 
 Item = (
-    CallReply | Leased | StoredReply | ReadyNotification
+    CallReply | LeasedCall | StoredReply | ReadyNotification
 )  # answered; leased and not sent; stored and not applied; early
 Result = TypeVar("Result")
 
@@ -96,12 +96,12 @@ class Recorder:
         if not items:
             return
         started = time.monotonic()
-        unsent = [item for item in items if isinstance(item, Leased)]
+        unsent = [item for item in items if isinstance(item, LeasedCall)]
         answers = [item for item in items if isinstance(item, CallReply)]
         found = [item for item in items if isinstance(item, StoredReply)]
         ready = [item for item in items if isinstance(item, ReadyNotification)]
         if unsent:
-            self._in_transaction(lambda conn: calls.give_back(conn, unsent))
+            self._in_transaction(lambda conn: calls.release(conn, unsent))
         messages = self._record(answers) + [calls.message(stored) for stored in found]
         messages += [one.message() for one in ready]
         if messages:

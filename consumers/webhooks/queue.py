@@ -18,7 +18,7 @@ LOST = "the sender ended before it could say what became of this"
 
 
 @dataclass(frozen=True, slots=True)
-class Leased:
+class LeasedDelivery:
     """A leased delivery: only this process may send it until the lease ends."""
 
     delivery_id: str
@@ -78,7 +78,7 @@ _LEASE = LEASED.lease(
 )
 
 
-def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: datetime) -> list[Leased]:
+def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: datetime) -> list[LeasedDelivery]:
     """Lease due deliveries: at most `most` of each endpoint, or its number in `free`; at most `room` in all."""
     values = {
         "busy": list(free),
@@ -89,7 +89,7 @@ def lease(conn: Connection, free: Mapping[str, int], most: int, room: int, now: 
         "lease": timedelta(seconds=LEASED.lease_s),
     }
     return [
-        Leased(id_, endpoint, event, body, no, tries, owner, url, tuple(versions))
+        LeasedDelivery(id_, endpoint, event, body, no, tries, owner, url, tuple(versions))
         for id_, endpoint, event, body, no, tries, owner, url, versions in conn.execute(_LEASE, values)
     ]
 
@@ -99,9 +99,9 @@ def has_endpoints(conn: Connection) -> bool:
     return conn.execute("SELECT 1 FROM endpoints LIMIT 1").fetchone() is not None
 
 
-def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
+def release(conn: Connection, unsent: Sequence[LeasedDelivery]) -> None:
     """Release leased deliveries that were surely not sent: due again unchanged, and without a try."""
-    LEASED.give_back(conn, [(one.delivery_id, one.attempt_no) for one in unsent])
+    LEASED.release(conn, [(one.delivery_id, one.attempt_no) for one in unsent])
 
 
 _RECORD = LEASED.record(

@@ -21,7 +21,7 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from consumers.webhooks import queue
-from consumers.webhooks.queue import LEASED, DeliveryAttempt, Leased, Outcome
+from consumers.webhooks.queue import LEASED, DeliveryAttempt, LeasedDelivery, Outcome
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
@@ -29,7 +29,7 @@ from topics.runtime.shape.store import Store, error_kind
 from topics.settings import Settings
 
 if TYPE_CHECKING:
-    from consumers.webhooks.calling import WebhookClient
+    from consumers.webhooks.client import WebhookClient
 
 log = structlog.get_logger()
 
@@ -77,7 +77,7 @@ class WebhookSender:
         self._failures: Counter[str] = Counter()  # endpoint → in a row
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[DeliveryAttempt] = []
-        self._unsent: list[Leased] = []  # their lease might have ended before the reply came
+        self._unsent: list[LeasedDelivery] = []  # their lease might have ended before the reply came
         self._exchange_ended = asyncio.Event()
         self._busy_until = self._sweep_at = 0.0
         self._nothing_to_send = True
@@ -160,13 +160,13 @@ class WebhookSender:
     def _concurrency(self, endpoint_id: str) -> int:
         return 1 if self._failures[endpoint_id] >= ONE_AT_A_TIME_AFTER else self._limits.endpoint_concurrency
 
-    def _start_exchange(self, leased: Leased, leased_at: float) -> None:
+    def _start_exchange(self, leased: LeasedDelivery, leased_at: float) -> None:
         self._in_flight[leased.endpoint_id] += 1
         task = asyncio.get_running_loop().create_task(self._exchange(leased, leased_at))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _exchange(self, leased: Leased, leased_at: float) -> None:
+    async def _exchange(self, leased: LeasedDelivery, leased_at: float) -> None:
         try:
             if not LEASED.lasts(leased_at, self._limits.timeout_s + LEASE_MARGIN_S):
                 self._unsent.append(leased)
@@ -182,12 +182,12 @@ class WebhookSender:
     def _loaded_client(self) -> WebhookClient:
         """The HTTP client takes 20 MB, so it is loaded for the first webhook."""
         if self._client is None:
-            from consumers.webhooks.calling import WebhookClient
+            from consumers.webhooks.client import WebhookClient
 
             self._client = WebhookClient(self._settings)
         return self._client
 
-    def _note_outcome(self, leased: Leased, outcome: Outcome) -> None:
+    def _note_outcome(self, leased: LeasedDelivery, outcome: Outcome) -> None:
         now = self._clock.now()
         state, due_at = next_state(outcome, leased.tries, self._limits.ladder_s, now)
         if outcome.error is None:
@@ -217,7 +217,7 @@ class WebhookSender:
         if ended or unsent:
             with self._store.transaction() as conn:
                 if unsent:
-                    queue.give_back(conn, unsent)
+                    queue.release(conn, unsent)
                 if ended:
                     queue.record(conn, ended, self._clock.now())
             del self._ended[: len(ended)], self._unsent[: len(unsent)]

@@ -1,4 +1,4 @@
-"""A room, its caller and a PSP, all real, without the Kafka side of the room: orders are applied by hand."""
+"""A room, its sender and a PSP, all real, without the Kafka side of the room: orders are applied by hand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from consumers.executor.caller import run_caller
 from consumers.executor.consumer import build
+from consumers.executor.sender import run_sender
 from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
@@ -133,12 +133,12 @@ class Desk:
 
 @contextmanager
 def calling(settings: Settings) -> Iterator[None]:
-    """The caller in a thread of this process."""
+    """The sender in a thread of this process."""
     stop, wake, died = threading.Event(), threading.Event(), []
 
     def run() -> None:
         try:
-            run_caller(settings, build(settings), stop, wake)
+            run_sender(settings, build(settings), stop, wake)
         except BaseException as error:
             died.append(error)
 
@@ -150,13 +150,13 @@ def calling(settings: Settings) -> Iterator[None]:
         stop.set()
         wake.set()
         thread.join(30)
-    assert not thread.is_alive(), "the caller ends when it is told to"
+    assert not thread.is_alive(), "the sender ends when it is told to"
     assert died == []
 
 
 @contextmanager
 def calling_process(settings: Settings, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """The caller in a process of its own, which a failpoint may kill."""
+    """The sender in a process of its own, which a failpoint may kill."""
     shown = settings.model_dump(mode="json")
     shown["psps"] = [account.model_dump(mode="json") for account in settings.psps]
     environment = {**os.environ, "TALLY_FAILPOINTS": failpoints}
@@ -177,7 +177,7 @@ def main() -> None:
     settings = load_settings(**json.load(sys.stdin))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run_caller(settings, build(settings), stop, threading.Event())
+    run_sender(settings, build(settings), stop, threading.Event())
 
 
 if __name__ == "__main__":

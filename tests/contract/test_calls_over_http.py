@@ -17,13 +17,13 @@ import orjson
 import pytest
 
 from consumers.executor import sending
+from consumers.executor.client import PspClient
 from consumers.executor.pacing import Pace
-from consumers.executor.sending import Sender
 from psp.northpay import Northpay
 from schemas.envelope import derive_id
 from tests.northpay import charge
 from tests.simulator.running import wait_for
-from topics.runtime.calls.rows import CallReply, Leased
+from topics.runtime.calls.rows import CallReply, LeasedCall
 from topics.runtime.shape.consumer import Act, CallKind
 
 CAUSE = derive_id("order", "payments", 0, 1_772_366_400_000)
@@ -88,16 +88,16 @@ def found(reference: str) -> bytes:
 @contextmanager
 def talking_to(url: str) -> Iterator[Callable[..., str]]:
     """→ what says a call's number, act and kind to that address and returns the reply's name, with its reason or code."""
-    came: queue.SimpleQueue[CallReply | Leased] = queue.SimpleQueue()
+    came: queue.SimpleQueue[CallReply | LeasedCall] = queue.SimpleQueue()
     psp = Northpay("north", url, "key")
-    sender = Sender({"north": psp}, {"north": Pace(100, 1000)}, came.put)
+    sender = PspClient({"north": psp}, {"north": Pace(100, 1000)}, came.put)
     sender.start()
 
     def say(number: int, act: Act, kind: CallKind = "charge") -> str:
         now = datetime.now(UTC)
         asked = orjson.dumps({"amount": "12.34", "currency": "EUR", "token": "tok_visa"})
         deadline = now + timedelta(hours=1)
-        call = Leased(f"{number:032x}", "order-1", kind, "north", asked, deadline, CAUSE, act, 1, False, now)
+        call = LeasedCall(f"{number:032x}", "order-1", kind, "north", asked, deadline, CAUSE, act, 1, False, now)
         sender.submit([call], time.monotonic())
         answer = came.get(timeout=20)
         assert isinstance(answer, CallReply)

@@ -13,7 +13,7 @@ from operations.stack.servers import Servers
 from schemas.envelope import EventId, derive_id
 from tests.conftest import stores
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import CallReply, Leased, StoredReply
+from topics.runtime.calls.rows import CallReply, LeasedCall, StoredReply
 from topics.runtime.shape.consumer import Call, Connection, Ended, Retry
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
@@ -55,12 +55,12 @@ def due(store: Store, *wanted: tuple[Call, EventId, None]) -> None:
         calls.save(conn, wanted, NOW)
 
 
-def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[Leased]:
+def lease(store: Store, most: int = 10, now: datetime = NOW) -> list[LeasedCall]:
     with store.transaction() as conn:
         return calls.lease(conn, {"north": most}, now, "me")()
 
 
-def answer(leased: Leased, reply: dict[str, object]) -> CallReply:
+def answer(leased: LeasedCall, reply: dict[str, object]) -> CallReply:
     unknown = leased.act == "send" and reply["reply"] == "unknown"
     return CallReply(leased.id, leased.subject, CAUSE, leased.act, leased.act_no, reply, unknown)
 
@@ -101,7 +101,7 @@ def test_what_was_given_back_is_due_again_and_was_never_unknown(store: Store) ->
     due(store, call(1))
     (leased,) = lease(store)
     with store.transaction() as conn:
-        calls.give_back(conn, [leased])
+        calls.release(conn, [leased])
     (again,) = lease(store)
     assert (again.act, again.act_no, again.ever_unknown) == ("send", 2, False)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from consumers.executor import sending
-from consumers.executor.caller import run_caller
 from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
+from consumers.executor.sender import run_sender
 from consumers.executor.settings import RoutingRule
 from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
@@ -163,7 +163,7 @@ def test_a_psp_is_not_taken_out_of_the_settings_before_its_calls_have_ended(desk
     others = tuple(account for account in desk.settings.psps if account.name != psp)
     gone = desk.settings.model_copy(update={"psps": others, "routing": ()})
     with pytest.raises(SettingsError, match=f"TALLY_PSPS: calls at {psp} have not ended"):
-        run_caller(gone, build(gone), threading.Event(), threading.Event())
+        run_sender(gone, build(gone), threading.Event(), threading.Event())
     desk.now_is_later_by(60)
     with calling(desk.settings):
         desk.finish()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.webhooks.calling import WebhookClient
-from consumers.webhooks.queue import Leased
+from consumers.webhooks.client import WebhookClient
+from consumers.webhooks.queue import LeasedDelivery
 from operations.auditor.engine import psps
 from operations.stack.settings import load_settings
 from psp.northpay import Northpay
@@ -108,8 +108,8 @@ def test_a_merchants_reply_without_end_is_read_to_its_beginning(endless: Endless
         assert len(asyncio.run(post())) <= 500
 
 
-def leased(url: str) -> Leased:
-    return Leased("d", "endpoint", "e", b"{}", 1, 1, "shop", url, (1,))
+def leased(url: str) -> LeasedDelivery:
+    return LeasedDelivery("d", "endpoint", "e", b"{}", 1, 1, "shop", url, (1,))
 
 
 def test_a_psps_listing_without_end_is_no_listing(endless: Endless) -> None:

@@ -21,7 +21,7 @@ from schemas.money_back import CapturePlaced, DisputeNotified, RefundPlaced
 from tests.captures import NOW, apply_all, record
 from tests.unit.executor_cases import order
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import CallReply, Leased
+from topics.runtime.calls.rows import CallReply, LeasedCall
 from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store
@@ -57,7 +57,7 @@ class Room:
         ]
         return apply_all(self.store, self.room, placed).dead
 
-    def answers(self, reply_to: Callable[[Leased], Reply], now: datetime = NOW) -> int:
+    def answers(self, reply_to: Callable[[LeasedCall], Reply], now: datetime = NOW) -> int:
         """Every call that is due → how many."""
         with self.store.batch() as conn:
             leased = calls.lease(conn, {"north": 500}, now, "me")
@@ -67,7 +67,7 @@ class Room:
         apply_all(self.store, self.room, [calls.message(stored) for stored in recorded()[0]])
         return len(answers)
 
-    def _answer(self, call: Leased, reply: Reply) -> CallReply:
+    def _answer(self, call: LeasedCall, reply: Reply) -> CallReply:
         unknown = call.act == "send" and isinstance(reply, Unknown)
         return CallReply(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
 
@@ -107,7 +107,7 @@ def dispute(room: Room, status: str, minor: int = 1234) -> DisputeNotified:
     )
 
 
-def yes(call: Leased) -> Reply:
+def yes(call: LeasedCall) -> Reply:
     return YES if call.kind == "charge" else Refunded(f"re_{call.id[:4]}", Money(1000, "EUR"))
 
 

@@ -53,9 +53,9 @@ class Calls(Rows):
         with self.store.transaction() as conn:
             return calls.lease(conn, {"north": 9}, NOW, "me")()
 
-    def give_back(self, leased: Sequence[Any]) -> None:
+    def release(self, leased: Sequence[Any]) -> None:
         with self.store.transaction() as conn:
-            calls.give_back(conn, leased)
+            calls.release(conn, leased)
 
     def expire(self) -> int:
         with self.store.transaction() as conn:
@@ -83,9 +83,9 @@ class Deliveries(Rows):
         with self.store.transaction() as conn:
             return queue.lease(conn, {}, 9, 9, NOW)
 
-    def give_back(self, leased: Sequence[Any]) -> None:
+    def release(self, leased: Sequence[Any]) -> None:
         with self.store.transaction() as conn:
-            queue.give_back(conn, leased)
+            queue.release(conn, leased)
 
     def expire(self) -> int:
         with self.store.transaction() as conn:
@@ -109,7 +109,7 @@ def rows(request: pytest.FixtureRequest, stored: Settings) -> Iterator[Calls | D
 def test_a_leased_row_is_nobody_elses_and_each_lease_has_the_next_number(rows: Calls | Deliveries) -> None:
     leased = rows.lease()
     assert (len(leased), rows.lease(), rows.row("state"), rows.row(rows.number)) == (1, [], "sending", 1)
-    rows.give_back(leased)
+    rows.release(leased)
     assert (rows.row("state"), rows.row("lease_until"), rows.row("due_at")) == ("due", None, NOW)
     assert len(rows.lease()) == 1
     assert rows.row(rows.number) == 2
@@ -117,11 +117,11 @@ def test_a_leased_row_is_nobody_elses_and_each_lease_has_the_next_number(rows: C
 
 def test_whoever_comes_after_the_lease_was_taken_changes_nothing(rows: Calls | Deliveries) -> None:
     late = rows.lease()
-    rows.give_back(late)
+    rows.release(late)
     rows.lease()
     before = rows.row("state"), rows.row("lease_until")
     rows.record(late)
-    rows.give_back(late)
+    rows.release(late)
     assert (rows.row("state"), rows.row("lease_until")) == before == ("sending", before[1])
 
 

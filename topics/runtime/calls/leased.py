@@ -1,6 +1,6 @@
 """Rows that are sent under a lease: due → sending (leased, numbered) → recorded: due again, or ended.
 
-One implementation for calls to PSPs (`Caller` in the executor) and for webhooks (`WebhookSender`): both lease rows,
+One implementation for calls to PSPs (`CallSender` in the executor) and for webhooks (`WebhookSender`): both lease rows,
 release unsent ones, expire lost leases and record outcomes.
 
 Two clocks, never compared: `due_at` is business time, passed in; `lease_until` is PostgreSQL's time, which
@@ -60,10 +60,10 @@ class LeasedRows:
         )
 
     def unsent_text(self) -> LiteralString:
-        """The statement of `give_back`."""
+        """The statement of `release`."""
         return self.record(f"state = 'due', lease_until = NULL{self.unsent}", {}, "1")
 
-    def give_back(self, conn: Connection, leases: Sequence[tuple[str, int]]) -> None:
+    def release(self, conn: Connection, leases: Sequence[tuple[str, int]]) -> None:
         """Release rows that were surely not sent (ids and numbers): due again unchanged. Their numbers stay used."""
         ids, numbers = [id_ for id_, _ in leases], [number for _, number in leases]
         conn.execute(self.unsent_text(), (ids, numbers, "sending"))

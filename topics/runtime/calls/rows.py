@@ -1,6 +1,6 @@
 """Calls to the outside as rows: due → sending (leased, numbered) → answered (reply kept) → due again, or ended.
 
-`save` runs inside the room's batch. The executor's caller uses the other functions, each in its own transaction; the
+`save` runs inside the room's batch. The executor's sender uses the other functions, each in its own transaction; the
 results of `lease` and `record` may be read after the commit, so that each is one round trip.
 
 Two clocks, never compared: `due_at`, `deadline` and `first_sent_at` are business time, passed in; `lease_until`,
@@ -27,7 +27,7 @@ LEASE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Leased:
+class LeasedCall:
     """A leased call: only this process may send it or ask about it until the lease ends."""
 
     id: str
@@ -169,7 +169,7 @@ def _move(conn: Connection, old: Sequence[Retry | Ended], now: datetime) -> None
         conn.execute(_END, (now, text_array(c.call_id for c in ended), text_array(c.outcome for c in ended)))
 
 
-# ── the executor's caller ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the executor's sender ────────────────────────────────────────────────────────────────────────────────────────────
 
 # A send may leave at any moment until its lease ends (sent_until); recording its reply moves that end forward.
 _LEASE = LEASED.lease(
@@ -181,11 +181,11 @@ _LEASE = LEASED.lease(
     send_no = CASE act WHEN 'send' THEN send_no + 1 ELSE send_no END,
     first_sent_at = CASE act WHEN 'send' THEN coalesce(first_sent_at, %(now)s) ELSE first_sent_at END,
     sent_until = CASE act WHEN 'send' THEN clock_timestamp() + %(lease)s ELSE sent_until END""",
-    CALLS.select(Leased, alias="calls"),
+    CALLS.select(LeasedCall, alias="calls"),
 )
 
 
-def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[Leased]]:
+def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -> Callable[[], list[LeasedCall]]:
     """Lease due calls for LEASE_S, at most `limits` for each PSP, each under its next act number. → reads them, later.
 
     Sends past their payment's deadline are left to `end_overdue`: once leased, they might have been sent.
@@ -198,7 +198,7 @@ def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -
         "lease": timedelta(seconds=LEASE_S),
     }
     taken = conn.execute(_LEASE, values)
-    return lambda: [Leased(*row) for row in taken]
+    return lambda: [LeasedCall(*row) for row in taken]
 
 
 _OVERDUE = """
@@ -241,9 +241,9 @@ def psps(conn: Connection) -> set[str]:
     return {row[0] for row in conn.execute(_PSPS)}
 
 
-def give_back(conn: Connection, unsent: Sequence[Leased]) -> None:
+def release(conn: Connection, unsent: Sequence[LeasedCall]) -> None:
     """Release leased calls that were surely not sent: due again unchanged, their act numbers stay used."""
-    LEASED.give_back(conn, [(call.id, call.act_no) for call in unsent])
+    LEASED.release(conn, [(call.id, call.act_no) for call in unsent])
 
 
 _RECORD = LEASED.record(

@@ -1,4 +1,4 @@
-"""A batch of any transport → applied, its records published, the room's caller woken; and the chores between batches.
+"""A batch of any transport → applied, its records published, the room's sender woken; and the chores between batches.
 
 It knows no transport: the Kafka loop and the executor's recorder pass their messages in and do their own waiting.
 """

@@ -64,7 +64,7 @@ class Call:
     subject: str
     kind: CallKind
     psp: str
-    request: bytes  # JSON that the caller turns into the PSP's request
+    request: bytes  # JSON that the client turns into the PSP's request
     deadline: datetime  # no first send after it
     act: Act = "send"
 

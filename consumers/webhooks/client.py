@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from consumers.webhooks.queue import Leased, Outcome
+from consumers.webhooks.queue import LeasedDelivery, Outcome
 from topics.runtime.calls.bounded import BoundedReply
 from topics.settings import Settings
 from topics.webhooks.addresses import Network, address_fault, parse_address, url_fault
@@ -85,13 +85,13 @@ class WebhookClient:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, leased: Leased) -> Outcome:
+    async def send(self, leased: LeasedDelivery) -> Outcome:
         """Never raises: a failure is logged as an attempt, and retried."""
         started = time.perf_counter()
         status, error, reply = await self._attempt(leased)
         return Outcome(int((time.perf_counter() - started) * 1000), status, error, reply)
 
-    async def _attempt(self, leased: Leased) -> tuple[int | None, str | None, str]:
+    async def _attempt(self, leased: LeasedDelivery) -> tuple[int | None, str | None, str]:
         fault = url_fault(leased.url, self._limits.http_allowed, self._limits.allowed_networks)
         if fault:  # settings may be stricter than at its registration
             return None, f"refused: {fault}", ""
@@ -108,7 +108,7 @@ class WebhookClient:
         except Exception as error:
             return None, _printable(f"not sent: {type(error).__name__}: {error}"), ""
 
-    async def _post(self, leased: Leased) -> tuple[int, str | None, str]:
+    async def _post(self, leased: LeasedDelivery) -> tuple[int, str | None, str]:
         async with self._open().post(
             URL(leased.url, encoded=True), data=leased.body, headers=self._headers(leased), allow_redirects=False
         ) as response:
@@ -118,7 +118,7 @@ class WebhookClient:
             return status, None, reply
         return status, f"HTTP {status}" + (", and redirects are not followed" if 300 <= status < 400 else ""), reply
 
-    def _headers(self, leased: Leased) -> dict[str, str]:
+    def _headers(self, leased: LeasedDelivery) -> dict[str, str]:
         """Signed with the machine's time: receivers refuse a timestamp minutes away from theirs."""
         now = int(time.time())
         keys = [self._settings.webhook_key(leased.owner, leased.endpoint_id, v) for v in leased.secret_versions]

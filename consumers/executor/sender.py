@@ -1,6 +1,6 @@
 """due calls → leased → sent → replies on their rows → applied as messages of `calls` → executions published.
 
-Three threads beside the room's loop: this one leases and sweeps, `Sender` sends, `Recorder` records, applies and
+Three threads beside the room's loop: this one leases and sweeps, `PspClient` sends, `Recorder` records, applies and
 publishes. The process may die at any line; docs/calls.md says what becomes of a call at each of them.
 """
 
@@ -18,14 +18,14 @@ from prometheus_client import Gauge
 
 from consumers.executor import early
 from consumers.executor.attempt import key_expired
+from consumers.executor.client import PspClient, answer_of, operation_of
 from consumers.executor.ladder import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
-from consumers.executor.sending import Sender, answer_of, operation_of
 from psp.port import NothingHappened, Psp, Unknown
 from psp.registry import make_psps
 from topics.runtime.calls import rows as calls
-from topics.runtime.calls.rows import Leased
+from topics.runtime.calls.rows import LeasedCall
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import AnyConsumer
@@ -42,15 +42,15 @@ AWAY_S = 0.5
 BREAKER = Gauge("tally_psp_breaker_open", "1 while calls to the PSP wait", ["psp"])
 
 
-def run_caller(settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
+def run_sender(settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
     """Run until `stop` is set. `wake` is set after the commit of a batch with calls.
 
     Errors: SettingsError if calls of a PSP that is missing in the settings have not ended. Any other error is a bug.
     """
-    Caller(settings, consumer, stop, wake).run()
+    CallSender(settings, consumer, stop, wake).run()
 
 
-class Caller:
+class CallSender:
     """Leases and sends this process's share of the room's calls."""
 
     def __init__(self, settings: Settings, consumer: AnyConsumer, stop: threading.Event, wake: threading.Event) -> None:
@@ -62,7 +62,7 @@ class Caller:
         self._psps: Mapping[str, Psp] = make_psps(settings.psps)
         self._paces = {psp.name: Pace(psp.concurrency, psp.rate_per_s) for psp in settings.psps}
         self._recorder = Recorder(settings, consumer, wake)
-        self._sender = Sender(self._psps, self._paces, self._done)
+        self._client = PspClient(self._psps, self._paces, self._done)
         self._more_due = False
         self._stopped = False
         self._complete = False  # the PSPs of all open calls are in the settings
@@ -70,16 +70,16 @@ class Caller:
 
     def run(self) -> None:
         self._recorder.start()
-        self._sender.start()
+        self._client.start()
         try:
             while not self._stop.is_set():
                 self._wake.wait(BUSY_POLL_S if self._more_due else POLL_S)
                 self._wake.clear()
                 self._recorder.raise_if_dead()
-                self._sender.raise_if_dead()
+                self._client.raise_if_dead()
                 self._guard(self._turn)
         finally:
-            self._sender.close()
+            self._client.close()
             self._recorder.close()
             self._store.close()
 
@@ -129,16 +129,16 @@ class Caller:
         self._more_due = len(leased) >= min(limits.values())
         self._send(leased, leased_at, now)
 
-    def _send(self, leased: Sequence[Leased], leased_at: float, now: datetime) -> None:
+    def _send(self, leased: Sequence[LeasedCall], leased_at: float, now: datetime) -> None:
         allowed = [call for call in leased if not self._refuse(call, now)]
         for name, pace in self._paces.items():
             count = sum(call.psp == name for call in allowed)
             if count:
                 pace.sent(count)
         if allowed:
-            self._sender.submit(allowed, leased_at)
+            self._client.submit(allowed, leased_at)
 
-    def _refuse(self, call: Leased, now: datetime) -> bool:
+    def _refuse(self, call: LeasedCall, now: datetime) -> bool:
         """Refuse to send a call whose idempotency key the PSP may have forgotten: the call may have waited long behind an
         open breaker. The decider gets the reply NothingHappened and decides what follows.
         """
@@ -150,8 +150,8 @@ class Caller:
         self._recorder.put(answer_of(call, NothingHappened("key_expired")))
         return True
 
-    def _done(self, ended: calls.CallReply | Leased) -> None:
-        """Record the end of a call; lease more once half of a PSP's places are free. Called by the sender's thread."""
+    def _done(self, ended: calls.CallReply | LeasedCall) -> None:
+        """Record the end of a call; lease more once half of a PSP's places are free. Called by the client's thread."""
         self._recorder.put(ended)
         if self._more_due and any(pace.half_free for pace in self._paces.values()):
             self._wake.set()

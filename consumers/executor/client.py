@@ -42,7 +42,7 @@ from psp.port import (
 )
 from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
-from topics.runtime.calls.rows import LEASED, CallReply, Leased
+from topics.runtime.calls.rows import LEASED, CallReply, LeasedCall
 from topics.runtime.shape.failpoints import hit
 
 HARD_DEADLINE_S = 10.0
@@ -55,11 +55,11 @@ WIRE_MAX = 2 * BODY_MAX  # bytes of an answer with its headers and transfer codi
 REPLIES = Counter("tally_psp_replies_total", "What came of sends and questions to a PSP", ["psp", "act", "reply"])
 SECONDS = Histogram("tally_psp_seconds", "From opening the connection to the end of the reply", ["psp", "act"])
 
-Unsent = Leased
+Unsent = LeasedCall
 Done = Callable[[CallReply | Unsent], None]
 
 
-def operation_of(call: Leased) -> Operation | Reference:
+def operation_of(call: LeasedCall) -> Operation | Reference:
     """The operation that the decision stored with the call, by the call's kind."""
     asked = orjson.loads(call.request)
     match call.kind:
@@ -81,12 +81,12 @@ def _amount(asked: Mapping[str, str]) -> Money:
     return Money.from_wire(asked["amount"], asked["currency"])
 
 
-def answer_of(call: Leased, reply: Reply) -> CallReply:
+def answer_of(call: LeasedCall, reply: Reply) -> CallReply:
     unknown = call.act == "send" and isinstance(reply, Unknown)
     return CallReply(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
 
 
-class Sender:
+class PspClient:
     """A thread with an event loop and kept connections. It calls `done` once for each call."""
 
     def __init__(self, psps: Mapping[str, Psp], paces: Mapping[str, Pace], done: Done) -> None:
@@ -99,18 +99,18 @@ class Sender:
         self._exchanges: set[asyncio.Task[None]] = set()
         self._urls: dict[str, URL] = {}
         self._closing = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="sender")
+        self._thread = threading.Thread(target=self._run, name="psp client")
 
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, calls: Sequence[Leased], leased_at: float) -> None:
+    def submit(self, calls: Sequence[LeasedCall], leased_at: float) -> None:
         """Send leased calls; may be called by any thread. `leased_at` is the monotonic time before the lease was taken."""
         self._loop.call_soon_threadsafe(self._begin, calls, leased_at)
 
     def raise_if_dead(self) -> None:
         if not self._thread.is_alive():
-            raise RuntimeError("the sender's thread died")
+            raise RuntimeError("the client's thread died")
 
     def close(self) -> None:
         """Wait until the calls in flight have ended, HARD_DEADLINE_S at most."""
@@ -129,13 +129,13 @@ class Sender:
             while self._exchanges:
                 await asyncio.wait(self._exchanges)
 
-    def _begin(self, calls: Sequence[Leased], leased_at: float) -> None:
+    def _begin(self, calls: Sequence[LeasedCall], leased_at: float) -> None:
         for call in calls:
             task = self._loop.create_task(self._exchange(call, leased_at))
             self._exchanges.add(task)
             task.add_done_callback(self._exchanges.discard)
 
-    async def _exchange(self, call: Leased, leased_at: float) -> None:
+    async def _exchange(self, call: LeasedCall, leased_at: float) -> None:
         pace = self._paces[call.psp]
         if not LEASED.lasts(leased_at, HARD_DEADLINE_S + LEASE_MARGIN_S):
             pace.ended("neither")
@@ -150,7 +150,7 @@ class Sender:
         pace.ended(_result(reply))
         self._done(answer_of(call, reply))
 
-    async def _reply(self, call: Leased) -> Reply:
+    async def _reply(self, call: LeasedCall) -> Reply:
         """The PSP's reply. Raises nothing: any failure after the connection was made may be one after the charge, so Unknown."""
         try:
             return await self._ask_psp(call)
@@ -163,7 +163,7 @@ class Sender:
         except Exception as error:
             return Unknown(f"bug:{type(error).__name__}")
 
-    async def _ask_psp(self, call: Leased) -> Reply:
+    async def _ask_psp(self, call: LeasedCall) -> Reply:
         psp, operation = self._psps[call.psp], operation_of(call)
         assert self._sends is not None
         assert self._asks is not None
