@@ -505,7 +505,7 @@ class WebhookResendRequested(Event):
     delivery_id: str
 
 
-# ── published by the executor's sender: pseudo-topic `calls`, never on Kafka ─────────────────────────────────────────────────────
+# ── published by the executor's sender: pseudo-topic `calls`, never on Kafka ─────────────────────────────────────────
 
 
 class CallEnded(Event):
