@@ -30,8 +30,8 @@ from schemas.money_back import (
 )
 from topics.runtime.shape.consumer import Cause, Decision
 
-Behind = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
-Heard = OrderPlaced | CallEnded | NotificationReceived | Behind
+BehindCharge = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
+Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:

@@ -53,12 +53,12 @@ Failed = CaptureFailed | VoidFailed | RefundFailed
 Ended = PaymentVoided | AuthorisationExpired
 Shared = CaptureReversed | PaymentRefunded | RefundReversed
 Booking = WalletCredited | WalletDebited | JournalPosted
-Happened = PaymentAuthorised | PaymentCaptured | Waiting | Failed | Ended | Shared
+Outcome = PaymentAuthorised | PaymentCaptured | Waiting | Failed | Ended | Shared
 
 _DETAIL_RANK: dict[str, int] = {"": 0, "unknown": 1, "pending": 2, "unresolved": 3}
 
 
-def happen(state: Payments, event: Happened, cause: Cause) -> Decision:
+def happen(state: Payments, event: Outcome, cause: Cause) -> Decision:
     """Apply an event of the executor. Of those about the charge itself only the authorisation and a capture that was done
     again come here.
     """

@@ -137,7 +137,7 @@ def _last(changes: Iterable[Change]) -> list[Wallet]:
     return list({wallet.side: wallet for wallet in changes if type(wallet) is Wallet}.values())
 
 
-class _Bought(NamedTuple):
+class _BuyerTotals(NamedTuple):
     """What one buyer has paid and was refunded in a batch, in minor units."""
 
     buyer_account: str
@@ -147,7 +147,7 @@ class _Bought(NamedTuple):
     refunded_total: int
 
 
-def _by_buyer(purchases: Sequence[Purchase]) -> list[_Bought]:
+def _by_buyer(purchases: Sequence[Purchase]) -> list[_BuyerTotals]:
     """The batch's totals by buyer, sorted, so that processes with the same buyers do not deadlock."""
     totals: dict[Side, list[int]] = {}
     for purchase in purchases:
@@ -155,7 +155,7 @@ def _by_buyer(purchases: Sequence[Purchase]) -> list[_Bought]:
         total[0] += purchase.gross.minor
         total[1] += purchase.orders
         total[2] += purchase.refunded
-    return [_Bought(*side, *totals[side]) for side in sorted(totals)]
+    return [_BuyerTotals(*side, *totals[side]) for side in sorted(totals)]
 
 
 _READ = (

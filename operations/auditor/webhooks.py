@@ -12,7 +12,7 @@ from operations.auditor.engine.records import Partition, Reader, key_of, positio
 from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores
-from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, Seen
+from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, LookResult
 from schemas.envelope import event_type, header, is_event_id
 from schemas.webhooks import EVERYTHING, delivery_id
 from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
@@ -36,7 +36,7 @@ class Endpoint(NamedTuple):
         return kind in self.event_types or EVERYTHING in self.event_types
 
 
-class Wanted(NamedTuple):
+class WantedDelivery(NamedTuple):
     """An event that an endpoint must get."""
 
     delivery_id: str
@@ -52,7 +52,7 @@ def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
     return judged(CHECK, examined, wrong, expected=False)
 
 
-def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[Wanted]]:
+def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[WantedDelivery]]:
     """The number of wanted deliveries, and the missing ones. Without endpoints the topic is not read."""
     endpoints: dict[str, list[Endpoint]] = {}
     for row in stores.rows(
@@ -60,7 +60,7 @@ def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[Wa
     ):
         endpoints.setdefault(row[1], []).append(Endpoint(*row))
     examined = 0
-    missing: list[Wanted] = []
+    missing: list[WantedDelivery] = []
     for wanted in _slices(_wanted(stores, reading, endpoints, since)) if endpoints else ():
         examined += len(wanted)
         missing += _missing(stores, wanted)
@@ -69,7 +69,7 @@ def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[Wa
 
 def _wanted(
     stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoint]], since: datetime
-) -> Iterator[Wanted]:
+) -> Iterator[WantedDelivery]:
     at = positions(stores, ROOM)
     ends = reading.ends(PAYMENTS)
     ranges: dict[Partition, tuple[int, int]] = {
@@ -88,7 +88,7 @@ def _wanted(
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
             if endpoint.wants(kind) and said_at > endpoint.changed_at + APART:
                 id_ = delivery_id(event_id, endpoint.endpoint_id)
-                yield Wanted(id_, endpoint.endpoint_id, checkout_id, event_id)
+                yield WantedDelivery(id_, endpoint.endpoint_id, checkout_id, event_id)
 
 
 def _time(text: str) -> datetime | None:
@@ -105,7 +105,7 @@ def _owner(value: bytes) -> str:
         return ""  # unreadable: a dead letter, which another check reports
 
 
-def _missing(stores: Stores, wanted: list[Wanted]) -> Iterator[Wanted]:
+def _missing(stores: Stores, wanted: list[WantedDelivery]) -> Iterator[WantedDelivery]:
     """The missing deliveries, without those of payments that a letter holds."""
     ids = [each.delivery_id for each in wanted]
     there = {
@@ -123,8 +123,8 @@ def _missing(stores: Stores, wanted: list[Wanted]) -> Iterator[Wanted]:
     yield from (each for each in owed if each.checkout_id not in held)
 
 
-def _slices(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    part: list[Wanted] = []
+def _slices(wanted: Iterable[WantedDelivery]) -> Iterator[list[WantedDelivery]]:
+    part: list[WantedDelivery] = []
     for each in wanted:
         part.append(each)
         if len(part) == AT_ONCE:
@@ -134,11 +134,11 @@ def _slices(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
         yield part
 
 
-def sent(stores: Stores, now: datetime) -> Seen:
+def sent(stores: Stores, now: datetime) -> LookResult:
     """Each open delivery is leased or due. A failing endpoint is tried by one delivery at a time, so its others may be late
     while it was tried recently.
     """
-    seen = Seen(stores.one(ROOM, "SELECT count(*) FROM delivery_view")[0])
+    seen = LookResult(stores.one(ROOM, "SELECT count(*) FROM delivery_view")[0])
     given_up = stores.one(ROOM, "SELECT count(*) FROM delivery_view WHERE state = 'given_up'")[0]
     seen.aside.append(f"{given_up} given up" if given_up else "")
     rows = stores.rows(

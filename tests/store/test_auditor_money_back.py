@@ -91,7 +91,7 @@ def dispute(rooms: Rooms, call_id: str, stage: int, status: str, reference: str 
 
 
 def ask(rooms: Rooms, kind: str, id_: str, order: str, amount: str | None = None, done: int = 0) -> str:
-    """Asked for, and done at the PSP where `done` says how much. → the call's id."""
+    """PaymentsOperation for, and done at the PSP where `done` says how much. → the call's id."""
     of = {"checkout_id": f"of-{order}", "owner": "shop", "payment_order_id": order, f"{kind}_id": id_}
     money = {"amount": amount, "currency": "EUR"} if amount else {}
     request = {"capture": CaptureRequested, "void": VoidRequested, "refund": RefundRequested}[kind]

@@ -9,7 +9,17 @@ import pytest
 
 from operations.auditor.engine.findings import Finding
 from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
-from operations.auditor.money_back.books import Asked, Books, Call, Line, Operation, Revenue, Stage, Terms, Told
+from operations.auditor.money_back.books import (
+    Books,
+    Call,
+    Line,
+    Operation,
+    PaymentsDispute,
+    PaymentsOperation,
+    Revenue,
+    Stage,
+    Terms,
+)
 from operations.auditor.money_back.page import CHECKS
 from operations.auditor.rows import Attempt, Journal, Movement, event_id_of
 from schemas.envelope import derive_id, time_ms_of
@@ -86,7 +96,7 @@ def add(books: Books, done: Operation, gross: int = 0, net: int = 0, fee: int = 
     """An operation that was asked for, called and, where it is done, listed and booked."""
     status = {"done": "succeeded", "failed": "failed"}.get(done.state, "processing")
     books.operations[done.kind, done.id] = done
-    books.asked[done.kind, done.id] = Asked(
+    books.asked[done.kind, done.id] = PaymentsOperation(
         done.order_id, done.amount, done.final, status, done.state == "done", done.state == "done", True, cause(done.id)
     )
     if done.state == "done":
@@ -140,7 +150,9 @@ def recount(books: Books, key: tuple[str, str, str], **facts: object) -> None:
 def add_reversed(books: Books) -> None:
     automatic = operation("capture", "auto~r", 1234, 34, order="r", seq=0, turn=2, call_id="charge r", checks=2)
     books.operations["capture", "auto~r"] = automatic
-    books.asked["capture", "auto~r"] = Asked("r", 1234, None, "succeeded", True, True, False, cause("auto~r"))
+    books.asked["capture", "auto~r"] = PaymentsOperation(
+        "r", 1234, None, "succeeded", True, True, False, cause("auto~r")
+    )
     books.listed["charge"] = {"charge r": [Line("north", "r", "at north auto~r", "succeeded", 1234, "EUR")]}
     book(books, "r", "capture_reversed", "", cause("taken back"), -1234, -1200, -34)
     book(books, "r", "captured", "#2", event_id_of(cause("reply auto~r"), 0), 1234, 1200, 34)
@@ -149,7 +161,7 @@ def add_reversed(books: Books) -> None:
 def add_disputes(books: Books) -> None:
     for number, state in ((1, "won"), (2, "opened")):
         books.stages[DP, number] = stage(state, number)
-        books.told[DP, number] = Told("o", state, True, True)
+        books.told[DP, number] = PaymentsDispute("o", state, True, True)
         books.disputes["north", "D1", number] = Line("north", "o", "", state, 300, "EUR")
         books.opened_at[f"{DP}.{number}"] = NOON
     book(books, "o", "chargeback_opened", f"{DP}.1", cause("opened"), -1800, -1800, 0)
@@ -262,7 +274,7 @@ TAMPERED: dict[str, list[Callable[[Books], object]]] = {
         lambda b: asked(b, "r-1", wallet_updated=False),
         lambda b: asked(b, "r-1", ledger_updated=False),
         lambda b: b.told.pop((DP, 2)),
-        lambda b: b.told.update({(DP, 2): Told("o", "opened", True, False)}),
+        lambda b: b.told.update({(DP, 2): PaymentsDispute("o", "opened", True, False)}),
         lambda b: drop(b.journals["o"], "refunded"),
     ],
     "revenue_booked": [

@@ -12,7 +12,7 @@ from operations.auditor.audit import PAGES
 from operations.auditor.engine.compare import compared
 from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.engine.lag import Lag, check_lag
-from operations.auditor.engine.page import Counted
+from operations.auditor.engine.page import PlannedCheck
 from operations.auditor.engine.report import Check, Report, judged
 from operations.auditor.engine.run import Patience, Run
 from operations.auditor.pay_in.books import Books, Call, Charge, Order, Payment, Request
@@ -246,8 +246,8 @@ class Promises:
         self.asked.append({finding.key for finding in suspects})
         return self._findings([*self._broken, "another's"])
 
-    def counted(self) -> Iterator[Counted]:
-        yield Counted("promises_kept", 3, True, self._unknown)
+    def counted(self) -> Iterator[PlannedCheck]:
+        yield PlannedCheck("promises_kept", 3, True, self._unknown)
 
 
 def looked_at(page: Promises) -> list[Check]:

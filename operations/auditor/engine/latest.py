@@ -46,7 +46,7 @@ class Latest:
             if version >= self.records.get(key, (-1, b""))[0]:
                 self.records[key] = (version, record.value() or b"")
 
-    def compare(self, stores: Stores) -> Compared:
+    def compare(self, stores: Stores) -> Comparison:
         """Compare, topic first, so that the store can only be newer."""
         rows = stores.rows(self.balance.topic.spoken_by, self.balance.statement)
         wrong = dict.fromkeys(self.records.keys() - {row[0] for row in rows}, "on the topic, and not in the store")
@@ -59,7 +59,7 @@ class Latest:
                 wrong[key] = f"version {said} was said, {version} is stored"
             elif self._told(value) != [Money(amount, currency) for amount in amounts]:
                 wrong[key] = f"version {version} does not say what is stored"
-        return Compared(len(rows), wrong, behind)
+        return Comparison(len(rows), wrong, behind)
 
     def said(self, key: str) -> int:
         """The version that was published last; 0 if none was."""
@@ -74,7 +74,7 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """`behind`: key → the version that is stored and not published yet."""
 
     examined: int

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from operations.auditor.engine.findings import Finding, Hop
+from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.report import Check
-from operations.auditor.engine.said import Said
 from operations.auditor.engine.sums import Sum
 from operations.auditor.engine.unfinished import Look
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class PlannedCheck:
     """A check that findings name: the number of things examined, and whether there should be some."""
 
     name: str
@@ -32,7 +32,7 @@ class Page(Protocol):
         """The hops on which this page looks for missing effects."""
 
     @property
-    def topics(self) -> Sequence[Said[Any]]:
+    def topics(self) -> Sequence[PublishedIds[Any]]:
         """The topics that the page compares. The engine reads them."""
 
     @property
@@ -65,7 +65,7 @@ class Page(Protocol):
     def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
         """Compare fresh rows of the suspects' subjects. Findings about others do not count."""
 
-    def counted(self) -> Iterator[Counted]:
+    def counted(self) -> Iterator[PlannedCheck]:
         """All checks that findings may name, in the order of the report."""
 
     def totals(self) -> Iterator[Check]:

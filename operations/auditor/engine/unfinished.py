@@ -27,7 +27,7 @@ OVERDUE = timedelta(minutes=10)  # after the due time of a call or letter, in bu
 
 
 @dataclass(slots=True)
-class Seen:
+class LookResult:
     """One look: the number of things examined, and those past their limit."""
 
     examined: int = 0
@@ -35,12 +35,12 @@ class Seen:
     aside: list[str] = field(default_factory=list)
 
 
-Look = Callable[[Stores, datetime], Seen]
+Look = Callable[[Stores, datetime], LookResult]
 
 
-def outboxes(stores: Stores, now: datetime) -> Seen:
+def outboxes(stores: Stores, now: datetime) -> LookResult:
     """No outbox holds old rows."""
-    seen = Seen()
+    seen = LookResult()
     for room in ROOMS:
         (waiting,) = stores.one(room.name, "SELECT coalesce(sum(cardinality(keys)), 0)::bigint FROM outbox")
         seen.examined += 1
@@ -59,9 +59,9 @@ def outboxes(stores: Stores, now: datetime) -> Seen:
     return seen
 
 
-def parked(stores: Stores, now: datetime) -> Seen:
+def parked(stores: Stores, now: datetime) -> LookResult:
     """Each parked message that is the first of its key is retried when it is due."""
-    seen = Seen()
+    seen = LookResult()
     for room in CONSUMERS:
         seen.examined += 1
         number = stores.one(room.name, "SELECT count(*) FROM parked WHERE state = 'parked'")[0]
@@ -77,9 +77,9 @@ def parked(stores: Stores, now: datetime) -> Seen:
     return seen
 
 
-def rooms(stores: Stores, now: datetime) -> Seen:
+def rooms(stores: Stores, now: datetime) -> LookResult:
     """No room has stopped."""
-    seen = Seen()
+    seen = LookResult()
     for room in CONSUMERS:
         seen.examined += 1
         rows = stores.rows(room.name, "SELECT code, reason FROM stops WHERE lifted_at IS NULL")

@@ -95,7 +95,7 @@ class Stage(NamedTuple):
             yield "chargeback_won", self.part
 
 
-class Asked(NamedTuple):
+class PaymentsOperation(NamedTuple):
     """A capture, void or refund in payments."""
 
     order_id: str
@@ -108,7 +108,7 @@ class Asked(NamedTuple):
     event_id: str
 
 
-class Told(NamedTuple):
+class PaymentsDispute(NamedTuple):
     """One stage of a dispute in payments."""
 
     order_id: str
@@ -177,8 +177,8 @@ class Books:
     stages: dict[StageKey, Stage] = field(default_factory=dict)
     opened_at: dict[str, datetime] = field(default_factory=dict)  # a stage's part → when the wallet booked it
     calls: dict[str, Call] = field(default_factory=dict)
-    asked: dict[OperationKey, Asked] = field(default_factory=dict)
-    told: dict[StageKey, Told] = field(default_factory=dict)
+    asked: dict[OperationKey, PaymentsOperation] = field(default_factory=dict)
+    told: dict[StageKey, PaymentsDispute] = field(default_factory=dict)
     revenue: dict[tuple[str, str, str], Revenue] = field(default_factory=dict)  # by order, kind, part
     movements: dict[str, list[Movement]] = field(default_factory=dict)  # by order, all of its
     journals: dict[str, list[Journal]] = field(default_factory=dict)

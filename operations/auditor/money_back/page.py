@@ -7,10 +7,10 @@ from typing import Any
 
 from operations.auditor.engine import psps
 from operations.auditor.engine.findings import Finding
-from operations.auditor.engine.page import Counted
+from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
-from operations.auditor.engine.said import Said
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.sums import Sum
 from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
@@ -25,7 +25,7 @@ CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_
 
 class MoneyBack:
     hops = (operations.PLACED, *effects.HOPS)
-    topics: Sequence[Said[Any]] = ()  # the pay-in's page reads executions, movements and journals
+    topics: Sequence[PublishedIds[Any]] = ()  # the pay-in's page reads executions, movements and journals
     kinds = effects.KINDS
     sums: Sequence[Sum] = ()
     looks = LOOKS
@@ -68,13 +68,13 @@ class MoneyBack:
             now |= set(self._compare(books))
         return now
 
-    def counted(self) -> Iterator[Counted]:
+    def counted(self) -> Iterator[PlannedCheck]:
         books = self._books
         counts, twice = _counts(books), amounts.returned_twice(books)
         aside = {"orders_never_over": f"{twice} orders were refunded and charged back" if twice else ""}
         for name in CHECKS:
             unknown = self._silent if name in BY_LISTINGS else ""
-            yield Counted(name, counts[name], expected=False, unknown=unknown, aside=aside.get(name, ""))
+            yield PlannedCheck(name, counts[name], expected=False, unknown=unknown, aside=aside.get(name, ""))
 
     def totals(self) -> Iterator[Check]:
         yield from ()

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from operations.auditor.engine.stores import Stores, grouped, scan_by, slices
-from operations.auditor.money_back.books import Asked, Books, Call, Operation, Revenue, Stage, Terms, Told
+from operations.auditor.money_back.books import (
+    Books,
+    Call,
+    Operation,
+    PaymentsDispute,
+    PaymentsOperation,
+    Revenue,
+    Stage,
+    Terms,
+)
 from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Journal, Movement
 
 _OPERATIONS = """
@@ -56,7 +65,7 @@ def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
         return stores.rows(room, f"{statement} WHERE payment_order_id = ANY(%s)", [wanted])
 
     books.orders |= set(wanted)
-    books.told |= {row[:2]: Told(*row[2:]) for row in rows("payments", _TOLD)}
+    books.told |= {row[:2]: PaymentsDispute(*row[2:]) for row in rows("payments", _TOLD)}
     asked = rows("payments", _ASKED)
     books.revenue |= {row[:3]: Revenue(*row) for row in rows("payments", _REVENUE)}
     found = stores.rows("ledger", JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
@@ -72,4 +81,4 @@ def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
     books.calls |= {row[0]: Call(*row[1:]) for row in found}
     books.attempts |= {row[0]: Attempt(*row[1:]) for row in rows("executor", ATTEMPTS)}
     books.terms |= {row[0]: Terms(*row[1:]) for row in rows("payments", _TERMS)}
-    books.asked |= {row[:2]: Asked(*row[2:]) for row in asked}
+    books.asked |= {row[:2]: PaymentsOperation(*row[2:]) for row in asked}

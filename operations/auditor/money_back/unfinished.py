@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from operations.auditor.engine.stores import Stores
-from operations.auditor.engine.unfinished import Look, Seen
+from operations.auditor.engine.unfinished import Look, LookResult
 
 ENDED_AFTER = timedelta(hours=2)  # the executor tries again each hour while an operation is open at the PSP
 
 
-def authorisations(stores: Stores, now: datetime) -> Seen:
+def authorisations(stores: Stores, now: datetime) -> LookResult:
     """No authorisation is past its end, unless an operation is open at the PSP or waits for a person."""
-    seen = Seen(stores.one("executor", "SELECT count(*) FROM attempt_view WHERE expires_at IS NOT NULL")[0])
+    seen = LookResult(stores.one("executor", "SELECT count(*) FROM attempt_view WHERE expires_at IS NOT NULL")[0])
     rows = stores.rows(
         "executor",
         "SELECT payment_order_id, expires_at::text FROM attempt_view a WHERE state = 'authorised' AND expires_at < %s"

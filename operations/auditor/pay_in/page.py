@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 from operations.auditor.engine import psps
 from operations.auditor.engine.findings import Finding
-from operations.auditor.engine.page import Counted
+from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
-from operations.auditor.engine.said import Said
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.upstreams import Requests, upstream_requests
 from operations.auditor.pay_in import buyers, orders
@@ -17,8 +17,8 @@ from operations.auditor.pay_in.books import Books, Payment, Request
 from operations.auditor.pay_in.charges import CHARGE_CHECKS, compare_charges
 from operations.auditor.pay_in.checkouts import CHECKOUT_CHECKS, REQUESTED, SCREENED, TO_SCREEN, compare_checkouts
 from operations.auditor.pay_in.orders import NO_PSP, ORDER_CHECKS, compare_orders
+from operations.auditor.pay_in.published import SUBJECTS, check_ended
 from operations.auditor.pay_in.reading import read_all, read_checkouts, read_orders
-from operations.auditor.pay_in.said import SUBJECTS, check_ended
 from operations.auditor.pay_in.sums import SUMS
 from operations.auditor.pay_in.unfinished import LOOKS
 from operations.auditor.rows import CAPTURED
@@ -42,7 +42,7 @@ class PayIn:
         self._silent = ""  # why a PSP's listing could not be read; empty if it could
         self._begun = False
         self.settled = False
-        self.topics = [Said(subject) for subject in SUBJECTS]
+        self.topics = [PublishedIds(subject) for subject in SUBJECTS]
 
     def begin(self) -> None:
         """Note whether any payment was decided and any order booked before the audit began."""
@@ -78,11 +78,11 @@ class PayIn:
             now |= set(self._look_at_orders(some))
         return self._without_silence(now)
 
-    def counted(self) -> Iterator[Counted]:
+    def counted(self) -> Iterator[PlannedCheck]:
         counts = _counts(self._books)
         for name in CHECKS:
             unknown = self._silent if name in BY_LISTINGS else ""
-            yield Counted(name, counts[name], self._begun if name in FROM_THE_START else self.settled, unknown)
+            yield PlannedCheck(name, counts[name], self._begun if name in FROM_THE_START else self.settled, unknown)
 
     def totals(self) -> Iterator[Check]:
         yield buyers.check_totals(self._run.stores, self._run.patience.pauses_s, self.settled)

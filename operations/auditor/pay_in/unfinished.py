@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from operations.auditor.engine.stores import Stores
-from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, Seen
+from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, LookResult
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)
 
 
-def calls(stores: Stores, now: datetime) -> Seen:
+def calls(stores: Stores, now: datetime) -> LookResult:
     """Each open call is leased or due."""
-    seen = Seen(stores.one("executor", "SELECT count(*) FROM call_view")[0])
+    seen = LookResult(stores.one("executor", "SELECT count(*) FROM call_view")[0])
     open_ = stores.one("executor", "SELECT count(*) FROM call_view WHERE state <> 'ended'")[0]
     seen.aside.append(f"{open_} at a PSP" if open_ else "")
     rows = stores.rows(
@@ -30,9 +30,9 @@ def calls(stores: Stores, now: datetime) -> Seen:
     return seen
 
 
-def payments(stores: Stores, now: datetime) -> Seen:
+def payments(stores: Stores, now: datetime) -> LookResult:
     """Each payment ends within its deadline and the time of the ask ladder, unless it waits for a person."""
-    seen = Seen(stores.one("payments", "SELECT count(*) FROM payment_view")[0])
+    seen = LookResult(stores.one("payments", "SELECT count(*) FROM payment_view")[0])
     open_ = stores.one("payments", "SELECT count(*) FROM payment_view WHERE NOT is_payment_done")[0]
     seen.aside.append(f"{open_} not done yet" if open_ else "")
     rows = stores.rows(
@@ -46,9 +46,9 @@ def payments(stores: Stores, now: datetime) -> Seen:
     return seen
 
 
-def reviews(stores: Stores, now: datetime) -> Seen:
+def reviews(stores: Stores, now: datetime) -> LookResult:
     """Each screening that is held stands for review, and is open or has exactly one review that counts: its first."""
-    seen = Seen(stores.one("risk", "SELECT count(*) FROM hold_view")[0])
+    seen = LookResult(stores.one("risk", "SELECT count(*) FROM hold_view")[0])
     open_ = stores.one("risk", "SELECT count(*) FROM hold_view WHERE decision IS NULL")[0]
     seen.aside.append(f"{open_} wait for a person" if open_ else "")
     for statement in (_NOT_FOR_REVIEW, _MISCOUNTED, _NOT_FIRST):

@@ -6,10 +6,10 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from operations.auditor.engine.published import Subject
 from operations.auditor.engine.records import Bookmark, Reader, key_of
 from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.run import Run
-from operations.auditor.engine.said import Subject
 from operations.auditor.engine.stores import Stores
 from operations.auditor.pay_in.books import Books
 from operations.auditor.pay_in.orders import CREDITED, DECIDED, PLACED, POSTED, captured_event_id

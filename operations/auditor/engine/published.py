@@ -29,7 +29,7 @@ class Subject(Generic[Books]):
 
 
 @dataclass(slots=True)
-class Said(Generic[Books]):
+class PublishedIds(Generic[Books]):
     """The ids that were read on one topic so far."""
 
     subject: Subject[Books]
