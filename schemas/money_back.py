@@ -294,19 +294,19 @@ class ChargebackLost(Disputed):
 
 
 MoneyBackOutcome = (
-    AuthorisationExpired
+    PaymentAuthorised
     | CaptureFailed
     | CaptureReversed
-    | ChargebackLost
-    | ChargebackOpened
-    | ChargebackWon
-    | DisputeInquiry
-    | PaymentAuthorised
-    | PaymentRefunded
     | PaymentVoided
+    | VoidFailed
+    | AuthorisationExpired
+    | PaymentRefunded
     | RefundFailed
     | RefundReversed
-    | VoidFailed
+    | DisputeInquiry
+    | ChargebackOpened
+    | ChargebackWon
+    | ChargebackLost
 )
 Execution = ChargeOutcome | MoneyBackOutcome  # all that is published on executions.v1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from schemas import events, money_back, sellers
 from schemas.events import AnyEvent
@@ -89,31 +89,7 @@ PSP_NOTIFICATIONS = Topic(
 )
 CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
 TIMERS = Topic("timers", "timer_key", (events.TimerFired,), "the room itself", on_kafka=False)
-EXECUTIONS = Topic(
-    "executions.v1",
-    "payment_order_id",
-    (
-        events.PaymentCaptured,
-        events.PaymentDeclined,
-        events.PaymentPending,
-        events.OutcomeUnknown,
-        events.OutcomeUnresolved,
-        money_back.PaymentAuthorised,
-        money_back.CaptureFailed,
-        money_back.CaptureReversed,
-        money_back.PaymentVoided,
-        money_back.VoidFailed,
-        money_back.AuthorisationExpired,
-        money_back.PaymentRefunded,
-        money_back.RefundFailed,
-        money_back.RefundReversed,
-        money_back.DisputeInquiry,
-        money_back.ChargebackOpened,
-        money_back.ChargebackWon,
-        money_back.ChargebackLost,
-    ),
-    "executor",
-)
+EXECUTIONS = Topic("executions.v1", "payment_order_id", get_args(money_back.Execution), "executor")
 WALLET_MOVEMENTS = Topic(
     "wallet-movements.v1",
     "payment_order_id",

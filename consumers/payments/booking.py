@@ -31,7 +31,7 @@ from topics.runtime.shape.consumer import Cause, Decision
 _ALWAYS = frozenset((CaptureRequested, VoidRequested, RefundRequested, WalletDebited, *get_args(MoneyBackOutcome)))
 
 # Movement kind or template → the kind of operation that it books, and whether it books the reversal.
-_BOOKS: dict[str, tuple[OperationKind | None, bool]] = {
+BOOKS: dict[str, tuple[OperationKind | None, bool]] = {
     "captured": ("capture", False),
     "capture_reversed": ("capture", True),
     "refunded": ("refund", False),
@@ -59,7 +59,7 @@ def is_money_back(event: object) -> bool:
 def book(state: Payments, event: Booking, cause: Cause) -> Decision:
     payment = payment_of(state, event.checkout_id)
     name = event.template if isinstance(event, JournalPosted) else event.reason or "captured"
-    kind, taken_back = _BOOKS[name]
+    kind, taken_back = BOOKS[name]
     part = event.part or ""
     if kind is None:
         dispute_id, _, stage = part.rpartition(".")

@@ -59,7 +59,7 @@ from schemas.money_back import (
     ChargebackOpened,
     ChargebackWon,
     DisputeInquiry,
-    MoneyBackOutcome,
+    Execution,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -83,10 +83,9 @@ Heard = (
     | RiskRefused
     | RiskHeld
     | TimerFired
-    | ChargeOutcome
+    | Execution
     | Booking
     | WalletDebited
-    | MoneyBackOutcome
     | SellerSet
 )
 

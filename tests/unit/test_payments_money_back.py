@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.payments.booking import is_money_back
+from consumers.payments.booking import BOOKS, is_money_back
 from consumers.payments.decide import Heard
 from consumers.payments.operation import OperationRefusal
 from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
+    JournalPosted,
     OrderPlaced,
     OutcomeUnknown,
     PaymentCompleted,
@@ -23,6 +24,7 @@ from schemas.events import (
     PaymentStatusChanged,
     RefundRequested,
     VoidRequested,
+    WalletCredited,
 )
 from schemas.money_back import (
     CaptureFailed,
@@ -35,6 +37,7 @@ from schemas.money_back import (
     RefundStatusChanged,
     VoidPlaced,
     VoidStatusChanged,
+    WalletDebited,
 )
 from tests.unit.money_back_cases import (
     ask_capture,
@@ -518,3 +521,10 @@ def test_an_old_owner_of_automatic_orders_hears_what_was_said_ever() -> None:
     assert [type(event) for event in story.said][-3:] == [PaymentStatusChanged, PaymentStatusChanged, PaymentCompleted]
     assert not story.all_said(OperationStatusChanged)
     assert PaymentRequested.model_validate(requested().model_dump()).capture is None
+
+
+def test_payments_knows_what_each_kind_of_movement_and_journal_books() -> None:
+    """One that it does not know would be a fault of ours, after its money has moved."""
+    [reasons] = [each for each in get_args(WalletCredited.model_fields["reason"].annotation) if get_args(each)]
+    kinds = {*get_args(reasons), *get_args(WalletDebited.model_fields["reason"].annotation)}
+    assert kinds | {"captured"} == set(get_args(JournalPosted.model_fields["template"].annotation)) == set(BOOKS)
