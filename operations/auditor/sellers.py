@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from operations.auditor.engine.stores import Stores, scan
-from operations.auditor.engine.unfinished import OVERDUE, Look, Seen
+from operations.auditor.engine.unfinished import OVERDUE, Look, LookResult
 
 CHECK = "sellers_said"
 _KEYS = {"seller_account", "owner", "seller_revision"}
 
 
-def said(stores: Stores, now: datetime) -> Seen:
+def said(stores: Stores, now: datetime) -> LookResult:
     """What was set longer ago than any way takes is what orders are taken by; and nothing that nobody set is."""
-    seen = Seen()
+    seen = LookResult()
     heard = dict(_heard(stores))
     rows = scan(
         stores,
