@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
-from consumers.executor import sending
+from consumers.executor import client
 from consumers.executor.client import PspClient
 from consumers.executor.pacing import Pace
 from psp.northpay import Northpay
@@ -123,7 +123,7 @@ def odd_psp(answers: Answers) -> Iterator[OddPsp]:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No connection is closed for its age."""
-    monkeypatch.setattr(sending, "KEEP_ALIVE_S", 60.0)
+    monkeypatch.setattr(client, "KEEP_ALIVE_S", 60.0)
 
 
 TWICE = {
@@ -207,7 +207,7 @@ def test_a_name_that_is_never_found_is_a_connection_never_made(monkeypatch: pyte
         async def close(self) -> None: ...
 
     monkeypatch.setattr("aiohttp.connector.DefaultResolver", lambda **_: Silence())
-    monkeypatch.setattr(sending, "CONNECT_S", 0.2)
+    monkeypatch.setattr(client, "CONNECT_S", 0.2)
     with talking_to("http://psp.example") as say:
         assert say(1, "send") == "nothing_happened not_connected"
         assert say(2, "ask") == "unknown not_connected"

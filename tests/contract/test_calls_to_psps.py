@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.executor import sending
+from consumers.executor import client
 from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
 from consumers.executor.sender import run_sender
@@ -73,7 +73,7 @@ def desk(simulator: RunningSimulator, make_desk: Callable[[str], Desk]) -> Desk:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hard deadline of 2 s instead of 10 s."""
-    monkeypatch.setattr(sending, "HARD_DEADLINE_S", 2.0)
+    monkeypatch.setattr(client, "HARD_DEADLINE_S", 2.0)
 
 
 def placed(token: str, name: str | None = None, in_s: float = 3600) -> object:
