@@ -123,7 +123,7 @@ def make_app(settings: Settings) -> Api:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        house.payment_door.start(asyncio.get_running_loop())
+        house.door.start(asyncio.get_running_loop())
         yield
         await house.close()
 

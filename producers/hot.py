@@ -5,7 +5,7 @@ FastAPI's handling of bodies costs several times more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from producers.bodies import check_type, parsed, read_body
 from producers.description import refuse_others
-from producers.doors.door import Door
 from producers.doors.submission import Answer, Submission
 from producers.house import House, needs
 from producers.problems import Problem
@@ -42,7 +41,6 @@ class HotRoute(Generic[Body]):
     scope: str  # that the caller's key needs
     body: type[Body]
     asked: type[Submission[Body]]
-    door: Callable[[House], Door[Any, Answer]]
     reply: type[BaseModel]
     tag: str
     operation_id: str
@@ -61,7 +59,7 @@ class HotRoute(Generic[Body]):
         check_type(headers.get(b"content-type", b""))
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         asked = self.asked(caller.owner, parsed(self.body, body), idempotency_key, traceparent)
-        answer = await self.door(house).submit(asked)
+        answer: Answer = await house.door.submit(asked)
         return 202, _headers(asked.location, answer), answer.reply
 
     def describe(self, router: APIRouter) -> None:

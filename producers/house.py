@@ -9,14 +9,14 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors import commands, operations, payments, reviews
+from producers.doors import commands, notifications, operations, payments, reviews
 from producers.doors.commands import Command
+from producers.doors.commits import Claim, by_kind
 from producers.doors.door import Door
-from producers.doors.notifications import Notifications
+from producers.doors.notifications import Notifications, ReceivedNotification
 from producers.doors.operations import OperationSubmission
 from producers.doors.payments import PaymentSubmission
 from producers.doors.reviews import ReviewSubmission
-from producers.doors.submission import Answer
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
 from producers.reading import Reader
@@ -29,7 +29,7 @@ class House:
 
     settings: Settings
     ring: KeyRing
-    payment_door: Door[PaymentSubmission, Answer]
+    door: Door[Any, Any]  # of all requests but commands: one commit for those that come together
     doors: Reader
     payments: Reader
     wallet: Reader
@@ -37,15 +37,13 @@ class House:
     webhooks: Reader
     risk: Reader
     command_door: Door[Command[Any], Any]
-    operation_door: Door[OperationSubmission, Answer]
-    review_door: Door[ReviewSubmission, None]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
         for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk):
             await reader.close()
-        for door in (self.payment_door, self.operation_door, self.command_door, self.review_door, self.notifications):
+        for door in (self.door, self.command_door):
             await asyncio.to_thread(door.close)
         self.pools.close()
 
@@ -53,10 +51,11 @@ class House:
 def furnish(settings: Settings) -> House:
     """The doors and readers. Connections are opened on first use."""
     doors = Reader(settings, "doors", "tally_doors")
+    door = request_door(settings)
     return House(
         settings=settings,
         ring=KeyRing(doors),
-        payment_door=payments.door(settings),
+        door=door,
         doors=doors,
         payments=Reader(settings, "payments"),
         wallet=Reader(settings, "wallet"),
@@ -64,11 +63,20 @@ def furnish(settings: Settings) -> House:
         webhooks=Reader(settings, "webhooks"),
         risk=Reader(settings, "risk"),
         command_door=commands.door(settings),
-        operation_door=operations.door(settings),
-        review_door=reviews.door(settings),
-        notifications=Notifications(settings),
+        notifications=Notifications(settings, door),
         pools=Pools(),
     )
+
+
+def request_door(settings: Settings) -> Door[Any, Any]:
+    """The door of payments, operations, PSPs' webhooks and reviews."""
+    claims: dict[type[Any], Claim[Any, Any]] = {
+        PaymentSubmission: payments.claim_with_terms(settings),
+        OperationSubmission: operations.claim,
+        ReceivedNotification: notifications.claim,
+        ReviewSubmission: reviews.claim,
+    }
+    return Door(settings, "request", by_kind(claims))
 
 
 def house_of(request: Request) -> House:

@@ -5,9 +5,9 @@ The part of a door without threads: `Door` runs it in a thread beside an event l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import psycopg
 import structlog
@@ -32,6 +32,26 @@ Rows = Callable[[], list[Row]]  # read after the commit
 # Called in a transaction (a pipeline: no `rowcount`): returns an answer or a Problem for each request, in their order, and the
 # rows to publish. If it raises a Problem the transaction is rolled back, and each request is claimed alone.
 Claim = Callable[[Connection, Sequence[Request], datetime], tuple[Outcomes[Answer], Rows]]
+
+
+def by_kind(claims: Mapping[type[Any], Claim[Any, Any]]) -> Claim[Any, Any]:
+    """A claim for requests of several kinds in one transaction.
+
+    The kinds are claimed in the order of `claims`, the same in all processes, so that transactions do not deadlock.
+    """
+
+    def claim(conn: Connection, batch: Sequence[Any], now: datetime) -> tuple[Outcomes[Any], Rows]:
+        outcomes: dict[int, Any] = {}
+        read: list[Rows] = []
+        for kind, claim_kind in claims.items():
+            places = [place for place, request in enumerate(batch) if type(request) is kind]
+            if places:
+                answered, rows = claim_kind(conn, [batch[place] for place in places], now)
+                outcomes.update(zip(places, answered, strict=True))
+                read.append(rows)
+        return [outcomes[place] for place in range(len(batch))], lambda: [row for rows in read for row in rows()]
+
+    return claim
 
 
 class Commits(Generic[Request, Answer]):
@@ -69,7 +89,7 @@ class Commits(Generic[Request, Answer]):
         return outcome
 
     def _decide(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
-        """Commit the batch; one by one if its claim or the database refuses a request, so that only that one fails."""
+        """Commit the batch; one by one if a claim or the database fails for a request, so that only that one is refused."""
         try:
             decided = self._commit_or_retry(batch)
             self.trouble = ""
@@ -77,12 +97,9 @@ class Commits(Generic[Request, Answer]):
         except Problem as problem:
             return ([problem], []) if len(batch) == 1 else self._one_by_one(batch)
         except Exception as error:
-            kind = error_kind(error)
-            if kind == "away":
+            if error_kind(error) == "away":
                 return self._refuse(batch, "unavailable", error)
-            if kind == "bug" or len(batch) == 1:
-                return self._refuse(batch, "internal", error)
-            return self._one_by_one(batch)
+            return self._refuse(batch, "internal", error) if len(batch) == 1 else self._one_by_one(batch)
 
     def _one_by_one(self, batch: Sequence[Request]) -> tuple[Outcomes[Answer], list[Row]]:
         each = [self._decide([request]) for request in batch]

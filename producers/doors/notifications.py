@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import structlog
 from prometheus_client import Counter
@@ -56,12 +56,13 @@ class ReceivedNotification:
 
 
 class Notifications:
-    """The door of PSPs' webhooks."""
+    """PSPs' webhooks, which the door stores."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, door: Door[Any, Any]) -> None:
+        """`door` takes ReceivedNotifications by `claim`."""
         self._psps: Mapping[str, Psp] = make_psps(settings.psps)
         self._clock = Clock(settings.clock_file)
-        self._door: Door[ReceivedNotification, NotificationResult] = Door(settings, "notifications", claim)
+        self._door = door
 
     def read(self, psp_name: str, headers: Mapping[str, str], body: bytes) -> ReceivedNotification:
         """The notification in a webhook. Errors: Problem `not_found` if the PSP is not in the settings, `invalid_signature`."""
@@ -75,13 +76,10 @@ class Notifications:
 
     async def receive(self, given: ReceivedNotification) -> None:
         """Store the notification, if it was not stored before. Errors: Problem if it could not be stored."""
-        what = await self._door.submit(given)
+        what: NotificationResult = await self._door.submit(given)
         RECEIVED.labels(given.psp, what).inc()
         if what == "not_read":
             log.warning("notification not read", action="store", psp=given.psp, notification_id=given.id)
-
-    def close(self) -> None:
-        self._door.close()
 
 
 def _given(psp: str, told: Notification | None, body: bytes) -> ReceivedNotification:

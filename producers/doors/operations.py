@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from producers.doors.door import Door
 from producers.doors.payments import links as payment_links
 from producers.doors.submission import Answer, Submission
 from producers.problems import Problem
@@ -24,7 +23,6 @@ from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.consumer import Connection
-from topics.settings import Settings
 
 OperationRequest = CaptureRequest | VoidRequest | RefundRequest
 EVENTS: dict[OperationKind, type[OperationRequested]] = {
@@ -67,11 +65,6 @@ class OperationSubmission(Submission[Any]):
 
     def event_id(self, now: datetime) -> EventId:
         return derive_id(f"{self.kind} {self.operation_id}", SOURCE, 0, int(now.timestamp() * 1000))
-
-
-def door(settings: Settings) -> Door[OperationSubmission, Answer]:
-    """The door of captures, voids and refunds."""
-    return Door(settings, "operations", claim)
 
 
 def claim(conn: Connection, batch: Sequence[OperationSubmission], now: datetime) -> Claimed:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import orjson
 
-from producers.doors.door import Door
+from producers.doors.commits import Claim
 from producers.doors.submission import Answer, Submission
 from producers.problems import Problem
 from producers.source import SOURCE
@@ -67,14 +67,14 @@ class AcceptedPayment:
 Outcomes = dict[str, Answer | Problem]
 
 
-def door(settings: Settings) -> Door[PaymentSubmission, Answer]:
-    """The door of POST /v1/payments."""
+def claim_with_terms(settings: Settings) -> Claim[PaymentSubmission, Answer]:
+    """`claim` with this installation's terms."""
     hash_key = bytes.fromhex(settings.derive("doors:contents"))
 
-    def at(conn: Connection, batch: Sequence[PaymentSubmission], now: datetime) -> Claimed:
+    def claim_now(conn: Connection, batch: Sequence[PaymentSubmission], now: datetime) -> Claimed:
         return claim(conn, batch, Terms(now, settings.payment_deadline_s, hash_key))
 
-    return Door(settings, "payments", at)
+    return claim_now
 
 
 Claimed = tuple[list[Answer | Problem], Callable[[], list[Row]]]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString
 
-from producers.doors.door import Door
 from producers.source import SOURCE
 from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
 from schemas.events import RiskReviewed
@@ -18,7 +17,6 @@ from topics.catalog import OPERATOR_ACTIONS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.consumer import Connection
-from topics.settings import Settings
 
 # What a reviewer is shown of a screening, from risk's views.
 HELD: LiteralString = (
@@ -57,11 +55,6 @@ class ReviewSubmission:
             actor=self.actor,
             reason=self.reason,
         )
-
-
-def door(settings: Settings) -> Door[ReviewSubmission, None]:
-    """The door of reviews."""
-    return Door(settings, "reviews", claim)
 
 
 def claim(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers import paging, replies
 from producers.bodies import check_type, parsed, read_body
 from producers.doors.operations import OperationRequest, OperationSubmission
+from producers.doors.submission import Answer
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -97,7 +98,7 @@ async def _ask(
     why = refusal(wanted, order)
     if why is not None and not await _is_known(house, asked):
         raise why
-    answer = await house.operation_door.submit(asked)
+    answer: Answer = await house.door.submit(asked)
     headers = {"Location": asked.location} | ({"Idempotent-Replayed": "true"} if answer.replayed else {})
     return Response(answer.reply, 202, headers, media_type="application/json")
 

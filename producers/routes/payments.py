@@ -26,7 +26,6 @@ ASK = HotRoute(
     scope="payments:write",
     body=PaymentRequest,
     asked=PaymentSubmission,
-    door=lambda house: house.payment_door,
     reply=replies.Payment,
     tag="payments",
     operation_id="request_payment",

@@ -100,7 +100,7 @@ async def review(request: Request, subject: str, caller: Caller = needs("risk:re
     )
     again = _is_decided(held, asked)
     if not again:
-        await house.review_door.submit(asked)
+        await house.door.submit(asked)
     headers = {"Idempotent-Replayed": "true"} if again else {}
     answer = wanted.model_dump() | {"subject": subject, "actor": caller.owner}
     return Response(replies.json(answer).body, 202, headers, media_type="application/json")

@@ -26,10 +26,10 @@ async def readyz(request: Request) -> Response:
 
 
 async def _reasons(house: House) -> list[str]:
-    door = house.payment_door
+    door = house.door
     reasons = [door.trouble] if door.trouble else []
     if not door.alive:
-        reasons.append("the thread that takes payments has ended")
+        reasons.append("the thread that takes requests has ended")
     if door.publishing_trouble:
         reasons.append(f"kafka: {door.publishing_trouble}")
     for name, reader, to_write in (("doors", house.doors, True), ("payments", house.payments, False)):

@@ -11,7 +11,7 @@ from datetime import datetime
 import psycopg
 import pytest
 
-from producers.doors.commits import Commits
+from producers.doors.commits import Commits, by_kind
 from producers.doors.door import Door
 from producers.problems import Problem
 from topics.runtime.outbox import outbox
@@ -20,7 +20,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
-WELL, REFUSED, SPOILT = "well", "refused", "spoilt"
+WELL, REFUSED, SPOILT, BUG = "well", "refused", "spoilt", "bug"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Ask:
 
     def ids(self) -> list[str]:
         return [self.key]
+
+
+class OtherAsk(Ask):
+    """A request of another kind."""
 
 
 @dataclass
@@ -46,6 +50,8 @@ class Claims:
             if ask.what == REFUSED:
                 raise Problem("id_taken")
             conn.execute("SELECT 1 / %s", [0 if ask.what == SPOILT else 1])
+            if ask.what == BUG:
+                conn.execute("SELECT FROM no_such_table")
         said = [OutboxRecord("psp-notifications.v1", ask.key.encode(), [], b"{}") for ask in batch]
         return [f"{ask.key} is done" for ask in batch], outbox.insert(conn, said)
 
@@ -93,6 +99,22 @@ def test_what_waits_is_committed_together_and_never_two_that_claim_the_same(away
     assert all(len(set(batch)) == len(batch) for batch in claims.batches)
     assert len(claims.batches) < 5
     assert said(away) == [b"one", b"other", b"same", b"same", b"same"]
+
+
+def test_requests_of_several_kinds_share_a_commit_and_a_fault_of_one_kind_refuses_none_of_the_others(
+    away: Settings,
+) -> None:
+    heard: list[str | Problem] = []
+    with closing(Commits(away, by_kind({Ask: Claims(), OtherAsk: Claims()}))) as commits:
+        commits.take([OtherAsk("one"), Ask("two"), OtherAsk("three")], heard.extend)
+        assert heard == ["one is done", "two is done", "three is done"]
+        with closing(Store(away, "doors")) as store, store.transaction() as conn:
+            assert conn.execute("SELECT count(*), count(DISTINCT xmin::text) FROM outbox").fetchone() == (2, 1)
+        heard.clear()
+        commits.take([Ask("four"), OtherAsk("five", BUG)], heard.extend)
+    [four, five] = heard
+    assert (four, isinstance(five, Problem) and five.code) == ("four is done", "internal")
+    assert said(away) == [b"four", b"one", b"three", b"two"]
 
 
 def test_a_door_starts_with_its_first_request_and_ends_with_all_of_them_answered(away: Settings) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from producers.doors.notifications import Notifications, ReceivedNotification
+from producers.house import request_door
 from schemas.envelope import digest
 from tests.contract.calls_running import psp_accounts
 from tests.simulator.running import free_port
@@ -38,7 +39,8 @@ def test_while_kafka_is_away_no_webhook_waits_for_it(stored: Settings, monkeypat
             await notifications.receive(told(number))
         assert waits == []
 
-    with closing(Notifications(away)) as notifications:
+    with closing(request_door(away)) as door:
+        notifications = Notifications(away, door)
         asyncio.run(tell())
     with closing(Store(stored, "doors")) as store, store.transaction() as conn:
         assert conn.execute(
