@@ -248,12 +248,22 @@ class OrderOfPayment(Order):
     links: Links
 
 
+class BecomesAvailable(_Shape):
+    """So much of what is pending, from this hour on."""
+
+    at: datetime
+    amount: str
+
+
 class WalletBalance(_Shape):
+    """`becomes_available` has the next 31 dates at which pending money becomes available."""
+
     currency: str
     available: str
     pending: str
     reserved: str
     version: int
+    becomes_available: list[BecomesAvailable]
 
 
 class Wallet(_Shape):

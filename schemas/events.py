@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.fees import FeeBearer, FeeRule, Reserve
+from schemas.fees import FeeBearer, FeeRule, Reserve, ReserveShare
 from schemas.ids import (
     BuyerAccount,
     CheckoutId,
@@ -345,6 +345,7 @@ class PaymentCaptured(Terms):
     turn: int | None = None  # from 2 on: the PSP took it back in between
     final: bool | None = None  # of a capture: no other follows
     order_gross: Money | None = None
+    reserve_share: ReserveShare | None = None  # of its net: available later than the rest
 
     @property
     def part(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -47,3 +48,12 @@ class Reserve:
     def share(self, net: int) -> int:
         """In minor units, rounded down."""
         return percent_of(net, self.percent)
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveShare:
+    """The part of one capture's net that its seller's reserve keeps back."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PART
+    amount: Money
+    available_on: datetime

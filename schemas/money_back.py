@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from schemas.events import PART, ChargeOutcome, Event, OperationKind, Terms, WalletMoved, part_of
-from schemas.ids import CheckoutId, OperationId, Owner, PaymentOrderId
+from schemas.ids import CheckoutId, OperationId, Owner, PaymentOrderId, SellerAccount
 from schemas.money import Money
 
 OperationStatus = Literal["received", "processing", "succeeded", "failed", "reversed", "refused"]
@@ -319,3 +319,21 @@ class WalletDebited(WalletMoved):
 
     reason: Literal["refunded", "capture_reversed", "chargeback_opened"]
     part: str
+
+
+class FundsAvailable(Event):
+    """So much of a wallet is not held back any more. The balances are those after it; `available` may be below zero."""
+
+    keyed_by: ClassVar[str] = "wallet"
+    wallet: str  # <seller_account>:<currency>
+    movement_id: str
+    seller_account: SellerAccount
+    amount: Money
+    until: datetime  # what was held back until then
+    available: Money
+    pending: Money
+    reserved: Money
+    wallet_version: int
+
+    def money(self) -> tuple[Money, ...]:
+        return (self.amount,)

@@ -93,7 +93,7 @@ EXECUTIONS = Topic("executions.v1", "payment_order_id", get_args(money_back.Exec
 WALLET_MOVEMENTS = Topic(
     "wallet-movements.v1",
     "payment_order_id",
-    (events.WalletCredited, money_back.WalletDebited),
+    (events.WalletCredited, money_back.WalletDebited, money_back.FundsAvailable),
     "wallet",
     for_readers=True,
 )
@@ -180,7 +180,7 @@ EXECUTOR_ROOM = Room(
     "consumers.executor",
     outside=(Outside("psps", "both", "calls"),),
 )
-WALLET_ROOM = Room("wallet", (EXECUTIONS,), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
+WALLET_ROOM = Room("wallet", (EXECUTIONS, TIMERS), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
 LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
 WEBHOOKS_ROOM = Room(
     "webhooks",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, assert_never
 import orjson
 
 from consumers.executor.attempt import NO_PSP, Attempt, CallFacts
+from consumers.executor.availability import held_back
 from consumers.executor.ladder import (
     Ask,
     Clear,
@@ -231,7 +232,8 @@ def _captured(attempt: Attempt, reply: Captured, cause: Cause) -> Decision:
         psp_reference=reply.psp_reference,
         outcome_event_id=cause.event_id,
     )
-    said = _said(PaymentCaptured, attempt, psp_reference=reply.psp_reference, scheme=reply.scheme)
+    held = held_back(attempt.placed, attempt.placed.net, cause.now)
+    said = _said(PaymentCaptured, attempt, psp_reference=reply.psp_reference, scheme=reply.scheme, **held)
     return Decision((captured,), (said,), (Ended(attempt.call_id, "captured"),), captured.revision)
 
 
@@ -316,7 +318,7 @@ def _unresolved(attempt: Attempt, reason: str, cause: Cause) -> Decision:
 def _said(kind: type[Said], attempt: Attempt, **facts: Any) -> Said:
     """An event about the attempt, with the order's terms."""
     terms: dict[str, Any] = attempt.placed.terms()
-    return kind(**terms, psp=attempt.psp, call_id=attempt.call_id, **facts)
+    return kind(**{**terms, "psp": attempt.psp, "call_id": attempt.call_id, **facts})
 
 
 def _again(attempt: Attempt, act: Act, due_in_s: float) -> Decision:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from consumers.executor import checking, ladder
 from consumers.executor.attempt import CallFacts
+from consumers.executor.availability import held_back
 from consumers.executor.charging import AUTHORISATION
 from consumers.executor.draft import Draft
 from consumers.executor.ladder import Ask, Decided, Ladder, NeverSent, Send, Standing, Unresolved, Verdict
@@ -406,6 +407,7 @@ def _captured(
         final=closes or None,
         order_gross=None if operation.amount_minor == draft.gross else draft.money(draft.gross),
         **_fact(operation, operation.turn + (operation.state == "reversed"), said.psp_reference),
+        **held_back(draft.attempt.placed, share.net, draft.cause.now),
     )
     captured = _put_outcome(draft, operation, place, fee_minor=fee, **facts)
     if closes or draft.attempt.state in ("voided", "expired"):

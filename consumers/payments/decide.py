@@ -60,6 +60,7 @@ from schemas.money_back import (
     ChargebackWon,
     DisputeInquiry,
     Execution,
+    FundsAvailable,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -87,6 +88,7 @@ Heard = (
     | Booking
     | WalletDebited
     | SellerSet
+    | FundsAvailable
 )
 
 UNDECIDED: tuple[PaymentStatus, ...] = ("received", "in_review")  # by risk
@@ -122,6 +124,8 @@ def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decis
             return _hold(state, event, cause)
         case TimerFired():
             return _expire(state, event, cause)
+        case FundsAvailable():
+            return NOTHING
         case SellerSet():
             return Decision([SellerHeard(event, cause.event_id, cause.now)], revision=event.seller_revision)
         case Broken():

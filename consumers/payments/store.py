@@ -30,6 +30,7 @@ from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
 from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
 from schemas.money import Money
+from schemas.money_back import FundsAvailable
 from schemas.sellers import SellerSet
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
@@ -144,7 +145,7 @@ SELLERS = Table(
 
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     """Lock the payments of a batch, then read their orders: an order changes only under its payment's lock."""
-    about = [event for event in events if not isinstance(event, Broken | SellerSet)]
+    about = [event for event in events if not isinstance(event, Broken | SellerSet | FundsAvailable)]
     checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id for e in about})
     if not checkout_ids:
         return Payments()

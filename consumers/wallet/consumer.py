@@ -1,16 +1,15 @@
-"""executions → wallet → wallet movements, wallet balances."""
+"""executions, timers → wallet → wallet movements, wallet balances."""
 
 from __future__ import annotations
 
 from consumers.wallet import store
-from consumers.wallet.decide import Wallets, decide
-from schemas.money_back import Execution
+from consumers.wallet.decide import Heard, Wallets, decide
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer[Wallets, Execution]:
+def build(settings: Settings) -> Consumer[Wallets, Heard]:
     return Consumer(
         room=catalog.WALLET_ROOM,
         load=store.load,

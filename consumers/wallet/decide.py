@@ -1,11 +1,12 @@
-"""(wallets, an execution) → a movement. Pure (docs/books.md: what moves a wallet)."""
+"""(wallets, an execution or a timer) → a movement. Pure (docs/books.md: what moves a wallet)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, assert_never
 
+from consumers.wallet.holding import AVAILABLE, Holding, Holdings, Side, held_of, taken_from
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
 from schemas.events import (
@@ -14,6 +15,7 @@ from schemas.events import (
     PaymentCaptured,
     PaymentDeclined,
     PaymentPending,
+    TimerFired,
     WalletCredited,
 )
 from schemas.money import Money
@@ -26,6 +28,7 @@ from schemas.money_back import (
     ChargebackWon,
     DisputeInquiry,
     Execution,
+    FundsAvailable,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
@@ -34,13 +37,13 @@ from schemas.money_back import (
     VoidFailed,
     WalletDebited,
 )
-from topics.runtime.shape.consumer import Cause, Decision
+from topics.runtime.shape.consumer import Cause, Decision, Timer
 
 Credit = Literal["captured", "refund_reversed", "chargeback_won"]
 Debit = Literal["capture_reversed", "refunded", "chargeback_opened"]
 Kind = Credit | Debit
-Side = tuple[str, str]  # seller, currency
 MovementKey = tuple[str, str, str]  # payment order, kind, part
+Heard = Execution | TimerFired
 
 NOTHING = Decision()
 WHOLE = ""  # the part of a fact about its whole order
@@ -66,14 +69,14 @@ class Wallet:
         """The wallet's key on wallet-balances.v1."""
         return f"{self.seller_account}:{self.currency}"
 
-    def add(self, amount: Money) -> Wallet:
-        """The wallet after a movement of `amount` minor units; a debit is below zero."""
+    def add(self, amount: Money, to_pending: int = 0) -> Wallet:
+        """The wallet after a movement of `amount`, of which `to_pending` minor units are pending; debits are below zero."""
         assert amount.currency == self.currency
         return Wallet(
             self.seller_account,
             self.currency,
-            self.available + amount.minor,
-            self.pending,
+            self.available + amount.minor - to_pending,
+            self.pending + to_pending,
             self.reserved,
             self.version + 1,
         )
@@ -81,17 +84,21 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One effect on a wallet, with the balances after it. The amount of a debit is below zero."""
+    """One effect on a wallet, with the balances after it. The amount of a debit is below zero.
+
+    What becomes available has the amount zero, the wallet for its subject, and its cause for its part.
+    """
 
     movement_id: str
-    kind: Kind
+    kind: Kind | Literal["available"]
     subject_id: str  # the payment order
     part: str
-    checkout_id: str
+    checkout_id: str | None
     cause_event_id: EventId
     at: datetime
     amount: Money
     after: Wallet
+    to_pending: int = 0  # of the amount; below zero where it has left `pending`
 
     @property
     def key(self) -> MovementKey:
@@ -110,19 +117,26 @@ class Purchase:
 
 @dataclass(slots=True)
 class Wallets:
-    """The wallets that a batch moves, and the movements of its orders."""
+    """The wallets that a batch moves, the movements of its orders, and the holdings that it debits or releases.
+
+    `unread`: wallets with more due holdings than one batch reads.
+    """
 
     wallets: dict[Side, Wallet] = field(default_factory=dict)
     movements: dict[MovementKey, Movement] = field(default_factory=dict)
     captured_in_parts: set[str] = field(default_factory=set)  # orders
+    holdings: Holdings = field(default_factory=Holdings)
+    unread: set[Side] = field(default_factory=set)
 
-    def fold(self, change: Wallet | Movement | Purchase) -> None:
+    def fold(self, change: Wallet | Movement | Purchase | Holding) -> None:
         if isinstance(change, Wallet):
             self.wallets[change.side] = change
         elif isinstance(change, Movement):
             self.movements[change.key] = change
             if change.part and change.kind == "captured":
                 self.captured_in_parts.add(change.subject_id)
+        elif isinstance(change, Holding):
+            self.holdings.fold(change)
 
 
 class Effect(NamedTuple):
@@ -166,8 +180,13 @@ def _with_fee(event: ChargebackOpened | ChargebackWon) -> Money:
     return event.share.net if fee is None else event.share.net + fee
 
 
-def decide(state: Wallets, event: Execution, cause: Cause) -> Decision:
-    """Move each fact's money once, whatever the balance: facts from outside are always posted."""
+def decide(state: Wallets, event: Heard, cause: Cause) -> Decision:
+    """Move each fact's money once, whatever the balance: facts from outside are always posted.
+
+    Errors: Permanent `movement_differs`, `unknown_timer`.
+    """
+    if isinstance(event, TimerFired):
+        return _release(state, event, cause)
     effect = effect_of(event)
     return _move(state, event, effect, cause) if effect is not None else NOTHING
 
@@ -178,9 +197,11 @@ def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Dec
     before = state.movements.get((event.payment_order_id, kind, part))
     if before is not None:
         return _repeated(before, event, amount)
-    wallet = state.wallets[event.seller_account, amount.currency].add(amount)
+    movement_id = _movement_id(cause)
+    held, to_pending = _held(state, event, effect, movement_id, cause.now)
+    wallet = state.wallets[event.seller_account, amount.currency].add(amount, to_pending)
     movement = Movement(
-        derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms),
+        movement_id,
         kind,
         event.payment_order_id,
         part,
@@ -189,8 +210,68 @@ def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Dec
         cause.now,
         amount,
         wallet,
+        to_pending,
     )
-    return Decision((wallet, movement, *_purchases(state, event)), (_announce(movement),), revision=1)
+    said = _announce(movement, kind)
+    timers = [Timer(AVAILABLE, wallet.name, each.bucket) for each in held] if kind == "captured" else ()
+    return Decision((wallet, movement, *held, *_purchases(state, event)), (said,), revision=1, timers=timers)
+
+
+def _movement_id(cause: Cause) -> EventId:
+    return derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms)
+
+
+def _held(
+    state: Wallets, event: Execution, effect: Effect, movement_id: str, now: datetime
+) -> tuple[tuple[Holding, ...], int]:
+    """The holdings that a fact makes or lessens, and by how much `pending` grows."""
+    if isinstance(event, PaymentCaptured):
+        if event.hold_days is None and event.reserve_share is None:
+            return (), 0
+        made = tuple(held_of(event, movement_id, now))
+        return made, sum(each.remaining for each in made)
+    if effect.amount.minor >= 0:
+        return (), 0
+    lessened = tuple(taken_from(_open_holdings(state, event, effect), -effect.amount.minor))
+    return lessened, sum(each.remaining - state.holdings[each.key].remaining for each in lessened)
+
+
+def _open_holdings(state: Wallets, event: Execution, effect: Effect) -> list[Holding]:
+    """The order's; of a capture that is taken back its own first."""
+    held = state.holdings.of_order(event.payment_order_id)
+    if effect.kind != "capture_reversed":
+        return held
+    own = state.movements.get((event.payment_order_id, "captured", effect.part))
+    return sorted(held, key=lambda each: own is None or each.movement_id != own.movement_id)
+
+
+def _release(state: Wallets, event: TimerFired, cause: Cause) -> Decision:
+    """What is due becomes available: one movement for all of it. A negative balance is paid off by that."""
+    if event.kind != AVAILABLE:
+        raise Permanent("unknown_timer", event.kind)
+    seller_account, _, currency = event.timer_key.rpartition(":")
+    side = (seller_account, currency)
+    again = (Timer(AVAILABLE, event.timer_key, event.due_at),) if side in state.unread else ()
+    due = state.holdings.due(side, event.due_at)
+    if not due:
+        return Decision(timers=again)
+    minor = sum(holding.remaining for holding in due)
+    wallet = state.wallets[side].add(Money.zero(currency), -minor)
+    movement = Movement(
+        _movement_id(cause),
+        AVAILABLE,
+        wallet.name,
+        cause.event_id,
+        None,
+        cause.event_id,
+        cause.now,
+        Money.zero(currency),
+        wallet,
+        -minor,
+    )
+    released = [replace(holding, released_by=movement.movement_id) for holding in due]
+    said = _funds_available(movement, event.due_at)
+    return Decision((wallet, movement, *released), (said,), revision=1, timers=again)
 
 
 def _repeated(before: Movement, event: Execution, amount: Money) -> Decision:
@@ -229,18 +310,13 @@ def _given_back(event: PaymentRefunded | RefundReversed, amount: Money) -> Purch
     return Purchase(event.buyer_account, Money.zero(amount.currency), orders=0, refunded=amount.minor)
 
 
-def _announce(movement: Movement) -> WalletCredited | WalletDebited:
+def _announce(movement: Movement, kind: Kind) -> WalletCredited | WalletDebited:
     """The movement's event. A debit's amount is what left the wallet: above zero, unless the share's net is a cent below."""
-    after, kind, part = movement.after, movement.kind, movement.part
+    part = movement.part
     moved: dict[str, Any] = {
         "payment_order_id": movement.subject_id,
         "checkout_id": movement.checkout_id,
-        "movement_id": movement.movement_id,
-        "seller_account": after.seller_account,
-        "available": Money(after.available, after.currency),
-        "pending": Money(after.pending, after.currency),
-        "reserved": Money(after.reserved, after.currency),
-        "wallet_version": after.version,
+        **_after(movement),
     }
     match kind:
         case "refunded" | "capture_reversed" | "chargeback_opened":
@@ -251,3 +327,21 @@ def _announce(movement: Movement) -> WalletCredited | WalletDebited:
             return WalletCredited(**moved, amount=movement.amount, part=part or None)
         case _:
             assert_never(kind)
+
+
+def _funds_available(movement: Movement, until: datetime) -> FundsAvailable:
+    amount = Money(-movement.to_pending, movement.after.currency)
+    return FundsAvailable(wallet=movement.subject_id, amount=amount, until=until, **_after(movement))
+
+
+def _after(movement: Movement) -> dict[str, Any]:
+    """What every event about a movement says: all pockets after it."""
+    after = movement.after
+    return {
+        "movement_id": movement.movement_id,
+        "seller_account": after.seller_account,
+        "available": Money(after.available, after.currency),
+        "pending": Money(after.pending, after.currency),
+        "reserved": Money(after.reserved, after.currency),
+        "wallet_version": after.version,
+    }

@@ -1,4 +1,4 @@
-"""The wallet's tables ⇄ wallets and movements: locked and read before deciding, saved after it."""
+"""The wallet's tables ⇄ wallets, movements and holdings: locked and read before deciding, saved after it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Movement, Purchase, Side, Wallet, Wallets, effect_of
-from schemas.events import WalletBalance
+from consumers.wallet.decide import Heard, Movement, Purchase, Wallet, Wallets, effect_of
+from consumers.wallet.holding import Holding, Side
+from schemas.events import TimerFired, WalletBalance
 from schemas.money import Money
-from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Latest, Versions
-from topics.runtime.shape.store import text_array
+from topics.runtime.shape.store import LITERALS, text_array
 from topics.runtime.shape.table import Column, Table
 
-Change = Wallet | Movement | Purchase
+Change = Wallet | Movement | Purchase | Holding
+RELEASED_MAX = 20_000  # holdings of one batch of timers; the rest comes with the same timers, set again
 
 WALLETS = Table(
     "wallets",
@@ -34,7 +35,7 @@ MOVEMENTS = Table(
     Column("kind", "text"),
     Column("subject_id", "text"),
     Column("part", "text"),
-    Column("checkout_id", "text"),
+    Column("checkout_id", "text", null=True),
     Column("cause_event_id", "uuid"),
     Column("amount", "int8", "amount.minor"),
     Column("at", "timestamptz"),
@@ -44,6 +45,18 @@ MOVEMENTS = Table(
     Column("pending_after", "int8", "after.pending"),
     Column("reserved_after", "int8", "after.reserved"),
     Column("wallet_version", "int8", "after.version"),
+    Column("to_pending", "int8"),
+)
+HOLDINGS = Table(
+    "holdings",
+    Column("movement_id", "uuid", key=True),
+    Column("share", "text", key=True),
+    Column("seller_account", "text", fixed=True),
+    Column("currency", "text", fixed=True),
+    Column("payment_order_id", "text", fixed=True),
+    Column("remaining", "int8"),
+    Column("available_on", "timestamptz", fixed=True),
+    Column("released_by", "uuid", null=True),
 )
 BUYERS = Table(
     "buyers",
@@ -62,25 +75,65 @@ _MOVED = (
 )
 
 
-def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Wallets:
-    """Read the movements of the batch's orders, then lock the wallets: last, so that they are locked for the shortest time.
+_OPEN = "released_by IS NULL AND remaining > 0"
+_OF_ORDERS = f"SELECT {HOLDINGS.select(Holding)} FROM holdings WHERE payment_order_id = ANY(%s::text[]) AND {_OPEN}"
+_DUE = f"""
+SELECT {HOLDINGS.select(Holding, alias="h")}
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS t (seller_account, currency, until)
+JOIN holdings h ON h.seller_account = t.seller_account AND h.currency = t.currency AND h.available_on <= t.until
+WHERE h.released_by IS NULL AND h.remaining > 0
+ORDER BY h.seller_account, h.currency, h.available_on, h.movement_id LIMIT %s
+"""
 
-    Both statements are sent before either result is read: one round trip in a batch.
+
+def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
+    """Read the movements of the batch's orders, lock the wallets, then read the holdings that are debited or due.
+
+    The wallets are locked before holdings are read: a timer that read holdings without the lock would miss one that a
+    capture adds meanwhile, and its timer row would be gone. A batch of captures reads no holdings: one round trip.
     """
-    effects = [(event, effect.amount) for event in events if (effect := effect_of(event)) is not None]
-    if not effects:
+    timers = [event for event in events if isinstance(event, TimerFired)]
+    executions = [event for event in events if not isinstance(event, TimerFired)]
+    effects = [(event, effect.amount) for event in executions if (effect := effect_of(event)) is not None]
+    sides = {(event.seller_account, amount.currency) for event, amount in effects} | set(map(_side_of, timers))
+    if not sides:
         return Wallets()
-    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in effects)])
-    wallets = _lock(conn, {(event.seller_account, amount.currency) for event, amount in effects}, now)
+    moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in effects)]) if effects else ()
+    wallets = _lock(conn, sides, now)
     state = Wallets({wallet.side: wallet for wallet in wallets})
     for row in moved:
         state.fold(_as_movement(*row))
+    _read_holdings(conn, state, [event.payment_order_id for event, amount in effects if amount.minor < 0], timers)
     return state
 
 
+def _side_of(timer: TimerFired) -> Side:
+    seller_account, _, currency = timer.timer_key.rpartition(":")
+    return seller_account, currency
+
+
+def _read_holdings(conn: Connection, state: Wallets, debited: Sequence[str], timers: Sequence[TimerFired]) -> None:
+    """Of orders that are debited all, of timers what is due. The wallets of both are locked."""
+    if debited:
+        for row in conn.execute(_OF_ORDERS, [text_array(debited)]):
+            state.fold(Holding(*row))
+    if not timers:
+        return
+    sides = [_side_of(timer) for timer in timers]
+    until = LITERALS["timestamptz"]([timer.due_at for timer in timers])
+    due = conn.execute(
+        _DUE, [text_array(s for s, _ in sides), text_array(c for _, c in sides), until, RELEASED_MAX + 1]
+    ).fetchall()
+    for row in due[:RELEASED_MAX]:
+        state.fold(Holding(*row))
+    if len(due) > RELEASED_MAX:
+        read = {Holding(*row).side for row in due[:RELEASED_MAX]} - {Holding(*due[-1]).side}
+        state.unread = set(sides) - read
+
+
 def _as_movement(minor: int, *row: Any) -> Movement:
-    after, flat = Wallet(*row[:_WIDTH]), row[_WIDTH:]
-    return Movement(*(*flat, Money(minor, after.currency), after))
+    after, flat, to_pending = Wallet(*row[:_WIDTH]), row[_WIDTH:-1], row[-1]
+    return Movement(*(*flat, Money(minor, after.currency), after, to_pending))
 
 
 def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Wallet]:
@@ -116,7 +169,7 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
-_MOVE, _UPDATE = MOVEMENTS.insert(), WALLETS.update()
+_MOVE, _UPDATE, _HOLD = MOVEMENTS.insert(), WALLETS.update(), HOLDINGS.upsert()
 _ADD = BUYERS.insert(
     otherwise="ON CONFLICT (buyer_account, currency) DO UPDATE"
     " SET gross_total = buyers.gross_total + excluded.gross_total, orders = buyers.orders + excluded.orders,"
@@ -128,6 +181,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> Versions:
     _MOVE.run(conn, [change for change in changes if type(change) is Movement])
     wallets = _last(changes)
     _UPDATE.run(conn, wallets)
+    _HOLD.run(conn, list({holding.key: holding for holding in changes if type(holding) is Holding}.values()))
     _ADD.run(conn, _by_buyer([change for change in changes if type(change) is Purchase]))
     return {catalog.WALLET_BALANCES: {wallet.name: wallet.version for wallet in wallets}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from operations.auditor import balances, sellers, webhooks
+from operations.auditor import balances, holdings, sellers, webhooks
 from operations.auditor.engine.compare import compared
 from operations.auditor.engine.lag import check_reading, lag
 from operations.auditor.engine.latest import check_latest
@@ -67,7 +67,10 @@ def _read(run: Run, pages: Sequence[Page]) -> None:
 
 def _added_up(run: Run, pages: Sequence[Page], settled: bool) -> Iterator[Check]:
     yield from check_sums(run.stores, balances.SUMS, expected=settled)
-    yield balances.check_kinds(run.stores, {kind for page in pages for kind in page.kinds}, expected=settled)
+    yield from check_sums(run.stores, holdings.SUMS, expected=settled)
+    yield from check_sums(run.stores, (holdings.RELEASES,), expected=False)
+    kinds = {kind for page in pages for kind in page.kinds} | {*holdings.KINDS}
+    yield balances.check_kinds(run.stores, kinds, expected=settled)
     yield balances.check_debts(run.stores)
     for page in pages:
         yield from check_sums(run.stores, page.sums, expected=page.settled)
@@ -79,4 +82,4 @@ def _added_up(run: Run, pages: Sequence[Page], settled: bool) -> Iterator[Check]
 
 def _looks(pages: Sequence[Page]) -> Mapping[str, Look]:
     own = {name: look for page in pages for name, look in page.looks.items()}
-    return OUTBOXES | own | ROOMS_LOOKS | sellers.LOOKS | webhooks.LOOKS
+    return OUTBOXES | own | ROOMS_LOOKS | sellers.LOOKS | holdings.LOOKS | webhooks.LOOKS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,18 +19,39 @@ router = APIRouter(tags=["money"])
 _LAST_JOURNAL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
+_NEXT_DATES = 31  # of each currency
+
+_BECOMES_AVAILABLE = (
+    "SELECT currency, available_from, sum(remaining)::bigint AS amount FROM holding_view"
+    " WHERE seller_account = %s AND released_by IS NULL AND remaining > 0 GROUP BY 1, 2 ORDER BY 1, 2"
+)
+
+
 @router.get("/v1/wallets/{seller_account}", response_model=replies.Wallet)
 async def wallet(request: Request, seller_account: str, caller: Caller = needs("wallets:read")) -> Response:
-    """A seller's balances, one for each currency."""
+    """A seller's balances, one for each currency, and when what is pending becomes available."""
+    reader, seller = house_of(request).wallet, paging.storable(seller_account)
     rows = _found(
-        await house_of(request).wallet.rows(
+        await reader.rows(
             "SELECT currency, available, pending, reserved, version FROM wallet_view"
             " WHERE seller_account = %s ORDER BY currency",
-            [paging.storable(seller_account)],
+            [seller],
         )
     )
-    balances = [replies.in_decimals(row, ("available", "pending", "reserved")) for row in rows]
+    held = await reader.rows(_BECOMES_AVAILABLE, [seller]) if any(row["pending"] for row in rows) else []
+    balances = [
+        {
+            **replies.in_decimals(row, ("available", "pending", "reserved")),
+            "becomes_available": _dates(held, row["currency"]),
+        }
+        for row in rows
+    ]
     return replies.json({"seller_account": seller_account, "balances": balances})
+
+
+def _dates(held: list[Row], currency: str) -> list[dict[str, Any]]:
+    own = [row for row in held if row["currency"] == currency][:_NEXT_DATES]
+    return [{"at": row["available_from"], "amount": replies.decimal(row["amount"], currency)} for row in own]
 
 
 @router.get("/v1/buyers/{buyer_account}", response_model=replies.Buyer)

@@ -19,6 +19,8 @@ from producers.doors.sellers import Changed
 from producers.problems import Problem
 from schemas.events import OrderPlaced, PaymentRefused
 from schemas.fees import Reserve
+from schemas.money import Money
+from schemas.money_back import FundsAvailable
 from schemas.sellers import SellerRequest, SellerSet
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import cleared, requested
@@ -116,6 +118,23 @@ def test_revisions_in_any_order_and_twice_leave_the_highest_in_force(payments: H
     (order,) = [event for event in payments.hears(cleared()) if isinstance(event, OrderPlaced)]
     assert (order.hold_days, payments.dead) == (7, 0)
     assert [row["revision"] for row in payments.rows("SELECT revision FROM seller_view ORDER BY 1")] == [1, 2]
+
+
+def test_payments_hears_of_funds_that_become_available_and_does_nothing(payments: Hearing) -> None:
+    payments.hears(requested(orders=1))
+    freed = FundsAvailable(
+        wallet="s1:EUR",
+        movement_id="m1",
+        seller_account="s1",
+        amount=Money(900, "EUR"),
+        until=NOW,
+        available=Money(900, "EUR"),
+        pending=Money.zero("EUR"),
+        reserved=Money.zero("EUR"),
+        wallet_version=2,
+    )
+    assert payments.hears(freed, cleared())  # in a batch with others
+    assert (payments.hears(freed), payments.dead) == ([], 0)
 
 
 # ── the auditor ──────────────────────────────────────────────────────────────────────────────────────────────────────

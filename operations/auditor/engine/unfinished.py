@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from operations.auditor.engine.report import Check, judged
 from operations.auditor.engine.stores import Stores
-from topics.catalog import CONSUMERS, ROOMS
+from topics.catalog import CONSUMERS, ROOMS, TIMERS
 from topics.runtime.outbox.outbox import load_record
 from topics.runtime.process import partition_counts
 from topics.runtime.shape.clock import Clock
@@ -88,8 +88,24 @@ def rooms(stores: Stores, now: datetime) -> LookResult:
     return seen
 
 
+def timers(stores: Stores, now: datetime) -> Seen:
+    """Every timer fires when it is due."""
+    seen = Seen()
+    for room in CONSUMERS:
+        if TIMERS not in room.reads:
+            continue
+        seen.examined += stores.one(room.name, "SELECT count(*) FROM timers")[0]
+        rows = stores.rows(
+            room.name,
+            "SELECT id::text, kind, key, due_at::text FROM timers WHERE due_at < %s ORDER BY due_at LIMIT 100",
+            [now - OVERDUE],
+        )
+        seen.wrong |= {f"{room.name}/{id_}": f"{kind} of {key}, due since {due}" for id_, kind, key, due in rows}
+    return seen
+
+
 OUTBOXES: dict[str, Look] = {"outboxes_young": outboxes}
-ROOMS_LOOKS: dict[str, Look] = {"parked_tried": parked, "rooms_run": rooms}
+ROOMS_LOOKS: dict[str, Look] = {"parked_tried": parked, "timers_fire": timers, "rooms_run": rooms}
 
 
 def check_looks(looks: Mapping[str, Look], stores: Stores, clock: Clock, pause_s: float) -> Iterator[Check]:

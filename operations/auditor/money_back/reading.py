@@ -54,7 +54,8 @@ def read_all(stores: Stores) -> Books:
 
 def _other(view: str, kind: str) -> str:
     """The orders with a movement or journal other than an automatic capture's."""
-    return f"SELECT DISTINCT payment_order_id FROM {view} WHERE {kind} <> 'captured' OR part <> ''"
+    other = f"{kind} NOT IN ('captured', 'available') OR ({kind} = 'captured' AND part <> '')"
+    return f"SELECT DISTINCT payment_order_id FROM {view} WHERE {other}"
 
 
 def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:

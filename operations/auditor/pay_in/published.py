@@ -75,7 +75,7 @@ OUTCOMES = (
 SUBJECTS = (
     Subject("placements_said", (events.OrderPlaced,), _placements),
     Subject("outcomes_said", OUTCOMES, _outcomes, _with_more),
-    Subject("movements_said", (events.WalletCredited, money_back.WalletDebited), _credits),
+    Subject("movements_said", (events.WalletCredited, money_back.WalletDebited, money_back.FundsAvailable), _credits),
     Subject("journals_said", (events.JournalPosted,), _journals),
 )
 

@@ -1,54 +1,105 @@
-"""`tally wallet SELLER`: what a seller has, by currency."""
+"""`tally wallet SELLER`: what a seller has, by currency, and what is pending; `--negative`: who owes us."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from operations.cli.terminal import note, say_json
 
+if TYPE_CHECKING:
+    from topics.settings import Settings
+
 app = typer.Typer()
+
+_PENDING = (
+    "SELECT currency, available_from, share, count(*) AS captures, sum(remaining)::bigint AS amount FROM holding_view"
+    " WHERE seller_account = %s AND released_by IS NULL AND remaining > 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+)
+_COLUMNS = "seller_account, currency, available, pending, reserved, version"
 
 
 @app.command()
 def wallet(
-    seller_account: Annotated[str, typer.Argument(metavar="SELLER", help="the seller's account")],
+    seller_account: Annotated[str | None, typer.Argument(metavar="[SELLER]", help="the seller's account")] = None,
+    pending: Annotated[bool, typer.Option("--pending", help="what is pending, and until when")] = False,
+    negative: Annotated[
+        bool, typer.Option("--negative", help="every wallet whose available balance is below zero")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
     """What a seller has, by currency: available, pending and reserved."""
     from operations.stack.running import current_settings
-    from topics.runtime.shape.reading import read
 
-    rows = read(
-        current_settings(),
-        "wallet",
-        "SELECT currency, available, pending, reserved, version FROM wallet_view WHERE seller_account = %s ORDER BY 1",
-        [seller_account],
-    )
-    if not rows:
+    if (seller_account is None) != negative or (pending and negative):
+        raise typer.BadParameter("name a SELLER, or say --negative")
+    settings = current_settings()
+    if seller_account is None:
+        _show_negative(settings, as_json)
+        return
+    wallets = _read(settings, "WHERE seller_account = %s ORDER BY currency", [seller_account])
+    if not wallets:
         note(f"{seller_account} has no wallet yet: one is opened by the first captured payment")
         raise typer.Exit(1)
-    wallets = [_in_major_units(row) for row in rows]
+    held = _held(settings, seller_account) if pending else []
     if as_json:
-        say_json({"seller_account": seller_account, "wallets": wallets})
+        shown = [{name: value for name, value in each.items() if name != "seller_account"} for each in wallets]
+        say_json({"seller_account": seller_account, "wallets": shown} | ({"pending": held} if pending else {}))
+        return
+    _print(wallets, "currency")
+    if held:
+        _print_held(held)
+    elif pending:
+        note("nothing is pending")
+
+
+def _show_negative(settings: Settings, as_json: bool) -> None:
+    found = _read(settings, "WHERE available < 0 ORDER BY currency, available, seller_account", [])
+    if as_json:
+        say_json({"wallets": found})
+    elif found:
+        _print(found, "seller_account", "currency")
     else:
-        _print_table(wallets)
+        note("no wallet is below zero")
 
 
-def _in_major_units(row: dict[str, Any]) -> dict[str, Any]:
+def _read(settings: Settings, where: str, values: list[object]) -> list[dict[str, Any]]:
     from schemas.money import Money
+    from topics.runtime.shape.reading import read
 
-    amounts = {name: Money(row[name], row["currency"]).amount for name in ("available", "pending", "reserved")}
-    return {"currency": row["currency"], **amounts, "version": row["version"]}
+    pockets = ("available", "pending", "reserved")
+    rows = read(settings, "wallet", f"SELECT {_COLUMNS} FROM wallet_view {where}", values)
+    return [row | {name: Money(row[name], row["currency"]).amount for name in pockets} for row in rows]
 
 
-def _print_table(wallets: list[dict[str, Any]]) -> None:
+def _held(settings: Settings, seller_account: str) -> list[dict[str, Any]]:
+    """By the hour at which it becomes available."""
+    from schemas.money import Money
+    from topics.runtime.shape.reading import read
+
+    rows = read(settings, "wallet", _PENDING, [seller_account])
+    return [row | {"amount": Money(row["amount"], row["currency"]).amount} for row in rows]
+
+
+def _print(wallets: list[dict[str, Any]], *names: str) -> None:
     from operations.cli.tables import Table
 
-    table = Table("currency")
+    table = Table(*("seller" if name == "seller_account" else name for name in names))
     for name in ("available", "pending", "reserved"):
         table.add_column(name, justify="right")
     for found in wallets:
-        table.add_row(found["currency"], found["available"], found["pending"], found["reserved"])
+        table.add_row(*(found[name] for name in (*names, "available", "pending", "reserved")))
+    table.show()
+
+
+def _print_held(held: list[dict[str, Any]]) -> None:
+    from operations.cli.tables import Table
+
+    table = Table("available from (UTC)", "why", "captures", "currency")
+    table.add_column("amount", justify="right")
+    for each in held:
+        why = "hold days" if each["share"] == "net" else "reserve"
+        row = (f"{each['available_from']:%Y-%m-%d %H:%M}", why, str(each["captures"]), each["currency"], each["amount"])
+        table.add_row(*row)
     table.show()

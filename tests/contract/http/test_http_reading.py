@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,6 +17,8 @@ from producers import replies
 from producers.client import UpstreamClient
 from producers.reading import Reader, Row
 from schemas.requests import PaymentRequest
+from schemas.times import instant
+from tests.contract.http.commands import tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.rooms import captured, declined, execute, running_rooms
 
@@ -36,12 +39,16 @@ def status(door: Door, checkout_id: str, key: str | None = None) -> str:
     return str(found.json["status"]) if found.status == 200 else "none"
 
 
-def paid(door: Door, checkout_id: str, *orders: dict[str, Any], refused: tuple[str, ...] = ()) -> dict[str, Any]:
+def paid(
+    door: Door, checkout_id: str, *orders: dict[str, Any], refused: tuple[str, ...] = (), **held: Any
+) -> dict[str, Any]:
     """A payment whose orders are captured, but for those that are refused; as it reads once it is done."""
     assert door.post(asked(checkout_id, *orders)).status == 202
     wait_for(lambda: status(door, checkout_id) == "executing")
     said = [
-        declined(one, checkout_id) if one["payment_order_id"] in refused else captured(one, checkout_id)
+        declined(one, checkout_id)
+        if one["payment_order_id"] in refused
+        else captured(one, checkout_id).model_copy(update=held)
         for one in orders
     ]
     execute(door.settings, *said)
@@ -285,6 +292,31 @@ def test_a_column_that_a_view_gets_costs_nobody_an_answer(door: Door, seller: st
         change("DROP VIEW grown_view")
     old, new = [{"checkout_id": checkout_id}], [{"checkout_id": checkout_id, "more": 1}]
     assert found == [old] * 8 + [new] * 8
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_wallet_shows_what_is_pending_and_when_it_becomes_available(
+    door: Door, environment: dict[str, str], seller: str
+) -> None:
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    for number, after in enumerate((timedelta(0), timedelta(seconds=1), timedelta(minutes=1))):
+        checkout_id = f"held-{seller}-{number}"
+        held = {"hold_days": 2, "available_on": noon + after}
+        paid(door, checkout_id, order(f"{checkout_id}-1", seller_account=seller), **held)
+    (balance,) = door.get(f"/v1/wallets/{seller}").json["balances"]
+    replies.Wallet.model_validate({"seller_account": seller, "balances": [balance]})
+    assert (balance["available"], balance["pending"]) == ("0.00", "34.02")
+    dates = [(instant(each["at"]), each["amount"]) for each in balance["becomes_available"]]
+    assert dates == [(noon, "11.34"), (noon + timedelta(hours=1), "22.68")]
+    told = json.loads(tally(environment, "wallet", seller, "--pending", "--json").stdout)
+    assert [(each["share"], each["captures"], each["amount"]) for each in told["pending"]] == [
+        ("net", 1, "11.34"),
+        ("net", 2, "22.68"),
+    ]
+    assert "hold days" in tally(environment, "wallet", seller, "--pending").stdout
+    negative = json.loads(tally(environment, "wallet", "--negative", "--json").stdout)["wallets"]
+    assert seller not in {each["seller_account"] for each in negative}
+    assert tally(environment, "wallet").returncode == 2
 
 
 def test_who_has_no_wallet_or_account_is_not_found(door: Door) -> None:
