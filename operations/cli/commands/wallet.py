@@ -22,7 +22,7 @@ _COLUMNS = "seller_account, currency, available, pending, reserved, version"
 
 @app.command()
 def wallet(
-    seller_account: Annotated[str | None, typer.Argument(metavar="[SELLER]", help="the seller's account")] = None,
+    seller_account: Annotated[str | None, typer.Argument(metavar="SELLER", help="the seller's account")] = None,
     pending: Annotated[bool, typer.Option("--pending", help="what is pending, and until when")] = False,
     negative: Annotated[
         bool, typer.Option("--negative", help="every wallet whose available balance is below zero")
@@ -32,9 +32,9 @@ def wallet(
     """What a seller has, by currency: available, pending and reserved."""
     from operations.stack.running import current_settings
 
+    settings = current_settings()
     if (seller_account is None) != negative or (pending and negative):
         raise typer.BadParameter("name a SELLER, or say --negative")
-    settings = current_settings()
     if seller_account is None:
         _show_negative(settings, as_json)
         return
