@@ -159,7 +159,6 @@ def test_no_money_is_pending_for_ever_when_a_capture_and_the_timer_of_its_wallet
 
     with closing(Store(stored, "wallet")) as one, closing(Store(stored, "wallet")) as other:
         in_parallel([lambda: capturing(one), lambda: firing(other)])
-    print("timers set again:", count(stored, "timers"))
     while count(stored, "timers"):
         fire_all(store, wallet)
     assert count(stored, "wallet_view WHERE (available, pending) = (2400, 0)") == len(sellers)
