@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import Sum
-from operations.auditor.engine.unfinished import OVERDUE, Look, Seen
+from operations.auditor.engine.unfinished import OVERDUE, Look, LookResult
 
 KINDS = ("available",)  # movements from pending to available
 _OF_WALLETS = (
@@ -50,18 +50,18 @@ RELEASES = Sum(
 )
 
 
-def released(stores: Stores, now: datetime) -> Seen:
+def released(stores: Stores, now: datetime) -> LookResult:
     """No holding is pending longer than to its full hour."""
     open_ = "FROM holding_view WHERE released_by IS NULL AND remaining > 0"
-    seen = Seen(stores.one("wallet", f"SELECT count(*) {open_}")[0])
+    result = LookResult(stores.one("wallet", f"SELECT count(*) {open_}")[0])
     rows = stores.rows(
         "wallet",
         f"SELECT movement_id::text, share, seller_account, available_on {open_} AND available_on < %s"
         " ORDER BY available_on LIMIT 100",
         [now - OVERDUE - timedelta(hours=1)],
     )
-    seen.wrong = {f"{id_} {share}": f"of {seller}, available on {on}" for id_, share, seller, on in rows}
-    return seen
+    result.wrong = {f"{id_} {share}": f"of {seller}, available on {on}" for id_, share, seller, on in rows}
+    return result
 
 
 LOOKS: dict[str, Look] = {"holdings_released": released}

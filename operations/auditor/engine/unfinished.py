@@ -88,20 +88,20 @@ def rooms(stores: Stores, now: datetime) -> LookResult:
     return seen
 
 
-def timers(stores: Stores, now: datetime) -> Seen:
+def timers(stores: Stores, now: datetime) -> LookResult:
     """Every timer fires when it is due."""
-    seen = Seen()
+    result = LookResult()
     for room in CONSUMERS:
         if TIMERS not in room.reads:
             continue
-        seen.examined += stores.one(room.name, "SELECT count(*) FROM timers")[0]
+        result.examined += stores.one(room.name, "SELECT count(*) FROM timers")[0]
         rows = stores.rows(
             room.name,
             "SELECT id::text, kind, key, due_at::text FROM timers WHERE due_at < %s ORDER BY due_at LIMIT 100",
             [now - OVERDUE],
         )
-        seen.wrong |= {f"{room.name}/{id_}": f"{kind} of {key}, due since {due}" for id_, kind, key, due in rows}
-    return seen
+        result.wrong |= {f"{room.name}/{id_}": f"{kind} of {key}, due since {due}" for id_, kind, key, due in rows}
+    return result
 
 
 OUTBOXES: dict[str, Look] = {"outboxes_young": outboxes}
