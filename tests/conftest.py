@@ -189,7 +189,8 @@ def stack(make_stack: Callable[..., Settings]) -> Settings:
 
 
 def copy_database(servers: Servers, template: str, name: str) -> None:
-    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    how = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")  # half the time of the usual one
+    copy = how.format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(servers.postgres_admin, autocommit=True) as admin:
         admin.execute(copy)
 
