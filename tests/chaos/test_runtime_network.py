@@ -62,7 +62,7 @@ TROUBLES = (
     Trouble("half-closed", lambda way: way.half_close(random.Random(7)), 0),
     Trouble("silent", Proxy.stall),
     Trouble("silent, then cut", Proxy.stall, breaks=True),  # an answer to COMMIT, for instance, never comes
-    Trouble("gone", Proxy.go_away, 10),  # longer than a member's session
+    Trouble("gone", Proxy.go_away, 5),  # longer than a member's session, which is 3 s here
 )
 
 

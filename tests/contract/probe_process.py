@@ -25,7 +25,7 @@ from tests.contract.rooms import EXECUTIONS
 from topics.catalog import Room
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.drain import drain
-from topics.runtime.outbox import outbox
+from topics.runtime.outbox import latest, outbox
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape import failpoints
@@ -66,6 +66,9 @@ def _child(command: dict[str, Any]) -> None:
         failpoints._plan.update(failpoints._read(command["failpoints"]))
         sabotage.BUILDS[command["sabotage"]]()
         outbox.SWEEP_AFTER_S = command["sweep_after_s"]
+        latest.LEASE_S = (
+            4  # s, in place of 10: the heirs of the killed wait for it, as for the session, which is 3 here
+        )
         _WORK[command["start"]](load_settings())
         status = 0
     except BaseException:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from consumers.executor import client
 from consumers.webhooks.client import WebhookClient
 from consumers.webhooks.queue import LeasedDelivery
+from operations import http_client
 from operations.auditor.engine import psps
 from operations.stack.settings import load_settings
 from psp.northpay import Northpay
@@ -89,7 +91,9 @@ def stops_early(server: Endless, most: int) -> Iterator[None]:
     assert server.sent <= most, f"{server.sent} bytes were taken"
 
 
-def test_a_psps_answer_without_end_is_unknown(endless: Endless) -> None:
+def test_a_psps_answer_without_end_is_unknown(endless: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trailer is waited for until the deadline, though no more of it is read."""
+    monkeypatch.setattr(client, "HARD_DEADLINE_S", 3.0)
     with stops_early(endless, 16 * MB), talking_to(endless.url) as say:
         assert say(1, "send").startswith("unknown ")
 
@@ -112,6 +116,8 @@ def leased(url: str) -> LeasedDelivery:
     return LeasedDelivery("d", "endpoint", "e", b"{}", 1, 1, "shop", url, (1,))
 
 
-def test_a_psps_listing_without_end_is_no_listing(endless: Endless) -> None:
-    with stops_early(endless, 32 * MB), pytest.raises(ListingError):
+def test_a_psps_listing_without_end_is_no_listing(endless: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a bound of 2 MB: 16 of small chunks take seconds to read."""
+    monkeypatch.setattr(http_client, "ANSWER_MAX", 2 * MB)
+    with stops_early(endless, 16 * MB), pytest.raises(ListingError):
         list(psps.listed(Northpay("north", endless.url, "key")))
