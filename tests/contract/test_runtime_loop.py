@@ -190,6 +190,16 @@ def by_partition(settings: Settings) -> dict[int, list[Message]]:
     return found
 
 
+def test_who_leaves_leaves_no_lease_behind(on_kafka: Settings, books: Books) -> None:
+    """The next process would publish no balance for ten seconds."""
+    sender = Sender(on_kafka)
+    with members(on_kafka, 1):
+        sent = send(sender, 1)
+        wait("all is done and said", lambda: settled(books, sent))
+        assert ("latest",) in books.rows("SELECT name FROM leases")
+    assert books.rows("SELECT name FROM leases") == []
+
+
 # ── strange records, stopped rooms ───────────────────────────────────────────────────────────────────────────────────
 
 

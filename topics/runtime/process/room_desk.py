@@ -153,3 +153,5 @@ class RoomDesk(Desk):
             self.latest.finish(self.store.connection(), self.clock.now())
             self.publisher.flush(1)
         self.tidy()
+        with self.store.transaction() as conn:
+            self.publisher.give_up_leases(conn)

@@ -67,10 +67,12 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
     return [TopicPartition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
 
-def describe_topics(admin: AdminClient, names: Iterable[str]) -> dict[str, Future[TopicDescription]]:
+def describe_topics(
+    admin: AdminClient, names: Iterable[str], limit_s: float = 5
+) -> dict[str, Future[TopicDescription]]:
     """Kafka's description of each topic (full names), as futures."""
     wanted = TopicCollection(sorted(names))
-    asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=5)
+    asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=limit_s)
     return asked
 
 
