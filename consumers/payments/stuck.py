@@ -1,4 +1,5 @@
-"""Payments that are not done → those with an order past a limit, and the next step of each."""
+"""Payments that are not done → those with an order past a limit, and the next step of each; and the captures, voids, refunds
+and disputes past a limit, also of payments that are done."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from topics.runtime.shape.limits import StuckLimits
 from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 
 ROOM = "payments"
+_EXECUTES = "goes on when the executor says what the PSP did: tally show {}"
 
 
 class Open(NamedTuple):
@@ -51,6 +53,25 @@ SELECT o.checkout_id, o.status, o.received_at, o.deadline, o.payment_order_id, o
 FROM oldest JOIN open_order_view o USING (checkout_id) ORDER BY o.received_at, o.checkout_id, o.position
 """
 
+# What the executor has spoken of it tells itself, and what waits for the charge is told with the charge.
+_BEHIND = """
+(SELECT kind, operation_id, payment_order_id, checkout_id, psp, 'executing', amount, currency, requested_at, false, false
+   FROM open_operation_view
+  WHERE status = 'processing' AND detail = '' AND is_charged AND requested_at <= %(executing)s
+  ORDER BY requested_at LIMIT %(most)s)
+UNION ALL
+(SELECT kind, operation_id, payment_order_id, checkout_id, psp, 'booking', amount, currency, changed_at, wallet_updated,
+        ledger_updated
+   FROM open_operation_view WHERE status IN ('succeeded', 'reversed') AND NOT told_by_order AND changed_at <= %(booking)s
+  ORDER BY changed_at LIMIT %(most)s)
+UNION ALL
+(SELECT 'dispute', dispute_id || ' stage ' || stage, payment_order_id, checkout_id, psp, 'booking', amount, currency,
+        changed_at, wallet_updated, ledger_updated
+   FROM open_dispute_view WHERE status IN ('opened', 'won', 'lost') AND changed_at <= %(booking)s
+  ORDER BY changed_at LIMIT %(most)s)
+ORDER BY 9, 3
+"""
+
 
 def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
     """What is stuck, oldest first. `now` is business time. The oldest of each kind are found separately, so that many orders at
@@ -58,7 +79,7 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
     """
     shortest = timedelta(seconds=min(limits.risk_s, limits.executing_s, limits.booking_s))
     found = conn.execute(_OPEN, {"seen": now - shortest, "most": FOUND_MAX})
-    return past_limits(map(Open._make, found), limits, now)
+    return past_limits(map(Open._make, found), limits, now) + _behind(conn, limits, now)
 
 
 def past_limits(orders: Iterable[Open], limits: StuckLimits, now: datetime) -> list[Stuck]:
@@ -91,14 +112,12 @@ def _undecided(payment: list[Open], limits: StuckLimits, now: datetime) -> list[
 def _order(order: Open, limits: StuckLimits, now: datetime) -> Stuck | None:
     if order.status == "EXECUTING" and order.detail == "":
         since, limit, state = order.received_at, limits.executing_s, "executing"
-        waits = f"goes on when the executor says what the PSP did: tally show {order.payment_order_id}"
+        waits = _EXECUTES.format(order.payment_order_id)
     elif order.detail == "partly_captured":
         return None
     elif order.status == "SUCCESS" and order.captured_at and not (order.wallet_updated and order.ledger_updated):
         since, limit, state = order.captured_at, limits.booking_s, "booking"
-        owing = [("wallet", order.wallet_updated), ("ledger", order.ledger_updated)]
-        rooms = " and ".join(room for room, said in owing if not said)
-        waits = f"ends when {rooms} has booked it (tally status, tally dlq list)"
+        waits = _owed(order.wallet_updated, order.ledger_updated)
     else:
         return None
     age = age_s(since, now)
@@ -106,3 +125,28 @@ def _order(order: Open, limits: StuckLimits, now: datetime) -> Stuck | None:
         return None
     amounts = (Money(order.gross, order.currency),)
     return Stuck(ROOM, order.payment_order_id, order.checkout_id, order.psp, state, amounts, age, waits)
+
+
+def _owed(wallet_updated: bool, ledger_updated: bool) -> str:
+    owing = [("wallet", wallet_updated), ("ledger", ledger_updated)]
+    rooms = " and ".join(room for room, said in owing if not said)
+    return f"ends when {rooms} has booked it (tally status, tally dlq list)"
+
+
+def _behind(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
+    """Operations that the executor has not spoken of, and what it has said that wallet or ledger have not booked."""
+    executing, booking = (timedelta(seconds=limit) for limit in (limits.executing_s, limits.booking_s))
+    values = {"executing": now - executing, "booking": now - booking, "most": FOUND_MAX}
+    return [
+        Stuck(
+            ROOM,
+            order,
+            checkout,
+            psp,
+            state,
+            (Money(minor, currency),) if minor is not None else (),  # a void has no amount before it is done
+            age_s(since, now),
+            f"{kind} {id_}: {_owed(*booked) if state == 'booking' else _EXECUTES.format(order)}",
+        )
+        for kind, id_, order, checkout, psp, state, minor, currency, since, *booked in conn.execute(_BEHIND, values)
+    ]
