@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from operations.auditor.engine.psps import found
 from operations.auditor.engine.stores import Stores
-from psp.port import ListingError, Psp
+from operations.cli import timeline_asked, timeline_calls
+from operations.cli.moment import Moment
 from psp.registry import make_psps
 from schemas.money import Money
 from topics.catalog import CONSUMERS
@@ -17,17 +17,6 @@ from topics.settings import Settings
 
 NEAR = 5
 RECENT = 5000  # ids among which near ones are looked for
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One thing that one store, or a PSP, knows to have happened."""
-
-    at: datetime
-    where: str
-    what: str
-    about: str  # the order, or the checkout
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +42,15 @@ def timeline(settings: Settings, given: str) -> Timeline:
         moments = [
             *_doors(stores, checkout_id),
             *_payments(stores, checkout_id, order_ids),
-            *_money_back(stores, order_ids),
+            *timeline_asked.asked(stores, order_ids),
             *_risk(stores, checkout_id),
             *_executor(stores, order_ids),
+            *timeline_calls.behind(stores, order_ids),
+            *timeline_calls.calls(stores, order_ids),
             *_wallet(stores, order_ids),
             *_ledger(stores, order_ids),
             *_letters(stores, [checkout_id, *order_ids]),
-            *_psps(stores, make_psps(settings.psps), order_ids),
+            *timeline_calls.at_psps(stores, make_psps(settings.psps), order_ids),
         ]
         traces = stores.rows("payments", "SELECT trace FROM trace_view WHERE checkout_id = %s", [checkout_id])
     trace = traces[0][0] if traces else None
@@ -67,21 +58,22 @@ def timeline(settings: Settings, given: str) -> Timeline:
 
 
 def _in_order(moments: Iterable[Moment]) -> list[Moment]:
-    """Sorted by time. A PSP's whole seconds mean some time within: it did not charge before our send."""
+    """Sorted by time. A PSP's whole seconds mean some time within: it did nothing before our send of it."""
     moments = list(moments)
     rank = {room: place for place, room in enumerate(_ORDER)}
-    sent = {moment.about: moment.at for moment in moments if moment.what == SENT}
+    sends = [moment for moment in moments if moment.what.endswith(timeline_calls.SENT)]
+    sent = {(send.about, send.what.removesuffix(timeline_calls.SENT)): send.at for send in sends}
 
     def place(moment: Moment) -> tuple[datetime, int]:
         at = moment.at
         if moment.where == "PSP" and at.microsecond == 0:
-            at = max(at, min(sent.get(moment.about, at), at + timedelta(seconds=1)))
+            kind = moment.what.partition(" ")[0] + " " if " " in moment.what else ""
+            at = max(at, min(sent.get((moment.about, kind), at), at + timedelta(seconds=1)))
         return at, rank.get(moment.where, len(rank))
 
     return sorted(moments, key=place)
 
 
-SENT = "sent to the PSP"
 _ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
 
 
@@ -100,6 +92,7 @@ def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
         ("payments", "SELECT DISTINCT checkout_id, payment_order_id FROM operation_view WHERE operation_id = %s"),
         ("payments", "SELECT DISTINCT checkout_id, payment_order_id FROM dispute_view WHERE dispute_id = %s"),
         ("payments", "SELECT checkout_id, payment_order_id FROM order_view WHERE psp_reference = %s"),
+        ("executor", "SELECT checkout_id, payment_order_id FROM dispute_view WHERE dispute_reference = %s LIMIT 1"),
     ):
         rows = stores.rows(room, statement, [given])
         if rows:
@@ -160,44 +153,6 @@ def _payments(stores: Stores, checkout_id: str, order_ids: Sequence[str]) -> Ite
         yield Moment(at, "payments", "done", checkout_id, status)
 
 
-def _money_back(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
-    """Captures, voids, refunds and disputes: asked for at the door, and as payments tells of them."""
-    for kind, id_, order_id, owner, at in stores.rows(
-        "doors",
-        "SELECT kind, operation_id, payment_order_id, owner, accepted_at FROM operation_id_view"
-        " WHERE payment_order_id = ANY(%s)",
-        [list(order_ids)],
-    ):
-        yield Moment(at, "doors", f"{kind} accepted", order_id, f"{id_} from {owner}")
-    amounts = _amounts(stores, order_ids)
-    for order_id, what, id_, before, after, detail, at in stores.rows(
-        "payments",
-        "SELECT payment_order_id, what, subject_id, from_status, to_status, detail, at FROM operation_history_view"
-        " WHERE payment_order_id = ANY(%s) ORDER BY id",
-        [list(order_ids)],
-    ):
-        step = f"{before} → {after}" if before and before != after else after
-        told = [part for part in (id_, amounts.get((what, id_)), detail) if part]
-        yield Moment(at, "payments", f"{what} {step}", order_id, ", ".join(told))
-    for order_id, kind, id_, code, detail, at in stores.rows(
-        "payments",
-        "SELECT payment_order_id, kind, operation_id, code, detail, at FROM operation_refusal_view"
-        " WHERE payment_order_id = ANY(%s)",
-        [list(order_ids)],
-    ):
-        yield Moment(at, "payments", f"{kind} refused: {code}", order_id, f"{id_}, {detail}")
-
-
-def _amounts(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    rows = stores.rows(
-        "payments",
-        "SELECT kind, operation_id, amount, currency FROM operation_view WHERE payment_order_id = ANY(%s) AND amount > 0"
-        " UNION ALL SELECT 'dispute', dispute_id, amount, currency FROM dispute_view WHERE payment_order_id = ANY(%s)",
-        [list(order_ids), list(order_ids)],
-    )
-    return {(kind, id_): str(Money(amount, currency)) for kind, id_, amount, currency in rows}
-
-
 def _risk(stores: Stores, checkout_id: str) -> Iterator[Moment]:
     for outcome, rule, score, at in stores.rows(
         "risk", "SELECT outcome, rule, score, decided_at FROM screening_view WHERE checkout_id = %s", [checkout_id]
@@ -223,16 +178,6 @@ def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
         if state != "calling":
             told = ", ".join(part for part in (scheme, reference, code) if part)
             yield Moment(changed, "executor", state, order_id, told)
-    for order_id, call_id, state, act, acts, sends, sent, due in stores.rows(
-        "executor",
-        "SELECT payment_order_id, call_id, state, act, act_no, send_no, first_sent_at, due_at FROM call_view"
-        " WHERE payment_order_id = ANY(%s)",
-        [list(order_ids)],
-    ):
-        if sent is not None:
-            yield Moment(sent, "executor", SENT, order_id, f"call {call_id}, {sends} sends in {acts} acts")
-        if state != "ended":
-            yield Moment(due, "executor", f"call {state}", order_id, f"to {act} next; call {call_id}")
 
 
 def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
@@ -269,20 +214,3 @@ def _letters(stores: Stores, keys: Sequence[str]) -> Iterator[Moment]:
         ):
             why = f": {code}" if code else " behind another"
             yield Moment(at, room.name, f"letter {state}{why}", key.decode(), f"from {topic}; {letter_id[:8]}")
-
-
-def _psps(stores: Stores, psps: Mapping[str, Psp], order_ids: Sequence[str]) -> Iterator[Moment]:
-    """The PSP's own record, asked for now by our reference."""
-    calls = stores.rows(
-        "executor",
-        "SELECT payment_order_id, psp, call_id, changed_at FROM attempt_view WHERE payment_order_id = ANY(%s)",
-        [list(order_ids)],
-    )
-    for order_id, name, call_id, changed_at in calls:
-        try:
-            for _, charges in found(psps, [(name, call_id)]):
-                for charge in charges:
-                    detail = f"{name} says {charge.amount}, {charge.scheme or 'no scheme'}, {charge.psp_reference}"
-                    yield Moment(charge.created_at.astimezone(UTC), "PSP", charge.status, order_id, detail)
-        except ListingError as error:
-            yield Moment(changed_at, "PSP", "no answer", order_id, str(error))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from consumers.executor.settings import RoutingRule
+from operations.cli.timeline import timeline
 from tests.journey.desk import Desk
 from tests.journey.whole import running, settings_for
 from topics.settings import Settings
@@ -84,8 +85,12 @@ def refunded(desk: Desk) -> None:
         desk.refund_ends(str(too_much["refund_id"]), "failed", "exceeds_refundable")
     else:
         assert (status, answer["code"]) == (422, "exceeds_refundable")
-    desk.refund_ends(desk.refund(order, "40.00"), "succeeded")
+    last = desk.refund(order, "40.00")
+    desk.refund_ends(last, "succeeded")
     desk.shows(order, amount_refunded="60.00", detail="refunded")
+    at_psp = [moment for moment in timeline(desk.whole.settings, last).moments if moment.where == "PSP"]
+    assert Counter(moment.what for moment in at_psp) == {"succeeded": 1, "refund succeeded": 2}
+    assert any(moment.detail.startswith("northpay says 40.00 EUR") for moment in at_psp)
 
 
 def refunds_race(desk: Desk) -> None:
@@ -154,6 +159,8 @@ def disputed(desk: Desk) -> None:
     desk.simulate("disputes", {"subject": order, "status": "lost", "stage": 2})
     desk.until(lambda: [] if standing(desk, order) == [(2, "lost")] else [str(standing(desk, order))])
     desk.shows(order, detail="charged_back", amount_disputed="80.00")
+    at_psp = [moment.what for moment in timeline(desk.whole.settings, order).moments if moment.where == "PSP"]
+    assert Counter(at_psp) == {"succeeded": 1, "dispute won": 1, "dispute lost": 1}
 
 
 def standing(desk: Desk, order: str) -> list[tuple[int, str]]:
