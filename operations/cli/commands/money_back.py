@@ -117,7 +117,8 @@ def _tell(
         say(state[f"{kind}_id"])
         note(f"accepted; `tally show {state['payment_order_id']}` says where it stands")
     if watch and not is_done(kind, state):
-        note(f"tally: {state[f'{kind}_id']} is {state['status']}{_why(state)} after {timeout_s:g} s at most")
+        late = "" if state["status"] in ENDED else f" after {timeout_s:g} s at most"
+        note(f"tally: {state[f'{kind}_id']} is {state['status']}{_why(state)}{late}")
         raise typer.Exit(1)
 
 
