@@ -14,12 +14,13 @@ from operations.auditor.balances import SUMS as BALANCES
 from operations.auditor.balances import check_debts, check_kinds
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import check_sums
-from operations.auditor.money_back import amounts, effects, operations, revenue
+from operations.auditor.money_back import amounts, effects, fees, operations, revenue
 from operations.auditor.money_back.reading import read_all
 from operations.auditor.money_back.unfinished import authorisations
 from operations.auditor.pay_in import buyers, orders
 from operations.auditor.pay_in import reading as pay_in
 from operations.auditor.pay_in.sums import SUMS
+from operations.cli.timeline import timeline
 from operations.stack.servers import Servers
 from operations.stack.settings import AllSettings, load_settings
 from psp.replies import Captured, Reversed
@@ -168,6 +169,7 @@ def wrong(settings: AllSettings) -> dict[str, str]:
             *operations.compare_operations(books),
             *amounts.compare_amounts(books),
             *effects.compare_effects(books),
+            *fees.compare_fees(books),
             *revenue.compare_revenue(books),
             *(f for f in orders.compare_orders(all_books) if f.check != "captures_charged"),
         }
@@ -186,6 +188,10 @@ TAMPERED = {
     "executor.operations SET amount_minor = 332 WHERE operation_id = 'r-1'": {"operations_placed", "refunds_in_wallet"},
     "executor.operations SET state = 'unresolved' WHERE operation_id = 'r-1'": {"money_back_caused"},
     "executor.operations SET fee_minor = 32 WHERE operation_id = 'c-2'": {"later_captures_in_ledger"},
+    "executor.operations SET fee_minor = fee_minor + 1 WHERE operation_id = 'r-1'": {"fees_shared"},
+    "executor.operations SET fee_minor = fee_minor - 1 WHERE operation_id = 'r-2'": {"fees_shared"},
+    "executor.operations SET fee_minor = 99 WHERE payment_order_id = 'again'": {"fees_shared"},
+    "executor.disputes SET fee_minor = 1 WHERE stage = 2": {"fees_shared"},
     "executor.operations SET turn = 3 WHERE payment_order_id = 'again'": {
         "reversals_booked",
         "later_captures_in_wallet",
@@ -292,6 +298,26 @@ def report(rooms: Rooms) -> dict[str, tuple[int, ...]]:
     lines = read(rooms.settings, "payments", "SELECT * FROM revenue_view")
     names = ("orders", "gross", "fee", "net", "refunded", "charged_back", "fee_returned")
     return {line["seller_account"]: tuple(int(line[name]) for name in names) for line in lines}
+
+
+def test_a_timeline_tells_what_the_executor_did_behind_a_charge(truth: AllSettings) -> None:
+    for given in ("refunded", "r-2"):
+        told = [(moment.what, moment.detail) for moment in timeline(truth, given).moments if moment.where == "executor"]
+        whats = [what for what, _ in told]
+        assert whats.count("refund queued") == 3
+        assert any(what == "refund done" and detail.startswith("r-1, at-psp-") for what, detail in told)
+        assert any(what == "refund reversed" and "r-2, asked about once" in detail for what, detail in told)
+        assert "refund calling" in whats, "r-3 is at the PSP"
+        assert "refund call due" in whats
+        assert {"dispute won", "dispute opened"} <= set(whats)
+        assert "the PSP is asked" in whats
+    again = [(moment.what, moment.detail) for moment in timeline(truth, "again").moments if moment.where == "executor"]
+    assert any(what == "capture done" and "turn 2, asked about 2 times" in detail for what, detail in again)
+    (dispute_id,) = {row["dispute_id"] for row in read(truth, "executor", "SELECT dispute_id FROM dispute_view")}
+    assert timeline(truth, str(dispute_id)).checkout_id == timeline(truth, "D1").checkout_id == "of-refunded"
+    nobody = (PSPS[0].model_copy(update={"url": "http://127.0.0.1:1"}),)
+    story = timeline(truth.model_copy(update={"psps": nobody}), "r-4").moments
+    assert [moment.what for moment in story].count("no answer") == 5, "of the charge, two captures, a void and a refund"
 
 
 def test_an_authorisation_that_outlives_its_time_is_named(rooms: Rooms) -> None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from operations.auditor.engine.findings import Finding
-from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
+from operations.auditor.money_back import amounts, disputes, effects, fees, operations, revenue
 from operations.auditor.money_back.books import (
     Books,
     Call,
+    FeeRules,
     Line,
     Operation,
     PaymentsDispute,
@@ -118,6 +119,7 @@ def true_books() -> Books:
             "captured", "north", f"charge {order}", "ch", 1234, "EUR", "", cause(order), manual, 3
         )
         books.terms[order] = Terms("s", "EUR", 1234, 34)
+        books.rules[order] = FeeRules("proportional", "none")
         if not manual:
             book(books, order, "captured", "", event_id_of(cause(order), 0), 1234, 1200, 34)
     add(books, operation("refund", "r-1", 617, 17), -617, -600, -17)
@@ -174,6 +176,7 @@ def findings(books: Books) -> set[Finding]:
         *operations.compare_operations(books),
         *operations.compare_listings(books),
         *amounts.compare_amounts(books),
+        *fees.compare_fees(books),
         *effects.compare_effects(books),
         *revenue.compare_revenue(books),
         *disputes.compare_disputes(books),
@@ -241,7 +244,12 @@ TAMPERED: dict[str, list[Callable[[Books], object]]] = {
     "fees_shared": [
         lambda b: change(b, ("capture", "c-1"), fee=16),
         lambda b: change(b, ("refund", "r-1"), fee=300),
-        lambda b: (b.stages.clear(), change(b, ("refund", "r-1"), fee=16)),
+        lambda b: change(b, ("refund", "r-1"), fee=16),  # a cent, though a dispute of two stages is about the order
+        lambda b: change(b, ("capture", "auto~r"), fee=33),  # of the turn after a reversal
+        lambda b: b.stages.update({(DP, 2): b.stages[DP, 2]._replace(fee=1)}),
+        lambda b: b.rules.update(o=FeeRules("none", "none")),
+        lambda b: b.rules.update(o=FeeRules("full", "none")),
+        lambda b: b.rules.update(o=FeeRules("proportional", "proportional")),
     ],
     "refunds_in_wallet": [
         lambda b: drop(b.movements["o"], "refunded"),

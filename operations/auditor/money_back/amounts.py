@@ -1,4 +1,4 @@
-"""Books → orders of which too much was captured or refunded, and shares of fees that break their rule. Pure."""
+"""Books → orders of which too much was captured or refunded. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from operations.auditor.engine.findings import Finding
 from operations.auditor.money_back.books import AT_THE_PSP, Books, Operation, Stage, Terms
-from schemas.envelope import time_ms_of
 
-AMOUNT_CHECKS = ("orders_never_over", "fees_shared")
+CHECK = "orders_never_over"
 TAKEN = (*AT_THE_PSP, "unresolved", "done", "reversed")  # the PSP may do again what it has reversed
 GIVEN = (*AT_THE_PSP, "unresolved", "done")
 
@@ -35,6 +34,11 @@ class Position:
         return sum(each.amount for each in rows), sum(each.fee for each in rows)
 
     @property
+    def moving(self) -> list[Operation | Stage]:
+        """All that may have moved money."""
+        return [*(each for each in self.operations if each.kind in ("capture", "refund")), *self.stages]
+
+    @property
     def standing(self) -> list[Stage]:
         """The disputes whose amount the buyer has."""
         return [stage for stage in self.stages if stage.state in ("opened", "lost")]
@@ -42,11 +46,6 @@ class Position:
     @property
     def returned(self) -> int:
         return sum(each.amount for each in self.of("refund", "done")) + sum(each.amount for each in self.standing)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing was disputed, reversed, or done after a failure."""
-        return not self.stages and all(each.turn == 1 and not each.checks for each in self.operations)
 
 
 def positions(books: Books) -> Iterator[Position]:
@@ -65,7 +64,6 @@ def positions(books: Books) -> Iterator[Position]:
 def compare_amounts(books: Books) -> Iterator[Finding]:
     for position in positions(books):
         yield from _never_over(books, position)
-        yield from _fees_shared(position)
 
 
 def returned_twice(books: Books) -> int:
@@ -78,7 +76,7 @@ def _never_over(books: Books, position: Position) -> Iterator[Finding]:
     order_id, terms = position.order_id, position.terms
     taken = position.captured(*TAKEN)[0]
     if taken > terms.gross:
-        yield Finding("orders_never_over", order_id, f"captures of {taken}, and {terms.gross} were authorised")
+        yield Finding(CHECK, order_id, f"captures of {taken}, and {terms.gross} were authorised")
     captured = position.captured("done", "reversed")[0]
     refunds = [each for each in position.of("refund", *GIVEN) if not each.checks and each.call_id in books.calls]
     for last in refunds:
@@ -88,33 +86,4 @@ def _never_over(books: Books, position: Position) -> Iterator[Finding]:
         disputed = sum(stage.amount for stage in known if books.opened_at[stage.part] < begun)
         if given + disputed > captured:
             told = f"{given} refunded with {last.id}, {disputed} disputed before it, of {captured} captured"
-            yield Finding("orders_never_over", order_id, told)
-
-
-def _fees_shared(position: Position) -> Iterator[Finding]:
-    """The fees of all parts sum up to what the rule gives for their total; after reversals to the whole fee at most."""
-    order_id, terms = position.order_id, position.terms
-    captured, fee = position.captured("done")
-    if position.is_plain and fee != share(terms.fee, captured, terms.gross):
-        told = f"captures of {captured} bear a fee of {fee}, the order's {terms.gross} one of {terms.fee}"
-        yield Finding("fees_shared", order_id, told)
-    refunds = position.of("refund", "done")
-    given = sum(each.fee for each in refunds)
-    if position.is_plain and not _captured_since(position, refunds):
-        amount = sum(each.amount for each in refunds)
-        possible = given in {0, share(fee, amount, captured), fee if amount >= captured else 0}
-    else:
-        spare = len(position.operations) + len(position.stages)  # one minor unit for each that changed the shares
-        possible = -spare <= given <= position.captured("done", "reversed")[1] + spare
-    if not possible:
-        yield Finding("fees_shared", order_id, f"refunds gave back {given} of a fee of {fee}: no rule gives that")
-
-
-def _captured_since(position: Position, refunds: list[Operation]) -> bool:
-    """Whether a capture came after the last refund: it changed the base of later shares."""
-    last = max((time_ms_of(each.outcome) for each in refunds if each.outcome), default=0)
-    return any(each.outcome and time_ms_of(each.outcome) > last for each in position.of("capture", "done"))
-
-
-def share(fee: int, part: int, whole: int) -> int:
-    return fee * min(part, whole) // whole if whole else 0
+            yield Finding(CHECK, order_id, told)

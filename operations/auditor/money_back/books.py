@@ -155,6 +155,13 @@ class Terms(NamedTuple):
     fee: int
 
 
+class FeeRules(NamedTuple):
+    """How much of its fee an order gives back: none, proportional or full."""
+
+    refund: str
+    chargeback: str
+
+
 class Line(NamedTuple):
     """An operation, or one stage of a dispute, in a PSP's listing."""
 
@@ -174,13 +181,14 @@ class Books:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     terms: dict[str, Terms] = field(default_factory=dict)
     operations: dict[OperationKey, Operation] = field(default_factory=dict)
+    rules: dict[str, FeeRules] = field(default_factory=dict)
     stages: dict[StageKey, Stage] = field(default_factory=dict)
     opened_at: dict[str, datetime] = field(default_factory=dict)  # a stage's part → when the wallet booked it
     calls: dict[str, Call] = field(default_factory=dict)
     asked: dict[OperationKey, PaymentsOperation] = field(default_factory=dict)
     told: dict[StageKey, PaymentsDispute] = field(default_factory=dict)
     revenue: dict[tuple[str, str, str], Revenue] = field(default_factory=dict)  # by order, kind, part
-    movements: dict[str, list[Movement]] = field(default_factory=dict)  # by order, all of its
+    movements: dict[str, list[Movement]] = field(default_factory=dict)  # by order, all of its as they came
     journals: dict[str, list[Journal]] = field(default_factory=dict)
     listed: dict[Kind, dict[str, list[Line]]] = field(default_factory=dict)  # kind → our reference → lines
     disputes: dict[tuple[str, str, int], Line] = field(default_factory=dict)  # by PSP, its reference, stage

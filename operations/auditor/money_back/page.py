@@ -13,14 +13,14 @@ from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.sums import Sum
-from operations.auditor.money_back import amounts, disputes, effects, operations, revenue
+from operations.auditor.money_back import amounts, disputes, effects, fees, operations, revenue
 from operations.auditor.money_back.books import Books, Line
 from operations.auditor.money_back.reading import add_orders, read_all
 from operations.auditor.money_back.unfinished import LOOKS
 from psp.port import Kind, Listed, ListedDispute, ListingError
 
 BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # not comparable while a PSP does not answer
-CHECKS = (*operations.OPERATION_CHECKS, *amounts.AMOUNT_CHECKS, *effects.EFFECT_CHECKS, revenue.CHECK, *BY_LISTINGS)
+CHECKS = (*operations.OPERATION_CHECKS, amounts.CHECK, fees.CHECK, *effects.EFFECT_CHECKS, revenue.CHECK, *BY_LISTINGS)
 
 
 class MoneyBack:
@@ -71,7 +71,7 @@ class MoneyBack:
     def counted(self) -> Iterator[PlannedCheck]:
         books = self._books
         counts, twice = _counts(books), amounts.returned_twice(books)
-        aside = {"orders_never_over": f"{twice} orders were refunded and charged back" if twice else ""}
+        aside = {amounts.CHECK: f"{twice} orders were refunded and charged back" if twice else ""}
         for name in CHECKS:
             unknown = self._silent if name in BY_LISTINGS else ""
             yield PlannedCheck(name, counts[name], expected=False, unknown=unknown, aside=aside.get(name, ""))
@@ -82,6 +82,7 @@ class MoneyBack:
     def _compare(self, books: Books) -> Iterator[Finding]:
         yield from operations.compare_operations(books)
         yield from amounts.compare_amounts(books)
+        yield from fees.compare_fees(books)
         yield from effects.compare_effects(books)
         yield from revenue.compare_revenue(books)
         if not self._silent:
@@ -135,8 +136,8 @@ def _counts(books: Books) -> dict[str, int]:
         "operations_attempted": sum(asked.asked for asked in books.asked.values()),
         "operations_placed": len(rows),
         "operations_called": len(rows),
-        "orders_never_over": sum(1 for _ in amounts.positions(books)),
-        "fees_shared": sum(1 for _ in amounts.positions(books)),
+        amounts.CHECK: sum(1 for _ in amounts.positions(books)),
+        fees.CHECK: sum(1 for _ in amounts.positions(books)),
         "money_back_caused": sum(
             len(found) for by_order in (books.movements, books.journals) for found in by_order.values()
         ),

@@ -9,6 +9,7 @@ from operations.auditor.engine.stores import Stores, grouped, scan_by, slices
 from operations.auditor.money_back.books import (
     Books,
     Call,
+    FeeRules,
     Operation,
     PaymentsDispute,
     PaymentsOperation,
@@ -33,6 +34,7 @@ _REVENUE = """
 SELECT payment_order_id, kind, part, seller_account, currency, psp, orders, gross::bigint, fee::bigint,
     (refunded + charged_back)::bigint, fee_returned::bigint FROM revenue_line_view"""
 _TERMS = "SELECT payment_order_id, seller_account, currency, gross, fee FROM order_view"
+_RULES = "SELECT payment_order_id, fee_refund, fee_chargeback FROM fee_rule_view"
 _OPENED = "SELECT payment_order_id, part, at, kind FROM movement_view"
 _CALLS = "SELECT call_id, state, created_at FROM call_view"
 
@@ -71,7 +73,9 @@ def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
     books.revenue |= {row[:3]: Revenue(*row) for row in rows("payments", _REVENUE)}
     found = stores.rows("ledger", JOURNALS.format(where="e.payment_order_id = ANY(%s)"), [wanted])
     books.journals |= grouped((row[0], Journal(*row[1:])) for row in found)
-    books.movements |= grouped((row[0], Movement(*row[1:-1])) for row in rows("wallet", MOVEMENTS))
+    # Of one order the wallet hears in the order in which the executor spoke, and it counts each wallet's movements.
+    found = stores.rows("wallet", f"{MOVEMENTS} WHERE payment_order_id = ANY(%s) ORDER BY wallet_version", [wanted])
+    books.movements |= grouped((row[0], Movement(*row[1:-1])) for row in found)
     books.opened_at |= {part: at for _, part, at, kind in rows("wallet", _OPENED) if kind == "chargeback_opened"}
     stages = [Stage(*row) for row in rows("executor", _STAGES)]
     operations = [Operation(*row) for row in rows("executor", _OPERATIONS)]
@@ -81,5 +85,6 @@ def add_orders(stores: Stores, books: Books, order_ids: Sequence[str]) -> None:
     found = stores.rows("executor", f"{_CALLS} WHERE call_id = ANY(%s)", [calls])
     books.calls |= {row[0]: Call(*row[1:]) for row in found}
     books.attempts |= {row[0]: Attempt(*row[1:]) for row in rows("executor", ATTEMPTS)}
+    books.rules |= {row[0]: FeeRules(*row[1:]) for row in rows("executor", _RULES)}
     books.terms |= {row[0]: Terms(*row[1:]) for row in rows("payments", _TERMS)}
     books.asked |= {row[:2]: PaymentsOperation(*row[2:]) for row in asked}
