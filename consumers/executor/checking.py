@@ -22,9 +22,11 @@ from consumers.executor.operation import (
     automatic_id,
 )
 from psp.port import Reply
-from topics.runtime.shape.consumer import Retry
+from schemas.errors import Permanent
+from topics.runtime.shape.consumer import Retry, Timer
 
 C = TypeVar("C", bound=Checked)
+CONTRADICTION = "contradiction"  # a timer's kind
 
 
 def begin(draft: Draft, about: Checked) -> None:
@@ -62,6 +64,33 @@ def answered(draft: Draft, about: Checked) -> None:
     draft.end(about.check_id, "answered")
     if not _asked_again(draft, about):
         _put(draft, about, replace(about.check, state=None))
+
+
+def contradicted(draft: Draft, about: Checked) -> None:
+    """The answer cannot be applied. A timer makes the dead letter, so the check is over whatever becomes of the letter, and
+    other answers about the order do not wait behind it."""
+    if not about.check.open:
+        _put(draft, about, replace(about.check, state="contradicted"))
+        draft.set_timer(Timer(CONTRADICTION, draft.attempt.key, draft.cause.now))
+
+
+def fail_contradicted(draft: Draft) -> None:
+    """Errors: Permanent `contradiction`, while anything of the order is contradicted."""
+    behind: list[Checked] = [*draft.operations.values(), *draft.disputes.values()]
+    for about in behind:
+        if about.check.state == "contradicted":
+            raise Permanent("contradiction", f"{_name(draft, about)}, and is not so when its PSP is asked", ours=False)
+
+
+def _name(draft: Draft, about: Checked) -> str:
+    match about:
+        case Dispute():
+            return f"{about.dispute_id} stage {about.stage} was {about.state}"
+        case Operation():
+            charge = f"the charge was {draft.attempt.state}"
+            return charge if about.is_charge else f"{about.kind} {about.operation_id} was {about.state}"
+        case _:
+            assert_never(about)
 
 
 def _asked_again(draft: Draft, about: Checked) -> bool:

@@ -157,14 +157,11 @@ def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
 
 
 def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
-    """Apply the answer to a check of a charge. Errors: Permanent `contradiction` if money was taken for an order that has
-    ended without it: a person must decide.
-    """
-    if charging.contradicts(draft.attempt, reply):
-        why = f"the charge was {draft.attempt.state}, and the PSP says {type(reply).__name__.lower()} when asked"
-        raise Permanent("contradiction", why, ours=False)
+    """Apply the answer to a check of a charge. Money that was taken for an order that has ended without it needs a person."""
     if isinstance(reply, Captured | Authorised | Declined | Reversed):
         checking.answered(draft, about)
+        if charging.contradicts(draft.attempt, reply):
+            checking.contradicted(draft, draft.operations[about.key])
     else:
         checking.unanswered(draft, about, reply)
 
@@ -185,6 +182,8 @@ def _fire(policy: Policy, state: Attempts, event: TimerFired, cause: Cause) -> D
             operating.expire(draft)
         case disputing.DISPUTE:
             disputing.fail_orphaned(draft)
+        case checking.CONTRADICTION:
+            checking.fail_contradicted(draft)
         case other:
             raise Permanent("unknown_timer", other)
     return _finish(draft)

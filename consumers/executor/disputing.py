@@ -60,14 +60,13 @@ def fail_orphaned(draft: Draft) -> None:
 
 
 def apply_reply(draft: Draft, dispute: Dispute, reply: Reply) -> None:
-    """Apply the answer to a check. Errors: Permanent `contradiction` if a stage that was won is lost after all."""
+    """Apply the answer to a check. A stage that was won and is lost after all needs a person."""
     if not isinstance(reply, DisputeState) or reply.stage != dispute.stage:
         checking.unanswered(draft, dispute, reply)
         return
-    if dispute.state == "won" and reply.status == "lost":
-        why = f"{dispute.dispute_id} stage {dispute.stage} was won, and is lost after all"
-        raise Permanent("contradiction", why, ours=False)
     checking.answered(draft, dispute)
+    if dispute.state == "won" and reply.status == "lost":
+        checking.contradicted(draft, draft.disputes[dispute.key])
     if dispute.state == "lost" and reply.status == "won":
         _win(draft, draft.disputes[dispute.key], reply.fee)
 

@@ -361,8 +361,9 @@ def _move(draft: Draft, operation: Operation, said: Clear) -> None:
     """Move the operation to the state that the PSP reports. Facts from outside are always posted, also below zero."""
     if operation.state == "done":
         if operation.kind == "void":
-            raise Permanent("contradiction", f"void {operation.operation_id} was done, and is not any more", ours=False)
-        take_back(draft, operation, said)
+            checking.contradicted(draft, operation)
+        else:
+            take_back(draft, operation, said)
     elif isinstance(said, Declined):
         _fail(draft, operation, said.code)
     else:

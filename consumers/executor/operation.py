@@ -11,7 +11,7 @@ from schemas.envelope import digest
 AnyKind = Literal["charge", "capture", "void", "refund"]
 OperationState = Literal["waiting", "calling", "unknown", "pending", "unresolved", "done", "failed", "reversed"]
 DisputeState = Literal["waiting", "orphaned", "inquiry", "opened", "won", "lost"]
-Checking = Literal["open", "again", "unanswered"]
+Checking = Literal["open", "again", "unanswered", "contradicted"]
 OperationKey = tuple[AnyKind, str]
 DisputeKey = tuple[str, int]
 
@@ -24,6 +24,7 @@ class Check:
     """Questions to the PSP about a settled outcome that it contradicts.
 
     `again`: the PSP told more while a question was open, so the answer to that question may be older.
+    `contradicted`: the answer cannot be applied; a person has a dead letter of it.
     """
 
     number: int = 0

@@ -14,8 +14,10 @@ import pytest
 from consumers.executor.consumer import build
 from consumers.executor.settings import ExecutorSettings
 from consumers.executor.store import lock
-from psp.port import Authorised, Captured, Refunded, Reply, Reversed, Unknown
-from schemas.events import AnyEvent, NotificationReceived
+from operations.auditor.engine.stores import Stores
+from operations.auditor.pay_in.unfinished import calls as young_calls
+from psp.port import Authorised, Captured, Declined, Refunded, Reply, Reversed, Unknown
+from schemas.events import AnyEvent, NotificationReceived, TimerFired
 from schemas.money import Money
 from schemas.money_back import CapturePlaced, DisputeNotified, RefundPlaced
 from tests.captures import NOW, apply_all, record
@@ -27,7 +29,7 @@ from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store
 from topics.settings import PspAccount, Settings
 
-TOPICS = {NotificationReceived: "psp-notifications.v1", DisputeNotified: "psp-notifications.v1"}
+TOPICS = {NotificationReceived: "psp-notifications.v1", DisputeNotified: "psp-notifications.v1", TimerFired: "timers"}
 GROSS = Money(1234, "EUR")
 YES = Captured("ch_1", "visa", GROSS)
 
@@ -182,6 +184,19 @@ def test_a_reversed_automatic_capture_gets_a_row_by_its_check(room: Room) -> Non
     assert room.rows("SELECT state FROM attempt_view") == [{"state": "captured"}]
 
 
+def test_a_contradiction_is_a_dead_letter_and_leaves_no_call_open_whatever_becomes_of_the_letter(room: Room) -> None:
+    room.hears(order())
+    room.answers(lambda _: Declined("do_not_honor"))
+    told = {"source": "webhook", "status": "succeeded", "amount": GROSS, "psp_reference": "ch_1", "scheme": "visa"}
+    about = {"reference": room.call_id("charge"), "psp": "north", "notification_id": "evt_1"}
+    room.hears(NotificationReceived.model_validate({**about, **told}))
+    room.answers(lambda _: YES)
+    assert room.rows("SELECT checking FROM operation_view") == [{"checking": "contradicted"}]
+    assert room.hears(TimerFired(kind="contradiction", timer_key="order-1", due_at=NOW)) == 1
+    with Stores(room.settings) as stores:
+        assert young_calls(stores, NOW + timedelta(days=9)).wrong == {}
+
+
 def test_a_dispute_that_comes_before_its_call_is_kept_with_its_type(room: Room) -> None:
     room.hears(order())
     early = dispute(room, "opened").model_copy(update={"reference": "0" * 32})
@@ -218,6 +233,24 @@ def test_a_refund_that_waits_behind_an_unresolved_charge_is_stuck_beside_it(room
         ("unresolved", (GROSS,)),
         ("waiting", (Money(1000, "EUR"),)),
     }
+
+
+def test_what_is_unresolved_and_what_waits_behind_an_unknown_one_is_stuck(room: Room) -> None:
+    room.hears(order())
+    room.answers(yes)
+    room.hears(refund("r1", 300), refund("r2", 200))
+    room.answers(lambda _: Unknown("timeout"))
+    found = {one.state: one for one in stuck_now(room)}
+    assert found.keys() == {"unknown", "waiting"}
+    assert [*map(str, found["unknown"].amounts), *map(str, found["waiting"].amounts)] == ["3.00 EUR", "2.00 EUR"]
+    assert "refund r1: asks" in found["unknown"].next
+    assert "refund r2: waits for what is before it" in found["waiting"].next
+    now = NOW
+    while room.operations()["r1"] == "unknown":
+        now += timedelta(hours=13)
+        assert room.answers(lambda call: Unknown("timeout") if call.act == "ask" else yes(call), now)
+    left = {one.next.partition(":")[0]: one.state for one in stuck_now(room)}
+    assert left["refund r1"] == "unresolved"
 
 
 def stuck_now(room: Room) -> Sequence[Any]:

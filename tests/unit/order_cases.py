@@ -105,8 +105,10 @@ class OrderDesk:
         asked = {"payment_order_id": self.key, "checkout_id": "checkout-1", "refund_id": id_}
         return self.hear(RefundPlaced(**asked, amount=eur(minor)))
 
-    def fire(self) -> Decision:
-        timer = self.timers.pop(0)
+    def fire(self, kind: str = "") -> Decision:
+        """The first timer that was set, of that kind."""
+        timer = next(each for each in self.timers if kind in ("", each.kind))
+        self.timers.remove(timer)
         self.now = max(self.now, timer.due_at)
         return self.hear(TimerFired(kind=timer.kind, timer_key=timer.key, due_at=timer.due_at))
 

@@ -160,11 +160,32 @@ def test_a_declined_charge_that_the_psp_took_after_all_is_asked_about_then_a_dea
     order.charge(Declined("do_not_honor"))
     order.told("charge", "succeeded")
     assert (order.types(), order.out()) == (["PaymentDeclined"], ["check"])
-    with pytest.raises(Permanent, match="contradiction") as raised:
-        order.check_says(Captured("ch_1", "visa", order.placed.gross))
+    order.check_says(Captured("ch_1", "visa", order.placed.gross))
+    assert (order.attempt.state, order.due) == ("declined", {}), "the check is over, whatever becomes of the letter"
+    with pytest.raises(Permanent, match="contradiction: the charge was declined, and is not so") as raised:
+        order.fire("contradiction")
     assert not raised.value.ours
-    order.check_says(Declined("do_not_honor"))
+
+
+def test_a_contradiction_that_its_psp_has_mended_since_is_none_any_more() -> None:
+    order = desk(charged=False)
+    order.charge(Declined("do_not_honor"))
+    for answer in (Captured("ch_1", "visa", order.placed.gross), Declined("do_not_honor")):
+        order.told("charge", "succeeded")
+        order.check_says(answer)
     assert (order.attempt.state, order.due) == ("declined", {})
+    assert order.fire("contradiction").changes == (), "a replay of its letter is done"
+
+
+def test_a_void_that_its_psp_says_it_never_did_is_asked_about_then_a_dead_letter() -> None:
+    order = desk(manual=True)
+    order.void("v1")
+    order.yes("v1")
+    order.told("v1", "declined")
+    order.check_says(Declined("refused"))
+    assert (order.states(), order.due) == ({"v1": "done"}, {})
+    with pytest.raises(Permanent, match="contradiction: void v1 was done, and is not so"):
+        order.fire("contradiction")
 
 
 @pytest.mark.parametrize("ended", ["voided", "expired"])
@@ -176,9 +197,10 @@ def test_a_voided_or_expired_charge_told_yes_is_asked_about_then_a_dead_letter(e
     else:
         order.fire()
     order.told("charge", "succeeded")
-    assert order.attempt.state == ended
+    order.check_says(Captured("ch_1", "visa", order.placed.gross))
+    assert (order.attempt.state, order.out()) == (ended, [])
     with pytest.raises(Permanent, match="contradiction"):
-        order.check_says(Captured("ch_1", "visa", order.placed.gross))
+        order.fire("contradiction")
 
 
 def test_a_captured_charge_that_its_psp_declines_is_asked_about_and_taken_back_where_it_confirms() -> None:
@@ -192,8 +214,9 @@ def test_a_captured_charge_that_its_psp_declines_is_asked_about_and_taken_back_w
 def test_an_authorised_charge_that_its_psp_declines_is_asked_about_then_a_dead_letter() -> None:
     order = desk(manual=True)
     order.told("charge", "declined")
+    order.check_says(Declined("do_not_honor"))
     with pytest.raises(Permanent, match="contradiction"):
-        order.check_says(Declined("do_not_honor"))
+        order.fire("contradiction")
 
 
 def test_a_webhook_of_another_amount_is_a_dead_letter() -> None:

@@ -131,8 +131,10 @@ def test_lost_after_won_is_a_dead_letter_where_the_psp_confirms() -> None:
     order = desk()
     order.disputed("won")
     order.disputed("lost")
-    with pytest.raises(Permanent, match="contradiction"):
-        order.check_says(state(1, "lost"))
+    order.check_says(state(1, "lost"))
+    assert (order.dispute().state, order.out()) == ("won", [])
+    with pytest.raises(Permanent, match=r"contradiction: .* stage 1 was won, and is not so"):
+        order.fire("contradiction")
 
 
 # ── races ────────────────────────────────────────────────────────────────────────────────────────────────────────────
