@@ -81,6 +81,7 @@ class Dispute(_Shape):
     amount: str
     currency: str
     fee: str | None
+    fee_currency: str | None
     reason: str
     due_by: datetime | None
     wallet_updated: bool
@@ -477,7 +478,7 @@ def not_yet(reply: bytes, refused: str | None) -> dict[str, Any]:
 
 
 def dispute(row: Row) -> dict[str, Any]:
-    fee = None if row["fee"] is None else decimal(row["fee"], row["currency"])
+    fee = None if row["fee"] is None else decimal(row["fee"], row["fee_currency"])
     return dict(row) | {"amount": decimal(row["amount"], row["currency"]), "fee": fee}
 
 

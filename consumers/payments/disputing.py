@@ -11,7 +11,6 @@ from consumers.payments.payment import Order, Payment, Payments, Stored
 from consumers.payments.revenue_line import revenue_line
 from schemas.errors import Permanent
 from schemas.events import AnyEvent, JournalPosted
-from schemas.money import Money
 from schemas.money_back import (
     ChargebackLost,
     ChargebackOpened,
@@ -61,21 +60,18 @@ def _after(before: Dispute, event: Disputed) -> Dispute:
         case DisputeInquiry():
             return before._replace(status="inquiry", amount=event.amount.minor)
         case ChargebackOpened():
-            return before._replace(
-                status="opened", step=1, amount=event.share.gross.minor, fee=_minor(event.dispute_fee)
-            )
+            opened = before._replace(status="opened", step=1, amount=event.share.gross.minor)
+            asked = event.dispute_fee
+            return opened._replace(fee=asked.minor, fee_currency=asked.currency) if asked else opened
         case ChargebackWon():
-            back = _minor(event.dispute_fee)
-            fee = before.fee if before.fee is None or back is None else before.fee - back
-            return before._replace(status="won", step=step_of(1, taken_back=True), fee=fee)
+            won, back = before._replace(status="won", step=step_of(1, taken_back=True)), event.dispute_fee
+            if won.fee is None or back is None or back.currency != won.fee_currency:
+                return won
+            return won._replace(fee=won.fee - back.minor)
         case ChargebackLost():
             return before._replace(status="lost")
         case _:
             assert_never(event)
-
-
-def _minor(fee: Money | None) -> int | None:
-    return None if fee is None else fee.minor
 
 
 def book(

@@ -87,6 +87,7 @@ class Dispute(NamedTuple):
     changed_at: datetime
     status: DisputeStatus | None = None
     fee: int | None = None  # the PSP's fee for the dispute
+    fee_currency: str | None = None  # not always the order\'s
     reason: str = ""
     due_by: datetime | None = None
     step: int = 0

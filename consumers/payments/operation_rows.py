@@ -58,6 +58,7 @@ DISPUTES = Table(
     Column("changed_at", "timestamptz"),
     Column("status", "text", null=True),
     Column("fee", "int8", null=True),
+    Column("fee_currency", "text", null=True),
     Column("reason", "text"),
     Column("due_by", "timestamptz", null=True),
     *_BOOKED,

@@ -207,8 +207,9 @@ def refunds_of(filters: RefundFilters) -> LiteralString:
 
 
 _DISPUTE: LiteralString = (
-    "SELECT d.dispute_id, d.stage, d.payment_order_id, d.checkout_id, d.status, d.amount, d.currency, d.fee, d.reason, d.due_by,"
-    " d.wallet_updated, d.ledger_updated, d.opened_at, d.changed_at FROM dispute_view d WHERE d.owner = %(owner)s"
+    "SELECT d.dispute_id, d.stage, d.payment_order_id, d.checkout_id, d.status, d.amount, d.currency, d.fee, d.fee_currency,"
+    " d.reason, d.due_by, d.wallet_updated, d.ledger_updated, d.opened_at, d.changed_at"
+    " FROM dispute_view d WHERE d.owner = %(owner)s"
 )
 _LAST_STAGE: LiteralString = (
     " AND NOT EXISTS (SELECT FROM dispute_view l WHERE l.dispute_id = d.dispute_id AND l.stage > d.stage)"

@@ -107,6 +107,7 @@ def test_refunds_disputes_and_reversals_of_an_automatic_order(payments: Hearing)
     )
     [dispute] = payments.rows("SELECT * FROM dispute_view")
     assert (dispute["status"], dispute["stage"], dispute["fee"], dispute["reason"]) == ("won", 1, 1500, "fraudulent")
+    assert dispute["fee_currency"] == "EUR"
     [refusal] = payments.rows("SELECT * FROM operation_refusal_view")
     assert (refusal["operation_id"], refusal["code"]) == ("r2", "exceeds_refundable")
     steps = payments.rows("SELECT what, to_status FROM operation_history_view ORDER BY id")

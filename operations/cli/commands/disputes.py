@@ -12,8 +12,8 @@ from operations.cli.terminal import note, say_json
 app = typer.Typer(help="What buyers' banks took back, or ask about.", no_args_is_help=True)
 
 COLUMNS = (
-    "d.dispute_id, d.stage, d.payment_order_id, d.checkout_id, d.owner, d.status, d.amount, d.currency, d.fee, d.reason,"
-    " d.due_by, d.wallet_updated, d.ledger_updated, d.opened_at, d.changed_at"
+    "d.dispute_id, d.stage, d.payment_order_id, d.checkout_id, d.owner, d.status, d.amount, d.currency, d.fee, d.fee_currency,"
+    " d.reason, d.due_by, d.wallet_updated, d.ledger_updated, d.opened_at, d.changed_at"
 )
 STAGE = ("stage", "amount", "fee", "status", "reason", "answer by (UTC)")
 
@@ -96,7 +96,7 @@ def _stage(one: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(one["stage"]),
         f"{one['amount']} {one['currency']}",
-        one["fee"] or "",
+        f"{one['fee']} {one['fee_currency']}" if one["fee"] else "",
         one["status"],
         one["reason"],
         f"{one['due_by']:%Y-%m-%d %H:%M}" if one["due_by"] else "",

@@ -73,8 +73,9 @@ def show(
 def in_major_units(row: dict[str, Any]) -> dict[str, Any]:
     from schemas.money import Money
 
-    amounts = {name: row[name] for name in ("amount", "fee") if row.get(name) is not None}
-    return row | {name: Money(minor, row["currency"]).amount for name, minor in amounts.items()}
+    currencies = {"amount": row["currency"], "fee": row.get("fee_currency")}
+    found = {name: currency for name, currency in currencies.items() if row.get(name) is not None}
+    return row | {name: Money(row[name], currency).amount for name, currency in found.items()}
 
 
 def _print(found: list[dict[str, Any]]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -17,11 +19,14 @@ from producers.doors.operations import OperationSubmission, claim
 from schemas.events import PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (
+    CaptureFailed,
     ChargebackOpened,
     DisputeInquiry,
     PaymentAuthorised,
     PaymentRefunded,
     PaymentVoided,
+    RefundFailed,
+    VoidFailed,
 )
 from schemas.requests import PaymentRequest, RefundRequest
 from tests.contract.http.commands import tally
@@ -206,12 +211,13 @@ def test_a_dispute_is_read_with_its_stages_and_takes_what_could_be_refunded(door
     one = paid(door, cart)
     about = {"dispute_id": f"dp_{cart}", "reason": "fraudulent", "due_by": datetime.now(UTC) + timedelta(days=7)}
     first = said(one, cart, DisputeInquiry, **about, stage=1, amount=Money(1000, "EUR"))
-    opened = said(one, cart, ChargebackOpened, **about, stage=2, share=share(1000), dispute_fee=Money(1500, "EUR"))
+    opened = said(one, cart, ChargebackOpened, **about, stage=2, share=share(1000), dispute_fee=Money(1500, "JPY"))
     execute(door.settings, first, opened)
     wait_for(lambda: detail(door, cart) == ("SUCCESS", "charged_back"))
     found = door.get(f"/v1/disputes/dp_{cart}").json
     replies.DisputeShown.model_validate(found)
-    assert (found["status"], found["stage"], found["amount"], found["fee"]) == ("opened", 2, "10.00", "15.00")
+    assert (found["status"], found["stage"], found["amount"], found["fee"]) == ("opened", 2, "10.00", "1500")
+    assert found["fee_currency"] == "JPY"
     assert [(stage["stage"], stage["status"]) for stage in found["stages"]] == [(1, "inquiry"), (2, "opened")]
     listed = door.get(f"/v1/disputes?payment_order_id={cart}-1&status=opened").json
     replies.DisputePage.model_validate(listed)
@@ -296,6 +302,78 @@ def test_a_manual_payment_by_command(door: Door, environment: dict[str, str], ca
     voided_by = tally(environment, "void", f"{cart}-1", "--id", f"{cart}-v")
     assert (voided_by.returncode, voided_by.stdout.strip()) == (0, f"{cart}-v"), voided_by.stderr
     wait_for(lambda: door.get(f"/v1/payments/{cart}").json["payment_orders"][0]["voids"])
+
+
+def test_what_is_watched_exits_0_once_it_is_done_and_booked_and_1_where_it_failed(
+    door: Door, environment: dict[str, str], cart: str
+) -> None:
+    one = executing(door, cart, capture="manual")
+    execute(door.settings, said(one, cart, PaymentAuthorised, expires_at=datetime.now(UTC) + timedelta(days=6)))
+    wait_for(lambda: detail(door, cart) == ("EXECUTING", "authorised"))
+    with Watching(door, environment, cart) as watching:
+        refused = watching("capture", "k-0", "5.00")
+        taken = watching("capture", "k-1", "4.00")
+        at_psp = said(
+            one, cart, CaptureFailed, capture_id=f"{cart}-k-0", amount=Money(500, "EUR"), code="exceeds_authorised"
+        )
+        part = {"gross": Money(400, "EUR"), "fee": Money(0, "EUR"), "net": Money(400, "EUR")}
+        mine = {**part, "order_gross": Money(1234, "EUR"), "capture_id": f"{cart}-k-1"}
+        execute(door.settings, at_psp, said(one, cart, PaymentCaptured, **mine))
+        assert watching.end(refused) == (1, f"capture {cart}-k-0 · failed (exceeds_authorised) · 5.00 EUR")
+        assert watching.end(taken) == (0, f"capture {cart}-k-1 · succeeded · 4.00 EUR")
+
+        given = watching("refund", "r-1", "3.00")
+        declined = watching("refund", "r-2", "1.00")
+        failed = said(one, cart, RefundFailed, refund_id=f"{cart}-r-2", amount=Money(100, "EUR"), code="declined")
+        execute(door.settings, said(one, cart, PaymentRefunded, refund_id=f"{cart}-r-1", share=share(300)), failed)
+        assert watching.end(given) == (0, f"refund {cart}-r-1 · succeeded · 3.00 EUR")
+        assert watching.end(declined) == (1, f"refund {cart}-r-2 · failed (declined) · 1.00 EUR")
+
+        refused = watching("void", "v-1")
+        execute(door.settings, said(one, cart, VoidFailed, void_id=f"{cart}-v-1", code="declined"))
+        assert watching.end(refused) == (1, f"void {cart}-v-1 · failed (declined)")
+        done = watching("void", "v-2")
+        execute(door.settings, said(one, cart, PaymentVoided, void_id=f"{cart}-v-2", released=Money(834, "EUR")))
+        assert watching.end(done) == (0, f"void {cart}-v-2 · succeeded · 8.34 EUR")
+
+
+class Watching:
+    """Commands that run beside the test."""
+
+    def __init__(self, door: Door, environment: dict[str, str], cart: str) -> None:
+        self._door, self._environment, self._cart = door, environment, cart
+        self._pool = ThreadPoolExecutor(2)
+
+    def __enter__(self) -> Watching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def __call__(self, kind: str, id_: str, amount: str | None = None) -> Future[CompletedProcess[str]]:
+        """Until payments has heard of it."""
+        words = [
+            kind,
+            f"{self._cart}-1",
+            "--id",
+            f"{self._cart}-{id_}",
+            "--watch",
+            *(["--amount", amount] if amount else []),
+        ]
+        begun = self._pool.submit(tally, self._environment, *words)
+        wait_for(lambda: begun.done() or self._is_known(kind, f"{self._cart}-{id_}"))
+        return begun
+
+    def _is_known(self, kind: str, id_: str) -> bool:
+        if kind == "refund":
+            return bool(self._door.get(f"/v1/refunds/{id_}").json.get("status") == "processing")
+        listed = self._door.get(f"/v1/payment-orders/{self._cart}-1").json[f"{kind}s"]
+        return id_ in [one[f"{kind}_id"] for one in listed]
+
+    def end(self, begun: Future[CompletedProcess[str]]) -> tuple[int, str]:
+        ended = begun.result()
+        assert "at most" not in ended.stderr, "no time ran out"
+        return ended.returncode, ended.stdout.strip()
 
 
 def test_disputes_by_command(door: Door, environment: dict[str, str], cart: str) -> None:
