@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from operations.auditor.engine.stores import Stores
-from operations.cli import timeline_asked, timeline_calls
 from operations.cli.moment import Moment
+from operations.cli.timeline_asked import asked
+from operations.cli.timeline_calls import SENT, at_psps, behind, calls
 from psp.registry import make_psps
 from schemas.money import Money
 from topics.catalog import CONSUMERS
@@ -42,15 +43,15 @@ def timeline(settings: Settings, given: str) -> Timeline:
         moments = [
             *_doors(stores, checkout_id),
             *_payments(stores, checkout_id, order_ids),
-            *timeline_asked.asked(stores, order_ids),
+            *asked(stores, order_ids),
             *_risk(stores, checkout_id),
             *_executor(stores, order_ids),
-            *timeline_calls.behind(stores, order_ids),
-            *timeline_calls.calls(stores, order_ids),
+            *behind(stores, order_ids),
+            *calls(stores, order_ids),
             *_wallet(stores, order_ids),
             *_ledger(stores, order_ids),
             *_letters(stores, [checkout_id, *order_ids]),
-            *timeline_calls.at_psps(stores, make_psps(settings.psps), order_ids),
+            *at_psps(stores, make_psps(settings.psps), order_ids),
         ]
         traces = stores.rows("payments", "SELECT trace FROM trace_view WHERE checkout_id = %s", [checkout_id])
     trace = traces[0][0] if traces else None
@@ -61,8 +62,8 @@ def _in_order(moments: Iterable[Moment]) -> list[Moment]:
     """Sorted by time. A PSP's whole seconds mean some time within: it did nothing before our send of it."""
     moments = list(moments)
     rank = {room: place for place, room in enumerate(_ORDER)}
-    sends = [moment for moment in moments if moment.what.endswith(timeline_calls.SENT)]
-    sent = {(send.about, send.what.removesuffix(timeline_calls.SENT)): send.at for send in sends}
+    sends = [moment for moment in moments if moment.what.endswith(SENT)]
+    sent = {(send.about, send.what.removesuffix(SENT)): send.at for send in sends}
 
     def place(moment: Moment) -> tuple[datetime, int]:
         at = moment.at
