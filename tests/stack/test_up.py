@@ -28,13 +28,19 @@ from operations.bench import pay_in
 from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
+from tests.commands import tally as in_this_process
 from topics.settings import Settings
 
 LIMIT_S = 90.0
 ANY_NAME = """ it's [red]Zürich, 東京: 100% \\ "$HOME" `id` #;&"""
 
 
-def tally(home: Path, *words: str, **own: str) -> subprocess.CompletedProcess[str]:
+def tally(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return in_this_process({"TALLY_HOME": str(home)}, *words)
+
+
+def typed(home: Path, *words: str, **own: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
     environment = {**inherited, "TALLY_HOME": str(home), **own}
     command = [sys.executable, str(TALLY), *words]
@@ -44,11 +50,6 @@ def tally(home: Path, *words: str, **own: str) -> subprocess.CompletedProcess[st
 def status(home: Path) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(tally(home, "status", "--json").stdout)
     return told
-
-
-def seen(home: Path) -> dict[str, Any]:
-    """The same, for who asks again and again: a process each time would keep those from starting that one waits for."""
-    return stack_status(Home(home)).as_dict()
 
 
 def pids(told: dict[str, Any]) -> dict[str, int]:
@@ -65,10 +66,10 @@ def eventually(true: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("up") / ANY_NAME
-    came_up = tally(home, "up", "--detach")
+    came_up = typed(home, "up", "--detach")
     assert came_up.returncode == 0, came_up.stderr
     yield home
-    assert tally(home, "down", "--purge").returncode == 0
+    assert typed(home, "down", "--purge").returncode == 0
     assert not home.exists()
 
 
@@ -122,7 +123,7 @@ def test_every_process_tells_whose_checkout_it_belongs_to(home: Path) -> None:
 
 def test_up_when_it_is_up_changes_nothing(home: Path) -> None:
     before = pids(status(home))
-    again = tally(home, "up")
+    again = typed(home, "up")
     assert again.returncode == 0
     assert "already up" in again.stderr
     assert pids(status(home)) == before
@@ -131,11 +132,11 @@ def test_up_when_it_is_up_changes_nothing(home: Path) -> None:
 def test_on_a_terminal_without_our_letters_payments_are_shown_and_books_agree_all_the_same(home: Path) -> None:
     other = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     other["COLUMNS"] = "200"  # so that no cell of the table is broken into lines
-    paid = tally(home, "pay", "--watch", "--checkout-id", "plain", **other)
+    paid = typed(home, "pay", "--watch", "--checkout-id", "plain", **other)
     assert (paid.returncode, "captured" in paid.stdout) == (0, True), paid.stderr
-    shown = tally(home, "show", "plain", **other)
+    shown = typed(home, "show", "plain", **other)
     assert (shown.returncode, "EXECUTING -> SUCCESS" in shown.stdout) == (0, True), shown.stderr
-    verified = tally(home, "verify", **other)
+    verified = typed(home, "verify", **other)
     assert (verified.returncode, "the books agree" in verified.stdout) == (0, True), verified.stderr
 
 
@@ -143,7 +144,7 @@ def test_on_a_terminal_without_our_letters_payments_are_shown_and_books_agree_al
 def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Path, how: tuple[str, ...]) -> None:
     before = json.loads(tally(home, "sim", "faults", "--json").stdout)
     words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.05", "--before", "3", *how)
-    done = tally(home, *words)
+    done = typed(home, *words)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["offered"] == told["accepted"] == told["captured"] > 0
@@ -160,7 +161,7 @@ def test_pay_in_is_measured_beside_its_floor_and_the_floor_leaves_nothing(
     monkeypatch.setattr(pay_in, "FILLING_S", 1.0)
     settings = current_settings(home=home)
     before = databases_and_topics(settings)
-    plan = pay_in.PayInPlan(history_orders=300, measure_s=1, latency_s=1)
+    plan = pay_in.PayInPlan(history_orders=300, measure_s=1, latency_s=1, backlog_orders=300)
     figures = pay_in.run(settings, stack_status(Home(home)), plan, 1, lambda phase, share: None)
     assert list(figures)[:3] == ["ratio", "orders_per_s", "floor_orders_per_s"], "what travels comes first"
     orders, floor, ratio = (float(str(figures[name])) for name in ("orders_per_s", "floor_orders_per_s", "ratio"))
@@ -225,7 +226,9 @@ def test_whatever_is_killed_comes_back_servers_included(home: Path) -> None:
     victims = ("kafka", "postgres", "executor-1", "api")
     for name in victims:
         os.kill(before[name], signal.SIGKILL)
-    eventually(lambda: all(pids(seen(home))[name] != before[name] for name in victims) and bool(seen(home)["ready"]))
+    eventually(
+        lambda: all(pids(status(home))[name] != before[name] for name in victims) and bool(status(home)["ready"])
+    )
     after = {process["name"]: process["restarts"] for process in status(home)["processes"]}
     assert all(after[name] >= 1 for name in victims)
 
@@ -237,7 +240,7 @@ def test_nothing_outlives_a_kill_of_the_supervisor_and_the_next_start_finds_the_
     os.kill(read_json(Home(home).holder)["pid"], signal.SIGKILL)
     eventually(lambda: not any(is_alive(child) for child in children))
     assert not status(home)["ready"]
-    assert tally(home, "up", "--detach").returncode == 0
+    assert typed(home, "up", "--detach").returncode == 0
     again = status(home)
     assert again["ready"]
     where = ("api_url", "api_key", "kafka", "postgres", "simulator_url")
@@ -360,9 +363,9 @@ def test_every_metric_in_the_docs_is_there_and_moves_with_what_it_counts(home: P
 
 def test_down_ends_every_process_and_once_is_enough(home: Path) -> None:
     processes = [psutil.Process(pid) for pid in pids(status(home)).values()]
-    assert tally(home, "down").returncode == 0
+    assert typed(home, "down").returncode == 0
     assert not any(is_alive(process) for process in processes)
-    again = tally(home, "down")
+    again = typed(home, "down")
     assert again.returncode == 0
     assert "not up" in again.stderr
 

@@ -8,7 +8,8 @@ from tests import workers
 from tests.tidy.reading import python, text
 
 STARTS_ONE = re.compile(
-    r'^from tests\.journey\.whole import .*\brunning\b|^from tests\.chaos\.arena import|\btally\((?:home, )?"up"', re.M
+    r'^from tests\.journey\.whole import .*\brunning\b|^from tests\.chaos\.arena import|\b(?:tally|typed)\((?:home, )?"up"',
+    re.M,
 )
 
 

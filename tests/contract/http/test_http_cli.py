@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.contract.http.commands import tally
+from tests.commands import tally
 from tests.contract.http.door import Door, wait_for
 
 

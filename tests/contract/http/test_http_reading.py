@@ -18,7 +18,7 @@ from producers.client import UpstreamClient
 from producers.reading import Reader, Row
 from schemas.requests import PaymentRequest
 from schemas.times import instant
-from tests.contract.http.commands import tally
+from tests.commands import tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.rooms import captured, declined, execute, running_rooms
 

@@ -29,7 +29,7 @@ from schemas.money_back import (
     VoidFailed,
 )
 from schemas.requests import PaymentRequest, RefundRequest
-from tests.contract.http.commands import tally
+from tests.commands import tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.orders import ask, detail, executing, paid, said, share
 from tests.contract.http.rooms import captured, execute, running_rooms
@@ -266,6 +266,7 @@ def test_a_refund_by_command_is_watched_listed_and_told_in_the_timeline(
     late = tally(environment, *words, "--watch", "--timeout", "1")
     assert (late.returncode, "is processing" in late.stderr) == (1, True)
     execute(door.settings, said(one, cart, PaymentRefunded, refund_id=f"{cart}-r", share=share(400)))
+    wait_for(lambda: detail(door, cart) == ("SUCCESS", "partly_refunded"))
     rest = tally(environment, "refund", f"{cart}-1", "--json")  # all that is left
     assert json.loads(rest.stdout)["amount"] == "8.34"
     wait_for(lambda: door.get(f"/v1/refunds/{cart}-r").json["ledger_updated"])

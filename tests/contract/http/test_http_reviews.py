@@ -13,7 +13,7 @@ import pytest
 from consumers.risk.settings import RiskLimits
 from producers import ops_replies
 from producers.keys import SCOPES, KeyRefused, create_key
-from tests.contract.http.commands import tally
+from tests.commands import tally
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
 from tests.contract.http.rooms import running_rooms
 

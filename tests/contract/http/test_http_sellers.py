@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumers.payments.consumer import build
-from tests.contract.http.commands import tally
+from tests.commands import tally
 from tests.contract.http.door import Door, Reply, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from topics.runtime.process.kafka_loop import RoomLoop
