@@ -26,9 +26,9 @@ from tests.stack import quick_servers
 
 LIMIT_S = 240.0
 BUYERS = 12
-SLICE_S, SLICE_PER_S, SLICE_GAP_S = 26.0, 2.5, 0.7
+SLICE_S, SLICE_PER_S, SLICE_GAP_S = 18.0, 3.5, 0.5  # each fault that there is, once
 ROUND_S, ROUND_GAP_S = 75.0, 1.6  # of a long run: so long under faults, then all is brought to its end
-SKIP_EVERY_S, SKIP_S = 4.0, 300.0
+SKIP_EVERY_S, SKIP_S = 2.0, 300.0
 
 
 @pytest.fixture
