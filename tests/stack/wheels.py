@@ -33,7 +33,18 @@ def install(wheel: Path, at: Path, packages: Container[str] | None = None) -> Pa
     """The wheel in an environment of its own, with these packages, or all that this one has. → its folder of commands"""
     venv.create(at, symlinks=True)
     python = at / "bin" / "python"
-    command = [UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel]
+    command = [
+        UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--offline",
+        "--no-deps",
+        "--compile-bytecode",
+        "--python",
+        python,
+        wheel,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     [place] = at.glob("lib/python*/site-packages")
     for found in metadata.distributions(path=[sysconfig.get_path("purelib")]):
