@@ -59,6 +59,7 @@ def environment(door: Door) -> dict[str, str]:
         "TALLY_KAFKA": settings.kafka,
         "TALLY_POSTGRES": settings.postgres,
         "TALLY_DATABASE": settings.database,
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
         "TALLY_SECRET": settings.secret,
     }
     return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}

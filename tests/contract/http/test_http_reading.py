@@ -107,7 +107,6 @@ def test_a_payment_is_followed_to_wallet_and_ledger(door: Door, seller: str) -> 
     buyer = door.get("/v1/buyers/b-1").json
     replies.Buyer.model_validate(buyer)
     assert {total["currency"] for total in buyer["totals"]} >= {"EUR", "JPY"}
-    assert {total["refunded"] for total in buyer["totals"]} <= {"0.00", "0", "0.000"}
 
 
 @pytest.mark.usefixtures("rooms")
