@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import psycopg
 
 from consumers.executor.consumer import build
 from consumers.executor.sender import run_sender
-from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
-from schemas.events import NotificationReceived, OrderPlaced
+from schemas.events import AnyEvent, NotificationReceived, OrderPlaced
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from topics.runtime.delivery.apply import apply
+from topics.runtime.shape import failpoints
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
@@ -45,15 +42,12 @@ def psp_accounts(simulator_url: str, **changes: object) -> tuple[PspAccount, ...
     )
 
 
-def as_message(order: OrderPlaced, event_id: str | None = None) -> Message:
-    """The order as payments would say it."""
-    name = event_id or f"placed {order.payment_order_id}"
-    clock = order.available_on
-    envelope = Envelope(
-        derive_id(name, "payments", 0, _ENTERED_MS), "/tallystick/payments", event_type(OrderPlaced), clock
-    )
-    value = order.model_dump_json().encode()
-    return Message("payment-orders.v1", 0, 0, order.key.encode(), value, record_headers(envelope), _ENTERED_MS)
+def as_message(event: AnyEvent, topic: str, name: str) -> Message:
+    """The event as another room, or a door, would publish it; `name` stands for its id."""
+    ms = _ENTERED_MS
+    envelope = Envelope(derive_id(name, "tests", 0, ms), "/tallystick/tests", event_type(type(event)), utc(ms))
+    value = event.model_dump_json().encode()
+    return Message(topic, 0, 0, event.key.encode(), value, record_headers(envelope), ms)
 
 
 @dataclass
@@ -70,24 +64,11 @@ class Desk:
         temporary.replace(self.settings.clock_file)
 
     def place(self, orders: Sequence[OrderPlaced]) -> None:
-        store = Store(self.settings, "executor")
-        now = Clock(self.settings.clock_file).now()
-        for _ in apply(store, build(self.settings), [as_message(order) for order in orders], None, now):
-            pass
-        store.close()
+        hear(self.settings, [as_message(order, "payment-orders.v1", f"placed {order.key}") for order in orders])
 
     def tell(self, event: NotificationReceived) -> None:
         """As if heard on Kafka."""
-        ms = _ENTERED_MS
-        envelope = Envelope(
-            derive_id(event.notification_id, "doors", 0, ms), "/tallystick/doors", event_type(type(event)), utc(ms)
-        )
-        value = event.model_dump_json().encode()
-        message = Message("psp-notifications.v1", 0, 0, event.key.encode(), value, record_headers(envelope), ms)
-        store = Store(self.settings, "executor")
-        for _ in apply(store, build(self.settings), [message], None, Clock(self.settings.clock_file).now()):
-            pass
-        store.close()
+        hear(self.settings, [as_message(event, "psp-notifications.v1", event.notification_id)])
 
     def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         options = "-c search_path=executor"
@@ -118,6 +99,17 @@ class Desk:
 
         wait_for(ended, limit_s)
         return self.states()
+
+    def rest(self, limit_s: float = 60) -> None:
+        """Wait until every call has ended, moving business time on whenever one waits to ask."""
+
+        def ended() -> bool:
+            open_ = self.rows("SELECT act FROM calls WHERE state <> 'ended'")
+            if any(act == "ask" for (act,) in open_):
+                self.now_is_later_by(1)
+            return not open_
+
+        wait_for(ended, limit_s)
 
     def charges(self) -> dict[str, list[str]]:
         """The PSPs' own books: statuses by payment order, by their own listings."""
@@ -154,31 +146,53 @@ def calling(settings: Settings) -> Iterator[None]:
     assert died == []
 
 
+_CLEAN = get_context("forkserver")  # children of a process that has read all modules and has no thread
+_CLEAN.set_forkserver_preload([__name__])
+
+
 @contextmanager
-def calling_process(settings: Settings, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """The sender in a process of its own, which a failpoint may kill."""
-    shown = settings.model_dump(mode="json")
-    shown["psps"] = [account.model_dump(mode="json") for account in settings.psps]
-    environment = {**os.environ, "TALLY_FAILPOINTS": failpoints}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.calls_running"], stdin=subprocess.PIPE, env=environment
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(shown).encode())
-    process.stdin.close()
+def calling_process(settings: Settings) -> Iterator[None]:
+    """The sender in a process of its own."""
+    process = _CLEAN.Process(target=_call, args=(settings, ""))
+    process.start()
     try:
-        yield process
+        yield
     finally:
         process.kill()
-        process.wait(10)
+        process.join()
 
 
-def main() -> None:
-    settings = load_settings(**json.load(sys.stdin))
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run_sender(settings, build(settings), stop, threading.Event())
+def killed_calling(settings: Settings, failpoint: str) -> bool:
+    """Whether a sender in a process of its own was killed there."""
+    return _killed(_call, settings, failpoint)
 
 
-if __name__ == "__main__":
-    main()
+def killed_hearing(settings: Settings, failpoint: str, messages: Sequence[Message]) -> bool:
+    """Whether an executor in a process of its own was killed there, with these messages."""
+    return _killed(_hear, settings, failpoint, messages)
+
+
+def _killed(work: Callable[..., None], settings: Settings, failpoint: str, *more: object) -> bool:
+    process = _CLEAN.Process(target=work, args=(settings, f"{failpoint}=kill", *more))
+    process.start()
+    process.join(60)
+    process.kill()
+    return process.exitcode == -signal.SIGKILL
+
+
+def _call(settings: Settings, plan: str) -> None:
+    failpoints._plan.update(failpoints._read(plan))
+    run_sender(settings, build(settings), threading.Event(), threading.Event())
+
+
+def _hear(settings: Settings, plan: str, messages: Sequence[Message]) -> None:
+    failpoints._plan.update(failpoints._read(plan))
+    hear(settings, messages)
+
+
+def hear(settings: Settings, messages: Sequence[Message]) -> None:
+    """As the executor's room does, in one batch."""
+    store = Store(settings, "executor")
+    for _ in apply(store, build(settings), messages, None, Clock(settings.clock_file).now()):
+        pass
+    store.close()

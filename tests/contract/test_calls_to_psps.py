@@ -19,7 +19,7 @@ from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests.conftest import await_topics, delete_topics
-from tests.contract.calls_running import Desk, calling, calling_process, psp_accounts
+from tests.contract.calls_running import Desk, calling, calling_process, killed_calling, psp_accounts
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
 from topics.runtime.making.topics import apply_topics
@@ -97,8 +97,7 @@ def test_every_fault_ends_in_one_charge_and_every_decline_in_none(desk: Desk) ->
 @pytest.mark.parametrize("failpoint", ["before_send", "after_reply", "after_record", "after_apply"])
 def test_a_caller_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> None:
     desk.place([placed("tok_visa", f"order-{number}") for number in range(5)])  # type: ignore[misc]
-    with calling_process(desk.settings, f"call.{failpoint}=kill") as process:
-        assert process.wait(60) == -9
+    assert killed_calling(desk.settings, f"call.{failpoint}")
     desk.lose_leases()
     with calling(desk.settings):
         states = desk.finish()
