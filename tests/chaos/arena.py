@@ -230,7 +230,13 @@ def arena(folder: Path) -> Iterator[Arena]:
 
 def _settings(folder: Path, kafka: str, postgres: str, ports: dict[str, int]) -> Settings:
     accounts = tuple(
-        PspAccount(name=n, adapter=n, url=f"http://127.0.0.1:{ports['simulator']}/{n}", api_key=f"{n}-key")
+        PspAccount(
+            name=n,
+            adapter=n,
+            url=f"http://127.0.0.1:{ports['simulator']}/{n}",
+            api_key=f"{n}-key",
+            webhook_secrets=(f"{n}-webhook-secret",),
+        )
         for n in layout.PSPS
     )
     return load_settings(

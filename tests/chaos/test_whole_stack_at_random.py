@@ -18,6 +18,7 @@ import pytest
 from operations.stack import kafka
 from tests.chaos.arena import SERVERS, Arena, arena
 from tests.chaos.faults import without_end
+from tests.chaos.money_back import EVERY_S, MoneyBack
 from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
 from tests.journey.proof import prove
@@ -49,21 +50,25 @@ def test_whatever_happens_at_random_changes_nothing(whole: Arena, seed: int, pyt
     print(f"CHAOS_SEED={seed}", flush=True)
     copier = Copier(whole.settings, seed)
     copier.start()
+    back = MoneyBack(whole.settings, whole.till, random.Random(seed))
     if minutes:
-        asked, drains_s = long_run(whole, seed, minutes * 60, per_s)
+        asked, drains_s = long_run(whole, seed, minutes * 60, per_s, back)
     else:
         asked = checkouts(seed, round(SLICE_S * SLICE_PER_S), of_each_fault=1)
-        drains_s = [one_round(whole, random.Random(seed), asked, asked, SLICE_S, SLICE_GAP_S)]
+        drains_s = [one_round(whole, random.Random(seed), asked, asked, SLICE_S, SLICE_GAP_S, back)]
+    back.tell_again()
     copier.finish()
-    whole.wait_until(lambda: unfinished(whole.settings, asked), LIMIT_S)
+    drain(whole, asked, back)
 
-    more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s)}
+    more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s), **back.done}
     prove(whole.settings, whole.till, asked, copier, seed, whole.faults, more)
     assert whole.ended_by_itself == []
     assert servers_killed(whole)
 
 
-def long_run(whole: Arena, seed: int, seconds: float, per_s: float) -> tuple[list[Checkout], list[float]]:
+def long_run(
+    whole: Arena, seed: int, seconds: float, per_s: float, back: MoneyBack
+) -> tuple[list[Checkout], list[float]]:
     """Round after round until the time is over. → what was asked for, how long each round's rest took to end"""
     chance = random.Random(seed)
     a_round = round(ROUND_S * per_s)
@@ -74,7 +79,7 @@ def long_run(whole: Arena, seed: int, seconds: float, per_s: float) -> tuple[lis
     while time.monotonic() < end and len(asked) < len(everything):
         new = everything[len(asked) : len(asked) + a_round]
         asked += new
-        drains_s.append(one_round(whole, chance, new, asked, ROUND_S, ROUND_GAP_S))
+        drains_s.append(one_round(whole, chance, new, asked, ROUND_S, ROUND_GAP_S, back))
         told = {"round": len(drains_s), "payments": len(asked), "faults": whole.faults.total()}
         print(json.dumps({**told, "drain_s": round(drains_s[-1], 1)}), flush=True)
     return asked, drains_s
@@ -87,25 +92,30 @@ def one_round(
     asked: Sequence[Checkout],
     seconds: float,
     gap_s: float,
+    back: MoneyBack,
 ) -> float:
     """Offer these evenly while fault follows fault; then no more of either. → seconds until all is done"""
     faults = without_end(chance, whole.names)
     offered: list[Future[None]] = []
+    steps: list[Future[None]] = []
     with ThreadPoolExecutor(BUYERS) as pool:
         started = time.monotonic()
-        next_s = 1.0
+        next_s, next_back_s = 1.0, 0.0
         while (passed := time.monotonic() - started) < seconds or (passed < 3 * seconds and not servers_killed(whole)):
             offered += whole.till.offer(new[len(offered) : round(min(1.0, passed / seconds) * len(new))], pool)
             if passed >= next_s:
                 whole.strike(next(faults), chance)
                 next_s = passed + chance.uniform(0.4, 1.6) * gap_s
+            if passed >= next_back_s:
+                steps.append(pool.submit(back.step))
+                next_back_s += EVERY_S
             whole.keep()
             time.sleep(0.02)
         whole.calm()
         calm_at = time.monotonic()
         offered += whole.till.offer(new[len(offered) :], pool)
-        whole.wait_until(lambda: [] if all(one.done() for one in offered) else ["requests"], LIMIT_S)
-    for one in offered:
+        whole.wait_until(lambda: [] if all(one.done() for one in [*offered, *steps]) else ["requests"], LIMIT_S)
+    for one in [*offered, *steps]:
         one.result()
     drain(whole, asked)
     return time.monotonic() - calm_at
@@ -116,7 +126,7 @@ def servers_killed(whole: Arena) -> bool:
     return all(whole.faults[f"kill: {name}"] for name in SERVERS)
 
 
-def drain(whole: Arena, asked: Sequence[Checkout]) -> None:
+def drain(whole: Arena, asked: Sequence[Checkout], back: MoneyBack | None = None) -> None:
     """Until nothing is left to do. Nobody sits out the ten minutes between two askings: the clock jumps over them."""
     skip_at = time.monotonic() + SKIP_EVERY_S
 
@@ -125,6 +135,6 @@ def drain(whole: Arena, asked: Sequence[Checkout]) -> None:
         if time.monotonic() >= skip_at:
             whole.move_clock(SKIP_S)
             skip_at = time.monotonic() + SKIP_EVERY_S
-        return unfinished(whole.settings, asked)
+        return unfinished(whole.settings, asked) or (back.differs() if back else [])
 
     whole.wait_until(left, LIMIT_S)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, LiteralString
@@ -20,6 +21,7 @@ from topics.runtime.shape.reading import read
 from topics.settings import PspAccount, Settings
 
 Amounts = Counter[tuple[str, str]]
+APART = "GBP"  # orders in this currency, with ids that begin with it, are compared by their sums alone: `owed_by_psps`
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ def charges(account: PspAccount) -> list[Charge]:
         return [
             Charge(one["metadata"]["order"], one["amount"], one["currency"].upper())
             for one in listed
-            if one["status"] == "succeeded"
+            if one["status"] == "succeeded" and one["currency"] != APART.lower()
         ]
     listed = _pages(f"{account.url}/payments/list?pageSize=1000", {"x-api-key": account.api_key})
     return [
         Charge(one["merchantOrderReference"], one["amount"]["value"], one["amount"]["currency"])
         for one in listed
-        if one["resultCode"] == "Authorised"
+        if one["resultCode"] == "Authorised" and one["amount"]["currency"] != APART
     ]
 
 
@@ -55,13 +57,13 @@ def refunds(account: PspAccount) -> list[Charge]:
         return [
             Charge(one["metadata"]["order"], one["amount"], one["currency"].upper())
             for one in listed
-            if one["status"] == "succeeded"
+            if one["status"] == "succeeded" and one["currency"] != APART.lower()
         ]
     listed = _pages(f"{account.url}/modifications/list?type=Refund&pageSize=1000", {"x-api-key": account.api_key})
     return [
         Charge(one["merchantOrderReference"], one["amount"]["value"], one["amount"]["currency"])
         for one in listed
-        if one["resultCode"] == "Done"
+        if one["resultCode"] == "Done" and one["amount"]["currency"] != APART
     ]
 
 
@@ -128,7 +130,7 @@ _PAYABLE: LiteralString = (
     " WHERE account LIKE 'seller:%%:payable'"
 )
 _RECEIVABLE: LiteralString = (
-    "SELECT split_part(account, ':', 2), currency, debits - credits FROM account_view"
+    "SELECT split_part(account, ':', 2) AS psp, currency, debits - credits AS owed FROM account_view"
     " WHERE account LIKE 'psp:%%:receivable'"
 )
 _FEES: LiteralString = (
@@ -138,16 +140,54 @@ _UNBALANCED: LiteralString = "SELECT * FROM trial_balance_view WHERE debits <> c
 
 
 def _tuples(settings: Settings, room: str, statement: LiteralString) -> Counter[tuple[Any, ...]]:
-    return Counter(tuple(row.values()) for row in read(settings, room, statement))
+    return Counter(tuple(row.values()) for row in read(settings, room, statement) if row["currency"] != APART)
 
 
 def _singles(settings: Settings, room: str, statement: LiteralString) -> Counter[str]:
-    return Counter(value for row in read(settings, room, statement) for value in row.values())
+    values = (value for row in read(settings, room, statement) for value in row.values())
+    return Counter(value for value in values if not value.startswith(APART))
 
 
 def _amounts(settings: Settings, room: str, statement: LiteralString) -> Amounts:
     rows = [tuple(row.values()) for row in read(settings, room, statement)]
-    return Counter({(str(whose), str(currency)): int(amount) for whose, currency, amount in rows if amount})
+    return Counter({(str(whose), str(c)): int(amount) for whose, c, amount in rows if amount and c != APART})
+
+
+def receivables(settings: Settings) -> Amounts:
+    """What PSPs owe us by the ledger, in every currency."""
+    rows = read(settings, "ledger", _RECEIVABLE)
+    return Counter({(row["psp"], row["currency"]): int(row["owed"]) for row in rows if row["owed"]})
+
+
+def owed_by_psps(settings: Settings, orders: Iterable[str]) -> Amounts:
+    """What they owe for these orders by their true books: captured, less refunded, less disputes opened or lost."""
+    owed: Amounts = Counter()
+    for order in orders:
+        books = controls(settings, f"operations?reference={order}")
+        in_parts = any(each["op"] == "capture" for each in books["operations"])
+        for charge in controls(settings, f"charges?reference={order}")["charges"]:
+            if charge["status"] == "succeeded" and not in_parts:
+                owed[charge["psp"], charge["currency"]] += charge["amount"]
+        for each in books["operations"]:
+            sign = {"capture": 1, "refund": -1}.get(each["op"], 0) if each["status"] == "succeeded" else 0
+            owed[each["psp"], each["currency"]] += sign * each["amount"]
+        for each in books["disputes"]:
+            if each["status"] in ("opened", "lost"):
+                owed[each["psp"], each["currency"]] -= each["amount"]
+    return Counter({key: sum_ for key, sum_ in owed.items() if sum_})
+
+
+def controls(settings: Settings, path: str, body: Mapping[str, object] | None = None) -> Any:
+    """What the simulator's controls answer. Errors: AssertionError, where they refuse it."""
+    port = settings.psps[0].url.rpartition(":")[2].partition("/")[0]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/control/{path}", None if body is None else json.dumps(body).encode()
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{path} {body!r}: {error.read()!r}") from error
 
 
 def _at_psps(settings: Settings) -> Amounts:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any
 
-from tests.journey.books import Amounts, lying_about, unheard, verdict
+from tests.journey.books import controls, lying_about, owed_by_psps, receivables, unheard, verdict
 from tests.journey.whole import Whole, hurried
-from topics.runtime.shape.reading import read
 
 LIMIT_S = 60.0
 Answer = tuple[int, dict[str, Any]]
@@ -70,16 +68,7 @@ class Desk:
 
     def simulate(self, path: str, body: Mapping[str, object]) -> None:
         """POST to the simulator's controls."""
-        self._controls(path, json.dumps(body).encode())
-
-    def _controls(self, path: str, body: bytes | None = None) -> Any:
-        port = self.whole.settings.psps[0].url.rpartition(":")[2].partition("/")[0]
-        url = f"http://127.0.0.1:{port}/control/{path}"
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as reply:
-                return json.load(reply)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{path} {body!r}: {error.read()!r}") from error
+        controls(self.whole.settings, path, body)
 
     # ── what has become of it ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,41 +95,14 @@ class Desk:
         """All is quiet, the PSPs' own books and ours are equal to the cent, and the auditor finds nothing."""
         settings = self.whole.settings
         self.hurry_until(lambda: lying_about(settings) or unheard(settings))
-        ours, theirs = self.receivables(), self.owed_by_psps()
+        orders = [f"order-{number}" for number in range(1, self._numbers["order"] + 1)]
+        ours, theirs = receivables(settings), owed_by_psps(settings, orders)
         assert ours == theirs, f"ours {ours}, theirs {theirs}"
         found = verdict(settings)
         assert found == [], "\n".join(found)
-
-    def receivables(self) -> Amounts:
-        rows = read(self.whole.settings, "ledger", _RECEIVABLE)
-        return Counter({(row["psp"], row["currency"]): int(row["owed"]) for row in rows if row["owed"]})
-
-    def owed_by_psps(self) -> Amounts:
-        """Of the PSPs' true books: captured, less refunded, less disputes opened or lost."""
-        owed: Amounts = Counter()
-        for number in range(1, self._numbers["order"] + 1):
-            order = f"order-{number}"
-            books = self._controls(f"operations?reference={order}")
-            in_parts = any(each["op"] == "capture" for each in books["operations"])
-            for charge in self._controls(f"charges?reference={order}")["charges"]:
-                if charge["status"] == "succeeded" and not in_parts:
-                    owed[charge["psp"], charge["currency"]] += charge["amount"]
-            for each in books["operations"]:
-                sign = {"capture": 1, "refund": -1}.get(each["op"], 0) if each["status"] == "succeeded" else 0
-                owed[each["psp"], each["currency"]] += sign * each["amount"]
-            for each in books["disputes"]:
-                if each["status"] in ("opened", "lost"):
-                    owed[each["psp"], each["currency"]] -= each["amount"]
-        return Counter({key: sum_ for key, sum_ in owed.items() if sum_})
 
 
 def _unlike(shown: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
     return [
         f"{name} is {shown.get(name)!r}, not {value!r}" for name, value in wanted.items() if shown.get(name) != value
     ]
-
-
-_RECEIVABLE: LiteralString = (
-    "SELECT split_part(account, ':', 2) AS psp, currency, debits - credits AS owed FROM account_view"
-    " WHERE account LIKE 'psp:%%:receivable'"
-)

@@ -43,8 +43,8 @@ class Till:
 
     def _ask_twice(self, path: str, asked: dict[str, object]) -> None:
         body = json.dumps(asked).encode()
-        first = self._until_answered("POST", path, body)
-        again = self._until_answered("POST", path, body)
+        first = self.until_answered("POST", path, body)
+        again = self.until_answered("POST", path, body)
         assert first[0] == again[0] == 202, f"{asked}: {first} then {again}"
         assert again[1].get("idempotent-replayed") == "true", f"{asked} was taken twice: {again}"
         assert again[2] == first[2]
@@ -53,13 +53,13 @@ class Till:
         """Before that nothing can go back."""
         end = time.monotonic() + GIVE_UP_S
         while True:
-            shown = json.loads(self._until_answered("GET", f"/v1/payments/{checkout.id}")[2])
+            shown = json.loads(self.until_answered("GET", f"/v1/payments/{checkout.id}")[2])
             if all(order["payment_order_status"] != "NOT_STARTED" for order in shown["payment_orders"]):
                 return
             assert time.monotonic() < end, f"{checkout.id} was not placed in {GIVE_UP_S:g} s"
             time.sleep(0.2)
 
-    def _until_answered(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+    def until_answered(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
         end = time.monotonic() + GIVE_UP_S
         while True:
             try:

@@ -1,0 +1,149 @@
+"""Orders beside the checkouts → captured in parts, voided, refunded, disputed and taken back by lot, while all is hurt.
+
+They have a currency of their own and no plan: what was accepted and what the PSPs do of themselves decides. In the end the
+ledger says of them what the PSPs' own books say.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+
+from tests.journey.books import APART, controls, owed_by_psps, receivables
+from tests.journey.till import Till
+from topics.settings import Settings
+
+EVERY_S = 0.8  # one more step: about 0.3/s each of captures, refunds, and what PSPs do
+ANSWERS = (202, 404, 409, 422)  # an act that does not fit is refused, by the door or later by the executor
+AMOUNTS = ("12.50", "33.33", "33.34", "66.67", "100.00")
+Json = dict[str, Any]
+
+
+@dataclass
+class MoneyBack:
+    """Steps may be taken by several threads at once."""
+
+    settings: Settings
+    till: Till
+    chance: random.Random
+    orders: list[str] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)  # requests that were accepted, acts of PSPs
+
+    def step(self) -> None:
+        if not self.orders or self.chance.random() < 0.3:
+            self.buy()
+            return
+        acts = (self.capture, self.capture, self.void, self.refund, self.refund, self.reverse, self.dispute)
+        self.chance.choice(acts)(self.chance.choice(self.orders))
+
+    # ── what a caller asks for ───────────────────────────────────────────────────────────────────────────────────────
+
+    def buy(self) -> None:
+        """One order, more often than not to be captured later. Its checkout has the same id."""
+        id_ = self._id("order")
+        one = {"payment_order_id": id_, "seller_account": f"{APART}-seller", "platform_fee": "10.00"}
+        asked = {
+            "checkout_id": id_,
+            "buyer_info": {"buyer_account": f"{APART}-buyer", "name": "Ann Lee"},
+            "payment_method": {"token": "tok_visa"},
+            "payment_orders": [{**one, "amount": "100.00", "currency": APART}],
+            "capture": self.chance.choice(("manual", "manual", "automatic")),
+        }
+        self._ask("/v1/payments", asked, "order")
+        self.orders.append(id_)
+
+    def capture(self, order: str) -> None:
+        asked = {"capture_id": self._id("capture"), **self._amount(order), "final": self.chance.random() < 0.1}
+        self._ask(f"/v1/payments/{order}/captures", asked, "capture")
+
+    def void(self, order: str) -> None:
+        asked = {"void_id": self._id("void"), "payment_order_id": order}
+        self._ask(f"/v1/payments/{order}/voids", asked, "void")
+
+    def refund(self, order: str) -> None:
+        self._ask("/v1/refunds", {"refund_id": self._id("refund"), **self._amount(order)}, "refund")
+
+    def _amount(self, order: str) -> dict[str, object]:
+        return {"payment_order_id": order, "amount": self.chance.choice(AMOUNTS), "currency": APART}
+
+    def _id(self, what: str) -> str:
+        return f"{APART}-{what}-{self.chance.getrandbits(48):x}"
+
+    def _ask(self, path: str, asked: Mapping[str, object], what: str) -> None:
+        status, _, body = self.till.until_answered("POST", path, json.dumps(asked).encode())
+        assert status in ANSWERS, f"{path} {asked}: {status} {body!r}"
+        self.done[what] += status == 202
+
+    # ── what PSPs do of themselves ───────────────────────────────────────────────────────────────────────────────────
+
+    def reverse(self, order: str) -> None:
+        """A capture or refund that is done is taken back, one that was taken back is done again."""
+        moved = [one for one in self._books(order)["operations"] if one["op"] in ("capture", "refund")]
+        found = [one for one in moved if one["status"] in ("succeeded", "reversed")]
+        one = self.chance.choice([*found, {"reference": order, "op": "capture", "status": "succeeded"}])
+        self._act("reverse", _turned(one))
+
+    def dispute(self, order: str) -> None:
+        """The last dispute goes on, or one begins."""
+        disputes = self._books(order)["disputes"] or [{"status": "none", "stage": 1}]
+        last = disputes[-1]
+        follows = {"none": ("opened",), "opened": ("won", "lost"), "lost": ("won",), "won": ("opened",)}
+        stage = 2 if last["status"] == "won" else last["stage"]
+        begun = {"amount": self.chance.randint(1, 10_000)} if last["status"] == "none" else {}
+        wanted = {"subject": order, "stage": stage, "status": self.chance.choice(follows[last["status"]]), **begun}
+        self._act("disputes", wanted)
+
+    def _books(self, order: str) -> Json:
+        """Nothing while the simulator is dead."""
+        with suppress(OSError, HTTPException, AssertionError):
+            found: Json = controls(self.settings, f"operations?reference={order}")
+            return found
+        return {"operations": [], "disputes": []}
+
+    def _act(self, path: str, asked: Mapping[str, object]) -> None:
+        """An act that does not fit does not happen."""
+        with suppress(OSError, HTTPException, AssertionError):
+            controls(self.settings, path, asked)
+            self.done[path] += 1
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tell_again(self) -> None:
+        """Webhooks that died with the simulator: disputes as they are; what was ever taken back, to and fro."""
+        for order in self.orders:
+            books = self._books(order)
+            for one in books["disputes"]:
+                again = {name: one[name] for name in ("id", "stage", "status")}
+                controls(self.settings, "disputes", {"subject": order, **again})
+            for charge in controls(self.settings, f"charges?reference={order}")["charges"]:
+                if charge["status"] == "reversed":
+                    self._to_and_fro({"reference": order, "op": "capture", "status": "reversed"})
+            for one in books["operations"]:
+                if one["op"] in ("capture", "refund") and one["status"] in ("succeeded", "reversed"):
+                    self._to_and_fro(one)
+
+    def _to_and_fro(self, one: Mapping[str, Any]) -> None:
+        """Where it can go: of money that has gone back since nothing more is taken back."""
+        with suppress(AssertionError):
+            controls(self.settings, "reverse", _turned(one))
+            controls(self.settings, "reverse", _turned(_other(one)))
+
+    def differs(self) -> list[str]:
+        """How the ledger differs from the PSPs' own books."""
+        ours = {psp: sum_ for (psp, currency), sum_ in receivables(self.settings).items() if currency == APART}
+        theirs = {psp: sum_ for (psp, _), sum_ in owed_by_psps(self.settings, self.orders).items()}
+        return [] if ours == theirs else [f"{APART}: the ledger says {ours}, the PSPs {theirs}"]
+
+
+def _turned(one: Mapping[str, Any]) -> dict[str, object]:
+    return {"subject": one["reference"], "op": one["op"], "again": one["status"] == "reversed"}
+
+
+def _other(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, "status": "succeeded" if one["status"] == "reversed" else "reversed"}
