@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from subprocess import CompletedProcess
+from subprocess import Popen
 
 import pytest
 
@@ -29,7 +28,7 @@ from schemas.money_back import (
     VoidFailed,
 )
 from schemas.requests import PaymentRequest, RefundRequest
-from tests.commands import tally
+from tests.commands import begin, tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.orders import ask, detail, executing, paid, said, share
 from tests.contract.http.rooms import captured, execute, running_rooms
@@ -339,30 +338,27 @@ def test_what_is_watched_exits_0_once_it_is_done_and_booked_and_1_where_it_faile
 
 
 class Watching:
-    """Commands that run beside the test."""
+    """Commands that run beside the test, each a process of its own."""
 
     def __init__(self, door: Door, environment: dict[str, str], cart: str) -> None:
         self._door, self._environment, self._cart = door, environment, cart
-        self._pool = ThreadPoolExecutor(2)
+        self._begun: list[Popen[str]] = []
 
     def __enter__(self) -> Watching:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        for each in self._begun:
+            with each:
+                each.kill()
 
-    def __call__(self, kind: str, id_: str, amount: str | None = None) -> Future[CompletedProcess[str]]:
+    def __call__(self, kind: str, id_: str, amount: str | None = None) -> Popen[str]:
         """Until payments has heard of it."""
-        words = [
-            kind,
-            f"{self._cart}-1",
-            "--id",
-            f"{self._cart}-{id_}",
-            "--watch",
-            *(["--amount", amount] if amount else []),
-        ]
-        begun = self._pool.submit(tally, self._environment, *words)
-        wait_for(lambda: begun.done() or self._is_known(kind, f"{self._cart}-{id_}"))
+        asked = [kind, f"{self._cart}-1", "--id", f"{self._cart}-{id_}", "--watch"]
+        words = [*asked, *(["--amount", amount] if amount else [])]
+        begun = begin(self._environment, *words)
+        self._begun.append(begun)
+        wait_for(lambda: begun.poll() is not None or self._is_known(kind, f"{self._cart}-{id_}"))
         return begun
 
     def _is_known(self, kind: str, id_: str) -> bool:
@@ -371,10 +367,10 @@ class Watching:
         listed = self._door.get(f"/v1/payment-orders/{self._cart}-1").json[f"{kind}s"]
         return id_ in [one[f"{kind}_id"] for one in listed]
 
-    def end(self, begun: Future[CompletedProcess[str]]) -> tuple[int, str]:
-        ended = begun.result()
-        assert "at most" not in ended.stderr, "no time ran out"
-        return ended.returncode, ended.stdout.strip()
+    def end(self, begun: Popen[str]) -> tuple[int, str]:
+        told, why = begun.communicate(timeout=60)
+        assert "at most" not in why, "no time ran out"
+        return begun.returncode, told.strip()
 
 
 def test_disputes_by_command(door: Door, environment: dict[str, str], cart: str) -> None:
