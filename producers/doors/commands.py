@@ -13,17 +13,16 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from producers.doors.door import Door
+from producers.doors.records import record_of
 from producers.source import SOURCE
-from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.envelope import EventId, derive_id
 from schemas.events import Event
-from topics.catalog import DOORS
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import OutboxRecord, Row
+from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
 
 Result = TypeVar("Result")
-_TOPIC = {kind: topic for topic in DOORS.writes for kind in topic.says}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,8 @@ def claim(
 
 def publish(conn: Connection, said: Sequence[CommandEvents], now: datetime) -> Callable[[], list[Row]]:
     """Into the outbox. → its rows, read after the commit."""
-    return outbox.insert(conn, [_record(*event, now) for each in said for event in each.events])
+    events = [event for each in said for event in each.events]
+    return outbox.insert(conn, [record_of(event, id_, now, revision=revision) for id_, event, revision in events])
 
 
 def id_of_revision(kind: str, id_: str, revision: int, now: datetime) -> EventId:
@@ -76,10 +76,3 @@ def new_id(now: datetime) -> EventId:
 
 def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
-
-
-def _record(event_id: EventId, event: Event, revision: int, now: datetime) -> OutboxRecord:
-    trace = child_trace(None, event_id, event_id)
-    envelope = Envelope(event_id, SOURCE, event_type(type(event)), now, revision, trace)
-    value = event.model_dump_json(exclude_none=True).encode()
-    return OutboxRecord(_TOPIC[type(event)].name, event.key.encode(), record_headers(envelope), value)

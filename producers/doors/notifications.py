@@ -11,16 +11,16 @@ import structlog
 from prometheus_client import Counter
 
 from producers.doors.door import Door
+from producers.doors.records import record_of
 from producers.problems import Problem
 from producers.source import SOURCE
 from psp.port import ListedCharge, ListedDispute, ListedOperation, Notification, Psp
 from psp.registry import make_psps
 from psp.webhooks import genuine
 from psp.wire import decline_code, is_reference
-from schemas.envelope import Envelope, EventId, child_trace, derive_id, digest, event_type, record_headers
+from schemas.envelope import EventId, derive_id, digest
 from schemas.events import NotificationReceived
 from schemas.money_back import DisputeNotified
-from topics.catalog import PSP_NOTIFICATIONS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.clock import Clock
@@ -182,9 +182,6 @@ def _insert(conn: Connection, batch: Sequence[ReceivedNotification], now: dateti
 
 
 def _record_of(given: ReceivedNotification, now: datetime) -> OutboxRecord:
+    """In a trace of its own, until the executor finds the order's."""
     assert given.event is not None
-    event_id = given.event_id(now)
-    trace = child_trace(None, event_id, event_id)  # a trace of its own, until the executor finds the order's
-    envelope = Envelope(event_id, SOURCE, event_type(type(given.event)), now, traceparent=trace)
-    value = given.event.model_dump_json().encode()
-    return OutboxRecord(PSP_NOTIFICATIONS.name, given.event.key.encode(), record_headers(envelope), value)
+    return record_of(given.event, given.event_id(now), now, exclude_none=False)

@@ -13,13 +13,13 @@ from typing import Any
 import orjson
 
 from producers.doors.payments import links as payment_links
+from producers.doors.records import record_of
 from producers.doors.submission import Answer, Submission
 from producers.problems import Problem
 from producers.source import SOURCE
-from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.envelope import EventId, derive_id
 from schemas.events import CaptureRequested, OperationKind, OperationRequested, RefundRequested, VoidRequested
 from schemas.requests import CaptureRequest, FieldError, RefundRequest, VoidRequest
-from topics.catalog import PAYMENT_REQUESTS
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.consumer import Connection
@@ -141,11 +141,7 @@ def _record_of(asked: OperationSubmission, now: datetime) -> OutboxRecord:
     kind = EVENTS[asked.kind]
     said = asked.request.__dict__ | {"checkout_id": asked.checkout_id, "owner": asked.owner, "received_at": now}
     event = kind.model_construct(set(said), **said)
-    event_id = asked.event_id(now)
-    trace = child_trace(asked.traceparent, event_id, event_id)
-    envelope = Envelope(event_id, SOURCE, event_type(kind), now, 0, trace)
-    value = event.model_dump_json(exclude_none=True).encode()
-    return OutboxRecord(PAYMENT_REQUESTS.name, asked.checkout_id.encode(), list(record_headers(envelope)), value)
+    return record_of(event, asked.event_id(now), now, traceparent=asked.traceparent)
 
 
 # ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString
 
+from producers.doors.records import record_of
 from producers.source import SOURCE
-from schemas.envelope import Envelope, EventId, child_trace, derive_id, event_type, record_headers
+from schemas.envelope import EventId, derive_id
 from schemas.events import RiskReviewed
-from topics.catalog import OPERATOR_ACTIONS
 from topics.runtime.outbox import outbox
-from topics.runtime.outbox.outbox import OutboxRecord, Row
+from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 
 # What a reviewer is shown of a screening, from risk's views.
@@ -60,12 +60,4 @@ class ReviewSubmission:
 def claim(
     conn: Connection, batch: Sequence[ReviewSubmission], now: datetime
 ) -> tuple[Sequence[None], Callable[[], list[Row]]]:
-    return [None] * len(batch), outbox.insert(conn, [_record_of(asked, now) for asked in batch])
-
-
-def _record_of(asked: ReviewSubmission, now: datetime) -> OutboxRecord:
-    event, event_id = asked.event(), asked.event_id
-    trace = child_trace(None, event_id, event_id)
-    envelope = Envelope(event_id, SOURCE, event_type(RiskReviewed), now, 0, trace)
-    value = event.model_dump_json().encode()
-    return OutboxRecord(OPERATOR_ACTIONS.name, event.key.encode(), list(record_headers(envelope)), value)
+    return [None] * len(batch), outbox.insert(conn, [record_of(asked.event(), asked.event_id, now) for asked in batch])
