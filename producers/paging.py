@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -50,9 +50,15 @@ def newest_first(cursor: str | None) -> tuple[datetime, str]:
     return instant(at), str(id_)
 
 
-def older_than(at: datetime, id_: str) -> str:
-    """The cursor of the next page."""
-    return encode(at.isoformat(), id_)
+def cut(rows: list[dict[str, Any]], limit: int, at: str, id_: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Rows, newest first, of which one more than `limit` was asked for → a page, and the cursor of the next one, if any.
+
+    `at` and `id_` name the columns that the rows are sorted by.
+    """
+    shown = rows[:limit]
+    if len(rows) == len(shown):
+        return shown, None
+    return shown, encode(shown[-1][at].isoformat(), shown[-1][id_])
 
 
 def storable(text: str) -> str:

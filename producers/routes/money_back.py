@@ -182,8 +182,7 @@ async def list_refunds(
         refunds_of(filters),
         filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1},
     )
-    shown = rows[: filters.limit]
-    more = paging.older_than(shown[-1]["requested_at"], shown[-1]["operation_id"]) if len(rows) > len(shown) else None
+    shown, more = paging.cut(rows, filters.limit, "requested_at", "operation_id")
     return replies.json({"refunds": [replies.operation(row) for row in shown], "next_cursor": more})
 
 
@@ -252,8 +251,7 @@ async def list_disputes(
         disputes_of(filters),
         filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1},
     )
-    shown = rows[: filters.limit]
-    more = paging.older_than(shown[-1]["opened_at"], shown[-1]["dispute_id"]) if len(rows) > len(shown) else None
+    shown, more = paging.cut(rows, filters.limit, "opened_at", "dispute_id")
     return replies.json({"disputes": [replies.dispute(row) for row in shown], "next_cursor": more})
 
 

@@ -75,11 +75,9 @@ async def list_payments(
         | {"owner": caller.owner, "at": at, "checkout_id": checkout_id, "limit": filters.limit + 1},
     )
     payments = replies.payments(rows)
-    shown = payments[: filters.limit]
+    shown, more = paging.cut(payments, filters.limit, "received_at", "checkout_id")
     await _add_amounts(house_of(request), [one for payment in shown for one in payment["payment_orders"]], caller.owner)
-    more = len(payments) > len(shown)
-    after = paging.older_than(shown[-1]["received_at"], shown[-1]["checkout_id"]) if more else None
-    return replies.json({"payments": shown, "next_cursor": after})
+    return replies.json({"payments": shown, "next_cursor": more})
 
 
 def page_of(filters: Filters) -> LiteralString:

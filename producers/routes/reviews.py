@@ -66,8 +66,7 @@ async def list_reviews(
     rows = await house_of(request).risk.rows(
         _page(asked), {"about": asked.about, "at": at, "subject": subject, "limit": asked.limit + 1}
     )
-    shown = rows[: asked.limit]
-    more = paging.older_than(shown[-1]["held_at"], shown[-1]["subject"]) if len(rows) > len(shown) else None
+    shown, more = paging.cut(rows, asked.limit, "held_at", "subject")
     return replies.json({"reviews": [_shown(row) for row in shown], "next_cursor": more})
 
 
