@@ -9,6 +9,7 @@ from typing import Any
 
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
+from consumers.ledger.templates import Entries
 from schemas.envelope import EventId
 from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
 from schemas.money import Money
@@ -64,17 +65,25 @@ def _orders_and_sides(events: Sequence[Execution]) -> tuple[list[str], set[Side]
     entries are made for one of them.
     """
     orders: list[str] = []
-    different: dict[object, Execution] = {}
+    moved: list[Entries] = []
+    captured: set[object] = set()
     for event in events:
         if type(event) is PaymentCaptured:
             orders.append(event.payment_order_id)
-            gross, fee, net = event.gross, event.fee.minor, event.net.minor
-            different[event.psp, event.seller_account, gross.currency, fee != 0, net != 0] = event
-        elif templates.booked(event) is not None:
+            parties = (
+                event.psp,
+                event.seller_account,
+                event.gross.currency,
+                event.fee.minor != 0,
+                event.net.minor != 0,
+            )
+            if parties not in captured:
+                captured.add(parties)
+                moved.append(templates.captured(event))
+        elif (booked := templates.booked(event)) is not None:
             orders.append(event.payment_order_id)
-            different[id(event)] = event
-    made = [booked.entries for event in different.values() if (booked := templates.booked(event)) is not None]
-    return orders, {(entry.account, entry.amount.currency) for entries in made for entry in entries}
+            moved.append(booked.entries)
+    return orders, {(entry.account, entry.amount.currency) for entries in moved for entry in entries}
 
 
 def _ask_posted(conn: Connection, payment_order_ids: list[str]) -> Cursor:
