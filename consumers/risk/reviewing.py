@@ -15,7 +15,7 @@ About = Literal["payment", "buyer"]
 
 
 class HoldKey(NamedTuple):
-    """One screening: of which payment or buyer, and the how-manieth of it."""
+    """One screening of a payment or buyer; `screen_no` counts them from 1."""
 
     about: About
     subject: str
