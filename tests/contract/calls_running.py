@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +14,15 @@ import psycopg
 
 from consumers.executor.consumer import build
 from consumers.executor.sender import run_sender
+from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers, utc
 from schemas.events import AnyEvent, NotificationReceived, OrderPlaced
+from tests.conftest import await_topics, delete_topics
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from topics.runtime.delivery.apply import apply
+from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape import failpoints
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
@@ -148,6 +153,16 @@ def calling(settings: Settings) -> Iterator[None]:
 
 _CLEAN = get_context("forkserver")  # children of a process that has read all modules and has no thread
 _CLEAN.set_forkserver_preload([__name__])
+
+
+@contextmanager
+def topics_for_nobody(servers: Servers) -> Iterator[str]:
+    """→ the prefix of topics to which nobody listens, for all tests of a module."""
+    settings = load_settings(kafka=servers.kafka, topic_prefix=f"c{secrets.token_hex(5)}.")
+    apply_topics(settings)
+    await_topics(settings)
+    yield settings.topic_prefix
+    delete_topics(settings)
 
 
 @contextmanager

@@ -11,12 +11,10 @@ import pytest
 
 from consumers.executor.settings import RoutingRule
 from operations.stack.servers import Servers
-from operations.stack.settings import load_settings
 from psp.registry import make_psps
 from schemas.events import AnyEvent, NotificationReceived
 from schemas.money import Money
 from schemas.money_back import CapturePlaced, RefundPlaced, VoidPlaced
-from tests.conftest import await_topics, delete_topics
 from tests.contract.calls_running import (
     Desk,
     as_message,
@@ -25,10 +23,10 @@ from tests.contract.calls_running import (
     killed_calling,
     killed_hearing,
     psp_accounts,
+    topics_for_nobody,
 )
 from tests.simulator.running import RunningSimulator, send
 from tests.unit.executor_cases import order
-from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.failpoints import NAMES
 from topics.settings import Settings
@@ -49,12 +47,8 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
 
 @pytest.fixture(scope="module")
 def prefix(servers: Servers) -> Iterator[str]:
-    """Topics for all of these tests: nobody here listens to what is published there."""
-    settings = load_settings(kafka=servers.kafka, topic_prefix=f"b{secrets.token_hex(5)}.")
-    apply_topics(settings)
-    await_topics(settings)
-    yield settings.topic_prefix
-    delete_topics(settings)
+    with topics_for_nobody(servers) as prefix:
+        yield prefix
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,9 @@ from consumers.executor.sender import run_sender
 from consumers.executor.settings import RoutingRule
 from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
-from operations.stack.settings import load_settings
-from tests.conftest import await_topics, delete_topics
-from tests.contract.calls_running import Desk, calling, calling_process, killed_calling, psp_accounts
+from tests.contract.calls_running import Desk, calling, calling_process, killed_calling, psp_accounts, topics_for_nobody
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
-from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape.consumer import Call
 from topics.settings import Settings, SettingsError
 
@@ -51,12 +47,8 @@ def simulator(tmp_path: Path) -> Iterator[RunningSimulator]:
 
 @pytest.fixture(scope="module")
 def prefix(servers: Servers) -> Iterator[str]:
-    """Topics for all of these tests: nobody here listens to what is said there."""
-    settings = load_settings(kafka=servers.kafka, topic_prefix=f"c{secrets.token_hex(5)}.")
-    apply_topics(settings)
-    await_topics(settings)
-    yield settings.topic_prefix
-    delete_topics(settings)
+    with topics_for_nobody(servers) as prefix:
+        yield prefix
 
 
 @pytest.fixture
