@@ -115,6 +115,16 @@ class Approved(_Shape):
     state: Literal["approved"]
 
 
+class NearEntry(_Shape):
+    """An entry of a sanctions list that the buyer's name is near, by the entry's name that is nearest."""
+
+    list_name: str
+    entry_id: str
+    listed_name: str
+    score: int
+    content: str
+
+
 class HeldScreening(_Shape):
     """One screening that a person must decide, or has. `subject` is a checkout or, `about` a buyer, that account."""
 
@@ -131,6 +141,7 @@ class HeldScreening(_Shape):
     actor: str | None
     reason: str | None
     reviewed_at: datetime | None
+    hits: list[NearEntry]
 
 
 class ReviewPage(_Shape):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, assert_never
 
-from consumers.risk.reviewing import Hold, HoldKey, Review, answer, key_of, review
+from consumers.risk.matching import Hit
+from consumers.risk.reviewing import About, Hold, HoldKey, Review, answer, key_of, review
 from consumers.risk.settings import RiskLimits
 from schemas.envelope import EventId
 from schemas.events import RiskCleared, RiskDecided, RiskHeld, RiskRefused, RiskReviewed, ScreeningRequested
@@ -17,7 +18,16 @@ from schemas.money import exponent
 from topics.runtime.shape.consumer import Cause, Decision
 
 Outcome = Literal["cleared", "refused", "held"]
-Rule = Literal["listed_name", "blocked_country", "amount_limit", "velocity_limit", "no_list", "amount_review", "none"]
+Rule = Literal[
+    "listed_name",
+    "near_hit",
+    "blocked_country",
+    "amount_limit",
+    "velocity_limit",
+    "no_list",
+    "amount_review",
+    "none",
+]
 Heard = ScreeningRequested | RiskReviewed
 PAYMENT_SCREENING = 1  # a payment is screened once
 
@@ -48,7 +58,38 @@ class Screening:
         )
 
 
-Change = Screening | Hold | Review
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry that the screening of a party was held for."""
+
+    about: About
+    subject: str
+    screen_no: int
+    party: str
+    hit: Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """A buyer under one name, for lists that are yet to come. Only the store sees the name, which it seals."""
+
+    party: str
+    buyer_account: str
+    name: str = field(repr=False)
+    screened: str = ""  # the sanctions lists that the name was screened against
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """What sanctions lists say of the buyer of one checkout."""
+
+    party: str
+    open: tuple[Hit, ...] = ()  # the nearest first; without those that a person has cleared this party of
+    refused: Hit | None = None  # an entry for which a person has refused this party
+    is_new: bool = False  # not among the stored buyers
+
+
+Change = Screening | Hold | Review | Found | Buyer
 
 
 @dataclass(slots=True)
@@ -60,6 +101,8 @@ class Screenings:
     listed: dict[str, str] = field(default_factory=dict)  # name as it was written → the list that holds it
     lists: str = "none"  # the current lists, with their versions
     current: frozenset[str] = frozenset()  # names of the current lists
+    sanctions: str = ""  # the current sanctions lists, with their versions
+    parties: dict[str, Party] = field(default_factory=dict)  # by checkout, where there are sanctions lists
     holds: dict[HoldKey, Hold] = field(default_factory=dict)
     reviews: dict[HoldKey, Review] = field(default_factory=dict)  # those that count
 
@@ -69,7 +112,7 @@ class Screenings:
             self.recent[change.buyer_account] = self.recent.get(change.buyer_account, 0) + 1
         elif isinstance(change, Hold):
             self.holds[change.key] = change
-        elif change.counts:
+        elif isinstance(change, Review) and change.counts:
             self.reviews[change.key] = change
 
 
@@ -91,6 +134,7 @@ def decide(state: Screenings, event: Heard, cause: Cause, limits: RiskLimits) ->
 
 def _screen(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
     outcome, rule = _first_rule(state, event, limits)
+    party = state.parties.get(event.checkout_id)
     screening = Screening(
         checkout_id=event.checkout_id,
         buyer_account=event.buyer_account,
@@ -98,11 +142,31 @@ def _screen(state: Screenings, event: ScreeningRequested, cause: Cause, limits: 
         outcome=outcome,
         rule=rule,
         list_version=_list_version(state, event, rule),
-        score=100 if outcome == "refused" else 0,
+        score=_score(party, outcome, rule),
         event_id=cause.event_id,
     )
-    held = [screening.hold()] if outcome == "held" else []
-    return Decision([screening, *held], [_answer(screening)], revision=1)
+    changes: list[Change] = [screening]
+    if outcome == "held":
+        changes.append(screening.hold())
+    if party is not None:
+        changes += _of_party(state, event, party, rule if outcome == "held" else "none")
+    return Decision(changes, [_answer(screening)], revision=1)
+
+
+def _score(party: Party | None, outcome: Outcome, rule: Rule) -> int:
+    if rule == "near_hit" and party is not None:
+        return max(hit.score for hit in (party.refused, *party.open[:1]) if hit is not None)
+    return 100 if outcome == "refused" else 0
+
+
+def _of_party(state: Screenings, event: ScreeningRequested, party: Party, held_by: Rule) -> list[Change]:
+    """The entries that a person is asked about, and a buyer of whom later lists shall be asked."""
+    changes: list[Change] = []
+    if held_by == "near_hit":
+        changes += [Found("payment", event.checkout_id, PAYMENT_SCREENING, party.party, hit) for hit in party.open]
+    if party.is_new and event.name is not None:
+        changes.append(Buyer(party.party, event.buyer_account, event.name, state.sanctions))
+    return changes
 
 
 def _again(state: Screenings, known: Screening) -> Decision:
@@ -121,6 +185,16 @@ def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits
 
 def _is_listed(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
     return event.name is not None and event.name in state.listed
+
+
+def _was_refused(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    party = state.parties.get(event.checkout_id)
+    return party is not None and party.refused is not None
+
+
+def _is_near(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
+    party = state.parties.get(event.checkout_id)
+    return party is not None and bool(party.open)
 
 
 def _is_blocked(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
@@ -153,9 +227,11 @@ def _is_for_review(state: Screenings, event: ScreeningRequested, limits: RiskLim
 # What refuses comes first: nobody is asked about a payment that may not be made anyway.
 RULES: tuple[tuple[Outcome, Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
     ("refused", "listed_name", _is_listed),
+    ("refused", "near_hit", _was_refused),
     ("refused", "blocked_country", _is_blocked),
     ("refused", "amount_limit", _exceeds_amount_limit),
     ("refused", "velocity_limit", _exceeds_velocity_limit),
+    ("held", "near_hit", _is_near),
     ("held", "no_list", _lacks_a_list),
     ("held", "amount_review", _is_for_review),
 )

@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from consumers.risk.decide import Change, Heard, Screening, Screenings
+from consumers.risk.decide import Buyer, Change, Found, Heard, Party, Screening, Screenings
+from consumers.risk.matching import Hit
 from consumers.risk.names import NameList, normalise
 from consumers.risk.reviewing import Hold, HoldKey, Review, key_of
+from consumers.risk.watchlist import Watchlist, label
 from schemas.events import RiskReviewed, ScreeningRequested
 from topics.runtime.shape.consumer import Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
+from topics.sealing import Sealer
 
 SCREENINGS = Table(
     "screenings",
@@ -49,6 +52,25 @@ REVIEWS = Table(
     Column("reviewed_at", "timestamptz"),
     Column("counts", "bool"),
 )
+HITS = Table(
+    "hits",
+    Column("about", "text", key=True),
+    Column("subject", "text", key=True),
+    Column("screen_no", "int4", key=True),
+    Column("list_name", "text", "hit.list_name", key=True),
+    Column("entry_id", "text", "hit.entry_id", key=True),
+    Column("content", "text", "hit.content"),
+    Column("listed_name", "text", "hit.name"),
+    Column("score", "int2", "hit.score"),
+    Column("party", "text"),
+)
+BUYERS = Table(
+    "buyers",
+    Column("party", "text", key=True),
+    Column("buyer_account", "text"),
+    Column("sealed", "bytea"),
+    Column("screened", "text"),
+)
 
 HOUR = timedelta(hours=1)
 _LISTS_LOCK = 0x4C495354  # advisory: one process at a time stores lists
@@ -66,7 +88,7 @@ def load_lists(conn: Connection, lists: Sequence[NameList]) -> None:
         "UPDATE lists AS l SET current = (n.name IS NOT NULL)"
         " FROM lists AS o LEFT JOIN unnest(%b::text[], %b::text[]) AS n (name, version)"
         "   ON n.name = o.name AND n.version = o.version"
-        " WHERE l.name = o.name AND l.version = o.version AND l.current <> (n.name IS NOT NULL)",
+        " WHERE l.name = o.name AND l.version = o.version AND l.source = 'settings' AND l.current <> (n.name IS NOT NULL)",
         [[one.name for one in lists], [one.version for one in lists]],
     )
 
@@ -87,10 +109,10 @@ def _insert_list(conn: Connection, one: NameList) -> None:
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int) -> Screenings:
+def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int, watchlist: Watchlist) -> Screenings:
     """What the batch's screenings need; and for reviews, the screenings that they are about."""
     asked = [event for event in events if isinstance(event, ScreeningRequested)]
-    state = _read_screenings(conn, asked, now, limit) if asked else Screenings()
+    state = _read_screenings(conn, asked, now, limit, watchlist) if asked else Screenings()
     wanted = {known.hold().key for known in state.decided.values() if known.outcome == "held"}
     wanted |= {key_of(event) for event in events if isinstance(event, RiskReviewed)}
     if wanted:
@@ -98,7 +120,9 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int) -
     return state
 
 
-def _read_screenings(conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int) -> Screenings:
+def _read_screenings(
+    conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int, watchlist: Watchlist
+) -> Screenings:
     """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
 
     A buyer's checkouts are counted up to `limit`. Two processes may count the same buyer at once, so the limit may be
@@ -111,7 +135,13 @@ def _read_screenings(conn: Connection, asked: Sequence[ScreeningRequested], now:
     decided = {row[0]: Screening(*row) for row in screenings}
     recent = dict(hours.fetchall())
     found = lists.fetchall()
-    return Screenings(decided, recent, *_listed(found, names), current=frozenset(row[0] for row in found))
+    state = Screenings(decided, recent, *_listed(found, names), current=frozenset(row[0] for row in found))
+    imported = [label(name, version) for name, version, _, source in found if source == "import"]
+    watchlist.follow(conn, imported)
+    if imported:
+        state.sanctions = ",".join(watchlist.labels)
+        state.parties = _read_parties(conn, asked, watchlist)
+    return state
 
 
 _DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
@@ -134,7 +164,7 @@ def _select_hours(conn: Connection, buyers: list[str], now: datetime, limit: int
 
 def _select_lists(conn: Connection, names: list[str]) -> Cursor:
     return conn.execute(
-        "SELECT l.name, l.version, n.name FROM lists l"
+        "SELECT l.name, l.version, n.name, l.source FROM lists l"
         " LEFT JOIN list_names n ON n.list_name = l.name AND n.list_version = l.version AND n.name = ANY(%b::text[])"
         " WHERE l.current ORDER BY l.name",
         [names],
@@ -145,15 +175,47 @@ def _select_lists(conn: Connection, names: list[str]) -> Cursor:
 def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> tuple[dict[str, str], str]:
     """→ name as written → the list that holds it; and the labels of all current lists."""
     hits: dict[str, str] = {}
-    for list_name, version, name in rows:
+    for list_name, version, name, _ in rows:
         if name is not None:
-            hits.setdefault(name, _label(list_name, version))
-    asked = dict.fromkeys(_label(list_name, version) for list_name, version, _ in rows)
+            hits.setdefault(name, label(list_name, version))
+    asked = dict.fromkeys(label(list_name, version) for list_name, version, *_ in rows)
     return {written: hits[name] for written, name in names.items() if name in hits}, ",".join(asked) or "none"
 
 
-def _label(list_name: str, version: str) -> str:
-    return f"{list_name}@{version[:12]}"
+def _read_parties(conn: Connection, asked: Sequence[ScreeningRequested], watchlist: Watchlist) -> dict[str, Party]:
+    """What the sanctions lists say of each buyer with a name, and what persons have decided about that before."""
+    named = {one.checkout_id: (watchlist.party(one.buyer_account, one.name), one.name) for one in asked if one.name}
+    stored = conn.execute(
+        "SELECT party FROM buyers WHERE party = ANY(%s::text[])", [text_array(sorted({p for p, _ in named.values()}))]
+    )
+    near = {checkout_id: watchlist.near(name) for checkout_id, (_, name) in named.items()}
+    hit = sorted({named[checkout_id][0] for checkout_id, hits in near.items() if hits})
+    decided = decisions_on(conn, hit) if hit else {}
+    known = {party for (party,) in stored}
+    return {
+        checkout_id: judged(party, near[checkout_id], decided, is_new=party not in known)
+        for checkout_id, (party, _) in named.items()
+    }
+
+
+Decisions = dict[tuple[str, str, str, str], str]  # party, list, entry, its content → clear or refuse
+
+_DECISIONS = (
+    "SELECT h.party, h.list_name, h.entry_id, h.content, r.decision FROM hits h JOIN reviews r"
+    " ON r.about = h.about AND r.subject = h.subject AND r.screen_no = h.screen_no AND r.counts"
+    " WHERE h.party = ANY(%s::text[]) ORDER BY r.reviewed_at, r.event_id"
+)
+
+
+def decisions_on(conn: Connection, parties: Sequence[str]) -> Decisions:
+    """The last word of a person about each entry that these parties were near; it holds until the entry changes."""
+    return {tuple(key): decision for *key, decision in conn.execute(_DECISIONS, [text_array(parties)])}
+
+
+def judged(party: str, hits: Sequence[Hit], decided: Decisions, *, is_new: bool = False) -> Party:
+    said = {hit: decided.get((party, hit.list_name, hit.entry_id, hit.content)) for hit in hits}
+    refused = next((hit for hit in hits if said[hit] == "refuse"), None)
+    return Party(party, tuple(hit for hit in hits if said[hit] is None), refused, is_new)
 
 
 _KEYS = "(about, subject, screen_no) IN (SELECT * FROM unnest(%b::text[], %b::text[], %b::int[]))"
@@ -171,13 +233,34 @@ def _read_reviews(conn: Connection, state: Screenings, keys: Sequence[HoldKey]) 
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_SCREENED, _HOLD, _REVIEWED = SCREENINGS.insert(), HOLDS.insert(), REVIEWS.insert()
+_SCREENED, _HOLD, _FOUND = SCREENINGS.insert(), HOLDS.insert(), HITS.insert()
+_REVIEWED = REVIEWS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
+_BOUGHT = BUYERS.insert(otherwise="ON CONFLICT (party) DO NOTHING")
 
 
-def save(conn: Connection, changes: Sequence[Change]) -> None:
+def save(conn: Connection, changes: Sequence[Change], *, sealer: Sealer) -> None:
     """A second process with the same checkout violates the primary key, and finds this decision when it retries."""
     screenings = [change for change in changes if isinstance(change, Screening)]
     _SCREENED.run(conn, sorted(screenings, key=attrgetter("checkout_id")))
     if len(screenings) < len(changes):
         _HOLD.run(conn, sorted((one for one in changes if isinstance(one, Hold)), key=attrgetter("key")))
+        _FOUND.run(conn, [one for one in changes if isinstance(one, Found)])
         _REVIEWED.run(conn, [one for one in changes if isinstance(one, Review)])
+        _keep_buyers(conn, [one for one in changes if isinstance(one, Buyer)], sealer)
+
+
+def keep_found(conn: Connection, found: Sequence[Found]) -> None:
+    _FOUND.run(conn, found)
+
+
+def _keep_buyers(conn: Connection, buyers: Sequence[Buyer], sealer: Sealer) -> None:
+    """Names are sealed, each bound to its party. Sorted, so that two processes with the same buyers cannot deadlock."""
+    new = [by_party[1] for by_party in sorted({one.party: one for one in buyers}.items())]
+    if new:
+        _BOUGHT.run_columns(
+            conn,
+            party=[one.party for one in new],
+            buyer_account=[one.buyer_account for one in new],
+            sealed=[sealer.seal(one.name, one.party) for one in new],
+            screened=[one.screened for one in new],
+        )

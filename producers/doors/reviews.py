@@ -21,7 +21,7 @@ from topics.runtime.shape.consumer import Connection
 # What a reviewer is shown of a screening, from risk's views.
 HELD: LiteralString = (
     "SELECT about, subject, screen_no, rule, score, list_version, buyer_account, held_at, decision, actor, reason,"
-    " reviewed_at FROM hold_view"
+    " reviewed_at, hits FROM hold_view"
 )
 ONE_HELD: LiteralString = HELD + " WHERE about = %s AND subject = %s AND screen_no = %s"
 

@@ -1,4 +1,4 @@
-"""`tally bench pay-in | refunds | ledger | letters | outage`: figures of this machine, as JSON where asked for."""
+"""`tally bench pay-in | refunds | ledger | letters | outage | screening`: figures of this machine, as JSON where asked for."""
 
 from __future__ import annotations
 
@@ -105,6 +105,19 @@ def outage(
     settings, status = _running_stack()
     plan = OutagePlan(psp, "hang" if hang else "refuse", rate, outage_s=minutes * 60, before_s=before)
     _show(run(settings, status, plan, seed, change, call("GET", "/control/faults"), note), as_json)
+
+
+@app.command()
+def screening(
+    as_json: Json = False,
+    entries: Annotated[int, typer.Option(min=100, max=200_000, help="Entries of the invented list.")] = 20_000,
+    cases: Annotated[int, typer.Option(min=100, max=200_000, help="Variants, and as many near misses.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same names.")] = 1,
+) -> None:
+    """Names against an invented sanctions list: found, wrongly found, CPU a name beside a plain scan. Needs no stack."""
+    from operations.bench.screening import run
+
+    _show(run(seed, entries, cases), as_json)
 
 
 def _running_stack() -> tuple[Settings, StackStatus]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.cli import risk_lists
 from operations.cli.letters.choosing import Actor, Reason, audit_note, failed
 from operations.cli.terminal import note, say, say_json
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from topics.settings import Settings
 
 app = typer.Typer(help="What waits for a person's decision, and deciding it.", no_args_is_help=True)
+app.add_typer(risk_lists.app, name="lists")
 
 HEARD_WITHIN_S = 20
 ASK_EVERY_S = 0.1
@@ -62,6 +64,8 @@ def show(subject: Subject, buyer: Buyer = False, as_json: AsJson = False) -> Non
     for held in found:
         say(f"{_called(held)}: rule {held['rule']}, score {held['score']}, lists {held['list_version']}")
         say(f"held {held['held_at']:%Y-%m-%d %H:%M:%S} UTC, buyer {held['buyer_account']}")
+        for hit in held["hits"]:
+            say(f"near {hit['listed_name']}, entry {hit['entry_id']} of {hit['list_name']}, score {hit['score']}")
         for one in held["reviews"]:
             effect = "" if one["counts"] else " (too late: changed nothing)"
             say(f"{DONE[one['decision']]} by {one['actor']} {one['reviewed_at']:%Y-%m-%d %H:%M:%S} UTC{effect}")

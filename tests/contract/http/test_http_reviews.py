@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from producers.keys import SCOPES, KeyRefused, create_key
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
 from tests.contract.http.rooms import running_rooms
+from tests.sanctions import SDN, ofac
 
 REVIEWS = "/v1/ops/reviews"
 
@@ -152,3 +154,24 @@ def test_what_was_never_held_is_said_so_by_the_commands(environment: dict[str, s
     for command in (("show",), ("clear", "--reason", "x"), ("refuse", "--reason", "x")):
         said = tally(environment, "risk", command[0], "nothing-here", *command[1:])
         assert (said.returncode, "was ever held" in said.stderr) == (1, True)
+
+
+def test_a_list_is_imported_by_command_once_and_a_broken_one_loads_nothing(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The names in it are no other test's."""
+    files = [str(file) for file in ofac(tmp_path)]
+    planned = tally(environment, "risk", "lists", "import", *files, "--dry-run")
+    assert ("3 added: 1001, 1002, 1004" in planned.stdout, "nothing was changed" in planned.stdout) == (True, True)
+    loaded = tally(environment, "risk", "lists", "import", *files)
+    assert (loaded.returncode, "ofac-sdn is at" in loaded.stdout) == (0, True)
+    again = tally(environment, "risk", "lists", "import", *files)
+    assert (again.returncode, "nothing to do" in again.stdout) == (0, True)
+    ofac(tmp_path, sdn=SDN[:300])
+    broken = tally(environment, "risk", "lists", "import", *files)
+    assert (broken.returncode, broken.stdout, "nothing is loaded: sdn.csv, line" in broken.stderr) == (1, "", True)
+    ofac(tmp_path, sdn="\n".join(line for line in SDN.split("\n") if not line.startswith("1004")), add="")
+    shrunk = tally(environment, "risk", "lists", "import", *files)
+    assert (shrunk.returncode, "more than a tenth" in shrunk.stderr) == (1, True)
+    shown = tally(environment, "risk", "lists", "show").stdout
+    assert (shown.count("ofac-sdn"), "current" in shown) == (1, True)
