@@ -45,12 +45,12 @@ def import_(
     from consumers.risk.readers import BadList, read_list
     from operations.stack.running import current_settings
 
+    settings = current_settings()
     by = audit_note(actor, f"import of {', '.join(path.name for path in files)}")
     try:
         file = read_list(files)
     except BadList as bad:
         raise failed(f"tally: nothing is loaded: {bad}") from None
-    settings = current_settings()
     diff = importing.compare(settings, file)
     if not as_json:
         _tell(diff, str(file.published or "no date in the file"))

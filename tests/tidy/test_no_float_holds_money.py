@@ -16,7 +16,11 @@ from tests.tidy.reading import PACKAGES, python, tree
 MONEY = (
     "schemas",
     "consumers/payments",
-    "consumers/risk",
+    "consumers/risk/checkout_limits.py",
+    "consumers/risk/decide.py",
+    "consumers/risk/reviewing.py",
+    "consumers/risk/settings.py",
+    "consumers/risk/store.py",
     "consumers/wallet",
     "consumers/ledger",
     "consumers/executor/routing.py",

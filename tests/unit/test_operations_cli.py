@@ -31,7 +31,7 @@ def test_the_version_said_is_the_projects() -> None:
 
 WITHOUT = {  # commands that need no stack
     *("up", "down", "status", "doctor", "run", "migrate"),
-    *("schemas write", "schemas check", "topics map"),
+    *("schemas write", "schemas check", "topics map", "bench screening"),
     *("clock show", "clock advance", "clock set", "clock reset"),
 }
 GIVEN = {"room": "payments", "psp": "all", "delivery_id": "0" * 36}

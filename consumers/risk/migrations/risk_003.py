@@ -74,7 +74,8 @@ CREATE OR REPLACE VIEW hold_view AS
 SELECT h.about, h.subject, h.screen_no, h.rule, h.score, h.list_version, h.buyer_account, h.held_at,
        r.decision, r.actor, r.reason, r.reviewed_at,
        coalesce((SELECT jsonb_agg(jsonb_build_object('list_name', n.list_name, 'entry_id', n.entry_id, 'listed_name',
-                                  n.listed_name, 'score', n.score, 'content', n.content) ORDER BY n.score DESC, n.list_name, n.entry_id)
+                                  n.listed_name, 'score', n.score, 'content', n.content)
+                                  ORDER BY n.score DESC, n.list_name, n.entry_id)
                    FROM hits n WHERE n.about = h.about AND n.subject = h.subject AND n.screen_no = h.screen_no), '[]') AS hits
   FROM holds h LEFT JOIN reviews r
     ON r.about = h.about AND r.subject = h.subject AND r.screen_no = h.screen_no AND r.counts;
