@@ -22,8 +22,6 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE…",
-        exists=True,
-        dir_okay=False,
         help="OFAC's sdn.csv, alt.csv, add.csv; or one file of the EU or UN.",
     ),
 ]
