@@ -70,11 +70,12 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Buyer:
-    """A buyer under one name, for lists that are yet to come. Only the store sees the name, which it seals."""
+class KnownParty:
+    """An account under one name, for lists that are yet to come. Only the store sees the name, which it seals."""
 
     party: str
-    buyer_account: str
+    about: Literal["buyer", "seller"]
+    account: str
     name: str = field(repr=False)
     screened: str = ""  # the sanctions lists that the name was screened against
 
@@ -86,10 +87,10 @@ class Party:
     party: str
     open: tuple[Hit, ...] = ()  # the nearest first; without those that a person has cleared this party of
     refused: Hit | None = None  # an entry for which a person has refused this party
-    is_new: bool = False  # not among the stored buyers
+    is_new: bool = False  # not among the stored parties
 
 
-Change = Screening | Hold | Review | Found | Buyer
+Change = Screening | Hold | Review | Found | KnownParty
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ def _of_party(state: Screenings, event: ScreeningRequested, party: Party, held_b
     if held_by == "near_hit":
         changes += [Found("payment", event.checkout_id, PAYMENT_SCREENING, party.party, hit) for hit in party.open]
     if party.is_new and event.name is not None:
-        changes.append(Buyer(party.party, event.buyer_account, event.name, state.sanctions))
+        changes.append(KnownParty(party.party, "buyer", event.buyer_account, event.name, state.sanctions))
     return changes
 
 

@@ -30,11 +30,11 @@ SLICES = 25  # of one round of upkeep, which has other work too
 REST = 4.0  # times as long as the last slice took, so that payments have the process for themselves
 
 _LISTS = "SELECT name, version FROM lists WHERE current AND source = 'import' ORDER BY name"
-_BUYERS: LiteralString = "SELECT party, buyer_account, sealed FROM buyers WHERE screened "
+_BUYERS: LiteralString = "SELECT party, account, sealed FROM parties WHERE about = 'buyer' AND screened "
 _NEXT: LiteralString = " %s ORDER BY screened, party LIMIT %s FOR UPDATE SKIP LOCKED"
 _BEFORE, _BEHIND = _BUYERS + "<" + _NEXT, _BUYERS + ">" + _NEXT  # two ranges of an index
 _ASKED = "SELECT party, list_name, entry_id, content FROM hits WHERE party = ANY(%s::text[])"
-_SCREENED = "UPDATE buyers SET screened = %s WHERE party = ANY(%s::text[])"
+_SCREENED = "UPDATE parties SET screened = %s WHERE party = ANY(%s::text[])"
 _HELD = (
     "INSERT INTO holds (about, subject, screen_no, rule, score, list_version, buyer_account, held_at)"
     " SELECT 'buyer', %s, coalesce(max(screen_no), 0) + 1, 'near_hit', %s, %s, %s, %s FROM holds"
@@ -79,7 +79,7 @@ class Rescreening:
         conn.execute(_SCREENED, [lists, text_array(parties)])
         return len(parties)
 
-    def _near(self, party: str, buyer_account: str, sealed: bytes) -> tuple[Hit, ...]:
+    def _near(self, party: str, account: str, sealed: bytes) -> tuple[Hit, ...]:
         try:
             return self._watchlist.near(self._watchlist.sealer.open(bytes(sealed), party))
         except Broken as broken:  # the installation's secret was changed: this party is met no more, under this hash

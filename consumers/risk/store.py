@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from consumers.risk.decide import Buyer, Change, Found, Heard, Party, Screening, Screenings
+from consumers.risk.decide import Change, Found, Heard, KnownParty, Party, Screening, Screenings
 from consumers.risk.matching import Hit
 from consumers.risk.names import NameList, normalise
 from consumers.risk.reviewing import Hold, HoldKey, Review, key_of
@@ -64,10 +64,11 @@ HITS = Table(
     Column("score", "int2", "hit.score"),
     Column("party", "text"),
 )
-BUYERS = Table(
-    "buyers",
+PARTIES = Table(
+    "parties",
     Column("party", "text", key=True),
-    Column("buyer_account", "text"),
+    Column("about", "text"),
+    Column("account", "text"),
     Column("sealed", "bytea"),
     Column("screened", "text"),
 )
@@ -184,9 +185,11 @@ def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> tuple[dic
 
 def _read_parties(conn: Connection, asked: Sequence[ScreeningRequested], watchlist: Watchlist) -> dict[str, Party]:
     """What the sanctions lists say of each buyer with a name, and what persons have decided about that before."""
-    named = {one.checkout_id: (watchlist.party(one.buyer_account, one.name), one.name) for one in asked if one.name}
+    named = {
+        one.checkout_id: (watchlist.party("buyer", one.buyer_account, one.name), one.name) for one in asked if one.name
+    }
     stored = conn.execute(
-        "SELECT party FROM buyers WHERE party = ANY(%s::text[])", [text_array(sorted({p for p, _ in named.values()}))]
+        "SELECT party FROM parties WHERE party = ANY(%s::text[])", [text_array(sorted({p for p, _ in named.values()}))]
     )
     near = {checkout_id: watchlist.near(name) for checkout_id, (_, name) in named.items()}
     hit = sorted({named[checkout_id][0] for checkout_id, hits in near.items() if hits})
@@ -235,7 +238,7 @@ def _read_reviews(conn: Connection, state: Screenings, keys: Sequence[HoldKey]) 
 
 _SCREENED, _HOLD, _FOUND = SCREENINGS.insert(), HOLDS.insert(), HITS.insert()
 _REVIEWED = REVIEWS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
-_BOUGHT = BUYERS.insert(otherwise="ON CONFLICT (party) DO NOTHING")
+_KEPT = PARTIES.insert(otherwise="ON CONFLICT (party) DO NOTHING")
 
 
 def save(conn: Connection, changes: Sequence[Change], *, sealer: Sealer) -> None:
@@ -246,21 +249,22 @@ def save(conn: Connection, changes: Sequence[Change], *, sealer: Sealer) -> None
         _HOLD.run(conn, sorted((one for one in changes if isinstance(one, Hold)), key=attrgetter("key")))
         _FOUND.run(conn, [one for one in changes if isinstance(one, Found)])
         _REVIEWED.run(conn, [one for one in changes if isinstance(one, Review)])
-        _keep_buyers(conn, [one for one in changes if isinstance(one, Buyer)], sealer)
+        _keep_parties(conn, [one for one in changes if isinstance(one, KnownParty)], sealer)
 
 
 def keep_found(conn: Connection, found: Sequence[Found]) -> None:
     _FOUND.run(conn, found)
 
 
-def _keep_buyers(conn: Connection, buyers: Sequence[Buyer], sealer: Sealer) -> None:
-    """Names are sealed, each bound to its party. Sorted, so that two processes with the same buyers cannot deadlock."""
-    new = [by_party[1] for by_party in sorted({one.party: one for one in buyers}.items())]
+def _keep_parties(conn: Connection, known: Sequence[KnownParty], sealer: Sealer) -> None:
+    """Names are sealed, each bound to its party. Sorted, so that two processes with the same parties cannot deadlock."""
+    new = [by_party[1] for by_party in sorted({one.party: one for one in known}.items())]
     if new:
-        _BOUGHT.run_columns(
+        _KEPT.run_columns(
             conn,
             party=[one.party for one in new],
-            buyer_account=[one.buyer_account for one in new],
+            about=[one.about for one in new],
+            account=[one.account for one in new],
             sealed=[sealer.seal(one.name, one.party) for one in new],
             screened=[one.screened for one in new],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from consumers.risk.entries import Entry
 from consumers.risk.matching import Hit, NameIndex
@@ -67,9 +67,9 @@ class Watchlist:
             hits = near[name] = tuple(names.near(name))
         return hits
 
-    def party(self, buyer_account: str, name: str) -> str:
+    def party(self, about: Literal["buyer", "seller"], account: str, name: str) -> str:
         """Who was screened: an account under one name, as a hash that cannot be guessed from them."""
-        said = f"{len(buyer_account)} {buyer_account} {name}".encode()
+        said = f"{about} {len(account)} {account} {name}".encode()
         return blake2b(said, key=self._party_key, digest_size=16).hexdigest()
 
 

@@ -83,7 +83,7 @@ def show(as_json: AsJson = False) -> None:
     [behind] = read(
         settings,
         "risk",
-        "SELECT count(*) AS buyers FROM buyer_screening_view WHERE screened IS DISTINCT FROM"
+        "SELECT count(*) AS buyers FROM party_view WHERE screened IS DISTINCT FROM"
         " (SELECT string_agg(name || '@' || left(version, 12), ',' ORDER BY name) FROM list_view"
         " WHERE current AND source = 'import')",
     )

@@ -180,13 +180,13 @@ def test_no_name_of_a_buyer_stands_anywhere_in_clear(
         tables = [row[0] for row in conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'risk'")]
         kept = {table: str(conn.execute(f"SELECT * FROM {table}").fetchall()) for table in tables}  # type: ignore[arg-type]
     assert [table for table, rows in kept.items() if "qwertz" in rows.lower()] == []
-    assert len(risk.rows("SELECT 1 FROM buyer_screening_view")) == 2
+    assert len(risk.rows("SELECT 1 FROM party_view")) == 2
 
 
 def test_without_a_sanctions_list_no_buyer_is_kept(start: Callable[..., Hearing]) -> None:
     risk = start()
     assert said(risk, screening("c1")) == [CLEARED]
-    assert risk.rows("SELECT 1 FROM buyer_screening_view") == []
+    assert risk.rows("SELECT 1 FROM party_view") == []
 
 
 def test_payments_wait_while_a_required_list_is_missing(

@@ -1,4 +1,4 @@
-"""Sanctions lists with their entries; near names that a screening found; buyers whose names a new list is screened against."""
+"""Sanctions lists with their entries; near names that a screening found; parties whose names a new list is screened against."""
 
 from alembic import op
 
@@ -46,25 +46,26 @@ CREATE TABLE hits (
     content text NOT NULL,
     listed_name text NOT NULL,                    -- the entry's name that was nearest
     score smallint NOT NULL CHECK (score BETWEEN 0 AND 100),
-    party text NOT NULL,                          -- keyed hash of the buyer's account and name
+    party text NOT NULL,                          -- keyed hash of an account and a name
     PRIMARY KEY (about, subject, screen_no, list_name, entry_id),
     FOREIGN KEY (about, subject, screen_no) REFERENCES holds
 );
 CREATE INDEX hits_by_party ON hits (party, list_name, entry_id);
 
-CREATE TABLE buyers (
-    party text PRIMARY KEY,
-    buyer_account text NOT NULL,
+CREATE TABLE parties (
+    party text PRIMARY KEY,                       -- as in hits
+    about text NOT NULL CHECK (about IN ('buyer', 'seller')),
+    account text NOT NULL,
     sealed bytea NOT NULL,                        -- the name; only risk opens it
     screened text NOT NULL                        -- the lists that it was last screened against
 );
-CREATE INDEX buyers_by_screened ON buyers (screened, party);
+CREATE INDEX parties_by_screened ON parties (about, screened, party);
 """
 
 _GRANTS = """
 REVOKE UPDATE, DELETE ON imports, hits FROM tally_risk;
 REVOKE INSERT, UPDATE, DELETE ON list_entries FROM tally_risk;
-REVOKE DELETE ON buyers FROM tally_risk;
+REVOKE DELETE ON parties FROM tally_risk;
 GRANT SELECT, INSERT ON imports TO tally_ops;
 GRANT SELECT, INSERT, UPDATE ON lists, list_entries TO tally_ops;
 """
@@ -86,9 +87,9 @@ CREATE VIEW list_entry_view AS
 SELECT list_name, entry_id, content, from_no, until_no, names, births, countries, programmes FROM list_entries;
 CREATE VIEW hit_view AS
 SELECT about, subject, screen_no, list_name, entry_id, content, listed_name, score FROM hits;
-CREATE VIEW buyer_screening_view AS SELECT buyer_account, screened FROM buyers;
+CREATE VIEW party_view AS SELECT about, account, screened FROM parties;
 
-GRANT SELECT ON import_view, list_entry_view, hit_view, buyer_screening_view TO tally_risk_read;
+GRANT SELECT ON import_view, list_entry_view, hit_view, party_view TO tally_risk_read;
 """
 
 
@@ -109,9 +110,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP VIEW import_view, list_entry_view, hit_view, buyer_screening_view, list_view, hold_view")
+    op.execute("DROP VIEW import_view, list_entry_view, hit_view, party_view, list_view, hold_view")
     op.execute(_HOLDS_BEFORE)
-    op.execute("DROP TABLE buyers, hits, list_entries, imports")
+    op.execute("DROP TABLE parties, hits, list_entries, imports")
     op.execute("DELETE FROM lists WHERE source = 'import'")
     op.execute("ALTER TABLE lists DROP COLUMN source")
     op.execute("CREATE VIEW list_view AS SELECT name, version, names, current, loaded_at FROM lists")
