@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+
+from topics.runtime.shape.consumer import AnyConsumer
+from topics.runtime.shape.store import Store
+from topics.settings import Settings
 
 SDN = """\
 1001,"AL-KHATIRI, Mohammed Nasir","individual","SDGT] [IRAQ2","-0- ","-0- ","-0- ","-0- ","-0- ","-0- ","-0- ","DOB 19 Jun 1951; POB Basra; nationality Iraq; Passport H1."
@@ -71,3 +76,18 @@ def one(folder: Path, text: str, name: str = "list") -> list[Path]:
     file = folder / name
     file.write_text(text)
     return [file]
+
+
+def screen_known(settings: Settings, risk: AnyConsumer) -> int:
+    """→ how many known parties a whole round of upkeep screened."""
+    assert risk.sum_up is not None
+    store, done = Store(settings, risk.name), 0
+    try:
+        while True:
+            with store.transaction() as conn:
+                screened = risk.sum_up(conn, settings.retention, datetime.now(UTC))
+            if not screened:
+                return done
+            done += screened
+    finally:
+        store.close()

@@ -102,11 +102,11 @@ def _hash(paths: Sequence[Path]) -> str:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rows(path: Path, delimiter: str, *, ended: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """→ each row with the number of its last line. With `ended` the last line must have an end, too. Errors: BadList."""
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """→ each row with the number of its last line, which must have an end, too. Errors: BadList."""
     csv.field_size_limit(LINE_MAX)
     with path.open("rb") as file:
-        reader = csv.reader(_lines(path, file, ended), delimiter=delimiter, strict=True)
+        reader = csv.reader(_lines(path, file), delimiter=delimiter, strict=True)
         while True:
             try:
                 row = next(reader)
@@ -118,13 +118,13 @@ def _rows(path: Path, delimiter: str, *, ended: bool = False) -> Iterator[tuple[
                 yield reader.line_num, row
 
 
-def _lines(path: Path, file: IO[bytes], ended: bool) -> Iterator[str]:
+def _lines(path: Path, file: IO[bytes]) -> Iterator[str]:
     number = 0
     while raw := file.readline(LINE_MAX + 1):
         number += 1
         if len(raw) > LINE_MAX:
             raise BadList(f"{path.name}, line {number}: longer than {LINE_MAX >> 20} MiB")
-        if ended and not raw.endswith((b"\n", b"\x1a")):
+        if not raw.endswith((b"\n", b"\x1a")):
             raise BadList(f"{path.name}, line {number}: has no end, so the file is cut off")
         if raw.strip() == b"\x1a":  # the end of file of DOS, which OFAC writes
             return
@@ -170,7 +170,7 @@ def _read_ofac(paths: Sequence[Path]) -> _Read:
 
 
 def _records(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    for line, row in _rows(path, ",", ended=True):
+    for line, row in _rows(path, ","):
         if len(row) != columns:
             raise BadList(f"{path.name.lower()}, line {line}: {len(row)} columns, not {columns}")
         values = ["" if value.strip() == _NOTHING else value.strip() for value in row]

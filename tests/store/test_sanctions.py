@@ -15,7 +15,7 @@ from consumers.risk.rescreening import AT_ONCE
 from consumers.risk.settings import RiskLimits
 from schemas.events import RiskCleared, RiskDecided, RiskHeld, RiskRefused, RiskReviewed, ScreeningRequested
 from schemas.money import Money
-from tests.sanctions import ALT, EU, SDN, ofac, one
+from tests.sanctions import ALT, EU, SDN, ofac, one, screen_known
 from tests.store.hearing import NOW, Hearing
 from topics.runtime.dead_letters.acts import AuditNote
 from topics.settings import Settings
@@ -69,14 +69,7 @@ def review(risk: Hearing, subject: str, decision: str, about: str = "payment", s
 
 def screen_again(risk: Hearing) -> int:
     """→ how many buyers a whole round of upkeep screened."""
-    chore, done = risk.consumer.sum_up, 0
-    assert chore is not None
-    while True:
-        with risk.store.transaction() as conn:
-            screened = chore(conn, risk.settings.retention, NOW)
-        if not screened:
-            return done
-        done += screened
+    return screen_known(risk.settings, risk.consumer)
 
 
 HELD, CLEARED, REFUSED = (RiskHeld, "near_hit"), (RiskCleared, "none"), (RiskRefused, "near_hit")

@@ -124,6 +124,7 @@ def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path: Path) -
 BROKEN_EU = [
     (EU.replace("Entity_LogicalId", "Entity_Id"), "line 1: no list that is known"),
     (EU[:-20], r"line 6: "),
+    (EU[:-3], "line 6: has no end, so the file is cut off"),
     (
         EU.replace(";13;EU.27.28;person;IRQ;;;;1951", ";;EU.27.28;person;IRQ;;;;1951"),
         "line 4: Entity_LogicalId is empty",

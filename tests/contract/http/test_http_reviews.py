@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
+from consumers.risk import importing
+from consumers.risk.consumer import build
+from consumers.risk.readers import read_list
 from consumers.risk.settings import RiskLimits
 from producers import ops_replies
 from producers.keys import SCOPES, KeyRefused, create_key
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
 from tests.contract.http.rooms import running_rooms
-from tests.sanctions import SDN, ofac
+from tests.sanctions import EU, SDN, ofac, one, screen_known
+from topics.runtime.dead_letters.acts import AuditNote
 
 REVIEWS = "/v1/ops/reviews"
 
@@ -175,3 +179,29 @@ def test_a_list_is_imported_by_command_once_and_a_broken_one_loads_nothing(
     assert (shrunk.returncode, "more than a tenth" in shrunk.stderr) == (1, True)
     shown = tally(environment, "risk", "lists", "show").stdout
     assert (shown.count("ofac-sdn"), "current" in shown) == (1, True)
+
+
+def test_a_known_buyer_whom_a_new_version_of_a_list_hits_is_shown_and_decided_as_a_buyer(
+    door: Door, anna: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Background screening runs here, in the test: the rooms' upkeep comes once a minute."""
+    buyer, name = f"bought-{secrets.token_hex(4)}", "Kwabena Oduro Sarpongwa"
+    importing.load(door.settings, read_list(one(tmp_path, EU)), AuditNote("anna", "the list of today"))
+    info = {"buyer_account": buyer, "name": name}
+    assert door.post(asked(buyer, order(f"{buyer}-1"), buyer_info=info)).status == 202
+    wait_for(lambda: status(door, buyer) == "executing")
+    listed = EU.replace("Mohammed Nasir Al-Khatiri", name)
+    importing.load(door.settings, read_list(one(tmp_path, listed)), AuditNote("anna", "the list of today"))
+    screen_known(door.settings, build(door.settings.model_copy(update={"risk": RiskLimits(), "risk_lists": ()})))
+    [waits] = held(door, anna, buyer)
+    assert (waits["about"], waits["rule"], waits["hits"][0]["listed_name"]) == ("buyer", "near_hit", name)
+    assert buyer in tally(environment, "risk", "list").stdout
+    assert f"near {name}, entry 13 of eu-consolidated" in tally(environment, "risk", "show", buyer, "--buyer").stdout
+    assert review(door, anna, buyer).status == 404  # it is no payment's
+    cleared = tally(environment, "risk", "clear", buyer, "--buyer", "--reason", "another one", "--actor", "carla")
+    assert f"buyer {buyer}, screening 1 is cleared by carla" in cleared.stdout
+    late = review(door, anna, buyer, about="buyer", decision="refuse")
+    assert (late.status, late.json["detail"]) == (409, "decided by carla: clear")
+    again = f"{buyer}-again"
+    assert door.post(asked(again, order(f"{again}-1"), buyer_info=info)).status == 202
+    wait_for(lambda: status(door, again) == "executing")
