@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cli import risk_lists
 from operations.cli.letters.choosing import Actor, Reason, audit_note, failed
+from operations.cli.risk_lists import app as lists
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from topics.settings import Settings
 
 app = typer.Typer(help="What waits for a person's decision, and deciding it.", no_args_is_help=True)
-app.add_typer(risk_lists.app, name="lists")
+app.add_typer(lists, name="lists")
 
 HEARD_WITHIN_S = 20
 ASK_EVERY_S = 0.1
