@@ -115,9 +115,11 @@ REVENUE_LINES = Table(
     Column("summed", "bool", by_sql=True),
 )
 
-_READ_OPERATIONS = (
-    f"SELECT {OPERATIONS.select(Operation)} FROM operations WHERE payment_order_id = ANY(%s::text[])"
-    " OR (kind, operation_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
+_READ_OPERATIONS = f"SELECT {OPERATIONS.select(Operation)} FROM operations WHERE payment_order_id = ANY(%s::text[])"
+# A statement of its own: with OR between the two the planner uses no index, and each batch read all operations.
+_READ_NAMED = (
+    f"SELECT {OPERATIONS.select(Operation)} FROM operations"
+    " WHERE (kind, operation_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
 )
 _READ_DISPUTES = f"SELECT {DISPUTES.select(Dispute)} FROM disputes WHERE payment_order_id = ANY(%s::text[])"
 _READ_ASKED = """
@@ -131,10 +133,11 @@ def read_money_back(conn: Connection, state: Payments, events: Sequence[Any]) ->
     order_ids = text_array(sorted({event.payment_order_id for event in events}))
     asked = [event for event in events if isinstance(event, OperationRequested)]
     kinds, ids = text_array([one.kind for one in asked]), text_array([one.operation_id for one in asked])
-    operations = conn.execute(_READ_OPERATIONS, [order_ids, kinds, ids], binary=True)
+    operations = conn.execute(_READ_OPERATIONS, [order_ids], binary=True)
+    named = conn.execute(_READ_NAMED, [kinds, ids], binary=True) if asked else ()
     disputes = conn.execute(_READ_DISPUTES, [order_ids], binary=True)
     terms = conn.execute(_READ_ASKED, [order_ids], binary=True) if asked else None
-    for row in operations:
+    for row in (*operations, *named):
         state.fold(Operation._make(row))
     for row in disputes:
         state.fold(Dispute._make(row))

@@ -16,9 +16,10 @@ from consumers.webhooks.decide import (
     SentDelivery,
     WebhookEvent,
 )
+from schemas.envelope import is_event_id
 from schemas.events import WebhookEndpointSet, WebhookResendRequested, WebhookTestRequested
 from topics.runtime.shape.consumer import Connection
-from topics.runtime.shape.store import text_array
+from topics.runtime.shape.store import text_array, uuid_array
 from topics.runtime.shape.table import Column, Table
 
 OwnerRequest = WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
@@ -88,12 +89,13 @@ def _select_endpoints(conn: Connection, owners: list[str], endpoint_ids: list[st
 
 def _select_sent(conn: Connection, delivery_ids: list[str]) -> list[SentDelivery]:
     """The deliveries to resend, locked."""
-    if not delivery_ids:
+    ids = sorted({id_ for id_ in delivery_ids if is_event_id(id_)})  # those that can be a delivery's
+    if not ids:
         return []
     rows = conn.execute(
-        f"SELECT {DELIVERIES.select(SentDelivery)} FROM deliveries WHERE delivery_id::text = ANY(%s)"
+        f"SELECT {DELIVERIES.select(SentDelivery)} FROM deliveries WHERE delivery_id = ANY(%b::uuid[])"
         " ORDER BY endpoint_id, lane, seq FOR UPDATE",
-        [sorted(set(delivery_ids))],
+        [uuid_array(ids)],
     )
     return [SentDelivery(*row) for row in rows]
 

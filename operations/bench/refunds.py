@@ -1,7 +1,8 @@
 """HTTP requests for refunds → the running stack → done at the PSP, in wallet and ledger: how many a second, how late.
 
 Phases: captures (payments made through the system itself, to be refunded), throughput (as many refunds as the stack books,
-with a limit on accepted and unbooked ones; first half of each order, then the rest), latency (a steady 20 refunds/s).
+with a limit on accepted and unbooked ones; first half of each order, then the rest), latency (a steady 20 refunds/s, once those
+of the throughput are done).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -119,6 +120,7 @@ class Sender:
         self.sent_at: dict[str, float] = {}
         self.refused: list[str] = []
         self.exhausted = False
+        self._latest: deque[str] = deque(maxlen=pay_in.CONNECTIONS)  # refunds that were accepted
 
     @property
     def waiting(self) -> int:
@@ -133,6 +135,7 @@ class Sender:
         self.sent_at[refund.refund_id] = time.monotonic()
         status, answer = await self._client.post("/v1/refunds", refund.body)
         if status == 202:
+            self._latest.append(refund.refund_id)
             return
         del self.sent_at[refund.refund_id]
         self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
@@ -140,12 +143,27 @@ class Sender:
             raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
 
     async def drain(self) -> None:
-        """Wait until all accepted refunds are booked or have failed, DRAIN_S at most: those left count as lost."""
+        """Wait until all accepted refunds are booked or have failed, and shown so; DRAIN_S at most: those left count as lost."""
         until = time.monotonic() + DRAIN_S
         while self.waiting > 0:
             if time.monotonic() > until:
                 return
             await asyncio.sleep(0.02)
+        await self._settle(until)
+
+    async def _settle(self, until: float) -> None:
+        """Wait until the last accepted refunds are shown as ended, too: `payments` consumes what the executor has done after
+        wallet and ledger have booked it, and what waits there would count against whoever comes next.
+        """
+        for refund_id in self._latest:
+            while not await self._is_ended(refund_id):
+                if time.monotonic() > until:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _is_ended(self, refund_id: str) -> bool:
+        status, answer = await self._client.get(f"/v1/refunds/{refund_id}")
+        return status == 200 and orjson.loads(answer)["status"] in ("succeeded", "failed")
 
 
 def run(settings: Settings, status: StackStatus, plan: RefundsPlan, seed: int, progress: Progress) -> dict[str, object]:
