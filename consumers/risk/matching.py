@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import nlargest
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import log
 from typing import Any, NamedTuple
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from consumers.risk.entries import Entry
 from consumers.risk.latin import key, sound, words
 
 HELD_FROM = 87  # score at which a person must look
-CANDIDATES = 40  # names that are compared in full
+LOWEST = (HELD_FROM - 0.5) / 100  # which is rounded to it
+CANDIDATES = 12  # names that are compared in full
 COMMON = 1500  # a word that more names have is looked up only where no rarer one is there
 SAME_SOUND, LEAST = 0.98, 0.5  # of two words: of one sound; below it they are two words
 GENTLE, HARSH = 0.9, 2.0  # what each share of letters that differ costs: in vowels, in consonants
+CLOSE = 100 * (1 - (1 - LEAST) / HARSH)  # ratio below which two words of different consonants are two words
 VOWELS = frozenset("aiu")
 _FATHERS_NAME = re.compile(r"[oe]v(?:it?ch|na)$")
 INITIAL = 0.9
@@ -56,7 +58,6 @@ class _Listed:
     joined: str
     initials: str
     weights: tuple[float, ...] = ()
-    weight: float = 0.0
 
 
 class NameIndex:
@@ -71,7 +72,7 @@ class NameIndex:
         self._most = log(2 + len(self._names))
         for listed in self._names:
             listed.weights = self._weights(listed.words, listed.keys)
-            listed.weight = sum(listed.weights)
+        self._sizes = [1 + sum(listed.weights) for listed in self._names]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -85,8 +86,10 @@ class NameIndex:
         weights = self._weights(asked, keys)
         best: dict[tuple[str, str], Hit] = {}
         joined = "".join(asked)
-        for listed in self._candidates(asked, keys, weights):
-            score = max(_aligned(*_rejoined(asked, weights, listed)), _whole(joined, listed.joined))
+        candidates = self._candidates(asked, keys, weights)
+        alike = _all_alike(asked, {word for listed in candidates for word in listed.words})
+        for listed in candidates:
+            score = max(_score(asked, weights, listed, alike), _whole(joined, listed.joined))
             if born is not None and listed.entry.births:
                 score *= _birth(born, listed.entry.births)
             points = round(100 * score)
@@ -131,10 +134,8 @@ class NameIndex:
                 shared[place] += sum(0.1 for one in initials if one in self._names[place].initials)
         if len(shared) <= CANDIDATES:
             return [self._names[place] for place in shared]
-        names = self._names
-        return [
-            names[place] for place in nlargest(CANDIDATES, shared, key=lambda at: shared[at] / (1 + names[at].weight))
-        ]
+        ranked = [(weight / self._sizes[place], -place) for place, weight in shared.items()]
+        return [self._names[-place] for _, place in nlargest(CANDIDATES, ranked)]
 
 
 def _joined_keys(found: Sequence[str]) -> list[str]:
@@ -170,28 +171,64 @@ def _joined_like(
     return many, weights
 
 
+class _Alike(NamedTuple):
+    """Words of a name → listed words and how alike they are; and the listed words that are alike to any of them."""
+
+    words: Mapping[str, Mapping[str, float]]
+    some: frozenset[str]
+
+
+def _all_alike(asked: Iterable[str], listed: Iterable[str]) -> _Alike:
+    """All pairs at once: most differ in so many letters that rapidfuzz rules them out without Python."""
+    others = list(listed)
+    sounds, keys = list(map(sound, others)), list(map(key, others))
+    found = {
+        word: {other: near for other in _perhaps(word, others, sounds, keys) if (near := _alike(word, other))}
+        for word in asked
+    }
+    return _Alike(found, frozenset(chain.from_iterable(found.values())))
+
+
+def _perhaps(word: str, others: Sequence[str], sounds: Sequence[str], keys: Sequence[str]) -> Iterable[str]:
+    """The words that may be alike: initials, those of one key, and those of few other letters, as written or as heard."""
+    if len(word) == 1:
+        return others
+    own = key(word)
+    places = {place for place, theirs in enumerate(keys) if theirs == own or len(others[place]) == 1}
+    for text, texts in ((word, others), (sound(word), sounds)):
+        places.update(hit[2] for hit in process.extract(text, texts, scorer=fuzz.ratio, score_cutoff=CLOSE, limit=None))
+    return [others[place] for place in places]
+
+
+def _score(asked: Sequence[str], weights: Sequence[float], listed: _Listed, alike: _Alike) -> float:
+    mine, my_weights, theirs, their_weights = _rejoined(asked, weights, listed)
+    if mine is not asked or theirs is not listed.words:
+        alike = _all_alike(mine, theirs)
+    told_most = sum(weight for other, weight in zip(theirs, their_weights, strict=True) if other in alike.some)
+    if ASKED_SHARE + (1 - ASKED_SHARE) * told_most / sum(their_weights) < LOWEST:
+        return 0.0
+    return _aligned(alike, mine, my_weights, theirs, their_weights)
+
+
 def _aligned(
-    asked: Sequence[str], weights: Sequence[float], listed: Sequence[str], their_weights: Sequence[float]
+    alike: _Alike, asked: Sequence[str], weights: Sequence[float], listed: Sequence[str], their_weights: Sequence[float]
 ) -> float:
     """Each word with its nearest counterpart, the best pairs first; order does not matter."""
-    pairs = sorted(
-        (
-            (alike, mine, theirs)
-            for mine, word in enumerate(asked)
-            for theirs, other in enumerate(listed)
-            if (alike := _alike(word, other))
-        ),
-        reverse=True,
-    )
+    pairs = [
+        (near, mine, theirs)
+        for mine, others in enumerate(map(alike.words.__getitem__, asked))
+        for theirs, other in enumerate(listed)
+        if (near := others.get(other))
+    ]
     explained = told = 0.0
     seen_mine: set[int] = set()
     seen_theirs: set[int] = set()
-    for alike, mine, theirs in pairs:
+    for near, mine, theirs in sorted(pairs, reverse=True):
         if mine not in seen_mine and theirs not in seen_theirs:
             seen_mine.add(mine)
             seen_theirs.add(theirs)
-            explained += alike * weights[mine]
-            told += alike * their_weights[theirs]
+            explained += near * weights[mine]
+            told += near * their_weights[theirs]
     if len(seen_mine) < min(2, max(len(asked), len(listed))):
         return 0.0
     return ASKED_SHARE * explained / sum(weights) + (1 - ASKED_SHARE) * told / sum(their_weights)

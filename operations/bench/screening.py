@@ -17,7 +17,10 @@ RATE, SHARE = 700, 0.15  # buyers a second, and the share of a core that they ma
 
 
 def run(seed: int, entries: int = 20_000, cases: int = 10_000) -> dict[str, Any]:
-    """Figures of one run. CPU times are this process's own; `ratio` is a name's share of what a plain scan takes."""
+    """Figures of one run. CPU times are this process's own; `ratio` is a name's share of what a plain scan takes.
+
+    `known_share_needed` is the share of `RATE` buyers a second that must have been met before for all of them to fit in `SHARE`.
+    """
     invented = invent(seed, entries, cases)
     building_s, index = _cpu(lambda: NameIndex(invented.entries))
     asked = [*invented.variants, *invented.others]
@@ -44,6 +47,7 @@ def run(seed: int, entries: int = 20_000, cases: int = 10_000) -> dict[str, Any]
         "ratio": round(a_name / a_scan, 3),
         "core_share_all_new": round(RATE * a_name, 3),
         "new_buyers_per_s_in_share": round(SHARE / a_name),
+        "known_share_needed": round(max(0.0, 1 - SHARE / (RATE * a_name)), 3),
     }
 
 
