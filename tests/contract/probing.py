@@ -16,6 +16,7 @@ from tests.contract import probe
 from tests.contract.rooms import Books, Log, Process, add_probe
 from topics import catalog
 from topics.runtime.making import topics as admin
+from topics.runtime.outbox import outbox
 from topics.runtime.shape.kafka import kafka_config
 from topics.settings import Settings
 
@@ -95,3 +96,9 @@ def other(settings: Settings) -> Iterator[Process]:
 @pytest.fixture
 def log() -> Log:
     return Log()
+
+
+@pytest.fixture
+def swept_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that others have left are swept after half a second."""
+    monkeypatch.setattr(outbox, "SWEEP_AFTER_S", 0.5)

@@ -64,7 +64,7 @@ class Nursery:
             env=inherited | variables,
         )
 
-    def start(self, work: str = "loop", failpoints: str = "", sabotage: str = "", sweep_after_s: float = 5) -> int:
+    def start(self, work: str = "loop", failpoints: str = "", sabotage: str = "", sweep_after_s: float = 2) -> int:
         """→ its pid."""
         told = {"start": work, "failpoints": failpoints, "sabotage": sabotage, "sweep_after_s": sweep_after_s}
         return int(self._ask(told)["pid"])

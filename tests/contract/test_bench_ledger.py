@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import psycopg
+import pytest
 from confluent_kafka.admin import AdminClient
 
+from operations.bench import ledger
 from operations.bench.ledger import LedgerPlan, run
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import SECRET
+from tests.conftest import SECRET, copy_database
 
 
 def databases_and_topics(servers: Servers) -> tuple[set[str], set[str]]:
@@ -20,7 +22,10 @@ def databases_and_topics(servers: Servers) -> tuple[set[str], set[str]]:
     return names, {name for name in topics if name.startswith("bench")}
 
 
-def test_the_figures_are_there_and_nothing_else_stays(servers: Servers, template: str) -> None:
+def test_the_figures_are_there_and_nothing_else_stays(
+    servers: Servers, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "migrate", lambda settings, admin: copy_database(servers, template, settings.database))
     before = databases_and_topics(servers)
     settings = load_settings(
         kafka=servers.kafka, postgres=servers.postgres, postgres_admin=servers.postgres_admin, secret=SECRET

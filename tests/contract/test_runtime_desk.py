@@ -51,6 +51,7 @@ def test_a_desks_chores_try_letters_again_and_fire_timers(desk: RoomDesk, books:
     assert (books.effects("k"), books.effects("t")) == ([1], [1, 0])
 
 
+@pytest.mark.usefixtures("swept_soon")
 def test_a_stopped_desk_publishes_what_is_committed_and_goes_on_after_the_lift(
     desk: RoomDesk, books: Books, log: Log
 ) -> None:

@@ -234,6 +234,7 @@ def send_raw(kafka: str, topic: str, header: bytes) -> None:
     library.rd_kafka_destroy(producer)
 
 
+@pytest.mark.usefixtures("swept_soon")
 def test_a_stopped_room_still_says_what_it_has_committed(on_kafka: Settings, books: Books) -> None:
     """A process that died between its commit and saying so: whoever comes next is stopped, and sweeps all the same."""
     books.run("INSERT INTO stops (code, reason, messages) VALUES ('test', 'a test', 0)")

@@ -17,6 +17,7 @@ from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
+@pytest.mark.usefixtures("swept_soon")
 def test_the_dead_ones_rows_are_swept(on_kafka: Settings, books: Books) -> None:
     """As a door or a dead process leaves them."""
     leave(books, OutboxRecord("wallet-movements.v1", b"k", [("ce_id", b"x")], b'{"movement_id": "1"}'))

@@ -24,11 +24,13 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from operations.auditor.engine.records import reader
 from operations.bench import pay_in
 from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
 from tests.commands import tally as in_this_process
+from topics import catalog
 from topics.settings import Settings
 
 LIMIT_S = 90.0
@@ -140,10 +142,10 @@ def test_on_a_terminal_without_our_letters_payments_are_shown_and_books_agree_al
     assert (verified.returncode, "the books agree" in verified.stdout) == (0, True), verified.stderr
 
 
-@pytest.mark.parametrize("how", [(), ("--hang",)], ids=["refuses", "hangs"])
-def test_psps_that_are_down_for_a_while_cost_no_order_and_are_put_back(home: Path, how: tuple[str, ...]) -> None:
+def test_psps_that_hang_for_a_while_cost_no_order_and_are_put_back(home: Path) -> None:
+    """Those that refuse: `test_while_a_psp_is_down_its_calls_wait_and_then_all_go_through`."""
     before = json.loads(tally(home, "sim", "faults", "--json").stdout)
-    words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.05", "--before", "3", *how)
+    words = ("bench", "outage", "--json", "--rate", "9", "--minutes", "0.05", "--before", "3", "--hang")
     done = typed(home, *words)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -221,14 +223,20 @@ def test_nothing_is_triggered_where_no_simulated_psps_are(home: Path, tmp_path: 
     assert "no stack is running here" in elsewhere.stderr
 
 
-def test_whatever_is_killed_comes_back_servers_included(home: Path) -> None:
+def test_whatever_is_killed_comes_back_servers_included_and_who_read_before_reads_on(home: Path) -> None:
+    """A broker that starts again leads its partitions in a later epoch; who asks with the earlier one is refused once."""
     before = pids(status(home))
     victims = ("kafka", "postgres", "executor-1", "api")
-    for name in victims:
-        os.kill(before[name], signal.SIGKILL)
-    eventually(
-        lambda: all(pids(status(home))[name] != before[name] for name in victims) and bool(status(home)["ready"])
-    )
+    with reader(current_settings(home=home)) as reading:
+        ends = reading.ends(*catalog.TOPICS)
+        for name in victims:
+            os.kill(before[name], signal.SIGKILL)
+        eventually(
+            lambda: all(pids(status(home))[name] != before[name] for name in victims) and bool(status(home)["ready"])
+        )
+        now = reading.ends(*catalog.TOPICS)
+        assert all(now[where] >= ends[where] for where in ends), "nothing is lost"
+        assert all(record.error() is None for record in reading.records(ends))
     after = {process["name"]: process["restarts"] for process in status(home)["processes"]}
     assert all(after[name] >= 1 for name in victims)
 

@@ -35,6 +35,7 @@ from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from tests.store.receiving import Receiver, receiving
 from topics import catalog
+from topics.runtime.outbox import outbox
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.process.upkeep import Upkeep
 from topics.runtime.shape.reading import read
@@ -330,8 +331,9 @@ def test_what_cannot_be_done_is_one_line(words: tuple[str, ...], why: str) -> No
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_listener_that_ends_leaves_no_endpoint_for_longer_than_its_lease(
-    how: signal.Signals, hooked: Door, http_stack: Settings, servers: Servers
+    how: signal.Signals, hooked: Door, http_stack: Settings, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(outbox, "SWEEP_AFTER_S", 0.5)  # of this process: the chore's rows are published by the doors
     command = [sys.executable, "-m", "operations.cli.main", "listen"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as listener:
         assert listener.stderr is not None
