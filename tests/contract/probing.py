@@ -11,9 +11,10 @@ import pytest
 
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import MIGRATING, SECRET, copy_database, delete_topics, drop_database
+from tests.conftest import MIGRATING, SECRET, delete_topics
 from tests.contract import probe
 from tests.contract.rooms import Books, Log, Process, add_probe
+from tests.databases import copy_database, drop_database
 from topics import catalog
 from topics.runtime.making import topics as admin
 from topics.runtime.outbox import outbox

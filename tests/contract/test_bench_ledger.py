@@ -12,7 +12,8 @@ from operations.bench import ledger
 from operations.bench.ledger import LedgerPlan, run
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import SECRET, copy_database
+from tests.conftest import SECRET
+from tests.databases import copy_database
 
 
 def databases_and_topics(servers: Servers) -> tuple[set[str], set[str]]:

@@ -12,7 +12,8 @@ from operations.bench.letters import LettersPlan, run
 from operations.stack.host import build
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import SECRET, copy_database
+from tests.conftest import SECRET
+from tests.databases import copy_database
 
 
 def test_an_interrupted_replay_is_resumed_and_doubles_nothing(

@@ -21,8 +21,9 @@ from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import RiskCleared
-from tests.conftest import SECRET, copy_database, drop_database
+from tests.conftest import SECRET
 from tests.contract.rooms import request_body, request_headers
+from tests.databases import copy_database, drop_database
 from topics.catalog import PAYMENT_REQUESTS, RISK_DECISIONS
 from topics.runtime.dead_letters import listing as dead_letters
 from topics.runtime.delivery.apply import apply

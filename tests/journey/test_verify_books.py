@@ -32,7 +32,8 @@ from psp.registry import make_psps
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import PaymentRequested, RiskCleared, WalletCredited
 from schemas.money import Money
-from tests.conftest import SECRET, copy_database, delete_topics, drop_database
+from tests.conftest import SECRET, delete_topics
+from tests.databases import copy_database, drop_database
 from tests.journey.books import unfinished
 from tests.journey.shopping import checkouts
 from tests.journey.whole import Whole, running, settings_for

@@ -25,7 +25,8 @@ from operations.stack.home import CHECKOUT
 from operations.stack.ports import PortClaims
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import SECRET, delete_topics, drop_database
+from tests.conftest import SECRET, delete_topics
+from tests.databases import drop_database
 from tests.stack.wheels import build, install
 from tests.tidy.test_compose import ONCE, OURS, ROOMS, locked
 

@@ -27,7 +27,8 @@ from psp.replies import Captured, Reversed
 from schemas.events import CaptureRequested, NotificationReceived, PaymentRequested, RefundRequested, VoidRequested
 from schemas.money import Money
 from schemas.money_back import DisputeNotified
-from tests.conftest import SECRET, copy_database, drop_database
+from tests.conftest import SECRET
+from tests.databases import copy_database, drop_database
 from tests.store.books import NOON, PSPS, Rooms
 from topics.runtime.shape.reading import read
 

@@ -15,7 +15,7 @@ from consumers.executor.attempt import Attempt
 from consumers.executor.store import ATTEMPTS
 from operations.stack.servers import Servers
 from schemas.events import OrderPlaced
-from tests.conftest import copy_database, drop_database
+from tests.databases import copy_database, drop_database
 from tests.unit.executor_cases import order
 from topics.catalog import ROOMS
 from topics.runtime.shape.table import Column, Table

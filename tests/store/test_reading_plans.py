@@ -18,7 +18,8 @@ from operations.stack.settings import load_settings
 from producers.paging import NEWEST
 from producers.routes.payments import Filters, page_of
 from producers.routes.reports import Revenue, lines_of
-from tests.conftest import SECRET, copy_database, drop_database
+from tests.conftest import SECRET
+from tests.databases import copy_database, drop_database
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import Store
 

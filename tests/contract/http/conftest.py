@@ -13,8 +13,9 @@ import pytest
 from operations.stack.home import Home, write_private
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
-from tests.conftest import SECRET, copy_database, delete_topics, drop_database
+from tests.conftest import SECRET, delete_topics
 from tests.contract.http.door import Door, open_door
+from tests.databases import copy_database, drop_database
 from topics.runtime.making.topics import apply_topics
 from topics.settings import Settings
 
