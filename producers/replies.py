@@ -113,7 +113,7 @@ class NextAction(_Shape):
 
 class Order(_Shape):
     """One seller's part of a payment. What stands behind `platform_fee` is left out of the 202 of an order that is captured
-    automatically; of such an order there are no captures to list.
+    automatically; of such an order there are no captures to list but refused ones.
     """
 
     payment_order_id: str

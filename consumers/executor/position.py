@@ -93,7 +93,9 @@ class Position:
     # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def refusal(self, asked: Operation, many: bool, now: datetime) -> str | None:
-        """Why the operation is refused now, or None. `many`: whether the PSP takes several captures of one charge."""
+        """Why the operation is refused now, or None: the codes of the doors. `many`: whether the PSP takes several captures of
+        one charge.
+        """
         if asked.kind == "refund":
             return self._refund_refusal(asked)
         if self.attempt.state == "declined":
@@ -108,7 +110,7 @@ class Position:
 
     def _capture_refusal(self, asked: Operation, many: bool) -> str | None:
         if not self.attempt.manual or self.attempt.state in ("captured", "voided"):
-            return "closed"
+            return "not_authorised"
         if any(_ahead(void, asked) for void in self.of("void", RETURNED)):
             return "voiding"
         if not many and any(_ahead(each, asked) for each in self.of("capture", TAKEN)):
@@ -116,10 +118,8 @@ class Position:
         return "exceeds_authorised" if self.taken(asked) > self.gross else None
 
     def _void_refusal(self) -> str | None:
-        nothing_left = self.attempt.manual and self.released <= 0
-        if self.attempt.state in ("captured", "voided") or not self.attempt.manual:
-            return "nothing_left" if nothing_left else "closed"
-        return "nothing_left" if nothing_left else None
+        closed = self.attempt.state in ("captured", "voided") or not self.attempt.manual
+        return "nothing_to_void" if closed or self.released <= 0 else None
 
     def _refund_refusal(self, asked: Operation) -> str | None:
         if not self.captured and not self.coming:
@@ -127,7 +127,7 @@ class Position:
         rest = self.refundable(asked) + self.coming
         if rest >= 0:
             return None
-        return "disputed" if rest + self.disputed >= 0 else "exceeds_refundable"
+        return "order_disputed" if rest + self.disputed >= 0 else "exceeds_refundable"
 
     def fits(self, asked: Operation) -> bool:
         """Whether an operation that is not refused can be sent now: a refund waits for its capture, a capture for its charge."""

@@ -111,7 +111,7 @@ def _not_refundable(state: Payments, amount: Money, order: Order, gross: Money) 
     if amount.minor <= left - parts.disputed:
         return None
     if amount.minor <= left:
-        return "disputed", "payment_order_id: what is left of the order is disputed"
+        return "order_disputed", "payment_order_id: what is left of the order is disputed"
     return "exceeds_refundable", "amount: more than is left to refund"
 
 

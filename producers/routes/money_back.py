@@ -6,6 +6,7 @@ Refusals by amount are a courtesy to the caller, and only for new ids: the rooms
 from __future__ import annotations
 
 from typing import Annotated, Any, LiteralString
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -131,7 +132,15 @@ async def _order(house: House, caller: Caller, payment_order_id: str, checkout_i
 
 _REFUND: LiteralString = (
     "SELECT kind, operation_id, payment_order_id, checkout_id, amount, currency, final, reason, status, detail, code,"
-    " wallet_updated, ledger_updated, requested_at FROM operation_view WHERE kind = 'refund' AND owner = %(owner)s"
+    " wallet_updated, ledger_updated, requested_at, event_id FROM operation_view WHERE kind = 'refund' AND owner = %(owner)s"
+)
+# The doors know what such a refund asked for.
+_REFUSED: LiteralString = (
+    "SELECT kind, operation_id, payment_order_id, checkout_id, NULL::bigint AS amount, NULL AS currency, false AS final,"
+    " NULL AS reason, 'refused' AS status, '' AS detail, code, false AS wallet_updated, false AS ledger_updated, requested_at,"
+    " event_id FROM (SELECT *, at AS requested_at FROM operation_refusal_view) AS r"
+    " WHERE kind = 'refund' AND owner = %(owner)s"
+    " AND NOT EXISTS (SELECT FROM operation_view o WHERE o.kind = r.kind AND o.operation_id = r.operation_id)"
 )
 
 
@@ -176,30 +185,56 @@ class RefundFilters(BaseModel):
 async def list_refunds(
     request: Request, filters: Annotated[RefundFilters, Query()], caller: Caller = needs("payments:read")
 ) -> Response:
-    """The owner's refunds, newest first. One that was accepted a moment ago may come a moment later."""
+    """The owner's refunds, newest first, with those that payments refused after their 202. One that was accepted a moment ago
+    may come a moment later.
+    """
     at, id_ = paging.newest_first(filters.cursor)
-    rows = await house_of(request).payments.rows(
+    house = house_of(request)
+    rows = await house.payments.rows(
         refunds_of(filters),
         filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1},
     )
     shown, more = paging.cut(rows, filters.limit, "requested_at", "operation_id")
-    return replies.json({"refunds": [replies.operation(row) for row in shown], "next_cursor": more})
+    asked = await _asked(house, caller, [row for row in shown if row["status"] == "refused"])
+    refunds = [asked.get(row["event_id"]) or replies.operation(row) for row in shown]
+    return replies.json({"refunds": refunds, "next_cursor": more})
+
+
+async def _asked(house: House, caller: Caller, refused: list[Row]) -> dict[UUID, dict[str, Any]]:
+    """Claim → the refused refund as the door accepted it. One that came over Kafka is not here."""
+    if not refused:
+        return {}
+    accepted = await house.doors.rows(
+        "SELECT id, reply, event_id::text FROM operation_ids WHERE kind = 'refund' AND id = ANY(%s) AND owner = %s",
+        [[row["operation_id"] for row in refused], caller.owner],
+    )
+    codes = {row["event_id"]: row["code"] for row in refused}
+    found = {UUID(claim_of(row["event_id"])): bytes(row["reply"]) for row in accepted}
+    return {claim: replies.not_yet(reply, codes[claim]) for claim, reply in found.items() if claim in codes}
 
 
 def refunds_of(filters: RefundFilters) -> LiteralString:
     """The statement of a page of refunds, with the conditions that are asked for."""
-    wanted = _REFUND + " AND (requested_at, operation_id) < (%(at)s, %(id)s)"
+    newest: LiteralString = " ORDER BY requested_at DESC, operation_id DESC LIMIT %(limit)s"
+    wanted = _conditions(filters)
+    known = "(" + _REFUND + wanted + ("" if filters.status is None else " AND status = %(status)s") + newest + ")"
+    refused = "(" + _REFUSED + wanted + newest + ")"
+    if filters.status is None:
+        return known + " UNION ALL " + refused + newest
+    return refused if filters.status == "refused" else known
+
+
+def _conditions(filters: RefundFilters) -> LiteralString:
+    wanted: LiteralString = " AND (requested_at, operation_id) < (%(at)s, %(id)s)"
     if filters.payment_order_id is not None:
         wanted += " AND payment_order_id = %(payment_order_id)s"
     if filters.checkout_id is not None:
         wanted += " AND checkout_id = %(checkout_id)s"
-    if filters.status is not None:
-        wanted += " AND status = %(status)s"
     if filters.since is not None:
         wanted += " AND requested_at >= %(since)s"
     if filters.to is not None:
         wanted += " AND requested_at < %(to)s"
-    return wanted + " ORDER BY requested_at DESC, operation_id DESC LIMIT %(limit)s"
+    return wanted
 
 
 # ── disputes ─────────────────────────────────────────────────────────────────────────────────────────────────────────

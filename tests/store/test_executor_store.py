@@ -139,7 +139,7 @@ def test_an_order_a_refund_and_a_dispute_in_one_batch_and_all_of_it_in_the_decis
     room.answers(yes)
     assert room.operations() == {"r1": "failed"}
     assert room.rows("SELECT state, outcome_place FROM dispute_view") == [{"state": "lost", "outcome_place": 2}]
-    assert room.rows("SELECT code FROM operation_view") == [{"code": "disputed"}]
+    assert room.rows("SELECT code FROM operation_view") == [{"code": "order_disputed"}]
 
 
 def test_a_manual_order_is_captured_in_parts_by_its_authorisation(room: Room) -> None:

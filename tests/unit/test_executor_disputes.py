@@ -177,7 +177,7 @@ def test_a_refund_that_waits_behind_an_unknown_capture_is_refused_when_a_chargeb
     order.disputed("opened")
     order.charge(Captured("ch_1", "visa", order.placed.gross))
     assert order.types()[1:] == ["PaymentCaptured", "ChargebackOpened", "RefundFailed"]
-    assert order.said[-1].code == "disputed"  # type: ignore[union-attr]
+    assert order.said[-1].code == "order_disputed"  # type: ignore[union-attr]
 
 
 def test_a_refund_before_its_call_is_refused_disputed_and_one_that_is_out_posts_beside_it() -> None:
@@ -188,7 +188,7 @@ def test_a_refund_before_its_call_is_refused_disputed_and_one_that_is_out_posts_
     assert order.states() == {"r1": "calling", "r2": "waiting"}
     order.yes("r1")
     assert isinstance(order.said[-1], RefundFailed)
-    assert (order.said[-1].code, order.types()[-2]) == ("disputed", "PaymentRefunded")
+    assert (order.said[-1].code, order.types()[-2]) == ("order_disputed", "PaymentRefunded")
     assert order.position.captured - 6_000 - order.position.disputed < 0, "below zero: double_return"
 
 

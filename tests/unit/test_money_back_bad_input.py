@@ -181,7 +181,7 @@ AS_IT_STANDS: list[tuple[Any, OperationKind, str, str]] = [
     (failed, "capture", "not_authorised", "payment_order_id"),
     (failed, "void", "not_authorised", "payment_order_id"),
     (failed, "refund", "not_captured", "payment_order_id"),
-    (charged_back, "refund", "disputed", "payment_order_id"),
+    (charged_back, "refund", "order_disputed", "payment_order_id"),
     (lambda: story_of("refund"), "capture", "not_authorised", "payment_order_id"),  # captured automatically
     (lambda: story_of("refund"), "void", "not_authorised", "payment_order_id"),
 ]

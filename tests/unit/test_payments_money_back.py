@@ -212,7 +212,7 @@ def test_two_refunds_over_the_rest_are_one_and_a_failed_one_frees_its_amount() -
 def test_what_is_disputed_is_not_refunded() -> None:
     story, placed = captured_story()
     story.hears(opened(placed, 700), ask_refund("r1", "4.00"), ask_refund("r2", "11.00"), ask_refund("r3", "3.00"))
-    assert [one.code for one in story.all_said(RefundStatusChanged)] == ["disputed", "exceeds_refundable", None]
+    assert [one.code for one in story.all_said(RefundStatusChanged)] == ["order_disputed", "exceeds_refundable", None]
 
 
 def test_a_claimed_owner_or_time_on_an_upstream_s_topic_is_refused() -> None:

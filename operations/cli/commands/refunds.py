@@ -11,15 +11,24 @@ from operations.cli.terminal import note, say_json
 app = typer.Typer(help="What went back to buyers, or is to go.", no_args_is_help=True)
 
 COLUMNS = (
-    "operation_id AS refund_id, payment_order_id, checkout_id, owner, amount, currency, status, detail, code, reason,"
+    "refund_id, payment_order_id, checkout_id, owner, amount, currency, status, detail, code, reason,"
     " wallet_updated, ledger_updated, requested_at, changed_at"
 )
+# With those that payments refused after the door had accepted them: payments does not keep their amounts.
+REFUNDS = """(
+SELECT operation_id AS refund_id, payment_order_id, checkout_id, owner, amount, currency, status, detail, code, reason,
+       wallet_updated, ledger_updated, requested_at, changed_at FROM operation_view WHERE kind = 'refund'
+UNION ALL
+SELECT operation_id, payment_order_id, checkout_id, owner, NULL, NULL, 'refused', detail, code, NULL, false, false, at, at
+  FROM operation_refusal_view r WHERE kind = 'refund'
+   AND NOT EXISTS (SELECT FROM operation_view o WHERE o.kind = r.kind AND o.operation_id = r.operation_id)
+) AS refunds"""
 
 
 @app.command("list")
 def list_refunds(
     order: Annotated[str | None, typer.Option(help="of one payment order")] = None,
-    status: Annotated[str | None, typer.Option(help="processing, succeeded, failed or reversed")] = None,
+    status: Annotated[str | None, typer.Option(help="processing, succeeded, failed, reversed or refused")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="at most so many")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
@@ -31,8 +40,8 @@ def list_refunds(
     rows = read(
         current_settings(),
         "payments",
-        f"SELECT {COLUMNS} FROM operation_view WHERE kind = 'refund' AND (%s::text IS NULL OR payment_order_id = %s)"
-        " AND (%s::text IS NULL OR status = %s) ORDER BY requested_at DESC, operation_id DESC LIMIT %s",
+        f"SELECT {COLUMNS} FROM {REFUNDS} WHERE (%s::text IS NULL OR payment_order_id = %s)"
+        " AND (%s::text IS NULL OR status = %s) ORDER BY requested_at DESC, refund_id DESC LIMIT %s",
         [order, order, status, status, limit + 1],
     )
     found = [in_major_units(row) for row in cut(rows, limit, "--limit")]
@@ -56,7 +65,7 @@ def show(
     rows = read(
         current_settings(),
         "payments",
-        f"SELECT {COLUMNS} FROM operation_view WHERE kind = 'refund' AND operation_id = %s",
+        f"SELECT {COLUMNS} FROM {REFUNDS} WHERE refund_id = %s ORDER BY requested_at DESC",
         [refund_id],
     )
     if not rows:
@@ -87,7 +96,7 @@ def _print(found: list[dict[str, Any]]) -> None:
         table.add_row(
             one["refund_id"],
             one["payment_order_id"],
-            f"{one['amount']} {one['currency']}",
+            f"{one['amount']} {one['currency']}" if one["amount"] else "",
             one["status"],
             one["code"] or one["detail"],
             "✓" if one["wallet_updated"] else "",

@@ -15,7 +15,7 @@ from producers import replies
 from producers.client import UpstreamClient
 from producers.doors.commits import Commits
 from producers.doors.operations import OperationSubmission, claim
-from schemas.events import PaymentCaptured
+from schemas.events import OperationKind, PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (
     CaptureFailed,
@@ -27,7 +27,7 @@ from schemas.money_back import (
     RefundFailed,
     VoidFailed,
 )
-from schemas.requests import PaymentRequest, RefundRequest
+from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest
 from tests.commands import begin, tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.orders import ask, detail, executing, paid, said, share
@@ -120,15 +120,51 @@ def test_the_same_refund_again_gets_the_same_answer_whatever_has_become_of_it(do
     assert door.get(f"/v1/refunds/{cart}-r", key=stranger).status == 404
 
 
-def test_what_payments_refuses_after_the_202_reads_refused(door: Door, cart: str) -> None:
+def test_what_payments_refuses_after_the_202_reads_refused_and_is_listed(
+    door: Door, environment: dict[str, str], cart: str
+) -> None:
     """Two doors may each find that there is enough; payments has the last word."""
     paid(door, cart)
-    request = RefundRequest(refund_id=f"{cart}-r", payment_order_id=f"{cart}-1", amount="99.00", currency="EUR")
-    with closing(Commits(door.settings, claim)) as commits:
-        commits.take_alone(OperationSubmission(owner="shop", request=request, kind="refund", checkout_id=cart))
+    over = {"payment_order_id": f"{cart}-1", "amount": "99.00", "currency": "EUR"}
+    accept(door, cart, RefundRequest(refund_id=f"{cart}-r", **over))
     wait_for(lambda: door.get(f"/v1/refunds/{cart}-r").json["status"] == "refused")
-    assert door.get(f"/v1/refunds/{cart}-r").json["code"] == "exceeds_refundable"
+    refused = door.get(f"/v1/refunds/{cart}-r").json
+    assert (refused["code"], refused["amount"]) == ("exceeds_refundable", "99.00")
     assert detail(door, cart) == ("SUCCESS", "")
+    given = ask(door, REFUNDS, **over | {"refund_id": f"{cart}-s", "amount": "1.00"}).json["refund_id"]
+    wait_for(lambda: door.get(f"/v1/refunds/{given}").json["status"] == "processing")
+    page = door.get(f"/v1/refunds?payment_order_id={cart}-1").json
+    replies.RefundPage.model_validate(page)
+    assert page["refunds"] == [door.get(f"/v1/refunds/{given}").json, refused]
+    assert door.get(f"/v1/refunds?checkout_id={cart}&status=refused").json["refunds"] == [refused]
+    assert len(door.get(f"/v1/refunds?checkout_id={cart}&status=processing").json["refunds"]) == 1
+    by_command = tally(environment, "refunds", "list", "--order", f"{cart}-1", "--status", "refused", "--json")
+    assert [(one["refund_id"], one["code"]) for one in json.loads(by_command.stdout)["refunds"]] == [
+        (f"{cart}-r", "exceeds_refundable")
+    ]
+    assert f"{cart}-r" in tally(environment, "refunds", "show", f"{cart}-r").stdout
+
+
+def test_a_refused_capture_stands_with_its_order_and_ends_a_watch(
+    door: Door, environment: dict[str, str], cart: str
+) -> None:
+    paid(door, cart)
+    part = {"payment_order_id": f"{cart}-1", "amount": "9.00", "currency": "EUR"}
+    accept(door, cart, CaptureRequest(capture_id=f"{cart}-k", **part))
+    wait_for(lambda: door.get(f"/v1/payment-orders/{cart}-1").json["captures"] != [])
+    order = door.get(f"/v1/payment-orders/{cart}-1").json
+    replies.OrderOfPayment.model_validate(order)
+    [capture] = order["captures"]
+    assert (capture["capture_id"], capture["status"], capture["code"]) == (f"{cart}-k", "refused", "not_authorised")
+    watched = tally(environment, "capture", f"{cart}-1", "--amount", "9.00", "--id", f"{cart}-k", "--watch")
+    assert (watched.returncode, watched.stdout) == (1, f"capture {cart}-k · refused (not_authorised)\n"), watched.stderr
+
+
+def accept(door: Door, cart: str, request: RefundRequest | CaptureRequest) -> None:
+    """As a door would that knows less of the order."""
+    kind: OperationKind = "refund" if isinstance(request, RefundRequest) else "capture"
+    with closing(Commits(door.settings, claim)) as commits:
+        commits.take_alone(OperationSubmission(owner="shop", request=request, kind=kind, checkout_id=cart))
 
 
 def test_refunds_are_listed_newest_first_and_by_what_is_asked(door: Door, cart: str) -> None:
