@@ -83,10 +83,31 @@ class Event(BaseModel):
 # ── payment requests: the doors ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class PaymentRequested(PaymentRequest):
-    """One checkout with its orders, as asked. The HTTP door names the owner; on an upstream's own topic the topic does."""
+class RequestEvent(BaseModel):
+    """A request as an event. The HTTP door names the owner; on an upstream's own topic the topic does."""
 
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
     version: ClassVar[int] = 1
+    keyed_by: ClassVar[str]
+    personal: ClassVar[frozenset[str]] = NOBODY
+    webhook_type: ClassVar[str | None] = None
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self, self.keyed_by))
+
+    @property
+    def asked(self) -> Money | None:
+        """The requested amount; None for a void, or for all that there is."""
+        return None
+
+    def money(self) -> tuple[Money, ...]:
+        return () if self.asked is None else (self.asked,)
+
+
+class PaymentRequested(PaymentRequest, RequestEvent):
+    """One checkout with its orders, as asked."""
+
     keyed_by: ClassVar[str] = "checkout_id"
     owner: Owner | None = None
     # True if the HTTP door has set the deadline: then it does not count when requests are compared.
@@ -94,24 +115,15 @@ class PaymentRequested(PaymentRequest):
     # when the HTTP door accepted the request: all readers of the payment get this time
     received_at: Instant | None = None
     personal: ClassVar[frozenset[str]] = BUYER | CARD | {"description", "metadata"}  # at any depth
-    webhook_type: ClassVar[str | None] = None
-
-    @property
-    def key(self) -> str:
-        return self.checkout_id
 
     def money(self) -> tuple[Money, ...]:
         return sums(order.gross for order in self.payment_orders)
 
 
-class OperationRequested(BaseModel):
-    """A request for a capture, void or refund. The HTTP door names the owner; on an upstream's own topic the topic does."""
+class OperationRequested(RequestEvent):
+    """A request for a capture, void or refund."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
-    version: ClassVar[int] = 1
     keyed_by: ClassVar[str] = "checkout_id"
-    personal: ClassVar[frozenset[str]] = NOBODY
-    webhook_type: ClassVar[str | None] = None
     kind: ClassVar[OperationKind]
     checkout_id: CheckoutId
     payment_order_id: PaymentOrderId
@@ -119,21 +131,9 @@ class OperationRequested(BaseModel):
     received_at: Instant | None = None  # when the HTTP door accepted the request
 
     @property
-    def key(self) -> str:
-        return self.checkout_id
-
-    @property
     def operation_id(self) -> str:
         """The operation's id, from the field of its kind."""
         return str(getattr(self, f"{self.kind}_id"))
-
-    @property
-    def asked(self) -> Money | None:
-        """The requested amount; None for a void."""
-        return None
-
-    def money(self) -> tuple[Money, ...]:
-        return () if self.asked is None else (self.asked,)
 
 
 class CaptureRequested(CaptureRequest, OperationRequested):
@@ -538,7 +538,7 @@ class TimerFired(Event):
     due_at: datetime
 
 
-AnyEvent = Event | PaymentRequested | OperationRequested
+AnyEvent = Event | RequestEvent
 
 
 def every(base: type[Event]) -> list[type[Event]]:

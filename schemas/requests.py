@@ -21,7 +21,7 @@ from pydantic_core.core_schema import ErrorType
 
 from schemas.countries import COUNTRIES
 from schemas.ids import NewId, NewOperationId, PaymentOrderId, Token
-from schemas.money import InvalidMoney, Money
+from schemas.money import InvalidMoney, Money, exponent
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
 
@@ -96,7 +96,7 @@ class RequestedOrder(RequestPart):
 
     @model_validator(mode="after")
     def _is_money(self) -> Self:
-        gross = _positive(self.amount, self.currency)
+        gross = positive_amount(self.amount, self.currency)
         if self.platform_fee is not None:
             fee = amount_at("platform_fee", self.platform_fee, self.currency)
             if fee.minor > gross.minor:
@@ -151,7 +151,7 @@ class _AmountRequest(RequestPart):
 
     @model_validator(mode="after")
     def _is_money(self) -> Self:
-        _positive(self.amount, self.currency)
+        positive_amount(self.amount, self.currency)
         return self
 
 
@@ -178,11 +178,20 @@ class RefundRequest(_AmountRequest):
     reason: Annotated[str, FreeText(200)] | None = None
 
 
-def _positive(amount: str, currency: str) -> Money:
+def positive_amount(amount: str, currency: str) -> Money:
+    """Errors: ValidationError that names the field at fault."""
     money = amount_at("amount", amount, currency)
     if money.minor <= 0:
         raise _broken("amount", "not_positive", "the amount must be more than zero")
     return money
+
+
+def known_currency(currency: str) -> None:
+    """Errors: ValidationError that names the field."""
+    try:
+        exponent(currency)
+    except InvalidMoney as error:
+        raise _broken("currency", error.code, str(error)) from None
 
 
 def amount_at(field: str, amount: str, currency: str) -> Money:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.events import Event
+from schemas.events import PART, Event
 from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
 from schemas.ids import Owner, SellerAccount
+from schemas.money import Money
+from schemas.payouts import SealedDestination
 from schemas.requests import Country, RequestPart, amount_at
 from schemas.text import FreeText, Refusal
 
@@ -90,6 +94,20 @@ class SellerRequest(RequestPart):
     dispute_fee_on: Annotated[FeeBearer, Refusal("invalid_fee_rule", "seller or platform")] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When all that is available in one currency is paid out by itself. Times are UTC."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
+    currency: str
+    every: Literal["day", "week", "month"]
+    at: str  # "06:00"
+    weekday: int | None = None  # of a week: 1 is Monday
+    day: int | None = None  # of a month: 1 to 28, or -1 for its last
+    minimum: Money | None = None  # less is not paid out
+    keep: Money | None = None  # so much stays
+
+
 class SellerSet(Event):
     """A seller's terms as they are now, for orders that are asked for from now on. Who the seller is stays with the doors.
 
@@ -107,3 +125,8 @@ class SellerSet(Event):
     fee_refund: FeeRule | None = None
     fee_chargeback: FeeRule | None = None
     dispute_fee_on: FeeBearer | None = None
+    destination: SealedDestination | None = None
+    # Who has changed the destination last, and when: that person is a maker of the pay-outs of the next days.
+    destination_changed_by: str | None = None
+    destination_changed_at: datetime | None = None
+    schedules: tuple[Schedule, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import events, money_back, sellers
+from schemas import events, money_back, payouts, sellers
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -85,9 +85,14 @@ PAYMENT_ORDERS = Topic(
     "payments",
 )
 PSP_NOTIFICATIONS = Topic(
-    "psp-notifications.v1", "reference", (events.NotificationReceived, money_back.DisputeNotified), "doors"
+    "psp-notifications.v1",
+    "reference",
+    (events.NotificationReceived, money_back.DisputeNotified, payouts.PayoutNotified),
+    "doors",
 )
-CALLS = Topic("calls", "payment_order_id", (events.CallEnded,), "executor", on_kafka=False)
+CALLS = Topic(
+    "calls", "payment_order_id or payout_id", (events.CallEnded, payouts.PayoutCallEnded), "executor", on_kafka=False
+)
 TIMERS = Topic("timers", "timer_key", (events.TimerFired,), "the room itself", on_kafka=False)
 EXECUTIONS = Topic("executions.v1", "payment_order_id", get_args(money_back.Execution), "executor")
 WALLET_MOVEMENTS = Topic(
@@ -140,6 +145,24 @@ WEBHOOK_ENDPOINTS = Topic(
 # Not compacted, since a door may publish an older record once more behind a newer one (docs/decisions/18-…).
 SELLERS = Topic("sellers.v1", "seller_account", (sellers.SellerSet,), "doors", None, partitions=3)
 
+PAYOUT_REQUESTS = Topic(
+    "payout-requests.v1",
+    "payout_id",
+    (payouts.PayoutRequested, payouts.PayoutCancelRequested),
+    "doors",
+    7,
+    door=True,
+    per_upstream=True,
+)
+PAYOUT_SCREENINGS = Topic("payout-screenings.v1", "payout_id", (payouts.PayoutScreeningRequested,), "payouts", 7)
+PAYOUT_RISK_DECISIONS = Topic("payout-risk-decisions.v1", "payout_id", get_args(payouts.PayoutRiskDecision), "risk")
+APPROVALS = Topic("approvals.v1", "payout_id", (payouts.PayoutApproved,), "doors", None)
+PAYOUTS = Topic("payouts.v1", "payout_id", get_args(payouts.PayoutOrder), "payouts")
+PAYOUT_MOVEMENTS = Topic(
+    "payout-movements.v1", "payout_id", get_args(payouts.PayoutMovement), "wallet", for_readers=True
+)
+PAYOUT_EXECUTIONS = Topic("payout-executions.v1", "payout_id", get_args(payouts.PayoutExecution), "executor")
+
 TOPICS = (
     PAYMENT_REQUESTS,
     SCREENINGS,
@@ -155,6 +178,13 @@ TOPICS = (
     PAYMENTS,
     WEBHOOK_ENDPOINTS,
     SELLERS,
+    PAYOUT_REQUESTS,
+    PAYOUT_SCREENINGS,
+    PAYOUT_RISK_DECISIONS,
+    APPROVALS,
+    PAYOUTS,
+    PAYOUT_MOVEMENTS,
+    PAYOUT_EXECUTIONS,
 )
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
@@ -162,7 +192,7 @@ PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
 DOORS = Room(
     "doors",
     (),
-    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS, SELLERS),
+    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS, SELLERS, PAYOUT_REQUESTS, APPROVALS),
     "producers",
     outside=(Outside("upstream", "to us", "HTTP"), Outside("psps", "to us", "webhooks")),
 )
@@ -172,26 +202,42 @@ PAYMENTS_ROOM = Room(
     (SCREENINGS, PAYMENT_ORDERS, PAYMENTS),
     "consumers.payments",
 )
-RISK_ROOM = Room("risk", (SCREENINGS, OPERATOR_ACTIONS), (RISK_DECISIONS,), "consumers.risk")
+RISK_ROOM = Room(
+    "risk",
+    (SCREENINGS, PAYOUT_SCREENINGS, OPERATOR_ACTIONS),
+    (RISK_DECISIONS, PAYOUT_RISK_DECISIONS),
+    "consumers.risk",
+)
 EXECUTOR_ROOM = Room(
     "executor",
-    (PAYMENT_ORDERS, PSP_NOTIFICATIONS, CALLS, TIMERS),
-    (EXECUTIONS,),
+    (PAYMENT_ORDERS, PAYOUTS, PSP_NOTIFICATIONS, CALLS, TIMERS),
+    (EXECUTIONS, PAYOUT_EXECUTIONS),
     "consumers.executor",
     outside=(Outside("psps", "both", "calls"),),
 )
-WALLET_ROOM = Room("wallet", (EXECUTIONS, TIMERS), (WALLET_MOVEMENTS, WALLET_BALANCES), "consumers.wallet")
-LEDGER_ROOM = Room("ledger", (EXECUTIONS,), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
+WALLET_ROOM = Room(
+    "wallet",
+    (EXECUTIONS, PAYOUTS, PAYOUT_EXECUTIONS, TIMERS),
+    (WALLET_MOVEMENTS, PAYOUT_MOVEMENTS, WALLET_BALANCES),
+    "consumers.wallet",
+)
+LEDGER_ROOM = Room("ledger", (EXECUTIONS, PAYOUT_EXECUTIONS), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
+PAYOUTS_ROOM = Room(
+    "payouts",
+    (PAYOUT_REQUESTS, SELLERS, PAYOUT_RISK_DECISIONS, APPROVALS, PAYOUT_MOVEMENTS, PAYOUT_EXECUTIONS, TIMERS),
+    (PAYOUT_SCREENINGS, PAYOUTS),
+    "consumers.payouts",
+)
 WEBHOOKS_ROOM = Room(
     "webhooks",
-    (WEBHOOK_ENDPOINTS, PAYMENTS),
+    (WEBHOOK_ENDPOINTS, PAYMENTS, PAYOUTS),
     (),
     "consumers.webhooks",
     gather_s=0.1,
     outside=(Outside("upstream", "to them", "webhooks"),),
 )
 
-ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, WEBHOOKS_ROOM)
+ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, PAYOUTS_ROOM, WEBHOOKS_ROOM)
 CONSUMERS = tuple(room for room in ROOMS if room.reads)
 
 

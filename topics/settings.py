@@ -55,6 +55,25 @@ class PspAccount(BaseModel):
     rate_per_s: float = Field(default=5000, gt=0)
 
 
+class PayoutProviderAccount(BaseModel):
+    """How one provider of pay-outs is reached, and which pay-outs it takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # unique among PSPs and providers
+    adapter: Literal["harbour"]
+    url: str
+    api_key: str = Field(repr=False)
+    webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_check_secret_lengths)] = Field(
+        default=(), repr=False
+    )  # any of them is valid
+    currencies: frozenset[str] | None = None  # None: all
+    countries: frozenset[str] | None = None  # of the destination; None: all
+    bank_account: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # ours, as the ledger names it
+    concurrency: int = Field(default=64, ge=1, le=1000)
+    rate_per_s: float = Field(default=5000, gt=0)
+
+
 def _check_upstream_names(names: frozenset[str]) -> frozenset[str]:
     if any(re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None for name in names):
         raise ValueError("an upstream's name is 1 to 64 letters, digits or any of . _ -")
@@ -147,6 +166,9 @@ class Settings(BaseSettings):
     payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
 
     psps: tuple[PspAccount, ...] = ()
+    payout_providers: tuple[
+        PayoutProviderAccount, ...
+    ] = ()  # the first that takes a currency and country gets the pay-out
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
     webhooks: WebhookLimits = WebhookLimits()
@@ -239,4 +261,11 @@ def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /,
         raise SettingsError(f"TALLY_{field[1].upper() if field else '…'}: not JSON: {error.__cause__}") from None
 
 
-_SECRET_FIELDS = ("psps", "dsns", "kafka_options", "postgres_admin", "secret")  # their values are never shown
+_SECRET_FIELDS = (
+    "psps",
+    "payout_providers",
+    "dsns",
+    "kafka_options",
+    "postgres_admin",
+    "secret",
+)  # their values are never shown

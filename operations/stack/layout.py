@@ -15,7 +15,11 @@ from operations.stack.process import Command
 from topics.settings import PspAccount, Settings
 
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
-ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (("payments", "risk"), ("executor",), ("wallet", "ledger", "webhooks"))
+ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (
+    ("payments", "risk", "payouts"),
+    ("executor",),
+    ("wallet", "ledger", "webhooks"),
+)
 PSPS = ("northpay", "southpay")
 SIMULATOR_TAKES = 256  # concurrent calls; with 64 the executor leased many small batches, and calls waited
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))

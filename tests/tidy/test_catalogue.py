@@ -18,7 +18,7 @@ from operations.stack.home import CHECKOUT
 from operations.stack.host import build
 from operations.stack.layout import ROOM_PROCESSES
 from operations.stack.settings import load_settings
-from schemas import events, money_back, sellers
+from schemas import events, money_back, payouts, sellers
 from schemas.events import AnyEvent
 from tests.tidy.reading import text
 from topics import catalog
@@ -28,6 +28,7 @@ from topics.runtime.shape.consumer import MiswiredRoom
 BASES = {  # what several events share; never said themselves
     events.Event,
     events.RiskDecided,
+    events.RequestEvent,
     events.OperationRequested,
     events.Terms,
     events.WalletMoved,
@@ -35,12 +36,17 @@ BASES = {  # what several events share; never said themselves
     money_back.OperationStatusChanged,
     money_back.Disputed,
     money_back.Chargeback,
+    payouts.PayoutEvent,
+    payouts.PayoutTerms,
+    payouts.PayoutRiskDecided,
+    payouts.PayoutExecuted,
+    payouts.ReservationMoved,
 }
 
 
 def declared() -> set[type[AnyEvent]]:
-    """Every event type of schemas/events.py, money_back.py and sellers.py."""
-    modules = (events, money_back, sellers)
+    """Every event type of schemas/events.py, money_back.py, sellers.py and payouts.py."""
+    modules = (events, money_back, payouts, sellers)
     classes = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
     names = {module.__name__ for module in modules}
     return {kind for kind in classes if kind.__module__ in names and hasattr(kind, "version")} - BASES
