@@ -26,7 +26,7 @@ def picture() -> Iterator[str]:
     """Deterministic: everything in the catalogue's order, which is that of the money."""
     yield "flowchart LR"
     yield '    upstream[["upstream services"]]'
-    yield '    psps[["PSPs"]]'
+    yield '    psps[["PSPs, pay-out providers"]]'
     yield '    readers[["dashboards, finance"]]'
     yield f"    {_room(DOORS)}{{{{{DOORS.name}}}}}"
     yield from (f"    {_room(room)}([{room.name}])" for room in CONSUMERS)

@@ -83,6 +83,7 @@ def test_the_ways_from_and_to_the_outside_are_drawn() -> None:
     assert {way for way in ways if "|" in way} == {
         "upstream -->|HTTP| room_doors",
         'upstream -->|"payment-requests.#lt;upstream#gt;.v1"| topic_payment_requests',
+        'upstream -->|"payout-requests.#lt;upstream#gt;.v1"| topic_payout_requests',
         "psps -->|webhooks| room_doors",
         "room_executor <-->|calls| psps",
         "room_webhooks -->|webhooks| upstream",

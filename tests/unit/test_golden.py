@@ -13,11 +13,14 @@ from operations.pages.contract import event_schema, said, short_name
 from operations.stack.home import CHECKOUT
 from schemas.envelope import event_type
 from schemas.events import AnyEvent, CallEnded, TimerFired
+from schemas.payouts import PayoutCallEnded
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.decode import Incoming, decode
 
 GOLDEN = sorted((CHECKOUT / "schemas" / "golden").glob("*.json"))
-KINDS: dict[str, type[AnyEvent]] = {event_type(kind): kind for kind in (*said(), CallEnded, TimerFired)}
+KINDS: dict[str, type[AnyEvent]] = {
+    event_type(kind): kind for kind in (*said(), CallEnded, PayoutCallEnded, TimerFired)
+}
 
 BEFORE = {
     file.stem: json.loads(file.read_text())  # docs/schemas of the release before

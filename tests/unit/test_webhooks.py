@@ -77,8 +77,8 @@ def setting(**changed: Any) -> WebhookEndpointSet:
 # ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-PUBLISHED = {"payment.status_changed", "payment.refused", "payment.completed"} | {
-    f"{what}.status_changed" for what in ("capture", "void", "refund", "dispute")
+PUBLISHED = {"payment.status_changed", "payment.refused", "payment.completed", "payout.refused"} | {
+    f"{what}.status_changed" for what in ("capture", "void", "refund", "dispute", "payout")
 }
 
 
