@@ -36,8 +36,15 @@ class Client:
 
         Errors: OSError if the connection breaks or the answer is late.
         """
+        return await self._send(b"POST", path, body, lines)
+
+    async def put(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """As `post`."""
+        return await self._send(b"PUT", path, body)
+
+    async def _send(self, method: bytes, path: str, body: bytes, lines: bytes = b"") -> tuple[int, bytes]:
         own = self._headers + lines
-        head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path.encode(), own, len(body))
+        head = b"%b %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (method, path.encode(), own, len(body))
         return await self._ask(head + body)
 
     async def _ask(self, request: bytes) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""`tally bench pay-in | refunds | ledger | letters | outage | screening`: figures of this machine, as JSON where asked for."""
+"""`tally bench pay-in | refunds | payouts | ledger | letters | outage | screening`: figures of this machine, also as JSON."""
 
 from __future__ import annotations
 
@@ -44,10 +44,26 @@ def refunds(
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
     """From HTTP accept to done at the PSP, in wallet and ledger, on the running stack. What it moves stays in the books."""
-    from operations.bench.refunds import RefundsPlan, run
+    from operations.bench.bookings import BookingsPlan
+    from operations.bench.refunds import run
 
     settings, status = _running_stack()
-    _show(run(settings, status, RefundsPlan(orders=orders, measure_s=seconds), seed, _progress()), as_json)
+    _show(run(settings, status, orders, BookingsPlan(measure_s=seconds), seed, _progress()), as_json)
+
+
+@app.command()
+def payouts(
+    as_json: Json = False,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="Length of the throughput phase.")] = 60,
+    sellers: Annotated[int, typer.Option(min=1, max=10_000, help="Sellers that are paid.")] = 50,
+    seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
+) -> None:
+    """From HTTP accept to submitted at the provider, in wallet and ledger, on the running stack. What it moves stays."""
+    from operations.bench.bookings import BookingsPlan
+    from operations.bench.payouts import run
+
+    settings, status = _running_stack()
+    _show(run(settings, status, sellers, BookingsPlan(measure_s=seconds), seed, _progress()), as_json)
 
 
 @app.command()

@@ -1,0 +1,125 @@
+"""HTTP requests for pay-outs → the running stack → submitted, in wallet and ledger: how many a second, how late.
+
+Before the phases of `bookings`: sellers are registered, and captures fill their wallets.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+
+import orjson
+import uvloop
+
+from operations.bench import bookings
+from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request, Sender
+from operations.bench.client import Client
+from operations.bench.follower import Follower
+from operations.bench.pay_in import Load, Progress
+from operations.bench.refunds import capture
+from operations.stack.home import StackError
+from operations.stack.running import StackStatus
+from schemas.envelope import event_type
+from schemas.events import JournalPosted
+from schemas.payouts import PayoutFailed, PayoutRefused, PayoutStatusChanged, PayoutSubmitted, ReservationSettled
+from topics import catalog
+from topics.settings import Settings
+
+TOPICS = (catalog.PAYOUTS, catalog.PAYOUT_EXECUTIONS, catalog.PAYOUT_MOVEMENTS, catalog.LEDGER_ENTRIES)
+PLACES = {
+    event_type(PayoutSubmitted): Booking("payout_id"),
+    event_type(ReservationSettled): Booking("payout_id"),
+    event_type(JournalPosted): Booking("payout_id", {"template": "payout_submitted"}),
+}
+FAILURES = {
+    event_type(PayoutRefused): Booking("payout_id"),
+    event_type(PayoutFailed): Booking("payout_id"),
+    event_type(PayoutStatusChanged): Booking("payout_id", {"status": "refused"}),
+}
+AMOUNT = "0.25"  # EUR, of each pay-out: above the least that a bank takes, below what a second person approves
+ORDERS = 1200  # captured before: about 300,000.00 EUR, enough for a million pay-outs
+IN_S = 5.0
+
+
+class Sales(Load):
+    """Checkouts of so many sellers in one currency."""
+
+    sellers: int = 1
+
+    def checkout(self) -> tuple[list[str], bytes]:
+        ids, body = super().checkout()
+        asked = orjson.loads(body)
+        for place, order in enumerate(asked["payment_orders"]):
+            order |= {"seller_account": self.seller(self._number * 3 + place), "currency": "EUR"}
+        return ids, orjson.dumps(asked)
+
+    def seller(self, number: int) -> str:
+        return f"bench-payee-{self.run_id}-{number % self.sellers}"
+
+    def payouts(self) -> Iterator[Request]:
+        """One after the other for each seller in turn."""
+        for number in itertools.count():
+            payout_id = f"p{self.run_id}-{number}"
+            asked = {"payout_id": payout_id, "seller_account": self.seller(number), "amount": AMOUNT, "currency": "EUR"}
+            yield Request(payout_id, "/v1/payouts", orjson.dumps(asked))
+
+
+def iban(number: int) -> str:
+    """A German account's number with its check digits (ISO 7064, as in ISO 13616)."""
+    account = f"37040044{number * 100 + 50:010d}"
+    return f"DE{98 - int(f'{account}131400') % 97:02d}{account}"
+
+
+async def register(client: Client, load: Sales) -> None:
+    """Errors: StackError where a seller is refused."""
+    for number in range(load.sellers):
+        destination = {"type": "iban", "iban": iban(number), "holder": f"Bench Payee {number}"}
+        body = orjson.dumps({"name": f"Bench Payee {number}", "country": "DE", "destination": destination})
+        status, answer = await client.put(f"/v1/sellers/{load.seller(number)}", body)
+        if status not in (200, 201):
+            raise StackError(f"the API refuses a seller: {status} {answer[:200].decode(errors='replace')}")
+
+
+def run(
+    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+) -> dict[str, object]:
+    """Measure the running stack. → the figures, keys as `tally bench payouts --json` prints them."""
+    return uvloop.run(_run(settings, status, sellers, plan, seed, progress))
+
+
+async def _run(
+    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+) -> dict[str, object]:
+    load = Sales(status, seed)
+    load.sellers = sellers
+    with closing(load.client()) as client:
+        progress("sellers", 0)
+        await register(client, load)
+        await capture(settings, load, ORDERS, progress)
+        booked = Bookings(PLACES, FAILURES)
+        follower = Follower(settings, TOPICS, booked.add)
+        follower.start()
+        sender = Sender(client, load.payouts(), booked)
+        progress("throughput", 0)
+        per_s, took, cpu = await bookings.throughput(sender, status, plan)
+        await sender.drain()
+        soon = bookings.share_within(sender, IN_S)
+        progress("latency", 0)
+        sent = await bookings.steady(sender, plan)
+        await sender.drain()
+        follower.stop()
+    progress("done", 1)
+    p50, p99, measured = bookings.latency(sender, sent)
+    return {
+        "payouts_per_s": per_s,
+        "measured_s": took,
+        "cpu_s_per_payout": cpu,
+        "submitted_in_5_s": soon,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "latency_payouts": measured,
+        "payouts": len(sender.sent_at),
+        **bookings.faults(sender),
+        "seed": seed,
+    }
