@@ -140,6 +140,7 @@ class PayoutRiskDecided(PayoutEvent):
     list_version: str
     score: int = Field(ge=0, le=100)
     actor: str = "risk"
+    decided_at: datetime  # a release needs a young answer, also where this event was read late
 
 
 class PayoutRiskCleared(PayoutRiskDecided):
