@@ -232,7 +232,7 @@ class History:
         """With what is due at `at` released, if that is later than now."""
         due = [each for each in self.held if each.until <= at] if at > NOW else []
         left = [each for each in self.held if each not in due]
-        codes = {*self.available} | {each.currency for each in (*self.held, *self.reserved)}
+        codes = {*self.available, *(each.currency for each in self.held), *(each.currency for each in self.reserved)}
 
         def sum_of(each: list[Any], code: str) -> int:
             return sum(one.amount for one in each if one.currency == code)
