@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -400,7 +400,7 @@ class OutcomeUnresolved(Terms):
 ChargeOutcome = PaymentCaptured | PaymentDeclined | PaymentPending | OutcomeUnknown | OutcomeUnresolved
 
 
-# ── wallet and ledger ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── wallet ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class WalletMoved(Event):
@@ -437,44 +437,6 @@ class WalletBalance(Event):
     available: Money
     pending: Money
     reserved: Money
-    balance_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One line of a journal."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = PART
-    account: str
-    direction: Literal["debit", "credit"]
-    amount: Money
-
-
-class JournalPosted(Event):
-    """A balanced journal: debits equal credits per currency."""
-
-    keyed_by: ClassVar[str] = "payment_order_id"
-    journal_id: str
-    template: Literal[
-        "captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"
-    ]
-    payment_order_id: PaymentOrderId
-    checkout_id: CheckoutId
-    part: str | None = None  # of the order, see `part_of`; None: the whole
-    entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
-
-    def money(self) -> tuple[Money, ...]:
-        return sums(entry.amount for entry in self.entries if entry.direction == "debit")
-
-
-class AccountBalance(Event):
-    """The latest totals of one account in one currency; a higher version replaces a lower one."""
-
-    keyed_by: ClassVar[str] = "account_currency"
-    account_currency: str  # <account>:<currency>
-    account: str
-    debits: Money
-    credits: Money
     balance_version: int
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from schemas import money_back
+from schemas import money_back, payouts
 from schemas.envelope import EventId, derive_id, time_ms_of
 from schemas.events import Event, every
 
-_DECLARED_IN = (Event, money_back)  # imported, so that `every` finds their events
+_DECLARED_IN = (Event, money_back, payouts)  # imported, so that `every` finds their events
 EVENT_TYPES = tuple(sorted(kind.webhook_type for kind in every(Event) if kind.webhook_type))
 EVERYTHING = "*"  # stands for all types, future ones included
 TEST_TYPE = "webhook.test"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import events, money_back, payouts, sellers
+from schemas import events, journals, money_back, payouts, sellers
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -106,12 +106,12 @@ WALLET_BALANCES = Topic(
     "wallet-balances.v1", "wallet", (events.WalletBalance,), "wallet", None, compacted=True, for_readers=True
 )
 LEDGER_ENTRIES = Topic(
-    "ledger-entries.v1", "payment_order_id", (events.JournalPosted,), "ledger", None, for_readers=True
+    "ledger-entries.v1", "payment_order_id", (journals.JournalPosted,), "ledger", None, for_readers=True
 )
 ACCOUNT_BALANCES = Topic(
     "account-balances.v1",
     "account:currency",
-    (events.AccountBalance,),
+    (journals.AccountBalance,),
     "ledger",
     None,
     compacted=True,

@@ -1,1 +1,1 @@
-"""executions → ledger → ledger entries, account balances: balanced journals, append-only."""
+"""executions, pay-out executions → ledger → ledger entries, account balances: balanced journals, append-only."""

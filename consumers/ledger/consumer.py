@@ -1,16 +1,16 @@
-"""executions → ledger → ledger entries, account balances."""
+"""executions, pay-out executions → ledger → ledger entries, account balances."""
 
 from __future__ import annotations
 
 from consumers.ledger import store
 from consumers.ledger.decide import Books, decide
-from schemas.money_back import Execution
+from consumers.ledger.templates import Booking
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
 
-def build(settings: Settings) -> Consumer[Books, Execution]:
+def build(settings: Settings) -> Consumer[Books, Booking]:
     return Consumer(
         room=catalog.LEDGER_ROOM,
         load=store.load,

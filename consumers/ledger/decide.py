@@ -1,4 +1,4 @@
-"""(the journals and balances of a batch, an execution) → the event's journal. Pure."""
+"""(the journals and balances of a batch, an execution or one of a pay-out) → the event's journal. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import NamedTuple
 
 from consumers.ledger import templates
-from consumers.ledger.templates import Booked
+from consumers.ledger.templates import Booked, Booking
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
-from schemas.events import JournalPosted
-from schemas.money_back import Execution
+from schemas.journals import JournalPosted
+from schemas.payouts import PayoutExecuted
 from topics.runtime.shape.consumer import Cause, Decision
 
 JournalKey = tuple[str, str, str]  # subject, template, part
@@ -49,12 +49,12 @@ class Posting(NamedTuple):
 
     @property
     def key(self) -> JournalKey:
-        return (self.journal.payment_order_id, self.journal.template, self.part)
+        return (self.journal.key, self.journal.template, self.part)
 
 
 @dataclass(slots=True)
 class Books:
-    """The balances that a batch moves, and the journals of its orders."""
+    """The balances that a batch moves, and the journals of its orders and pay-outs."""
 
     balances: dict[Side, Balance] = field(default_factory=dict)
     postings: dict[JournalKey, Posting] = field(default_factory=dict)
@@ -63,32 +63,39 @@ class Books:
         self.postings[posting.key] = posting
 
 
-def decide(state: Books, event: Execution, cause: Cause) -> Decision:
+def decide(state: Books, event: Booking, cause: Cause) -> Decision:
     """Post each event that has a template once; other events move no money."""
     booked = templates.booked(event)
     return _post(state, event, booked, cause) if booked is not None and booked.entries else NOTHING
 
 
-def _post(state: Books, event: Execution, booked: Booked, cause: Cause) -> Decision:
-    """Errors: Permanent `journal_differs` if this part of the order was posted with other lines."""
+def _post(state: Books, event: Booking, booked: Booked, cause: Cause) -> Decision:
+    """Errors: Permanent `journal_differs` if this part of the order or pay-out was posted with other lines."""
     template, part, entries = booked
-    posted = state.postings.get((event.payment_order_id, template, part))
+    posted = state.postings.get((event.key, template, part))
+    subject = _subject(event)
     if posted is not None:
-        return _repeated(posted.journal, event, entries)
+        return _repeated(posted.journal, subject, entries)
     journal = JournalPosted(
         journal_id=derive_id(cause.event_id, "ledger.journal", 0, cause.entered_ms),
         template=template,
-        payment_order_id=event.payment_order_id,
-        checkout_id=event.checkout_id,
         part=part or None,
         entries=entries,
+        **subject,
     )
     balances = tuple([state.balances[entry.account, entry.amount.currency] for entry in entries])
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 
-def _repeated(posted: JournalPosted, event: Execution, entries: templates.Entries) -> Decision:
+def _subject(event: Booking) -> dict[str, str]:
+    """The ids of what a journal is about, as its fields."""
+    if isinstance(event, PayoutExecuted):
+        return {"payout_id": event.payout_id}
+    return {"payment_order_id": event.payment_order_id, "checkout_id": event.checkout_id}
+
+
+def _repeated(posted: JournalPosted, subject: dict[str, str], entries: templates.Entries) -> Decision:
     """Ignore the same fact under another event id. Errors: Permanent `journal_differs`."""
-    if posted.checkout_id == event.checkout_id and posted.entries == entries:
+    if posted.checkout_id == subject.get("checkout_id") and posted.entries == entries:
         return NOTHING
-    raise Permanent("journal_differs", f"{event.payment_order_id} is posted in {posted.journal_id} with other lines")
+    raise Permanent("journal_differs", f"{posted.key} is posted in {posted.journal_id} with other lines")

@@ -9,11 +9,11 @@ from typing import Any
 
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
-from consumers.ledger.templates import Entries
+from consumers.ledger.templates import Booking, Entries
 from schemas.envelope import EventId
-from schemas.events import AccountBalance, JournalPosted, LedgerEntry, PaymentCaptured
+from schemas.events import PaymentCaptured
+from schemas.journals import AccountBalance, JournalPosted, LedgerEntry
 from schemas.money import Money
-from schemas.money_back import Execution
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
 from topics.runtime.shape.store import int_array, text_array
@@ -28,9 +28,9 @@ JOURNALS = Table(
     "journals",
     Column("journal_id", "uuid", "journal.journal_id", key=True),
     Column("template", "text", "journal.template"),
-    Column("subject_id", "text", "journal.payment_order_id"),
+    Column("subject_id", "text", "journal.key"),
     Column("part", "text"),
-    Column("checkout_id", "text", "journal.checkout_id"),
+    Column("checkout_id", "text", "journal.checkout_id", null=True),
     Column("cause_event_id", "uuid"),
     Column("posted_at", "timestamptz"),
     Column("account_ids", "int4[]", "balances", write=_account_ids),
@@ -46,8 +46,8 @@ ENTRIES = Table(
 )
 
 
-def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
-    """Read the journals of the batch's orders and find the accounts that new journals will move, without locks.
+def load(conn: Connection, events: Sequence[Booking], now: datetime) -> Books:
+    """Read the journals of the batch's orders and pay-outs, and find the accounts that new journals will move, without locks.
 
     Both statements are sent before either result is read: one round trip in a batch.
     """
@@ -60,9 +60,9 @@ def load(conn: Connection, events: Sequence[Execution], now: datetime) -> Books:
     return Books({balance.side: balance for balance in balances}, {posting.key: posting for posting in postings})
 
 
-def _orders_and_sides(events: Sequence[Execution]) -> tuple[list[str], set[Side]]:
-    """Orders whose journals are read, and what new journals will move. Captures of the same parties move the same accounts:
-    entries are made for one of them.
+def _orders_and_sides(events: Sequence[Booking]) -> tuple[list[str], set[Side]]:
+    """Orders and pay-outs whose journals are read, and what new journals will move. Captures of the same parties move the same
+    accounts: entries are made for one of them.
     """
     orders: list[str] = []
     moved: list[Entries] = []
@@ -81,7 +81,7 @@ def _orders_and_sides(events: Sequence[Execution]) -> tuple[list[str], set[Side]
                 captured.add(parties)
                 moved.append(templates.captured(event))
         elif (booked := templates.booked(event)) is not None:
-            orders.append(event.payment_order_id)
+            orders.append(event.key)
             moved.append(booked.entries)
     return orders, {(entry.account, entry.amount.currency) for entries in moved for entry in entries}
 
@@ -117,7 +117,7 @@ def _as_posting(
     template: Any,
     subject_id: str,
     part: str,
-    checkout_id: str,
+    checkout_id: str | None,
     cause: str,
     posted_at: datetime,
     *columns: Sequence[Any],
@@ -129,7 +129,7 @@ def _as_posting(
     journal = JournalPosted(
         journal_id=journal_id,
         template=template,
-        payment_order_id=subject_id,
+        **{"payout_id" if checkout_id is None else "payment_order_id": subject_id},
         checkout_id=checkout_id,
         part=part or None,
         entries=entries,

@@ -1,17 +1,11 @@
-"""An execution → its template and the entries of its journal. Nothing else makes entries (docs/books.md: the books)."""
+"""An execution, or one of a pay-out → its template and its entries. Nothing else makes entries (docs/books.md: the books)."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, assert_never
 
-from schemas.events import (
-    LedgerEntry,
-    OutcomeUnknown,
-    OutcomeUnresolved,
-    PaymentCaptured,
-    PaymentDeclined,
-    PaymentPending,
-)
+from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
+from schemas.journals import LedgerEntry, Template
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,
@@ -30,13 +24,25 @@ from schemas.money_back import (
     Share,
     VoidFailed,
 )
+from schemas.payouts import (
+    PayoutExecuted,
+    PayoutExecution,
+    PayoutFailed,
+    PayoutNotSent,
+    PayoutPaid,
+    PayoutReturned,
+    PayoutSubmitted,
+    PayoutUnknown,
+    PayoutUnresolved,
+)
 
 MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
-Template = Literal["captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"]
-
+Booking = Execution | PayoutExecution
 Direction = Literal["debit", "credit"]
 
 PLATFORM_FEES = "platform:fees"
+IN_TRANSIT = "payouts:in-transit"  # what has left the sellers, and is not at its destination yet
+BANK_FEES = "bank:fees"
 _OTHER: dict[Direction, Direction] = {"debit": "credit", "credit": "debit"}
 
 
@@ -44,7 +50,7 @@ Entries = tuple[LedgerEntry, ...]
 
 
 class Booked(NamedTuple):
-    """The journal of a fact: its template, the part of the order that it is about, and its entries."""
+    """The journal of a fact: its template, the part of the order or pay-out that it is about, and its entries."""
 
     template: Template
     part: str
@@ -66,7 +72,12 @@ def payable(seller_account: str) -> str:
     return f"seller:{seller_account}:payable"
 
 
-def booked(event: Execution) -> Booked | None:
+def clearing(bank_account: str) -> str:
+    """What a bank account of ours has paid or got, and its statement has not shown yet."""
+    return f"bank:{bank_account}:clearing"
+
+
+def booked(event: Booking) -> Booked | None:
     """The journal of an event; None if no money has moved."""
     match event:
         case PaymentCaptured():
@@ -81,6 +92,16 @@ def booked(event: Execution) -> Booked | None:
             return Booked("chargeback_opened", event.part, charged_back(event))
         case ChargebackWon():
             return Booked("chargeback_won", event.part, negative(charged_back(event)))
+        case PayoutSubmitted():
+            return Booked("payout_submitted", event.part, submitted(event))
+        case PayoutPaid():
+            return Booked("payout_paid", event.part, paid(event))
+        case PayoutFailed():
+            return Booked("payout_failed", event.part, negative(submitted(event))) if event.submitted else None
+        case PayoutReturned():
+            return Booked("payout_returned", event.part, returned(event))
+        case PayoutUnknown() | PayoutUnresolved() | PayoutNotSent():
+            return None
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return None
         case PaymentAuthorised() | PaymentVoided() | AuthorisationExpired():
@@ -119,6 +140,31 @@ def charged_back(event: ChargebackOpened | ChargebackWon) -> Entries:
     of_seller = event.fee_of_seller is not None
     bearer = payable(event.seller_account) if of_seller else dispute_fees(event.psp)
     return entries + _entries((bearer, "debit", fee), (receivable(event.psp), "credit", fee))
+
+
+def submitted(event: PayoutExecuted) -> Entries:
+    """A pay-out that the provider has taken: we no longer owe it to the seller, but to its destination."""
+    return _entries(
+        (payable(event.seller_account), "debit", event.amount),
+        (IN_TRANSIT, "credit", event.amount),
+    )
+
+
+def paid(event: PayoutPaid) -> Entries:
+    """It has arrived: our bank account has paid it."""
+    return _entries(
+        (IN_TRANSIT, "debit", event.amount),
+        (clearing(event.bank_account), "credit", event.amount),
+    )
+
+
+def returned(event: PayoutReturned) -> Entries:
+    """It has come back: the seller gets all of it again, and what the bank has kept is ours to bear."""
+    return _entries(
+        (clearing(event.bank_account), "debit", event.returned),
+        (BANK_FEES, "debit", event.amount - event.returned),
+        (payable(event.seller_account), "credit", event.amount),
+    )
 
 
 def negative(entries: Entries) -> Entries:

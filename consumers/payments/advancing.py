@@ -83,15 +83,15 @@ def step_of_order(before: Order, after: Order, detail: str, cause: Cause) -> Ste
     )
 
 
-def payment_of(state: Payments, checkout_id: str) -> Payment:
-    payment = state.payments.get(checkout_id)
+def payment_of(state: Payments, checkout_id: str | None) -> Payment:
+    payment = state.payments.get(checkout_id or "")
     if payment is None:
         raise Permanent("unknown_payment", f"no payment {checkout_id}")
     return payment
 
 
-def order_of(state: Payments, payment: Payment, payment_order_id: str) -> Order:
-    order = state.orders.get(payment_order_id)
+def order_of(state: Payments, payment: Payment, payment_order_id: str | None) -> Order:
+    order = state.orders.get(payment_order_id or "")
     if order is None or order.checkout_id != payment.checkout_id:
         raise Permanent("unknown_order", f"no order {payment_order_id} in payment {payment.checkout_id}")
     return order

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import get_args
 
 from consumers.payments import disputing, operating
-from consumers.payments.advancing import payment_of
+from consumers.payments.advancing import NOTHING, payment_of
 from consumers.payments.operating import Booking
 from consumers.payments.operation import step_of
 from consumers.payments.payment import Payments
 from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
-    JournalPosted,
     OperationKind,
     OutcomeUnknown,
     OutcomeUnresolved,
@@ -25,6 +24,7 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
+from schemas.journals import JournalPosted
 from schemas.money_back import MoneyBackOutcome, WalletDebited
 from topics.runtime.shape.consumer import Cause, Decision
 
@@ -57,6 +57,9 @@ def is_money_back(event: object) -> bool:
 
 
 def book(state: Payments, event: Booking, cause: Cause) -> Decision:
+    """The journal of a pay-out is about no payment."""
+    if event.checkout_id is None:
+        return NOTHING
     payment = payment_of(state, event.checkout_id)
     name = event.template if isinstance(event, JournalPosted) else event.reason or "captured"
     kind, taken_back = BOOKS[name]

@@ -28,7 +28,6 @@ from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
     ChargeOutcome,
-    JournalPosted,
     OperationRequested,
     OrderDetail,
     OrderPlaced,
@@ -50,6 +49,7 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
+from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,

@@ -10,7 +10,8 @@ from consumers.payments.operation import Dispute, OperationStep, step_of
 from consumers.payments.payment import Order, Payment, Payments, Stored
 from consumers.payments.revenue_line import revenue_line
 from schemas.errors import Permanent
-from schemas.events import AnyEvent, JournalPosted
+from schemas.events import AnyEvent
+from schemas.journals import JournalPosted
 from schemas.money_back import (
     ChargebackLost,
     ChargebackOpened,

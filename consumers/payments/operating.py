@@ -22,7 +22,6 @@ from consumers.payments.revenue_line import revenue_line
 from schemas.errors import Permanent
 from schemas.events import (
     AnyEvent,
-    JournalPosted,
     OperationKind,
     OrderDetail,
     OutcomeUnknown,
@@ -32,6 +31,7 @@ from schemas.events import (
     WalletCredited,
 )
 from schemas.ids import OWN_PREFIX
+from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,

@@ -29,6 +29,7 @@ from consumers.payments.payment import (
 from consumers.payments.revenue import note_late
 from schemas.envelope import EventId
 from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
+from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import FundsAvailable
 from schemas.sellers import SellerSet
@@ -145,8 +146,12 @@ SELLERS = Table(
 
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     """Lock the payments of a batch, then read their orders: an order changes only under its payment's lock."""
-    about = [event for event in events if not isinstance(event, Broken | SellerSet | FundsAvailable)]
-    checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id for e in about})
+    about = [
+        event
+        for event in events
+        if not isinstance(event, Broken | SellerSet | FundsAvailable) and not _is_payouts(event)
+    ]
+    checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id or "" for e in about})
     if not checkout_ids:
         return Payments()
     locked = _ask_locked(conn, checkout_ids)
@@ -165,6 +170,11 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     if back:
         read_money_back(conn, state, back)
     return state
+
+
+def _is_payouts(event: Heard) -> bool:
+    """Whether it is the journal of a pay-out."""
+    return type(event) is JournalPosted and event.checkout_id is None
 
 
 _LOCK = (

@@ -1,1 +1,1 @@
-"""executions → wallet → wallet movements, wallet balances: each seller's balance, each buyer's totals."""
+"""executions, pay-outs → wallet → movements, wallet balances: each seller's balance, each buyer's totals."""

@@ -1,9 +1,10 @@
-"""executions, timers → wallet → wallet movements, wallet balances."""
+"""executions, pay-outs and their executions, timers → wallet → wallet movements, pay-out movements, wallet balances."""
 
 from __future__ import annotations
 
 from consumers.wallet import store
-from consumers.wallet.decide import Heard, Wallets, decide
+from consumers.wallet.decide import Heard, decide
+from consumers.wallet.wallet import Wallets
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings

@@ -1,13 +1,14 @@
-"""(wallets, an execution or a timer) → a movement. Pure (docs/books.md: what moves a wallet)."""
+"""(wallets, an execution, a timer or an event about a pay-out) → a movement. Pure (docs/books.md: what moves a wallet)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
-from consumers.wallet.holding import AVAILABLE, Holding, Holdings, Side, held_of, taken_from
-from schemas.envelope import EventId, derive_id
+from consumers.wallet import reserving
+from consumers.wallet.holding import AVAILABLE, Holding, held_of, taken_from
+from consumers.wallet.wallet import Kind, Movement, Purchase, Wallets, after, movement_id_of
 from schemas.errors import Permanent
 from schemas.events import (
     OutcomeUnknown,
@@ -37,106 +38,12 @@ from schemas.money_back import (
     VoidFailed,
     WalletDebited,
 )
+from schemas.payouts import PayoutEvent, PayoutExecution, PayoutOrder
 from topics.runtime.shape.consumer import Cause, Decision, Timer
 
-Credit = Literal["captured", "refund_reversed", "chargeback_won"]
-Debit = Literal["capture_reversed", "refunded", "chargeback_opened"]
-Kind = Credit | Debit
-MovementKey = tuple[str, str, str]  # payment order, kind, part
-Heard = Execution | TimerFired
+Heard = Execution | PayoutOrder | PayoutExecution | TimerFired
 
 NOTHING = Decision()
-WHOLE = ""  # the part of a fact about its whole order
-
-
-@dataclass(frozen=True, slots=True)
-class Wallet:
-    """One seller's money in one currency, in minor units. The version counts its movements."""
-
-    seller_account: str
-    currency: str
-    available: int = 0  # below zero if facts from outside have taken more than there was
-    pending: int = 0
-    reserved: int = 0
-    version: int = 0
-
-    @property
-    def side(self) -> Side:
-        return (self.seller_account, self.currency)
-
-    @property
-    def name(self) -> str:
-        """The wallet's key on wallet-balances.v1."""
-        return f"{self.seller_account}:{self.currency}"
-
-    def add(self, amount: Money, to_pending: int = 0) -> Wallet:
-        """The wallet after a movement of `amount`, of which `to_pending` minor units are pending; debits are below zero."""
-        assert amount.currency == self.currency
-        return Wallet(
-            self.seller_account,
-            self.currency,
-            self.available + amount.minor - to_pending,
-            self.pending + to_pending,
-            self.reserved,
-            self.version + 1,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """One effect on a wallet, with the balances after it. The amount of a debit is below zero.
-
-    What becomes available has the amount zero, the wallet for its subject, and its cause for its part.
-    """
-
-    movement_id: str
-    kind: Kind | Literal["available"]
-    subject_id: str  # the payment order
-    part: str
-    checkout_id: str | None
-    cause_event_id: EventId
-    at: datetime
-    amount: Money
-    after: Wallet
-    to_pending: int = 0  # of the amount; below zero where it has left `pending`
-
-    @property
-    def key(self) -> MovementKey:
-        return (self.subject_id, self.kind, self.part)
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """The amounts that a capture or refund adds to its buyer's totals; below zero if the PSP has reversed it."""
-
-    buyer_account: str
-    gross: Money  # captured
-    orders: int = 1  # captured for the first time
-    refunded: int = 0  # minor units
-
-
-@dataclass(slots=True)
-class Wallets:
-    """The wallets that a batch moves, the movements of its orders, and the holdings that it debits or releases.
-
-    `unread`: wallets with more due holdings than one batch reads.
-    """
-
-    wallets: dict[Side, Wallet] = field(default_factory=dict)
-    movements: dict[MovementKey, Movement] = field(default_factory=dict)
-    captured_in_parts: set[str] = field(default_factory=set)  # orders
-    holdings: Holdings = field(default_factory=Holdings)
-    unread: set[Side] = field(default_factory=set)
-
-    def fold(self, change: Wallet | Movement | Purchase | Holding) -> None:
-        if isinstance(change, Wallet):
-            self.wallets[change.side] = change
-        elif isinstance(change, Movement):
-            self.movements[change.key] = change
-            if change.part and change.kind == "captured":
-                self.captured_in_parts.add(change.subject_id)
-        elif isinstance(change, Holding):
-            self.holdings.fold(change)
 
 
 class Effect(NamedTuple):
@@ -183,10 +90,12 @@ def _with_fee(event: ChargebackOpened | ChargebackWon) -> Money:
 def decide(state: Wallets, event: Heard, cause: Cause) -> Decision:
     """Move each fact's money once, whatever the balance: facts from outside are always posted.
 
-    Errors: Permanent `movement_differs`, `unknown_timer`.
+    Errors: Permanent `movement_differs`, `unknown_timer`; of pay-outs those of `reserving`.
     """
     if isinstance(event, TimerFired):
         return _release(state, event, cause)
+    if isinstance(event, PayoutEvent):
+        return reserving.decide(state, event, cause)
     effect = effect_of(event)
     return _move(state, event, effect, cause) if effect is not None else NOTHING
 
@@ -197,7 +106,7 @@ def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Dec
     before = state.movements.get((event.payment_order_id, kind, part))
     if before is not None:
         return _repeated(before, event, amount)
-    movement_id = _movement_id(cause)
+    movement_id = movement_id_of(cause)
     held, to_pending = _held(state, event, effect, movement_id, cause.now)
     wallet = state.wallets[event.seller_account, amount.currency].add(amount, to_pending)
     movement = Movement(
@@ -215,10 +124,6 @@ def _move(state: Wallets, event: Execution, effect: Effect, cause: Cause) -> Dec
     said = _announce(movement, kind)
     timers = [Timer(AVAILABLE, wallet.name, each.bucket) for each in held] if kind == "captured" else ()
     return Decision((wallet, movement, *held, *_purchases(state, event)), (said,), revision=1, timers=timers)
-
-
-def _movement_id(cause: Cause) -> EventId:
-    return derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms)
 
 
 def _held(
@@ -258,7 +163,7 @@ def _release(state: Wallets, event: TimerFired, cause: Cause) -> Decision:
     minor = sum(holding.remaining for holding in due)
     wallet = state.wallets[side].add(Money.zero(currency), -minor)
     movement = Movement(
-        _movement_id(cause),
+        movement_id_of(cause),
         AVAILABLE,
         wallet.name,
         cause.event_id,
@@ -316,7 +221,7 @@ def _announce(movement: Movement, kind: Kind) -> WalletCredited | WalletDebited:
     moved: dict[str, Any] = {
         "payment_order_id": movement.subject_id,
         "checkout_id": movement.checkout_id,
-        **_after(movement),
+        **after(movement),
     }
     match kind:
         case "refunded" | "capture_reversed" | "chargeback_opened":
@@ -331,17 +236,4 @@ def _announce(movement: Movement, kind: Kind) -> WalletCredited | WalletDebited:
 
 def _funds_available(movement: Movement, until: datetime) -> FundsAvailable:
     amount = Money(-movement.to_pending, movement.after.currency)
-    return FundsAvailable(wallet=movement.subject_id, amount=amount, until=until, **_after(movement))
-
-
-def _after(movement: Movement) -> dict[str, Any]:
-    """What every event about a movement says: all pockets after it."""
-    after = movement.after
-    return {
-        "movement_id": movement.movement_id,
-        "seller_account": after.seller_account,
-        "available": Money(after.available, after.currency),
-        "pending": Money(after.pending, after.currency),
-        "reserved": Money(after.reserved, after.currency),
-        "wallet_version": after.version,
-    }
+    return FundsAvailable(wallet=movement.subject_id, amount=amount, until=until, **after(movement))

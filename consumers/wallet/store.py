@@ -1,4 +1,4 @@
-"""The wallet's tables ⇄ wallets, movements and holdings: locked and read before deciding, saved after it."""
+"""The wallet's tables ⇄ wallets, movements, holdings and reservations: locked and read before deciding, saved after it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from consumers.wallet.decide import Heard, Movement, Purchase, Wallet, Wallets, effect_of
+from consumers.wallet.decide import Heard, effect_of
 from consumers.wallet.holding import Holding, Side
+from consumers.wallet.reserving import Moving
+from consumers.wallet.wallet import Change, Movement, Purchase, Reservation, Wallet, Wallets
 from schemas.events import TimerFired, WalletBalance
 from schemas.money import Money
+from schemas.money_back import Execution
+from schemas.payouts import PayoutEvent, PayoutExecuted
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Latest, Versions
 from topics.runtime.shape.store import LITERALS, text_array
 from topics.runtime.shape.table import Column, Table
 
-Change = Wallet | Movement | Purchase | Holding
 RELEASED_MAX = 20_000  # holdings of one batch of timers; the rest comes with the same timers, set again
 
 WALLETS = Table(
@@ -46,6 +49,7 @@ MOVEMENTS = Table(
     Column("reserved_after", "int8", "after.reserved"),
     Column("wallet_version", "int8", "after.version"),
     Column("to_pending", "int8"),
+    Column("to_reserved", "int8"),
 )
 HOLDINGS = Table(
     "holdings",
@@ -57,6 +61,23 @@ HOLDINGS = Table(
     Column("remaining", "int8"),
     Column("available_on", "timestamptz", fixed=True),
     Column("released_by", "uuid", null=True),
+)
+RESERVATIONS = Table(
+    "reservations",
+    Column("payout_id", "text", key=True),
+    Column("owner", "text", fixed=True),
+    Column("seller_account", "text", fixed=True),
+    Column("currency", "text", fixed=True),
+    Column("asked", "int8", null=True, fixed=True),
+    Column("minimum", "int8", null=True, fixed=True),
+    Column("keep", "int8", null=True, fixed=True),
+    Column("amount", "int8", fixed=True),
+    Column("state", "text"),
+    Column("code", "text", null=True, fixed=True),
+    Column("placed_by", "uuid", fixed=True),
+    Column("placed_at", "timestamptz", fixed=True),
+    Column("moved_by", "uuid"),
+    Column("version", "int4"),
 )
 BUYERS = Table(
     "buyers",
@@ -86,16 +107,32 @@ ORDER BY h.seller_account, h.currency, h.available_on, h.movement_id LIMIT %s
 """
 
 
+_RESERVED = (
+    f"SELECT {RESERVATIONS.select(Reservation)} FROM reservations WHERE payout_id = ANY(%s::text[])"
+    " ORDER BY payout_id FOR UPDATE"
+)
+
+
 def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
-    """Read the movements of the batch's orders, lock the wallets, then read the holdings that are debited or due.
+    """Read the movements of the batch's orders, lock the wallets, then the reservations, and read the holdings that are debited
+    or due.
 
     The wallets are locked before holdings are read: a timer that read holdings without the lock would miss one that a
     capture adds meanwhile, and its timer row would be gone. A batch of captures reads no holdings: one round trip.
     """
-    timers = [event for event in events if isinstance(event, TimerFired)]
-    executions = [event for event in events if not isinstance(event, TimerFired)]
-    effects = [(event, effect.amount) for event in executions if (effect := effect_of(event)) is not None]
-    sides = {(event.seller_account, amount.currency) for event, amount in effects} | set(map(_side_of, timers))
+    timers: list[TimerFired] = []
+    payouts: list[Moving] = []
+    effects: list[tuple[Execution, Money]] = []
+    for event in events:
+        if isinstance(event, TimerFired):
+            timers.append(event)
+        elif isinstance(event, PayoutEvent):
+            if isinstance(event, Moving):
+                payouts.append(event)
+        elif (effect := effect_of(event)) is not None:
+            effects.append((event, effect.amount))
+    sides = {(event.seller_account, amount.currency) for event, amount in effects}
+    sides.update(map(_side_of, timers), map(_wallet_of, payouts))
     if not sides:
         return Wallets()
     moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in effects)]) if effects else ()
@@ -103,8 +140,25 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
     state = Wallets({wallet.side: wallet for wallet in wallets})
     for row in moved:
         state.fold(_as_movement(*row))
+    _read_reservations(conn, state, sorted({event.payout_id for event in payouts}))
     _read_holdings(conn, state, [event.payment_order_id for event, amount in effects if amount.minor < 0], timers)
     return state
+
+
+def _wallet_of(event: Moving) -> Side:
+    currency = event.amount.currency if isinstance(event, PayoutExecuted) else event.currency
+    return event.seller_account, currency
+
+
+def _read_reservations(conn: Connection, state: Wallets, payout_ids: Sequence[str]) -> None:
+    """The wallets are locked: what has moved by now is read."""
+    if not payout_ids:
+        return
+    ids = [text_array(payout_ids)]
+    for row in conn.execute(_RESERVED, ids):
+        state.fold(Reservation(*row))
+    for row in conn.execute(_MOVED, ids):
+        state.fold(_as_movement(*row))
 
 
 def _side_of(timer: TimerFired) -> Side:
@@ -132,8 +186,8 @@ def _read_holdings(conn: Connection, state: Wallets, debited: Sequence[str], tim
 
 
 def _as_movement(minor: int, *row: Any) -> Movement:
-    after, flat, to_pending = Wallet(*row[:_WIDTH]), row[_WIDTH:-1], row[-1]
-    return Movement(*(*flat, Money(minor, after.currency), after, to_pending))
+    after, flat, pockets = Wallet(*row[:_WIDTH]), row[_WIDTH:-2], row[-2:]
+    return Movement(*(*flat, Money(minor, after.currency), after, *pockets))
 
 
 def _lock(conn: Connection, sides: set[Side], now: datetime) -> list[Wallet]:
@@ -169,7 +223,7 @@ def _open(conn: Connection, sides: Sequence[Side], now: datetime) -> None:
     )
 
 
-_MOVE, _UPDATE, _HOLD = MOVEMENTS.insert(), WALLETS.update(), HOLDINGS.upsert()
+_MOVE, _UPDATE, _HOLD, _RESERVE = MOVEMENTS.insert(), WALLETS.update(), HOLDINGS.upsert(), RESERVATIONS.upsert()
 _ADD = BUYERS.insert(
     otherwise="ON CONFLICT (buyer_account, currency) DO UPDATE"
     " SET gross_total = buyers.gross_total + excluded.gross_total, orders = buyers.orders + excluded.orders,"
@@ -182,6 +236,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> Versions:
     wallets = _last(changes)
     _UPDATE.run(conn, wallets)
     _HOLD.run(conn, list({holding.key: holding for holding in changes if type(holding) is Holding}.values()))
+    _RESERVE.run(conn, list({each.payout_id: each for each in changes if type(each) is Reservation}.values()))
     _ADD.run(conn, _by_buyer([change for change in changes if type(change) is Purchase]))
     return {catalog.WALLET_BALANCES: {wallet.name: wallet.version for wallet in wallets}}
 

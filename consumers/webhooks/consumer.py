@@ -1,4 +1,4 @@
-"""payments, webhook endpoints → webhooks → deliveries → (by the sender) the owners' services"""
+"""payments, pay-outs, webhook endpoints → webhooks → deliveries → (by the sender) the owners' services"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(an owner's endpoints, an event) → deliveries, in order per endpoint and payment. Pure."""
+"""(an owner's endpoints, an event) → deliveries, in order per endpoint and payment or pay-out. Pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,19 @@ from schemas.money_back import (
     RefundStatusChanged,
     VoidStatusChanged,
 )
+from schemas.payouts import (
+    PayoutOrder,
+    PayoutPlaced,
+    PayoutReady,
+    PayoutRefused,
+    PayoutReleased,
+    PayoutStatusChanged,
+    PayoutWithdrawn,
+)
 from schemas.webhooks import EVERYTHING, TEST_TYPE, delivery_id
 from topics.runtime.shape.consumer import Cause, Decision
 
-PaymentEvent = (
+OwnedEvent = (
     PaymentStatusChanged
     | PaymentRefused
     | PaymentCompleted
@@ -34,10 +43,12 @@ PaymentEvent = (
     | VoidStatusChanged
     | RefundStatusChanged
     | DisputeStatusChanged
+    | PayoutStatusChanged
+    | PayoutRefused
 )
-WebhookEvent = PaymentEvent | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
+WebhookEvent = OwnedEvent | PayoutOrder | WebhookEndpointSet | WebhookTestRequested | WebhookResendRequested
 
-Lane = tuple[str, str]  # endpoint, and the payment, whose deliveries go one after the other
+Lane = tuple[str, str]  # endpoint, and the payment or pay-out, whose deliveries go one after the other
 
 ENDED = ("delivered", "given_up", "cancelled")
 
@@ -65,7 +76,7 @@ class Delivery:
 
     delivery_id: str
     endpoint_id: str
-    lane: str  # the payment
+    lane: str  # the payment, or the pay-out
     event_id: EventId  # the webhook-id, the same however often it is sent
     event_type: str
     body: bytes
@@ -127,8 +138,12 @@ def decide(state: Endpoints, event: WebhookEvent, cause: Cause) -> Decision:
             | VoidStatusChanged()
             | RefundStatusChanged()
             | DisputeStatusChanged()
+            | PayoutStatusChanged()
+            | PayoutRefused()
         ):
             return _deliver_to_owner(state, event, cause)
+        case PayoutPlaced() | PayoutReleased() | PayoutReady() | PayoutWithdrawn():
+            return Decision()
         case WebhookEndpointSet():
             return _set_endpoint(state, event, cause)
         case WebhookTestRequested():
@@ -139,7 +154,7 @@ def decide(state: Endpoints, event: WebhookEvent, cause: Cause) -> Decision:
             assert_never(event)
 
 
-def _deliver_to_owner(state: Endpoints, event: PaymentEvent, cause: Cause) -> Decision:
+def _deliver_to_owner(state: Endpoints, event: OwnedEvent, cause: Cause) -> Decision:
     """A delivery for each endpoint of the owner that subscribes to the event's type."""
     owned = state.owned.get(event.owner)
     if owned is None:
@@ -148,7 +163,7 @@ def _deliver_to_owner(state: Endpoints, event: PaymentEvent, cause: Cause) -> De
     assert kind is not None, "its owner may subscribe to it"
     data = event.model_dump(mode="json", exclude={"owner"})
     subscribed = [endpoint_id for endpoint_id in owned if state.endpoints[endpoint_id].subscribes_to(kind)]
-    return Decision([_new_delivery(state, id_, event.checkout_id, kind, data, cause) for id_ in subscribed])
+    return Decision([_new_delivery(state, id_, event.key, kind, data, cause) for id_ in subscribed])
 
 
 def _new_delivery(

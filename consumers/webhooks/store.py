@@ -11,7 +11,7 @@ from consumers.webhooks.decide import (
     Endpoint,
     Endpoints,
     Lane,
-    PaymentEvent,
+    OwnedEvent,
     Resend,
     SentDelivery,
     WebhookEvent,
@@ -57,9 +57,9 @@ DELIVERIES = Table(
 
 def load(conn: Connection, events: Sequence[WebhookEvent], now: datetime) -> Endpoints:
     """The owners' endpoints, and if there are any, their busy lanes. One query while nobody has an endpoint."""
-    payments = [event for event in events if isinstance(event, PaymentEvent)]
+    owned = [event for event in events if isinstance(event, OwnedEvent)]
     wishes = [event for event in events if isinstance(event, OwnerRequest)]
-    owners = sorted({event.owner for event in (*payments, *wishes)})
+    owners = sorted({event.owner for event in (*owned, *wishes)})
     endpoints = _select_endpoints(conn, owners, sorted({event.endpoint_id for event in wishes}))
     state = Endpoints()
     for endpoint in endpoints:
@@ -67,7 +67,7 @@ def load(conn: Connection, events: Sequence[WebhookEvent], now: datetime) -> End
     sent = _select_sent(conn, [event.delivery_id for event in wishes if isinstance(event, WebhookResendRequested)])
     # An endpoint that is set within this batch gets the batch's later events.
     ids = sorted({endpoint.endpoint_id for endpoint in endpoints} | {event.endpoint_id for event in wishes})
-    lanes = {event.checkout_id for event in payments} | {each.lane for each in sent}
+    lanes = {event.key for event in owned} | {each.lane for each in sent}
     state.sent = {each.delivery_id: each for each in sent}
     state.busy = _lock_busy_lanes(conn, ids, sorted(lanes)) if ids and lanes else set()
     return state

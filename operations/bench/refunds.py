@@ -17,7 +17,7 @@ from operations.bench.follower import Follower
 from operations.bench.pay_in import BookedOrders, Load, Progress
 from operations.stack.running import StackStatus
 from schemas.envelope import event_type
-from schemas.events import JournalPosted
+from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import PaymentRefunded, RefundFailed, WalletDebited
 from topics import catalog

@@ -14,8 +14,8 @@ import pytest
 from consumers.ledger.consumer import build
 from consumers.ledger.decide import Books
 from consumers.ledger.store import MOVE
+from consumers.ledger.templates import Booking
 from schemas.money import Money
-from schemas.money_back import Execution
 from tests.captures import NOW, apply_all, capture, record
 from tests.money_back import captured, opened, refunded, share, won
 from topics import catalog
@@ -285,7 +285,7 @@ def test_a_reader_sees_the_views_and_nothing_else(stored: Settings, conn: Connec
 def test_a_journal_is_not_posted_in_part(stored: Settings, store: Store, ledger: AnyConsumer) -> None:
     """Its first lines alone would balance, and the event would tell of all of them."""
 
-    def twice_its_lines(state: Books, event: Execution, cause: Cause) -> Decision:
+    def twice_its_lines(state: Books, event: Booking, cause: Cause) -> Decision:
         decision = ledger.decide(state, event, cause)
         (posting,) = decision.changes
         journal = posting.journal.model_copy(update={"entries": posting.journal.entries * 2})

@@ -7,8 +7,6 @@ from typing import Any
 
 from schemas.events import (
     CaptureRequested,
-    JournalPosted,
-    LedgerEntry,
     OrderPlaced,
     PaymentCaptured,
     RefundRequested,
@@ -16,6 +14,7 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
+from schemas.journals import JournalPosted, LedgerEntry
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,

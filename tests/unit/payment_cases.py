@@ -12,8 +12,6 @@ from consumers.payments.policy import Policy
 from schemas.envelope import EventId
 from schemas.events import (
     AnyEvent,
-    JournalPosted,
-    LedgerEntry,
     OrderPlaced,
     OutcomeUnknown,
     OutcomeUnresolved,
@@ -26,6 +24,7 @@ from schemas.events import (
     TimerFired,
     WalletCredited,
 )
+from schemas.journals import JournalPosted, LedgerEntry
 from schemas.money import Money
 from topics.runtime.shape.consumer import Cause, Decision
 

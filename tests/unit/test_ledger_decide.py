@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Side, decide
 from schemas.errors import Permanent
-from schemas.events import (
-    AnyEvent,
-    JournalPosted,
-    OutcomeUnknown,
-    OutcomeUnresolved,
-    PaymentCaptured,
-    PaymentDeclined,
-)
+from schemas.events import AnyEvent, OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined
+from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import Share
 from tests.captures import capture, cause

@@ -15,7 +15,6 @@ from consumers.payments.operation import OperationRefusal
 from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
-    JournalPosted,
     OrderPlaced,
     OutcomeUnknown,
     PaymentCompleted,
@@ -26,6 +25,7 @@ from schemas.events import (
     VoidRequested,
     WalletCredited,
 )
+from schemas.journals import JournalPosted, LedgerEntry, OrderTemplate, PayoutTemplate
 from schemas.money_back import (
     CaptureFailed,
     CapturePlaced,
@@ -71,7 +71,7 @@ from tests.unit.payment_cases import (
     requested,
     unknown,
 )
-from topics.runtime.shape.consumer import Broken
+from topics.runtime.shape.consumer import Broken, Decision
 
 
 def told(story: Story) -> list[tuple[str, str | None]]:
@@ -527,4 +527,12 @@ def test_payments_knows_what_each_kind_of_movement_and_journal_books() -> None:
     """One that it does not know would be a fault of ours, after its money has moved."""
     [reasons] = [each for each in get_args(WalletCredited.model_fields["reason"].annotation) if get_args(each)]
     kinds = {*get_args(reasons), *get_args(WalletDebited.model_fields["reason"].annotation)}
-    assert kinds | {"captured"} == set(get_args(JournalPosted.model_fields["template"].annotation)) == set(BOOKS)
+    assert kinds | {"captured"} == set(get_args(OrderTemplate)) == set(BOOKS)
+
+
+@pytest.mark.parametrize("template", get_args(PayoutTemplate))
+def test_the_journal_of_a_pay_out_is_about_no_payment(template: Any) -> None:
+    story, _ = captured_story()
+    entries = (LedgerEntry("payouts:in-transit", "debit", eur(1)), LedgerEntry("bank:fees", "credit", eur(1)))
+    journal = JournalPosted(journal_id="j9", template=template, payout_id="payout-1", entries=entries)
+    assert story.hears(journal) == Decision()

@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from consumers.payments.stuck import Open, past_limits
-from schemas.events import AnyEvent, JournalPosted, LedgerEntry
+from schemas.events import AnyEvent
+from schemas.journals import JournalPosted, LedgerEntry
 from schemas.money import Money, sums
 from tests.unit.payment_cases import cleared, requested
 from topics.runtime.process.stuck import LOGGED_MAX, StuckWatch

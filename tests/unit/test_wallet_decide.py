@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.wallet.decide import Purchase, Side, Wallet, Wallets, decide
+from consumers.wallet.decide import decide
+from consumers.wallet.holding import Side
+from consumers.wallet.wallet import Purchase, Wallet, Wallets
 from schemas.errors import Permanent
 from schemas.events import (
     AnyEvent,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from consumers.executor.availability import held_back
-from consumers.wallet.decide import Wallets, decide
+from consumers.wallet.decide import decide
 from consumers.wallet.holding import AVAILABLE, Holding
+from consumers.wallet.wallet import Wallets
 from schemas.errors import Permanent
 from schemas.events import PaymentCaptured, TimerFired, WalletCredited
 from schemas.fees import Reserve, ReserveShare

@@ -26,7 +26,10 @@ from schemas.events import (
     WebhookResendRequested,
     WebhookTestRequested,
 )
+from schemas.money import Money
+from schemas.payouts import PayoutRefused, PayoutStatusChanged
 from schemas.webhooks import EVENT_TYPES, delivery_id
+from tests.payouts import given_up, placed
 from topics.catalog import WEBHOOKS_ROOM
 from topics.runtime.shape.consumer import Cause, Decision
 from topics.webhooks.addresses import url_fault
@@ -133,6 +136,23 @@ def test_events_of_one_payment_form_a_lane_and_other_payments_do_not_wait() -> N
     assert told(hear(state, COMPLETED)) == [("hook", "waiting")]
     assert told(hear(state, changed, 2)) == [("hook", "due")]
     assert told(hear(state, changed, 3)) == [("hook", "waiting")]
+
+
+def test_a_pay_out_has_a_lane_of_its_own_and_its_owner_hears_where_it_stands() -> None:
+    state = knowing(HOOK, busy=[("hook", "c1")])
+    status = PayoutStatusChanged(
+        payout_id="p1", owner="shop", seller_account="s1", currency="EUR", amount=Money(1, "EUR"), status="paid"
+    )
+    [delivery] = hear(state, status)
+    assert (delivery.lane, delivery.state) == ("p1", "due")
+    assert json.loads(delivery.body)["type"] == "payout.status_changed"
+    assert json.loads(delivery.body)["data"]["amount"] == {"amount": "0.01", "currency": "EUR"}
+    no = PayoutRefused(payout_id="p1", owner="shop", code="unknown_seller", detail="")
+    assert told(hear(state, no, 2)) == [("hook", "waiting")]
+
+
+def test_what_payouts_says_to_other_rooms_goes_to_nobody() -> None:
+    assert hear(knowing(HOOK), placed()) == hear(knowing(HOOK), given_up()) == []
 
 
 def test_an_endpoint_set_in_a_batch_counts_for_what_comes_after_it_there() -> None:

@@ -10,7 +10,7 @@ from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.pay_in.books import Books, Call, Charge, Order
 from operations.auditor.pay_in.charges import NOTHING_TAKEN
 from operations.auditor.rows import CAPTURED, Attempt, Journal, Movement, event_id_of
-from schemas import events
+from schemas import events, journals
 from schemas.envelope import derive_id, time_ms_of
 
 NO_PSP = "none"  # an attempt that was declined before a PSP was called
@@ -22,7 +22,7 @@ OUTCOME = heard(events.PaymentCaptured, "payments")
 TO_WALLET = heard(events.PaymentCaptured, "wallet")
 TO_LEDGER = heard(events.PaymentCaptured, "ledger")
 CREDITED = heard(events.WalletCredited, "payments")
-POSTED = heard(events.JournalPosted, "payments")
+POSTED = heard(journals.JournalPosted, "payments")
 HOPS = (PLACED, OUTCOME, TO_WALLET, TO_LEDGER, CREDITED, POSTED)
 
 

@@ -14,7 +14,7 @@ from operations.auditor.engine.stores import Stores
 from operations.auditor.pay_in.books import Books
 from operations.auditor.pay_in.orders import CREDITED, DECIDED, PLACED, POSTED, captured_event_id
 from operations.auditor.rows import Journal, Movement
-from schemas import events, money_back
+from schemas import events, journals, money_back
 from schemas.envelope import derive_id, event_type, time_ms_of
 from topics import catalog
 from topics.runtime.shape.record import headers_of
@@ -76,7 +76,7 @@ SUBJECTS = (
     Subject("placements_said", (events.OrderPlaced,), _placements),
     Subject("outcomes_said", OUTCOMES, _outcomes, _with_more),
     Subject("movements_said", (events.WalletCredited, money_back.WalletDebited, money_back.FundsAvailable), _credits),
-    Subject("journals_said", (events.JournalPosted,), _journals),
+    Subject("journals_said", (journals.JournalPosted,), _journals),
 )
 
 
