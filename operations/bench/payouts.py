@@ -21,7 +21,7 @@ from operations.bench.refunds import capture
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from schemas.envelope import event_type
-from schemas.events import JournalPosted
+from schemas.journals import JournalPosted
 from schemas.payouts import PayoutFailed, PayoutRefused, PayoutStatusChanged, PayoutSubmitted, ReservationSettled
 from topics import catalog
 from topics.settings import Settings
