@@ -9,13 +9,14 @@ from typing import NamedTuple, TypeVar
 from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.money_back.books import TAKEN_BACK, Books, Operation, Stage
 from operations.auditor.rows import CAPTURED, Journal, Movement, event_id_of
-from schemas import journals, money_back
+from schemas import money_back
+from schemas.journals import JournalPosted
 
 TO_WALLET = heard(money_back.PaymentRefunded, "wallet")
 TO_LEDGER = heard(money_back.PaymentRefunded, "ledger")
 TO_PAYMENTS = heard(money_back.PaymentRefunded, "payments")
 MOVED = heard(money_back.WalletDebited, "payments")
-POSTED = heard(journals.JournalPosted, "payments")
+POSTED = heard(JournalPosted, "payments")
 HOPS = (TO_WALLET, TO_LEDGER, TO_PAYMENTS, MOVED, POSTED)
 
 IN_WALLET = {CAPTURED: "later_captures_in_wallet", "refunded": "refunds_in_wallet"}
