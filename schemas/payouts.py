@@ -244,7 +244,7 @@ class PayoutNotified(Event):
     notification_id: str
     source: Literal["webhook", "settlement_line", "operator"]
     status: Literal["accepted", "paid", "rejected", "failed", "returned"]
-    amount: Money
+    amount: Money  # of the transfer; of a returned one, what has come back
     provider_reference: str
     code: str | None = None
 

@@ -20,6 +20,7 @@ from simulator.charging import Charging
 from simulator.clock import Clock
 from simulator.control import Control
 from simulator.disputes import Disputes
+from simulator.harbour import Harbour
 from simulator.http import Server
 from simulator.memory import Memory
 from simulator.northpay import Northpay
@@ -28,10 +29,12 @@ from simulator.server import Simulator
 from simulator.shape import Shape
 from simulator.southpay import Southpay
 from simulator.telling import Endpoint, Teller
+from simulator.transfers import Transfers
 
 KEYS_VARIABLE = "SIMULATOR_KEYS"
 SECRETS_VARIABLE = "SIMULATOR_WEBHOOK_SECRETS"
 FOLDER_VARIABLE = "SIMULATOR_SECRETS_DIR"
+PROVIDERS = (Harbour.name,)
 SHAPES: Mapping[str, Shape] = {shape.name: shape for shape in (Northpay(), Southpay())}
 
 
@@ -60,12 +63,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _read_keys(variable: str) -> Mapping[str, str]:
-    """API key, or webhook secret, by PSP, from JSON. Errors: WrongStart."""
+    """API key, or webhook secret, by PSP and provider, from JSON; without a provider's nobody can call it. Errors: WrongStart."""
     text = os.environ.get(variable) or _read_file(variable)
     shape = ", ".join(f'"{name}": "…"' for name in SHAPES)
     try:
         keys = json.loads(text)
-        complete = set(keys) == set(SHAPES) and all(isinstance(key, str) and key for key in keys.values())
+        complete = set(SHAPES) <= set(keys) <= {*SHAPES, *PROVIDERS} and all(
+            isinstance(key, str) and key for key in keys.values()
+        )
     except (ValueError, TypeError, AttributeError):
         complete = False
     if not complete:
@@ -88,11 +93,13 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     plans = Plans(memory)
     teller = Teller(endpoint, SHAPES, clock, random.Random())
     acting = Acting(memory, behind, disputes, teller, plans, clock, SHAPES)
-    control = Control(memory, clock, SHAPES, acting)
+    harbour = Harbour(Transfers(memory), clock, random.Random(), teller, plans)
+    control = Control(memory, clock, SHAPES, acting, harbour)
     charging = Charging(memory, behind, clock, random.Random(), teller, plans)
-    simulator = Simulator(memory, behind, disputes, charging, control, SHAPES, keys, clock)
+    simulator = Simulator(memory, behind, disputes, charging, control, SHAPES, keys, clock, harbour)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
+    telling = asyncio.create_task(harbour.run())
     for charge in memory.undecided(clock.now_us()):
         teller.tell_decided(charge)
     for operation in behind.undecided(clock.now_us()):
@@ -102,6 +109,7 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     await _asked_to_stop(committing)
     server.close()
     committing.cancel()
+    telling.cancel()
     memory.close()
 
 

@@ -119,7 +119,7 @@ class Charging:
         if card.first_try and await self._memory.first_try(psp, asked.key):
             return card.first_try
         failure = await self._failure("charge", asked, faults)
-        assert not isinstance(failure, Ending), "the end of a charge follows from its card"
+        assert failure is None or isinstance(failure, Fault), "the end of a charge follows from its card"
         return failure
 
     async def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:

@@ -8,7 +8,8 @@ import orjson
 
 from simulator.acting import Acting
 from simulator.clock import Clock
-from simulator.faults import Faults, FaultsError
+from simulator.faults import AT_PROVIDERS, Faults, FaultsError, read_op
+from simulator.harbour import Harbour
 from simulator.http import Answer, Request
 from simulator.memory import Asked, Memory
 from simulator.shape import Shape
@@ -33,12 +34,16 @@ _Row = tuple[str, Asked, str | None, str | None, int]
 class Control:
     """The control API. Errors: Refused(INVALID), answered as `{"error": …}` with 400."""
 
-    def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting) -> None:
+    def __init__(
+        self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting, harbour: Harbour
+    ) -> None:
         self._acting = acting
         self._memory = memory
         self._clock = clock
         self._shapes = shapes
+        self._harbour = harbour
         self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
+        self.faults[harbour.name] = Faults(ops=AT_PROVIDERS)
 
     async def answer(self, request: Request) -> Answer | None:
         """The answer; None for an unknown path."""
@@ -61,6 +66,10 @@ class Control:
                 return json_answer(200, await self._acting.plan(_json(request.body)))
             case "POST", "/control/reverse":
                 return json_answer(200, await self._acting.reverse(_json(request.body)))
+            case "GET", "/control/transfers":
+                return json_answer(200, self._harbour.books(request.query))
+            case "POST", "/control/return":
+                return json_answer(200, await self._harbour.bring_back(_json(request.body)))
             case "POST", "/control/disputes":
                 return json_answer(200, await self._acting.dispute(_json(request.body)))
             case _:
@@ -74,20 +83,30 @@ class Control:
         if not isinstance(changes, dict):
             raise Refused(Problem.INVALID, "the body must be an object")
         asked_for = changes.pop("psp", "all")
-        names = list(self.faults) if asked_for == "all" else [self._psp(asked_for)]
         try:
+            names = self._meant(asked_for, changes.get("op"))
             self.faults |= {name: self.faults[name].with_changes(changes) for name in names}
         except FaultsError as error:
             raise Refused(Problem.INVALID, str(error)) from None
         return self._faults_now()
 
+    def _meant(self, asked_for: object, op: object) -> list[str]:
+        """The PSPs and providers that are meant; of all, those that know the operation."""
+        if asked_for == "all":
+            return [name for name, faults in self.faults.items() if op is None or read_op(op) in faults.ops]
+        if not isinstance(asked_for, str) or asked_for not in self.faults:
+            raise Refused(Problem.INVALID, f"psp: must be one of {', '.join(self.faults)}")
+        return [asked_for]
+
     def _status(self) -> Answer:
         counts = self._memory.counts()
         psps = {
-            name: {**{"succeeded": 0, "declined": 0}, **counts.get(name, {}), "faults": faults.to_json()}
-            for name, faults in self.faults.items()
+            name: {**{"succeeded": 0, "declined": 0}, **counts.get(name, {}), "faults": self.faults[name].to_json()}
+            for name in self._shapes
         }
-        return json_answer(200, {"now": iso_time(self._clock.now_us()), "psps": psps})
+        harbour = self._harbour.name
+        providers = {harbour: {"transfers": self._harbour.count(), "faults": self.faults[harbour].to_json()}}
+        return json_answer(200, {"now": iso_time(self._clock.now_us()), "psps": psps, "providers": providers})
 
     def _charges(self, query: Mapping[str, str]) -> Answer:
         wanted = query.get("reference")

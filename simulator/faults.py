@@ -7,12 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from simulator.tokens import Ending, Fault
+from simulator.tokens import Ending, Fault, TransferEnding
 
 LATENCY_MS_MAX = 60_000
-Op = Literal["charge", "capture", "void", "refund"]
+Op = Literal["charge", "capture", "void", "refund", "transfer"]
 OPS: tuple[Op, ...] = get_args(Op)
-Failure = Fault | Ending
+AT_PSPS: tuple[Op, ...] = ("charge", "capture", "void", "refund")
+AT_PROVIDERS: tuple[Op, ...] = ("transfer",)
+Failure = Fault | Ending | TransferEnding
+_FAILURES: Mapping[Op, tuple[type[Fault] | type[Ending] | type[TransferEnding], ...]] = {
+    "charge": (Fault,),  # declined or pending by its card
+    "capture": (Fault, Ending),
+    "void": (Fault, Ending),
+    "refund": (Fault, Ending),
+    "transfer": (Fault, TransferEnding),
+}
 
 
 class FaultsError(Exception):
@@ -28,9 +37,8 @@ def read_op(value: object) -> Op:
 
 
 def read_failure(op: Op, name: object) -> Failure:
-    """Errors: FaultsError. Charges are declined or pending by their card, and not by a fault."""
-    kinds: tuple[type[Fault] | type[Ending], ...] = (Fault,) if op == "charge" else (Fault, Ending)
-    for kind in kinds:
+    """Errors: FaultsError."""
+    for kind in _FAILURES[op]:
         for failure in kind:
             if failure.value == name:
                 return failure
@@ -72,20 +80,25 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The faults of one PSP. `down`: 503 for all requests. `latency_ms` is added to each answer. The rest is by kind."""
+    """The faults of one PSP or provider. `down`: 503 for all requests. `latency_ms` is added to each answer. The rest is by
+    kind, of which `ops` has the first where none is named.
+    """
 
     by_op: Mapping[Op, Rates] = field(default_factory=dict)
     down: bool = False
     latency_ms: float = 0.0
+    ops: tuple[Op, ...] = AT_PSPS
 
     def of(self, op: Op) -> Rates:
         return self.by_op.get(op, _NONE)
 
     def with_changes(self, changes: Mapping[str, object]) -> Faults:
-        """These faults with the named fields replaced. Rates are those of charges unless `op` names another kind. `clear` first
+        """These faults with the named fields replaced. Rates are those of the first kind unless `op` names another. `clear` first
         removes all but `down`, or all of the kind of `op`. `operations` has the format of `to_json`.
         """
         op = read_op(changes["op"]) if "op" in changes else None
+        if op not in (None, *self.ops):
+            raise FaultsError(f"op: must be one of {', '.join(self.ops)}")
         changed = self._cleared(op) if changes.get("clear") is True else self
         for name, value in changes.items():
             if name not in ("clear", "op"):
@@ -96,7 +109,7 @@ class Faults:
 
     def _cleared(self, op: Op | None) -> Faults:
         if op is None:
-            return Faults(down=self.down)
+            return Faults(down=self.down, ops=self.ops)
         return replace(self, by_op={kept: rates for kept, rates in self.by_op.items() if kept != op})
 
     def _with(self, op: Op | None, name: str, value: object) -> Faults:
@@ -112,12 +125,12 @@ class Faults:
             case "operations":
                 return self._with_operations(value)
             case _:
-                return self._with_rate(op or "charge", name, value)
+                return self._with_rate(op or self.ops[0], name, value)
 
     def _with_operations(self, value: object) -> Faults:
         if not isinstance(value, Mapping) or not all(isinstance(rates, Mapping) for rates in value.values()):
             raise FaultsError("operations: must be an object of objects")
-        changed = replace(self, by_op={op: rates for op, rates in self.by_op.items() if op == "charge"})
+        changed = replace(self, by_op={op: rates for op, rates in self.by_op.items() if op == self.ops[0]})
         for op, rates in value.items():
             for name, rate in rates.items():
                 changed = changed._with_rate(read_op(op), name, rate)
@@ -127,10 +140,10 @@ class Faults:
         return replace(self, by_op={**self.by_op, op: self.of(op).with_rate(op, name, value)})
 
     def to_json(self) -> dict[str, object]:
-        """All rates of charges, and the rates of other operations that are not zero."""
-        charges = self.of("charge")
-        rates = {fault.value: charges.rates.get(fault, 0.0) for fault in Fault}
-        others = {op: self.of(op).to_json() for op in OPS if op != "charge" and self.of(op) != _NONE}
+        """All rates of the first kind's faults, and the rates of other operations that are not zero."""
+        charges = self.of(self.ops[0])
+        rates = {fault.value: charges.rates.get(fault, 0.0) for kind in _FAILURES[self.ops[0]] for fault in kind}
+        others = {op: self.of(op).to_json() for op in self.ops[1:] if self.of(op) != _NONE}
         return {
             **rates,
             "down": self.down,

@@ -1,4 +1,4 @@
-"""HTTP request → the PSP of its path → HTTP answer, with the faults that are set."""
+"""HTTP request → the PSP or provider of its path → HTTP answer, with the faults that are set."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import hmac
 from collections.abc import Mapping, Sequence
 
+from simulator.answering import made_answer, problem_answer
 from simulator.behind import Behind, Operation
 from simulator.charging import AUTHORISED_S, KEY_LIFE_S, SETTLING_S, Charging
 from simulator.clock import Clock
 from simulator.control import Control
 from simulator.disputes import Disputes
 from simulator.faults import Faults
+from simulator.harbour import Harbour
 from simulator.http import Answer, Request, Reset
 from simulator.memory import Charge, Memory, seq_of
 from simulator.shape import Find, Kind, Make, Page, Shape, id_of
@@ -35,24 +37,25 @@ class Simulator:
         shapes: Mapping[str, Shape],
         keys: Mapping[str, str],
         clock: Clock,
+        harbour: Harbour,
     ) -> None:
         self._memory = memory
         self._behind = behind
         self._disputes = disputes
         self._charging = charging
         self._control = control
-        self._shapes = shapes
+        self._fronts: Mapping[str, Shape | Harbour] = {**shapes, harbour.name: harbour}
         self._keys = keys
         self._clock = clock
 
     async def handle(self, request: Request) -> Answer | Reset:
-        shape = self._shapes.get(request.path.strip("/").partition("/")[0])
-        if shape is None:
+        front = self._fronts.get(request.path.strip("/").partition("/")[0])
+        if front is None:
             return await self._controlled(request)
         try:
-            answer, fault = await self._psp(shape, request)
+            answer, fault = await self._behind_front(front, request)
         except Refused as refused:
-            return _problem(shape, refused.problem, str(refused))
+            return problem_answer(front, refused.problem, str(refused))
         return await _play(answer, fault)
 
     async def _controlled(self, request: Request) -> Answer:
@@ -62,19 +65,21 @@ class Simulator:
             return json_answer(400, {"error": str(refused)})
         return answer or json_answer(404, {"error": f"no {request.method} {request.path} here"})
 
-    async def _psp(self, shape: Shape, request: Request) -> tuple[Answer, Fault | None]:
-        faults = self._control.faults[shape.name]
-        if request.path == f"/{shape.name}/capabilities" and request.method == "GET":
-            return _capabilities(shape), None
+    async def _behind_front(self, front: Shape | Harbour, request: Request) -> tuple[Answer, Fault | None]:
+        faults = self._control.faults[front.name]
+        if request.path == f"/{front.name}/capabilities" and request.method == "GET":
+            return json_answer(200, front.capabilities() if isinstance(front, Harbour) else _capabilities(front)), None
         if faults.down:
-            return _problem(
-                shape, Problem.UNAVAILABLE, f"{shape.name} is down; nothing was done", retry_after_s=1
-            ), None
-        if not hmac.compare_digest(shape.api_key(request.headers).encode(), self._keys[shape.name].encode()):
+            said = f"{front.name} is down; nothing was done"
+            return problem_answer(front, Problem.UNAVAILABLE, said, retry_after_s=1), None
+        key = self._keys.get(front.name)
+        if key is None or not hmac.compare_digest(front.api_key(request.headers).encode(), key.encode()):
             raise Refused(Problem.UNAUTHORISED, "this API key is not known")
         if faults.latency_ms:
             await asyncio.sleep(faults.latency_ms / 1000)
-        return await self._authorised(shape, request, faults)
+        if isinstance(front, Harbour):
+            return await front.answer(request, faults)
+        return await self._authorised(front, request, faults)
 
     async def _authorised(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         match shape.route(request):
@@ -93,14 +98,14 @@ class Simulator:
         asked = shape.read_charge(key, request.body)
         made = await self._charging.charge(shape.name, asked, faults)
         body = None if made.charge is None else self._shown_charges(shape, [made.charge])[0]
-        return _made_answer(shape, body, made.replayed, made.fault), made.fault
+        return made_answer(shape, body, replayed=made.replayed, fault=made.fault), made.fault
 
     async def _operate(self, shape: Shape, make: Make, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         key = read_text(request.headers.get(shape.key_header), shape.key_header)
         asked = shape.read_operation(make, key, request.body)
         made = await self._charging.operate(shape.name, asked, faults)
         body = None if made.operation is None else self._shown_operations(shape, [made.operation])[0]
-        return _made_answer(shape, body, made.replayed, made.fault), made.fault
+        return made_answer(shape, body, replayed=made.replayed, fault=made.fault), made.fault
 
     def _find(self, shape: Shape, kind: Kind, reference: str) -> Answer:
         match kind:
@@ -142,8 +147,8 @@ class Simulator:
         return [shape.operation(one, one.status(now_us)) for one in operations]
 
 
-def _capabilities(shape: Shape) -> Answer:
-    declared = {
+def _capabilities(shape: Shape) -> dict[str, object]:
+    return {
         "psp": shape.name,
         "settling_s": SETTLING_S,
         "key_life_s": KEY_LIFE_S,
@@ -152,25 +157,6 @@ def _capabilities(shape: Shape) -> Answer:
         "schemes": list(SCHEMES),
         "currencies": dict(shape.exponents),
     }
-    return json_answer(200, declared)
-
-
-def _made_answer(shape: Shape, body: dict[str, object] | None, replayed: bool, fault: Fault | None) -> Answer:
-    match fault:
-        case Fault.TOO_MANY:
-            return _problem(shape, Problem.TOO_MANY, "slow down", retry_after_s=1)
-        case Fault.UNAVAILABLE:
-            return _problem(shape, Problem.UNAVAILABLE, "try again; nothing was done", retry_after_s=1)
-        case Fault.ERROR_CHARGED | Fault.ERROR_UNCHARGED:
-            return _problem(shape, Problem.INTERNAL, "something went wrong")
-    if body is None:
-        return _problem(shape, Problem.INTERNAL, "never sent")
-    return json_answer(200, body, {"Idempotent-Replayed": "true"} if replayed else None)
-
-
-def _problem(shape: Shape, problem: Problem, message: str, retry_after_s: int | None = None) -> Answer:
-    status, body = shape.problem(problem, message)
-    return json_answer(status, body, None if retry_after_s is None else {"Retry-After": str(retry_after_s)})
 
 
 async def _play(answer: Answer, fault: Fault | None) -> Answer | Reset:

@@ -39,14 +39,22 @@ class Page(NamedTuple):
 Route = Make | Find | Page
 
 
-class Shape(Protocol):
-    name: str
+class Front(Protocol):
+    """What PSPs and pay-out providers have in common."""
+
+    @property
+    def name(self) -> str: ...
+    def api_key(self, headers: Mapping[str, str]) -> str: ...
+    def signed(self, at: int, mac: str) -> dict[str, str]: ...  # the headers of a signed webhook
+    def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]: ...
+
+
+class Shape(Front, Protocol):
     cursor_parameter: str
     key_header: str  # lower case
     many_captures: bool
     exponents: Mapping[str, int]
 
-    def api_key(self, headers: Mapping[str, str]) -> str: ...
     def route(self, request: Request) -> Route | None: ...
     def read_charge(self, key: str, body: bytes) -> Asked: ...
     def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation: ...
@@ -56,8 +64,6 @@ class Shape(Protocol):
     def shown_id(self, kind: Kind, id_: str) -> str: ...  # an id of the books in this PSP's format
     def page(self, kind: Kind, entries: Sequence[dict[str, object]], next_after: str | None) -> dict[str, object]: ...
     def event(self, event_id: str, kind: Kind, told: dict[str, object], now_us: int) -> dict[str, object]: ...
-    def signed(self, at: int, mac: str) -> dict[str, str]: ...  # the headers of a signed webhook
-    def problem(self, problem: Problem, message: str) -> tuple[int, dict[str, object]]: ...
 
 
 def id_of(shown: str) -> str:

@@ -18,7 +18,7 @@ from simulator.behind import Operation
 from simulator.clock import Clock
 from simulator.disputes import Dispute
 from simulator.memory import Charge
-from simulator.shape import Kind, Shape
+from simulator.shape import Front, Kind, Shape
 
 Entry = Charge | Operation | Dispute
 
@@ -76,11 +76,24 @@ class Teller:
         await asyncio.sleep(self._rng.uniform(0, DELAY_S_MAX))
         shape, now_us = self._shapes[entry.psp], self._clock.now_us()
         kind, told = _told(shape, entry, now_us)
-        body = orjson.dumps(shape.event(f"evt_{secrets.token_hex(8)}", kind, told, now_us))
+        await self._until_taken_each(
+            shape, orjson.dumps(shape.event(f"evt_{secrets.token_hex(8)}", kind, told, now_us))
+        )
+
+    def send(self, front: Front, body: bytes) -> None:
+        """Send a webhook soon: several may arrive in another order."""
+        if self._endpoint is not None and front.name in self._endpoint.secrets:
+            self._later(self._send(front, body))
+
+    async def _send(self, front: Front, body: bytes) -> None:
+        await asyncio.sleep(self._rng.uniform(0, DELAY_S_MAX))
+        await self._until_taken_each(front, body)
+
+    async def _until_taken_each(self, shape: Front, body: bytes) -> None:
         for _ in range(2 if self._rng.random() < TWICE else 1):
             await self._until_taken(shape, body)
 
-    async def _until_taken(self, shape: Shape, body: bytes) -> None:
+    async def _until_taken(self, shape: Front, body: bytes) -> None:
         for wait_s in (*TRIES_S, None):
             async with self._places:
                 status = await self._post(shape, body)
@@ -91,7 +104,7 @@ class Teller:
                 return
             await asyncio.sleep(wait_s)
 
-    async def _post(self, shape: Shape, body: bytes) -> int | None:
+    async def _post(self, shape: Front, body: bytes) -> int | None:
         """The status of the answer; None without an answer in time."""
         assert self._endpoint is not None
         at = self._clock.now_us() // 1_000_000

@@ -33,6 +33,15 @@ class Ending(Enum):
     PENDING_DECLINED = "pending_declined"
 
 
+class TransferEnding(Enum):
+    """What becomes of a transfer that is not paid, or of which nobody is told. The value is its name in the control API."""
+
+    REJECTED = "rejected"  # at once
+    FAILED = "failed"  # after it was accepted
+    RETURNED = "returned"  # a day after it was paid
+    SILENT = "silent"  # paid, without a webhook
+
+
 UNCHARGED = frozenset({Fault.TOO_MANY, Fault.UNAVAILABLE, Fault.ERROR_UNCHARGED, Fault.TIMEOUT_UNCHARGED})
 """Nothing is kept, not even the key."""
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -182,6 +190,18 @@ class Settings(BaseSettings):
     # A folder of files named like settings, each with its value: for Docker's and Kubernetes' secrets. Environment variables
     # win over the files.
     secrets_dir: Path | None = None
+
+    @field_validator("payout_providers")
+    @classmethod
+    def _named_once(
+        cls, providers: tuple[PayoutProviderAccount, ...], info: ValidationInfo
+    ) -> tuple[PayoutProviderAccount, ...]:
+        """A call names its PSP or provider by this name alone."""
+        names = [account.name for account in (*info.data.get("psps", ()), *providers)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is the name of two accounts at PSPs or providers")
+        return providers
 
     @classmethod
     def settings_customise_sources(

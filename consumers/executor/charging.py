@@ -87,7 +87,7 @@ def _declined_unsent(order: OrderPlaced, code: str, cause: Cause) -> Decision:
 
 
 def charge_json(order: OrderPlaced) -> bytes:
-    """The charge as it is stored with the call; `client.operation_of` reads it."""
+    """The charge as it is stored with the call; `counterparty.operation_of` reads it."""
     later = {"capture": False} if order.capture == "manual" else {}
     return orjson.dumps({**order.gross.wire(), "token": order.token, **later})
 

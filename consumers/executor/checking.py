@@ -8,7 +8,7 @@ whose ladder ends without an answer changes nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 from consumers.executor.attempt import Attempt
 from consumers.executor.draft import Draft
@@ -21,21 +21,36 @@ from consumers.executor.operation import (
     Operation,
     automatic_id,
 )
+from consumers.executor.payout import Payout
+from consumers.executor.state import Policy
+from psp.payout_port import TransferReply
 from psp.port import Reply
 from schemas.errors import Permanent
-from topics.runtime.shape.consumer import Retry, Timer
+from topics.runtime.shape.consumer import Cause, Retry, Timer
 
-C = TypeVar("C", bound=Checked)
+C = TypeVar("C", bound=Checked | Payout)
 CONTRADICTION = "contradiction"  # a timer's kind
 
 
-def begin(draft: Draft, about: Checked) -> None:
-    """Ask the PSP about a settled operation or dispute: at once, or again after the question that is open."""
+class Asking(Protocol):
+    """A decision in the making about an order or a pay-out."""
+
+    policy: Policy
+    cause: Cause
+
+    def put(self, changed: Any, /) -> None: ...
+    def ask(self, check_id: str, question: dict[str, object], /) -> None: ...
+    def retry(self, retry: Retry, /) -> None: ...
+    def end(self, call_id: str, outcome: str, /) -> None: ...
+
+
+def begin(draft: Asking, about: Checked | Payout) -> None:
+    """Ask about a settled operation, dispute or pay-out: at once, or again after the question that is open."""
     if about.check.open:
         _put(draft, about, replace(about.check, state="again"))
         return
     begun = _put(draft, about, Check(about.check.number + 1, "open"))
-    draft.call(begun.check_id, "check", _question(begun), act="ask")
+    draft.ask(begun.check_id, _question(begun))
 
 
 def row_of_charge(draft: Draft) -> Operation:
@@ -47,7 +62,7 @@ def row_of_charge(draft: Draft) -> Operation:
     return found or _charge(draft.attempt)
 
 
-def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
+def unanswered(draft: Asking, about: Checked | Payout, reply: Reply | TransferReply) -> None:
     """Ask again by the ladder, until the ladder ends: the reply does not answer the check."""
     asks, rungs = about.check.asks + 1, draft.policy.ladders.ask_again_s
     if asks < len(rungs):
@@ -59,7 +74,7 @@ def unanswered(draft: Draft, about: Checked, reply: Reply) -> None:
         _put(draft, about, replace(about.check, state="unanswered"))
 
 
-def answered(draft: Draft, about: Checked) -> None:
+def answered(draft: Asking, about: Checked | Payout) -> None:
     """End the check: the reply answers it."""
     draft.end(about.check_id, "answered")
     if not _asked_again(draft, about):
@@ -93,21 +108,23 @@ def _name(draft: Draft, about: Checked) -> str:
             assert_never(about)
 
 
-def _asked_again(draft: Draft, about: Checked) -> bool:
+def _asked_again(draft: Asking, about: Checked | Payout) -> bool:
     if about.check.state != "again":
         return False
     begin(draft, _put(draft, about, replace(about.check, state=None)))
     return True
 
 
-def _put(draft: Draft, about: C, check: Check) -> C:
+def _put(draft: Asking, about: C, check: Check) -> C:
     changed = about.evolve(draft.cause.now, check=check)
     draft.put(changed)
     return changed  # type: ignore[return-value]
 
 
-def _question(about: Checked) -> dict[str, object]:
+def _question(about: Checked | Payout) -> dict[str, object]:
     match about:
+        case Payout():
+            return {"call_id": about.call_id, **about.amount.wire()}
         case Dispute():
             return {"kind": "dispute", "call_id": about.dispute_reference, "stage": about.stage}
         case Operation():

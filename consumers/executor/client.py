@@ -1,4 +1,4 @@
-"""A leased call → one HTTP exchange with its PSP → the reply. A failure that may have taken effect is Unknown."""
+"""A leased call → one HTTP exchange with its PSP or provider → the reply. A failure that may have taken effect is Unknown."""
 
 from __future__ import annotations
 
@@ -10,37 +10,29 @@ from functools import partial
 from typing import Any, assert_never
 
 import aiohttp
-import orjson
 import uvloop
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
+from consumers.executor.counterparty import AnyReply, Counterparty, Unsendable
 from consumers.executor.pacing import Pace, Result
+from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned
 from psp.port import (
     Authorised,
-    Capture,
     Captured,
-    Charge,
     Declined,
     DisputeState,
     HttpRequest,
     NothingHappened,
     NotThere,
-    Operation,
     Pending,
-    Psp,
-    Reference,
-    Refund,
     Refunded,
-    Reply,
     Reversed,
     Unknown,
-    Void,
     Voided,
 )
-from schemas.money import Money
 from topics.runtime.calls.bounded import BoundedReply
 from topics.runtime.calls.rows import LEASED, CallReply, LeasedCall
 from topics.runtime.shape.failpoints import hit
@@ -59,38 +51,17 @@ Unsent = LeasedCall
 Done = Callable[[CallReply | Unsent], None]
 
 
-def operation_of(call: LeasedCall) -> Operation | Reference:
-    """The operation that the decision stored with the call, by the call's kind."""
-    asked = orjson.loads(call.request)
-    match call.kind:
-        case "charge":  # written by `charging.charge_json`
-            return Charge(call.id, call.subject, _amount(asked), asked["token"], asked.get("capture", True))
-        case "capture":  # this and the next two: written by `operating`
-            return Capture(call.id, call.subject, _amount(asked), asked["psp_reference"], asked["final"])
-        case "void":
-            return Void(call.id, call.subject, asked["psp_reference"])
-        case "refund":
-            return Refund(call.id, call.subject, _amount(asked), asked["psp_reference"])
-        case "check":  # written by `checking`
-            return Reference(asked["kind"], asked["call_id"], asked.get("stage"))
-        case _:
-            assert_never(call.kind)
-
-
-def _amount(asked: Mapping[str, str]) -> Money:
-    return Money.from_wire(asked["amount"], asked["currency"])
-
-
-def answer_of(call: LeasedCall, reply: Reply) -> CallReply:
+def answer_of(call: LeasedCall, reply: AnyReply) -> CallReply:
     unknown = call.act == "send" and isinstance(reply, Unknown)
-    return CallReply(call.id, call.subject, call.cause_event_id, call.act, call.act_no, reply.to_json(), unknown)
+    told = reply.to_json()
+    return CallReply(call.id, call.subject, call.cause_event_id, call.act, call.act_no, told, unknown, call.kind)
 
 
 class PspClient:
     """A thread with an event loop and kept connections. It calls `done` once for each call."""
 
-    def __init__(self, psps: Mapping[str, Psp], paces: Mapping[str, Pace], done: Done) -> None:
-        self._psps = psps
+    def __init__(self, others: Mapping[str, Counterparty], paces: Mapping[str, Pace], done: Done) -> None:
+        self._others = others
         self._paces = paces
         self._done = done
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
@@ -150,10 +121,12 @@ class PspClient:
         pace.ended(_result(reply))
         self._done(answer_of(call, reply))
 
-    async def _reply(self, call: LeasedCall) -> Reply:
-        """The PSP's reply. Raises nothing: any failure after the connection was made may be one after the charge, so Unknown."""
+    async def _reply(self, call: LeasedCall) -> AnyReply:
+        """The reply. Raises nothing: any failure after the connection was made may be one after the charge, so Unknown."""
         try:
-            return await self._ask_psp(call)
+            return await self._talk(call)
+        except Unsendable as unsendable:
+            return NothingHappened(str(unsendable)) if call.act == "send" else Unknown(str(unsendable))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return NothingHappened("not_connected") if call.act == "send" else Unknown("not_connected")
         except TimeoutError:
@@ -163,14 +136,11 @@ class PspClient:
         except Exception as error:
             return Unknown(f"bug:{type(error).__name__}")
 
-    async def _ask_psp(self, call: LeasedCall) -> Reply:
-        psp, operation = self._psps[call.psp], operation_of(call)
-        assert self._sends is not None
-        assert self._asks is not None
-        if call.act == "ask":
-            return psp.read_find(operation, *await self._http(self._asks, psp.find(operation)))
-        assert not isinstance(operation, Reference), "a check never sends"
-        return psp.read(operation, *await self._http(self._sends, psp.request(operation)))
+    async def _talk(self, call: LeasedCall) -> AnyReply:
+        session = self._asks if call.act == "ask" else self._sends
+        assert session is not None
+        exchange = self._others[call.psp].exchange(call)
+        return exchange.read(*await self._http(session, exchange.request))
 
     async def _http(self, session: aiohttp.ClientSession, request: HttpRequest) -> tuple[int, Mapping[str, str], bytes]:
         async with session.request(
@@ -239,8 +209,10 @@ def _session(*, keep_alive: bool) -> aiohttp.ClientSession:
     )
 
 
-def _result(reply: Reply) -> Result:
+def _result(reply: AnyReply) -> Result:
     match reply:
+        case Accepted() | Paid() | Rejected() | Failed() | Returned():
+            return "success"
         case Captured() | Authorised() | Voided() | Refunded() | Reversed() | DisputeState():
             return "success"
         case Declined() | Pending() | NotThere():

@@ -1,4 +1,4 @@
-"""payment orders, PSPs' notifications and the sender's replies → executor → executions"""
+"""payment orders, pay-outs, PSPs' and providers' notifications and the sender's replies → executor → executions"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consumers.executor.sender import run_sender
 from consumers.executor.settings import ExecutorSettings
 from consumers.executor.state import Attempts, Policy
 from consumers.executor.stuck import stuck
-from psp.registry import make_psps
+from psp.registry import make_providers, make_psps
 from topics import catalog
 from topics.runtime.shape.consumer import Consumer
 
@@ -19,7 +19,8 @@ from topics.runtime.shape.consumer import Consumer
 def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
     """The room. Errors: SettingsError if a routing rule names a PSP that is not in the settings."""
     declared = {name: psp.declared for name, psp in make_psps(settings.psps).items()}
-    policy = Policy(Routing.of(settings), declared, settings.failover)
+    providers = {name: provider.declared for name, provider in make_providers(settings.payout_providers).items()}
+    policy = Policy(Routing.of(settings), declared, settings.failover, providers=providers)
     return Consumer(
         room=catalog.EXECUTOR_ROOM,
         load=store.lock,

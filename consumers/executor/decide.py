@@ -1,19 +1,22 @@
-"""(orders, an event) → a decision. Pure: finds the order that the event is about, and passes both on.
+"""(orders and pay-outs, an event) → a decision. Pure: finds the order or pay-out of the event, and passes both on.
 
-`charging` decides about charges, `operating` about captures, voids and refunds, `disputing` about disputes, `checking`
-about contradictions of settled outcomes. Operations and disputes are read only for attempts that have any.
+`charging` decides about charges, `operating` about captures, voids and refunds, `disputing` about disputes, `paying_out`
+about pay-outs, `checking` about contradictions of settled outcomes. Operations and disputes are read only for attempts
+that have any.
 """
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from consumers.executor import charging, checking, disputing, operating
+from consumers.executor import charging, checking, disputing, operating, paying_out
 from consumers.executor.attempt import Attempt
 from consumers.executor.draft import Draft
 from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Checked, Operation
+from consumers.executor.payout import call_id_of
 from consumers.executor.state import Attempts, Policy
+from psp.payout_port import transfer_reply_from_json
 from psp.port import Authorised, Captured, Declined, Reply, Reversed, reply_from_json
 from schemas.errors import Permanent
 from schemas.events import (
@@ -28,15 +31,28 @@ from schemas.money_back import (
     RefundPlaced,
     VoidPlaced,
 )
+from schemas.payouts import (
+    PayoutCallEnded,
+    PayoutNotified,
+    PayoutPlaced,
+    PayoutReady,
+    PayoutRefused,
+    PayoutReleased,
+    PayoutStatusChanged,
+    PayoutWithdrawn,
+)
 from topics.runtime.shape.consumer import Cause, Decision
 
 BehindCharge = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
-Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge
+OfPayout = PayoutReady | PayoutWithdrawn | PayoutNotified | PayoutCallEnded
+ForOthers = PayoutPlaced | PayoutReleased | PayoutStatusChanged | PayoutRefused  # on payouts.v1, for other rooms
+Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge | OfPayout | ForOthers
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
     """Errors: Permanent `order_changed`, `operation_changed`, `no_such_order`, `no_such_call`, `bad_amount`, `bad_reply`,
-    `notification_mismatch`, `contradiction`.
+    `notification_mismatch`, `contradiction`, `payout_changed`, `release_out_of_order`, `no_such_payout`; Transient
+    `check_open`.
     """
     match event:
         case OrderPlaced():
@@ -51,13 +67,17 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
             return _in_trace(_apply_dispute(policy, state, event, cause), state, event.reference)
         case TimerFired():
             return _fire(policy, state, event, cause)
+        case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | PayoutCallEnded():
+            return _pay_out(policy, state, event, cause)
+        case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
+            return Decision()
         case _:
             assert_never(event)
 
 
 def _in_trace(decision: Decision, state: Attempts, call_id: str) -> Decision:
-    """The decision with the trace of the call's order, whichever message brought the reply."""
-    call = state.calls.get(call_id)
+    """The decision with the trace of the call's order or pay-out, whichever message brought the reply."""
+    call = state.calls.get(call_id) or state.payout_calls.get(call_id)
     return decision if call is None else decision._replace(traceparent=call.traceparent)
 
 
@@ -194,6 +214,42 @@ def _attempt(state: Attempts, payment_order_id: str) -> Attempt:
     if attempt is None:
         raise Permanent("no_such_order", f"{payment_order_id} was never placed here")
     return attempt
+
+
+# ── pay-outs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pay_out(policy: Policy, state: Attempts, event: OfPayout, cause: Cause) -> Decision:
+    match event:
+        case PayoutReady():
+            return paying_out.release(state.payouts.get(event.payout_id), event, cause)
+        case PayoutWithdrawn():
+            call = state.payout_calls.get(call_id_of(event.payout_id, event.release_no))
+            return paying_out.withdraw(policy, state.payouts.get(event.payout_id), call, event, cause)
+        case PayoutNotified():
+            return _in_trace(_apply_payout_notification(policy, state, event, cause), state, event.reference)
+        case PayoutCallEnded():
+            return _in_trace(_apply_payout_reply(policy, state, event, cause), state, event.call_id)
+        case _:
+            assert_never(event)
+
+
+def _apply_payout_notification(policy: Policy, state: Attempts, event: PayoutNotified, cause: Cause) -> Decision:
+    call = state.payout_calls.get(event.reference)
+    if call is None or call.psp != event.provider or call.kind != "payout":
+        return Decision((EarlyNotification(event, cause.event_id, cause.now),))
+    return paying_out.apply_notification(policy, state.payouts[call.subject], event, cause)
+
+
+def _apply_payout_reply(policy: Policy, state: Attempts, event: PayoutCallEnded, cause: Cause) -> Decision:
+    payout, call = state.payouts.get(event.payout_id), state.payout_calls.get(event.call_id)
+    if payout is None or call is None or call.subject != event.payout_id:
+        raise Permanent("no_such_call", f"{event.call_id} is no call of this pay-out")
+    try:
+        reply = transfer_reply_from_json(event.reply)
+    except ValueError as error:
+        raise Permanent("bad_reply", str(error)) from error
+    return paying_out.apply_reply(policy, payout, call, event, reply, cause)
 
 
 # ── after each event ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -76,6 +76,9 @@ class Draft(Position):
         psp, deadline = self.attempt.psp, facts.pop("deadline", self.cause.now)
         self._calls.append(Call(id_, self.attempt.key, kind, psp, orjson.dumps(request), deadline, **facts))
 
+    def ask(self, check_id: str, question: dict[str, object]) -> None:
+        self.call(check_id, "check", question, act="ask")
+
     def retry(self, retry: Retry) -> None:
         self._calls.append(retry)
 

@@ -9,12 +9,13 @@ from datetime import datetime
 from schemas.envelope import derive_id, event_type, time_ms_of
 from schemas.events import NotificationReceived
 from schemas.money_back import DisputeNotified
+from schemas.payouts import PayoutNotified
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Message
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
-NotificationEvent = NotificationReceived | DisputeNotified
+NotificationEvent = NotificationReceived | DisputeNotified | PayoutNotified
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class EarlyNotification:
     event: NotificationEvent
     event_id: str
     received_at: datetime
+
+    @property
+    def psp(self) -> str:
+        """The PSP, or the provider."""
+        return self.event.provider if isinstance(self.event, PayoutNotified) else self.event.psp
 
     @property
     def type(self) -> str:
@@ -37,7 +43,7 @@ def _as_json(event: NotificationEvent) -> bytes:
 NOTIFICATIONS = Table(
     "notifications",
     Column("event_id", "text", key=True),
-    Column("psp", "text", "event.psp"),
+    Column("psp", "text"),
     Column("notification_id", "text", "event.notification_id"),
     Column("reference", "text", "event.reference"),
     Column("type", "text"),

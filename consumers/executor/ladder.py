@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from consumers.executor.attempt import CallFacts, key_expired
+from psp.payout_port import TransferReply
 from psp.port import (
     Authorised,
     Captured,
@@ -30,6 +31,8 @@ from topics.runtime.shape.consumer import Act
 
 SEND_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the last one is repeated until the deadline
 ASK_AGAIN_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
+DAY_S = 86_400.0
+SUBMITTED_AGAIN_S = (60.0, 600.0, 3600.0, 21_600.0, *(DAY_S for _ in range(10)))
 KEY_MARGIN_S = 300.0  # for the difference between the PSP's clock and ours
 
 Waiting = Literal["calling", "unknown", "pending"]
@@ -37,10 +40,14 @@ Waiting = Literal["calling", "unknown", "pending"]
 
 @dataclass(frozen=True, slots=True)
 class Ladders:
-    """Seconds until the next send or question, rung by rung; and the margin before the key's end in which nothing is sent."""
+    """Seconds until the next send or question, rung by rung; and the margin before the key's end in which nothing is sent.
+
+    `submitted_again_s`: until the next question about a transfer that the provider has accepted.
+    """
 
     send_again_s: tuple[float, ...] = SEND_AGAIN_S
     ask_again_s: tuple[float, ...] = ASK_AGAIN_S
+    submitted_again_s: tuple[float, ...] = SUBMITTED_AGAIN_S
     key_margin_s: float = KEY_MARGIN_S
 
 
@@ -174,6 +181,6 @@ class Ladder:
         return None
 
 
-def retry_after_s(reply: Reply) -> float:
+def retry_after_s(reply: Reply | TransferReply) -> float:
     """The reply's Retry-After in seconds; 0 if it has none."""
     return (reply.retry_after_s or 0.0) if isinstance(reply, NothingHappened | Unknown) else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import psycopg
@@ -18,19 +18,19 @@ from prometheus_client import Gauge
 
 from consumers.executor import early
 from consumers.executor.attempt import key_expired
-from consumers.executor.client import PspClient, answer_of, operation_of
+from consumers.executor.client import PspClient, answer_of
+from consumers.executor.counterparty import make_counterparties
 from consumers.executor.ladder import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
-from psp.port import NothingHappened, Psp, Unknown
-from psp.registry import make_psps
+from psp.port import NothingHappened, Unknown
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import LeasedCall
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
-from topics.runtime.shape.consumer import AnyConsumer
+from topics.runtime.shape.consumer import PAYOUT_KINDS, AnyConsumer
 from topics.runtime.shape.store import Store, error_kind
-from topics.settings import Settings, SettingsError
+from topics.settings import PayoutProviderAccount, PspAccount, Settings, SettingsError
 
 log = structlog.get_logger()
 
@@ -59,13 +59,14 @@ class CallSender:
         self._me = uuid.uuid4().hex
         self._clock = Clock(settings.clock_file)
         self._store = Store(settings, consumer.name)
-        self._psps: Mapping[str, Psp] = make_psps(settings.psps)
-        self._paces = {psp.name: Pace(psp.concurrency, psp.rate_per_s) for psp in settings.psps}
+        self._others = make_counterparties(settings)
+        accounts: tuple[PspAccount | PayoutProviderAccount, ...] = (*settings.psps, *settings.payout_providers)
+        self._paces = {account.name: Pace(account.concurrency, account.rate_per_s) for account in accounts}
         self._recorder = Recorder(settings, consumer, wake)
-        self._client = PspClient(self._psps, self._paces, self._done)
+        self._client = PspClient(self._others, self._paces, self._done)
         self._more_due = False
         self._stopped = False
-        self._complete = False  # the PSPs of all open calls are in the settings
+        self._complete = False  # the PSPs and providers of all open calls are in the settings
         self._sweep_at = 0.0
 
     def run(self) -> None:
@@ -94,14 +95,16 @@ class CallSender:
 
     def _check_psps(self) -> None:
         """Check the settings once, at the start. Calls of unknown PSPs that appear later come from a process that was
-        restarted with a new PSP before this one was.
+        restarted with a new PSP before this one was. Providers likewise.
         """
         with self._store.transaction() as conn:
-            gone = sorted(calls.psps(conn) - self._psps.keys())
+            gone = {name: kind for name, kind in calls.open_at(conn) if name not in self._others}
         if gone:
+            is_psp = not set(gone.values()) <= set(PAYOUT_KINDS)
             raise SettingsError(
-                f"TALLY_PSPS: calls at {', '.join(gone)} have not ended, and nobody else can say what became of them:"
-                " keep the account until they have, and let TALLY_ROUTING send orders to others"
+                f"{'TALLY_PSPS' if is_psp else 'TALLY_PAYOUT_PROVIDERS'}: calls at {', '.join(sorted(gone))} have not ended,"
+                " and nobody else can say what became of them: keep the account until they have"
+                + (", and let TALLY_ROUTING send orders to others" if is_psp else "")
             )
         self._complete = True
 
@@ -144,8 +147,8 @@ class CallSender:
         """
         if call.act != "send" or not call.ever_unknown:
             return False
-        declared = self._psps[call.psp].declared[operation_of(call).kind]
-        if not key_expired(call.first_sent_at, now, declared.key_life_s, KEY_MARGIN_S):
+        key_life_s = self._others[call.psp].key_life_s(call)
+        if not key_expired(call.first_sent_at, now, key_life_s, KEY_MARGIN_S):
             return False
         self._recorder.put(answer_of(call, NothingHappened("key_expired")))
         return True

@@ -9,23 +9,26 @@ from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.early import EarlyNotification
 from consumers.executor.ladder import Ladders
 from consumers.executor.operation import Dispute, DisputeKey, Operation, OperationKey
+from consumers.executor.payout import Payout, PayoutCallFacts
 from consumers.executor.routing import Routing
 from consumers.executor.settings import Failover
 from psp.port import Declared, Kind
 
-Change = Attempt | Operation | Dispute | EarlyNotification
+Change = Attempt | Operation | Dispute | Payout | EarlyNotification
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Attempts, operations (in the order of their queues) and disputes by payment order; facts of the calls that the batch's
-    messages are about, by call id.
+    """Attempts, operations (in the order of their queues) and disputes by payment order; pay-outs by id; facts of the calls
+    that the batch's messages are about, by call id.
     """
 
     attempts: dict[str, Attempt] = field(default_factory=dict)
     calls: dict[str, CallFacts] = field(default_factory=dict)
     operations: dict[str, dict[OperationKey, Operation]] = field(default_factory=dict)
     disputes: dict[str, dict[DisputeKey, Dispute]] = field(default_factory=dict)
+    payouts: dict[str, Payout] = field(default_factory=dict)
+    payout_calls: dict[str, PayoutCallFacts] = field(default_factory=dict)
 
     def fold(self, change: Change) -> None:
         if isinstance(change, Attempt):
@@ -34,6 +37,8 @@ class Attempts:
             self.operations.setdefault(change.payment_order_id, {})[change.key] = change
         elif isinstance(change, Dispute):
             self.disputes.setdefault(change.payment_order_id, {})[change.key] = change
+        elif isinstance(change, Payout):
+            self.payouts[change.key] = change
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +49,4 @@ class Policy:
     psps: Mapping[str, Mapping[Kind, Declared]]
     failover: Failover = field(default_factory=Failover)
     ladders: Ladders = field(default_factory=Ladders)
+    providers: Mapping[str, Declared] = field(default_factory=dict)  # of pay-outs

@@ -1,17 +1,20 @@
-"""The executor's tables ⇄ attempts, operations and disputes: locked for a batch with their calls' facts, saved as sets."""
+"""The executor's tables ⇄ attempts, operations, disputes and pay-outs: locked for a batch with their calls' facts, saved as
+sets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 from consumers.executor import early
 from consumers.executor.attempt import Attempt, CallFacts
-from consumers.executor.decide import Heard
+from consumers.executor.decide import Heard, OfPayout
 from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Check, Dispute, Operation
+from consumers.executor.payout import Payout, PayoutCallFacts, call_id_of
 from consumers.executor.state import Attempts, Change
 from schemas.events import (
     CallEnded,
@@ -25,14 +28,24 @@ from schemas.money_back import (
     RefundPlaced,
     VoidPlaced,
 )
+from schemas.payouts import (
+    PayoutCallEnded,
+    PayoutNotified,
+    PayoutPlaced,
+    PayoutReady,
+    PayoutRefused,
+    PayoutReleased,
+    PayoutStatusChanged,
+    PayoutWithdrawn,
+)
 from topics.runtime.calls.rows import CALLS
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
 
 
-def _as_json(order: OrderPlaced) -> bytes:
-    return order.model_dump_json().encode()
+def _as_json(event: OrderPlaced | PayoutReady) -> bytes:
+    return event.model_dump_json().encode()
 
 
 ATTEMPTS = Table(
@@ -111,7 +124,32 @@ DISPUTES = Table(
     Column("due_by", "timestamptz", null=True),
     *_SETTLED,
 )
-_SAVE_OPERATIONS, _SAVE_DISPUTES = OPERATIONS.upsert(), DISPUTES.upsert()
+PAYOUTS = Table(
+    "payouts",
+    Column("payout_id", "text", "key", key=True),
+    Column("release_no", "int4", "ready.release_no"),
+    Column("call_id", "text"),
+    Column("provider", "text", "ready.provider"),
+    Column("state", "text"),
+    Column("turn", "int4"),
+    Column("withdrawn", "bool"),
+    Column("ready", "bytea", write=_as_json),
+    Column("seller_account", "text", "ready.seller_account", fixed=True),
+    Column("owner", "text", "ready.owner", fixed=True),
+    Column("bank_account", "text", "ready.bank_account"),
+    Column("amount_minor", "int8", "amount.minor", fixed=True),
+    Column("currency", "text", "amount.currency", fixed=True),
+    Column("returned_minor", "int8", null=True),
+    Column("refusals", "int4"),
+    Column("asks", "int4"),
+    Column("code", "text", null=True),
+    Column("provider_reference", "text", null=True),
+    Column("cause_event_id", "text"),
+    Column("created_at", "timestamptz", fixed=True),
+    Column("changed_at", "timestamptz"),
+    *_SETTLED,
+)
+_SAVE_OPERATIONS, _SAVE_DISPUTES, _SAVE_PAYOUTS = OPERATIONS.upsert(), DISPUTES.upsert(), PAYOUTS.upsert()
 
 NOBODY = text_array(())
 
@@ -128,16 +166,23 @@ _READ_DISPUTES = f"""
 SELECT {DISPUTES.select(Check, part="check")}, {DISPUTES.select(Dispute, without=("check",))}
 FROM disputes WHERE payment_order_id = ANY(%s::text[]) ORDER BY placed_at, dispute_reference, stage
 """
-_ORDERS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
+_LOCK_PAYOUTS = f"""
+SELECT {PAYOUTS.select(Check, part="check")}, {PAYOUTS.select(Payout, without=("check",))}
+FROM payouts WHERE payout_id = ANY(%s::text[]) ORDER BY payout_id FOR UPDATE
+"""
+_LOCK_PAYOUT_CALLS = f"""
+SELECT id, {CALLS.select(PayoutCallFacts)} FROM calls WHERE id = ANY(%s::text[]) ORDER BY id FOR UPDATE
+"""
+_SUBJECTS_OF = "SELECT subject FROM calls WHERE id = ANY(%s::text[])"
 
 
 def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
-    """Lock attempts and read their calls' facts, in sorted order. The lock covers an attempt's operations and disputes, which
-    are read if the attempt has any.
+    """Lock attempts and read their calls' facts, in sorted order; then pay-outs. The lock covers an attempt's operations and
+    disputes, which are read if the attempt has any.
     """
-    orders, calls, told = _wanted(events)
-    if told:  # the order of a call never changes, so it is read without a lock
-        orders |= {row[0] for row in conn.execute(_ORDERS_OF, (text_array(told),))}
+    orders, calls, told, of_payouts = _wanted(events)
+    if told:
+        orders |= _subjects_of(conn, told)
         calls |= told
     state = Attempts()
     for placed, *rest in conn.execute(_LOCK_ATTEMPTS, (text_array(orders),), binary=True):
@@ -147,7 +192,30 @@ def lock(conn: Connection, events: Sequence[Heard], now: datetime) -> Attempts:
     if calls:
         for call_id, *facts in conn.execute(_LOCK_CALLS, (text_array(calls),), binary=True):
             state.calls[call_id] = CallFacts(*facts)
+    if of_payouts:
+        _lock_payouts(conn, of_payouts, state)
     return state
+
+
+def _subjects_of(conn: Connection, calls: Iterable[str]) -> set[str]:
+    """Read without a lock: the subject of a call never changes."""
+    return {row[0] for row in conn.execute(_SUBJECTS_OF, (text_array(calls),))}
+
+
+def _lock_payouts(conn: Connection, events: Sequence[OfPayout], state: Attempts) -> None:
+    """Lock pay-outs, then their calls: while a batch decides about a withdrawal nobody can lease the call."""
+    told = {event.reference for event in events if isinstance(event, PayoutNotified)}
+    payouts = {event.payout_id for event in events if not isinstance(event, PayoutNotified)}
+    calls = told | {event.call_id for event in events if isinstance(event, PayoutCallEnded)}
+    calls |= {call_id_of(each.payout_id, each.release_no) for each in events if isinstance(each, PayoutWithdrawn)}
+    if told:
+        payouts |= _subjects_of(conn, told)
+    for number, checking, asks, ready, *rest in conn.execute(_LOCK_PAYOUTS, (text_array(payouts),), binary=True):
+        payout = Payout(PayoutReady.model_validate_json(ready), *rest)
+        state.fold(replace(payout, check=Check(number, checking, asks)))
+    if calls:
+        for call_id, *facts in conn.execute(_LOCK_PAYOUT_CALLS, (text_array(calls),), binary=True):
+            state.payout_calls[call_id] = PayoutCallFacts(*facts)
 
 
 def _read_behind(conn: Connection, state: Attempts) -> None:
@@ -161,9 +229,9 @@ def _read_behind(conn: Connection, state: Attempts) -> None:
         state.fold(replace(dispute, told=tuple(dispute.told), check=Check(number, checking, asks)))
 
 
-def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
-    """The ids of orders and calls, and the references of notifications, that the events name."""
-    orders, calls, told = set(), set(), set()
+def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str], list[OfPayout]]:
+    """The ids of orders and calls, and the references of notifications, that the events name; and those about pay-outs."""
+    orders, calls, told, of_payouts = set(), set(), set(), []
     for event in events:
         match event:
             case OrderPlaced():
@@ -177,16 +245,20 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str]]:
                 orders.add(event.payment_order_id)
             case TimerFired():
                 orders.add(event.timer_key)
+            case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | PayoutCallEnded():
+                of_payouts.append(event)
+            case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
+                pass
             case _:
                 assert_never(event)
-    return orders, calls, told
+    return orders, calls, told, of_payouts
 
 
 def save(conn: Connection, changes: Sequence[Change]) -> None:
     """Insert new attempts and update others. Of several states of one attempt the last is saved."""
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
-    others: list[Operation | Dispute | EarlyNotification] = []
+    others: list[Operation | Dispute | Payout | EarlyNotification] = []
     for change in changes:
         if isinstance(change, Attempt):
             first_revision.setdefault(change.key, change.revision)
@@ -199,12 +271,13 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
         _save_behind(conn, others)
 
 
-def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | EarlyNotification]) -> None:
+def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | Payout | EarlyNotification]) -> None:
     early.keep(conn, [each for each in others if isinstance(each, EarlyNotification)])
     operations = {(each.payment_order_id, each.key): each for each in others if isinstance(each, Operation)}
     _SAVE_OPERATIONS.run(conn, list(operations.values()))
     disputes = {(each.psp, each.key): each for each in others if isinstance(each, Dispute)}
     _SAVE_DISPUTES.run(conn, list(disputes.values()))
+    _SAVE_PAYOUTS.run(conn, list({each.key: each for each in others if isinstance(each, Payout)}.values()))
 
 
 def _is_new(attempt: Attempt, first_revision: int) -> bool:

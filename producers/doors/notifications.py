@@ -1,4 +1,4 @@
-"""A PSP's webhook with a valid signature → its raw bytes and its event stored in one transaction → Kafka."""
+"""A webhook with a valid signature, of a PSP or provider → its raw bytes and its event in one transaction → Kafka."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from producers.doors.door import Door
 from producers.doors.records import record_of
 from producers.problems import Problem
 from producers.source import SOURCE
+from psp.payout_port import ListedTransfer, PayoutProvider, TransferNotification
 from psp.port import ListedCharge, ListedDispute, ListedOperation, Notification, Psp
-from psp.registry import make_psps
+from psp.registry import make_providers, make_psps
 from psp.webhooks import genuine
 from psp.wire import decline_code, is_reference
 from schemas.envelope import EventId, derive_id, digest
 from schemas.events import NotificationReceived
 from schemas.money_back import DisputeNotified
+from schemas.payouts import PayoutNotified
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import OutboxRecord, Row
 from topics.runtime.shape.clock import Clock
@@ -31,7 +33,7 @@ log = structlog.get_logger()
 
 RECEIVED = Counter("tally_psp_notifications_total", "Webhooks of PSPs, by what became of them", ["psp", "what"])
 NotificationResult = Literal["taken", "repeated", "not_read"]
-NotificationEvent = NotificationReceived | DisputeNotified
+NotificationEvent = NotificationReceived | DisputeNotified | PayoutNotified
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +58,28 @@ class ReceivedNotification:
 
 
 class Notifications:
-    """PSPs' webhooks, which the door stores."""
+    """PSPs' and providers' webhooks, which the door stores."""
 
     def __init__(self, settings: Settings, door: Door[Any, Any]) -> None:
         """`door` takes ReceivedNotifications by `claim`."""
-        self._psps: Mapping[str, Psp] = make_psps(settings.psps)
+        self._accounts: Mapping[str, Psp | PayoutProvider] = {
+            **make_psps(settings.psps),
+            **make_providers(settings.payout_providers),
+        }
         self._clock = Clock(settings.clock_file)
         self._door = door
 
-    def read(self, psp_name: str, headers: Mapping[str, str], body: bytes) -> ReceivedNotification:
-        """The notification in a webhook. Errors: Problem `not_found` if the PSP is not in the settings, `invalid_signature`."""
-        psp = self._psps.get(psp_name)
-        if psp is None:
+    def read(self, name: str, headers: Mapping[str, str], body: bytes) -> ReceivedNotification:
+        """The notification in a webhook of that PSP or provider. Errors: Problem `not_found` if it is not in the settings,
+        `invalid_signature`.
+        """
+        account = self._accounts.get(name)
+        if account is None:
             raise Problem("not_found")
-        if not genuine(psp.webhook_secrets, psp.signature(headers), body, self._clock.now().timestamp()):
-            RECEIVED.labels(psp_name, "refused").inc()
+        if not genuine(account.webhook_secrets, account.signature(headers), body, self._clock.now().timestamp()):
+            RECEIVED.labels(name, "refused").inc()
             raise Problem("invalid_signature")
-        return _given(psp_name, psp.read_notification(body), body)
+        return _given(name, account.read_notification(body), body)
 
     async def receive(self, given: ReceivedNotification) -> None:
         """Store the notification, if it was not stored before. Errors: Problem if it could not be stored."""
@@ -82,11 +89,31 @@ class Notifications:
             log.warning("notification not read", action="store", psp=given.psp, notification_id=given.id)
 
 
-def _given(psp: str, told: Notification | None, body: bytes) -> ReceivedNotification:
+def _given(name: str, told: Notification | TransferNotification | None, body: bytes) -> ReceivedNotification:
     contents = digest(body)
     if told is None:
-        return ReceivedNotification(psp, f"unread:{contents}", contents, body, None)
-    return ReceivedNotification(psp, told.id, contents, body, event_of(psp, told))
+        return ReceivedNotification(name, f"unread:{contents}", contents, body, None)
+    event = payout_event_of(name, told) if isinstance(told, TransferNotification) else event_of(name, told)
+    return ReceivedNotification(name, told.id, contents, body, event)
+
+
+def payout_event_of(provider: str, told: TransferNotification) -> PayoutNotified | None:
+    """The event of a provider's notification; None if there is none for its kind."""
+    listed = told.told
+    return None if listed is None else _of_transfer(provider, told.id, listed)
+
+
+def _of_transfer(provider: str, notification_id: str, listed: ListedTransfer) -> PayoutNotified:
+    return PayoutNotified(
+        reference=_reference(listed.reference, listed.provider_reference),
+        provider=provider,
+        notification_id=notification_id,
+        source="webhook",
+        status=listed.status,
+        amount=listed.returned or listed.amount,
+        provider_reference=listed.provider_reference,
+        code=listed.code,
+    )
 
 
 def event_of(psp: str, told: Notification) -> NotificationEvent | None:

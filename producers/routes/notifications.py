@@ -22,7 +22,9 @@ router = APIRouter(tags=["PSPs"])
     },
 )
 async def notify(request: Request, psp: str) -> Response:
-    """A PSP's webhook, in its own words and signed in its own way with a secret of `TALLY_PSPS`. It may come again."""
+    """A webhook of a PSP or pay-out provider, in its own words and signed in its own way with a secret of `TALLY_PSPS` or
+    `TALLY_PAYOUT_PROVIDERS`. It may come again.
+    """
     length = request.headers.get("content-length")
     body = await read_body(request.receive, length.encode() if length else None)
     check_type(request.headers.get("content-type", "").encode())

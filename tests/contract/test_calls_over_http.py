@@ -18,6 +18,7 @@ import pytest
 
 from consumers.executor import client
 from consumers.executor.client import PspClient
+from consumers.executor.counterparty import PspCounterparty
 from consumers.executor.pacing import Pace
 from psp.northpay import Northpay
 from schemas.envelope import derive_id
@@ -90,7 +91,7 @@ def talking_to(url: str) -> Iterator[Callable[..., str]]:
     """→ what says a call's number, act and kind to that address and returns the reply's name, with its reason or code."""
     came: queue.SimpleQueue[CallReply | LeasedCall] = queue.SimpleQueue()
     psp = Northpay("north", url, "key")
-    sender = PspClient({"north": psp}, {"north": Pace(100, 1000)}, came.put)
+    sender = PspClient({"north": PspCounterparty(psp)}, {"north": Pace(100, 1000)}, came.put)
     sender.start()
 
     def say(number: int, act: Act, kind: CallKind = "charge") -> str:

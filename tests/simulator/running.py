@@ -19,8 +19,12 @@ from urllib.parse import urlsplit
 
 from psp.port import HttpRequest
 
-KEYS = {"northpay": "north-key", "southpay": "south-key"}
-WEBHOOK_SECRETS = {"northpay": "north-webhook-secret", "southpay": "south-webhook-secret"}
+KEYS = {"northpay": "north-key", "southpay": "south-key", "harbour": "harbour-key"}
+WEBHOOK_SECRETS = {
+    "northpay": "north-webhook-secret",
+    "southpay": "south-webhook-secret",
+    "harbour": "harbour-webhook-secret",
+}
 T = TypeVar("T")
 
 

@@ -19,7 +19,7 @@ import orjson
 from schemas.envelope import EventId, derive_id, time_ms_of
 from topics import catalog
 from topics.runtime.calls.leased import LeasedRows
-from topics.runtime.shape.consumer import Act, Call, CallKind, Connection, Ended, Message, Retry
+from topics.runtime.shape.consumer import PAYOUT_KINDS, Act, Call, CallKind, Connection, Ended, Message, Retry
 from topics.runtime.shape.store import bytes_array, int_array, text_array
 from topics.runtime.shape.table import Column, Table
 
@@ -45,20 +45,21 @@ class LeasedCall:
 
 @dataclass(frozen=True, slots=True)
 class CallReply:
-    """The reply to one act (a send or a question) of a call: stored on its row, and applied as CallEnded."""
+    """The reply to one act (a send or a question) of a call: stored on its row, and applied as CallEnded or PayoutCallEnded."""
 
     call_id: str
     subject: str
     cause_event_id: str
     act: Act
     act_no: int
-    reply: Mapping[str, object]  # redacted: no token, no key
+    reply: Mapping[str, object]  # redacted: no token, no key, no destination
     unknown: bool  # a send that may or may not have taken effect
+    kind: CallKind = "charge"
 
     def value(self, ended_at: datetime) -> bytes:
         return orjson.dumps(
             {
-                "payment_order_id": self.subject,
+                "payout_id" if self.kind in PAYOUT_KINDS else "payment_order_id": self.subject,
                 "call_id": self.call_id,
                 "act": self.act,
                 "act_no": self.act_no,
@@ -78,6 +79,7 @@ class StoredReply:
     act: Act
     act_no: int
     value: bytes
+    kind: CallKind
 
 
 class _NewCall(NamedTuple):
@@ -202,7 +204,7 @@ def lease(conn: Connection, limits: Mapping[str, int], now: datetime, by: str) -
 
 
 _OVERDUE = """
-SELECT id, subject, cause_event_id, act, act_no + 1 FROM calls
+SELECT id, subject, cause_event_id, act, act_no + 1, kind FROM calls
 WHERE state = 'due' AND act = 'send' AND due_at <= %(now)s AND deadline <= %(now)s
 ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
@@ -220,7 +222,8 @@ def end_overdue(
     """Answer the sends past their payment's deadline with `reply`, which says that they were not sent."""
     rows = conn.execute(_OVERDUE, {"now": now, "limit": limit}).fetchall()
     answers = [
-        CallReply(id_, subject, cause, act, act_no, reply, unknown=False) for id_, subject, cause, act, act_no in rows
+        CallReply(id_, subject, cause, act, act_no, reply, unknown=False, kind=kind)
+        for id_, subject, cause, act, act_no, kind in rows
     ]
     stored = [_stored_reply(answer, answer.value(ended_at)) for answer in answers]
     if stored:
@@ -233,12 +236,14 @@ def end_overdue(
     return stored
 
 
-_PSPS = "SELECT psp FROM calls WHERE state = 'due' UNION SELECT psp FROM calls WHERE state IN ('sending', 'answered')"
+_OPEN_AT = """
+SELECT psp, kind FROM calls WHERE state = 'due' UNION SELECT psp, kind FROM calls WHERE state IN ('sending', 'answered')
+"""
 
 
-def psps(conn: Connection) -> set[str]:
-    """The PSPs with calls that have not ended."""
-    return {row[0] for row in conn.execute(_PSPS)}
+def open_at(conn: Connection) -> set[tuple[str, CallKind]]:
+    """The PSPs and providers with calls that have not ended, and the kinds of these."""
+    return {(psp, kind) for psp, kind in conn.execute(_OPEN_AT)}
 
 
 def release(conn: Connection, unsent: Sequence[LeasedCall]) -> None:
@@ -279,14 +284,19 @@ def record(conn: Connection, answers: Sequence[CallReply], ended_at: datetime) -
 
 
 def _stored_reply(answer: CallReply, value: bytes) -> StoredReply:
-    return StoredReply(answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value)
+    return StoredReply(
+        answer.call_id, answer.subject, answer.cause_event_id, answer.act, answer.act_no, value, answer.kind
+    )
 
 
 def expire(conn: Connection, reply: Mapping[str, object], ended_at: datetime) -> int:
     """Answer calls whose lease has expired with `reply`, an unknown outcome: they may have been sent. `take_unapplied` gets
     them."""
-    rows = LEASED.expired(conn, "id, subject, cause_event_id, act, act_no")
-    lost = [CallReply(id_, subject, cause, act, no, reply, act == "send") for id_, subject, cause, act, no in rows]
+    rows = LEASED.expired(conn, "id, subject, cause_event_id, act, act_no, kind")
+    lost = [
+        CallReply(id_, subject, cause, act, no, reply, act == "send", kind)
+        for id_, subject, cause, act, no, kind in rows
+    ]
     if lost:
         record(conn, lost, ended_at)
     return len(lost)
@@ -296,7 +306,7 @@ _UNAPPLIED = """
 UPDATE calls SET lease_until = clock_timestamp() + %s, leased_by = %s WHERE id IN (
     SELECT id FROM calls WHERE state = 'answered' AND lease_until < statement_timestamp()
     ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED)
-RETURNING id, subject, cause_event_id, act, act_no, reply
+RETURNING id, subject, cause_event_id, act, act_no, reply, kind
 """
 
 
@@ -336,7 +346,7 @@ def _message(reply: StoredReply, act: str) -> Message:
         ("ce_specversion", b"1.0"),
         ("ce_id", derive_id(reply.call_id, act, reply.act_no, entered_ms).encode()),
         ("ce_source", b"executor"),
-        ("ce_type", b"tallystick.CallEnded.v1"),
+        ("ce_type", b"tallystick.PayoutCallEnded.v1" if reply.kind in PAYOUT_KINDS else b"tallystick.CallEnded.v1"),
         ("content-type", b"application/json"),
     )
     return Message(catalog.CALLS.name, -1, -1, reply.subject.encode(), reply.value, headers, entered_ms)

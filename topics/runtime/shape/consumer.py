@@ -49,21 +49,22 @@ class Cause(NamedTuple):
     traceparent: str | None = None
 
 
-CallKind = Literal["charge", "capture", "void", "refund", "check"]
+CallKind = Literal["charge", "capture", "void", "refund", "check", "payout", "payout_check"]
+PAYOUT_KINDS: tuple[CallKind, ...] = ("payout", "payout_check")
 Act = Literal["send", "ask"]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation at a PSP, to be sent after the commit. `id` is idempotency key and reference there.
+    """An operation at a PSP or provider, to be sent after the commit. `id` is idempotency key and reference there.
 
-    `subject` is the payment order's id. A check only ever asks: it never sends.
+    `subject` is the payment order's or pay-out's id. A check only ever asks: it never sends.
     """
 
     id: str  # 32 hex digits
     subject: str
     kind: CallKind
-    psp: str
+    psp: str  # the PSP's name, or the provider's
     request: bytes  # JSON that the client turns into the PSP's request
     deadline: datetime  # no first send after it
     act: Act = "send"
