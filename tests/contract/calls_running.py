@@ -27,7 +27,7 @@ from topics.runtime.shape import failpoints
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 FINAL = ("captured", "declined", "unresolved")
 _ENTERED_MS = 1_780_000_000_000
@@ -44,6 +44,17 @@ def psp_accounts(simulator_url: str, **changes: object) -> tuple[PspAccount, ...
             **changes,  # type: ignore[arg-type]
         )
         for name in ("northpay", "southpay")
+    )
+
+
+def harbour_account(simulator_url: str) -> PayoutProviderAccount:
+    return PayoutProviderAccount(
+        name="harbour",
+        adapter="harbour",
+        url=f"{simulator_url}/harbour",
+        api_key=KEYS["harbour"],
+        webhook_secrets=(WEBHOOK_SECRETS["harbour"],),
+        bank_account="main",
     )
 
 
