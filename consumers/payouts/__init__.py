@@ -1,1 +1,1 @@
-"""Webhooks about payments to the services that asked for them: signed, in order, retried."""
+"""Pay-outs from request to release: screened, reserved, approved, released to the executor; and what became of them."""

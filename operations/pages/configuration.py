@@ -18,6 +18,8 @@ from consumers.executor import settings as of_executor
 from consumers.executor.settings import ExecutorSettings, Failover, RoutingRule
 from consumers.payments import settings as of_payments
 from consumers.payments.settings import PaymentsSettings
+from consumers.payouts import settings as of_payouts
+from consumers.payouts.settings import ApprovalRule, PayoutRules, PayoutsSettings
 from consumers.risk import checkout_limits
 from consumers.risk import settings as of_risk
 from consumers.risk.checkout_limits import DEFAULTS
@@ -25,17 +27,18 @@ from consumers.risk.settings import RiskLimits, RiskSettings
 from topics import settings as of_all
 from topics.runtime.shape import limits as of_runtime
 from topics.runtime.shape.limits import Retention, StuckLimits
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 from topics.webhooks import limits as of_webhooks
 from topics.webhooks.limits import WebhookLimits
 
-MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_risk)
+MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_risk)
 BEHIND = {
     "routing": "psps",
     "failover": "routing",
     "fee_refund": "payment_deadline_s",
     "fee_chargeback": "fee_refund",
     "dispute_fee_on": "fee_chargeback",
+    "payouts": "payout_providers",
     "risk": "retention",
     "risk_lists": "risk",
 }  # where rooms' own stand
@@ -98,12 +101,17 @@ def page() -> str:
     parts = [
         HEAD,
         "## Settings\n",
-        table(in_order(Settings, ExecutorSettings, PaymentsSettings, RiskSettings), comments, "TALLY_"),
+        table(
+            in_order(Settings, ExecutorSettings, PaymentsSettings, PayoutsSettings, RiskSettings), comments, "TALLY_"
+        ),
     ]
     for title, model in (
         ("`TALLY_PSPS`: a list of", PspAccount),
         ("`TALLY_ROUTING`: a list of", RoutingRule),
         ("`TALLY_FAILOVER`", Failover),
+        ("`TALLY_PAYOUT_PROVIDERS`: a list of", PayoutProviderAccount),
+        ("`TALLY_PAYOUTS`", PayoutRules),
+        ("`TALLY_PAYOUTS__APPROVALS`: a list of", ApprovalRule),
         ("`TALLY_STUCK`", StuckLimits),
         ("`TALLY_RETENTION`", Retention),
         ("`TALLY_RISK`", RiskLimits),

@@ -1,0 +1,22 @@
+"""requests, sellers' terms, risk's answers, approvals, movements, executions, timers → payouts → screenings, pay-outs"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from consumers.payouts import store
+from consumers.payouts.decide import Heard, decide
+from consumers.payouts.payout import Payouts
+from consumers.payouts.policy import Policy
+from consumers.payouts.settings import PayoutsSettings
+from topics.catalog import PAYOUTS_ROOM
+from topics.runtime.shape.consumer import Consumer
+
+
+def build(settings: PayoutsSettings) -> Consumer[Payouts, Heard]:
+    policy = Policy(
+        rules=settings.payouts,
+        providers=settings.payout_providers,
+        contents_key=bytes.fromhex(settings.derive("payouts:contents")),
+    )
+    return Consumer(PAYOUTS_ROOM, load=store.load, decide=partial(decide, policy=policy), save=store.save)

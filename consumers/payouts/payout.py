@@ -1,0 +1,255 @@
+"""A pay-out: the facts on its row, and where it stands, which follows from them. Pure (docs/states.md)."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal, NamedTuple
+
+import orjson
+
+from schemas.envelope import EventId
+from schemas.ids import OWN_PREFIX
+from schemas.money import Money
+from schemas.payouts import PayoutStatus, SealedDestination
+from schemas.sellers import SellerSet
+
+Risk = Literal["cleared", "refused", "held"]
+Reserve = Literal["none", "asked", "reserved", "refused"]
+Stop = Literal["cancelled", "rejected"]
+End = Literal["refused", "rejected", "cancelled", "expired", "submitted", "paid", "failed", "returned"]
+Outcome = Literal["not_sent", "unknown", "unresolved", "submitted", "paid", "failed", "returned"]  # of a release
+Doubt = Literal["unknown", "unresolved"]
+
+BY_SCHEDULE = "schedule"  # who asked for a pay-out that a schedule made
+
+
+def person(name: str) -> str:
+    """A name as compared: "Anna (key 1a2b)" and "anna" are one person."""
+    return unicodedata.normalize("NFKC", name.partition(" (key ")[0]).strip().casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """One pay-out. Amounts are minor units of `currency`; `asked` and, until it is reserved, `amount` are None: all.
+
+    `status`, `code` and `changed_at` are copies for readers: whatever is decided is decided by the facts.
+    """
+
+    # as asked for, never changed
+    payout_id: str
+    owner: str
+    seller_account: str
+    currency: str
+    asked: int | None
+    minimum: int | None
+    keep: int | None
+    destination: SealedDestination  # as the seller had it then
+    contents: str
+    description: str | None
+    requested_by: str
+    destination_changed_by: str | None  # where that was within the cooling period before the request
+    received_at: datetime
+    event_id: EventId
+    # facts
+    screen_no: int = 0
+    risk: Risk | None = None  # the answer to that screening
+    cleared_at: datetime | None = None
+    refusal: str | None = None  # why risk or the wallet said no
+    reserve: Reserve = "none"
+    amount: int | None = None
+    reserved_at: datetime | None = None
+    approvals_needed: int = 0
+    approved_by: tuple[str, ...] = ()  # as compared
+    stop: Stop | None = None
+    stopped_by: str | None = None
+    release_no: int = 0
+    released: bool = False  # this release may have left
+    withdrawn: int = 0  # the last release that we asked not to send
+    doubt: Doubt | None = None  # the executor does not know whether it has left
+    ended: End | None = None
+    why: str | None = None  # it has ended so
+    provider_reference: str | None = None
+    # copies
+    status: PayoutStatus = "received"
+    code: str | None = None
+    changed_at: datetime | None = None
+    version: int = 0
+
+    @property
+    def is_scheduled(self) -> bool:
+        return self.payout_id.startswith(OWN_PREFIX)
+
+    @property
+    def money(self) -> Money | None:
+        """What is reserved, else asked for; None: all."""
+        minor = self.asked if self.amount is None else self.amount
+        return None if minor is None else Money(minor, self.currency)
+
+    @property
+    def makers(self) -> frozenset[str]:
+        """Who may not approve."""
+        return frozenset(person(name) for name in (self.requested_by, self.destination_changed_by) if name)
+
+    @property
+    def approvals_missing(self) -> int:
+        return max(0, self.approvals_needed - len(self.approved_by))
+
+    @property
+    def sha256(self) -> str | None:
+        """Of all that an approval is about; None before the amount is fixed."""
+        if self.amount is None:
+            return None
+        approved = {
+            "payout_id": self.payout_id,
+            "owner": self.owner,
+            "seller_account": self.seller_account,
+            "amount": Money(self.amount, self.currency).amount,
+            "currency": self.currency,
+            "destination": self.destination.fingerprint,
+        }
+        return sha256(orjson.dumps(approved, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its owner hears of it. A schedule that finds nothing to pay out is no news, or it would be every day."""
+        return (
+            not self.is_scheduled
+            or self.reserve == "reserved"
+            or (self.ended is not None and self.reserve != "refused")
+        )
+
+
+class Standing(NamedTuple):
+    """A status, with a code where there is more to say."""
+
+    status: PayoutStatus
+    code: str | None = None
+
+
+def standing(payout: Payout, seller: SellerSet) -> Standing:
+    """Where a pay-out stands after `next_step`: at the first gate that is closed."""
+    if payout.ended is not None:
+        return Standing(payout.ended, payout.why)
+    if payout.released:
+        return Standing("processing", payout.doubt)
+    if payout.risk != "cleared":
+        return Standing("in_review" if payout.risk == "held" else "screening")
+    if payout.reserve != "reserved":
+        return Standing("reserving")
+    if payout.approvals_missing:
+        return Standing("awaiting_approval")
+    return Standing("on_hold", "no_provider" if seller.state == "active" else f"seller_{seller.state}")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """A status that a pay-out has had."""
+
+    payout_id: str
+    status: PayoutStatus
+    code: str | None
+    at: datetime
+    event_id: EventId  # the cause
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """One answer of risk. `counts`: it was the answer to the question that was open."""
+
+    event_id: EventId
+    payout_id: str
+    screen_no: int
+    outcome: Risk
+    rule: str
+    list_version: str
+    score: int
+    actor: str
+    decided_at: datetime
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What one person said. It counts, or `why_not` says why it does not."""
+
+    event_id: EventId
+    payout_id: str
+    approver: str
+    decision: Literal["approved", "rejected"]
+    sha256: str
+    reason: str
+    at: datetime
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One time that every gate was open."""
+
+    payout_id: str
+    release_no: int
+    provider: str
+    bank_account: str
+    released_at: datetime
+    deadline: datetime
+    cleared_at: datetime  # of the answer that it relied on
+    approvals_needed: int
+    approvals: int
+    event_id: EventId  # the cause
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOutcome:
+    """What became of a release last."""
+
+    payout_id: str
+    release_no: int
+    outcome: Outcome
+    code: str | None
+    outcome_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was not taken, under an id that may be another's."""
+
+    payout_id: str
+    owner: str
+    code: str
+    detail: str
+    at: datetime
+    event_id: EventId
+
+
+@dataclass(frozen=True, slots=True)
+class SellerHeard:
+    """A seller's terms, as a later revision replaces them."""
+
+    said: SellerSet
+    event_id: EventId
+    at: datetime
+
+
+Change = Payout | HistoryLine | Screening | Approval | Release | ReleaseOutcome | Refusal | SellerHeard
+
+
+@dataclass(slots=True)
+class Payouts:
+    """The pay-outs that a batch is about, and their sellers; of a seller whose terms change, all that have not ended."""
+
+    payouts: dict[str, Payout] = field(default_factory=dict)
+    sellers: dict[str, SellerSet] = field(default_factory=dict)
+
+    def fold(self, change: Change) -> None:
+        if isinstance(change, Payout):
+            self.payouts[change.payout_id] = change
+        elif isinstance(change, SellerHeard):
+            self.sellers[change.said.seller_account] = change.said
+
+    def unended(self, seller_account: str) -> list[Payout]:
+        """Of one seller, by id."""
+        found = [p for p in self.payouts.values() if p.seller_account == seller_account and p.ended is None]
+        return sorted(found, key=lambda payout: payout.payout_id)

@@ -1,0 +1,63 @@
+"""What an installation chooses → minimum, approvals and provider of a pay-out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from consumers.payouts.settings import PayoutRules
+from schemas.money import Money
+from schemas.payouts import SealedDestination
+from topics.settings import PayoutProviderAccount
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an installation chooses."""
+
+    rules: PayoutRules
+    providers: Sequence[PayoutProviderAccount]
+    contents_key: bytes  # requests hold texts of people: their hash must not be guessable
+
+    def minimum(self, currency: str) -> Money | None:
+        text = self.rules.minimum.get(currency)
+        return None if text is None else Money.parse(text, currency)
+
+    def persons(self, amount: Money) -> int:
+        """How many must approve this amount."""
+        rules = [rule for rule in self.rules.approvals if rule.currency == amount.currency]
+        if not rules:
+            return 1
+        exceeded = [rule for rule in rules if rule.limit < amount]
+        return max(exceeded, key=lambda rule: rule.limit.minor).persons if exceeded else 0
+
+    def provider(self, currency: str, destination: SealedDestination) -> PayoutProviderAccount | None:
+        """The first that takes the currency and the destination's country."""
+        return next((each for each in self.providers if _takes(each, currency, destination.country)), None)
+
+    @property
+    def screening_life(self) -> timedelta:
+        return timedelta(seconds=self.rules.screening_life_s)
+
+    @property
+    def release_life(self) -> timedelta:
+        return timedelta(seconds=self.rules.release_life_s)
+
+    @property
+    def reservation_life(self) -> timedelta:
+        return timedelta(seconds=self.rules.reservation_life_s)
+
+    @property
+    def approval_life(self) -> timedelta:
+        return timedelta(seconds=self.rules.approval_life_s)
+
+    @property
+    def destination_cooling(self) -> timedelta:
+        return timedelta(seconds=self.rules.destination_cooling_s)
+
+
+def _takes(provider: PayoutProviderAccount, currency: str, country: str) -> bool:
+    return (provider.currencies is None or currency in provider.currencies) and (
+        provider.countries is None or country in provider.countries
+    )
