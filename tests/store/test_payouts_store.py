@@ -22,7 +22,7 @@ from schemas.payouts import (
     PayoutSubmitted,
 )
 from tests.store.hearing import NOW, Hearing
-from tests.unit.payout_cases import HARBOUR, IBAN, frozen, requested, seller
+from tests.unit.payouts_room import HARBOUR, IBAN, frozen, requested, seller
 
 LONG_AGO = NOW - timedelta(days=30)
 RULES = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 1}]}
