@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from producers.problems import Problem, broken
@@ -11,6 +12,19 @@ from schemas.requests import BODY_MAX, field_errors, repeated_field
 
 DRAINED_MAX = 8 * 1024 * 1024  # bytes that are read and dropped, so that the caller gets the 413 and not a reset
 Model = TypeVar("Model", bound=BaseModel)
+
+
+async def body_of(request: Request, model: type[Model]) -> Model:
+    """The request's JSON as this model. Errors: Problem that names the fields at fault."""
+    return parsed(model, await json_bytes(request))
+
+
+async def json_bytes(request: Request) -> bytes:
+    """The body, which is JSON by its type. Errors: Problem."""
+    length = request.headers.get("content-length")
+    body = await read_body(request.receive, length.encode() if length else None)
+    check_type(request.headers.get("content-type", "").encode())
+    return body
 
 
 def parsed(model: type[Model], body: bytes) -> Model:

@@ -15,7 +15,7 @@ from producers import examples, replies
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
-from producers.routes import money_back, operators, reviews
+from producers.routes import money_back, operators, payout_approvals, payouts, reviews
 from schemas.requests import FieldError, PaymentRequest, shown
 from schemas.sellers import SellerRequest
 
@@ -24,9 +24,11 @@ BODIES: tuple[type[BaseModel], ...] = (
     *money_back.BODIES,
     EndpointRequest,
     SellerRequest,
+    *payouts.BODIES,
     replies.ProblemDocument,
     *operators.BODIES,
     *reviews.BODIES,
+    *payout_approvals.BODIES,
 )
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from producers.doors import commands, notifications, operations, payments, reviews
+from producers.doors import commands, notifications, operation_ids, payments, payouts, reviews
 from producers.doors.commands import Command
 from producers.doors.commits import Claim, by_kind
+from producers.doors.destinations import Sealing
 from producers.doors.door import Door
 from producers.doors.notifications import Notifications, ReceivedNotification
 from producers.doors.operations import OperationSubmission
 from producers.doors.payments import PaymentSubmission
+from producers.doors.payouts import ApprovalSubmission, PayoutCancelSubmission, PayoutSubmission
 from producers.doors.reviews import ReviewSubmission
 from producers.key_ring import Caller, KeyRing
 from producers.pools import Pools
@@ -36,12 +38,15 @@ class House:
     ledger: Reader
     webhooks: Reader
     risk: Reader
+    payouts: Reader
+    sealing: Sealing
     command_door: Door[Command[Any], Any]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
-        for reader in (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk):
+        readers = (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk, self.payouts)
+        for reader in readers:
             await reader.close()
         for door in (self.door, self.command_door):
             await asyncio.to_thread(door.close)
@@ -62,6 +67,8 @@ def furnish(settings: Settings) -> House:
         ledger=Reader(settings, "ledger"),
         webhooks=Reader(settings, "webhooks"),
         risk=Reader(settings, "risk"),
+        payouts=Reader(settings, "payouts"),
+        sealing=Sealing(settings),
         command_door=commands.door(settings),
         notifications=Notifications(settings, door),
         pools=Pools(),
@@ -69,12 +76,15 @@ def furnish(settings: Settings) -> House:
 
 
 def request_door(settings: Settings) -> Door[Any, Any]:
-    """The door of payments, operations, PSPs' webhooks and reviews."""
+    """The door of payments, operations, pay-outs, PSPs' webhooks and reviews."""
     claims: dict[type[Any], Claim[Any, Any]] = {
         PaymentSubmission: payments.claim_with_terms(settings),
-        OperationSubmission: operations.claim,
+        OperationSubmission: operation_ids.claim,
+        PayoutSubmission: operation_ids.claim,
+        PayoutCancelSubmission: operation_ids.claim,
         ReceivedNotification: notifications.claim,
         ReviewSubmission: reviews.claim,
+        ApprovalSubmission: payouts.claim_approvals,
     }
     return Door(settings, "request", by_kind(claims))
 

@@ -27,6 +27,11 @@ class Caller:
     scopes: frozenset[str]
     key_id: str = ""
 
+    @property
+    def by(self) -> str:
+        """As histories name who did something."""
+        return f"{self.owner} (key {self.key_id})"
+
 
 class KeyRing:
     """A cache of API keys: Authorization header → caller. A key is looked up again after FRESH_S."""

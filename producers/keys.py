@@ -23,14 +23,17 @@ SCOPES = (
     "ledger:read",
     "reports:read",
     "disputes:read",
+    "payouts:read",
+    "payouts:write",
     "webhooks:read",
     "webhooks:write",
     "ops:read",
     "ops:act",
     "risk:review",
+    "payouts:approve",
 )
-# Who may let a payment through asks for none: such a key holds nothing that writes.
-APART = frozenset({"risk:review"})
+# Who may let a payment or a pay-out through asks for none: such a key holds nothing that writes.
+APART = frozenset({"risk:review", "payouts:approve"})
 UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a key's, where nobody names any
 
 

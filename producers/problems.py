@@ -58,7 +58,7 @@ CODES: Mapping[str, Code] = {
     "contents_conflict": Code(
         422,
         "Same id, other contents",
-        "This capture, void or refund was accepted with other contents; `errors` names them.",
+        "This capture, void, refund or pay-out was accepted with other contents; `errors` names them.",
     ),
     # ── captures, voids, refunds ──
     "wrong_currency": Code(422, "Wrong currency", "Captures and refunds are in the currency of their order."),
@@ -91,10 +91,41 @@ CODES: Mapping[str, Code] = {
     "invalid_fee_rule": Code(
         422, "Invalid fee rule", "`none`, `proportional` or `full`; of a dispute fee `seller` or `platform`."
     ),
-    "repeated_currency": Code(422, "Repeated currency", "A fee plan has one fixed amount for each currency."),
+    "repeated_currency": Code(
+        422, "Repeated currency", "A fee plan has one fixed amount for each currency, a seller one schedule."
+    ),
+    "invalid_destination": Code(
+        422, "Invalid destination", "`iban`, `us_account` or `provider_account`, with the fields of that type."
+    ),
+    "invalid_iban": Code(422, "Invalid IBAN", "Wrong characters, length or check digits (ISO 13616)."),
+    "invalid_bic": Code(422, "Invalid BIC", "8 or 11 capital letters and digits (ISO 9362)."),
+    "invalid_routing_number": Code(422, "Invalid routing number", "Nine digits, the last of which checks the others."),
+    "invalid_account_number": Code(422, "Invalid account number", "Not as accounts of this type are numbered."),
+    "invalid_holder": Code(
+        422,
+        "Invalid holder",
+        "A name of at most 70 characters once it is written in the letters of SEPA payments, without control characters.",
+    ),
+    "blocked_country": Code(422, "Blocked country", "Nothing is paid out to accounts of this country."),
+    "invalid_schedule": Code(
+        422,
+        "Invalid schedule",
+        "Every day, week (`weekday` 1 to 7) or month (`day` 1 to 28, or -1), at 00:00 to 23:59 UTC.",
+    ),
+    # ── pay-outs ──
+    "unknown_seller": Code(404, "Unknown seller", "There is no such seller, or it belongs to another owner."),
+    "seller_closed": Code(422, "Seller closed", "Nothing is paid out to a closed seller."),
+    "no_destination": Code(422, "No destination", "The seller has no destination yet."),
+    "no_provider": Code(422, "No provider", "No provider of pay-outs is set up for this destination."),
+    "insufficient_funds": Code(422, "Insufficient funds", "More than the seller's wallet has available."),
+    "too_late": Code(409, "Too late", "The pay-out has ended, and is not cancelled any more; `detail` says how."),
+    "same_person": Code(403, "Same person", "Who asked for a pay-out, or set where it goes, does not approve it."),
+    "approval_stale": Code(
+        409, "Approval stale", "`sha256` is not that of the pay-out as it is now. Look at it again."
+    ),
     # ── operators ──
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
-    "not_waiting": Code(409, "Not waiting", "The screening was decided by another review; `detail` says by whom."),
+    "not_waiting": Code(409, "Not waiting", "It was decided by another one, or waits for nobody; `detail` says more."),
     # ── fields ──
     "unknown_field": Code(422, "Unknown field", "There is no field of that name."),
     "repeated_field": Code(422, "Repeated field", "A field stands twice in one object."),
@@ -107,7 +138,7 @@ CODES: Mapping[str, Code] = {
         422, "Invalid id", "1 to 64 letters, digits or any of `. _ ~ -`; not `.` and `..`, which paths lose."
     ),
     "reserved_id": Code(
-        422, "Reserved id", "An id must not begin with `auto~`: captures that nobody asks for have such."
+        422, "Reserved id", "An id must not begin with `auto~`: captures and pay-outs that nobody asks for have such."
     ),
     "invalid_capture": Code(422, "Invalid capture", "`automatic` or `manual`."),
     "invalid_token": Code(422, "Invalid token", "1 to 128 printable ASCII characters without spaces."),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.fees import FeeBearer, FeeRule
+from schemas.payouts import DestinationType
 from schemas.sellers import SellerState
 
 
@@ -30,6 +31,25 @@ class Reserve(_Shape):
     days: int
 
 
+class Destination(_Shape):
+    """Where the seller's money goes, as far as it may be seen. `fingerprint` is the same for the same account."""
+
+    type: DestinationType
+    country: str
+    masked: str
+    fingerprint: str
+
+
+class Schedule(_Shape):
+    currency: str
+    every: Literal["day", "week", "month"]
+    at: str
+    weekday: int | None = None
+    day: int | None = None
+    minimum: str | None = None
+    keep: str | None = None
+
+
 class Seller(_Shape):
     """A seller's terms; what is null is as it is for a seller that nobody has registered.
 
@@ -46,6 +66,8 @@ class Seller(_Shape):
     fee_refund: FeeRule | None
     fee_chargeback: FeeRule | None
     dispute_fee_on: FeeBearer | None
+    destination: Destination | None
+    schedules: list[Schedule] | None
     revision: int
     in_force: int | None
     created_at: datetime

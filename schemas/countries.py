@@ -13,3 +13,10 @@ TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 
 COUNTRIES = frozenset(_CODES.split())
+
+
+def known_countries(codes: frozenset[str]) -> frozenset[str]:
+    """The same. Errors: ValueError."""
+    if not codes <= COUNTRIES:
+        raise ValueError("a country is two capital letters of ISO 3166-1")
+    return codes

@@ -100,7 +100,7 @@ class RequestedOrder(RequestPart):
         if self.platform_fee is not None:
             fee = amount_at("platform_fee", self.platform_fee, self.currency)
             if fee.minor > gross.minor:
-                raise _broken("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
+                raise broken_field("platform_fee", "fee_above_amount", "the fee must not be more than the amount")
         return self
 
 
@@ -129,12 +129,12 @@ class PaymentRequest(RequestPart):
     @model_validator(mode="after")
     def _has_orders_with_own_ids(self) -> Self:
         if not self.payment_orders:
-            raise _broken("payment_orders", "no_orders", "a checkout has at least one order")
+            raise broken_field("payment_orders", "no_orders", "a checkout has at least one order")
         seen: set[str] = set()
         for index, order in enumerate(self.payment_orders):
             if order.payment_order_id in seen:
                 loc = ("payment_orders", index, "payment_order_id")
-                raise _broken(loc, "repeated_order_id", "each order of a checkout has an id of its own")
+                raise broken_field(loc, "repeated_order_id", "each order of a checkout has an id of its own")
             seen.add(order.payment_order_id)
         return self
 
@@ -182,7 +182,7 @@ def positive_amount(amount: str, currency: str) -> Money:
     """Errors: ValidationError that names the field at fault."""
     money = amount_at("amount", amount, currency)
     if money.minor <= 0:
-        raise _broken("amount", "not_positive", "the amount must be more than zero")
+        raise broken_field("amount", "not_positive", "the amount must be more than zero")
     return money
 
 
@@ -191,7 +191,7 @@ def known_currency(currency: str) -> None:
     try:
         exponent(currency)
     except InvalidMoney as error:
-        raise _broken("currency", error.code, str(error)) from None
+        raise broken_field("currency", error.code, str(error)) from None
 
 
 def amount_at(field: str, amount: str, currency: str) -> Money:
@@ -200,11 +200,11 @@ def amount_at(field: str, amount: str, currency: str) -> Money:
         return Money.parse(amount, currency)
     except InvalidMoney as error:
         if error.code == "negative_amount" and field == "amount":
-            raise _broken("amount", "not_positive", "the amount must be more than zero") from None
-        raise _broken("currency" if error.code == "unknown_currency" else field, error.code, str(error)) from None
+            raise broken_field("amount", "not_positive", "the amount must be more than zero") from None
+        raise broken_field("currency" if error.code == "unknown_currency" else field, error.code, str(error)) from None
 
 
-def _broken(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
+def broken_field(loc: str | tuple[str | int, ...], code: str, detail: str) -> ValidationError:
     """An error of a model validator that names the field at fault."""
     at = loc if isinstance(loc, tuple) else (loc,)
     error = PydanticCustomError(code, "{why}", {"why": detail})

@@ -9,12 +9,13 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.destinations import Destination
 from schemas.events import PART, Event
 from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
 from schemas.ids import Owner, SellerAccount
 from schemas.money import Money
 from schemas.payouts import SealedDestination
-from schemas.requests import Country, RequestPart, amount_at
+from schemas.requests import Country, RequestPart, amount_at, broken_field, known_currency
 from schemas.text import FreeText, Refusal
 
 SellerState = Literal["active", "frozen", "closed"]
@@ -22,6 +23,7 @@ SellerState = Literal["active", "frozen", "closed"]
 HOLD_DAYS_MAX = 180
 RESERVE_DAYS_MAX = 365
 FIXED_MAX = 200  # currencies of a fee plan
+SCHEDULES_MAX = 200
 
 
 def _canonical(text: str) -> str:
@@ -80,6 +82,40 @@ class AskedReserve(RequestPart):
     days: Annotated[int, Field(ge=1, le=RESERVE_DAYS_MAX), _days(RESERVE_DAYS_MAX)]
 
 
+def _day_of_month(day: int) -> int:
+    if day != -1 and not 1 <= day <= 28:
+        raise PydanticCustomError("invalid_schedule", "1 to 28, or -1 for the last day of the month")
+    return day
+
+
+class AskedSchedule(RequestPart):
+    """When all that is available in one currency is paid out by itself, in UTC."""
+
+    currency: str
+    every: Annotated[Literal["day", "week", "month"], Refusal("invalid_schedule", "day, week or month")]
+    at: Annotated[
+        str,
+        StringConstraints(pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$"),
+        Refusal("invalid_schedule", 'a time of day in UTC, 00:00 to 23:59: "06:00"'),
+    ]
+    weekday: Annotated[int, Field(ge=1, le=7), Refusal("invalid_schedule", "1 (Monday) to 7")] | None = None
+    day: Annotated[int, AfterValidator(_day_of_month)] | None = None
+    minimum: str | None = None
+    keep: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        known_currency(self.currency)
+        for field in ("minimum", "keep"):
+            amount = getattr(self, field)
+            if amount is not None:
+                amount_at(field, amount, self.currency)
+        for field, period in (("weekday", "week"), ("day", "month")):
+            if (getattr(self, field) is not None) != (self.every == period):
+                raise broken_field(field, "invalid_schedule", f"is given for every {period}, and for nothing else")
+        return self
+
+
 class SellerRequest(RequestPart):
     """All that is set of a seller: what is left out is as it is for a seller that nobody has registered."""
 
@@ -92,6 +128,16 @@ class SellerRequest(RequestPart):
     fee_refund: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
     fee_chargeback: Annotated[FeeRule, Refusal("invalid_fee_rule", "none, proportional or full")] | None = None
     dispute_fee_on: Annotated[FeeBearer, Refusal("invalid_fee_rule", "seller or platform")] | None = None
+    destination: Destination | None = None
+    schedules: Annotated[tuple[AskedSchedule, ...], Field(max_length=SCHEDULES_MAX)] = ()
+
+    @field_validator("schedules")
+    @classmethod
+    def _one_for_each(cls, schedules: tuple[AskedSchedule, ...]) -> tuple[AskedSchedule, ...]:
+        """In the order of the currencies: it means nothing."""
+        if len({each.currency for each in schedules}) < len(schedules):
+            raise PydanticCustomError("repeated_currency", "one schedule for each currency")
+        return tuple(sorted(schedules, key=lambda each: each.currency))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +176,11 @@ class SellerSet(Event):
     destination_changed_by: str | None = None
     destination_changed_at: datetime | None = None
     schedules: tuple[Schedule, ...] | None = None
+
+
+FOR_PAYOUTS = (
+    "destination",
+    "destination_changed_by",
+    "destination_changed_at",
+    "schedules",
+)  # orders know nothing of it

@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
+from schemas.countries import known_countries
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.webhooks.limits import WebhookLimits
 
@@ -177,6 +178,10 @@ class Settings(BaseSettings):
     payout_providers: tuple[
         PayoutProviderAccount, ...
     ] = ()  # the first that takes a currency and country gets the pay-out
+    # Countries to whose accounts nothing is paid out: doors refuse such a destination.
+    payout_countries_blocked: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset(
+        {"KP", "IR", "SY", "CU"}
+    )
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
     webhooks: WebhookLimits = WebhookLimits()

@@ -32,7 +32,7 @@ from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
 from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.money_back import FundsAvailable
-from schemas.sellers import SellerSet
+from schemas.sellers import FOR_PAYOUTS, SellerSet
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
@@ -126,7 +126,8 @@ REFUSALS = Table(
 
 
 def _written(said: SellerSet) -> bytes:
-    return said.model_dump_json(exclude_none=True).encode()
+    """Without what orders are not taken by."""
+    return said.model_dump_json(exclude_none=True, exclude=set(FOR_PAYOUTS)).encode()
 
 
 SELLERS = Table(

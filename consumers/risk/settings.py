@@ -8,14 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumers.risk.checkout_limits import DEFAULTS, Limits, Some, currencies_without_limit
-from schemas.countries import COUNTRIES
+from schemas.countries import known_countries
 from topics.settings import Settings
-
-
-def _countries(codes: frozenset[str]) -> frozenset[str]:
-    if not codes <= COUNTRIES:
-        raise ValueError("a country is two capital letters of ISO 3166-1")
-    return codes
 
 
 class RiskLimits(BaseModel):
@@ -32,7 +26,7 @@ class RiskLimits(BaseModel):
     checkout_amount_max: Limits = dict(DEFAULTS)  # by currency; the defaults stand below
     checkout_amount_review: Some = {}  # by currency: a checkout above it waits for a person; a currency not named never does
     buyer_checkouts_per_hour_max: int = 1000
-    blocked_countries: Annotated[frozenset[str], AfterValidator(_countries)] = frozenset({"KP", "IR", "SY", "CU"})
+    blocked_countries: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset({"KP", "IR", "SY", "CU"})
     lists_required: frozenset[str] = frozenset()  # names of lists: while one is missing, payments wait for a person
 
 

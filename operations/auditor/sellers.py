@@ -6,6 +6,7 @@ from datetime import datetime
 
 from operations.auditor.engine.stores import Stores, scan
 from operations.auditor.engine.unfinished import OVERDUE, Look, LookResult
+from schemas.sellers import FOR_PAYOUTS
 
 CHECK = "sellers_said"
 _KEYS = {"seller_account", "owner", "seller_revision"}
@@ -22,8 +23,9 @@ def said(stores: Stores, now: datetime) -> LookResult:
         "seller_account",
         "",
     )
-    for seller, owner, revision, terms, changed_at in rows:
+    for seller, owner, revision, settings, changed_at in rows:
         seen.examined += 1
+        terms = {name: value for name, value in settings.items() if name not in FOR_PAYOUTS}
         found = heard.pop(seller, None)
         if found is not None and found[1] > revision:
             seen.wrong[seller] = f"payments has revision {found[1]}, and the doors have said {revision}"

@@ -1,6 +1,7 @@
 """An owner's or an operator's command about a seller → its row, its history, and an event that says the terms, once each.
 
-Name and country are kept here alone: nobody who books or pays needs them, and they do not travel.
+Name and country are kept here alone: nobody who books or pays needs them, and they do not travel. A destination is sealed
+before it is stored.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import orjson
 from psycopg.rows import dict_row
 
 from producers.doors.commands import Command, CommandEvents, id_of_revision
+from producers.doors.destinations import Sealing, masked
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.destinations import Destination
 from schemas.requests import FieldError
 from schemas.sellers import SellerRequest, SellerSet
 from topics.runtime.shape.consumer import Connection
@@ -38,7 +41,7 @@ class Seller:
 
     def shown(self, in_force: int | None) -> dict[str, object]:
         """As its owner sees it. `in_force`: the revision by which new orders are taken; None while none is."""
-        settings = {name: self.settings.get(name) for name in _SETTINGS}
+        settings = {name: shown_value(name, self.settings.get(name)) for name in _SETTINGS}
         times = {"created_at": self.created_at, "changed_at": self.changed_at}
         return {
             "seller_account": self.seller_account,
@@ -69,56 +72,76 @@ def seller_of(row: Row) -> Seller:
     return Seller(**row)
 
 
-def put(owner: str, seller_account: str, wanted: SellerRequest, by: str) -> Command[Changed]:
-    """Registered, or set to this. The same again changes nothing. Errors: Problem `id_taken`."""
-    return edit(owner, seller_account, lambda _: wanted, by)
+@dataclass(frozen=True, slots=True)
+class SellerEdit:
+    """Who changes a seller, and how. An operator, the `owner` of None, may change everybody's, and register nobody.
 
-
-def edit(owner: str | None, seller_account: str, change: Edit, by: str, reason: str | None = None) -> Command[Changed]:
-    """Changed from what stands. An operator, the `owner` of None, may change everybody's, and register nobody.
-
-    Errors: Problem `not_found`, `id_taken`.
+    `change` is given what stands without its destination, which cannot be read; with `keeps_destination` that stays.
     """
 
-    def work(conn: Connection, now: datetime) -> tuple[Changed, CommandEvents]:
-        return _edit(conn, now, owner, seller_account, change, by, reason)
+    owner: str | None
+    seller_account: str
+    change: Edit
+    by: str
+    sealing: Sealing
+    reason: str | None = None
+    keeps_destination: bool = False
 
-    return Command(("seller", seller_account), work)
+    def command(self) -> Command[Changed]:
+        """Errors, when it is done: Problem `not_found`, `id_taken`, `blocked_country`, `no_provider`; those of `change`."""
+        return Command(("seller", self.seller_account), lambda conn, now: _edit(conn, now, self))
+
+    def settings(self, standing: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        """As they are stored: what is as it is for everybody is left out, but for the state."""
+        wanted = self.change(request_of(standing))
+        settings = wanted.model_dump(mode="json", exclude_none=True, exclude={"destination"})
+        settings = {name: value for name, value in settings.items() if value or name not in ("hold_days", "schedules")}
+        destination = self._destination(standing.get("destination"), wanted.destination, now)
+        return settings | ({"destination": destination} if destination else {})
+
+    def _destination(
+        self, before: dict[str, str] | None, wanted: Destination | None, now: datetime
+    ) -> dict[str, str] | None:
+        if wanted is None:
+            return before if self.keeps_destination else None
+        if before is not None and self.sealing.is_same(self.seller_account, wanted, before):
+            return before
+        return self.sealing.sealed(self.seller_account, wanted) | {"changed_by": self.by, "changed_at": now.isoformat()}
 
 
-def _edit(
-    conn: Connection, now: datetime, owner: str | None, id_: str, change: Edit, by: str, reason: str | None = None
-) -> tuple[Changed, CommandEvents]:
-    before = _locked(conn, id_)
+def put(owner: str, seller_account: str, wanted: SellerRequest, by: str, sealing: Sealing) -> Command[Changed]:
+    """Registered, or set to this. The same again changes nothing. Errors: as of SellerEdit."""
+    return SellerEdit(owner, seller_account, lambda _: wanted, by, sealing).command()
+
+
+def _edit(conn: Connection, now: datetime, edit: SellerEdit) -> tuple[Changed, CommandEvents]:
+    before = _locked(conn, edit.seller_account)
     if before is None:
-        made = _register(conn, now, owner, id_, change, by, reason)
-        return made or _edit(conn, now, owner, id_, change, by, reason)  # another process has made it at this moment
-    if owner is not None and before.owner != owner:
+        return _register(conn, now, edit) or _edit(conn, now, edit)  # another process has made it at this moment
+    if edit.owner is not None and before.owner != edit.owner:
         raise Problem("id_taken", "seller_account: this seller_account is taken", _TAKEN)
-    settings = settings_of(change(SellerRequest.model_validate_json(orjson.dumps(before.settings))))
+    settings = edit.settings(before.settings, now)
     if settings == before.settings:
         return Changed(before, before), CommandEvents()
-    after = Seller(id_, before.owner, before.revision + 1, settings, before.created_at, now)
+    after = Seller(before.seller_account, before.owner, before.revision + 1, settings, before.created_at, now)
     conn.execute(
         "UPDATE sellers SET revision = %s, settings = %s, changed_at = %s WHERE seller_account = %s",
-        [after.revision, _json(settings), now, id_],
+        [after.revision, _json(settings), now, after.seller_account],
     )
-    return _noted(conn, Changed(after, before), by, reason)
+    return _noted(conn, Changed(after, before), edit)
 
 
-def _register(
-    conn: Connection, now: datetime, owner: str | None, id_: str, change: Edit, by: str, reason: str | None
-) -> tuple[Changed, CommandEvents] | None:
+def _register(conn: Connection, now: datetime, edit: SellerEdit) -> tuple[Changed, CommandEvents] | None:
     """Errors: Problem `not_found`, where no owner is named."""
-    if owner is None:
+    if edit.owner is None:
         raise Problem("not_found")
-    seller = Seller(id_, owner, 1, settings_of(change(SellerRequest())), now, now)
+    seller = Seller(edit.seller_account, edit.owner, 1, edit.settings({}, now), now, now)
     made = conn.execute(
         "INSERT INTO sellers (seller_account, owner, revision, settings, created_at, changed_at)"
         " VALUES (%s, %s, 1, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
-        [id_, owner, _json(seller.settings), now, now],
+        [seller.seller_account, seller.owner, _json(seller.settings), now, now],
     ).fetchone()
-    return _noted(conn, Changed(seller, None), by, reason) if made else None
+    return _noted(conn, Changed(seller, None), edit) if made else None
 
 
 def _locked(conn: Connection, seller_account: str) -> Seller | None:
@@ -128,7 +151,7 @@ def _locked(conn: Connection, seller_account: str) -> Seller | None:
     return seller_of(row) if row else None
 
 
-def _noted(conn: Connection, changed: Changed, by: str, reason: str | None) -> tuple[Changed, CommandEvents]:
+def _noted(conn: Connection, changed: Changed, edit: SellerEdit) -> tuple[Changed, CommandEvents]:
     """In the history, and said."""
     seller, before = changed.seller, changed.before
     conn.execute(
@@ -137,8 +160,8 @@ def _noted(conn: Connection, changed: Changed, by: str, reason: str | None) -> t
         [
             seller.seller_account,
             seller.revision,
-            by,
-            reason,
+            edit.by,
+            edit.reason,
             seller.changed_at,
             _json(before.settings) if before else None,
             _json(seller.settings),
@@ -152,20 +175,39 @@ def _noted(conn: Connection, changed: Changed, by: str, reason: str | None) -> t
 def said_of(seller: Seller) -> SellerSet:
     terms = {name: value for name, value in seller.settings.items() if name not in _KEPT}
     ids = {"seller_account": seller.seller_account, "owner": seller.owner, "seller_revision": seller.revision}
+    if destination := dict(terms.get("destination", {})):
+        changed = {f"destination_{name}": destination.pop(name) for name in ("changed_by", "changed_at")}
+        terms |= changed | {"destination": destination}
+    if schedules := terms.get("schedules"):
+        terms["schedules"] = [_with_money(schedule) for schedule in schedules]
     return SellerSet.model_validate_json(orjson.dumps(ids | terms))
 
 
-def settings_of(wanted: SellerRequest) -> dict[str, Any]:
-    """As they are stored: what is as it is for everybody is left out, but for the state."""
-    settings = wanted.model_dump(mode="json", exclude_none=True)
-    return {name: value for name, value in settings.items() if not (name == "hold_days" and not value)}
+def _with_money(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    amounts = {name: schedule[name] for name in ("minimum", "keep") if name in schedule}
+    wire = {name: {"amount": amount, "currency": schedule["currency"]} for name, amount in amounts.items()}
+    return {**schedule, **wire}
+
+
+def request_of(settings: Mapping[str, Any]) -> SellerRequest:
+    """The request that would set all of this but the destination."""
+    told = {name: value for name, value in settings.items() if name != "destination"}
+    return SellerRequest.model_validate_json(orjson.dumps(told))
 
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Field by field, what stood before and what has come in its place."""
     old = before or {}
     names = [name for name in _SETTINGS if old.get(name) != after.get(name)]
-    return [{"field": name, "before": old.get(name), "after": after.get(name)} for name in names]
+    return [
+        {"field": name, "before": shown_value(name, old.get(name)), "after": shown_value(name, after.get(name))}
+        for name in names
+    ]
+
+
+def shown_value(name: str, value: Any) -> Any:
+    """A setting as callers and operators see it."""
+    return masked(value) if name == "destination" and value is not None else value
 
 
 def _json(settings: Mapping[str, Any]) -> str:

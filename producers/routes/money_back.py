@@ -12,7 +12,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.bodies import check_type, parsed, read_body
+from producers.bodies import body_of
+from producers.doors.operation_ids import IS_KNOWN
 from producers.doors.operations import OperationRequest, OperationSubmission
 from producers.doors.submission import Answer
 from producers.house import House, house_of, needs
@@ -48,7 +49,7 @@ def _takes(model: type[BaseModel]) -> dict[str, Any]:
 )
 async def capture(request: Request, checkout_id: str, caller: Caller = needs("payments:write")) -> Response:
     """Ask for a capture of what is authorised. The same again answers the same, with `Idempotent-Replayed: true`."""
-    return await _ask(request, caller, "capture", await _body(request, CaptureRequest), checkout_id)
+    return await _ask(request, caller, "capture", await body_of(request, CaptureRequest), checkout_id)
 
 
 @router.post(
@@ -61,7 +62,7 @@ async def capture(request: Request, checkout_id: str, caller: Caller = needs("pa
 )
 async def void(request: Request, checkout_id: str, caller: Caller = needs("payments:write")) -> Response:
     """Ask that what is authorised and not captured be given up."""
-    return await _ask(request, caller, "void", await _body(request, VoidRequest), checkout_id)
+    return await _ask(request, caller, "void", await body_of(request, VoidRequest), checkout_id)
 
 
 @router.post(
@@ -74,14 +75,7 @@ async def void(request: Request, checkout_id: str, caller: Caller = needs("payme
 )
 async def refund(request: Request, caller: Caller = needs("payments:write")) -> Response:
     """Ask that money go back to the buyer: a part of what was captured, or all of it."""
-    return await _ask(request, caller, "refund", await _body(request, RefundRequest), None)
-
-
-async def _body(request: Request, model: type[BaseModel]) -> Any:
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
-    return parsed(model, body)
+    return await _ask(request, caller, "refund", await body_of(request, RefundRequest), None)
 
 
 async def _ask(
@@ -106,8 +100,7 @@ async def _ask(
 
 async def _is_known(house: House, asked: OperationSubmission) -> bool:
     """Whether the operation was accepted before: then the order's present state does not refuse it."""
-    statement: LiteralString = "SELECT 1 AS found FROM operation_ids WHERE kind = %s AND id = %s"
-    return bool(await house.doors.rows(statement, list(asked.key)))
+    return bool(await house.doors.rows(IS_KNOWN, list(asked.key)))
 
 
 async def _order(house: House, caller: Caller, payment_order_id: str, checkout_id: str | None) -> Row | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from producers import replies
-from producers.bodies import check_type, read_body
+from producers.bodies import json_bytes
 from producers.house import house_of
 
 router = APIRouter(tags=["PSPs"])
@@ -25,9 +25,7 @@ async def notify(request: Request, psp: str) -> Response:
     """A webhook of a PSP or pay-out provider, in its own words and signed in its own way with a secret of `TALLY_PSPS` or
     `TALLY_PAYOUT_PROVIDERS`. It may come again.
     """
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
+    body = await json_bytes(request)
     house = house_of(request)
     given = house.notifications.read(psp, request.headers, body)
     await house.notifications.receive(given)

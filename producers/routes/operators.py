@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from producers import ops_replies, replies
-from producers.bodies import check_type, parsed, read_body
+from producers.bodies import body_of
 from producers.house import house_of, needs
 from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem, broken
@@ -151,16 +151,6 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     """Describe a body: routes read it themselves, with the size limit of all bodies."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-async def _read(request: Request, model: type[Model]) -> Model:
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
-    return parsed(model, body)
 
 
 async def _do(request: Request, work: Callable[[Settings, datetime], Result], *, long: bool = False) -> Result:
@@ -304,7 +294,7 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
     With `rate` or `stop_on_error` a request ends after 20 s at the latest, or with the letter that it is at: send it again
     while `left` is above 0. `stopped` says what failed again.
     """
-    asked = await _read(request, ReplayRequest)
+    asked = await body_of(request, ReplayRequest)
     by = _by_unless_dry(caller, asked)
 
     def work(settings: Settings, now: datetime) -> dict[str, object]:
@@ -327,7 +317,7 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
 @router.post("/v1/ops/discards", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=_body(ActRequest))
 async def discard(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Give dead letters up for good; what waits behind them goes on."""
-    asked = await _read(request, ActRequest)
+    asked = await body_of(request, ActRequest)
     by = _by_unless_dry(caller, asked)
 
     def work(settings: Settings, now: datetime) -> dict[str, object]:
@@ -387,7 +377,7 @@ def _acted(acted: operators.ActResult, left: int) -> dict[str, object]:
 @router.put(ONE + "/edit", response_model=ops_replies.Proposed, openapi_extra=_body(EditRequest))
 async def edit(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Propose a corrected value. It is tried once the holder of another owner's key has approved its `sha256`."""
-    asked = await _read(request, EditRequest)
+    asked = await body_of(request, EditRequest)
     by = _by(caller, asked)
 
     def work(settings: Settings, now: datetime) -> operators.Edit:
@@ -405,7 +395,7 @@ async def edit(request: Request, room: str, letter_id: str, caller: Caller = nee
 @router.post(ONE + "/approval", response_model=ops_replies.Approved, openapi_extra=_body(ApproveRequest))
 async def approve(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Replay the letter with the edit that another proposed."""
-    asked = await _read(request, ApproveRequest)
+    asked = await body_of(request, ApproveRequest)
     by = _by(caller, asked)
 
     def work(settings: Settings, now: datetime) -> None:
@@ -420,7 +410,7 @@ async def approve(request: Request, room: str, letter_id: str, caller: Caller = 
 @router.post("/v1/ops/rooms/{room}/resume", response_model=ops_replies.RoomState, openapi_extra=_body(ResumeRequest))
 async def resume(request: Request, room: str, caller: Caller = needs("ops:act")) -> Response:
     """Let a stopped room go on; `stopped` is null where it had not stopped."""
-    asked = await _read(request, ResumeRequest)
+    asked = await body_of(request, ResumeRequest)
     by = _by(caller, asked)
 
     def work(settings: Settings, _: datetime) -> dead_letters.Stop | None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import ops_replies, paging, replies
-from producers.bodies import check_type, parsed, read_body
+from producers.bodies import body_of
 from producers.doors.reviews import HELD, ONE_HELD, ReviewSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
@@ -22,7 +22,7 @@ SCREEN_NO_MAX = 2**31 - 1  # as the store counts
 About = Literal["payment", "buyer"]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     if not text.isprintable() or not text.strip():
         raise ValueError("it is blank or holds control characters")
     return text
@@ -36,7 +36,7 @@ class ReviewRequest(BaseModel):
     about: About = "payment"
     screen_no: Annotated[int, Field(ge=1, le=SCREEN_NO_MAX)]
     decision: Literal["clear", "refuse"]
-    reason: Annotated[str, Field(min_length=1, max_length=REASON_MAX), AfterValidator(_printable)]
+    reason: Annotated[str, Field(min_length=1, max_length=REASON_MAX), AfterValidator(printable)]
 
 
 BODIES: tuple[type[BaseModel], ...] = (ReviewRequest,)
@@ -88,10 +88,7 @@ def _page(asked: Reviews) -> LiteralString:
 )
 async def review(request: Request, subject: str, caller: Caller = needs("risk:review")) -> Response:
     """Clear or refuse what a screening holds. The same again answers the same, with `Idempotent-Replayed: true`."""
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
-    wanted = parsed(ReviewRequest, body)
+    wanted = await body_of(request, ReviewRequest)
     house = house_of(request)
     held = await _held(house, wanted.about, paging.storable(subject), wanted.screen_no)
     asked = ReviewSubmission(

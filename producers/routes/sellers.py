@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies, seller_replies
-from producers.bodies import check_type, parsed, read_body
+from producers.bodies import body_of
 from producers.doors import sellers
 from producers.doors.sellers import SELECT, Changed, Seller, seller_of
 from producers.house import House, house_of, needs
@@ -38,11 +38,9 @@ async def put_seller(request: Request, seller_account: str, caller: Caller = nee
     """Register a seller, or set all of its terms to these. They hold for orders that are asked for once they are in force."""
     if not is_new_id(seller_account):
         raise Problem("invalid_id", f"seller_account: {NEW_ID}", [FieldError("seller_account", "invalid_id", NEW_ID)])
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
-    house, by = house_of(request), f"{caller.owner} (key {caller.key_id})"
-    command = sellers.put(caller.owner, seller_account, parsed(SellerRequest, body), by)
+    wanted = await body_of(request, SellerRequest)
+    house, by = house_of(request), caller.by
+    command = sellers.put(caller.owner, seller_account, wanted, by, house.sealing)
     changed: Changed = await house.command_door.submit(command)
     in_force = await _in_force(house, [changed.seller])
     return replies.json(changed.seller.shown(in_force.get(seller_account)), 200 if changed.before else 201)

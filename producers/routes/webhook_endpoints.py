@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.bodies import check_type, read_body
+from producers.bodies import json_bytes
 from producers.doors import endpoints
 from producers.doors.commands import Command
 from producers.doors.endpoint_rows import SELECT, Endpoint, endpoint_of
@@ -47,9 +47,7 @@ async def put_endpoint(request: Request, endpoint_id: str, caller: Caller = need
     if not is_new_id(endpoint_id):
         error = FieldError("endpoint_id", "invalid_id", NEW_ID)
         raise Problem("invalid_id", f"endpoint_id: {error.detail}", [error])
-    length = request.headers.get("content-length")
-    body = await read_body(request.receive, length.encode() if length else None)
-    check_type(request.headers.get("content-type", "").encode())
+    body = await json_bytes(request)
     wanted = parse(body, house_of(request).settings)
     made: EndpointWithSecret = await _do(
         request, endpoints.put(house_of(request).settings, caller.owner, endpoint_id, wanted)

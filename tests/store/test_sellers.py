@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -14,19 +15,26 @@ from consumers.payments.consumer import build
 from operations.auditor import sellers as audited
 from operations.auditor.engine.stores import Stores
 from operations.stack.servers import Servers
+from operations.stack.settings import load_settings
 from producers.doors import sellers
-from producers.doors.sellers import Changed
+from producers.doors.destinations import Sealing
+from producers.doors.sellers import Changed, SellerEdit
 from producers.problems import Problem
+from schemas.destinations import IbanAccount, bound_to, read_destination
 from schemas.events import OrderPlaced, PaymentRefused
 from schemas.fees import Reserve
 from schemas.money import Money
 from schemas.money_back import FundsAvailable
 from schemas.sellers import SellerRequest, SellerSet
+from tests.conftest import SECRET
 from tests.store.hearing import NOW, Hearing
 from tests.unit.payment_cases import cleared, requested
 from tests.unit.test_sellers import PLAN, seller, without_fee
 from topics.runtime.shape.store import Store
+from topics.sealing import Broken, Sealer
 from topics.settings import Settings
+
+SEALING = Sealing(load_settings(secret=SECRET))
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ def doors(stored: Settings) -> Iterator[Store]:
 
 def put(doors: Store, account: str = "s1", owner: str = "shop", **wanted: Any) -> tuple[Changed, list[SellerSet]]:
     """→ what it came to, and what was said."""
-    command = sellers.put(owner, account, SellerRequest(**wanted), "shop (key 1)")
+    command = sellers.put(owner, account, SellerRequest(**wanted), "shop (key 1)", SEALING)
     with doors.transaction() as conn:
         changed, said = command.work(conn, NOW)
     return changed, [event for _, event, _ in said.events if isinstance(event, SellerSet)]
@@ -72,16 +80,16 @@ def test_a_seller_belongs_to_who_registered_it_first(doors: Store) -> None:
     with pytest.raises(Problem, match="id_taken"):
         put(doors, owner="rival", hold_days=9)
     with doors.transaction() as conn, pytest.raises(Problem, match="not_found"):
-        sellers.edit(None, "nobody", lambda standing: standing, "operator ann").work(conn, NOW)
+        SellerEdit(None, "nobody", lambda standing: standing, "operator ann", SEALING).command().work(conn, NOW)
 
 
 def test_an_operators_freeze_keeps_the_rest_and_stands_in_the_history(doors: Store) -> None:
     put(doors, hold_days=2)
-    frozen = sellers.edit(
-        None, "s1", lambda standing: standing.model_copy(update={"state": "frozen"}), "operator ann", "fraud"
+    frozen = SellerEdit(
+        None, "s1", lambda standing: standing.model_copy(update={"state": "frozen"}), "operator ann", SEALING, "fraud"
     )
     with doors.transaction() as conn:
-        changed, _ = frozen.work(conn, NOW)
+        changed, _ = frozen.command().work(conn, NOW)
         rows = conn.execute(
             "SELECT revision, changed_by, reason, before, after FROM seller_history ORDER BY 1"
         ).fetchall()
@@ -95,6 +103,73 @@ def test_the_history_cannot_be_rewritten(doors: Store) -> None:
     for statement in ("DELETE FROM seller_history", "UPDATE seller_history SET changed_by = ''", "DELETE FROM sellers"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege), doors.transaction() as conn:
             conn.execute(statement)
+
+
+# ── destinations and schedules ───────────────────────────────────────────────────────────────────────────────────────
+
+
+IBAN, OTHER_IBAN = "DE89370400440532013000", "GB82WEST12345698765432"
+SCHEDULE = {"currency": "EUR", "every": "week", "weekday": 1, "at": "06:00", "minimum": "25.00"}
+
+
+def iban(account: str = IBAN, holder: str = "Anna Beispiel") -> IbanAccount:
+    return IbanAccount(type="iban", iban=account, holder=holder)
+
+
+def test_a_destination_travels_sealed_and_is_opened_again_by_whoever_has_the_secret(doors: Store) -> None:
+    _, (said,) = put(doors, destination=iban())
+    assert said.destination is not None
+    assert said.destination.masked == "DE89 … 3000"
+    assert (said.destination_changed_by, said.destination_changed_at) == ("shop (key 1)", NOW)
+    sealer = Sealer(bytes.fromhex(load_settings(secret=SECRET).derive("destinations")))
+    opened = sealer.open(base64.b64decode(said.destination.sealed), bound_to("s1", "iban"))
+    assert read_destination(opened) == iban()
+    with pytest.raises(Broken):
+        sealer.open(base64.b64decode(said.destination.sealed), bound_to("s2", "iban"))
+
+
+def test_no_table_and_no_record_of_the_doors_holds_an_account_or_its_holder(doors: Store, servers: Servers) -> None:
+    for account, holder in ((IBAN, "Anna Beispiel"), (OTHER_IBAN, "Bea Beispiel")):
+        put(doors, destination=iban(account, holder))
+    with doors.transaction() as conn:
+        tables = [name for (name,) in conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'doors'")]
+        rows = [str(row) for table in tables for row in conn.execute(f"SELECT t::text FROM {table} t")]  # type: ignore[call-overload]
+    assert any("DE89 … 3000" in row for row in rows)
+    assert not [row for row in rows for secret in (IBAN, OTHER_IBAN, "Beispiel") if secret in row]
+
+
+def test_the_same_destination_again_changes_nothing_and_another_holder_is_a_change(doors: Store) -> None:
+    put(doors, destination=iban())
+    assert put(doors, destination=iban("de89 3704 0044 0532 0130 00"))[0].nothing
+    changed, _ = put(doors, destination=iban(holder="Bea Beispiel"))
+    assert changed.before is not None
+    assert changed.seller.revision == 2
+    [line] = sellers.changes(changed.before.settings, changed.seller.settings)
+    seen = {"type": "iban", "country": "DE", "masked": "DE89 … 3000"}
+    assert line["field"] == "destination"
+    assert [line[when].items() >= seen.items() for when in ("before", "after")] == [True, True]
+    assert all("sealed" not in line[when] for when in ("before", "after"))
+
+
+def test_whoever_changes_something_else_has_not_changed_the_destination(doors: Store) -> None:
+    put(doors, destination=iban(), schedules=(SCHEDULE,))
+    frozen = SellerEdit(
+        None,
+        "s1",
+        lambda standing: standing.model_copy(update={"state": "frozen"}),
+        "operator ann",
+        SEALING,
+        keeps_destination=True,
+    )
+    with doors.transaction() as conn:
+        _, events = frozen.command().work(conn, NOW + timedelta(hours=1))
+    [(_, said, _)] = events.events
+    assert isinstance(said, SellerSet)
+    assert said.destination is not None
+    assert said.schedules is not None
+    assert (said.state, said.destination_changed_by, said.destination_changed_at) == ("frozen", "shop (key 1)", NOW)
+    assert said.schedules[0].minimum == Money(2500, "EUR")
+    assert put(doors, hold_days=1)[1][0].destination is None, "a PUT sets all terms"
 
 
 # ── payments ─────────────────────────────────────────────────────────────────────────────────────────────────────────

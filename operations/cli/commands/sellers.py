@@ -156,7 +156,8 @@ def _change(
     """
     from operations.cli.door_commands import run_command
     from operations.stack.running import current_settings
-    from producers.doors.sellers import edit
+    from producers.doors.destinations import Sealing
+    from producers.doors.sellers import SellerEdit
     from producers.problems import Problem
     from schemas.ids import NEW_ID, is_new_id
 
@@ -164,7 +165,11 @@ def _change(
         raise typer.BadParameter(f"an account and an owner are {NEW_ID}")
     by = f"operator {shell_user() if actor is None else actor}"
     try:
-        changed = run_command(current_settings(), edit(owner, seller_account, _edited(wanted, not_if), by, reason))
+        settings, keeps = current_settings(), "destination" not in wanted
+        edit = SellerEdit(
+            owner, seller_account, _edited(wanted, not_if), by, Sealing(settings), reason, keeps_destination=keeps
+        )
+        changed = run_command(settings, edit.command())
     except Problem as problem:
         unknown = f"{seller_account} is no registered seller; `tally sellers put --owner` registers one"
         raise _failed(unknown if problem.code == "not_found" else problem.detail) from None

@@ -14,7 +14,8 @@ import pytest
 from producers import replies
 from producers.client import UpstreamClient
 from producers.doors.commits import Commits
-from producers.doors.operations import OperationSubmission, claim
+from producers.doors.operation_ids import claim
+from producers.doors.operations import OperationSubmission
 from schemas.events import OperationKind, PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (

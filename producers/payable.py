@@ -1,0 +1,51 @@
+"""A request for a pay-out or about one, and what the views say → an early refusal, if one is certain. Pure.
+
+A courtesy to the caller: payouts and the wallet decide later, by their own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from producers.doors.payouts import ApprovalSubmission
+from producers.problems import Problem
+from producers.reading import Row
+from schemas.payouts import PayoutRequest
+from schemas.persons import person_of
+from schemas.requests import FieldError
+
+SENT = ("submitted", "paid", "failed", "returned")
+ENDED = (*SENT, "refused", "rejected", "cancelled", "expired")
+
+
+def refusal(asked: PayoutRequest, settings: Mapping[str, Any] | None, available: int) -> Problem | None:
+    """`settings` are those of the caller's seller, None where there is none; `available` is in minor units."""
+    if settings is None:
+        return _problem("unknown_seller", "seller_account", "there is no such seller, or it is another owner's")
+    if settings["state"] == "closed":
+        return _problem("seller_closed", "seller_account", "the seller is closed")
+    if "destination" not in settings:
+        return _problem("no_destination", "seller_account", "the seller has no destination yet")
+    if available < (1 if asked.asked is None else asked.asked.minor):
+        return _problem("insufficient_funds", "amount", "the seller's wallet has less available")
+    return None
+
+
+def approval_refusal(asked: ApprovalSubmission, payout: Row, said: Sequence[Row]) -> Problem | None:
+    """Of a decision about a pay-out, by what payouts shows of it and of earlier decisions; in the room's order."""
+    if payout["sha256"] is None or payout["status"] in (*ENDED, "processing"):
+        return Problem("not_waiting", f"the pay-out is {payout['status']}")
+    if asked.sha256 != payout["sha256"]:
+        return Problem("approval_stale")
+    person = person_of(asked.approver)
+    if person in {person_of(maker) for maker in (payout["requested_by"], payout["destination_changed_by"]) if maker}:
+        return Problem("same_person")
+    approved = {person_of(one["approver"]) for one in said if one["decision"] == "approved" and one["why_not"] is None}
+    if asked.decision == "approved" and person in approved:
+        return Problem("not_waiting", f"{asked.approver} has approved it already")
+    return None
+
+
+def _problem(code: str, field: str, why: str) -> Problem:
+    return Problem(code, f"{field}: {why}", [FieldError(field, code, why)])

@@ -1,0 +1,194 @@
+"""Requests for pay-outs and their cancellation → their door; the views of payouts → where each stands.
+
+Refusals by what the views say are a courtesy to the caller, and only for new ids: the rooms decide.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, LiteralString
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from producers import paging, payout_replies, replies
+from producers.bodies import body_of, check_type, parsed, read_body
+from producers.doors.operation_ids import IS_KNOWN, IdSubmission
+from producers.doors.payouts import ROOT, PayoutCancelRequest, PayoutCancelSubmission, PayoutSubmission
+from producers.doors.submission import Answer
+from producers.house import House, house_of, needs
+from producers.key_ring import Caller
+from producers.payable import ENDED, refusal
+from producers.problems import Problem
+from producers.source import claim_of
+from schemas.payouts import PayoutRequest, PayoutStatus
+from schemas.times import Moment
+from topics.catalog import PAYOUT_REQUESTS
+
+router = APIRouter(tags=["pay-outs"])
+
+ONE = ROOT + "/{payout_id}"
+BODIES: tuple[type[BaseModel], ...] = (PayoutRequest,)
+_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PayoutRequest"}}}}
+_REPLAYED: dict[int | str, dict[str, Any]] = {
+    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
+}
+
+
+@router.post(
+    ROOT,
+    status_code=202,
+    response_model=payout_replies.Payout,
+    responses=_REPLAYED,
+    openapi_extra={"requestBody": {"required": True} | _BODY},
+    operation_id="request_payout",
+)
+async def request_payout(request: Request, caller: Caller = needs("payouts:write")) -> Response:
+    """Ask that a seller's money go to its destination. The same again answers the same, with `Idempotent-Replayed: true`."""
+    house = house_of(request)
+    asked = PayoutSubmission(
+        owner=caller.owner,
+        request=await body_of(request, PayoutRequest),
+        traceparent=request.headers.get("traceparent", ""),
+        requested_by=caller.by,
+    )
+    if not await _is_known(house, asked) and (why := await _refusal(house, caller, asked.request)):
+        raise why
+    return await _submit(house, asked)
+
+
+@router.post(
+    ONE + "/cancel",
+    status_code=202,
+    response_model=payout_replies.Cancellation,
+    responses=_REPLAYED,
+    operation_id="cancel_payout",
+)
+async def cancel(request: Request, payout_id: str, caller: Caller = needs("payouts:write")) -> Response:
+    """Ask that a pay-out be not sent. Until it is `cancelled` it may leave still."""
+    house = house_of(request)
+    await _nothing(request)
+    asked = PayoutCancelSubmission(
+        owner=caller.owner,
+        request=PayoutCancelRequest(),
+        traceparent=request.headers.get("traceparent", ""),
+        payout_id=paging.storable(payout_id),
+        requested_by=caller.by,
+    )
+    status = (await _found(house, caller, payout_id))["status"]
+    if status in ENDED and status != "cancelled" and not await _is_known(house, asked):
+        raise Problem("too_late", f"the pay-out is {status}")
+    return await _submit(house, asked)
+
+
+async def _nothing(request: Request) -> None:
+    """Errors: Problem, if a body says anything."""
+    length = request.headers.get("content-length")
+    if body := await read_body(request.receive, length.encode() if length else None):
+        check_type(request.headers.get("content-type", "").encode())
+        parsed(PayoutCancelRequest, body)
+
+
+async def _submit(house: House, asked: IdSubmission[Any]) -> Response:
+    answer: Answer = await house.door.submit(asked)
+    headers = {"Location": asked.location} | ({"Idempotent-Replayed": "true"} if answer.replayed else {})
+    return Response(answer.reply, 202, headers, media_type="application/json")
+
+
+async def _is_known(house: House, asked: IdSubmission[Any]) -> bool:
+    """Whether it was accepted before: then the present state of things does not refuse it."""
+    return bool(await house.doors.rows(IS_KNOWN, list(asked.key)))
+
+
+async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Problem | None:
+    sellers = await house.doors.rows(
+        "SELECT settings FROM sellers WHERE seller_account = %s AND owner = %s", [asked.seller_account, caller.owner]
+    )
+    wallets = await house.wallet.rows(
+        "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
+        [asked.seller_account, asked.currency],
+    )
+    settings = sellers[0]["settings"] if sellers else None
+    return refusal(asked, settings, wallets[0]["available"] if wallets else 0)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+COLUMNS: LiteralString = (
+    "payout_id, owner, seller_account, currency, amount, description, status, code, destination, provider_reference,"
+    " requested_by, destination_changed_by, sha256, approvals_needed, received_at"
+)
+_OWN: LiteralString = f"SELECT {COLUMNS} FROM payout_view WHERE owner = %(owner)s"
+
+
+@router.get(ONE, response_model=payout_replies.PayoutWithHistory, operation_id="payout")
+async def one_payout(request: Request, payout_id: str, caller: Caller = needs("payouts:read")) -> Response:
+    """Where one pay-out stands, and how it came there."""
+    house = house_of(request)
+    found = await _found(house, caller, payout_id)
+    history = await house.payouts.rows(
+        "SELECT status, code, at FROM history_view WHERE payout_id = %s ORDER BY id", [payout_id]
+    )
+    return replies.json(found | {"history": history})
+
+
+async def _found(house: House, caller: Caller, payout_id: str) -> dict[str, Any]:
+    """The caller's pay-out. Errors: Problem `not_found`."""
+    given = {"owner": caller.owner, "id": paging.storable(payout_id)}
+    rows = await house.payouts.rows(_OWN + " AND payout_id = %(id)s", given)
+    return payout_replies.payout(rows[0]) if rows else await _not_yet(house, given)
+
+
+async def _not_yet(house: House, given: dict[str, str]) -> dict[str, Any]:
+    """A pay-out that is not in the view: it was refused, is not consumed yet, or does not exist."""
+    accepted = await house.doors.rows(
+        "SELECT reply, event_id::text FROM operation_ids WHERE kind = 'payout' AND id = %(id)s AND owner = %(owner)s",
+        given,
+    )
+    if not accepted:
+        raise Problem("not_found")
+    refused = await house.payouts.rows(
+        "SELECT code FROM refusal_view WHERE event_id = %s::uuid", [claim_of(accepted[0]["event_id"], PAYOUT_REQUESTS)]
+    )
+    shown: dict[str, Any] = orjson.loads(accepted[0]["reply"])
+    return shown | ({"status": "refused", "code": refused[0]["code"]} if refused else {})
+
+
+class PayoutFilters(BaseModel):
+    """All that are given must hold. `from` is inclusive, `to` exclusive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seller_account: paging.Storable | None = None
+    status: PayoutStatus | None = None
+    since: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: str | None = None
+
+
+@router.get(ROOT, response_model=payout_replies.PayoutPage, operation_id="list_payouts")
+async def list_payouts(
+    request: Request, filters: Annotated[PayoutFilters, Query()], caller: Caller = needs("payouts:read")
+) -> Response:
+    """The owner's pay-outs, newest first."""
+    at, id_ = paging.newest_first(filters.cursor)
+    rows = await house_of(request).payouts.rows(
+        _page(filters), filters.model_dump() | {"owner": caller.owner, "at": at, "id": id_, "limit": filters.limit + 1}
+    )
+    shown, more = paging.cut(rows, filters.limit, "received_at", "payout_id")
+    return replies.json({"payouts": [payout_replies.payout(row) for row in shown], "next_cursor": more})
+
+
+def _page(filters: PayoutFilters) -> LiteralString:
+    wanted = _OWN + " AND (received_at, payout_id) < (%(at)s, %(id)s)"
+    if filters.seller_account is not None:
+        wanted += " AND seller_account = %(seller_account)s"
+    if filters.status is not None:
+        wanted += " AND status = %(status)s"
+    if filters.since is not None:
+        wanted += " AND received_at >= %(since)s"
+    if filters.to is not None:
+        wanted += " AND received_at < %(to)s"
+    return wanted + " ORDER BY received_at DESC, payout_id DESC LIMIT %(limit)s"
