@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from producers.doors.destinations import SEEN
 from producers.doors.payouts import links
 from producers.reading import Row
 from producers.replies import Links, decimal
@@ -32,6 +33,8 @@ class Payout(_Shape):
     status: PayoutStatus
     code: str | None
     destination: Destination | None
+    approvals_needed: int | None
+    approvals_given: int | None
     provider_reference: str | None
     received_at: datetime
     links: Links
@@ -85,7 +88,6 @@ class PayoutToApprove(Payout):
     requested_by: str
     destination_changed_by: str | None
     sha256: str | None
-    approvals_needed: int
     approvals: list[Approval]
 
 
@@ -107,15 +109,25 @@ class Decided(_Shape):
 # ── rows → replies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_COPIED = ("payout_id", "seller_account", "currency", "description", "status", "code", "provider_reference")
-_FOR_OPERATORS = ("owner", "requested_by", "destination_changed_by", "sha256", "approvals_needed")
+_COPIED = (
+    "payout_id",
+    "seller_account",
+    "currency",
+    "description",
+    "status",
+    "code",
+    "approvals_needed",
+    "approvals_given",
+    "provider_reference",
+)
+_FOR_OPERATORS = ("owner", "requested_by", "destination_changed_by", "sha256")
 
 
 def payout(row: Row) -> dict[str, Any]:
     """A row of `payout_view`."""
     return {name: row[name] for name in _COPIED} | {
         "amount": "all" if row["amount"] is None else decimal(row["amount"], row["currency"]),
-        "destination": row["destination"],
+        "destination": {name: row[f"destination_{name}"] for name in SEEN},
         "received_at": row["received_at"],
         "links": links(row["payout_id"]),
     }

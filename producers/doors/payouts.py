@@ -49,6 +49,10 @@ class PayoutSubmission(IdSubmission[PayoutRequest]):
             "description": request.description,
             "status": "received",
             "code": None,
+            "destination": None,
+            "approvals_needed": None,
+            "approvals_given": None,
+            "provider_reference": None,
             "received_at": now,
             "links": links(request.payout_id),
         }

@@ -116,8 +116,9 @@ async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Proble
 
 
 COLUMNS: LiteralString = (
-    "payout_id, owner, seller_account, currency, amount, description, status, code, destination, provider_reference,"
-    " requested_by, destination_changed_by, sha256, approvals_needed, received_at"
+    "payout_id, owner, seller_account, currency, amount, description, status, detail AS code, destination_type,"
+    " destination_country, destination_masked, destination_fingerprint, provider_reference, requested_by,"
+    " destination_changed_by, sha256, approvals_needed, approvals_given, received_at"
 )
 _OWN: LiteralString = f"SELECT {COLUMNS} FROM payout_view WHERE owner = %(owner)s"
 
@@ -128,7 +129,7 @@ async def one_payout(request: Request, payout_id: str, caller: Caller = needs("p
     house = house_of(request)
     found = await _found(house, caller, payout_id)
     history = await house.payouts.rows(
-        "SELECT status, code, at FROM history_view WHERE payout_id = %s ORDER BY id", [payout_id]
+        "SELECT status, detail AS code, at FROM history_view WHERE payout_id = %s ORDER BY id", [payout_id]
     )
     return replies.json(found | {"history": history})
 
