@@ -95,9 +95,18 @@ def with_check_digits(country: str, account: str) -> str:
         (destination(iban=89370400440532013000), "wrong_type destination.iban"),
         (destination(bic="COBADEF"), "invalid_bic destination.bic"),
         (destination(bic="COBAQQFF"), "invalid_bic destination.bic"),
-        (destination(type="us_account", routing_number="021000022"), "invalid_routing_number destination.routing_number"),
-        (destination(type="us_account", routing_number="000000000"), "invalid_routing_number destination.routing_number"),
-        (destination(type="us_account", routing_number="02100002"), "invalid_routing_number destination.routing_number"),
+        (
+            destination(type="us_account", routing_number="021000022"),
+            "invalid_routing_number destination.routing_number",
+        ),
+        (
+            destination(type="us_account", routing_number="000000000"),
+            "invalid_routing_number destination.routing_number",
+        ),
+        (
+            destination(type="us_account", routing_number="02100002"),
+            "invalid_routing_number destination.routing_number",
+        ),
         (destination(type="us_account", account_number="123"), "invalid_account_number destination.account_number"),
         (destination(type="us_account", account_number="1" * 18), "invalid_account_number destination.account_number"),
         (destination(type="us_account", account_type="giro"), "invalid_destination destination.account_type"),
