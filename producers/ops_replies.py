@@ -8,6 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
+from producers.doors.reviews import About
 from topics.runtime.dead_letters.listing import Group, Letter, PlannedLetter, Stop
 
 
@@ -126,16 +127,17 @@ class NearEntry(_Shape):
 
 
 class HeldScreening(_Shape):
-    """One screening that a person must decide, or has. `subject` is a checkout or, `about` a buyer, that account."""
+    """One screening that a person must decide, or has. `subject` is a checkout, a pay-out or an account (buyer, seller)."""
 
     status: Literal["open", "decided"]
-    about: Literal["payment", "buyer"]
+    about: About
     subject: str
     screen_no: int
     rule: str
     score: int
     list_version: str
-    buyer_account: str
+    buyer_account: str | None
+    seller_account: str | None
     held_at: datetime
     decision: Literal["clear", "refuse"] | None
     actor: str | None
@@ -152,7 +154,7 @@ class ReviewPage(_Shape):
 class Reviewed(_Shape):
     """The review as it was taken. It counts unless another one of the same screening came before it."""
 
-    about: Literal["payment", "buyer"]
+    about: About
     subject: str
     screen_no: int
     decision: Literal["clear", "refuse"]

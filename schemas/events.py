@@ -210,8 +210,8 @@ class RiskReviewed(Event):
 
     keyed_by: ClassVar[str] = "subject"
     personal: ClassVar[frozenset[str]] = frozenset({"reason"})
-    about: Literal["payment", "buyer"] = "payment"
-    subject: Subject  # the checkout, or the buyer's account
+    about: Literal["payment", "buyer", "payout", "seller"] = "payment"
+    subject: Subject  # the checkout, the pay-out, or the account
     screen_no: int = Field(ge=1)
     decision: Literal["clear", "refuse"]
     actor: str = Field(min_length=1, max_length=64)

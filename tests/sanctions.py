@@ -78,14 +78,14 @@ def one(folder: Path, text: str, name: str = "list") -> list[Path]:
     return [file]
 
 
-def screen_known(settings: Settings, risk: AnyConsumer) -> int:
+def screen_known(settings: Settings, risk: AnyConsumer, now: datetime | None = None) -> int:
     """→ how many known parties a whole round of upkeep screened."""
     assert risk.sum_up is not None
     store, done = Store(settings, risk.name), 0
     try:
         while True:
             with store.transaction() as conn:
-                screened = risk.sum_up(conn, settings.retention, datetime.now(UTC))
+                screened = risk.sum_up(conn, settings.retention, now or datetime.now(UTC))
             if not screened:
                 return done
             done += screened

@@ -1,4 +1,4 @@
-"""screenings, operators' reviews → risk → risk decisions"""
+"""screenings of payments and pay-outs, operators' reviews → risk → risk decisions"""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import datetime
 from functools import partial
 
 from consumers.risk import store
-from consumers.risk.decide import Heard, Screenings, decide
+from consumers.risk.decide import Heard, decide
+from consumers.risk.holders import Holders
 from consumers.risk.names import NameList, read_lists
 from consumers.risk.rescreening import Rescreening
 from consumers.risk.settings import RiskSettings
+from consumers.risk.state import Screenings
 from consumers.risk.watchlist import Watchlist
 from topics.catalog import RISK_ROOM
 from topics.runtime.shape.consumer import Connection, Consumer
@@ -32,6 +34,7 @@ class _LoadWithLists:
     def __init__(self, settings: RiskSettings, lists: Sequence[NameList], watchlist: Watchlist) -> None:
         self._settings = settings
         self._watchlist = watchlist
+        self._holders = Holders(settings)
         self._lists: Sequence[NameList] | None = lists
         self._limit = settings.risk.buyer_checkouts_per_hour_max
 
@@ -39,7 +42,7 @@ class _LoadWithLists:
         if self._lists is not None:
             self._insert_lists(self._lists)
             self._lists = None
-        return store.load(conn, events, now, self._limit, self._watchlist)
+        return store.load(conn, events, now, self._limit, self._watchlist, self._holders)
 
     def _insert_lists(self, lists: Sequence[NameList]) -> None:
         """In a transaction of its own: a batch's rollback must not remove the lists."""

@@ -1,23 +1,28 @@
-"""A new version of a sanctions list → the known buyers screened again, some at a time, in a process's upkeep.
+"""A new version of a sanctions list → the known sellers and buyers screened again, some at a time, in a process's upkeep.
 
-A buyer who is near an entry that nobody has decided about waits for a person; whatever that person decides holds for the
-buyer's next payments. What was paid before stays as it is.
+Who is near an entry that nobody has decided about waits for a person; whatever that person decides holds for the next payments
+and pay-outs. What was paid before stays as it is. A seller's pay-outs that were cleared a short time ago, and may not have been
+released yet, are screened again themselves (payout_screening.screen_again).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import structlog
 
-from consumers.risk import store
-from consumers.risk.decide import Found
 from consumers.risk.matching import Hit
+from consumers.risk.parties import AccountKind, Found
+from consumers.risk.party_store import keep_found
+from consumers.risk.payout_screening import again
+from consumers.risk.reviewing import HoldKey
 from consumers.risk.watchlist import Watchlist, label
+from schemas.envelope import derive_id
+from topics.runtime.calls import timers
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import text_array
@@ -25,21 +30,33 @@ from topics.sealing import Broken
 
 log = structlog.get_logger()
 
-AT_ONCE = 200  # buyers of a transaction
+AT_ONCE = 200  # parties of a transaction
 SLICES = 25  # of one round of upkeep, which has other work too
 REST = 4.0  # times as long as the last slice took, so that payments have the process for themselves
+RELEASED_WITHIN = timedelta(days=1)  # of its clearance, or the pay-out is screened anew: far above screening_life_s
 
 _LISTS = "SELECT name, version FROM lists WHERE current AND source = 'import' ORDER BY name"
-_BUYERS: LiteralString = "SELECT party, account, sealed FROM parties WHERE about = 'buyer' AND screened "
+_PARTIES: LiteralString = "SELECT party, account, sealed FROM parties WHERE about = %s AND screened "
 _NEXT: LiteralString = " %s ORDER BY screened, party LIMIT %s FOR UPDATE SKIP LOCKED"
-_BEFORE, _BEHIND = _BUYERS + "<" + _NEXT, _BUYERS + ">" + _NEXT  # two ranges of an index
+_BEFORE, _BEHIND = _PARTIES + "<" + _NEXT, _PARTIES + ">" + _NEXT  # two ranges of an index
 _ASKED = "SELECT party, list_name, entry_id, content FROM hits WHERE party = ANY(%s::text[])"
 _SCREENED = "UPDATE parties SET screened = %s WHERE party = ANY(%s::text[])"
 _HELD = (
-    "INSERT INTO holds (about, subject, screen_no, rule, score, list_version, buyer_account, held_at)"
-    " SELECT 'buyer', %s, coalesce(max(screen_no), 0) + 1, 'near_hit', %s, %s, %s, %s FROM holds"
-    " WHERE about = 'buyer' AND subject = %s ON CONFLICT DO NOTHING RETURNING screen_no"
+    "INSERT INTO holds (about, subject, screen_no, rule, score, list_version, buyer_account, seller_account, held_at)"
+    " SELECT %(about)s, %(account)s, coalesce(max(screen_no), 0) + 1, 'near_hit', %(score)s, %(list)s,"
+    " CASE %(about)s WHEN 'buyer' THEN %(account)s END, CASE %(about)s WHEN 'seller' THEN %(account)s END, %(now)s"
+    " FROM holds WHERE about = %(about)s AND subject = %(account)s ON CONFLICT DO NOTHING RETURNING screen_no"
 )
+_CLEARED = (
+    "SELECT payout_id, screen_no FROM payout_screenings s WHERE party = %s AND decided_at > %s AND outcome = 'cleared'"
+    " AND NOT EXISTS (SELECT FROM holds h WHERE h.about = 'payout' AND h.subject = s.payout_id AND h.screen_no = s.screen_no)"
+)
+
+
+class _Known(NamedTuple):
+    party: str
+    account: str
+    sealed: bytes
 
 
 class Rescreening:
@@ -66,25 +83,38 @@ class Rescreening:
         if not current:
             return 0
         self._watchlist.follow(conn, current)
+        return self._screen_next(conn, "seller", now) or self._screen_next(conn, "buyer", now)
+
+    def _screen_next(self, conn: Connection, about: AccountKind, now: datetime) -> int:
         lists = ",".join(self._watchlist.labels)
-        buyers = (
-            conn.execute(_BEFORE, [lists, AT_ONCE]).fetchall() or conn.execute(_BEHIND, [lists, AT_ONCE]).fetchall()
-        )
-        near = {row[0]: (row, hits) for row in buyers if (hits := self._near(*row))}
-        parties = sorted(row[0] for row in buyers)
-        if near:
-            asked = {tuple(row) for row in conn.execute(_ASKED, [text_array(sorted(near))])}
-            late = {party for party, (row, hits) in near.items() if not _hold(conn, row, _new(party, hits, asked), now)}
-            parties = [party for party in parties if party not in late]
+        asked = [about, lists, AT_ONCE]
+        known = [_Known(*row) for row in conn.execute(_BEFORE, asked).fetchall() or conn.execute(_BEHIND, asked)]
+        near = {one: hits for one in known if (hits := self._near(one))}
+        late = _hold_near(conn, about, near, lists, now) if near else set()
+        parties = sorted({one.party for one in known} - late)
         conn.execute(_SCREENED, [lists, text_array(parties)])
         return len(parties)
 
-    def _near(self, party: str, account: str, sealed: bytes) -> tuple[Hit, ...]:
+    def _near(self, known: _Known) -> tuple[Hit, ...]:
         try:
-            return self._watchlist.near(self._watchlist.sealer.open(bytes(sealed), party))
+            return self._watchlist.near(self._watchlist.sealer.open(bytes(known.sealed), known.party))
         except Broken as broken:  # the installation's secret was changed: this party is met no more, under this hash
-            log.warning("a buyer's name cannot be opened", action="rescreen", error=str(broken))
+            log.warning("a name cannot be opened", action="rescreen", error=str(broken))
             return ()
+
+
+def _hold_near(
+    conn: Connection, about: AccountKind, near: Mapping[_Known, tuple[Hit, ...]], lists: str, now: datetime
+) -> set[str]:
+    """→ the parties that are not done, since another process holds the same account at this moment."""
+    asked = {tuple(row) for row in conn.execute(_ASKED, [text_array(sorted(one.party for one in near))])}
+    late = set()
+    for known, hits in near.items():
+        new = _new(known.party, hits, asked)
+        asks_itself = bool(new) and about == "seller" and _screen_payouts(conn, known, lists, now)
+        if new and not asks_itself and not _hold(conn, about, known, new, now):
+            late.add(known.party)
+    return late
 
 
 def _new(party: str, hits: Sequence[Hit], asked: set[tuple[Any, ...]]) -> list[Hit]:
@@ -92,14 +122,21 @@ def _new(party: str, hits: Sequence[Hit], asked: set[tuple[Any, ...]]) -> list[H
     return [hit for hit in hits if (party, hit.list_name, hit.entry_id, hit.content) not in asked]
 
 
-def _hold(conn: Connection, row: tuple[Any, ...], hits: Sequence[Hit], now: datetime) -> bool:
+def _screen_payouts(conn: Connection, known: _Known, lists: str, now: datetime) -> bool:
+    """Screen again what was cleared for this party and may not have been released. → whether there is any."""
+    rows = conn.execute(_CLEARED, [known.party, now - RELEASED_WITHIN]).fetchall()
+    now_ms = int(now.timestamp() * 1000)
+    due = [again(HoldKey("payout", *row), now) for row in rows]
+    timers.save(conn, [(one, derive_id(f"{one.key} {lists}", "rescreening", 0, now_ms)) for one in due])
+    return bool(due)
+
+
+def _hold(conn: Connection, about: AccountKind, known: _Known, hits: Sequence[Hit], now: datetime) -> bool:
     """→ whether it is done: not where another process holds the same account at this moment."""
-    if not hits:
-        return True
-    party, account, _ = row
     nearest = max(hits, key=attrgetter("score"))
-    made = conn.execute(_HELD, [account, nearest.score, nearest.list_name, account, now, account]).fetchone()
+    held = {"about": about, "account": known.account, "score": nearest.score, "list": nearest.list_name, "now": now}
+    made = conn.execute(_HELD, held).fetchone()
     if made is None:
         return False
-    store.keep_found(conn, [Found("buyer", account, made[0], party, hit) for hit in hits])
+    keep_found(conn, [Found(HoldKey(about, known.account, made[0]), known.party, hit) for hit in hits])
     return True

@@ -9,13 +9,15 @@ from typing import Literal, NamedTuple
 from schemas.envelope import EventId
 from schemas.errors import Permanent
 from schemas.events import RiskCleared, RiskDecided, RiskRefused, RiskReviewed
+from schemas.payouts import PayoutRiskCleared, PayoutRiskDecided, PayoutRiskHeld, PayoutRiskRefused
 from topics.runtime.shape.consumer import Cause, Decision
 
-About = Literal["payment", "buyer"]
+About = Literal["payment", "buyer", "payout", "seller"]
+REVISIONS = 3  # decisions of one screening of a pay-out at most: its first, a hold by a new list, a review
 
 
 class HoldKey(NamedTuple):
-    """One screening of a payment or buyer; `screen_no` counts them from 1."""
+    """One screening of a payment, buyer, pay-out or seller; `screen_no` counts them from 1."""
 
     about: About
     subject: str
@@ -24,7 +26,7 @@ class HoldKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A screening that a person must decide. Kept for ever, without the buyer's name."""
+    """A screening that a person must decide. Kept for ever, without the name that was screened."""
 
     about: About
     subject: str
@@ -32,7 +34,8 @@ class Hold:
     rule: str
     score: int
     list_version: str
-    buyer_account: str
+    buyer_account: str | None  # of a payment or buyer
+    seller_account: str | None  # of a pay-out or seller
     held_at: datetime
 
     @property
@@ -78,8 +81,10 @@ def review(hold: Hold | None, counted: Review | None, event: RiskReviewed, cause
         reviewed_at=cause.now,
         counts=counted is None,
     )
-    if not made.counts or hold.about != "payment":
+    if not made.counts or hold.about in ("buyer", "seller"):
         return Decision([made])
+    if hold.about == "payout":
+        return Decision([made], [payout_answer(hold, made)], revision=REVISIONS * hold.screen_no)
     return Decision([made], [answer(hold, made)], revision=REVIEWED)
 
 
@@ -95,4 +100,24 @@ def answer(hold: Hold, made: Review) -> RiskDecided:
         list_version=hold.list_version,
         score=hold.score,
         actor=made.actor,
+    )
+
+
+def payout_answer(hold: Hold, made: Review | None) -> PayoutRiskDecided:
+    """The decision about a pay-out's screening that was held: a person's once it is there.
+
+    Who clears a near name clears it of the entries shown. So that answer is as old as the screening: where it is too old for a
+    release, the lists of then are asked, and what the person has cleared is not asked again.
+    """
+    kind: type[PayoutRiskDecided] = PayoutRiskHeld
+    if made is not None:
+        kind = PayoutRiskCleared if made.decision == "clear" else PayoutRiskRefused
+    return kind(
+        payout_id=hold.subject,
+        screen_no=hold.screen_no,
+        rule=hold.rule,
+        list_version=hold.list_version,
+        score=hold.score,
+        actor="risk" if made is None else made.actor,
+        decided_at=hold.held_at if made is None or hold.rule == "near_hit" else made.reviewed_at,
     )

@@ -27,7 +27,8 @@ class RiskLimits(BaseModel):
     checkout_amount_review: Some = {}  # by currency: a checkout above it waits for a person; a currency not named never does
     buyer_checkouts_per_hour_max: int = 1000
     blocked_countries: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset({"KP", "IR", "SY", "CU"})
-    lists_required: frozenset[str] = frozenset()  # names of lists: while one is missing, payments wait for a person
+    lists_required: frozenset[str] = frozenset()  # names of lists: while one is missing, what would be screened waits
+    screening_required: bool = True  # a pay-out to a holder without a name that could be screened waits for a person
 
 
 def _complete(risk: RiskLimits) -> RiskLimits:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from consumers.risk.decide import Change, Found, Heard, KnownParty, Party, Screening, Screenings
-from consumers.risk.matching import Hit
+from consumers.risk import payout_screening
+from consumers.risk.decide import Heard
+from consumers.risk.holders import Holders
 from consumers.risk.names import NameList, normalise
+from consumers.risk.parties import Found, KnownParty, Named
+from consumers.risk.party_store import keep_found, keep_parties, read_names, read_parties
 from consumers.risk.reviewing import Hold, HoldKey, Review, key_of
+from consumers.risk.state import Change, PayoutScreening, Screening, Screenings, payment_key
 from consumers.risk.watchlist import Watchlist, label
-from schemas.events import RiskReviewed, ScreeningRequested
+from schemas.events import RiskReviewed, ScreeningRequested, TimerFired
+from schemas.payouts import PayoutScreeningRequested
 from topics.runtime.shape.consumer import Connection, Cursor
 from topics.runtime.shape.store import text_array
 from topics.runtime.shape.table import Column, Table
@@ -29,6 +34,19 @@ SCREENINGS = Table(
     Column("score", "int2"),
     Column("event_id", "uuid"),
 )
+PAYOUT_SCREENINGS = Table(
+    "payout_screenings",
+    Column("payout_id", "text", key=True),
+    Column("screen_no", "int4", key=True),
+    Column("seller_account", "text"),
+    Column("party", "text", null=True),
+    Column("decided_at", "timestamptz"),
+    Column("outcome", "text"),
+    Column("rule", "text"),
+    Column("list_version", "text"),
+    Column("score", "int2"),
+    Column("event_id", "uuid"),
+)
 HOLDS = Table(
     "holds",
     Column("about", "text", key=True),
@@ -37,7 +55,8 @@ HOLDS = Table(
     Column("rule", "text"),
     Column("score", "int2"),
     Column("list_version", "text"),
-    Column("buyer_account", "text"),
+    Column("buyer_account", "text", null=True),
+    Column("seller_account", "text", null=True),
     Column("held_at", "timestamptz"),
 )
 REVIEWS = Table(
@@ -52,27 +71,6 @@ REVIEWS = Table(
     Column("reviewed_at", "timestamptz"),
     Column("counts", "bool"),
 )
-HITS = Table(
-    "hits",
-    Column("about", "text", key=True),
-    Column("subject", "text", key=True),
-    Column("screen_no", "int4", key=True),
-    Column("list_name", "text", "hit.list_name", key=True),
-    Column("entry_id", "text", "hit.entry_id", key=True),
-    Column("content", "text", "hit.content"),
-    Column("listed_name", "text", "hit.name"),
-    Column("score", "int2", "hit.score"),
-    Column("party", "text"),
-)
-PARTIES = Table(
-    "parties",
-    Column("party", "text", key=True),
-    Column("about", "text"),
-    Column("account", "text"),
-    Column("sealed", "bytea"),
-    Column("screened", "text"),
-)
-
 HOUR = timedelta(hours=1)
 _LISTS_LOCK = 0x4C495354  # advisory: one process at a time stores lists
 
@@ -110,11 +108,25 @@ def _insert_list(conn: Connection, one: NameList) -> None:
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int, watchlist: Watchlist) -> Screenings:
+def load(
+    conn: Connection, events: Sequence[Heard], now: datetime, limit: int, watchlist: Watchlist, holders: Holders
+) -> Screenings:
     """What the batch's screenings need; and for reviews, the screenings that they are about."""
-    asked = [event for event in events if isinstance(event, ScreeningRequested)]
-    state = _read_screenings(conn, asked, now, limit, watchlist) if asked else Screenings()
-    wanted = {known.hold().key for known in state.decided.values() if known.outcome == "held"}
+    payments = [event for event in events if isinstance(event, ScreeningRequested)]
+    payouts = [event for event in events if isinstance(event, PayoutScreeningRequested)]
+    again = [payout_screening.again_key(event.timer_key) for event in events if isinstance(event, TimerFired)]
+    state = Screenings()
+    state.named = {
+        payment_key(one.checkout_id): Named("buyer", one.buyer_account, one.name) for one in payments if one.name
+    }
+    if payouts or again:
+        state.payouts = _read_payouts(conn, {*map(payout_screening.key_of, payouts), *again})
+        state.named |= holders.names(payouts)
+        parties = {key: state.payouts[key].party for key in again if key in state.payouts}
+        state.named |= read_names(conn, parties, watchlist.sealer)
+    if payments or payouts or again:
+        _read_screenings(conn, state, payments, now, limit, watchlist)
+    wanted = {known.key for known in state.decided.values() if known.outcome == "held"} | state.payouts.keys()
     wanted |= {key_of(event) for event in events if isinstance(event, RiskReviewed)}
     if wanted:
         _read_reviews(conn, state, sorted(wanted))
@@ -122,27 +134,32 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, limit: int, w
 
 
 def _read_screenings(
-    conn: Connection, asked: Sequence[ScreeningRequested], now: datetime, limit: int, watchlist: Watchlist
-) -> Screenings:
-    """Earlier decisions on these checkouts, their buyers' last hour, and which of their names are listed.
+    conn: Connection,
+    state: Screenings,
+    payments: Sequence[ScreeningRequested],
+    now: datetime,
+    limit: int,
+    watchlist: Watchlist,
+) -> None:
+    """Earlier decisions on these checkouts, their buyers' last hour, and what the lists say of all names.
 
     A buyer's checkouts are counted up to `limit`. Two processes may count the same buyer at once, so the limit may be
     exceeded by checkouts in flight; a lock per buyer would cost more.
     """
-    names = {event.name: normalise(event.name) for event in asked if event.name is not None}
-    screenings = _select_screenings(conn, sorted({event.checkout_id for event in asked}))
-    hours = _select_hours(conn, sorted({event.buyer_account for event in asked}), now, limit)
+    names = {one.name: normalise(one.name) for one in state.named.values()}
+    screenings = _select_screenings(conn, sorted({event.checkout_id for event in payments}))
+    hours = _select_hours(conn, sorted({event.buyer_account for event in payments}), now, limit)
     lists = _select_lists(conn, sorted(set(names.values())))
-    decided = {row[0]: Screening(*row) for row in screenings}
-    recent = dict(hours.fetchall())
+    state.decided = {row[0]: Screening(*row) for row in screenings}
+    state.recent = dict(hours.fetchall())
     found = lists.fetchall()
-    state = Screenings(decided, recent, *_listed(found, names), current=frozenset(row[0] for row in found))
+    state.listed, state.lists = _listed(found, names)
+    state.current = frozenset(row[0] for row in found)
     imported = [label(name, version) for name, version, _, source in found if source == "import"]
     watchlist.follow(conn, imported)
     if imported:
         state.sanctions = ",".join(watchlist.labels)
-        state.parties = _read_parties(conn, asked, watchlist)
-    return state
+        state.parties = read_parties(conn, state.named, watchlist)
 
 
 _DECIDED = f"SELECT {SCREENINGS.select(Screening)} FROM screenings WHERE checkout_id = ANY(%s::text[])"
@@ -183,42 +200,16 @@ def _listed(rows: Sequence[tuple[Any, ...]], names: dict[str, str]) -> tuple[dic
     return {written: hits[name] for written, name in names.items() if name in hits}, ",".join(asked) or "none"
 
 
-def _read_parties(conn: Connection, asked: Sequence[ScreeningRequested], watchlist: Watchlist) -> dict[str, Party]:
-    """What the sanctions lists say of each buyer with a name, and what persons have decided about that before."""
-    named = {
-        one.checkout_id: (watchlist.party("buyer", one.buyer_account, one.name), one.name) for one in asked if one.name
-    }
-    stored = conn.execute(
-        "SELECT party FROM parties WHERE party = ANY(%s::text[])", [text_array(sorted({p for p, _ in named.values()}))]
-    )
-    near = {checkout_id: watchlist.near(name) for checkout_id, (_, name) in named.items()}
-    hit = sorted({named[checkout_id][0] for checkout_id, hits in near.items() if hits})
-    decided = decisions_on(conn, hit) if hit else {}
-    known = {party for (party,) in stored}
-    return {
-        checkout_id: judged(party, near[checkout_id], decided, is_new=party not in known)
-        for checkout_id, (party, _) in named.items()
-    }
-
-
-Decisions = dict[tuple[str, str, str, str], str]  # party, list, entry, its content → clear or refuse
-
-_DECISIONS = (
-    "SELECT h.party, h.list_name, h.entry_id, h.content, r.decision FROM hits h JOIN reviews r"
-    " ON r.about = h.about AND r.subject = h.subject AND r.screen_no = h.screen_no AND r.counts"
-    " WHERE h.party = ANY(%s::text[]) ORDER BY r.reviewed_at, r.event_id"
+_PAYOUTS = (
+    f"SELECT {PAYOUT_SCREENINGS.select(PayoutScreening)} FROM payout_screenings"
+    " WHERE (payout_id, screen_no) IN (SELECT * FROM unnest(%b::text[], %b::int[]))"
 )
 
 
-def decisions_on(conn: Connection, parties: Sequence[str]) -> Decisions:
-    """The last word of a person about each entry that these parties were near; it holds until the entry changes."""
-    return {tuple(key): decision for *key, decision in conn.execute(_DECISIONS, [text_array(parties)])}
-
-
-def judged(party: str, hits: Sequence[Hit], decided: Decisions, *, is_new: bool = False) -> Party:
-    said = {hit: decided.get((party, hit.list_name, hit.entry_id, hit.content)) for hit in hits}
-    refused = next((hit for hit in hits if said[hit] == "refuse"), None)
-    return Party(party, tuple(hit for hit in hits if said[hit] is None), refused, is_new)
+def _read_payouts(conn: Connection, keys: Iterable[HoldKey]) -> dict[HoldKey, PayoutScreening]:
+    wanted = sorted(keys)
+    rows = conn.execute(_PAYOUTS, [[key.subject for key in wanted], [key.screen_no for key in wanted]])
+    return {one.key: one for one in (PayoutScreening(*row) for row in rows)}
 
 
 _KEYS = "(about, subject, screen_no) IN (SELECT * FROM unnest(%b::text[], %b::text[], %b::int[]))"
@@ -236,35 +227,18 @@ def _read_reviews(conn: Connection, state: Screenings, keys: Sequence[HoldKey]) 
 # ── save ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_SCREENED, _HOLD, _FOUND = SCREENINGS.insert(), HOLDS.insert(), HITS.insert()
+_SCREENED, _PAYOUT_SCREENED, _HOLD = SCREENINGS.insert(), PAYOUT_SCREENINGS.insert(), HOLDS.insert()
 _REVIEWED = REVIEWS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
-_KEPT = PARTIES.insert(otherwise="ON CONFLICT (party) DO NOTHING")
 
 
 def save(conn: Connection, changes: Sequence[Change], *, sealer: Sealer) -> None:
-    """A second process with the same checkout violates the primary key, and finds this decision when it retries."""
+    """A second process with the same screening violates the primary key, and finds this decision when it retries."""
     screenings = [change for change in changes if isinstance(change, Screening)]
     _SCREENED.run(conn, sorted(screenings, key=attrgetter("checkout_id")))
     if len(screenings) < len(changes):
+        payouts = (one for one in changes if isinstance(one, PayoutScreening))
+        _PAYOUT_SCREENED.run(conn, sorted(payouts, key=attrgetter("key")))
         _HOLD.run(conn, sorted((one for one in changes if isinstance(one, Hold)), key=attrgetter("key")))
-        _FOUND.run(conn, [one for one in changes if isinstance(one, Found)])
+        keep_found(conn, [one for one in changes if isinstance(one, Found)])
         _REVIEWED.run(conn, [one for one in changes if isinstance(one, Review)])
-        _keep_parties(conn, [one for one in changes if isinstance(one, KnownParty)], sealer)
-
-
-def keep_found(conn: Connection, found: Sequence[Found]) -> None:
-    _FOUND.run(conn, found)
-
-
-def _keep_parties(conn: Connection, known: Sequence[KnownParty], sealer: Sealer) -> None:
-    """Names are sealed, each bound to its party. Sorted, so that two processes with the same parties cannot deadlock."""
-    new = [by_party[1] for by_party in sorted({one.party: one for one in known}.items())]
-    if new:
-        _KEPT.run_columns(
-            conn,
-            party=[one.party for one in new],
-            about=[one.about for one in new],
-            account=[one.account for one in new],
-            sealed=[sealer.seal(one.name, one.party) for one in new],
-            screened=[one.screened for one in new],
-        )
+        keep_parties(conn, [one for one in changes if isinstance(one, KnownParty)], sealer)

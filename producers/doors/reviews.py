@@ -18,10 +18,12 @@ from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 
+About = Literal["payment", "buyer", "payout", "seller"]
+
 # What a reviewer is shown of a screening, from risk's views.
 HELD: LiteralString = (
-    "SELECT about, subject, screen_no, rule, score, list_version, buyer_account, held_at, decision, actor, reason,"
-    " reviewed_at, hits FROM hold_view"
+    "SELECT about, subject, screen_no, rule, score, list_version, buyer_account, seller_account, held_at, decision, actor,"
+    " reason, reviewed_at, hits FROM hold_view"
 )
 ONE_HELD: LiteralString = HELD + " WHERE about = %s AND subject = %s AND screen_no = %s"
 
@@ -30,7 +32,7 @@ ONE_HELD: LiteralString = HELD + " WHERE about = %s AND subject = %s AND screen_
 class ReviewSubmission:
     """A review, and when its screening was held: every process derives the same event from it."""
 
-    about: Literal["payment", "buyer"]
+    about: About
     subject: str
     screen_no: int
     decision: Literal["clear", "refuse"]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import ops_replies, paging, replies
 from producers.bodies import body_of
-from producers.doors.reviews import HELD, ONE_HELD, ReviewSubmission
+from producers.doors.reviews import HELD, ONE_HELD, About, ReviewSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -19,7 +19,6 @@ router = APIRouter(tags=["operators"])
 
 REASON_MAX = 500
 SCREEN_NO_MAX = 2**31 - 1  # as the store counts
-About = Literal["payment", "buyer"]
 
 
 def printable(text: str) -> str:

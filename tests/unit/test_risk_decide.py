@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from consumers.risk.decide import Heard, Screening, Screenings, decide
+from consumers.risk.decide import Heard, decide
+from consumers.risk.parties import Named
 from consumers.risk.reviewing import Hold, Review
 from consumers.risk.settings import RiskLimits
+from consumers.risk.state import Screening, Screenings, payment_key
 from schemas.currencies import DECIMALS
 from schemas.envelope import EventId
 from schemas.errors import Permanent
@@ -45,6 +47,8 @@ def known(checkouts: int = 0) -> Screenings:
 
 
 def screen(state: Screenings, event: Heard, limits: RiskLimits = LIMITS, by: str = "cause") -> Decision:
+    if isinstance(event, ScreeningRequested) and event.name:
+        state.named[payment_key(event.checkout_id)] = Named("buyer", event.buyer_account, event.name)
     decision = decide(state, event, Cause(EventId(by), "screenings.v1", None, NOW, 0), limits)
     for change in decision.changes:
         state.fold(change)  # type: ignore[arg-type]
@@ -239,6 +243,6 @@ def test_a_review_of_what_is_not_held_is_a_dead_letter(wrong: dict[str, Any]) ->
 
 def test_a_review_of_a_buyer_says_nothing_about_any_payment() -> None:
     state = with_list("ofac")
-    state.fold(Hold("buyer", "b1", 1, "near_hit", 93, "ofac@abc", "b1", NOW))
+    state.fold(Hold("buyer", "b1", 1, "near_hit", 93, "ofac@abc", "b1", None, NOW))
     decision = screen(state, reviewed(about="buyer", subject="b1"), REVIEWING, "review")
     assert (decision.events, len(decision.changes)) == ((), 1)

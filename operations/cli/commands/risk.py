@@ -22,8 +22,10 @@ HEARD_WITHIN_S = 20
 ASK_EVERY_S = 0.1
 DONE = {"clear": "cleared", "refuse": "refused"}
 
-Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A checkout; with --buyer a buyer's account.")]
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A checkout; or what one of the options says.")]
 Buyer = Annotated[bool, typer.Option("--buyer", help="SUBJECT is a buyer, whom a new list has hit.")]
+Payout = Annotated[bool, typer.Option("--payout", help="SUBJECT is a pay-out.")]
+Seller = Annotated[bool, typer.Option("--seller", help="SUBJECT is a seller, whom a new list has hit.")]
 ScreenNo = Annotated[int | None, typer.Option("--screen", min=1, help="Which screening; else the newest that waits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 
@@ -52,18 +54,20 @@ def list_(
 
 
 @app.command()
-def show(subject: Subject, buyer: Buyer = False, as_json: AsJson = False) -> None:
-    """Every screening of a payment or buyer that was held, and every review of it, those that changed nothing too."""
+def show(
+    subject: Subject, buyer: Buyer = False, payout: Payout = False, seller: Seller = False, as_json: AsJson = False
+) -> None:
+    """Every screening of a subject that was held, and every review of it, those that changed nothing too."""
     from operations.stack.running import current_settings
 
     settings = current_settings()
-    found = [_with_reviews(settings, held) for held in _held(settings, subject, buyer)]
+    found = [_with_reviews(settings, held) for held in _held(settings, _about(buyer, payout, seller), subject)]
     if as_json:
         say_json({"reviews": found})
         return
     for held in found:
         say(f"{_called(held)}: rule {held['rule']}, score {held['score']}, lists {held['list_version']}")
-        say(f"held {held['held_at']:%Y-%m-%d %H:%M:%S} UTC, buyer {held['buyer_account']}")
+        say(f"held {held['held_at']:%Y-%m-%d %H:%M:%S} UTC, {_account(held)}")
         for hit in held["hits"]:
             say(f"near {hit['listed_name']}, entry {hit['entry_id']} of {hit['list_name']}, score {hit['score']}")
         for one in held["reviews"]:
@@ -78,12 +82,14 @@ def clear(
     *,
     reason: Reason,
     buyer: Buyer = False,
+    payout: Payout = False,
+    seller: Seller = False,
     screen: ScreenNo = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Let it go on. Exits 1 where another one has decided before."""
-    _review("clear", subject, buyer, screen, actor, reason, as_json)
+    _review("clear", _about(buyer, payout, seller), subject, screen, actor, reason, as_json)
 
 
 @app.command()
@@ -92,22 +98,24 @@ def refuse(
     *,
     reason: Reason,
     buyer: Buyer = False,
+    payout: Payout = False,
+    seller: Seller = False,
     screen: ScreenNo = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Do not let it go on. Exits 1 where another one has decided before."""
-    _review("refuse", subject, buyer, screen, actor, reason, as_json)
+    _review("refuse", _about(buyer, payout, seller), subject, screen, actor, reason, as_json)
 
 
 def _review(
-    decision: str, subject: str, buyer: bool, screen: int | None, actor: str | None, reason: str, as_json: bool
+    decision: str, about: str, subject: str, screen: int | None, actor: str | None, reason: str, as_json: bool
 ) -> None:
     """Says what it is about to do, does it once, and waits until risk has taken it."""
     from operations.stack.running import current_settings
 
     settings, by = current_settings(), audit_note(actor, reason)
-    held = _chosen(_held(settings, subject, buyer), screen)
+    held = _chosen(_held(settings, about, subject), screen)
     if held["decision"] is None:
         note(f"{decision}s {_called(held)} (rule {held['rule']}, score {held['score']}) as {by.actor}")
         _ask(settings, held, decision, by.actor, reason)
@@ -139,7 +147,7 @@ def _decided(settings: Settings, held: dict[str, Any]) -> dict[str, Any]:
     """The screening once a review of it counts. Exits 1 where none does in time."""
     until = time.monotonic() + HEARD_WITHIN_S
     while time.monotonic() < until:
-        [now] = [one for one in _held(settings, held["subject"], held["about"] == "buyer") if _same(one, held)]
+        [now] = [one for one in _held(settings, held["about"], held["subject"]) if _same(one, held)]
         if now["decision"] is not None:
             return now
         time.sleep(ASK_EVERY_S)
@@ -149,12 +157,11 @@ def _decided(settings: Settings, held: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _held(settings: Settings, subject: str, buyer: bool) -> list[dict[str, Any]]:
+def _held(settings: Settings, about: str, subject: str) -> list[dict[str, Any]]:
     """Newest first. Exits 1 where nothing of it was ever held."""
     from producers.doors.reviews import HELD
     from topics.runtime.shape.reading import read
 
-    about = "buyer" if buyer else "payment"
     where = " WHERE about = %s AND subject = %s ORDER BY screen_no DESC"
     found = read(settings, "risk", HELD + where, [about, subject])
     if not found:
@@ -189,6 +196,17 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["screen_no"] == other["screen_no"])
 
 
+def _about(buyer: bool, payout: bool, seller: bool) -> str:
+    asked = [about for about, is_it in (("buyer", buyer), ("payout", payout), ("seller", seller)) if is_it]
+    if len(asked) > 1:
+        raise failed("tally: give one of --buyer, --payout and --seller")
+    return asked[0] if asked else "payment"
+
+
+def _account(held: dict[str, Any]) -> str:
+    return f"buyer {held['buyer_account']}" if held["buyer_account"] else f"seller {held['seller_account']}"
+
+
 def _called(held: dict[str, Any]) -> str:
     return f"{held['about']} {held['subject']}, screening {held['screen_no']}"
 
@@ -196,7 +214,7 @@ def _called(held: dict[str, Any]) -> str:
 def _print(found: list[dict[str, Any]]) -> None:
     from operations.cli.tables import Table
 
-    table = Table("about", "subject", "screening", "rule", "score", "buyer", "held (UTC)", "decision")
+    table = Table("about", "subject", "screening", "rule", "score", "account", "held (UTC)", "decision")
     for one in found:
         decision = "" if one["decision"] is None else f"{DONE[one['decision']]} by {one['actor']}"
         table.add_row(
@@ -205,7 +223,7 @@ def _print(found: list[dict[str, Any]]) -> None:
             str(one["screen_no"]),
             one["rule"],
             str(one["score"]),
-            one["buyer_account"],
+            one["buyer_account"] or one["seller_account"],
             f"{one['held_at']:%m-%d %H:%M:%S}",
             decision,
         )

@@ -100,7 +100,7 @@ def test_the_same_review_again_is_a_replay_and_another_one_comes_too_late(door: 
         ({"reason": "  "}, "reason"),
         ({"reason": "a\u0000b"}, "reason"),
         ({"reason": "x" * 501}, "reason"),
-        ({"about": "seller"}, "about"),
+        ({"about": "wallet"}, "about"),
         ({"actor": "eve"}, "actor"),
     ],
 )
