@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -32,6 +32,7 @@ from topics.runtime.outbox.outbox import records_of
 from topics.sealing import Sealer
 from topics.settings import Settings
 
+HOUR = timedelta(hours=1)
 LISTED, UNLISTED = "Muhammad al-Khateri", "Ada Lovelace"
 HELD, CLEARED, REFUSED = (PayoutRiskHeld, "near_hit"), (PayoutRiskCleared, "none"), (PayoutRiskRefused, "near_hit")
 ELSEWHERE = {
@@ -87,17 +88,21 @@ def asks(
     return type(said), said.rule
 
 
-def review(risk: Hearing, subject: str, decision: str, about: str = "payout", no: int = 1) -> list[tuple[type, str]]:
+def review(
+    risk: Hearing, subject: str, decision: str, about: str = "payout", no: int = 1
+) -> list[tuple[type, str, datetime]]:
+    """An hour later. → what risk answers, for whom, and as of when."""
     asked = {"about": about, "subject": subject, "screen_no": no, "decision": decision}
-    said = risk.hears(RiskReviewed.model_validate(asked | {"actor": "anna", "reason": "seen"}))
-    return [(type(one), one.actor) for one in said if isinstance(one, PayoutRiskDecided)]
+    made = RiskReviewed.model_validate(asked | {"actor": "anna", "reason": "seen"})
+    said = risk.hears(made, after=HOUR)
+    return [(type(one), one.actor, one.decided_at) for one in said if isinstance(one, PayoutRiskDecided)]
 
 
 def fire_timers(risk: Hearing) -> list[str]:
     """→ the types of what risk says where its timers are due."""
     return [
         dict(record.headers)["ce_type"].decode().removeprefix("tallystick.").removesuffix(".v1")
-        for applied in fire(risk.store, risk.consumer, "a", NOW + timedelta(days=3650))
+        for applied in fire(risk.store, risk.consumer, "a", NOW)
         for record in records_of(applied.rows)
     ]
 
@@ -125,7 +130,7 @@ def test_a_persons_review_answers_the_screening_once_and_holds_for_the_sellers_n
     load()
     risk = start()
     asks(risk, "p1", LISTED)
-    assert review(risk, "p1", decision) == [(answer, "anna")]
+    assert review(risk, "p1", decision) == [(answer, "anna", NOW)]  # as old as the screening
     assert review(risk, "p1", "refuse" if decision == "clear" else "clear") == []
     assert asks(risk, "p1", LISTED, no=2)[0] is answer
     assert asks(risk, "p2", LISTED)[0] is answer
@@ -148,6 +153,7 @@ def test_a_pay_out_waits_while_a_required_list_is_missing_or_the_holder_has_no_n
 ) -> None:
     strict = start(lists_required=["ofac-sdn"])
     assert asks(strict, "p1") == (PayoutRiskHeld, "no_list")
+    assert review(strict, "p1", "clear") == [(PayoutRiskCleared, "anna", NOW + HOUR)]
     load()
     assert asks(strict, "p2") == CLEARED
     assert [asks(strict, "p3", None), asks(strict, "p4", " - ")] == [(PayoutRiskHeld, "no_name")] * 2
@@ -194,7 +200,7 @@ def test_a_new_list_holds_a_pay_out_that_was_cleared_a_short_time_ago(
     assert [(row["about"], row["subject"]) for row in risk.rows("SELECT about, subject FROM hold_view")] == [
         ("payout", "p1")
     ]
-    assert review(risk, "p1", "clear") == [(PayoutRiskCleared, "anna")]
+    assert review(risk, "p1", "clear") == [(PayoutRiskCleared, "anna", NOW)]
     assert asks(risk, "p1", LISTED, no=2) == CLEARED  # that entry is decided
 
 
