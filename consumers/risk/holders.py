@@ -5,13 +5,13 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterable
 
-import orjson
 import structlog
 
 from consumers.risk.latin import words
 from consumers.risk.parties import Named
 from consumers.risk.payout_screening import key_of
 from consumers.risk.reviewing import HoldKey
+from schemas.destinations import bound_to, read_destination
 from schemas.payouts import PayoutScreeningRequested
 from topics.sealing import Sealer
 from topics.settings import Settings
@@ -32,9 +32,11 @@ class Holders:
         """None where the destination cannot be opened, or its holder's name has no word that could be compared."""
         sealed = event.destination
         try:
-            opened = self._sealer.open(b64decode(sealed.sealed, validate=True), f"{event.seller_account}:{sealed.type}")
-            name = str(orjson.loads(opened)["holder"])
-        except (ValueError, KeyError, TypeError) as error:
+            opened = self._sealer.open(
+                b64decode(sealed.sealed, validate=True), bound_to(event.seller_account, sealed.type)
+            )
+            name = read_destination(opened).holder
+        except ValueError as error:  # Broken, ValidationError
             log.warning(
                 "a destination cannot be opened", action="screen", payout=event.payout_id, error=type(error).__name__
             )

@@ -32,6 +32,7 @@ from topics.runtime.outbox.outbox import records_of
 from topics.sealing import Sealer
 from topics.settings import Settings
 
+ACCOUNT = {"type": "iban", "iban": "DE89370400440532013000"}
 HOUR = timedelta(hours=1)
 LISTED, UNLISTED = "Muhammad al-Khateri", "Ada Lovelace"
 HELD, CLEARED, REFUSED = (PayoutRiskHeld, "near_hit"), (PayoutRiskCleared, "none"), (PayoutRiskRefused, "near_hit")
@@ -73,7 +74,7 @@ def asks(
     risk: Hearing, payout: str, holder: str | None = UNLISTED, *, no: int = 1, seller: str = "s1", country: str = "DE"
 ) -> tuple[type, str]:
     """→ what risk answers to one screening."""
-    opened = {"type": "iban", "iban": "DE89370400440532013000"} | ({} if holder is None else {"holder": holder})
+    opened = ACCOUNT | ({} if holder is None else {"holder": holder})
     asked = PayoutScreeningRequested(
         payout_id=payout,
         owner="shop",
@@ -162,8 +163,8 @@ def test_a_pay_out_waits_while_a_required_list_is_missing_or_the_holder_has_no_n
 
 def test_a_destination_that_was_sealed_for_another_seller_or_installation_waits(start: Callable[..., Hearing]) -> None:
     risk = start()
-    moved = sealed(risk.settings, "s2", {"holder": UNLISTED})
-    other = sealed(risk.settings.model_copy(update={"secret": "x" * 32}), "s1", {"holder": UNLISTED})
+    moved = sealed(risk.settings, "s2", ACCOUNT | {"holder": UNLISTED})
+    other = sealed(risk.settings.model_copy(update={"secret": "x" * 32}), "s1", ACCOUNT | {"holder": UNLISTED})
     for number, destination in enumerate((moved, other, SealedDestination("iban", "DE", "…", "0" * 16, "not base64"))):
         asked = PayoutScreeningRequested(
             payout_id=f"p{number}",
