@@ -168,18 +168,17 @@ def advance(
     now, seller = now or cause.now, seller or state.sellers[facts.seller_account]
     before = state.payouts.get(facts.payout_id)
     step = next_step(facts, seller, now, policy)
-    if step.payout == before:
+    stands = standing(step.payout, seller)
+    is_new = before is None or stands != (before.status, before.code)
+    if not is_new and step.payout == before:
         return Decision(kept, timers=step.timers)
-    status, code = standing(step.payout, seller)
-    after = replace(step.payout, status=status, code=code, version=step.payout.version + 1)
-    if before is not None and (before.status, before.code) == (status, code):
-        return Decision(
-            [after, *kept, *_releases(after, step, now, cause)], step.events, (), after.version, step.timers
-        )
-    after = replace(after, changed_at=now)
-    line = HistoryLine(after.payout_id, status, code, now, cause.event_id)
-    told = [status_changed(after)] if after.is_told else []
-    changes = [after, line, *kept, *_releases(after, step, now, cause)]
+    after = replace(step.payout, status=stands.status, code=stands.code, version=step.payout.version + 1)
+    line, told = [], []
+    if is_new:
+        after = replace(after, changed_at=now)
+        line = [HistoryLine(after.payout_id, after.status, after.code, now, cause.event_id)]
+        told = [status_changed(after)] if after.is_told else []
+    changes = [after, *line, *kept, *_releases(after, step, now, cause)]
     return Decision(changes, [*step.events, *told], (), after.version, step.timers)
 
 

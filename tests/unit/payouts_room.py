@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -135,8 +135,14 @@ class Room:
 
     def screens(self, answer: Answer = "cleared", payout_id: str = "po-1", **changes: Any) -> list[AnyEvent]:
         """Risk answers the last question."""
-        told = {"screen_no": self.of(payout_id).screen_no, "rule": "none", "list_version": "1", "score": 0}
-        return self.hears(_ANSWERS[answer](payout_id=payout_id, decided_at=self.now, **{**told, **changes}))
+        told: dict[str, Any] = {
+            "screen_no": self.of(payout_id).screen_no,
+            "rule": "none",
+            "list_version": "1",
+            "score": 0,
+        }
+        told["decided_at"] = self.now
+        return self.hears(_ANSWERS[answer](payout_id=payout_id, **{**told, **changes}))
 
     def reserves(self, minor: int = 12000, payout_id: str = "po-1") -> list[AnyEvent]:
         balances = {"available": euro(0), "pending": euro(0), "reserved": euro(minor)}
@@ -155,10 +161,16 @@ class Room:
         return self.hears(ReservationRefused(payout_id=payout_id, seller_account="s-1", code=code, available=euro(5)))
 
     def approves(self, approver: str = "bob", payout_id: str = "po-1", **changes: Any) -> list[AnyEvent]:
+        return self.hears(self.approval(approver, payout_id, **changes))
+
+    def approval(self, approver: str, payout_id: str = "po-1", **changes: Any) -> PayoutApproved:
         told = {"decision": "approved", "sha256": self.of(payout_id).sha256 or "0" * 64, "reason": "seen"}
-        return self.hears(PayoutApproved(payout_id=payout_id, approver=approver, **{**told, **changes}))
+        return PayoutApproved(payout_id=payout_id, approver=approver, **{**told, **changes})
 
     def executes(self, what: str, payout_id: str = "po-1", **changes: Any) -> list[AnyEvent]:
+        return self.hears(self.execution(what, payout_id, **changes))
+
+    def execution(self, what: str, payout_id: str = "po-1", **changes: Any) -> Any:
         payout = self.of(payout_id)
         told: dict[str, Any] = {
             "owner": payout.owner,
@@ -177,12 +189,13 @@ class Room:
             "unresolved": {"reason": "timeout"},
             "not_sent": {"code": "deadline_passed"},
         }
-        return self.hears(_EXECUTED[what](payout_id=payout_id, **{**told, **more.get(what, {}), **changes}))
+        return _EXECUTED[what](payout_id=payout_id, **{**told, **more.get(what, {}), **changes})
 
-    def fires(self, kind: str) -> list[AnyEvent]:
+    def fires(self, kind: str, read_at: datetime | None = None) -> list[AnyEvent]:
         """All due timers of that kind, each once, as the runtime deletes them with their effect."""
         due = sorted((t for t in self.timers if t.kind == kind and t.due_at <= self.now), key=lambda t: t.due_at)
         self.timers -= set(due)
+        self.now = read_at or self.now
         return [
             said
             for timer in due
@@ -242,7 +255,3 @@ def reserved(**rules: Any) -> Room:
 
 def frozen(revision: int = 2, **changes: object) -> SellerSet:
     return seller(seller_revision=revision, state="frozen", **changes)
-
-
-def without_provider(room: Room) -> Room:
-    return replace(room, providers=())
