@@ -51,6 +51,12 @@ class Hearing:
         self.said += said
         return said
 
+    def unpublished(self, kind: type[AnyEvent]) -> int:
+        """How many of these wait in the outbox, as after a process that died before it published them."""
+        with self.store.transaction() as conn:
+            waiting = conn.execute("SELECT unnest(records) FROM outbox").fetchall()
+        return sum(event_type(kind).encode() in record for (record,) in waiting)
+
     def all_said(self, kind: type[Said]) -> list[Said]:
         return [event for event in self.said if isinstance(event, kind)]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from consumers.payouts.consumer import build
+from consumers.payouts.scheduling import scheduled_id
 from consumers.payouts.settings import PayoutRules
 from operations.stack.settings import AllSettings
 from schemas.money import Money
@@ -17,12 +21,21 @@ from schemas.payouts import (
     PayoutApproved,
     PayoutPaid,
     PayoutReady,
+    PayoutRefused,
     PayoutRiskCleared,
     PayoutStatusChanged,
     PayoutSubmitted,
+    PayoutWithdrawn,
 )
+from schemas.sellers import Schedule
 from tests.store.hearing import NOW, Hearing
+from tests.store.test_wallet_holdings import PLACES, in_parallel
 from tests.unit.payouts_room import HARBOUR, IBAN, frozen, requested, seller
+from topics.runtime.calls import timers
+from topics.runtime.delivery.apply import apply
+from topics.runtime.delivery.fire import fire
+from topics.runtime.shape import failpoints
+from topics.runtime.shape.store import Store
 
 LONG_AGO = NOW - timedelta(days=30)
 RULES = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 1}]}
@@ -93,3 +106,103 @@ def test_a_batch_of_all_steps_comes_to_the_same(payouts: Hearing) -> None:
     payouts.hears(requested(amount="100.00"), requested(amount="100.00"), cleared(), reserved(minor=10000))
     assert (one(payouts)["status"], len(payouts.all_said(PayoutReady))) == ("processing", 1)
     assert [type(event).__name__ for event in payouts.hears(frozen())] == ["PayoutWithdrawn"]
+
+
+# ── two processes, and one that dies ─────────────────────────────────────────────────────────────────────────────────
+
+SELLERS = [f"s-{number}" for number in range(150)]
+
+
+def other(room: Hearing, name: str = "b") -> Hearing:
+    return Hearing(room.settings, room.consumer, name)
+
+
+def test_a_freeze_and_a_release_at_the_same_moment_never_miss_each_other(payouts: Hearing) -> None:
+    """A pay-out is asked for and released by one process while another, which has not seen it, freezes its seller."""
+    payouts.hears(*(seller(seller_account=each, destination_changed_at=LONG_AGO) for each in SELLERS))
+    releasing, freezing, both = other(payouts), other(payouts, "c"), Barrier(2)
+
+    def release() -> None:
+        for each in SELLERS:
+            asked = requested(each, seller_account=each, amount="100.00")
+            both.wait(60)
+            releasing.hears(asked, cleared(each), reserved(each, 10000))
+
+    def freeze() -> None:
+        for each in SELLERS:
+            both.wait(60)
+            freezing.hears(frozen(seller_account=each, destination_changed_at=LONG_AGO))
+
+    in_parallel([release, freeze])
+    rows = payouts.rows("SELECT status, released FROM payout_view")
+    missed = payouts.rows("SELECT payout_id FROM payout_view WHERE released AND release_no <> withdrawn")
+    assert (len(rows), missed, releasing.dead + freezing.dead) == (len(SELLERS), [], 0)
+    assert len({row["status"] for row in rows}) == 2, "each of both came first some time"
+
+
+def test_one_id_asked_for_by_two_processes_at_once_is_one_pay_out(payouts: Hearing) -> None:
+    rooms, both = [other(payouts), other(payouts, "c")], Barrier(2)
+
+    def ask(room: Hearing, amount: str) -> None:
+        for number in range(20):
+            both.wait(60)
+            room.hears(requested(f"po-{number}", amount=amount))
+
+    in_parallel([lambda: ask(rooms[0], "10.00"), lambda: ask(rooms[1], "20.00")])
+    refused = [event.code for room in rooms for event in room.all_said(PayoutRefused)]
+    assert (len(payouts.rows("SELECT 1 FROM payout_view")), refused) == (20, ["contents_conflict"] * 20)
+    assert [room.dead for room in rooms] == [0, 0]
+
+
+def doomed(room: Hearing, place: str, work: Callable[[Hearing], object]) -> None:
+    """Another process that does this and is killed at a failpoint."""
+    pid = os.fork()
+    if not pid:
+        failpoints._plan[place] = (signal.SIGKILL, 1)
+        room.store = Store(room.settings, "payouts")
+        work(room)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_process_that_is_killed_at_any_step_of_a_release_or_a_withdrawal_says_it_once(
+    payouts: Hearing, place: str
+) -> None:
+    payouts.hears(requested(amount="100.00"), cleared())
+    for event, said in ((reserved(minor=10000), PayoutReady), (frozen(), PayoutWithdrawn)):
+        doomed(payouts, place, lambda room, event=event: room.hears(event))  # type: ignore[misc]
+        payouts.hears(event)
+        assert payouts.unpublished(said) + len(payouts.all_said(said)) == 1
+    assert (one(payouts)["release_no"], one(payouts)["withdrawn"], payouts.dead) == (1, 1, 0)
+
+
+DAILY = Schedule("EUR", "day", "06:00")
+SIX = NOW + timedelta(hours=18)  # the first after NOW
+
+
+def fire_all(room: Hearing, holder: str = "one") -> None:
+    list(fire(room.store, room.consumer, holder, SIX))
+
+
+def test_a_process_that_is_killed_at_any_step_of_a_schedule_pays_out_once(payouts: Hearing) -> None:
+    payouts.hears(seller(seller_revision=2, schedules=(DAILY,)))
+    for place in PLACES:
+        doomed(payouts, place, lambda room: fire_all(room, "doomed"))
+        with payouts.store.transaction() as conn:
+            conn.execute("UPDATE leases SET until = clock_timestamp() WHERE name = 'timers'")
+    fire_all(payouts)
+    assert (one(payouts)["payout_id"], one(payouts)["is_all"]) == (scheduled_id("s-1", "EUR", SIX), True)
+    with payouts.store.transaction() as conn:
+        assert conn.execute("SELECT due_at FROM timers").fetchall() == [(SIX + timedelta(days=1),)]
+
+
+def test_a_timer_that_two_processes_fire_pays_out_once(payouts: Hearing) -> None:
+    """The lease keeps them apart usually: here both have read the same rows, as a process does that slept past its lease."""
+    payouts.hears(*(seller(seller_account=each, seller_revision=2, schedules=(DAILY,)) for each in SELLERS[:20]))
+    with payouts.store.transaction() as conn:
+        due = timers.due(conn, SIX)
+    rooms = [other(payouts), other(payouts, "c")]
+    in_parallel([lambda room=room: list(apply(room.store, room.consumer, due, None, SIX)) for room in rooms])
+    assert len(payouts.rows("SELECT 1 FROM payout_view")) == 20
+    assert len(payouts.rows("SELECT 1 FROM history_view")) == 20

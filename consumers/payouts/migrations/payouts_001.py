@@ -147,7 +147,7 @@ SELECT payout_id, owner, seller_account, status, code AS detail, currency, coale
        asked IS NULL AS is_all, minimum, keep, destination_type, destination_country, destination_masked,
        destination_fingerprint, sha256, description, requested_by, destination_changed_by, received_at, changed_at,
        screen_no, risk, cleared_at, reserve, reserved_at, approvals_needed,
-       json_array_length(approved_by) AS approvals_given, stop, stopped_by, release_no, released, doubt, ended,
+       json_array_length(approved_by) AS approvals_given, stop, stopped_by, release_no, released, withdrawn, doubt, ended,
        provider_reference, version, event_id
   FROM payouts;
 CREATE VIEW history_view AS SELECT payout_id, id, status, code AS detail, at, event_id FROM history;
