@@ -34,6 +34,7 @@ from producers.routes import (
     payout_approvals,
     payouts,
     reports,
+    resolutions,
     reviews,
     sellers,
     service,
@@ -65,6 +66,7 @@ ROUTERS = (
     operators.router,
     reviews.router,
     payout_approvals.router,
+    resolutions.router,
     service.router,
     pages.router,
 )

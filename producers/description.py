@@ -15,7 +15,7 @@ from producers import examples, replies
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
-from producers.routes import money_back, operators, payout_approvals, payouts, reviews
+from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews
 from schemas.requests import FieldError, PaymentRequest, shown
 from schemas.sellers import SellerRequest
 
@@ -29,6 +29,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     *operators.BODIES,
     *reviews.BODIES,
     *payout_approvals.BODIES,
+    *resolutions.BODIES,
 )
 
 

@@ -40,13 +40,14 @@ class House:
     risk: Reader
     payouts: Reader
     sealing: Sealing
+    executor: Reader
     command_door: Door[Command[Any], Any]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
         readers = (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk, self.payouts)
-        for reader in readers:
+        for reader in (*readers, self.executor):
             await reader.close()
         for door in (self.door, self.command_door):
             await asyncio.to_thread(door.close)
@@ -69,6 +70,7 @@ def furnish(settings: Settings) -> House:
         risk=Reader(settings, "risk"),
         payouts=Reader(settings, "payouts"),
         sealing=Sealing(settings),
+        executor=Reader(settings, "executor"),
         command_door=commands.door(settings),
         notifications=Notifications(settings, door),
         pools=Pools(),

@@ -31,9 +31,10 @@ SCOPES = (
     "ops:act",
     "risk:review",
     "payouts:approve",
+    "calls:resolve",
 )
-# Who may let a payment or a pay-out through asks for none: such a key holds nothing that writes.
-APART = frozenset({"risk:review", "payouts:approve"})
+# Who decides asks for nothing: such a key holds nothing that writes.
+APART = frozenset({"risk:review", "payouts:approve", "calls:resolve"})
 UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a key's, where nobody names any
 
 

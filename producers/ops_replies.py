@@ -160,3 +160,34 @@ class Reviewed(_Shape):
     decision: Literal["clear", "refuse"]
     reason: str
     actor: str
+
+
+class Resolution(_Shape):
+    """What one person says has become of a call. Approved by another, the executor hears it: `event_id` is that event's."""
+
+    proposal_id: str
+    call_id: str
+    kind: str
+    subject: str
+    psp: str
+    outcome: Literal["succeeded", "failed", "submitted"]
+    amount: str
+    currency: str
+    psp_reference: str | None
+    evidence: str
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+    expires_at: datetime
+    state: Literal["waiting", "approved", "rejected", "expired"]
+    decided_by: str | None
+    decided_at: datetime | None
+    decision_reason: str | None
+    event_id: str | None
+
+
+class ResolutionPage(_Shape):
+    """Newest first. `next_cursor` leads on."""
+
+    resolutions: list[Resolution]
+    next_cursor: str | None

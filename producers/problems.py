@@ -119,7 +119,9 @@ CODES: Mapping[str, Code] = {
     "no_provider": Code(422, "No provider", "No provider of pay-outs is set up for this destination."),
     "insufficient_funds": Code(422, "Insufficient funds", "More than the seller's wallet has available."),
     "too_late": Code(409, "Too late", "The pay-out has ended, and is not cancelled any more; `detail` says how."),
-    "same_person": Code(403, "Same person", "Who asked for a pay-out, or set where it goes, does not approve it."),
+    "same_person": Code(
+        403, "Same person", "Who proposed it, asked for it, or set where a pay-out goes, does not approve it."
+    ),
     "approval_stale": Code(
         409, "Approval stale", "`sha256` is not that of the pay-out as it is now. Look at it again."
     ),

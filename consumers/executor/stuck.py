@@ -140,7 +140,7 @@ def _notifications(conn: Connection, limits: StuckLimits, now: datetime) -> list
 
 def _next(now: datetime, state: str, call: str, act: str, due_at: datetime, lease_until: datetime | None) -> str:
     if state == "unresolved":
-        return "ends only by a late yes or no of the PSP: have it send its webhook again"
+        return "ends by a late yes or no of the PSP, or by two persons: `tally resolve CALL` (`tally show` names the call)"
     match call:
         case "waiting":
             return "waits for what is before it, or for its capture"

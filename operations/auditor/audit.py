@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from operations.auditor import balances, holdings, sellers, webhooks
+from operations.auditor import balances, holdings, resolutions, sellers, webhooks
 from operations.auditor.engine.compare import compared
 from operations.auditor.engine.lag import check_reading, lag
 from operations.auditor.engine.latest import check_latest
@@ -47,6 +47,7 @@ def _checks(run: Run, pages: Sequence[Page]) -> Iterator[Check]:
     run.tell("what is not finished")
     yield from check_looks(_looks(pages), run.stores, run.clock, run.patience.again_s)
     yield webhooks.check_made(run.stores, run.reading, webhooks.kept_since(run))
+    yield resolutions.check_resolutions(run.stores, run.reading, run.clock.now())
     yield check_reading(run, read_at_first, at)
     yield partitions_kept(run.stores, run.settings)
     yield dead_letters(run.stores)

@@ -1,0 +1,298 @@
+"""What a PSP or provider could not say of a call, said by two persons: one proposes the outcome, another approves it.
+
+The approval puts the outcome into the outbox in its own transaction. The executor takes it as it takes what a PSP notifies: if
+the PSP has said something else meanwhile, or says so later, the executor asks the PSP, whose answer counts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, LiteralString
+
+import orjson
+from psycopg.rows import dict_row
+
+from producers.doors.commands import Command, CommandEvents
+from producers.problems import Problem
+from producers.reading import Row
+from producers.source import SOURCE
+from schemas.envelope import derive_id
+from schemas.events import NotificationReceived
+from schemas.money import Money
+from schemas.payouts import PayoutNotified
+from schemas.persons import person_of
+from schemas.requests import FieldError
+from topics.runtime.shape.consumer import Connection
+
+CallKind = Literal["charge", "capture", "void", "refund", "payout"]
+Outcome = Literal[
+    "succeeded", "failed", "submitted"
+]  # submitted: the provider of a pay-out has it, and has not paid it yet
+Told = NotificationReceived | PayoutNotified
+Standing = Literal["waiting", "approved", "rejected", "expired"]
+
+LIFE = timedelta(days=7)  # as an approval's: what was true then need not be true any more
+CODE = "resolved_by_operators"
+_EVENTS: dict[str, type[Told]] = {"NotificationReceived": NotificationReceived, "PayoutNotified": PayoutNotified}
+
+# A call as the executor has it: the state of what it carries out, and the amount that a PSP would name.
+CALL: LiteralString = """
+SELECT c.call_id, c.kind, c.psp, c.payment_order_id AS subject, a.currency, a.scheme,
+       CASE WHEN o.call_id IS NOT NULL THEN o.state WHEN a.call_id = c.call_id THEN a.state ELSE 'ended' END AS state,
+       CASE WHEN o.call_id IS NULL THEN a.psp_reference ELSE o.psp_reference END AS psp_reference,
+       CASE WHEN c.kind <> 'void' THEN coalesce(o.amount_minor, a.gross_minor)
+            ELSE a.gross_minor - (SELECT coalesce(sum(amount_minor), 0)::bigint FROM operation_view d
+                                  WHERE d.payment_order_id = c.payment_order_id AND d.kind = 'capture' AND d.state = 'done')
+       END AS amount
+FROM call_view c
+JOIN attempt_view a ON a.payment_order_id = c.payment_order_id
+LEFT JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id AND o.seq > 0
+WHERE c.call_id = %s AND c.kind IN ('charge', 'capture', 'void', 'refund')
+UNION ALL
+SELECT c.call_id, c.kind, c.psp, p.payout_id, p.currency, NULL,
+       CASE WHEN p.call_id = c.call_id THEN p.state ELSE 'ended' END, p.provider_reference, p.amount_minor
+FROM call_view c JOIN payout_view p ON p.payout_id = c.payout_id
+WHERE c.call_id = %s AND c.kind = 'payout'
+"""
+MANUAL: LiteralString = "SELECT capture = 'manual' AS manual FROM order_view WHERE payment_order_id = %s"
+COLUMNS: LiteralString = (
+    "proposal_id, call_id, kind, subject, outcome, event_type, event, evidence, reason, proposed_by, proposed_at,"
+    " expires_at, state, decided_by, decided_at, decision_reason, event_id::text"
+)
+SELECT: LiteralString = "SELECT " + COLUMNS + " FROM proposals"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call whose outcome nobody knows, as the executor's and payments' views show it. The amount is in minor units."""
+
+    call_id: str
+    kind: CallKind
+    psp: str
+    subject: str  # a payment order or pay-out
+    currency: str
+    scheme: str | None
+    state: str
+    psp_reference: str | None
+    amount: int
+    manual: bool = False  # a charge that authorises
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a person says has become of a call, and how that person knows."""
+
+    outcome: Outcome
+    evidence: str
+    reason: str
+    psp_reference: str | None = None
+    expires_at: datetime | None = None  # of an authorisation
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A proposal as it stands, and whether the command changed nothing."""
+
+    row: Mapping[str, Any]
+    replayed: bool = False
+
+    def shown(self, now: datetime) -> dict[str, Any]:
+        return shown(self.row, now)
+
+
+def shown(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """A proposal for its readers: with the amount that is said, and expired once its time is over."""
+    told = {name: value for name, value in row.items() if name not in ("event", "event_type")}
+    state = "expired" if row["state"] == "waiting" and row["expires_at"] <= now else row["state"]
+    event = row["event"]
+    return told | {
+        "state": state,
+        "psp": event["psp"],
+        **event["amount"],
+        "psp_reference": event["psp_reference"] or None,
+    }
+
+
+def check_open(call: OpenCall, outcome: str) -> None:
+    """A yes may be said as soon as nobody knows; a no once nothing is sent or asked any more. Errors: Problem `not_waiting`."""
+    if call.state == "unresolved" or (call.state == "unknown" and outcome != "failed"):
+        return
+    if call.state == "unknown":
+        raise Problem("not_waiting", "The PSP is still asked, and may be sent the call again: it has not failed yet.")
+    raise Problem("not_waiting", f"The outcome of this call is known, or still to come: it is {call.state}.")
+
+
+def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
+    """What the PSP or provider would have notified. Errors: Problem that names the field."""
+    if said.outcome == "submitted" and call.kind != "payout":
+        raise _missing("outcome", "invalid_parameter", f"a {call.kind} has succeeded or failed")
+    if said.outcome != "failed" and _reference(call, said) is None:
+        raise _missing("psp_reference", "missing_field", "what has not failed has a reference at the PSP")
+    authorises = call.kind == "charge" and call.manual and said.outcome == "succeeded"
+    if authorises != (said.expires_at is not None):
+        code = "missing_field" if authorises else "unknown_field"
+        raise _missing("expires_at", code, "of an authorisation, and only of one")
+    if call.kind == "payout":
+        return _of_payout(call, said, proposal_id)
+    return NotificationReceived(
+        reference=call.call_id,
+        psp=call.psp,
+        notification_id=proposal_id,
+        source="operator",
+        status="declined" if said.outcome == "failed" else "authorised" if authorises else "succeeded",
+        amount=Money(call.amount, call.currency),
+        psp_reference=_reference(call, said) or "",
+        scheme=call.scheme,
+        code=CODE if said.outcome == "failed" else None,
+        about=None if call.kind == "charge" else call.kind,
+        expires_at=said.expires_at,
+    )
+
+
+def _of_payout(call: OpenCall, said: Resolution, proposal_id: str) -> PayoutNotified:
+    status: dict[Outcome, Literal["paid", "accepted", "rejected"]] = {
+        "succeeded": "paid",
+        "submitted": "accepted",
+        "failed": "rejected",
+    }
+    return PayoutNotified(
+        reference=call.call_id,
+        provider=call.psp,
+        notification_id=proposal_id,
+        source="operator",
+        status=status[said.outcome],
+        amount=Money(call.amount, call.currency),
+        provider_reference=_reference(call, said) or "",
+        code=CODE if said.outcome == "failed" else None,
+    )
+
+
+def _reference(call: OpenCall, said: Resolution) -> str | None:
+    return said.psp_reference or call.psp_reference
+
+
+def _missing(field: str, code: str, why: str) -> Problem:
+    return Problem(code, f"{field}: {why}", [FieldError(field, code, why)])
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def propose(call: OpenCall, said: Resolution, by: str) -> Command[Proposed]:
+    """One proposal waits for a call at a time; the same of the same person again is that one. Errors: Problem `not_waiting`,
+    `contents_conflict`, or one that names a field.
+    """
+
+    def work(conn: Connection, now: datetime) -> tuple[Proposed, CommandEvents]:
+        waiting = _waiting(conn, call.call_id, now)
+        if waiting is not None:
+            return _same_again(waiting, call, said, by), CommandEvents()
+        check_open(call, said.outcome)
+        return Proposed(_insert(conn, call, said, by, now)), CommandEvents()
+
+    return Command(("proposal", call.call_id), work)
+
+
+def decide(call: OpenCall, proposal_id: str, approves: bool, by: str, reason: str) -> Command[Proposed]:
+    """Approve it, which says it to the executor, or reject it. The proposer may only take it back.
+
+    `call` is the proposal's, read just before. Errors: Problem `not_found`, `same_person`, `not_waiting`.
+    """
+
+    def work(conn: Connection, now: datetime) -> tuple[Proposed, CommandEvents]:
+        found = _locked(conn, "proposal_id = %s", proposal_id)
+        if found is None:
+            raise Problem("not_found")
+        state: Standing = "approved" if approves else "rejected"
+        if (found["state"], found["decided_by"], found["decision_reason"]) == (state, by, reason):
+            return Proposed(found, replayed=True), CommandEvents()
+        _check_waiting(found, now)
+        if not approves:
+            return Proposed(_decided(conn, found, state, by, reason, now, None)), CommandEvents()
+        if person_of(by) == person_of(found["proposed_by"]):
+            raise Problem("same_person", "Who has proposed it cannot approve it.")
+        check_open(call, found["outcome"])
+        event_id = derive_id(f"proposal|{proposal_id}", SOURCE, 0, int(now.timestamp() * 1000))
+        event = _EVENTS[found["event_type"]].model_validate_json(orjson.dumps(found["event"]))
+        done = _decided(conn, found, state, by, reason, now, event_id)
+        return Proposed(done), CommandEvents([(event_id, event, 0)])
+
+    return Command(("proposal", call.call_id), work)
+
+
+def _check_waiting(row: Row, now: datetime) -> None:
+    if row["state"] != "waiting":
+        raise Problem("not_waiting", f"{row['state']} by {row['decided_by']}" if row["decided_by"] else row["state"])
+    if row["expires_at"] <= now:
+        raise Problem("not_waiting", "It has expired: propose it again.")
+
+
+def _same_again(row: Row, call: OpenCall, said: Resolution, by: str) -> Proposed:
+    event = event_of(call, said, row["proposal_id"]).model_dump(mode="json", exclude_none=True)
+    told = (said.outcome, said.evidence, said.reason, by, event)
+    if told == (row["outcome"], row["evidence"], row["reason"], row["proposed_by"], row["event"]):
+        return Proposed(row, replayed=True)
+    raise Problem(
+        "contents_conflict", f"{row['proposal_id']} of {row['proposed_by']} waits for this call: reject it first."
+    )
+
+
+# ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _waiting(conn: Connection, call_id: str, now: datetime) -> Row | None:
+    """The one that waits. One whose time is over makes room for the next."""
+    found = _locked(conn, "call_id = %s AND state = 'waiting'", call_id)
+    if found is not None and found["expires_at"] <= now:
+        conn.execute("UPDATE proposals SET state = 'expired' WHERE proposal_id = %s", [found["proposal_id"]])
+        return None
+    return found
+
+
+def _locked(conn: Connection, where: LiteralString, value: str) -> Row | None:
+    cursor = conn.cursor(row_factory=dict_row)
+    return cursor.execute(SELECT + " WHERE " + where + " FOR UPDATE", [value]).fetchone()
+
+
+def _insert(conn: Connection, call: OpenCall, said: Resolution, by: str, now: datetime) -> Row:
+    """Errors: Problem `not_waiting`, if another process has put one there at this moment."""
+    proposal_id = f"rs-{secrets.token_hex(8)}"
+    event = event_of(call, said, proposal_id)
+    cursor = conn.cursor(row_factory=dict_row)
+    row = cursor.execute(
+        "INSERT INTO proposals (proposal_id, call_id, kind, subject, outcome, event_type, event, evidence, reason,"
+        " proposed_by, proposed_at, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING *",
+        [
+            proposal_id,
+            call.call_id,
+            call.kind,
+            call.subject,
+            said.outcome,
+            type(event).__name__,
+            event.model_dump_json(exclude_none=True),
+            said.evidence,
+            said.reason,
+            by,
+            now,
+            now + LIFE,
+        ],
+    ).fetchone()
+    if row is None:
+        raise Problem("not_waiting", "Another proposal waits for this call.")
+    return row
+
+
+def _decided(
+    conn: Connection, row: Row, state: Standing, by: str, reason: str, now: datetime, event_id: str | None
+) -> Row:
+    decided = {"state": state, "decided_by": by, "decided_at": now, "decision_reason": reason, "event_id": event_id}
+    conn.execute(
+        "UPDATE proposals SET state = %s, decided_by = %s, decided_at = %s, decision_reason = %s, event_id = %s"
+        " WHERE proposal_id = %s",
+        [*decided.values(), row["proposal_id"]],
+    )
+    return {**row, **decided}
