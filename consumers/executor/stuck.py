@@ -140,7 +140,9 @@ def _notifications(conn: Connection, limits: StuckLimits, now: datetime) -> list
 
 def _next(now: datetime, state: str, call: str, act: str, due_at: datetime, lease_until: datetime | None) -> str:
     if state == "unresolved":
-        return "ends by a late yes or no of the PSP, or by two persons: `tally resolve CALL` (`tally show` names the call)"
+        return (
+            "ends by a late yes or no of the PSP, or by two persons: `tally resolve CALL` (`tally show` names the call)"
+        )
     match call:
         case "waiting":
             return "waits for what is before it, or for its capture"

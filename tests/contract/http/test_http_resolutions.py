@@ -21,7 +21,9 @@ from psp.port import Unknown
 from schemas.events import CallEnded, OrderPlaced
 from tests.commands import tally
 from tests.contract.calls_running import Desk, as_message, hear, psp_accounts
-from tests.contract.http.door import Door, Reply, wait_for
+from tests.contract.http.door import Door, Reply, asked, wait_for
+from tests.contract.http.door import order as request_of
+from tests.contract.http.rooms import running_rooms
 from tests.contract.http.test_http_notifications_heard import hearing, placed
 from topics.runtime.shape.clock import Clock
 
@@ -33,7 +35,7 @@ WHY = {"evidence": "dashboard of northpay, 4 May, row 17", "reason": "no answer 
 def desk(door: Door) -> Iterator[Desk]:
     """The executor, which hears; nobody calls a PSP, the test gives the answers."""
     desk = Desk(door.settings.model_copy(update={"psps": psp_accounts("http://127.0.0.1:1")}))
-    with hearing(desk.settings):
+    with hearing(desk.settings), running_rooms(door.settings):
         yield desk
 
 
@@ -52,26 +54,30 @@ def order(desk: Desk) -> OrderPlaced:
     """An order whose charge is unresolved: sent, and asked about until the ladder ended."""
     order = placed(f"rs-{secrets.token_hex(4)}", "tok_visa")
     desk.place([order])
-    answered(desk, order, "send")
-    assert state(desk, order) == "unknown"
-    for number in range(7):
-        answered(desk, order, "ask", number)
-    assert state(desk, order) == "unresolved"
+    never_answered(desk, order.key)
     return order
 
 
-def answered(desk: Desk, order: OrderPlaced, act: Any, number: int = 0) -> None:
+def never_answered(desk: Desk, order: str) -> None:
+    answered(desk, order, "send")
+    assert desk.states()[order] == "unknown"
+    for number in range(7):
+        answered(desk, order, "ask", number)
+    assert desk.states()[order] == "unresolved"
+
+
+def answered(desk: Desk, order: str, act: Any, number: int = 0) -> None:
     """The PSP's answer to the last send or question: none."""
-    [(call_id, act_no)] = desk.rows("SELECT id, act_no FROM calls WHERE subject = %s", order.key)
+    [(call_id, act_no)] = desk.rows("SELECT id, act_no FROM calls WHERE subject = %s", order)
     ended = CallEnded(
-        payment_order_id=order.key,
+        payment_order_id=order,
         call_id=str(call_id),
         act=act,
         act_no=int(str(act_no)),
         reply=Unknown("timeout").to_json(),
         ended_at=datetime.now(UTC),
     )
-    hear(desk.settings, [as_message(ended, "calls", f"{order.key} {act} {number}")])
+    hear(desk.settings, [as_message(ended, "calls", f"{order} {act} {number}")])
 
 
 def state(desk: Desk, order: OrderPlaced) -> str:
@@ -112,6 +118,31 @@ def test_an_unresolved_charge_is_captured_by_two_persons(
     caused = desk.rows("SELECT psp_reference, outcome_event_id FROM attempts WHERE payment_order_id = %s", order.key)
     assert caused == [("np_1", approved.json["event_id"])]
     assert order.key not in [one["subject"] for one in listed(door, anna)]
+
+
+def test_the_books_follow_what_two_persons_have_said_of_a_payment(door: Door, desk: Desk, anna: str, bert: str) -> None:
+    cart = f"rs-{secrets.token_hex(4)}"
+    done, gone = f"{cart}-1", f"{cart}-2"
+    orders = [request_of(each, seller_account=each) for each in (done, gone)]
+    assert door.post(asked(cart, *orders, buyer_info={"buyer_account": cart})).status == 202
+    wait_for(lambda: {done, gone} <= desk.states().keys())
+    for order, outcome in (
+        (done, {"outcome": "succeeded", "psp_reference": f"np-{cart}"}),
+        (gone, {"outcome": "failed"}),
+    ):
+        never_answered(desk, order)
+        [(call_id,)] = desk.rows("SELECT call_id FROM attempts WHERE payment_order_id = %s", order)
+        id_ = post(door, anna, call_id=call_id, **WHY, **outcome).json["proposal_id"]
+        assert post(door, bert, f"/{id_}/approve", reason="seen").status == 202
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
+    shown = door.get(f"/v1/payments/{cart}").json["payment_orders"]
+    assert [(one["payment_order_status"], one["wallet_updated"], one["ledger_updated"]) for one in shown] == [
+        ("SUCCESS", True, True),
+        ("FAILED", False, False),
+    ]
+    assert shown[1]["decline_code"] == "resolved_by_operators"
+    assert door.get(f"/v1/wallets/{done}").json["balances"][0]["available"] == "11.34"
+    assert door.get(f"/v1/wallets/{gone}").status == 404
 
 
 def test_an_unresolved_charge_fails_by_two_persons_and_its_proposal_cannot_be_used_again(
@@ -160,7 +191,7 @@ def test_what_is_still_asked_about_may_have_succeeded_and_has_not_failed(
     desk.place([order])
     early = propose(door, anna, desk, order)
     assert (early.status, early.json["code"]) == (409, "not_waiting")
-    answered(desk, order, "send")
+    answered(desk, order.key, "send")
     assert propose(door, anna, desk, order).status == 409
     id_ = propose(door, anna, desk, order, "succeeded", psp_reference="np_3").json["proposal_id"]
     assert post(door, bert, f"/{id_}/approve", reason="seen").status == 202
