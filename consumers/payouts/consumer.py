@@ -9,6 +9,7 @@ from consumers.payouts.decide import Heard, decide
 from consumers.payouts.payout import Payouts
 from consumers.payouts.policy import Policy
 from consumers.payouts.settings import PayoutsSettings
+from consumers.payouts.stuck import stuck
 from topics.catalog import PAYOUTS_ROOM
 from topics.runtime.shape.consumer import Consumer
 
@@ -19,4 +20,5 @@ def build(settings: PayoutsSettings) -> Consumer[Payouts, Heard]:
         providers=settings.payout_providers,
         contents_key=bytes.fromhex(settings.derive("payouts:contents")),
     )
-    return Consumer(PAYOUTS_ROOM, load=store.load, decide=partial(decide, policy=policy), save=store.save)
+    decider = partial(decide, policy=policy)
+    return Consumer(PAYOUTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck)

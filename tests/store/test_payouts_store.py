@@ -9,11 +9,13 @@ from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 
 from consumers.payouts.consumer import build
 from consumers.payouts.scheduling import scheduled_id
 from consumers.payouts.settings import PayoutRules
+from consumers.payouts.stuck import stuck
 from operations.stack.settings import AllSettings
 from schemas.money import Money
 from schemas.payouts import (
@@ -23,8 +25,10 @@ from schemas.payouts import (
     PayoutReady,
     PayoutRefused,
     PayoutRiskCleared,
+    PayoutRiskHeld,
     PayoutStatusChanged,
     PayoutSubmitted,
+    PayoutUnknown,
     PayoutWithdrawn,
 )
 from schemas.sellers import Schedule
@@ -71,6 +75,11 @@ def reserved(payout_id: str = "po-1", minor: int = 12000) -> FundsReserved:
     )
 
 
+def executed(ready: PayoutReady) -> dict[str, Any]:
+    names = ("payout_id", "owner", "seller_account", "amount", "release_no", "provider", "bank_account")
+    return {"call_id": "0" * 32, **{name: getattr(ready, name) for name in names}}
+
+
 def one(room: Hearing, view: str = "payout_view") -> dict[str, Any]:
     (row,) = room.rows(f"SELECT * FROM {view}")
     return row
@@ -88,9 +97,8 @@ def test_a_pay_out_is_stored_read_again_and_shown_whole(payouts: Hearing) -> Non
     payouts.hears(approval)
     (ready,) = payouts.all_said(PayoutReady)
     assert (ready.destination, ready.amount) == (IBAN, Money(12000, "EUR"))
-    told = {name: getattr(ready, name) for name in ("payout_id", "owner", "seller_account", "amount", "release_no")}
-    told |= {"provider": "harbour", "bank_account": "main", "call_id": "0" * 32, "provider_reference": "tr-1"}
-    payouts.hears(PayoutSubmitted(**told), PayoutPaid(**told))
+    told = executed(ready)
+    payouts.hears(PayoutSubmitted(**told, provider_reference="tr-1"), PayoutPaid(**told, provider_reference="tr-1"))
     shown = one(payouts)
     assert (shown["status"], shown["detail"], shown["amount"], shown["description"]) == ("paid", None, 12000, '"May"')
     assert (shown["destination_masked"], shown["provider_reference"]) == ("DE89 … 3000", "tr-1")
@@ -206,3 +214,41 @@ def test_a_timer_that_two_processes_fire_pays_out_once(payouts: Hearing) -> None
     in_parallel([lambda room=room: list(apply(room.store, room.consumer, due, None, SIX)) for room in rooms])
     assert len(payouts.rows("SELECT 1 FROM payout_view")) == 20
     assert len(payouts.rows("SELECT 1 FROM history_view")) == 20
+
+
+# ── what is stuck ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stuck_after(room: Hearing, seconds: int) -> list[tuple[str, str]]:
+    with psycopg.connect(room.settings.dsn("tally_payouts_read"), options="-c search_path=payouts") as conn:
+        found = stuck(conn, room.settings.stuck, NOW + timedelta(seconds=seconds))
+    return [(one.id, one.state) for one in found]
+
+
+def test_each_pay_out_is_stuck_from_the_limit_of_where_it_stands_on(payouts: Hearing) -> None:
+    """At a time each, so that what is found later has been there all along."""
+    limits = payouts.settings.stuck
+    ids = ("screening", "in_review", "reserving", "processing", "awaiting_approval", "unknown")
+    payouts.hears(*(requested(id_, amount="120.00" if "approval" in id_ else "10.00") for id_ in ids))
+    payouts.hears(*(cleared(id_) for id_ in ids[2:]))
+    payouts.hears(
+        PayoutRiskHeld(payout_id="in_review", screen_no=1, rule="r", list_version="1", score=50, decided_at=NOW),
+        *(reserved(id_, 12000 if "approval" in id_ else 1000) for id_ in ids[3:]),
+    )
+    (ready,) = [event for event in payouts.all_said(PayoutReady) if event.payout_id == "unknown"]
+    payouts.hears(PayoutUnknown(**executed(ready), reason="timeout"))
+    assert stuck_after(payouts, 0) == [("in_review", "in_review")]
+    soon = [("in_review", "in_review"), ("reserving", "reserving"), ("screening", "screening")]
+    assert stuck_after(payouts, limits.risk_s) == soon
+    assert stuck_after(payouts, limits.executing_s) == sorted([*soon, ("processing", "processing")])
+    later = sorted([*soon, ("processing", "processing"), ("awaiting_approval", "awaiting_approval")])
+    assert stuck_after(payouts, limits.approval_s) == later
+
+
+def test_a_pay_out_of_a_frozen_seller_is_stuck_after_a_day_and_says_whose_turn_it_is(payouts: Hearing) -> None:
+    payouts.hears(frozen(destination_changed_at=LONG_AGO), requested(amount="100.00"), cleared(), reserved(minor=10000))
+    assert stuck_after(payouts, payouts.settings.stuck.hold_s - 1) == []
+    with psycopg.connect(payouts.settings.dsn("tally_payouts_read"), options="-c search_path=payouts") as conn:
+        (found,) = stuck(conn, payouts.settings.stuck, NOW + timedelta(days=1))
+    assert (found.state, [*map(str, found.amounts)], found.age_s) == ("on_hold", ["100.00 EUR"], 86_400)
+    assert "active again" in found.next

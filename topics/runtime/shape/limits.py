@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class StuckLimits(BaseModel):
     """How long money may wait in each state before `tally stuck`, the metrics and the log report it.
 
-    Orders that are unresolved, payments in review and dead letters wait for a person: they are reported at once.
+    Orders that are unresolved, payments and pay-outs in review and dead letters wait for a person: they are reported at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,9 +17,15 @@ class StuckLimits(BaseModel):
     unknown_s: int = Field(default=600, ge=1)
     pending_s: int = Field(default=3600, ge=1)
     notification_s: int = Field(default=600, ge=1)  # a PSP's notification of a charge that we do not know
-    risk_s: int = Field(default=120, ge=1)  # a payment without an answer from risk
-    executing_s: int = Field(default=600, ge=1)  # a placed order without any event from the executor
-    booking_s: int = Field(default=120, ge=1)  # a captured order that is not in the wallet, or not in the ledger
+    risk_s: int = Field(default=120, ge=1)  # a payment or pay-out without an answer from risk
+    executing_s: int = Field(
+        default=600, ge=1
+    )  # a placed order or released pay-out without any event from the executor
+    booking_s: int = Field(
+        default=120, ge=1
+    )  # a captured order not in wallet or ledger; a pay-out that is not reserved
+    approval_s: int = Field(default=86_400, ge=1)  # a reserved pay-out that too few persons have approved
+    hold_s: int = Field(default=86_400, ge=1)  # a pay-out whose seller is frozen or closed, or that no provider takes
     parked_s: int = Field(default=600, ge=1)  # a letter that is still retried
 
 

@@ -12,11 +12,11 @@ FOUND_MAX = 2000  # of one kind in one room, oldest first: keeps the query short
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """One order, payment, letter or notification past its limit. `amounts` has one for each currency, none if unknown.
+    """One order, payment, pay-out, letter or notification past its limit. `amounts` has one for each currency, none if unknown.
 
-    `id` is the id of a payment order, checkout or letter, or a notification's reference, by `state`:
+    `id` is the id of a payment order, checkout, pay-out or letter, or a notification's reference, by `state`:
     waiting | calling | unknown | pending | unresolved (at a PSP) | check | double_return | notification | risk | review |
-    executing | booking | dead | parked (letters).
+    executing | booking | a pay-out's status | dead | parked (letters).
     """
 
     room: str
