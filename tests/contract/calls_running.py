@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
 import psycopg
 
@@ -30,6 +32,9 @@ from topics.runtime.shape.store import Store
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 FINAL = ("captured", "declined", "unresolved")
+OF_KAFKA = ("after_poll", "before_offsets", "after_offsets")  # a room's loop around all batches, whatever is in them
+PUBLISHING = ("before_publish", "after_publish")
+STEPS = [name for name in failpoints.NAMES if not name.startswith("call.") and name not in OF_KAFKA]
 _ENTERED_MS = 1_780_000_000_000
 
 
@@ -116,13 +121,13 @@ class Desk:
         wait_for(ended, limit_s)
         return self.states()
 
-    def rest(self, limit_s: float = 60) -> None:
+    def rest(self, limit_s: float = 60, step_s: float = 1) -> None:
         """Wait until every call has ended, moving business time on whenever one waits to ask."""
 
         def ended() -> bool:
             open_ = self.rows("SELECT act FROM calls WHERE state <> 'ended'")
             if any(act == "ask" for (act,) in open_):
-                self.now_is_later_by(1)
+                self.now_is_later_by(step_s)
             return not open_
 
         wait_for(ended, limit_s)
@@ -191,6 +196,25 @@ def calling_process(settings: Settings) -> Iterator[None]:
 def killed_calling(settings: Settings, failpoint: str) -> bool:
     """Whether a sender in a process of its own was killed there."""
     return _killed(_call, settings, failpoint)
+
+
+@contextmanager
+def asleep_calling(settings: Settings, failpoint: str) -> Iterator[Callable[[], None]]:
+    """A sender in a process of its own that falls asleep there. → what wakes it"""
+    process = _CLEAN.Process(target=_call, args=(settings, f"{failpoint}=stop"))
+    process.start()
+    assert process.pid is not None
+    pid = process.pid
+    try:
+        wait_for(lambda: _is_stopped(pid))
+        yield lambda: os.kill(pid, signal.SIGCONT)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def killed_hearing(settings: Settings, failpoint: str, messages: Sequence[Message]) -> bool:

@@ -16,6 +16,8 @@ from schemas.events import AnyEvent, NotificationReceived
 from schemas.money import Money
 from schemas.money_back import CapturePlaced, RefundPlaced, VoidPlaced
 from tests.contract.calls_running import (
+    PUBLISHING,
+    STEPS,
     Desk,
     as_message,
     calling,
@@ -33,9 +35,6 @@ from topics.settings import Settings
 
 GROSS, PART = Money(1234, "EUR"), Money(1000, "EUR")
 KINDS = ("capture", "void", "refund", "check")
-OF_KAFKA = ("after_poll", "before_offsets", "after_offsets")  # a room's loop around all batches, whatever is in them
-PUBLISHING = ("before_publish", "after_publish")
-STEPS = [name for name in NAMES if not name.startswith("call.") and name not in OF_KAFKA]
 
 
 @pytest.fixture(scope="module")
