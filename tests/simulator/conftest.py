@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from psp.payout_port import PayoutProvider
 from psp.port import Psp
-from psp.registry import make_psps
+from psp.registry import make_providers, make_psps
 from tests.simulator.running import KEYS, RunningSimulator
-from topics.settings import PspAccount
+from topics.settings import PayoutProviderAccount, PspAccount
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,18 @@ def psps_of(running: RunningSimulator) -> dict[str, Psp]:
         PspAccount(name="southpay", adapter="southpay", url=f"{running.url}/southpay", api_key=KEYS["southpay"]),
     ]
     return make_psps(accounts)
+
+
+def provider_of(running: RunningSimulator) -> PayoutProvider:
+    account = PayoutProviderAccount(
+        name="harbour", adapter="harbour", url=f"{running.url}/harbour", api_key=KEYS["harbour"], bank_account="main"
+    )
+    return make_providers([account])["harbour"]
+
+
+@pytest.fixture
+def provider(simulator: RunningSimulator) -> PayoutProvider:
+    return provider_of(simulator)
 
 
 @pytest.fixture(params=["northpay", "southpay"])

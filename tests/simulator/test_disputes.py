@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from psp.payout_port import PayoutProvider, TransferNotification
 from psp.port import (
     Captured,
     DisputeState,
@@ -26,11 +27,12 @@ from psp.port import (
 )
 from psp.webhooks import genuine
 from tests.simulator.behind import a_capture, a_refund, a_void, a_wish, authorised, order_of, sent, wish_of
-from tests.simulator.conftest import psps_of
+from tests.simulator.conftest import provider_of, psps_of
 from tests.simulator.running import WEBHOOK_SECRETS, RunningSimulator, send, wait_for
 from tests.simulator.test_behind import captured, euros, plan
 from tests.simulator.test_charging import a_charge, charged
 from tests.simulator.test_reversing import refused, reverse
+from tests.simulator.test_transfers import a_transfer, transferred
 
 
 def dispute(simulator: RunningSimulator, subject: str, **wanted: object) -> dict[str, Any]:
@@ -154,16 +156,30 @@ class Hearing:
 
     simulator: RunningSimulator
     psps: dict[str, Psp]
+    provider: PayoutProvider
     heard: list[tuple[str, Notification]] = field(default_factory=list)
+    heard_of_transfers: list[TransferNotification] = field(default_factory=list)
 
     def take(self, name: str, headers: dict[str, str], body: bytes, now_s: float) -> int:
-        psp = self.psps[name]
+        psp = self.psps.get(name) or self.provider
         if not genuine((WEBHOOK_SECRETS[name],), psp.signature(headers), body, now_s):
             return 401
         told = psp.read_notification(body)
         assert told is not None
-        self.heard.append((name, told))
+        if isinstance(told, TransferNotification):
+            self.heard_of_transfers.append(told)
+        else:
+            self.heard.append((name, told))
         return 202
+
+    def time_passes(self, seconds: int) -> None:
+        clock = self.simulator.clock
+        ahead = int(clock.read_text()) if clock.exists() else 0
+        clock.write_text(str(ahead + seconds))
+
+    def of_transfer(self, reference: str) -> set[str]:
+        told = [each.told for each in list(self.heard_of_transfers)]
+        return {one.status for one in told if one and one.reference == reference}
 
     def of(self, reference: str) -> list[tuple[str, str | None]]:
         """The statuses told of it, each once, with their codes."""
@@ -193,7 +209,7 @@ def hearing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearing]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     running = RunningSimulator(tmp_path_factory.mktemp("telling"), f"http://127.0.0.1:{server.server_address[1]}")
-    hearings.append(Hearing(running, psps_of(running)))
+    hearings.append(Hearing(running, psps_of(running), provider_of(running)))
     try:
         yield hearings[0]
     finally:
@@ -255,6 +271,21 @@ def test_disputes_are_told_with_each_step(hearing: Hearing) -> None:
         wait_for(lambda: steps() == {(1, "inquiry"), (1, "opened"), (1, "won"), (2, "opened")})
 
 
+def test_all_that_becomes_of_a_transfer_is_told_unasked_but_for_the_silent_one(hearing: Hearing) -> None:
+    """Of the one that is returned later, after the process died and was started again."""
+    endings = {"00": {"paid"}, "01": set(), "02": {"failed"}, "03": {"paid", "returned"}, "04": set()}
+    made = {ending: a_transfer(ending=ending) for ending in endings}
+    for transfer in made.values():
+        transferred(hearing.provider, transfer)
+    hearing.simulator.kill()
+    hearing.simulator.start()
+    hearing.time_passes(3)
+    wait_for(lambda: hearing.of_transfer(made["03"].call_id) == {"paid"})
+    hearing.time_passes(86_400)
+    for ending, told in endings.items():
+        wait_for(lambda: hearing.of_transfer(made[ending].call_id) == told)  # noqa: B023
+
+
 def test_what_was_pending_is_told_when_it_is_decided_though_the_process_died(hearing: Hearing) -> None:
     waiting = []
     for psp in hearing.psps.values():
@@ -265,7 +296,7 @@ def test_what_was_pending_is_told_when_it_is_decided_though_the_process_died(hea
         waiting.append((refund.call_id, wish.call_id))
     hearing.simulator.kill()
     hearing.simulator.start()
-    hearing.simulator.clock.write_text("10")
+    hearing.time_passes(10)
     for refunded, authorised_ in waiting:
         wait_for(lambda: ("declined", "refused_by_issuer") in hearing.of(refunded))  # noqa: B023
         wait_for(lambda: ("authorised", None) in hearing.of(authorised_))  # noqa: B023
