@@ -8,11 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
 
 from consumers.executor.settings import RoutingRule
 from operations.stack.home import Home
 from operations.stack.process import Command
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 # Which rooms share a process. The executor waits for PSPs and gets one to itself.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (
@@ -21,6 +24,7 @@ ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (
     ("wallet", "ledger", "webhooks"),
 )
 PSPS = ("northpay", "southpay")
+PROVIDERS: tuple[Literal["harbour"], ...] = ("harbour",)  # of pay-outs
 SIMULATOR_TAKES = 256  # concurrent calls; with 64 the executor leased many small batches, and calls waited
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
 
@@ -66,9 +70,10 @@ def simulator(home: Home, settings: Settings, port: int, api_url: str = "") -> C
     argv = [sys.executable, "-m", "simulator", "--host", "127.0.0.1", "--port", str(port)]
     argv += ["--data", str(home.simulator), "--clock", str(home.clock)]
     argv += ["--webhooks", f"{api_url}/v1/psp-notifications"] if api_url else []
+    names = (*PSPS, *PROVIDERS)
     secrets = {
-        "SIMULATOR_KEYS": json.dumps({name: settings.derive(f"psp:{name}") for name in PSPS}),
-        "SIMULATOR_WEBHOOK_SECRETS": json.dumps({name: webhook_secret(settings, name) for name in PSPS}),
+        "SIMULATOR_KEYS": json.dumps({name: settings.derive(f"psp:{name}") for name in names}),
+        "SIMULATOR_WEBHOOK_SECRETS": json.dumps({name: webhook_secret(settings, name) for name in names}),
     }
     return Command("simulator", argv, home.logs / "simulator.log", secrets)
 
@@ -84,6 +89,7 @@ def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[st
     given |= {"TALLY_HOME": str(settings.home), "TALLY_KAFKA": kafka, "TALLY_POSTGRES": postgres}
     given |= {"TALLY_API_PORT": str(ports["api"])}
     given.setdefault("TALLY_PSPS", simulated_psps(settings, ports["simulator"]))
+    given.setdefault("TALLY_PAYOUT_PROVIDERS", simulated_providers(settings, ports["simulator"]))
     given.setdefault(
         "TALLY_ROUTING", json.dumps([rule.model_dump(mode="json", exclude_unset=True) for rule in ROUTING])
     )
@@ -105,4 +111,24 @@ def simulated_psps(settings: Settings, port: int) -> str:
         )
         for name in PSPS
     ]
+    return _as_json(accounts)
+
+
+def simulated_providers(settings: Settings, port: int) -> str:
+    accounts = [
+        PayoutProviderAccount(
+            name=name,
+            adapter=name,
+            url=f"http://127.0.0.1:{port}/{name}",
+            api_key=settings.derive(f"psp:{name}"),
+            webhook_secrets=(webhook_secret(settings, name),),
+            bank_account=f"{name}-main",
+            concurrency=SIMULATOR_TAKES,
+        )
+        for name in PROVIDERS
+    ]
+    return _as_json(accounts)
+
+
+def _as_json(accounts: Sequence[BaseModel]) -> str:
     return json.dumps([account.model_dump(mode="json", exclude_unset=True) for account in accounts])
