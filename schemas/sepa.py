@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import Annotated
 
+from anyascii import anyascii
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
@@ -33,17 +34,10 @@ _INSTEAD = str.maketrans(
     }
 )
 
-_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "’": "'", "“": '"', "”": '"'})
-
-
-def _latin(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    return "".join(each for each in plain if not unicodedata.combining(each))
-
 
 def sepa_text(text: str) -> str:
     """ "Jürgen Groß & Søn" → "Jurgen Gross + Son"."""
-    return " ".join(_latin(text).translate(_INSTEAD).split())
+    return " ".join(anyascii(unicodedata.normalize("NFC", text)).translate(_INSTEAD).split())
 
 
 def _fits(name: str) -> str:

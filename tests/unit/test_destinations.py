@@ -140,6 +140,8 @@ def test_a_destination_is_taken_or_the_field_at_fault_is_named(text: str, error:
     [
         ("Jürgen Groß & Søn GmbH", "Jurgen Gross + Son GmbH"),
         ("Łukasz Żółć", "Lukasz Zolc"),
+        ("Анна Петрова", "Anna Petrova"),
+        ("Ελένη", "Eleni"),
         ("O’Neill; “Sons”", "O'Neill, .Sons."),
         ("  two   blanks ", "two blanks"),
     ],
