@@ -34,3 +34,18 @@ if [ ! -s TALLY_PSPS ]; then
     { printf '[' && account northpay "$north_key" "$north_secret" && printf ', ' &&
         account southpay "$south_key" "$south_secret" && printf ']'; } | keep TALLY_PSPS
 fi
+
+# Of the simulated provider of pay-outs, likewise; none where its simulator is not used.
+if [ ! -s TALLY_PAYOUT_PROVIDERS ] && [ -s SIMULATOR_KEYS ]; then
+    harbour_key=$(random) harbour_secret=$(random)
+    add() { # NAME VALUE: into that file's JSON object
+        sed "s/}\$/, \"harbour\": \"$2\"}/" "$1" >"$1.new"
+        chmod 444 "$1.new"
+        mv "$1.new" "$1"
+    }
+    add SIMULATOR_KEYS "$harbour_key"
+    add SIMULATOR_WEBHOOK_SECRETS "$harbour_secret"
+    printf '[{"name": "harbour", "adapter": "harbour", "url": "http://simulator:8100/harbour", "api_key": "%s", "webhook_secrets": ["%s"], "bank_account": "harbour-main"}]' \
+        "$harbour_key" "$harbour_secret" | keep TALLY_PAYOUT_PROVIDERS
+fi
+printf '[]' | keep TALLY_PAYOUT_PROVIDERS

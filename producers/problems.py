@@ -179,6 +179,11 @@ CODES: Mapping[str, Code] = {
     "too_slow": Code(
         503, "Took too long", "The answer takes longer than 5 s to find. Ask for less: a shorter time, say."
     ),
+    "not_in_force": Code(
+        503,
+        "Not in force yet",
+        "The seller was changed a moment ago, and payouts has not heard of it. Send the same again.",
+    ),
     "busy": Code(503, "Too busy now", "More requests wait than can be taken. Send the same request again later."),
 }
 

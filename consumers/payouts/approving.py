@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from consumers.payouts.payout import Approval, Payout, person
+from consumers.payouts.payout import Approval, Payout
 from schemas.payouts import PayoutApproved
+from schemas.persons import person_of
 from topics.runtime.shape.consumer import Cause
 
 
@@ -26,7 +27,7 @@ def approve(payout: Payout, event: PayoutApproved, cause: Cause) -> tuple[Payout
         return payout, kept
     if event.decision == "rejected":
         return replace(payout, stop="rejected", stopped_by=event.approver), kept
-    return replace(payout, approved_by=(*payout.approved_by, person(event.approver))), kept
+    return replace(payout, approved_by=(*payout.approved_by, person_of(event.approver))), kept
 
 
 def _why_not(payout: Payout, event: PayoutApproved) -> str | None:
@@ -35,8 +36,8 @@ def _why_not(payout: Payout, event: PayoutApproved) -> str | None:
         return "not_waiting"
     if event.sha256 != payout.sha256:
         return "approval_stale"
-    if person(event.approver) in payout.makers:
+    if person_of(event.approver) in payout.makers:
         return "same_person"
-    if event.decision == "approved" and person(event.approver) in payout.approved_by:
+    if event.decision == "approved" and person_of(event.approver) in payout.approved_by:
         return "already_counted"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -14,6 +13,7 @@ from schemas.envelope import EventId
 from schemas.ids import OWN_PREFIX
 from schemas.money import Money
 from schemas.payouts import PayoutStatus, SealedDestination
+from schemas.persons import person_of
 from schemas.sellers import SellerSet
 
 Risk = Literal["cleared", "refused", "held"]
@@ -24,11 +24,6 @@ Outcome = Literal["not_sent", "unknown", "unresolved", "submitted", "paid", "fai
 Doubt = Literal["unknown", "unresolved"]
 
 BY_SCHEDULE = "schedule"  # who asked for a pay-out that a schedule made
-
-
-def person(name: str) -> str:
-    """A name as compared: "Anna (key 1a2b)" and "anna" are one person."""
-    return unicodedata.normalize("NFKC", name.partition(" (key ")[0]).strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Payout:
     @property
     def makers(self) -> frozenset[str]:
         """Who may not approve."""
-        return frozenset(person(name) for name in (self.requested_by, self.destination_changed_by) if name)
+        return frozenset(person_of(name) for name in (self.requested_by, self.destination_changed_by) if name)
 
     @property
     def approvals_missing(self) -> int:

@@ -5,6 +5,8 @@ Refusals by what the views say are a courtesy to the caller, and only for new id
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated, Any, LiteralString
 
 import orjson
@@ -19,7 +21,7 @@ from producers.doors.submission import Answer
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.payable import ENDED, refusal
-from producers.problems import Problem
+from producers.problems import RETRY_SOON, Problem
 from producers.source import claim_of
 from schemas.payouts import PayoutRequest, PayoutStatus
 from schemas.times import Moment
@@ -28,6 +30,7 @@ from topics.catalog import PAYOUT_REQUESTS
 router = APIRouter(tags=["pay-outs"])
 
 ONE = ROOT + "/{payout_id}"
+IN_FORCE_WITHIN_S, ASK_EVERY_S = 2.0, 0.05
 BODIES: tuple[type[BaseModel], ...] = (PayoutRequest,)
 _BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PayoutRequest"}}}}
 _REPLAYED: dict[int | str, dict[str, Any]] = {
@@ -102,14 +105,29 @@ async def _is_known(house: House, asked: IdSubmission[Any]) -> bool:
 
 async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Problem | None:
     sellers = await house.doors.rows(
-        "SELECT settings FROM sellers WHERE seller_account = %s AND owner = %s", [asked.seller_account, caller.owner]
+        "SELECT settings, revision FROM sellers WHERE seller_account = %s AND owner = %s",
+        [asked.seller_account, caller.owner],
     )
     wallets = await house.wallet.rows(
         "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
         [asked.seller_account, asked.currency],
     )
-    settings = sellers[0]["settings"] if sellers else None
-    return refusal(asked, settings, wallets[0]["available"] if wallets else 0)
+    settings, available = sellers[0]["settings"] if sellers else None, wallets[0]["available"] if wallets else 0
+    if why := refusal(asked, settings, available):
+        return why
+    return await _not_in_force(house, asked.seller_account, sellers[0]["revision"])
+
+
+async def _not_in_force(house: House, seller_account: str, revision: int) -> Problem | None:
+    """None once payouts knows the seller as the doors do: else a new seller is unknown, and an old destination is paid."""
+    until = time.monotonic() + IN_FORCE_WITHIN_S
+    while True:
+        heard = await house.payouts.rows("SELECT revision FROM seller_view WHERE seller_account = %s", [seller_account])
+        if heard and heard[0]["revision"] >= revision:
+            return None
+        if time.monotonic() > until:
+            return Problem("not_in_force", headers=RETRY_SOON)
+        await asyncio.sleep(ASK_EVERY_S)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -85,6 +85,11 @@ def test_secrets_come_from_files_and_each_service_has_those_that_it_needs() -> N
     has = {name: set(service.get("secrets", ())) for name, service in SERVICES.items()}
     assert {name for name, secrets in has.items() if "TALLY_POSTGRES_ADMIN" in secrets} == {"migrate"}
     assert {name for name, secrets in has.items() if "TALLY_PSPS" in secrets} == {"api", "executor"}
+    assert {name for name, secrets in has.items() if "TALLY_PAYOUT_PROVIDERS" in secrets} == {
+        "api",
+        "executor",
+        "payouts",
+    }
     assert {name for name, secrets in has.items() if "TALLY_SECRET" in secrets} == {*NAMES, "migrate"}
     assert set().union(*has.values()) == set(COMPOSE["secrets"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from topics.settings import SettingsError
 
 SECRET = "sk_live_never_shown"
 
+HARBOUR = {"name": "harbour", "adapter": "harbour", "url": "http://h", "api_key": "key", "bank_account": "main"}
+
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
@@ -25,6 +28,13 @@ SECRET = "sk_live_never_shown"
         ("TALLY_KAFKA_OPTIONS", f'{{"sasl.password": ["{SECRET}"]}}', "TALLY_KAFKA_OPTIONS__SASL.PASSWORD"),
         ("TALLY_DSNS", f'["{SECRET}"]', "TALLY_DSNS"),
         ("TALLY_RISK", '{"blocked_countries": ["kp"]}', "TALLY_RISK__BLOCKED_COUNTRIES: .*ISO 3166-1.*'kp'"),
+        ("TALLY_PAYOUT_COUNTRIES_BLOCKED", '["DE", "ZZ"]', "TALLY_PAYOUT_COUNTRIES_BLOCKED: .*ISO 3166-1"),
+        (
+            "TALLY_PAYOUT_PROVIDERS",
+            "[" + ",".join([json.dumps({**HARBOUR, "api_key": SECRET})] * 2) + "]",
+            "TALLY_PAYOUT_PROVIDERS: .*another provider is called harbour too",
+        ),
+        ("TALLY_PAYOUT_PROVIDERS", json.dumps([{**HARBOUR, "name": "Big Bank"}]), "TALLY_PAYOUT_PROVIDERS__0__NAME"),
         ("TALLY_UPSTREAMS", '["my shop"]', "TALLY_UPSTREAMS: .*'my shop'"),
         (
             "TALLY_RISK",
@@ -59,6 +69,12 @@ def test_a_wrong_setting_is_named_in_one_line_without_secrets(
         ("TALLY_DSNS", f'{{"tally_ops": "{SECRET}", "tally_ops": "{SECRET}2"}}', "tally_ops"),
     ],
 )
+def test_a_provider_of_pay_outs_is_not_called_like_a_psp() -> None:
+    psp = {"name": "harbour", "adapter": "northpay", "url": "http://127.0.0.1:1", "api_key": SECRET}
+    with pytest.raises(SettingsError, match=r"TALLY_PAYOUT_PROVIDERS: .*harbour too$"):
+        load_settings({"TALLY_PSPS": json.dumps([psp]), "TALLY_PAYOUT_PROVIDERS": json.dumps([HARBOUR])})
+
+
 @pytest.mark.parametrize("source", ["the environment", "a file", "the running stack"])
 def test_a_member_that_stands_twice_in_a_setting_stops_the_start_by_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, name: str, value: str, member: str

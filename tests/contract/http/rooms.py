@@ -18,7 +18,7 @@ from consumers.wallet import consumer as wallet
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import Event, PaymentCaptured, PaymentDeclined
 from schemas.money import Money
-from topics.catalog import EXECUTIONS
+from topics.catalog import EXECUTIONS, Topic
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import Settings
 
@@ -70,15 +70,15 @@ def _terms(order: dict[str, Any], checkout_id: str) -> dict[str, Any]:
 _PLACES = itertools.count()
 
 
-def execute(settings: Settings, *events: Event) -> None:
-    """What the executor would have said."""
+def execute(settings: Settings, *events: Event, topic: Topic = EXECUTIONS) -> None:
+    """What the executor, or whoever publishes that topic, would have said."""
     producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random", "log_level": 3})
     for event in events:
         now = datetime.now(UTC)
         event_id = derive_id(event.key, "test", next(_PLACES), int(now.timestamp() * 1000))
         headers = record_headers(Envelope(event_id, "/test", event_type(type(event)), now))
         producer.produce(
-            settings.topic_prefix + EXECUTIONS.name,
+            settings.topic_prefix + topic.name,
             event.model_dump_json(exclude_none=True).encode(),
             event.key.encode(),
             headers=[*headers],

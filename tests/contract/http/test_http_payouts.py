@@ -1,4 +1,4 @@
-"""Pay-outs over HTTP: taken once, refused with the field at fault, cancelled, read back."""
+"""Pay-outs over HTTP and by command: taken once, refused with the field at fault, cancelled, approved, read back."""
 
 from __future__ import annotations
 
@@ -6,38 +6,55 @@ import json
 import secrets
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from consumers.payouts import consumer as payouts
 from consumers.wallet import consumer as wallet
 from producers import payout_replies
+from producers.keys import KeyRefused, create_key
+from schemas.payouts import PayoutRiskCleared
+from tests.commands import tally
 from tests.contract.http.door import Door, Reply, order, wait_for
 from tests.contract.http.rooms import captured, execute
 from tests.contract.http.test_http_bad_input import refused
 from tests.contract.http.test_http_sellers import put
+from topics.catalog import PAYOUT_RISK_DECISIONS
 from topics.runtime.process.kafka_loop import RoomLoop
-from topics.settings import Settings
+from topics.settings import PayoutProviderAccount, Settings
 
-ROOT = "/v1/payouts"
+ROOT, OPS = "/v1/payouts", "/v1/ops/payouts"
 IBAN = {"type": "iban", "iban": "DE89370400440532013000", "holder": "Anna Beispiel"}
+HARBOUR = PayoutProviderAccount(
+    name="harbour",
+    adapter="harbour",
+    url="http://127.0.0.1:1",
+    api_key="key",
+    bank_account="main",
+    countries=frozenset({"DE"}),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def rooms(http_stack: Settings) -> Iterator[None]:
+    """payouts and the wallet. Risk's answer is given by the test; nothing is sent."""
     stop = threading.Event()
-    thread = threading.Thread(target=RoomLoop(http_stack, wallet.build(http_stack), stop).run)
-    thread.start()
+    settings = http_stack.model_copy(update={"payout_providers": (HARBOUR,)})
+    loops = [RoomLoop(settings, room.build(settings), stop) for room in (payouts, wallet)]
+    threads = [threading.Thread(target=loop.run) for loop in loops]
+    for thread in threads:
+        thread.start()
     yield
     stop.set()
-    thread.join()
+    for thread in threads:
+        thread.join()
 
 
-def fund(door: Door, seller: str, amount: str = "100.00") -> None:
-    """What the executor would have said of an order of this seller."""
-    one = order(f"{seller}-order", seller_account=seller, amount=amount, platform_fee="0.00")
-    execute(door.settings, captured(one, f"{seller}-cart"))
-    wait_for(lambda: door.get(f"/v1/wallets/{seller}").status == 200)
+@pytest.fixture(scope="module")
+def anna(door: Door) -> str:
+    return door.key_for("Anna", "payouts:approve")
 
 
 @pytest.fixture
@@ -45,8 +62,20 @@ def seller(door: Door) -> str:
     """A seller with a destination, and 100.00 EUR available."""
     account = f"po-{secrets.token_hex(4)}"
     assert put(door, account, destination=IBAN).status == 201
-    fund(door, account)
+    one = order(f"{account}-order", seller_account=account, amount="100.00", platform_fee="0.00")
+    execute(door.settings, captured(one, f"{account}-cart"))
+    wait_for(lambda: door.get(f"/v1/wallets/{account}").status == 200)
     return account
+
+
+@pytest.fixture
+def waiting(door: Door, seller: str) -> str:
+    """A pay-out of all that the seller has, which waits for a person."""
+    assert ask(door, seller, amount="all").status == 202
+    wait_for(lambda: status(door, f"{seller}-1") == "screening")
+    clear(door, f"{seller}-1")
+    wait_for(lambda: status(door, f"{seller}-1") == "awaiting_approval")
+    return f"{seller}-1"
 
 
 def ask(door: Door, seller: str, key: str | None = None, **changed: Any) -> Reply:
@@ -54,10 +83,42 @@ def ask(door: Door, seller: str, key: str | None = None, **changed: Any) -> Repl
     return door.send("POST", ROOT, json.dumps(body).encode(), key=key)
 
 
+def clear(door: Door, payout_id: str) -> None:
+    """What risk would have said."""
+    said = PayoutRiskCleared(
+        payout_id=payout_id, screen_no=1, rule="none", list_version="1", score=0, decided_at=datetime.now(UTC)
+    )
+    execute(door.settings, said, topic=PAYOUT_RISK_DECISIONS)
+
+
+def status(door: Door, payout_id: str) -> str:
+    return str(door.get(f"{ROOT}/{payout_id}").json["status"])
+
+
+def cancel(door: Door, payout_id: str, key: str | None = None) -> Reply:
+    return door.send("POST", f"{ROOT}/{payout_id}/cancel", key=key)
+
+
+def listed(door: Door, anna: str, payout_id: str, which: str = "awaiting_approval") -> dict[str, Any]:
+    page = door.get(f"{OPS}?status={which}&limit=500", key=anna)
+    payout_replies.PayoutsToApprove.model_validate_json(page.body)
+    [found] = [one for one in page.json["payouts"] if one["payout_id"] == payout_id]
+    return dict(found)
+
+
+def decide(door: Door, key: str, payout_id: str, **changed: Any) -> Reply:
+    body = {"decision": "approved", "reason": "invoice 88 seen"} | changed
+    return door.send("POST", f"{OPS}/{payout_id}/approvals", json.dumps(body).encode(), key=key)
+
+
+# ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def test_a_pay_out_is_taken_once_and_the_same_again_gets_the_same_answer(door: Door, seller: str) -> None:
     first = ask(door, seller, description="May")
     assert (first.status, first.replayed, first.headers["location"]) == (202, False, f"{ROOT}/{seller}-1")
     payout_replies.Payout.model_validate_json(first.body)
+    put(door, seller, state="closed")
     again = ask(door, seller, description="May")
     assert (again.status, again.replayed, again.body) == (202, True, first.body)
     refused(ask(door, seller, description="June"), 422, "contents_conflict", "description")
@@ -70,7 +131,7 @@ def test_another_owners_seller_and_nobodys_are_alike(door: Door, seller: str) ->
         refused(ask(door, account, rival), 404, "unknown_seller", "seller_account")
 
 
-def test_what_cannot_be_paid_out_is_refused_before_it_is_stored(door: Door, seller: str) -> None:
+def test_what_cannot_be_paid_out_is_refused_and_its_id_stays_free(door: Door, seller: str) -> None:
     refused(ask(door, seller, amount="100.01"), 422, "insufficient_funds", "amount")
     refused(ask(door, seller, amount="all", currency="USD"), 422, "insufficient_funds", "amount")
     put(door, seller)
@@ -79,3 +140,179 @@ def test_what_cannot_be_paid_out_is_refused_before_it_is_stored(door: Door, sell
     refused(ask(door, seller), 422, "seller_closed", "seller_account")
     put(door, seller, state="frozen", destination=IBAN)
     assert ask(door, seller, amount="all").status == 202, "a frozen seller's waits"
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "code"),
+    [
+        ({"amount": "0.00"}, "amount", "not_positive"),
+        ({"amount": "-1.00"}, "amount", "not_positive"),
+        ({"amount": "1.5"}, "amount", "wrong_decimals"),
+        ({"amount": "ALL"}, "amount", "invalid_amount"),
+        ({"amount": 12}, "amount", "wrong_type"),
+        ({"amount": "all", "currency": "XXX"}, "currency", "unknown_currency"),
+        ({"currency": "eur"}, "currency", "unknown_currency"),
+        ({"payout_id": "auto~1"}, "payout_id", "reserved_id"),
+        ({"payout_id": ".."}, "payout_id", "invalid_id"),
+        ({"payout_id": "p" * 65}, "payout_id", "invalid_id"),
+        ({"description": "x" * 141}, "description", "invalid_text"),
+        ({"description": "a\0b"}, "description", "invalid_text"),
+        ({"description": "4111 1111 1111 1111"}, "description", "card_number"),
+        ({"destination": IBAN}, "destination", "unknown_field"),
+        ({"owner": "rival"}, "owner", "unknown_field"),
+        ({"requested_by": "Anna"}, "requested_by", "unknown_field"),
+    ],
+)
+def test_a_request_that_breaks_the_contract_is_told_the_field(
+    changed: dict[str, Any], field: str, code: str, door: Door
+) -> None:
+    refused(ask(door, "po-nobody", **changed), 422, code, field)
+
+
+# ── following ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pay_out_is_read_back_with_its_history_and_its_destination_masked(door: Door, waiting: str) -> None:
+    read = door.get(f"{ROOT}/{waiting}")
+    payout_replies.PayoutWithHistory.model_validate_json(read.body)
+    assert (read.json["amount"], read.json["code"]) == ("100.00", None)
+    assert read.json["destination"].items() >= {"country": "DE", "masked": "DE89 … 3000"}.items()
+    assert (read.json["approvals_needed"], read.json["approvals_given"]) == (2, 0), "the destination is new"
+    assert [one["status"] for one in read.json["history"]][-3:] == ["screening", "reserving", "awaiting_approval"]
+    assert b"Beispiel" not in read.body
+    for path in (f"{ROOT}/{waiting}", f"{ROOT}/nobodys", f"{ROOT}/%00"):
+        assert door.get(path, key=door.key_for("rival")).status == 404
+
+
+def test_a_list_has_the_owners_pay_outs_page_by_page(door: Door, seller: str) -> None:
+    for number in range(3):
+        assert ask(door, seller, payout_id=f"{seller}-{number}").status == 202
+        wait_for(lambda number=number: len(of_seller(door, seller)["payouts"]) == number + 1)
+    first = of_seller(door, seller, "&limit=2")
+    second = of_seller(door, seller, f"&limit=2&cursor={first['next_cursor']}")
+    payout_replies.PayoutPage.model_validate(json.loads(json.dumps(first)), strict=False)
+    assert [one["payout_id"] for page in (first, second) for one in page["payouts"]] == [
+        f"{seller}-{number}" for number in (2, 1, 0)
+    ]
+    assert second["next_cursor"] is None
+    assert of_seller(door, seller, "&status=paid&from=2020-01-01")["payouts"] == []
+
+
+def of_seller(door: Door, seller: str, more: str = "") -> Any:
+    return door.get(f"{ROOT}?seller_account={seller}{more}").json
+
+
+def test_what_the_room_refuses_is_shown_as_refused(door: Door, seller: str) -> None:
+    put(door, seller, destination={**IBAN, "iban": "GB29NWBK60161331926819"})
+    assert ask(door, seller).status == 202
+    wait_for(lambda: status(door, f"{seller}-1") == "refused")
+    assert door.get(f"{ROOT}/{seller}-1").json["code"] == "no_provider"
+
+
+# ── cancelling ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pay_out_that_waits_is_cancelled_once(door: Door, waiting: str) -> None:
+    refused(cancel(door, waiting, door.key_for("rival")), 404, "not_found")
+    first = cancel(door, waiting)
+    assert (first.status, first.replayed) == (202, False)
+    payout_replies.Cancellation.model_validate_json(first.body)
+    wait_for(lambda: status(door, waiting) == "cancelled")
+    again = cancel(door, waiting)
+    assert (again.status, again.replayed, again.body) == (202, True, first.body)
+    seller = waiting.removesuffix("-1")
+    wait_for(lambda: ask(door, seller, payout_id=f"{seller}-2", amount="100.00").status == 202)
+
+
+def test_a_pay_out_that_was_rejected_is_not_cancelled_any_more(door: Door, anna: str, waiting: str) -> None:
+    shown = listed(door, anna, waiting)
+    assert decide(door, anna, waiting, sha256=shown["sha256"], decision="rejected").status == 202
+    wait_for(lambda: status(door, waiting) == "rejected")
+    refused(cancel(door, waiting), 409, "too_late")
+
+
+# ── approving ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_persons_let_a_pay_out_go_and_neither_is_its_maker(door: Door, anna: str, waiting: str) -> None:
+    hash_ = listed(door, anna, waiting)["sha256"]
+    refused(decide(door, anna, waiting, sha256="0" * 64), 409, "approval_stale")
+    refused(decide(door, door.key_for("SHOP", "payouts:approve"), waiting, sha256=hash_), 403, "same_person")
+    first = decide(door, anna, waiting, sha256=hash_)
+    assert (first.status, first.replayed, first.json["approver"]) == (202, False, "Anna")
+    payout_replies.Decided.model_validate_json(first.body)
+    wait_for(lambda: len(listed(door, anna, waiting)["approvals"]) == 1)
+    assert decide(door, anna, waiting, sha256=hash_).replayed
+    refused(decide(door, anna, waiting, sha256=hash_, reason="once more"), 409, "not_waiting")
+    assert decide(door, door.key_for("bert", "payouts:approve"), waiting, sha256=hash_).status == 202
+    wait_for(lambda: status(door, waiting) == "processing")
+    late = decide(door, door.key_for("cleo", "payouts:approve"), waiting, sha256=hash_, decision="rejected")
+    refused(late, 409, "not_waiting")
+    said = listed(door, anna, waiting, "processing")["approvals"]
+    assert [(one["approver"], one["why_not"]) for one in said] == [("Anna", None), ("bert", None)]
+
+
+def test_nothing_is_approved_before_its_amount_is_reserved(door: Door, anna: str, seller: str) -> None:
+    assert ask(door, seller).status == 202
+    wait_for(lambda: status(door, f"{seller}-1") == "screening")
+    refused(decide(door, anna, f"{seller}-1", sha256="0" * 64), 409, "not_waiting")
+    refused(decide(door, anna, "nobodys", sha256="0" * 64), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"decision": "maybe"}, "decision"),
+        ({"sha256": "0" * 63}, "sha256"),
+        ({"sha256": "G" * 64}, "sha256"),
+        ({"reason": " "}, "reason"),
+        ({"reason": "a\0b"}, "reason"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"approver": "eve"}, "approver"),
+    ],
+)
+def test_a_decision_that_breaks_the_contract_is_told_the_field(
+    changed: dict[str, Any], field: str, door: Door, anna: str
+) -> None:
+    reply = decide(door, anna, "po-any", **{"sha256": "0" * 64, **changed})
+    assert (reply.status in {400, 422}, reply.json["field"]) == (True, field)
+
+
+def test_who_approves_cannot_ask(door: Door, anna: str, seller: str) -> None:
+    refused(ask(door, seller, anna), 403, "forbidden")
+    refused(decide(door, door.key, "po-any", sha256="0" * 64), 403, "forbidden")
+    with pytest.raises(KeyRefused, match="payouts:approve"):
+        create_key(door.settings, "anna", ["payouts:approve", "payouts:write"])
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_commands_ask_show_approve_and_cancel_and_can_be_run_again(
+    door: Door, seller: str, environment: dict[str, str]
+) -> None:
+    first, second = f"{seller}-1", f"{seller}-2"
+    for _ in range(2):
+        asked = tally(environment, "payouts", "request", seller, "--amount", "40.00", "--id", first)
+        assert (asked.returncode, asked.stdout) == (0, f"{first}\n")
+    wait_for(lambda: status(door, first) == "screening")
+    clear(door, first)
+    wait_for(lambda: status(door, first) == "awaiting_approval")
+    listed = tally(environment, "payouts", "list", "--seller", seller)
+    assert "DE89 … 3000" in listed.stdout
+    for _ in range(2):
+        done = tally(environment, "payouts", "approve", first, "--actor", "ann", "--reason", "seen")
+        assert (done.returncode, done.stdout) == (0, f"{first} is approved by ann; it is awaiting_approval\n")
+    maker = tally(environment, "payouts", "approve", first, "--actor", "Shop", "--reason", "mine")
+    assert (maker.returncode, "same_person" in maker.stderr) == (1, True)
+    shown = json.loads(tally(environment, "payouts", "show", first, "--json").stdout)
+    assert [(one["approver"], one["why_not"]) for one in shown["approvals"]] == [("ann", None), ("Shop", "same_person")]
+    assert tally(environment, "payouts", "reject", first, "--actor", "bo", "--reason", "no").returncode == 0
+    wait_for(lambda: status(door, first) == "rejected")
+    tally(environment, "payouts", "request", seller, "--id", second)
+    wait_for(lambda: status(door, second) == "screening")
+    for _ in range(2):
+        done = tally(environment, "payouts", "cancel", second, "--actor", "ann")
+        assert (done.returncode, done.stdout) == (0, f"{second} is cancelled\n")
+    late = tally(environment, "payouts", "cancel", first)
+    assert (late.returncode, late.stderr) == (1, f"tally: {first} is rejected\n")
