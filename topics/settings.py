@@ -208,17 +208,6 @@ class Settings(BaseSettings):
             raise ValueError(f"{twice!r} is the name of two accounts at PSPs or providers")
         return providers
 
-    @field_validator("payout_providers")
-    @classmethod
-    def _names_of_their_own(
-        cls, providers: tuple[PayoutProviderAccount, ...], info: ValidationInfo
-    ) -> tuple[PayoutProviderAccount, ...]:
-        """Calls and webhooks name a PSP or provider by nothing else."""
-        names = [account.name for account in (*info.data.get("psps", ()), *providers)]
-        if taken := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"a PSP or another provider is called {', '.join(taken)} too")
-        return providers
-
     @classmethod
     def settings_customise_sources(
         cls,
