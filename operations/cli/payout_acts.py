@@ -20,6 +20,7 @@ from topics.settings import Settings
 
 HEARD_WITHIN_S = 20
 ASK_EVERY_S = 0.1
+VERBS = {"approved": "approves", "rejected": "rejects"}
 Found = TypeVar("Found")
 
 
@@ -56,7 +57,7 @@ def decide(
         )
     asked = ApprovalSubmission(payout_id, decision, by, state["sha256"], reason, requested_at=state["received_at"])
     if _taken(settings, asked) is None:
-        note(f"says {decision} of {_described(state)} as {by}")
+        note(f"{VERBS[decision]} {_described(state)} as {by}")
         _say(settings, claim_approvals, asked)
     said = _wait(settings, lambda: _taken(settings, asked), "the decision is on its way")
     return said, one(settings, payout_id)

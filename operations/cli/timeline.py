@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from operations.auditor.engine.stores import Stores
-from operations.cli.moment import Moment
+from operations.cli.moment import Moment, in_order, letters
 from operations.cli.timeline_asked import asked
-from operations.cli.timeline_calls import SENT, at_psps, behind, calls
+from operations.cli.timeline_calls import at_psps, behind, calls
 from psp.registry import make_psps
 from schemas.money import Money
-from topics.catalog import CONSUMERS
 from topics.settings import Settings
 
 NEAR = 5
@@ -32,7 +30,9 @@ class UnknownId(Exception):
     """No store has this id; `near` are similar ids."""
 
     def __init__(self, given: str, near: Sequence[str]) -> None:
-        super().__init__(f"no checkout, payment order, refund, dispute, call or PSP's reference is called {given}")
+        super().__init__(
+            f"no checkout, payment order, refund, dispute, pay-out, call or PSP's reference is called {given}"
+        )
         self.near = tuple(near)
 
 
@@ -50,32 +50,12 @@ def timeline(settings: Settings, given: str) -> Timeline:
             *calls(stores, order_ids),
             *_wallet(stores, order_ids),
             *_ledger(stores, order_ids),
-            *_letters(stores, [checkout_id, *order_ids]),
+            *letters(stores, [checkout_id, *order_ids]),
             *at_psps(stores, make_psps(settings.psps), order_ids),
         ]
         traces = stores.rows("payments", "SELECT trace FROM trace_view WHERE checkout_id = %s", [checkout_id])
     trace = traces[0][0] if traces else None
-    return Timeline(checkout_id, tuple(order_ids), tuple(_in_order(moments)), trace)
-
-
-def _in_order(moments: Iterable[Moment]) -> list[Moment]:
-    """Sorted by time. A PSP's whole seconds mean some time within: it did nothing before our send of it."""
-    moments = list(moments)
-    rank = {room: place for place, room in enumerate(_ORDER)}
-    sends = [moment for moment in moments if moment.what.endswith(SENT)]
-    sent = {(send.about, send.what.removesuffix(SENT)): send.at for send in sends}
-
-    def place(moment: Moment) -> tuple[datetime, int]:
-        at = moment.at
-        if moment.where == "PSP" and at.microsecond == 0:
-            kind = moment.what.partition(" ")[0] + " " if " " in moment.what else ""
-            at = max(at, min(sent.get((moment.about, kind), at), at + timedelta(seconds=1)))
-        return at, rank.get(moment.where, len(rank))
-
-    return sorted(moments, key=place)
-
-
-_ORDER = ("doors", "payments", "risk", "executor", "PSP", "wallet", "ledger")
+    return Timeline(checkout_id, tuple(order_ids), tuple(in_order(moments)), trace)
 
 
 def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:
@@ -185,7 +165,7 @@ def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
     for order_id, kind, seller, amount, currency, after, at in stores.rows(
         "wallet",
         "SELECT payment_order_id, kind, seller_account, amount, currency, available_after, at FROM movement_view"
-        " WHERE payment_order_id = ANY(%s)",
+        " WHERE payment_order_id = ANY(%s) AND checkout_id IS NOT NULL",
         [list(order_ids)],
     ):
         verb, towards = ("debited", "from") if amount < 0 else ("credited", "to")
@@ -197,21 +177,8 @@ def _ledger(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
     for order_id, template, account, direction, amount, currency, at in stores.rows(
         "ledger",
         "SELECT payment_order_id, template, account, direction, amount, currency, posted_at FROM entry_view"
-        " WHERE payment_order_id = ANY(%s) ORDER BY journal_id, line",
+        " WHERE payment_order_id = ANY(%s) AND checkout_id IS NOT NULL ORDER BY journal_id, line",
         [list(order_ids)],
     ):
         detail = f"{'Dr' if direction == 'debit' else 'Cr'} {account} {Money(amount, currency)}"
         yield Moment(at, "ledger", f"posted ({template})", order_id, detail)
-
-
-def _letters(stores: Stores, keys: Sequence[str]) -> Iterator[Moment]:
-    """What hangs: messages of these keys that a room has parked or given up."""
-    wanted = [key.encode() for key in keys]
-    for room in CONSUMERS:
-        for letter_id, key, topic, state, code, at in stores.rows(
-            room.name,
-            "SELECT letter_id::text, key, topic, state, code, parked_at FROM parked WHERE key = ANY(%s)",
-            [wanted],
-        ):
-            why = f": {code}" if code else " behind another"
-            yield Moment(at, room.name, f"letter {state}{why}", key.decode(), f"from {topic}; {letter_id[:8]}")

@@ -7,11 +7,9 @@ from datetime import UTC
 
 from operations.auditor.engine.psps import found_of
 from operations.auditor.engine.stores import Stores
-from operations.cli.moment import Moment
+from operations.cli.moment import SENT, Moment
 from psp.port import Kind, Listed, ListedCharge, ListedDispute, ListingError, Psp
 from schemas.money import Money
-
-SENT = "sent to the PSP"
 
 
 def behind(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:

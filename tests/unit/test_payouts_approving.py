@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consumers.payouts.payout import person
 from consumers.payouts.settings import PayoutRules
 from schemas.errors import Permanent
 from schemas.money import Money
 from schemas.payouts import PayoutReady
+from schemas.persons import person_of
 from tests.unit.payouts_room import DAY, HOUR, NOW, Room, asked, euro, frozen, names, requested, reserved, room, seller
 
 TWO: dict[str, Any] = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 2}]}
@@ -51,8 +51,8 @@ def test_a_person_counts_once_in_whatever_letters() -> None:
 
 
 def test_names_of_one_person_are_one() -> None:
-    assert person("Straße (key 1)") == person(" STRASSE")
-    assert person("anna") != person("hanna")
+    assert person_of("Straße (key 1)") == person_of(" STRASSE")
+    assert person_of("anna") != person_of("hanna")
 
 
 @pytest.mark.parametrize("when", ["before the amount is fixed", "once it is released", "once it has ended"])

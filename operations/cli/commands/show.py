@@ -1,4 +1,4 @@
-"""`tally show ID`: one timeline of a payment across all stores and the PSP's own record."""
+"""`tally show ID`: one timeline of a payment or a pay-out across all stores and the record of the PSP or provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from operations.cli.terminal import note, say_json
 
 if TYPE_CHECKING:
+    from operations.cli.payout_timeline import PayoutTimeline
     from operations.cli.timeline import Timeline
+    from topics.settings import Settings
 
 app = typer.Typer()
 
@@ -21,17 +23,17 @@ def show(
         str,
         typer.Argument(
             metavar="ID",
-            help="An id of a checkout, order, capture, void, refund, dispute or call, or a PSP's reference.",
+            help="An id of a checkout, order, capture, void, refund, dispute, pay-out or call, or a PSP's reference.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """What happened to a payment, in every store and at the PSP, in the order of time."""
-    from operations.cli.timeline import UnknownId, timeline
+    """What happened to a payment or pay-out, in every store and at the PSP or provider, in the order of time."""
+    from operations.cli.timeline import UnknownId
     from operations.stack.running import current_settings
 
     try:
-        found = timeline(current_settings(), id_)
+        found = _found(current_settings(), id_)
     except UnknownId as error:
         near = f"; do you mean {', '.join(error.near)}?" if error.near else ""
         note(f"{error}{near}")
@@ -42,12 +44,29 @@ def show(
         _print(found)
 
 
-def _print(found: Timeline) -> None:
+def _found(settings: Settings, id_: str) -> Timeline | PayoutTimeline:
+    """Errors: UnknownId."""
+    from operations.cli.payout_timeline import payout_timeline
+    from operations.cli.timeline import UnknownId, timeline
 
+    try:
+        return timeline(settings, id_)
+    except UnknownId:
+        found = payout_timeline(settings, id_)
+        if found is None:
+            raise
+        return found
+
+
+def _print(found: Timeline | PayoutTimeline) -> None:
+    from operations.cli.payout_timeline import PayoutTimeline
     from operations.cli.tables import titled
 
-    trace = f", trace {found.trace}" if found.trace else ""
-    table = titled(f"checkout {found.checkout_id}{trace}", "time (UTC)", "where", "what", "about", "")
+    if isinstance(found, PayoutTimeline):
+        title = f"pay-out {found.payout_id}"
+    else:
+        title = f"checkout {found.checkout_id}" + (f", trace {found.trace}" if found.trace else "")
+    table = titled(title, "time (UTC)", "where", "what", "about", "")
     for moment in found.moments:
         cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
         table.add_row(*cells)
