@@ -1,4 +1,4 @@
-"""An upstream service's requests for payments, captures, voids, refunds → its Kafka topic, with the headers that we expect."""
+"""An upstream service's requests for payments, money back and pay-outs → its Kafka topics, with the headers that we expect."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.envelope import Envelope, EventId, child_trace, digest, event_type, record_headers
 from schemas.events import AnyEvent, CaptureRequested, PaymentRequested, RefundRequested, VoidRequested
+from schemas.payouts import PayoutCancelRequested, PayoutRequest, PayoutRequested
 from schemas.requests import CaptureRequest, PaymentRequest, RefundRequest, VoidRequest
-from topics.catalog import PAYMENT_REQUESTS
+from topics.catalog import PAYMENT_REQUESTS, PAYOUT_REQUESTS
 
 _EVENTS: Mapping[type, type[AnyEvent]] = {
     CaptureRequest: CaptureRequested,
@@ -27,7 +28,7 @@ class NotDelivered(Exception):
 
 
 class UpstreamClient:
-    """Publishes requests to `payment-requests.<upstream>.v1`, whose name tells their owner.
+    """Publishes requests to `payment-requests.<upstream>.v1` and `payout-requests.<upstream>.v1`, whose names tell their owner.
 
     A request that is sent again has the same id, and is dropped as a duplicate.
     """
@@ -41,6 +42,7 @@ class UpstreamClient:
         timeout_s: float = 30,
     ) -> None:
         self.topic = topic_prefix + PAYMENT_REQUESTS.of(upstream)
+        self.payout_topic = topic_prefix + PAYOUT_REQUESTS.of(upstream)
         self._source = f"/{upstream}"
         self._failed: KafkaError | None = None
         self._timeout_s = timeout_s
@@ -70,19 +72,33 @@ class UpstreamClient:
         value = json.dumps({"checkout_id": checkout_id, **request.model_dump(exclude_none=True)}).encode()
         return self._send(_EVENTS[type(request)], checkout_id, value, traceparent)
 
-    def _send(self, kind: type[AnyEvent], checkout_id: str, value: bytes, traceparent: str | None) -> EventId:
+    def send_payout(self, request: PayoutRequest, traceparent: str | None = None) -> EventId:
+        """As `send`, for a pay-out to a seller of this upstream."""
+        value = request.model_dump_json(exclude_none=True).encode()
+        return self._send(PayoutRequested, request.payout_id, value, traceparent, self.payout_topic)
+
+    def cancel_payout(self, payout_id: str, traceparent: str | None = None) -> EventId:
+        """As `send`: do not send this pay-out, if it has not left."""
+        value = json.dumps({"payout_id": payout_id}).encode()
+        return self._send(PayoutCancelRequested, payout_id, value, traceparent, self.payout_topic)
+
+    def _send(
+        self, kind: type[AnyEvent], key: str, value: bytes, traceparent: str | None, topic: str | None = None
+    ) -> EventId:
         event_id = EventId(digest(self._source.encode(), value))
         trace = child_trace(traceparent, event_id, event_id)
         envelope = Envelope(event_id, self._source, event_type(kind), datetime.now(UTC), 0, trace)
-        self.send_raw(checkout_id.encode(), value, record_headers(envelope))
+        self.send_raw(key.encode(), value, record_headers(envelope), topic)
         return event_id
 
-    def send_raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
+    def send_raw(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]], topic: str | None = None
+    ) -> None:
         """Queue any record, valid or not. Errors: NotDelivered if the queue stays full."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
-                self._producer.produce(self.topic, value, key, headers=[*headers], on_delivery=self._delivered)
+                self._producer.produce(topic or self.topic, value, key, headers=[*headers], on_delivery=self._delivered)
                 self._producer.poll(0)
                 return
             except BufferError:

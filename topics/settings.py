@@ -164,7 +164,9 @@ class Settings(BaseSettings):
     database: str = "tallystick"
     postgres_admin: str = ""  # DSN of a role that may create roles and schemas; only `tally migrate` uses it
     dsns: dict[str, str] = {}  # role name → DSN, where a room's store lives elsewhere
-    upstreams: Upstreams = frozenset()  # services that write to payment-requests.<upstream>.v1 themselves
+    upstreams: Upstreams = (
+        frozenset()
+    )  # services that write to topics of their own, payment-requests.<upstream>.v1 for one
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)

@@ -30,7 +30,7 @@ from topics.catalog import PAYOUT_REQUESTS
 router = APIRouter(tags=["pay-outs"])
 
 ONE = ROOT + "/{payout_id}"
-IN_FORCE_WITHIN_S, ASK_EVERY_S = 2.0, 0.05
+IN_FORCE_WITHIN_S, ASK_EVERY_MS = 2, 50
 BODIES: tuple[type[BaseModel], ...] = (PayoutRequest,)
 _BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PayoutRequest"}}}}
 _REPLAYED: dict[int | str, dict[str, Any]] = {
@@ -127,7 +127,7 @@ async def _not_in_force(house: House, seller_account: str, revision: int) -> Pro
             return None
         if time.monotonic() > until:
             return Problem("not_in_force", headers=RETRY_SOON)
-        await asyncio.sleep(ASK_EVERY_S)
+        await asyncio.sleep(ASK_EVERY_MS / 1000)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

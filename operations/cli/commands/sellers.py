@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,18 @@ def put(
     fee_refund: Annotated[str | None, typer.Option(help=f"of the fee, back with a refund: {RULES}")] = None,
     fee_chargeback: Annotated[str | None, typer.Option(help=f"of the fee, back with a chargeback: {RULES}")] = None,
     dispute_fee_on: Annotated[str | None, typer.Option(help="seller or platform")] = None,
+    iban: Annotated[str | None, typer.Option(help="where it is paid out to, with --holder; or none")] = None,
+    holder: Annotated[str | None, typer.Option(help="whose account that is")] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CURRENCY:EVERY[:DAY]@HH:MM", help="EUR:day@06:00, EUR:week:1@06:00; or none"),
+    ] = None,
+    file: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            "--file", help="JSON with any of the terms, as by PUT /v1/sellers; - is stdin. Other destinations"
+        ),
+    ] = None,
     reason: Why = None,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -104,7 +117,11 @@ def put(
         "fee_chargeback": fee_chargeback,
         "dispute_fee_on": dispute_fee_on,
     }
-    wanted: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
+    wanted = _read(file) | {field: value for field, value in plain.items() if value is not None}
+    if iban is not None:
+        wanted["destination"] = None if iban == "none" else {"type": "iban", "iban": iban, "holder": holder}
+    if schedule:
+        wanted["schedules"] = [] if schedule == ["none"] else [_schedule(each) for each in schedule]
     if reserve is not None:
         wanted["reserve"] = None if reserve == "none" else _reserve(reserve)
     if fee is not None:
@@ -126,6 +143,34 @@ def freeze(seller_account: SellerId, reason: Why = None, actor: Actor = None, as
 def thaw(seller_account: SellerId, reason: Why = None, actor: Actor = None, as_json: AsJson = False) -> None:
     """The seller is active again."""
     _change(seller_account, None, {"state": "active"}, reason, actor, as_json, not_if="closed")
+
+
+def _read(file: typer.FileBinaryRead | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        told = json.load(file)
+    except ValueError as error:
+        raise typer.BadParameter(f"--file: not JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise typer.BadParameter("--file: no JSON object")
+    return told
+
+
+def _schedule(text: str) -> dict[str, Any]:
+    """ "EUR:week:1@06:00" → every Monday."""
+    when, _, at = text.partition("@")
+    currency, _, period = when.partition(":")
+    every, _, day = period.partition(":")
+    try:
+        on = {"week": "weekday", "month": "day"}[every]
+        return {"currency": currency, "every": every, on: int(day), "at": at}
+    except (KeyError, ValueError):
+        if every == "day" and not day:
+            return {"currency": currency, "every": every, "at": at}
+        raise typer.BadParameter(
+            f"--schedule: {text!r} is no CURRENCY:EVERY[:DAY]@HH:MM such as EUR:week:1@06:00"
+        ) from None
 
 
 def _reserve(text: str) -> dict[str, Any]:
@@ -256,13 +301,30 @@ def _value(value: Any) -> str:
             return f"{percent} % for {days} days"
         case {"percent": percent, "fixed": fixed}:
             return " + ".join([f"{percent} %", *(f"{each['amount']} {each['currency']}" for each in fixed)])
+        case {"masked": masked, "country": country}:
+            return f"{masked} ({country})"
+        case [*schedules]:
+            return ", ".join(_when(each) for each in schedules)
     return "none" if value is None else str(value)
+
+
+def _when(schedule: Mapping[str, Any]) -> str:
+    """ "EUR every week, on day 1, at 06:00, at least 25.00"."""
+    on = schedule.get("weekday", schedule.get("day"))
+    told = [
+        f"{schedule['currency']} every {schedule['every']}",
+        "" if on is None else f"on day {on}",
+        f"at {schedule['at']}",
+    ]
+    told += [f"at least {schedule['minimum']}"] if "minimum" in schedule else []
+    told += [f"{schedule['keep']} stays"] if "keep" in schedule else []
+    return ", ".join(part for part in told if part)
 
 
 def _print(found: list[dict[str, Any]]) -> None:
     from operations.cli.tables import Table
 
-    table = Table("seller", "owner", "state", "hold days", "reserve", "fee", "revision", "in force")
+    table = Table("seller", "owner", "state", "hold days", "reserve", "fee", "paid out to", "revision", "in force")
     for one in found:
         terms, in_force = one["terms"], one["in_force"]
         table.add_row(
@@ -272,6 +334,7 @@ def _print(found: list[dict[str, Any]]) -> None:
             str(terms.get("hold_days", "")),
             _value(terms["reserve"]) if "reserve" in terms else "",
             _value(terms["fee_plan"]) if "fee_plan" in terms else "",
+            _value(terms["destination"]) if "destination" in terms else "",
             str(one["revision"]),
             "not yet" if in_force is None else str(in_force),
         )

@@ -14,8 +14,9 @@ import pytest
 from consumers.payouts import consumer as payouts
 from consumers.wallet import consumer as wallet
 from producers import payout_replies
+from producers.client import UpstreamClient
 from producers.keys import KeyRefused, create_key
-from schemas.payouts import PayoutRiskCleared
+from schemas.payouts import PayoutRequest, PayoutRiskCleared
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, order, wait_for
 from tests.contract.http.rooms import captured, execute
@@ -207,6 +208,28 @@ def test_what_the_room_refuses_is_shown_as_refused(door: Door, seller: str) -> N
     assert ask(door, seller).status == 202
     wait_for(lambda: status(door, f"{seller}-1") == "refused")
     assert door.get(f"{ROOT}/{seller}-1").json["code"] == "no_provider"
+
+
+def test_an_upstream_asks_and_cancels_on_a_topic_of_its_own(door: Door) -> None:
+    key, seller = door.key_for("partner"), f"po-{secrets.token_hex(4)}"
+    put(door, seller, key, destination=IBAN)
+    wait_for(lambda: refused_for_funds(door, seller, key))
+    wanted = PayoutRequest(payout_id=f"{seller}-1", seller_account=seller, amount="all", currency="EUR")
+    with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
+        client.send_payout(wanted)
+        client.send_payout(wanted)
+        client.flush()
+        wait_for(lambda: door.get(f"{ROOT}/{seller}-1", key=key).status == 200)
+        client.cancel_payout(f"{seller}-1")
+    wait_for(lambda: door.get(f"{ROOT}/{seller}-1", key=key).json["status"] == "cancelled")
+    assert door.get(f"{ROOT}/{seller}-1").status == 404, "another owner's"
+    refused(ask(door, seller, key, payout_id=f"{seller}-1", amount="12.00"), 422, "insufficient_funds", "amount")
+
+
+def refused_for_funds(door: Door, seller: str, key: str) -> bool:
+    """Once payouts has heard of the seller nothing but its empty wallet is in the way."""
+    reply = ask(door, seller, key)
+    return bool(reply.json["code"] == "insufficient_funds")
 
 
 # ── cancelling ───────────────────────────────────────────────────────────────────────────────────────────────────────

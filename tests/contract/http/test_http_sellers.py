@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumers.payments.consumer import build
+from producers import seller_replies
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, wait_for
 from tests.contract.http.test_http_bad_input import refused
@@ -101,6 +103,52 @@ def test_what_breaks_the_contract_names_the_field_and_registers_nobody(door: Doo
     assert door.get(f"{ROOT}/sell-5").status == 404
 
 
+DESTINATION = {"type": "iban", "iban": "DE89 3704 0044 0532 0130 00", "holder": "Anna Beispiel"}
+SCHEDULE = {"currency": "EUR", "every": "week", "weekday": 1, "at": "06:00", "minimum": "25.00"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "field", "code"),
+    [
+        ({"destination": {**DESTINATION, "iban": "DE89370400440532013001"}}, "destination.iban", "invalid_iban"),
+        ({"destination": {**DESTINATION, "holder": "x" * 200}}, "destination.holder", "invalid_holder"),
+        ({"destination": {**DESTINATION, "holder": "A\u202eB"}}, "destination.holder", "invalid_holder"),
+        ({"destination": {**DESTINATION, "holder": "A\0B"}}, "destination.holder", "invalid_text"),
+        ({"destination": {**DESTINATION, "holder": "4111111111111111"}}, "destination.holder", "card_number"),
+        ({"destination": {**DESTINATION, "type": "us_account"}}, "destination.routing_number", "missing_field"),
+        ({"schedules": [{**SCHEDULE, "at": "24:00"}]}, "schedules[0].at", "invalid_schedule"),
+        ({"schedules": [{**SCHEDULE, "every": "month", "day": 30}]}, "schedules[0].day", "invalid_schedule"),
+    ],
+)
+def test_a_destination_that_is_wrong_names_the_field_and_registers_nobody(
+    door: Door, terms: dict[str, Any], field: str, code: str
+) -> None:
+    reply = put(door, "sell-9", **terms)
+    refused(reply, 422, code, field)
+    assert not any(secret in reply.body for secret in (b"3704", b"4111", b"Beispiel"))
+    assert door.get(f"{ROOT}/sell-9").status == 404
+
+
+def test_accounts_in_blocked_countries_and_at_unknown_providers_are_refused(door: Door) -> None:
+    account = {"type": "provider_account", "provider": "nobody", "account": "a-1", "holder": "Ann"}
+    refused(put(door, "sell-9", destination={**account, "country": "IR"}), 422, "blocked_country", "destination")
+    refused(put(door, "sell-9", destination={**account, "country": "DE"}), 422, "no_provider", "destination.provider")
+
+
+def test_a_destination_is_shown_masked_before_and_after_and_its_schedule_as_it_was_set(door: Door) -> None:
+    key = door.key_for("masker")
+    made = put(door, "sell-10", key, destination=DESTINATION, schedules=[SCHEDULE])
+    assert made.json["destination"].items() >= {"type": "iban", "country": "DE", "masked": "DE89 … 3000"}.items()
+    [schedule] = made.json["schedules"]
+    assert {**SCHEDULE, "every": "week"}.items() <= schedule.items()
+    seller_replies.Seller.model_validate_json(made.body)
+    put(door, "sell-10", key, destination={**DESTINATION, "iban": "GB82WEST12345698765432"}, schedules=[SCHEDULE])
+    told = door.get(f"{ROOT}/sell-10/history", key=key)
+    [line] = told.json["history"][0]["changes"]
+    assert [line[when]["masked"] for when in ("before", "after")] == ["DE89 … 3000", "GB82 … 5432"]
+    assert not any(secret in told.body for secret in (b"sealed", b"Beispiel", b"3704", b"WEST"))
+
+
 # ── by command ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -136,6 +184,9 @@ def test_operators_register_change_freeze_and_thaw_a_seller_and_the_history_name
         (("put", "sell-7", "--owner", "cli-shop", "--hold-days", "181"), 1, "hold_days: a whole number of days"),
         (("put", "sell-7", "--owner", "cli-shop", "--reserve", "10"), 2, "PERCENT:DAYS"),
         (("put", "sell-7", "--owner", "cli-shop", "--fixed", "0.30:EUR"), 2, "--fixed needs --fee"),
+        (("put", "sell-7", "--owner", "cli-shop", "--iban", "DE1"), 1, "destination.iban: not as long"),
+        (("put", "sell-7", "--owner", "cli-shop", "--schedule", "EUR:week@06:00"), 2, "CURRENCY:EVERY"),
+        (("put", "sell-7", "--owner", "cli-shop", "--schedule", "EUR:day@24:00"), 1, "schedules[0].at: a time of day"),
     ],
 )
 def test_what_cannot_be_done_with_a_seller_is_said_in_words(
@@ -144,6 +195,27 @@ def test_what_cannot_be_done_with_a_seller_is_said_in_words(
     done = tally(environment, "sellers", *words)
     assert done.returncode == code
     assert why in " ".join(done.stderr.split())
+
+
+def test_operators_set_where_and_when_a_seller_is_paid_out_and_see_it_masked(
+    door: Door, environment: dict[str, str], tmp_path: Path
+) -> None:
+    terms = tmp_path / "terms.json"
+    terms.write_text(json.dumps({"destination": DESTINATION, "hold_days": 1}))
+    words = ("put", "sell-11", "--owner", "cli-shop", "--file", str(terms), "--schedule", "EUR:month:-1@06:00")
+    assert "destination: DE89 … 3000 (DE)" in run(environment, *words)
+    assert "nothing is changed" in run(environment, *words)
+    assert "hold_days: 1 → 2" in run(environment, "put", "sell-11", "--hold-days", "2")
+    told = run(environment, "show", "sell-11") + run(environment, "show", "sell-11", "--json")
+    assert "EUR every month, on day -1, at 06:00" in told
+    assert "DE89 … 3000" in run(environment, "list", "--owner", "cli-shop")
+    assert not any(secret in told for secret in ("sealed", "Beispiel", "3704"))
+    changed = run(
+        environment, "put", "sell-11", "--iban", "GB82WEST12345698765432", "--holder", "Bea", "--schedule", "none"
+    )
+    assert "destination: DE89 … 3000 (DE) → GB82 … 5432 (GB)" in changed
+    assert "schedules: EUR every month, on day -1, at 06:00 → none" in changed
+    assert "destination: GB82 … 5432 (GB) → none" in run(environment, "put", "sell-11", "--iban", "none")
 
 
 def test_a_closed_seller_is_opened_only_by_name(environment: dict[str, str]) -> None:
