@@ -108,14 +108,14 @@ async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Proble
         "SELECT settings, revision FROM sellers WHERE seller_account = %s AND owner = %s",
         [asked.seller_account, caller.owner],
     )
+    if sellers and (why := await _not_in_force(house, asked.seller_account, sellers[0]["revision"])):
+        return why
     wallets = await house.wallet.rows(
         "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
         [asked.seller_account, asked.currency],
     )
-    settings, available = sellers[0]["settings"] if sellers else None, wallets[0]["available"] if wallets else 0
-    if why := refusal(asked, settings, available):
-        return why
-    return await _not_in_force(house, asked.seller_account, sellers[0]["revision"])
+    settings = sellers[0]["settings"] if sellers else None
+    return refusal(asked, settings, wallets[0]["available"] if wallets else 0)
 
 
 async def _not_in_force(house: House, seller_account: str, revision: int) -> Problem | None:
