@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from consumers.executor.settings import RoutingRule
+from consumers.payouts.settings import PayoutRules
 from consumers.risk.settings import RiskLimits
 from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
@@ -86,7 +87,7 @@ def test_the_readme_shows_every_command_that_a_newcomer_needs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_settings_in_the_docs_are_settings(page: Path) -> None:
-    models = (AllSettings, RiskLimits, RoutingRule, PspAccount)
+    models = (AllSettings, PayoutRules, RiskLimits, RoutingRule, PspAccount)
     known = {name.upper() for model in models for name in model.model_fields} | OTHER_SETTINGS
     named = {part for whole in SETTING.findall(text(page)) for part in whole.split("__")}
     assert {name.rstrip("_") for name in named} - known - {""} == set()
