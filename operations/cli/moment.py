@@ -10,6 +10,7 @@ from operations.auditor.engine.stores import Stores
 from topics.catalog import CONSUMERS
 
 SENT = "sent to the PSP"  # ends what is said of a send, after the kind of call
+PAID_OUT = "sent to the provider"
 OUTSIDE = ("PSP", "provider")
 
 
@@ -28,8 +29,8 @@ def in_order(moments: Iterable[Moment]) -> list[Moment]:
     """Sorted by time. A PSP's or provider's whole seconds mean some time within: it did nothing before our send of it."""
     moments = list(moments)
     rank = {room: place for place, room in enumerate(_ORDER)}
-    sends = [moment for moment in moments if moment.what.endswith(SENT)]
-    sent = {(send.about, send.what.removesuffix(SENT)): send.at for send in sends}
+    sends = [moment for moment in moments if moment.what.endswith((SENT, PAID_OUT))]
+    sent = {(send.about, send.what.removesuffix(SENT).removesuffix(PAID_OUT)): send.at for send in sends}
 
     def place(moment: Moment) -> tuple[datetime, int]:
         at = moment.at

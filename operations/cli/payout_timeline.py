@@ -8,7 +8,7 @@ from datetime import UTC
 
 from operations.auditor.engine.psps import listing_body
 from operations.auditor.engine.stores import Stores
-from operations.cli.moment import SENT, Moment, in_order, letters
+from operations.cli.moment import PAID_OUT, Moment, in_order, letters
 from operations.http_client import HttpClient
 from psp.payout_port import ListedTransfer, PayoutProvider, TransferReference
 from psp.port import ListingError
@@ -129,7 +129,7 @@ def _executor(stores: Stores, payout_id: str) -> Iterator[Moment]:
         [payout_id],
     ):
         if sent is not None:
-            yield Moment(sent, "executor", SENT, payout_id, f"call {call_id}, {sends} sends in {acts} acts")
+            yield Moment(sent, "executor", PAID_OUT, payout_id, f"call {call_id}, {sends} sends in {acts} acts")
         if call_state != "ended":
             yield Moment(due, "executor", f"{kind} call {call_state}", payout_id, f"to {act} next; call {call_id}")
 

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Mapping
 
 from producers.problems import Problem
-from schemas.destinations import Destination, bound_to, read_destination
+from schemas.destinations import Destination, bound_to
 from schemas.requests import FieldError
 from topics.sealing import Broken, Sealer
 from topics.settings import Settings
@@ -28,9 +28,7 @@ class Sealing:
     def sealed(self, seller_account: str, destination: Destination) -> dict[str, str]:
         """A SealedDestination. Errors: Problem `blocked_country`, `no_provider`."""
         self._check(destination)
-        sealed = self._sealer.seal(
-            destination.model_dump_json(exclude_none=True), bound_to(seller_account, destination.type)
-        )
+        sealed = self._sealer.seal(_text(destination), bound_to(seller_account, destination.type))
         account = f"{destination.type}:{destination.account}".encode()
         return {
             "type": destination.type,
@@ -46,13 +44,17 @@ class Sealing:
             opened = self._sealer.open(base64.b64decode(before["sealed"]), bound_to(seller_account, before["type"]))
         except Broken:
             return False
-        return read_destination(opened) == destination
+        return opened == _text(destination)
 
     def _check(self, destination: Destination) -> None:
         if destination.country in self._blocked:
             raise _problem("blocked_country", "nothing is paid out to accounts of this country")
         if destination.type == "provider_account" and destination.provider not in self._providers:
             raise _problem("no_provider", "no provider of pay-outs has this name", ".provider")
+
+
+def _text(destination: Destination) -> str:
+    return destination.model_dump_json(exclude_none=True)
 
 
 def masked(destination: Mapping[str, str]) -> dict[str, str]:
