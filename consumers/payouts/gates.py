@@ -178,11 +178,11 @@ def advance(
         after = replace(after, changed_at=now)
         line = [HistoryLine(after.payout_id, after.status, after.code, now, cause.event_id)]
         told = [status_changed(after)] if after.is_told else []
-    changes = [after, *line, *kept, *_releases(after, step, now, cause)]
+    changes = [after, *line, *kept, *_releases(after, step, now, cause, policy)]
     return Decision(changes, [*step.events, *told], (), after.version, step.timers)
 
 
-def _releases(after: Payout, step: Step, now: datetime, cause: Cause) -> list[Release]:
+def _releases(after: Payout, step: Step, now: datetime, cause: Cause, policy: Policy) -> list[Release]:
     if step.ready is None:
         return []
     assert after.cleared_at is not None
@@ -194,6 +194,7 @@ def _releases(after: Payout, step: Step, now: datetime, cause: Cause) -> list[Re
         released_at=now,
         deadline=step.ready.deadline,
         cleared_at=after.cleared_at,
+        fresh_until=after.cleared_at + policy.screening_life,
         approvals_needed=after.approvals_needed,
         approvals=len(after.approved_by),
         event_id=cause.event_id,

@@ -190,7 +190,8 @@ class Release:
     bank_account: str
     released_at: datetime
     deadline: datetime
-    cleared_at: datetime  # of the answer that it relied on
+    cleared_at: datetime  # of risk's answer that it relied on
+    fresh_until: datetime  # so long that answer was good for a release
     approvals_needed: int
     approvals: int
     event_id: EventId  # the cause

@@ -126,6 +126,7 @@ RELEASES = Table(
     Column("released_at", "timestamptz"),
     Column("deadline", "timestamptz"),
     Column("cleared_at", "timestamptz"),
+    Column("fresh_until", "timestamptz"),
     Column("approvals_needed", "int2"),
     Column("approvals", "int2"),
     Column("event_id", "uuid"),

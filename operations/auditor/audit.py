@@ -18,11 +18,12 @@ from operations.auditor.engine.sums import check_sums
 from operations.auditor.engine.unfinished import OUTBOXES, ROOMS_LOOKS, Look, check_looks, dead_letters, partitions_kept
 from operations.auditor.money_back.page import MoneyBack
 from operations.auditor.pay_in.page import PayIn
+from operations.auditor.payouts.page import PayoutsPage
 from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
-PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack)  # one for each flow of money
+PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack, PayoutsPage)  # one for each flow of money
 PATIENCE = Patience()
 
 

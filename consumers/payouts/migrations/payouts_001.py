@@ -115,6 +115,7 @@ CREATE TABLE releases (
     released_at timestamptz NOT NULL,
     deadline timestamptz NOT NULL,
     cleared_at timestamptz NOT NULL,
+    fresh_until timestamptz NOT NULL,
     approvals_needed smallint NOT NULL,
     approvals smallint NOT NULL,
     event_id uuid NOT NULL,
@@ -122,7 +123,8 @@ CREATE TABLE releases (
     code text,
     outcome_at timestamptz,
     PRIMARY KEY (payout_id, release_no),
-    CHECK (approvals >= approvals_needed)
+    CHECK (approvals >= approvals_needed),
+    CHECK (released_at <= fresh_until)
 ) WITH (fillfactor = 70);
 
 CREATE TABLE refusals (
@@ -156,8 +158,8 @@ SELECT payout_id, screen_no, outcome, rule, list_version, score, actor, decided_
 CREATE VIEW approval_view AS
 SELECT payout_id, approver, decision, sha256, reason, at, why_not, event_id FROM approvals;
 CREATE VIEW release_view AS
-SELECT payout_id, release_no, provider, bank_account, released_at, deadline, cleared_at, approvals_needed, approvals,
-       outcome, code, outcome_at, event_id
+SELECT payout_id, release_no, provider, bank_account, released_at, deadline, cleared_at, fresh_until, approvals_needed,
+       approvals, outcome, code, outcome_at, event_id
   FROM releases;
 CREATE VIEW refusal_view AS SELECT payout_id, owner, code, detail, at, event_id FROM refusals;
 CREATE VIEW seller_view AS

@@ -11,6 +11,7 @@ from topics.catalog import Topic
 from topics.runtime.shape.decode import decode
 from topics.runtime.shape.record import message_of
 
+DOORS_SOURCE = "/tallystick/doors"  # the CloudEvents source of the HTTP doors
 DAY_MS = 86_400_000
 LATE_MS = DAY_MS  # a request may have waited for so long before its room read it
 

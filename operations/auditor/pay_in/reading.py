@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from operations.auditor.engine.stores import CHUNK, FIRST_UUID, Stores, grouped, scan, scan_by
+from operations.auditor.engine.upstreams import DOORS_SOURCE
 from operations.auditor.pay_in.books import Books, Call, Order, Payment, Request
 from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Journal, Movement, event_id_of
 from topics import catalog
 from topics.runtime.shape.decode import door_claim
-
-DOORS_SOURCE = "/tallystick/doors"  # the CloudEvents source of the HTTP doors
 
 
 def read_all(stores: Stores) -> Books:

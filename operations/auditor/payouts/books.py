@@ -1,0 +1,116 @@
+"""The rows of pay-outs that the checks compare: as doors took them, as payouts decided, as the executor sent them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+import orjson
+
+from schemas.ids import OWN_PREFIX
+from schemas.money import Money
+
+
+class Request(NamedTuple):
+    """A request that a door accepted."""
+
+    owner: str
+    claim: str  # the id under which payouts hears it
+
+
+class PayoutRow(NamedTuple):
+    """A pay-out as payouts has it."""
+
+    owner: str
+    seller: str
+    currency: str
+    amount: int | None
+    is_all: bool
+    fingerprint: str
+    sha256: str | None
+    requested_by: str
+    changed_by: str | None  # the destination, within the cooling period
+    received_at: datetime
+    event_id: str
+    release_no: int
+    released: bool
+    ended: str | None
+    status: str
+    code: str | None
+
+    def contents(self, payout_id: str) -> str | None:
+        """The hash of what is approved, computed anew; None before the amount is fixed."""
+        if self.sha256 is None or self.amount is None:
+            return None
+        approved = {
+            "payout_id": payout_id,
+            "owner": self.owner,
+            "seller_account": self.seller,
+            "amount": Money(self.amount, self.currency).amount,
+            "currency": self.currency,
+            "destination": self.fingerprint,
+        }
+        return sha256(orjson.dumps(approved, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    @property
+    def makers(self) -> set[str]:
+        return {same_person(name) for name in (self.requested_by, self.changed_by) if name}
+
+
+def is_scheduled(payout_id: str) -> bool:
+    return payout_id.startswith(OWN_PREFIX)
+
+
+def same_person(name: str) -> str:
+    """What two names of one person have in common."""
+    return unicodedata.normalize("NFKC", name.split(" (key ", maxsplit=1)[0]).strip().casefold()
+
+
+class ScreeningRow(NamedTuple):
+    screen_no: int
+    outcome: str
+    decided_at: datetime
+    counts: bool
+
+
+class ApprovalRow(NamedTuple):
+    event_id: str
+    approver: str
+    decision: str
+    sha256: str
+    at: datetime
+    why_not: str | None
+
+
+class ReleaseRow(NamedTuple):
+    release_no: int
+    released_at: datetime
+    cleared_at: datetime
+    fresh_until: datetime  # by the settings at that time
+    approvals_needed: int
+
+
+class SentRow(NamedTuple):
+    """A pay-out as the executor has it."""
+
+    release_no: int
+    state: str
+
+
+@dataclass(slots=True)
+class PayoutBooks:
+    """By pay-out, but `refused`: the claims of refused requests; and `sellers`: their owners."""
+
+    requests: dict[str, Request] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    sellers: dict[str, str] = field(default_factory=dict)
+    payouts: dict[str, PayoutRow] = field(default_factory=dict)
+    screenings: dict[str, list[ScreeningRow]] = field(default_factory=lambda: defaultdict(list))
+    approvals: dict[str, list[ApprovalRow]] = field(default_factory=lambda: defaultdict(list))
+    releases: dict[str, list[ReleaseRow]] = field(default_factory=lambda: defaultdict(list))
+    last: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # status and code in the history
+    sent: dict[str, SentRow] = field(default_factory=dict)
