@@ -48,4 +48,19 @@ def _heard(stores: Stores) -> list[tuple[str, tuple[str, int, dict[str, object]]
     ]
 
 
-LOOKS: dict[str, Look] = {CHECK: said}
+def heard_by_payouts(stores: Stores, now: datetime) -> LookResult:
+    """As `said`, of the revision by which pay-outs are decided: a freeze is one."""
+    seen = LookResult()
+    select = "SELECT seller_account, owner, revision FROM seller_view"
+    heard = {seller: (owner, revision) for seller, owner, revision in stores.rows("payouts", select)}
+    set_by = "SELECT seller_account, owner, revision, changed_at FROM seller_view"
+    for seller, owner, revision, changed_at in scan(stores, "doors", set_by, "seller_account", ""):
+        seen.examined += 1
+        found = heard.pop(seller, None)
+        if changed_at < now - OVERDUE and found != (owner, revision):
+            seen.wrong[seller] = f"revision {revision} of {owner}, and payouts has {found}"
+    seen.wrong |= {seller: f"payouts has {found}, and no door knows the seller" for seller, found in heard.items()}
+    return seen
+
+
+LOOKS: dict[str, Look] = {CHECK: said, "sellers_heard_by_payouts": heard_by_payouts}

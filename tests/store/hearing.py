@@ -32,8 +32,10 @@ class Hearing:
     settings: Settings
     consumer: AnyConsumer
     name: str = "a"  # two of them in one test must not invent the same ids
+    source: str = "/test"
     said: list[AnyEvent] = field(default_factory=list)
     dead: int = 0
+    ids: list[EventId] = field(default_factory=list)  # of what it has heard
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +71,8 @@ class Hearing:
         self._count += 1
         now_ms = int(now.timestamp() * 1000)
         event_id = derive_id(f"{self.name} {self._count}", "test", 0, now_ms)
-        headers = record_headers(Envelope(EventId(event_id), "/test", event_type(type(event)), now))
+        self.ids.append(event_id)
+        headers = record_headers(Envelope(event_id, self.source, event_type(type(event)), now))
         return Message(
             topic, 0, self._count, event.key.encode(), event.model_dump_json().encode(), tuple(headers), now_ms
         )

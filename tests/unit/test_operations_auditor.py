@@ -206,6 +206,7 @@ ON_NO_PAGE = {
     (catalog.OPERATOR_ACTIONS, "risk"),
     (catalog.PSP_NOTIFICATIONS, "executor"),
     (catalog.SELLERS, "payments"),
+    (catalog.SELLERS, "payouts"),
     (catalog.WEBHOOK_ENDPOINTS, "webhooks"),
     (catalog.PAYMENTS, "webhooks"),
 }

@@ -36,6 +36,7 @@ class PayoutRow(NamedTuple):
     changed_by: str | None  # the destination, within the cooling period
     received_at: datetime
     event_id: str
+    screen_no: int
     release_no: int
     released: bool
     ended: str | None
@@ -113,4 +114,7 @@ class PayoutBooks:
     approvals: dict[str, list[ApprovalRow]] = field(default_factory=lambda: defaultdict(list))
     releases: dict[str, list[ReleaseRow]] = field(default_factory=lambda: defaultdict(list))
     last: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # status and code in the history
+    decided: dict[str, set[int]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # the questions that risk has answered
     sent: dict[str, SentRow] = field(default_factory=dict)

@@ -17,9 +17,11 @@ from operations.auditor.payouts.books import (
 from schemas import payouts
 
 REQUESTED = heard(payouts.PayoutRequested, "payouts")
+TO_SCREEN = heard(payouts.PayoutScreeningRequested, "risk")
+DECIDED = heard(payouts.PayoutRiskCleared, "payouts")
 READY = heard(payouts.PayoutReady, "executor")
 EXECUTED = heard(payouts.PayoutSubmitted, "payouts")
-HOPS = (REQUESTED, heard(payouts.PayoutApproved, "payouts"), READY, EXECUTED)
+HOPS = (REQUESTED, TO_SCREEN, DECIDED, heard(payouts.PayoutApproved, "payouts"), READY, EXECUTED)
 
 ASKED, SCREENED, APPROVED, END = "payouts_asked", "payouts_screened", "payouts_approved", "payouts_end"
 UNASKED = "no door accepted this from"
@@ -61,7 +63,16 @@ def _each_release(books: PayoutBooks) -> Iterator[tuple[str, PayoutRow | None, R
 
 
 def _screened(books: PayoutBooks) -> Iterator[Finding]:
-    """Each release relies on a clearance that counts and was young enough."""
+    """Risk has answered each question, and payouts has heard it; each release relies on a clearance that was young enough."""
+    for payout_id, payout in books.payouts.items():
+        asked, decided = set(range(1, payout.screen_no + 1)), books.decided[payout_id]
+        told = {each.screen_no for each in books.screenings[payout_id]}
+        for screen_no in asked - decided - told:
+            yield Finding(SCREENED, payout_id, f"screening {screen_no} has not come to risk", TO_SCREEN)
+        for screen_no in decided & asked - told:
+            yield Finding(SCREENED, payout_id, f"risk has decided screening {screen_no}; not heard", DECIDED)
+        for screen_no in decided - asked | told - decided:
+            yield Finding(SCREENED, payout_id, f"screening {screen_no} was never asked for, or never decided")
     for payout_id, _, release in _each_release(books):
         cleared = {each.decided_at for each in books.screenings[payout_id] if each.counts and each.outcome == "cleared"}
         if release.cleared_at not in cleared:

@@ -21,7 +21,8 @@ from topics.runtime.shape.decode import door_claim
 
 _PAYOUTS = """
 SELECT payout_id, owner, seller_account, currency, amount, is_all, destination_fingerprint, sha256, requested_by,
-    destination_changed_by, received_at, event_id::text, release_no, released, ended, status, detail FROM payout_view"""
+    destination_changed_by, received_at, event_id::text, screen_no, release_no, released, ended, status, detail
+FROM payout_view"""
 _SENT = "SELECT payout_id, release_no, state FROM payout_view"
 _SCREENINGS = "SELECT payout_id, screen_no, outcome, decided_at, counts FROM screening_view"
 _APPROVALS = "SELECT payout_id, event_id::text, approver, decision, sha256, at, why_not FROM approval_view"
@@ -53,6 +54,8 @@ def add_payouts(stores: Stores, books: PayoutBooks, payout_ids: Sequence[str]) -
         books.approvals[id_].append(ApprovalRow(*approval))
     for id_, *release in rows("payouts", _RELEASES):
         books.releases[id_].append(ReleaseRow(*release))
+    for id_, screen_no in rows("risk", "SELECT payout_id, screen_no FROM payout_screening_view"):
+        books.decided[id_].add(screen_no)
     books.payouts |= {row[0]: PayoutRow(*row[1:]) for row in rows("payouts", _PAYOUTS)}
     last = "SELECT DISTINCT ON (payout_id) payout_id, status, detail FROM history_view WHERE payout_id = ANY(%s)"
     found = stores.rows("payouts", f"{last} ORDER BY payout_id, id DESC", [wanted])
