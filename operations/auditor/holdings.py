@@ -30,12 +30,12 @@ SUMS = (
         "SELECT count(*) FROM movement_view",
         "SELECT seller_account || ' ' || currency || ' version ' || wallet_version,"
         " concat_ws(', ', available_after, pending_after, reserved_after),"
-        " concat_ws(', ', available + amount - to_pending, pending + to_pending, reserved)"
+        " concat_ws(', ', available + amount - to_pending - to_reserved, pending + to_pending, reserved + to_reserved)"
         " FROM (SELECT *, coalesce(lag(available_after) OVER w, 0) AS available,"
         " coalesce(lag(pending_after) OVER w, 0) AS pending, coalesce(lag(reserved_after) OVER w, 0) AS reserved"
         " FROM movement_view WINDOW w AS (PARTITION BY seller_account, currency ORDER BY wallet_version)) m"
         " WHERE (available_after, pending_after, reserved_after)"
-        " <> (available + amount - to_pending, pending + to_pending, reserved)",
+        " <> (available + amount - to_pending - to_reserved, pending + to_pending, reserved + to_reserved)",
     ),
 )
 # Beside the others of a store's rows: there need be none of these, however much was paid.

@@ -9,6 +9,7 @@ from schemas import events
 from schemas.envelope import derive_id, time_ms_of
 
 CAPTURED = "captured"
+PAYOUT_KINDS = ("reserved", "released", "settled", "returned")  # movements for pay-outs
 SPEAKER = published(events.PaymentCaptured).speaker
 
 

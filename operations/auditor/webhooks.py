@@ -1,4 +1,4 @@
-"""payments.v1, as far as webhooks has consumed it → wanted events without a delivery, and deliveries that are not sent."""
+"""payments.v1 and payouts.v1, as far as webhooks has consumed them → wanted events without a delivery, and deliveries that are not sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, LookResult
 from schemas.envelope import event_type, header, is_event_id
 from schemas.webhooks import EVERYTHING, delivery_id
-from topics.catalog import PAYMENTS, WEBHOOKS_ROOM
+from topics.catalog import PAYMENTS, PAYOUTS, WEBHOOKS_ROOM
 from topics.runtime.shape.record import headers_of
 
 ROOM = WEBHOOKS_ROOM.name
@@ -23,7 +23,8 @@ CHECK = "webhooks_made"
 # An event counts from so long after the endpoint's last change on: there is no order between two topics.
 APART = timedelta(seconds=10)
 AT_ONCE = 5000
-_TYPES = {event_type(kind): kind.webhook_type for kind in PAYMENTS.says if kind.webhook_type}
+TOPICS = (PAYMENTS, PAYOUTS)
+_TYPES = {event_type(kind): kind.webhook_type for topic in TOPICS for kind in topic.says if kind.webhook_type}
 
 
 class Endpoint(NamedTuple):
@@ -41,19 +42,19 @@ class WantedDelivery(NamedTuple):
 
     delivery_id: str
     endpoint_id: str
-    checkout_id: str
+    lane: str  # the payment, or the pay-out
     event_id: str
 
 
 def check_made(stores: Stores, reading: Reader, since: datetime) -> Check:
     """Check events that were published `since`."""
     examined, missing = look(stores, reading, since)
-    wrong = [f"{each.checkout_id}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
+    wrong = [f"{each.lane}: event {each.event_id} has no delivery to {each.endpoint_id}" for each in missing]
     return judged(CHECK, examined, wrong, expected=False)
 
 
 def look(stores: Stores, reading: Reader, since: datetime) -> tuple[int, list[WantedDelivery]]:
-    """The number of wanted deliveries, and the missing ones. Without endpoints the topic is not read."""
+    """The number of wanted deliveries, and the missing ones. Without endpoints the topics are not read."""
     endpoints: dict[str, list[Endpoint]] = {}
     for row in stores.rows(
         ROOM, "SELECT endpoint_id, owner, event_types, changed_at FROM endpoint_view WHERE NOT deleted"
@@ -71,7 +72,7 @@ def _wanted(
     stores: Stores, reading: Reader, endpoints: Mapping[str, list[Endpoint]], since: datetime
 ) -> Iterator[WantedDelivery]:
     at = positions(stores, ROOM)
-    ends = reading.ends(PAYMENTS)
+    ends = {where: range_ for topic in TOPICS for where, range_ in reading.ends(topic).items()}
     ranges: dict[Partition, tuple[int, int]] = {
         where: (low, min(high, at.get(where, low))) for where, (low, high) in ends.items()
     }
@@ -84,11 +85,11 @@ def _wanted(
         said_at = _time(said)
         if said_at is None or said_at < since:
             continue
-        checkout_id = key_of(record)
+        lane = key_of(record)
         for endpoint in endpoints.get(_owner(record.value() or b""), ()):
             if endpoint.wants(kind) and said_at > endpoint.changed_at + APART:
                 id_ = delivery_id(event_id, endpoint.endpoint_id)
-                yield WantedDelivery(id_, endpoint.endpoint_id, checkout_id, event_id)
+                yield WantedDelivery(id_, endpoint.endpoint_id, lane, event_id)
 
 
 def _time(text: str) -> datetime | None:
@@ -106,7 +107,7 @@ def _owner(value: bytes) -> str:
 
 
 def _missing(stores: Stores, wanted: list[WantedDelivery]) -> Iterator[WantedDelivery]:
-    """The missing deliveries, without those of payments that a letter holds."""
+    """The missing deliveries, without those of payments and pay-outs that a letter holds."""
     ids = [each.delivery_id for each in wanted]
     there = {
         row[0]
@@ -117,10 +118,10 @@ def _missing(stores: Stores, wanted: list[WantedDelivery]) -> Iterator[WantedDel
     owed = [each for each in wanted if each.delivery_id not in there]
     if not owed:
         return
-    keys = [each.checkout_id.encode() for each in owed]
+    keys = [each.lane.encode() for each in owed]
     rows = stores.rows(ROOM, "SELECT DISTINCT key FROM parked WHERE key = ANY(%s) AND state <> 'done'", [keys])
     held = {bytes(row[0]).decode() for row in rows}
-    yield from (each for each in owed if each.checkout_id not in held)
+    yield from (each for each in owed if each.lane not in held)
 
 
 def _slices(wanted: Iterable[WantedDelivery]) -> Iterator[list[WantedDelivery]]:

@@ -14,10 +14,10 @@ from topics.runtime.shape.store import int_array
 
 def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -> set[Finding]:
     """The missing effects that are known to be in flight. Effects that arrive meanwhile are found by the next look."""
-    by_hop: dict[Hop, dict[str, Finding]] = defaultdict(dict)
+    by_hop: dict[Hop, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
     for finding in findings:
         if finding.hop is not None:
-            by_hop[finding.hop][finding.key] = finding
+            by_hop[finding.hop][finding.key].append(finding)
     known: set[Finding] = set()
     for hop, missing in by_hop.items():
         names = reading.names(hop.topic)
@@ -26,7 +26,7 @@ def on_their_way(stores: Stores, reading: Reader, findings: Sequence[Finding]) -
             keys |= _held(stores, hop.hearer, names, missing)
             rest = missing.keys() - keys
             keys |= set(unread_keys(reading, stores, hop.hearer, hop.topic, rest.__contains__)) if rest else set()
-        known |= {missing[key] for key in keys & missing.keys()}
+        known |= {finding for key in keys & missing.keys() for finding in missing[key]}
     return known
 
 

@@ -17,7 +17,8 @@ from operations.auditor.money_back.books import (
     Stage,
     Terms,
 )
-from operations.auditor.rows import ATTEMPTS, JOURNALS, MOVEMENTS, Attempt, Journal, Movement
+from operations.auditor.money_back.effects import KINDS
+from operations.auditor.rows import ATTEMPTS, CAPTURED, JOURNALS, MOVEMENTS, Attempt, Journal, Movement
 
 _OPERATIONS = """
 SELECT payment_order_id, seq, kind, operation_id, amount_minor, fee_minor, currency, final, state, turn, call_id, psp,
@@ -56,7 +57,8 @@ def read_all(stores: Stores) -> Books:
 
 def _other(view: str, kind: str) -> str:
     """The orders with a movement or journal other than an automatic capture's."""
-    other = f"{kind} NOT IN ('captured', 'available') OR ({kind} = 'captured' AND part <> '')"
+    kinds = ", ".join(f"'{each}'" for each in KINDS if each != CAPTURED)
+    other = f"{kind} IN ({kinds}) OR ({kind} = 'captured' AND part <> '')"
     return f"SELECT DISTINCT payment_order_id FROM {view} WHERE {other}"
 
 

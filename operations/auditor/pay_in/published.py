@@ -13,7 +13,7 @@ from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores
 from operations.auditor.pay_in.books import Books
 from operations.auditor.pay_in.orders import CREDITED, DECIDED, PLACED, POSTED, captured_event_id
-from operations.auditor.rows import Journal, Movement
+from operations.auditor.rows import PAYOUT_KINDS, Journal, Movement
 from schemas import events, journals, money_back
 from schemas.envelope import derive_id, event_type, time_ms_of
 from topics import catalog
@@ -42,7 +42,12 @@ def _with_more(books: Books) -> Collection[str]:
 
 
 def _credits(books: Books) -> Ids:
-    return _of(CREDITED.speaker, books.movements)
+    """What the wallet says of pay-outs is on a topic of its own."""
+    of_orders = {
+        id_: [movement for movement in found if movement.kind not in PAYOUT_KINDS]
+        for id_, found in books.movements.items()
+    }
+    return _of(CREDITED.speaker, of_orders)
 
 
 def _journals(books: Books) -> Ids:
