@@ -1,4 +1,4 @@
-"""payments.v1 and payouts.v1, as far as webhooks has consumed them → wanted events without a delivery, and deliveries that are not sent."""
+"""payments.v1 and payouts.v1, as far as webhooks has read → wanted events without a delivery, and deliveries not sent."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from operations.stack.settings import AllSettings
 from psp.replies import Reply
 from schemas.envelope import Envelope, EventId, derive_id, event_type, record_headers
 from schemas.events import AnyEvent, CallEnded
+from schemas.payouts import PayoutCallEnded
 from tests.store.hearing import TOPIC_OF
 from topics.runtime.delivery.apply import apply
 from topics.runtime.outbox.outbox import OutboxRecord, records_of
@@ -31,10 +32,12 @@ PSPS = (PspAccount(name="northpay", adapter="northpay", url="http://nowhere", ap
 class Rooms:
     """No caller runs: calls stay due until a notification or an answer ends them. Time stands."""
 
-    def __init__(self, settings: AllSettings) -> None:
+    def __init__(
+        self, settings: AllSettings, rooms: Sequence[Any] = (payments, risk, executor, wallet, ledger)
+    ) -> None:
         self.settings = settings.model_copy(update={"psps": PSPS})
-        rooms = [room.build(self.settings) for room in (payments, risk, executor, wallet, ledger)]
-        self._rooms: list[tuple[AnyConsumer, Store]] = [(room, Store(self.settings, room.name)) for room in rooms]
+        built = [room.build(self.settings) for room in rooms]
+        self._rooms: list[tuple[AnyConsumer, Store]] = [(room, Store(self.settings, room.name)) for room in built]
         self._count = 0
         self.said: list[OutboxRecord] = []
 
@@ -45,7 +48,7 @@ class Rooms:
     def hear(self, *events: AnyEvent) -> None:
         """Each, and all that follows from it in every room."""
         for event in events:
-            topic = "calls" if isinstance(event, CallEnded) else TOPIC_OF[type(event)]
+            topic = "calls" if isinstance(event, CallEnded | PayoutCallEnded) else TOPIC_OF[type(event)]
             self._follow([self._message(event, topic)])
 
     def answer(self, payment_order_id: str, kind: str, reply: Reply) -> None:

@@ -50,6 +50,7 @@ class KeptReservation(NamedTuple):
 class Transfer(NamedTuple):
     """A pay-out as the executor has it."""
 
+    outcome: str | None  # the event with its state
     seller: str
     currency: str
     amount: int
@@ -57,7 +58,6 @@ class Transfer(NamedTuple):
     state: str
     turn: int
     returned: int | None
-    outcome: str | None  # the event with its state
 
 
 class Moved(NamedTuple):

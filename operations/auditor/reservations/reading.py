@@ -76,6 +76,6 @@ def add_payouts(stores: Stores, books: PayoutBooks, payout_ids: Sequence[str]) -
     for row in rows("wallet", _RESERVATIONS):
         books.reservations[row[0]] = KeptReservation(Terms(*row[1:7]), *row[7:])
     for id_, *about, cause, place in rows("executor", _TRANSFERS):
-        books.transfers[id_] = Transfer(*about, outcome=event_id_of(cause, place) if cause else None)
+        books.transfers[id_] = Transfer(event_id_of(cause, place) if cause else None, *about)
     for row in rows("payouts", _ASKED):
         books.asked[row[0]] = AskedPayout(Terms(*row[1:7]), *row[7:])

@@ -1,0 +1,251 @@
+"""What the auditor reads of reservations and of pay-outs in the books: silent on what the rooms wrote, and not on changes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from consumers.executor import consumer as executor
+from consumers.ledger import consumer as ledger
+from consumers.payouts import consumer as payouts
+from consumers.payouts.settings import PayoutRules
+from consumers.wallet import consumer as wallet
+from operations.auditor import holdings
+from operations.auditor.audit import PAGES
+from operations.auditor.balances import SUMS as BALANCES
+from operations.auditor.balances import check_kinds
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.sums import check_sums
+from operations.auditor.money_back.reading import read_all as read_money_back
+from operations.auditor.pay_in import orders
+from operations.auditor.pay_in import published as pay_in_said
+from operations.auditor.pay_in import reading as pay_in
+from operations.auditor.reservations.compare import compare_payouts
+from operations.auditor.reservations.page import SAID, SUMS
+from operations.auditor.reservations.reading import read_all
+from operations.stack.servers import Servers
+from operations.stack.settings import AllSettings, load_settings
+from psp.payout_port import Paid, TransferState
+from schemas.envelope import header
+from schemas.money import Money
+from schemas.payouts import PayoutCallEnded, PayoutNotified, PayoutRiskCleared
+from tests.captures import capture
+from tests.conftest import SECRET, copy_database, drop_database
+from tests.store.books import NOON, Rooms
+from tests.unit.payouts_room import HARBOUR, NOBODY, cancelled, requested, seller
+from topics.runtime.shape.reading import read
+
+_numbers = iter(range(1, 10_000))
+
+
+class PayoutRooms(Rooms):
+    """The rooms of pay-outs. Nobody calls a provider, and risk clears at once."""
+
+    def __init__(self, settings: AllSettings) -> None:
+        rules = PayoutRules.model_validate(NOBODY)
+        chosen = settings.model_copy(update={"payout_providers": (HARBOUR,), "payouts": rules})
+        super().__init__(chosen, (payouts, executor, wallet, ledger))
+        self.hear(seller(destination_changed_at=NOON - timedelta(days=30)))
+
+    def ask(self, payout_id: str, amount: str = "100.00") -> None:
+        """Requested, cleared, and released if there is enough money."""
+        self.hear(requested(payout_id, amount=amount))
+        cleared = {"screen_no": 1, "rule": "none", "list_version": "1", "score": 0, "decided_at": NOON}
+        self.hear(PayoutRiskCleared(payout_id=payout_id, **cleared))  # type: ignore[arg-type]
+
+    def tell(self, payout_id: str, status: str, minor: int = 10_000) -> None:
+        told = {
+            "reference": self.open_calls(payout_id, every=True)[0]["call_id"],
+            "provider": HARBOUR.name,
+            "notification_id": f"n{next(_numbers)}",
+            "source": "webhook",
+            "status": status,
+            "amount": Money(minor, "EUR"),
+            "provider_reference": f"tr-{payout_id}",
+        }
+        self.hear(PayoutNotified.model_validate(told))
+
+    def reply(self, payout_id: str, reply: TransferState) -> None:
+        """What the provider says when it is asked."""
+        call = self.open_calls(payout_id)[-1]
+        ended = {name: call[name] for name in ("payout_id", "call_id", "act", "act_no")}
+        self.hear(PayoutCallEnded(**ended, reply=reply.to_json(), ended_at=NOON))
+
+    def open_calls(self, payout_id: str, *, every: bool = False) -> list[dict[str, object]]:
+        statement = "SELECT * FROM call_view WHERE payout_id = %s ORDER BY created_at, kind"
+        found = read(self.settings, "executor", statement, [payout_id])
+        return [call for call in found if every or call["state"] != "ended"]
+
+
+def make_busy(rooms: PayoutRooms) -> None:
+    """Of every way of a pay-out one."""
+    for order in range(8):
+        gross = Money(50_000, "EUR")
+        rooms.hear(capture(f"order-{order}", seller_account="s-1", gross=gross, fee=Money(0, "EUR"), net=gross))
+    for payout_id in ("waiting", "sent", "paid", "failed", "back", "no", "again"):
+        rooms.ask(payout_id)
+    for payout_id in ("sent", "paid", "failed", "back"):
+        rooms.tell(payout_id, "accepted")
+    rooms.tell("paid", "paid")
+    rooms.tell("failed", "failed")
+    rooms.tell("back", "returned", 9_950)
+    rooms.tell("no", "rejected")
+    rooms.tell("again", "returned")
+    rooms.tell("again", "paid")
+    rooms.reply("again", Paid("tr-again"))
+    rooms.ask("too-much", "9000.00")
+    rooms.ask("given-up", "1500.00")  # waits for a person
+    rooms.hear(cancelled("given-up"))
+    rooms.hear(requested("early"), cancelled("early"))
+
+
+@pytest.fixture(scope="module")
+def truth(servers: Servers, template: str) -> Iterator[tuple[AllSettings, list[tuple[str, str]]]]:
+    """Books that the rooms have written, and (topic, event id) of all that they said; whoever changes them puts them back."""
+    name = f"tally_b{secrets.token_hex(5)}"
+    copy_database(servers, template, name)
+    settings = load_settings(postgres=servers.postgres, database=name, secret=SECRET)
+    rooms = PayoutRooms(settings)
+    make_busy(rooms)
+    rooms.close()
+    yield settings, [(record.topic, header(record.headers, "ce_id") or "") for record in rooms.said]
+    drop_database(servers, name)
+
+
+@pytest.fixture
+def busy(truth: tuple[AllSettings, object]) -> AllSettings:
+    return truth[0]
+
+
+def wrong(settings: AllSettings) -> dict[str, str]:
+    """Check → what it says."""
+    with Stores(settings) as stores:
+        books = read_all(stores)
+        found = {*compare_payouts(books)}
+        found |= {each for each in orders.compare_orders(pay_in.read_all(stores)) if each.key in books.ids()}
+        sums = check_sums(stores, (*SUMS, *BALANCES, *holdings.SUMS), expected=True)
+        sums.append(check_kinds(stores, {kind for page in PAGES for kind in page.kinds}, expected=True))  # type: ignore[attr-defined]
+        return {each.check: str(each) for each in found} | {each.name: each.detail for each in sums if not each.ok}
+
+
+def test_what_the_rooms_wrote_agrees(busy: AllSettings) -> None:
+    assert wrong(busy) == {}
+    with Stores(busy) as stores:
+        books = read_all(stores)
+        assert read_money_back(stores).orders == set(), "pay-outs are none of its business"
+    states = {id_: (books.reservations[id_].state, transfer.state) for id_, transfer in books.transfers.items()}
+    assert states == {
+        "waiting": ("reserved", "calling"),
+        "sent": ("settled", "submitted"),
+        "paid": ("settled", "paid"),
+        "failed": ("returned", "failed"),
+        "back": ("returned", "returned"),
+        "no": ("released", "rejected"),
+        "again": ("settled", "paid"),
+    }
+    assert (books.transfers["again"].turn, books.reservations["too-much"].state) == (2, "refused")
+    assert books.reservations["given-up"].state == "released"
+
+
+def test_stores_and_topics_name_the_same_events(truth: tuple[AllSettings, list[tuple[str, str]]]) -> None:
+    settings, said = truth
+    with Stores(settings) as stores:
+        stored = {event_id for event_id, _ in SAID.stored(read_all(stores))}
+        assert stored == {event_id for topic, event_id in said if topic == "payout-movements.v1"}
+        books = pay_in.read_all(stores)
+    for subject in pay_in_said.SUBJECTS[2:]:
+        topic = subject.hop.topic.name
+        assert {event_id for event_id, _ in subject.stored(books)} == {id_ for name, id_ in said if name == topic}, (
+            topic
+        )
+
+
+TAMPERED = {
+    "wallet.reservations SET amount = amount + 1 WHERE payout_id = 'waiting'": {
+        "reservations_followed",
+        "wallet_reserved_held",
+    },
+    "wallet.reservations SET state = 'released' WHERE payout_id = 'waiting'": {
+        "reservations_followed",
+        "wallet_reserved_held",
+    },
+    "wallet.reservations SET keep = 5 WHERE payout_id = 'paid'": {"reservations_followed"},
+    "wallet.reservations SET state = 'settled' WHERE payout_id = 'failed'": {"reservations_followed"},
+    "wallet.reservations SET moved_by = gen_random_uuid() WHERE payout_id = 'sent'": {"reservations_followed"},
+    "wallet.movements SET to_reserved = to_reserved - 1 WHERE kind = 'reserved' AND subject_id = 'paid'": {
+        "reservations_followed",
+        "wallet_pockets_step",
+    },
+    "wallet.movements SET available_after = available_after - 1, reserved_after = reserved_after + 1"
+    " WHERE kind = 'released'": {"wallet_pockets_step"},
+    "payouts.payouts SET ended = 'paid' WHERE payout_id = 'given-up'": {"reservations_followed"},
+    "wallet.movements SET part = '#2' WHERE kind = 'settled' AND subject_id = 'paid'": {"payouts_in_wallet"},
+    "wallet.movements SET part = '#3' WHERE kind = 'settled' AND subject_id = 'again' AND part = '#2'": {
+        "payouts_in_wallet"
+    },
+    "wallet.movements SET cause_event_id = gen_random_uuid() WHERE kind = 'returned' AND subject_id = 'back'": {
+        "payouts_in_wallet",
+        "reservations_followed",
+    },
+    "wallet.movements SET kind = 'invented' WHERE kind = 'returned' AND subject_id = 'again'": {
+        "payouts_in_wallet",
+        "kinds_audited",
+    },
+    "wallet.wallets SET reserved = reserved + 1, available = available - 1": {"wallet_reserved_held"},
+    "ledger.journals SET template = 'payout_paid' WHERE template = 'payout_failed'": {"payouts_in_ledger"},
+    "ledger.journals SET part = '#2' WHERE template = 'payout_returned' AND subject_id = 'back'": {"payouts_in_ledger"},
+    "ledger.journals SET cause_event_id = gen_random_uuid() WHERE template = 'payout_paid' AND subject_id = 'paid'": {
+        "payouts_in_ledger"
+    },
+    "ledger.journals SET subject_id = 'nobody' WHERE template = 'payout_paid' AND subject_id = 'paid'": {
+        "payouts_in_ledger",
+        "in_transit_explained",
+    },
+    "ledger.entries SET amount = amount + 1 WHERE journal_id ="
+    " (SELECT journal_id FROM ledger.journals WHERE template = 'payout_submitted' AND subject_id = 'sent')": {
+        "payouts_in_ledger",
+        "in_transit_explained",
+        "ledger_balances",
+        "wallet_equals_payable",
+    },
+    "executor.payouts SET state = 'rejected' WHERE payout_id = 'sent'": {
+        "payouts_in_wallet",
+        "payouts_in_ledger",
+        "in_transit_explained",
+    },
+    "executor.payouts SET state = 'rejected', outcome_event_id = cause_event_id, outcome_place = 0"
+    " WHERE payout_id = 'waiting'": {"payouts_in_wallet"},
+    "executor.payouts SET state = 'submitted' WHERE payout_id = 'paid'": {
+        "payouts_in_wallet",
+        "payouts_in_ledger",
+        "in_transit_explained",
+    },
+    "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {"payouts_in_ledger"},
+    "executor.payouts SET turn = 2 WHERE payout_id = 'paid'": {"payouts_in_wallet", "payouts_in_ledger"},
+    "executor.payouts SET turn = 1 WHERE payout_id = 'again'": {"payouts_in_wallet", "payouts_in_ledger"},
+    "executor.payouts SET seller_account = 's-2' WHERE payout_id = 'sent'": {"payouts_in_wallet", "payouts_in_ledger"},
+    "payouts.payouts SET ended = 'cancelled' WHERE payout_id = 'waiting'": {"reservations_followed"},
+    "payouts.payouts SET ended = NULL, reserve = 'asked' WHERE payout_id = 'paid'": {"reservations_followed"},
+    "payouts.payouts SET reserve = 'none' WHERE payout_id = 'paid'": {"reservations_followed"},
+    "payouts.payouts SET reserve = 'asked' WHERE payout_id = 'early'": {"reservations_followed"},
+    "payouts.payouts SET reserve = 'reserved' WHERE payout_id = 'too-much'": {"reservations_followed"},
+    "payouts.payouts SET amount = amount + 1, asked = asked + 1 WHERE payout_id = 'paid'": {"reservations_followed"},
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED)
+def test_what_was_changed_since_is_found(change: str, busy: AllSettings, servers: Servers) -> None:
+    table = change.partition(" ")[0]
+    admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=busy.database)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")  # past the triggers
+        conn.execute(f"CREATE TEMP TABLE before AS TABLE {table}")  # type: ignore[arg-type]
+        conn.execute(f"UPDATE {change}")  # type: ignore[arg-type]
+        found = wrong(busy)
+        conn.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+        conn.execute(f"INSERT INTO {table} TABLE before")  # type: ignore[arg-type]
+    assert found.keys() == TAMPERED[change]
