@@ -10,11 +10,15 @@ from pathlib import Path
 import orjson
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from consumers.risk import importing
 from consumers.risk.consumer import build
 from consumers.risk.readers import read_list
 from consumers.risk.settings import RiskLimits
+from operations.auditor.engine.stores import Stores
+from operations.auditor.pay_in.unfinished import reviews
+from operations.stack.servers import Servers
 from schemas.events import RiskReviewed
 from schemas.payouts import (
     PayoutRiskCleared,
@@ -219,6 +223,28 @@ def test_a_new_list_asks_about_a_known_seller_whose_pay_outs_have_left(
     assert asks(risk, "p2", LISTED) == HELD
     review(risk, "s1", "refuse", "seller")
     assert asks(risk, "p3", LISTED) == REFUSED
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM holds WHERE NOT EXISTS (SELECT FROM reviews r WHERE r.subject = holds.subject)",
+        "DELETE FROM payout_screenings WHERE outcome = 'held'",
+    ],
+)
+def test_the_auditor_finds_a_held_pay_out_that_nobody_can_review_or_did_as_it_says(
+    stored: Settings, servers: Servers, start: Callable[..., Hearing], statement: str
+) -> None:
+    risk = start(lists_required=["ofac-sdn"])
+    asks(risk, "p1")
+    asks(risk, "p2")
+    review(risk, "p2", "clear")
+    with Stores(stored) as stores:
+        assert reviews(stores, NOW).wrong == {}
+        admin = make_conninfo(servers.postgres_admin, dbname=stored.database)
+        with psycopg.connect(admin, options="-c search_path=risk -c session_replication_role=replica") as conn:
+            conn.execute(statement.encode())
+        assert reviews(stores, NOW).wrong != {}
 
 
 def test_no_holders_name_stands_anywhere_in_clear(

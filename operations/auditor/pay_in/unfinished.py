@@ -51,7 +51,7 @@ def reviews(stores: Stores, now: datetime) -> LookResult:
     seen = LookResult(stores.one("risk", "SELECT count(*) FROM hold_view")[0])
     open_ = stores.one("risk", "SELECT count(*) FROM hold_view WHERE decision IS NULL")[0]
     seen.aside.append(f"{open_} wait for a person" if open_ else "")
-    for statement in (_NOT_FOR_REVIEW, _MISCOUNTED, _NOT_FIRST):
+    for statement in (_NOT_FOR_REVIEW, _PAYOUT_NOT_FOR_REVIEW, _MISCOUNTED, _NOT_FIRST):
         seen.wrong |= dict(stores.rows("risk", f"{statement} LIMIT 100"))
     return seen
 
@@ -62,6 +62,14 @@ SELECT 'payment ' || coalesce(s.checkout_id, h.subject),
   FROM (SELECT checkout_id FROM screening_view WHERE outcome = 'held') s
   FULL JOIN (SELECT subject FROM hold_view WHERE about = 'payment') h ON h.subject = s.checkout_id
  WHERE s.checkout_id IS NULL OR h.subject IS NULL"""
+# A pay-out's screening that was cleared may be held by a list that came later; one that was refused never is.
+_PAYOUT_NOT_FOR_REVIEW = """
+SELECT 'pay-out ' || coalesce(s.payout_id, h.subject) || ', screening ' || coalesce(s.screen_no, h.screen_no),
+       CASE WHEN h.subject IS NULL THEN 'held, and not for review' ELSE 'for review, and no such screening of it is held' END
+  FROM payout_screening_view s
+  FULL JOIN (SELECT subject, screen_no FROM hold_view WHERE about = 'payout') h
+    ON h.subject = s.payout_id AND h.screen_no = s.screen_no
+ WHERE s.payout_id IS NULL OR (h.subject IS NULL AND s.outcome = 'held') OR (h.subject IS NOT NULL AND s.outcome = 'refused')"""
 _MISCOUNTED = """
 SELECT r.about || ' ' || r.subject || ', screening ' || r.screen_no, count(*) FILTER (WHERE r.counts) || ' of its reviews count'
   FROM review_view r GROUP BY r.about, r.subject, r.screen_no HAVING count(*) FILTER (WHERE r.counts) <> 1"""

@@ -72,6 +72,11 @@ _PLACES = itertools.count()
 
 def execute(settings: Settings, *events: Event, topic: Topic = EXECUTIONS) -> None:
     """What the executor, or whoever publishes that topic, would have said."""
+    publish(settings, topic, *events)
+
+
+def publish(settings: Settings, topic: Topic, *events: Event) -> None:
+    """As the room that writes this topic would."""
     producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random", "log_level": 3})
     for event in events:
         now = datetime.now(UTC)

@@ -17,10 +17,12 @@ from consumers.risk.readers import read_list
 from consumers.risk.settings import RiskLimits
 from producers import ops_replies
 from producers.keys import SCOPES, KeyRefused, create_key
+from schemas.payouts import PayoutScreeningRequested, SealedDestination
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, asked, order, wait_for
-from tests.contract.http.rooms import running_rooms
+from tests.contract.http.rooms import publish, running_rooms
 from tests.sanctions import EU, SDN, ofac, one, screen_known
+from topics.catalog import PAYOUT_SCREENINGS
 from topics.runtime.dead_letters.acts import AuditNote
 
 REVIEWS = "/v1/ops/reviews"
@@ -179,6 +181,29 @@ def test_a_list_is_imported_by_command_once_and_a_broken_one_loads_nothing(
     assert (shrunk.returncode, "more than a tenth" in shrunk.stderr) == (1, True)
     shown = tally(environment, "risk", "lists", "show").stdout
     assert (shown.count("ofac-sdn"), "current" in shown) == (1, True)
+
+
+def test_a_held_pay_out_is_listed_shown_and_decided_as_a_pay_out(
+    door: Door, anna: str, environment: dict[str, str]
+) -> None:
+    """Its destination cannot be opened, so that nobody knows who would be paid."""
+    payout = f"po-{secrets.token_hex(4)}"
+    unreadable = SealedDestination("iban", "DE", "DE89 … 3000", "9f86d081884c7d65", "AAAA")
+    asked_ = PayoutScreeningRequested(
+        payout_id=payout, owner="shop", seller_account="s-1", screen_no=1, destination=unreadable, currency="EUR"
+    )
+    publish(door.settings, PAYOUT_SCREENINGS, asked_)
+    wait_for(lambda: held(door, anna, payout))
+    [waits] = held(door, anna, payout)
+    assert (waits["about"], waits["rule"], waits["seller_account"]) == ("payout", "no_name", "s-1")
+    assert "seller s-1" in tally(environment, "risk", "show", payout, "--payout").stdout
+    assert review(door, anna, payout).status == 404  # it is no payment's
+    assert review(door, anna, payout, about="payout", decision="refuse").status == 202
+    wait_for(lambda: held(door, anna, payout, "decided"))
+    late = tally(environment, "risk", "clear", payout, "--payout", "--reason", "known", "--actor", "carla")
+    assert (late.returncode, "was refused by anna before" in late.stderr) == (1, True)
+    both = tally(environment, "risk", "show", payout, "--payout", "--buyer")
+    assert (both.returncode, "one of --buyer, --payout and --seller" in both.stderr) == (1, True)
 
 
 def test_a_known_buyer_whom_a_new_version_of_a_list_hits_is_shown_and_decided_as_a_buyer(
