@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from producers.payability import Reason, Turn
 from schemas.fees import FeeBearer, FeeRule
-from schemas.payouts import DestinationType
+from schemas.payouts import DestinationType, PayoutStatus
 from schemas.sellers import SellerState
 
 
@@ -103,3 +104,29 @@ class SellerHistory(_Shape):
     seller_account: str
     history: list[SellerRevision]
     next_cursor: str | None
+
+
+class PayabilityLine(_Shape):
+    """An amount with one reason. `until`: when the reason ends by itself. `nobody`: time will do it."""
+
+    reason: Reason
+    amount: str
+    until: datetime | None
+    whose_turn: Turn
+    payout_id: str | None
+    payout_status: PayoutStatus | None
+
+
+class CurrencyPayability(_Shape):
+    """The lines add up to `total`. `more_on` is null where no date is known on which more can be paid out."""
+
+    currency: str
+    total: str
+    payable_now: str
+    more_on: datetime | None
+    lines: list[PayabilityLine]
+
+
+class Payability(_Shape):
+    seller_account: str
+    currencies: list[CurrencyPayability]

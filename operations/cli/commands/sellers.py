@@ -76,6 +76,23 @@ def show(seller_account: SellerId, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def why(seller_account: SellerId, as_json: AsJson = False) -> None:
+    """Why a seller is paid out or not: each cent's reason, until when, and whose turn it is."""
+    from operations.cli.why import explained, print_explained
+    from operations.stack.running import current_settings
+
+    found = explained(current_settings(), seller_account)
+    if found is None:
+        raise _failed(f"{seller_account} is no registered seller, and has no wallet")
+    if as_json:
+        say_json({"seller_account": seller_account, "currencies": found})
+    elif found:
+        print_explained(found)
+    else:
+        note(f"{seller_account} has no wallet yet: one is opened by the first captured payment")
+
+
+@app.command()
 def put(
     seller_account: SellerId,
     owner: Annotated[str | None, typer.Option(help="registers the seller for this upstream service")] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 from psycopg.rows import dict_row
@@ -27,7 +27,7 @@ def connect_reader(
 
 
 def read(
-    settings: Settings, room: str, statement: LiteralString, values: Sequence[object] = ()
+    settings: Settings, room: str, statement: LiteralString, values: Sequence[object] | Mapping[str, object] = ()
 ) -> list[dict[str, Any]]:
     """By a connection of its own. Errors: psycopg.OperationalError while the store is away."""
     with connect_reader(settings, room, name="tally") as conn:
