@@ -11,6 +11,7 @@ from typing import Any
 from producers.doors.payouts import ApprovalSubmission
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.money import Money
 from schemas.payouts import PayoutRequest
 from schemas.persons import person_of
 from schemas.requests import FieldError
@@ -19,17 +20,23 @@ SENT = ("submitted", "paid", "failed", "returned")
 ENDED = (*SENT, "refused", "rejected", "cancelled", "expired")
 
 
-def refusal(asked: PayoutRequest, settings: Mapping[str, Any] | None, available: int) -> Problem | None:
-    """`settings` are those of the caller's seller, None where there is none; `available` is in minor units."""
+def refusal(
+    asked: PayoutRequest, settings: Mapping[str, Any] | None, available: Money, least: Money | None
+) -> Problem | None:
+    """`settings` are those of the caller's seller, None where there is none; `least` is the smallest pay-out, if there is one."""
     if settings is None:
         return _problem("unknown_seller", "seller_account", "there is no such seller, or it is another owner's")
     if settings["state"] == "closed":
         return _problem("seller_closed", "seller_account", "the seller is closed")
+    amount = available if asked.asked is None else asked.asked
+    is_small = least is not None and amount < least
+    if asked.asked is not None and is_small:
+        return _problem("below_minimum", "amount", f"at least {least}")
     if "destination" not in settings:
         return _problem("no_destination", "seller_account", "the seller has no destination yet")
-    if available < (1 if asked.asked is None else asked.asked.minor):
+    if available.minor <= 0 or available < amount:
         return _problem("insufficient_funds", "amount", "the seller's wallet has less available")
-    return None
+    return _problem("below_minimum", "amount", f"less than {least} is available") if is_small else None
 
 
 def approval_refusal(asked: ApprovalSubmission, payout: Row, said: Sequence[Row]) -> Problem | None:

@@ -117,6 +117,7 @@ CODES: Mapping[str, Code] = {
     "seller_closed": Code(422, "Seller closed", "Nothing is paid out to a closed seller."),
     "no_destination": Code(422, "No destination", "The seller has no destination yet."),
     "no_provider": Code(422, "No provider", "No provider of pay-outs is set up for this destination."),
+    "below_minimum": Code(422, "Below the minimum", "So little is not paid out: `TALLY_PAYOUTS` says from when on."),
     "insufficient_funds": Code(422, "Insufficient funds", "More than the seller's wallet has available."),
     "too_late": Code(409, "Too late", "The pay-out has ended, and is not cancelled any more; `detail` says how."),
     "same_person": Code(

@@ -34,6 +34,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import known_countries
+from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.webhooks.limits import WebhookLimits
 
@@ -180,6 +181,7 @@ class Settings(BaseSettings):
     payout_providers: tuple[
         PayoutProviderAccount, ...
     ] = ()  # the first that takes a currency and country gets the pay-out
+    payouts: PayoutRules = PayoutRules()
     # Countries to whose accounts nothing is paid out: doors refuse such a destination.
     payout_countries_blocked: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset(
         {"KP", "IR", "SY", "CU"}

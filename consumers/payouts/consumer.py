@@ -8,13 +8,13 @@ from consumers.payouts import store
 from consumers.payouts.decide import Heard, decide
 from consumers.payouts.payout import Payouts
 from consumers.payouts.policy import Policy
-from consumers.payouts.settings import PayoutsSettings
 from consumers.payouts.stuck import stuck
 from topics.catalog import PAYOUTS_ROOM
 from topics.runtime.shape.consumer import Consumer
+from topics.settings import Settings
 
 
-def build(settings: PayoutsSettings) -> Consumer[Payouts, Heard]:
+def build(settings: Settings) -> Consumer[Payouts, Heard]:
     policy = Policy(
         rules=settings.payouts,
         providers=settings.payout_providers,

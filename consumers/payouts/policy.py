@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from consumers.payouts.settings import PayoutRules
 from schemas.money import Money
 from schemas.payouts import SealedDestination
+from topics.payout_rules import PayoutRules
 from topics.settings import PayoutProviderAccount
 
 
@@ -21,8 +21,7 @@ class Policy:
     contents_key: bytes  # requests hold texts of people: their hash must not be guessable
 
     def minimum(self, currency: str) -> Money | None:
-        text = self.rules.minimum.get(currency)
-        return None if text is None else Money.parse(text, currency)
+        return self.rules.least(currency)
 
     def persons(self, amount: Money) -> int:
         """How many must approve this amount."""

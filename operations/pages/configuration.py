@@ -18,13 +18,13 @@ from consumers.executor import settings as of_executor
 from consumers.executor.settings import ExecutorSettings, Failover, RoutingRule
 from consumers.payments import settings as of_payments
 from consumers.payments.settings import PaymentsSettings
-from consumers.payouts import settings as of_payouts
-from consumers.payouts.settings import ApprovalRule, PayoutRules, PayoutsSettings
 from consumers.risk import checkout_limits
 from consumers.risk import settings as of_risk
 from consumers.risk.checkout_limits import DEFAULTS
 from consumers.risk.settings import RiskLimits, RiskSettings
+from topics import payout_rules as of_payouts
 from topics import settings as of_all
+from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.shape import limits as of_runtime
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
@@ -38,7 +38,6 @@ BEHIND = {
     "fee_refund": "payment_deadline_s",
     "fee_chargeback": "fee_refund",
     "dispute_fee_on": "fee_chargeback",
-    "payouts": "payout_providers",
     "risk": "retention",
     "risk_lists": "risk",
 }  # where rooms' own stand
@@ -101,9 +100,7 @@ def page() -> str:
     parts = [
         HEAD,
         "## Settings\n",
-        table(
-            in_order(Settings, ExecutorSettings, PaymentsSettings, PayoutsSettings, RiskSettings), comments, "TALLY_"
-        ),
+        table(in_order(Settings, ExecutorSettings, PaymentsSettings, RiskSettings), comments, "TALLY_"),
     ]
     for title, model in (
         ("`TALLY_PSPS`: a list of", PspAccount),

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from consumers.executor.settings import ExecutorSettings
 from consumers.payments.settings import PaymentsSettings
-from consumers.payouts.settings import PayoutsSettings
 from consumers.risk.settings import RiskSettings
 from topics.settings import load
 
 
-class AllSettings(ExecutorSettings, PaymentsSettings, PayoutsSettings, RiskSettings):
+class AllSettings(ExecutorSettings, PaymentsSettings, RiskSettings):
     """Everything that an installation may choose."""
 
 

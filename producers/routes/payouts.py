@@ -23,6 +23,7 @@ from producers.key_ring import Caller
 from producers.payable import ENDED, refusal
 from producers.problems import RETRY_SOON, Problem
 from producers.source import claim_of
+from schemas.money import Money
 from schemas.payouts import PayoutRequest, PayoutStatus
 from schemas.times import Moment
 from topics.catalog import PAYOUT_REQUESTS
@@ -114,8 +115,9 @@ async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Proble
         "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
         [asked.seller_account, asked.currency],
     )
+    available = Money(wallets[0]["available"] if wallets else 0, asked.currency)
     settings = sellers[0]["settings"] if sellers else None
-    return refusal(asked, settings, wallets[0]["available"] if wallets else 0)
+    return refusal(asked, settings, available, house.settings.payouts.least(asked.currency))
 
 
 async def _not_in_force(house: House, seller_account: str, revision: int) -> Problem | None:

@@ -14,7 +14,6 @@ import pytest
 
 from consumers.payouts.consumer import build
 from consumers.payouts.scheduling import scheduled_id
-from consumers.payouts.settings import PayoutRules
 from consumers.payouts.stuck import stuck
 from operations.stack.settings import AllSettings
 from schemas.money import Money
@@ -35,6 +34,7 @@ from schemas.sellers import Schedule
 from tests.store.hearing import NOW, Hearing
 from tests.store.test_wallet_holdings import PLACES, in_parallel
 from tests.unit.payouts_room import HARBOUR, IBAN, frozen, requested, seller
+from topics.payout_rules import PayoutRules
 from topics.runtime.calls import timers
 from topics.runtime.delivery.apply import apply
 from topics.runtime.delivery.fire import fire

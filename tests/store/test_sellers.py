@@ -124,6 +124,7 @@ def test_a_destination_travels_sealed_and_is_opened_again_by_whoever_has_the_sec
     sealer = Sealer(bytes.fromhex(load_settings(secret=SECRET).derive("destinations")))
     opened = sealer.open(base64.b64decode(said.destination.sealed), bound_to("s1", "iban"))
     assert read_destination(opened) == iban()
+    assert not [secret for secret in (IBAN, "Beispiel") if secret in said.model_dump_json()]
     with pytest.raises(Broken):
         sealer.open(base64.b64decode(said.destination.sealed), bound_to("s2", "iban"))
 
@@ -225,12 +226,13 @@ def test_the_auditor_is_silent_where_payments_has_what_the_doors_said_and_names_
 ) -> None:
     settings = payments.settings
     for account in ("s1", "s2", "s3"):
-        _, said = put(doors, account, name="Anna", hold_days=2)
+        _, said = put(doors, account, name="Anna", hold_days=2, destination=iban(), schedules=(SCHEDULE,))
         payments.hears(*said)
     _, said = put(doors, "s4")
     assert wrong(settings).keys() == {"s4"}, "said, and not heard"
     payments.hears(*said)
     assert wrong(settings) == {}
+    assert not payments.rows("SELECT 1 FROM seller_view WHERE said::text LIKE '%%destination%%'"), "orders need none"
     admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=settings.database)
     with psycopg.connect(admin) as conn:
         conn.execute(

@@ -11,13 +11,13 @@ import pytest
 import typer
 
 from consumers.executor.settings import RoutingRule
-from consumers.payouts.settings import PayoutRules
 from consumers.risk.settings import RiskLimits
 from operations.cli.main import build, modules_for
 from operations.stack.home import CHECKOUT
 from operations.stack.settings import AllSettings
 from tests.tidy.reading import PACKAGES, files, python, text
 from topics.catalog import ROOMS
+from topics.payout_rules import PayoutRules
 from topics.settings import PspAccount
 
 PAGES = [

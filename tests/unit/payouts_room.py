@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 from consumers.payouts.decide import Heard, decide
 from consumers.payouts.payout import Approval, Change, HistoryLine, Payout, Payouts, Release
 from consumers.payouts.policy import Policy
-from consumers.payouts.settings import PayoutRules
 from schemas.envelope import derive_id
 from schemas.events import AnyEvent, TimerFired
 from schemas.money import Money
@@ -33,6 +32,7 @@ from schemas.payouts import (
     SealedDestination,
 )
 from schemas.sellers import SellerSet
+from topics.payout_rules import PayoutRules
 from topics.runtime.shape.consumer import Cause, Decision, Timer
 from topics.settings import PayoutProviderAccount
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from consumers.payouts.settings import PayoutRules
 from schemas.errors import Permanent
 from schemas.money import Money
 from schemas.payouts import PayoutReady
 from schemas.persons import person_of
 from tests.unit.payouts_room import DAY, HOUR, NOW, Room, asked, euro, frozen, names, requested, reserved, room, seller
+from topics.payout_rules import PayoutRules
 
 TWO: dict[str, Any] = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 2}]}
 ONE: dict[str, Any] = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 1}]}

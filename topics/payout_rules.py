@@ -1,4 +1,4 @@
-"""What the room of pay-outs alone decides by: TALLY_PAYOUTS."""
+"""How small a pay-out may be and who approves it: TALLY_PAYOUTS, for the room payouts, and for the doors' courtesy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schemas.money import InvalidMoney, Money
-from topics.settings import Settings
 
 DAY_S = 86_400
 
@@ -62,8 +61,6 @@ class PayoutRules(BaseModel):
     approval_life_s: int = Field(default=7 * DAY_S, ge=3600)  # what is not approved by then expires
     destination_cooling_s: int = Field(default=DAY_S, ge=0)  # after a change of the destination
 
-
-class PayoutsSettings(Settings):
-    """The installation's, and the room's own."""
-
-    payouts: PayoutRules = PayoutRules()
+    def least(self, currency: str) -> Money | None:
+        text = self.minimum.get(currency)
+        return None if text is None else Money.parse(text, currency)
