@@ -15,6 +15,7 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from consumers.executor.settings import RoutingRule
+from consumers.payouts.settings import PayoutRules
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.process import Command
@@ -25,7 +26,7 @@ from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
 from topics.runtime.shape.clock import Clock
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 COPIES = 2
 START_S = 60.0
@@ -142,9 +143,16 @@ def _complaint(line: str) -> str:
 
 
 def settings_for(
-    make_stack: Callable[..., Settings], routing: Sequence[RoutingRule] = layout.ROUTING, *, webhooks: bool = False
+    make_stack: Callable[..., Settings],
+    routing: Sequence[RoutingRule] = layout.ROUTING,
+    *,
+    webhooks: bool = False,
+    payouts: PayoutRules | None = None,
 ) -> Settings:
-    """An installation of its own whose PSPs are a simulator of its own, which tells by webhook where that is wanted."""
+    """An installation of its own whose PSPs are a simulator of its own, which tells by webhook where that is wanted.
+
+    With rules for pay-outs it has a provider of them, at the same simulator.
+    """
     port = free_port()
     accounts = tuple(
         PspAccount(
@@ -156,7 +164,18 @@ def settings_for(
         )
         for name in layout.PSPS
     )
-    return make_stack(psps=accounts, routing=routing, api_port=free_port())
+    if payouts is None:
+        return make_stack(psps=accounts, routing=routing, api_port=free_port())
+    provider = PayoutProviderAccount(
+        name="harbour",
+        adapter="harbour",
+        url=f"http://127.0.0.1:{port}/harbour",
+        api_key="harbour-key",
+        webhook_secrets=("harbour-webhook-secret",) if webhooks else (),
+        bank_account="harbour-main",
+    )
+    more = {"payout_providers": (provider,), "payouts": payouts}
+    return make_stack(psps=accounts, routing=routing, api_port=free_port(), **more)
 
 
 @contextmanager
@@ -186,8 +205,9 @@ def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> lis
 
 def simulator(home: Home, settings: Settings) -> Command:
     port = int(settings.psps[0].url.rpartition(":")[2].partition("/")[0])
-    keys = json.dumps({account.name: account.api_key for account in settings.psps})
-    secrets = {account.name: account.webhook_secrets[0] for account in settings.psps if account.webhook_secrets}
+    accounts = (*settings.psps, *settings.payout_providers)
+    keys = json.dumps({account.name: account.api_key for account in accounts})
+    secrets = {account.name: account.webhook_secrets[0] for account in accounts if account.webhook_secrets}
     api_url = f"http://127.0.0.1:{settings.api_port}" if secrets else ""
     told = {"SIMULATOR_KEYS": keys, "SIMULATOR_WEBHOOK_SECRETS": json.dumps(secrets)}
     return replace(layout.simulator(home, settings, port, api_url), environment=told)
@@ -205,5 +225,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TALLY_API_PORT": str(settings.api_port),
         "TALLY_PAYMENT_DEADLINE_S": str(settings.payment_deadline_s),
         "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
+        "TALLY_PAYOUT_PROVIDERS": json.dumps([each.model_dump(mode="json") for each in settings.payout_providers]),
+        "TALLY_PAYOUTS": settings.payouts.model_dump_json(),
         "TALLY_ROUTING": json.dumps([r.model_dump(mode="json", exclude_unset=True) for r in settings.routing]),
     }
