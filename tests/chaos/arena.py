@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from consumers.payouts.settings import ApprovalRule, PayoutRules
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.ports import PortClaims, choose_ports
@@ -24,11 +25,12 @@ from producers.keys import UPSTREAM_SCOPES, create_key
 from tests.chaos.faults import WAYS, Fault
 from tests.chaos.proxy import Proxy, proxied
 from tests.conftest import await_topics
+from tests.journey.books import APART
 from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 RATHER_LATE_S = 7 * 86_400  # the payments' deadline: the clock jumps about, and nobody asked in vain
 SERVERS = ("kafka", "postgres")
@@ -239,11 +241,23 @@ def _settings(folder: Path, kafka: str, postgres: str, ports: dict[str, int]) ->
         )
         for n in layout.PSPS
     )
+    provider = PayoutProviderAccount(
+        name="harbour",
+        adapter="harbour",
+        url=f"http://127.0.0.1:{ports['simulator']}/harbour",
+        api_key="harbour-key",
+        webhook_secrets=("harbour-webhook-secret",),
+        bank_account="harbour-main",
+    )
     return load_settings(
         kafka=kafka,
         postgres=postgres,
         home=folder,
         psps=accounts,
+        payout_providers=(provider,),
+        payouts=PayoutRules(
+            approvals=(ApprovalRule(currency=APART, above="1000000.00", persons=1),), destination_cooling_s=0
+        ),
         routing=layout.ROUTING,
         api_port=ports["api"],
         payment_deadline_s=RATHER_LATE_S,
@@ -255,5 +269,9 @@ def _through(settings: Settings, ways: dict[str, Proxy]) -> Settings:
     """The same servers, as the rooms reach them."""
     port = ways["psp"].port
     accounts = tuple(a.model_copy(update={"url": f"http://127.0.0.1:{port}/{a.name}"}) for a in settings.psps)
+    providers = tuple(
+        a.model_copy(update={"url": f"http://127.0.0.1:{port}/{a.name}"}) for a in settings.payout_providers
+    )
     own = {"kafka": ways["kafka"].address, "postgres": ways["postgres"].address, "psps": accounts}
+    own |= {"payout_providers": providers}
     return settings.model_copy(update=own)

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.journey.books import APART, controls, owed_by_psps, receivables
 from tests.journey.till import Till
 from topics.settings import Settings
 
-EVERY_S = 0.8  # one more step: about 0.3/s each of captures, refunds, and what PSPs do
 ANSWERS = (202, 404, 409, 422)  # an act that does not fit is refused, by the door or later by the executor
+SELLERS = tuple(f"{APART}-seller-{number}" for number in range(3))
 AMOUNTS = ("12.50", "33.33", "33.34", "66.67", "100.00")
 Json = dict[str, Any]
 
@@ -34,6 +34,7 @@ class MoneyBack:
     chance: random.Random
     orders: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)  # requests that were accepted, acts of PSPs
+    every_s: ClassVar[float] = 0.8  # one more step: about 0.3/s each of captures, refunds, and what PSPs do
 
     def step(self) -> None:
         if not self.orders or self.chance.random() < 0.3:
@@ -47,7 +48,7 @@ class MoneyBack:
     def buy(self) -> None:
         """One order, more often than not to be captured later. Its checkout has the same id."""
         id_ = self._id("order")
-        one = {"payment_order_id": id_, "seller_account": f"{APART}-seller", "platform_fee": "10.00"}
+        one = {"payment_order_id": id_, "seller_account": self.chance.choice(SELLERS), "platform_fee": "10.00"}
         asked = {
             "checkout_id": id_,
             "buyer_info": {"buyer_account": f"{APART}-buyer", "name": "Ann Lee"},

@@ -18,7 +18,8 @@ import pytest
 from operations.stack import kafka
 from tests.chaos.arena import SERVERS, Arena, arena
 from tests.chaos.faults import without_end
-from tests.chaos.money_back import EVERY_S, MoneyBack
+from tests.chaos.money_back import MoneyBack
+from tests.chaos.payouts import PayingOut
 from tests.journey.books import unfinished
 from tests.journey.mischief import Copier
 from tests.journey.proof import prove
@@ -30,6 +31,8 @@ BUYERS = 12
 SLICE_S, SLICE_PER_S, SLICE_GAP_S = 18.0, 3.5, 0.5  # each fault that there is, once
 ROUND_S, ROUND_GAP_S = 75.0, 1.6  # of a long run: so long under faults, then all is brought to its end
 SKIP_EVERY_S, SKIP_S = 2.0, 300.0
+
+Beside = Sequence[MoneyBack | PayingOut]  # what is done beside the checkouts
 
 
 @pytest.fixture
@@ -51,23 +54,27 @@ def test_whatever_happens_at_random_changes_nothing(whole: Arena, seed: int, pyt
     copier = Copier(whole.settings, seed)
     copier.start()
     back = MoneyBack(whole.settings, whole.till, random.Random(seed))
+    out = PayingOut(whole.settings, whole.till, random.Random(seed))
+    out.register()
     if minutes:
-        asked, drains_s = long_run(whole, seed, minutes * 60, per_s, back)
+        asked, drains_s = long_run(whole, seed, minutes * 60, per_s, (back, out))
     else:
         asked = checkouts(seed, round(SLICE_S * SLICE_PER_S), of_each_fault=1)
-        drains_s = [one_round(whole, random.Random(seed), asked, asked, SLICE_S, SLICE_GAP_S, back)]
+        drains_s = [one_round(whole, random.Random(seed), asked, asked, SLICE_S, SLICE_GAP_S, (back, out))]
     back.tell_again()
+    out.register()  # nobody is frozen any more
     copier.finish()
-    drain(whole, asked, back)
+    drain(whole, asked, (back, out))
 
-    more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s), **back.done}
+    more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s), **back.done, **out.done}
     prove(whole.settings, whole.till, asked, copier, seed, whole.faults, more)
     assert whole.ended_by_itself == []
     assert servers_killed(whole)
+    assert out.sent_twice() == []
 
 
 def long_run(
-    whole: Arena, seed: int, seconds: float, per_s: float, back: MoneyBack
+    whole: Arena, seed: int, seconds: float, per_s: float, beside: Beside
 ) -> tuple[list[Checkout], list[float]]:
     """Round after round until the time is over. → what was asked for, how long each round's rest took to end"""
     chance = random.Random(seed)
@@ -79,7 +86,7 @@ def long_run(
     while time.monotonic() < end and len(asked) < len(everything):
         new = everything[len(asked) : len(asked) + a_round]
         asked += new
-        drains_s.append(one_round(whole, chance, new, asked, ROUND_S, ROUND_GAP_S, back))
+        drains_s.append(one_round(whole, chance, new, asked, ROUND_S, ROUND_GAP_S, beside))
         told = {"round": len(drains_s), "payments": len(asked), "faults": whole.faults.total()}
         print(json.dumps({**told, "drain_s": round(drains_s[-1], 1)}), flush=True)
     return asked, drains_s
@@ -92,7 +99,7 @@ def one_round(
     asked: Sequence[Checkout],
     seconds: float,
     gap_s: float,
-    back: MoneyBack,
+    beside: Beside,
 ) -> float:
     """Offer these evenly while fault follows fault; then no more of either. → seconds until all is done"""
     faults = without_end(chance, whole.names)
@@ -100,15 +107,16 @@ def one_round(
     steps: list[Future[None]] = []
     with ThreadPoolExecutor(BUYERS) as pool:
         started = time.monotonic()
-        next_s, next_back_s = 1.0, 0.0
+        next_s, next_steps_s = 1.0, [0.0 for _ in beside]
         while (passed := time.monotonic() - started) < seconds or (passed < 3 * seconds and not servers_killed(whole)):
             offered += whole.till.offer(new[len(offered) : round(min(1.0, passed / seconds) * len(new))], pool)
             if passed >= next_s:
                 whole.strike(next(faults), chance)
                 next_s = passed + chance.uniform(0.4, 1.6) * gap_s
-            if passed >= next_back_s:
-                steps.append(pool.submit(back.step))
-                next_back_s += EVERY_S
+            for place, each in enumerate(beside):
+                if passed >= next_steps_s[place]:
+                    steps.append(pool.submit(each.step))
+                    next_steps_s[place] += each.every_s
             whole.keep()
             time.sleep(0.02)
         whole.calm()
@@ -126,7 +134,7 @@ def servers_killed(whole: Arena) -> bool:
     return all(whole.faults[f"kill: {name}"] for name in SERVERS)
 
 
-def drain(whole: Arena, asked: Sequence[Checkout], back: MoneyBack | None = None) -> None:
+def drain(whole: Arena, asked: Sequence[Checkout], beside: Beside = ()) -> None:
     """Until nothing is left to do. Nobody sits out the ten minutes between two askings: the clock jumps over them."""
     skip_at = time.monotonic() + SKIP_EVERY_S
 
@@ -135,6 +143,6 @@ def drain(whole: Arena, asked: Sequence[Checkout], back: MoneyBack | None = None
         if time.monotonic() >= skip_at:
             whole.move_clock(SKIP_S)
             skip_at = time.monotonic() + SKIP_EVERY_S
-        return unfinished(whole.settings, asked) or (back.differs() if back else [])
+        return unfinished(whole.settings, asked) or [line for each in beside for line in each.differs()]
 
     whole.wait_until(left, LIMIT_S)
