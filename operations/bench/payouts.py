@@ -12,6 +12,8 @@ from contextlib import closing
 import orjson
 import uvloop
 
+from consumers.payouts.policy import Policy
+from consumers.payouts.settings import PayoutsSettings
 from operations.bench import bookings
 from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request, Sender
 from operations.bench.client import Client
@@ -22,9 +24,9 @@ from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from schemas.envelope import event_type
 from schemas.journals import JournalPosted
+from schemas.money import Money
 from schemas.payouts import PayoutFailed, PayoutRefused, PayoutStatusChanged, PayoutSubmitted, ReservationSettled
 from topics import catalog
-from topics.settings import Settings
 
 TOPICS = (catalog.PAYOUTS, catalog.PAYOUT_EXECUTIONS, catalog.PAYOUT_MOVEMENTS, catalog.LEDGER_ENTRIES)
 PLACES = {
@@ -40,6 +42,17 @@ FAILURES = {
 AMOUNT = "0.25"  # EUR, of each pay-out: above the least that a bank takes, below what a second person approves
 ORDERS = 1200  # captured before: about 300,000.00 EUR, enough for a million pay-outs
 IN_S = 5.0
+NOBODY_APPROVES = '{"approvals": [{"currency": "EUR", "above": "1.00", "persons": 1}], "destination_cooling_s": 0}'
+
+
+def check_rules(settings: PayoutsSettings) -> None:
+    """Errors: StackError if pay-outs of this size, to destinations that were set just now, wait for persons."""
+    amount, rules = Money.parse(AMOUNT, "EUR"), settings.payouts
+    if Policy(rules, settings.payout_providers, b"").persons(amount) or rules.destination_cooling_s:
+        raise StackError(
+            f"a pay-out of {amount} waits for somebody's approval here: start with"
+            f" TALLY_PAYOUTS='{NOBODY_APPROVES}' tally up, for a measurement without persons"
+        )
 
 
 class Sales(Load):
@@ -82,15 +95,16 @@ async def register(client: Client, load: Sales) -> None:
 
 
 def run(
-    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+    settings: PayoutsSettings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
 ) -> dict[str, object]:
     """Measure the running stack. → the figures, keys as `tally bench payouts --json` prints them."""
     return uvloop.run(_run(settings, status, sellers, plan, seed, progress))
 
 
 async def _run(
-    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+    settings: PayoutsSettings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
 ) -> dict[str, object]:
+    check_rules(settings)
     load = Sales(status, seed)
     load.sellers = sellers
     with closing(load.client()) as client:
