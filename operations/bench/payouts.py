@@ -13,7 +13,6 @@ import orjson
 import uvloop
 
 from consumers.payouts.policy import Policy
-from consumers.payouts.settings import PayoutsSettings
 from operations.bench import bookings
 from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request, Sender
 from operations.bench.client import Client
@@ -27,6 +26,7 @@ from schemas.journals import JournalPosted
 from schemas.money import Money
 from schemas.payouts import PayoutFailed, PayoutRefused, PayoutStatusChanged, PayoutSubmitted, ReservationSettled
 from topics import catalog
+from topics.settings import Settings
 
 TOPICS = (catalog.PAYOUTS, catalog.PAYOUT_EXECUTIONS, catalog.PAYOUT_MOVEMENTS, catalog.LEDGER_ENTRIES)
 PLACES = {
@@ -45,7 +45,7 @@ IN_S = 5.0
 NOBODY_APPROVES = '{"approvals": [{"currency": "EUR", "above": "1.00", "persons": 1}], "destination_cooling_s": 0}'
 
 
-def check_rules(settings: PayoutsSettings) -> None:
+def check_rules(settings: Settings) -> None:
     """Errors: StackError if pay-outs of this size, to destinations that were set just now, wait for persons."""
     amount, rules = Money.parse(AMOUNT, "EUR"), settings.payouts
     if Policy(rules, settings.payout_providers, b"").persons(amount) or rules.destination_cooling_s:
@@ -95,14 +95,14 @@ async def register(client: Client, load: Sales) -> None:
 
 
 def run(
-    settings: PayoutsSettings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
 ) -> dict[str, object]:
     """Measure the running stack. → the figures, keys as `tally bench payouts --json` prints them."""
     return uvloop.run(_run(settings, status, sellers, plan, seed, progress))
 
 
 async def _run(
-    settings: PayoutsSettings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
+    settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
 ) -> dict[str, object]:
     check_rules(settings)
     load = Sales(status, seed)

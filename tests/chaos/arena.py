@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psycopg
 
-from consumers.payouts.settings import ApprovalRule, PayoutRules
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.ports import PortClaims, choose_ports
@@ -28,6 +27,7 @@ from tests.conftest import await_topics
 from tests.journey.books import APART
 from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
+from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
 from topics.settings import PayoutProviderAccount, PspAccount, Settings

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from consumers.payouts.settings import ApprovalRule, PayoutRules
 from producers.keys import create_key
 from tests.journey.desk import Desk
 from tests.journey.payees import at_provider, iban, in_ledger, money, transfers
 from tests.journey.till import Till
 from tests.journey.whole import running, settings_for
+from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.settings import Settings
 
 SELLERS, EACH = 50, 10

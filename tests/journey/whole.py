@@ -15,7 +15,6 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from consumers.executor.settings import RoutingRule
-from consumers.payouts.settings import PayoutRules
 from operations.stack import layout
 from operations.stack.home import Home, write_private
 from operations.stack.process import Command
@@ -25,6 +24,7 @@ from producers.keys import UPSTREAM_SCOPES, create_key
 from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
+from topics.payout_rules import PayoutRules
 from topics.runtime.shape.clock import Clock
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
 

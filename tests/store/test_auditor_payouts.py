@@ -10,7 +10,6 @@ import pytest
 
 from consumers.executor import consumer as executor
 from consumers.payouts import consumer as payouts
-from consumers.payouts.settings import PayoutRules
 from operations.auditor import sellers
 from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.stores import Stores
@@ -34,6 +33,7 @@ from tests.conftest import SECRET, copy_database, drop_database
 from tests.store.hearing import NOW, Hearing
 from tests.store.test_payouts_store import LONG_AGO, cleared, reserved
 from tests.unit.payouts_room import HARBOUR, requested, seller
+from topics.payout_rules import PayoutRules
 
 RULES = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 1}]}
 ACCOUNTS = {"payouts": PayoutRules.model_validate(RULES), "payout_providers": (HARBOUR,)}

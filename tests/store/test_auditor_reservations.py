@@ -12,7 +12,6 @@ import pytest
 from consumers.executor import consumer as executor
 from consumers.ledger import consumer as ledger
 from consumers.payouts import consumer as payouts
-from consumers.payouts.settings import PayoutRules
 from consumers.wallet import consumer as wallet
 from operations.auditor import holdings
 from operations.auditor.audit import PAGES
@@ -37,6 +36,7 @@ from tests.captures import capture
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.store.books import NOON, Rooms
 from tests.unit.payouts_room import HARBOUR, NOBODY, cancelled, requested, seller
+from topics.payout_rules import PayoutRules
 from topics.runtime.shape.reading import read
 
 _numbers = iter(range(1, 10_000))

@@ -209,6 +209,7 @@ ON_NO_PAGE = {
     (catalog.SELLERS, "payouts"),
     (catalog.WEBHOOK_ENDPOINTS, "webhooks"),
     (catalog.PAYMENTS, "webhooks"),
+    (catalog.PAYOUTS, "webhooks"),
 }
 
 
