@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
@@ -89,6 +89,7 @@ class Sender:
         self.sent_at: dict[str, float] = {}
         self.refused: list[str] = []
         self.exhausted = False
+        self._latest: deque[Request] = deque(maxlen=CONNECTIONS)  # that were accepted
 
     @property
     def waiting(self) -> int:
@@ -103,19 +104,31 @@ class Sender:
         self.sent_at[request.id] = time.monotonic()
         status, answer = await self._client.post(request.path, request.body)
         if status == 202:
+            self._latest.append(request)
             return
         del self.sent_at[request.id]
         self.refused.append(f"{status} {answer[:200].decode(errors='replace')}")
         if len(self.refused) > REFUSALS_MAX:
             raise StackError(f"the API refuses what it is sent: {self.refused[-1]}")
 
-    async def drain(self) -> None:
-        """Wait until all accepted requests are booked or have failed, DRAIN_S at most: those left count as lost."""
+    async def drain(self, is_ended: Callable[[bytes], bool]) -> None:
+        """Wait until all accepted requests are booked or have failed, and the last of them are shown as ended; DRAIN_S at
+        most: those left count as lost. What has not been shown yet would count against whoever comes next.
+        """
         until = time.monotonic() + DRAIN_S
         while self.waiting > 0:
             if time.monotonic() > until:
                 return
             await asyncio.sleep(0.02)
+        for request in self._latest:
+            while not await self._shows(request, is_ended):
+                if time.monotonic() > until:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _shows(self, request: Request, is_ended: Callable[[bytes], bool]) -> bool:
+        status, answer = await self._client.get(f"{request.path}/{request.id}")
+        return status == 200 and is_ended(answer)
 
 
 async def throughput(sender: Sender, status: StackStatus, plan: BookingsPlan) -> tuple[float, float, float]:

@@ -94,6 +94,10 @@ async def register(client: Client, load: Sales) -> None:
             raise StackError(f"the API refuses a seller: {status} {answer[:200].decode(errors='replace')}")
 
 
+def _is_ended(shown: bytes) -> bool:
+    return orjson.loads(shown)["status"] in ("submitted", "paid", "failed", "refused")
+
+
 def run(
     settings: Settings, status: StackStatus, sellers: int, plan: BookingsPlan, seed: int, progress: Progress
 ) -> dict[str, object]:
@@ -117,11 +121,11 @@ async def _run(
         sender = Sender(client, load.payouts(), booked)
         progress("throughput", 0)
         per_s, took, cpu = await bookings.throughput(sender, status, plan)
-        await sender.drain()
+        await sender.drain(_is_ended)
         soon = bookings.share_within(sender, IN_S)
         progress("latency", 0)
         sent = await bookings.steady(sender, plan)
-        await sender.drain()
+        await sender.drain(_is_ended)
         follower.stop()
     progress("done", 1)
     p50, p99, measured = bookings.latency(sender, sent)

@@ -59,6 +59,10 @@ def _refund(order_id: str, number: int, amount: Money) -> Request:
     return Request(refund_id, "/v1/refunds", orjson.dumps(asked))
 
 
+def _is_ended(shown: bytes) -> bool:
+    return orjson.loads(shown)["status"] in ("succeeded", "failed")
+
+
 async def capture(settings: Settings, load: Load, orders: int, progress: Progress) -> None:
     """So many orders put through the system itself. Errors: TimeoutError."""
     booked = BookedOrders(settings)
@@ -90,10 +94,10 @@ async def _run(
         sender = Sender(client, load.refunds(), booked)
         progress("throughput", 0)
         per_s, took, cpu = await bookings.throughput(sender, status, plan)
-        await sender.drain()
+        await sender.drain(_is_ended)
         progress("latency", 0)
         sent = await bookings.steady(sender, plan)
-        await sender.drain()
+        await sender.drain(_is_ended)
     follower.stop()
     progress("done", 1)
     p50, p99, measured = bookings.latency(sender, sent)
