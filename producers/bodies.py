@@ -13,6 +13,17 @@ from schemas.requests import BODY_MAX, field_errors, repeated_field
 DRAINED_MAX = 8 * 1024 * 1024  # bytes that are read and dropped, so that the caller gets the 413 and not a reset
 Model = TypeVar("Model", bound=BaseModel)
 
+# For the description of a route: its answer to a request that was taken before.
+REPLAYED: dict[int | str, dict[str, Any]] = {
+    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
+}
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """For the description of a route: its body, which the route reads by itself."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
 
 async def body_of(request: Request, model: type[Model]) -> Model:
     """The request's JSON as this model. Errors: Problem that names the fields at fault."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.bodies import body_of
+from producers.bodies import REPLAYED, body_of, takes
 from producers.doors.operation_ids import IS_KNOWN
 from producers.doors.operations import OperationRequest, OperationSubmission
 from producers.doors.submission import Answer
@@ -30,21 +30,14 @@ from schemas.times import Moment
 router = APIRouter(tags=["money back"])
 
 BODIES: tuple[type[BaseModel], ...] = (CaptureRequest, VoidRequest, RefundRequest)
-_REPLAYED = {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-_RESPONSES: dict[int | str, dict[str, Any]] = {202: _REPLAYED}
-
-
-def _takes(model: type[BaseModel]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 @router.post(
     "/v1/payments/{checkout_id}/captures",
     status_code=202,
     response_model=replies.Capture,
-    responses=_RESPONSES,
-    openapi_extra=_takes(CaptureRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(CaptureRequest),
     operation_id="request_capture",
 )
 async def capture(request: Request, checkout_id: str, caller: Caller = needs("payments:write")) -> Response:
@@ -56,8 +49,8 @@ async def capture(request: Request, checkout_id: str, caller: Caller = needs("pa
     "/v1/payments/{checkout_id}/voids",
     status_code=202,
     response_model=replies.Void,
-    responses=_RESPONSES,
-    openapi_extra=_takes(VoidRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(VoidRequest),
     operation_id="request_void",
 )
 async def void(request: Request, checkout_id: str, caller: Caller = needs("payments:write")) -> Response:
@@ -69,8 +62,8 @@ async def void(request: Request, checkout_id: str, caller: Caller = needs("payme
     "/v1/refunds",
     status_code=202,
     response_model=replies.Refund,
-    responses=_RESPONSES,
-    openapi_extra=_takes(RefundRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(RefundRequest),
     operation_id="request_refund",
 )
 async def refund(request: Request, caller: Caller = needs("payments:write")) -> Response:

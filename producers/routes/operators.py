@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from producers import ops_replies, replies
-from producers.bodies import body_of
+from producers.bodies import body_of, takes
 from producers.house import house_of, needs
 from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem, broken
@@ -145,12 +145,6 @@ class ApproveRequest(ReasonBody):
 
 _LINES_OF_JSON = {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 BODIES = (ActRequest, ReplayRequest, EditRequest, ApproveRequest, ResumeRequest)
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a body: routes read it themselves, with the size limit of all bodies."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def _do(request: Request, work: Callable[[Settings, datetime], Result], *, long: bool = False) -> Result:
@@ -287,7 +281,7 @@ async def audit(
 # ── act ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.post("/v1/ops/replays", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=_body(ReplayRequest))
+@router.post("/v1/ops/replays", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=takes(ReplayRequest))
 async def replay(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Make dead letters due again. Sent twice it changes nothing more; `left` says how many there still are.
 
@@ -314,7 +308,7 @@ async def replay(request: Request, caller: Caller = needs("ops:act")) -> Respons
     return replies.json(await _do(request, work, long=long))
 
 
-@router.post("/v1/ops/discards", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=_body(ActRequest))
+@router.post("/v1/ops/discards", response_model=ops_replies.Acted | ops_replies.Plan, openapi_extra=takes(ActRequest))
 async def discard(request: Request, caller: Caller = needs("ops:act")) -> Response:
     """Give dead letters up for good; what waits behind them goes on."""
     asked = await body_of(request, ActRequest)
@@ -374,7 +368,7 @@ def _acted(acted: operators.ActResult, left: int) -> dict[str, object]:
     return {"changed": list(acted.changed), "unchanged": dict(acted.unchanged), "left": left}
 
 
-@router.put(ONE + "/edit", response_model=ops_replies.Proposed, openapi_extra=_body(EditRequest))
+@router.put(ONE + "/edit", response_model=ops_replies.Proposed, openapi_extra=takes(EditRequest))
 async def edit(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Propose a corrected value. It is tried once the holder of another owner's key has approved its `sha256`."""
     asked = await body_of(request, EditRequest)
@@ -392,7 +386,7 @@ async def edit(request: Request, room: str, letter_id: str, caller: Caller = nee
     return replies.json({"sha256": proposed.sha256, "edited_by": proposed.edited_by, "state": "proposed"})
 
 
-@router.post(ONE + "/approval", response_model=ops_replies.Approved, openapi_extra=_body(ApproveRequest))
+@router.post(ONE + "/approval", response_model=ops_replies.Approved, openapi_extra=takes(ApproveRequest))
 async def approve(request: Request, room: str, letter_id: str, caller: Caller = needs("ops:act")) -> Response:
     """Replay the letter with the edit that another proposed."""
     asked = await body_of(request, ApproveRequest)
@@ -407,7 +401,7 @@ async def approve(request: Request, room: str, letter_id: str, caller: Caller = 
     return replies.json({"sha256": asked.sha256, "approved_by": by.actor, "state": state})
 
 
-@router.post("/v1/ops/rooms/{room}/resume", response_model=ops_replies.RoomState, openapi_extra=_body(ResumeRequest))
+@router.post("/v1/ops/rooms/{room}/resume", response_model=ops_replies.RoomState, openapi_extra=takes(ResumeRequest))
 async def resume(request: Request, room: str, caller: Caller = needs("ops:act")) -> Response:
     """Let a stopped room go on; `stopped` is null where it had not stopped."""
     asked = await body_of(request, ResumeRequest)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, LiteralString
+from typing import Annotated, Literal, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import paging, payout_replies, replies
-from producers.bodies import body_of
+from producers.bodies import REPLAYED, body_of, takes
 from producers.doors.payouts import ApprovalSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
@@ -35,10 +35,6 @@ class ApprovalRequest(BaseModel):
 
 
 BODIES: tuple[type[BaseModel], ...] = (ApprovalRequest,)
-_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ApprovalRequest"}}}}
-_REPLAYED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-}
 
 
 class PayoutsAsked(BaseModel):
@@ -75,8 +71,8 @@ async def list_payouts(
     ROOT + "/{payout_id}/approvals",
     status_code=202,
     response_model=payout_replies.Decided,
-    responses=_REPLAYED,
-    openapi_extra={"requestBody": {"required": True} | _BODY},
+    responses=REPLAYED,
+    openapi_extra=takes(ApprovalRequest),
     operation_id="decide_payout",
 )
 async def decide(request: Request, payout_id: str, caller: Caller = needs("payouts:approve")) -> Response:

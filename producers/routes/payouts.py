@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, payout_replies, replies
-from producers.bodies import body_of, check_type, parsed, read_body
+from producers.bodies import REPLAYED, body_of, check_type, parsed, read_body, takes
 from producers.doors.operation_ids import IS_KNOWN, IdSubmission
 from producers.doors.payouts import ROOT, PayoutCancelRequest, PayoutCancelSubmission, PayoutSubmission
 from producers.doors.submission import Answer
@@ -33,18 +33,14 @@ router = APIRouter(tags=["pay-outs"])
 ONE = ROOT + "/{payout_id}"
 IN_FORCE_WITHIN_S, ASK_EVERY_MS = 2, 50
 BODIES: tuple[type[BaseModel], ...] = (PayoutRequest,)
-_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PayoutRequest"}}}}
-_REPLAYED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-}
 
 
 @router.post(
     ROOT,
     status_code=202,
     response_model=payout_replies.Payout,
-    responses=_REPLAYED,
-    openapi_extra={"requestBody": {"required": True} | _BODY},
+    responses=REPLAYED,
+    openapi_extra=takes(PayoutRequest),
     operation_id="request_payout",
 )
 async def request_payout(request: Request, caller: Caller = needs("payouts:write")) -> Response:
@@ -65,7 +61,7 @@ async def request_payout(request: Request, caller: Caller = needs("payouts:write
     ONE + "/cancel",
     status_code=202,
     response_model=payout_replies.Cancellation,
-    responses=_REPLAYED,
+    responses=REPLAYED,
     operation_id="cancel_payout",
 )
 async def cancel(request: Request, payout_id: str, caller: Caller = needs("payouts:write")) -> Response:

@@ -5,13 +5,13 @@ their owners.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, LiteralString
+from typing import Annotated, Literal, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import ops_replies, paging, replies
-from producers.bodies import body_of
+from producers.bodies import REPLAYED, body_of, takes
 from producers.doors import resolutions
 from producers.doors.resolutions import CALL, MANUAL, SELECT, OpenCall, Outcome, Proposed, Resolution
 from producers.house import House, house_of, needs
@@ -52,16 +52,6 @@ class DecisionRequest(BaseModel):
 
 
 BODIES: tuple[type[BaseModel], ...] = (ResolutionRequest, DecisionRequest)
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-_REPLAYED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-}
 
 
 class Resolutions(BaseModel):
@@ -105,8 +95,8 @@ def _page(status: str) -> LiteralString:
     ROOT,
     status_code=202,
     response_model=ops_replies.Resolution,
-    responses=_REPLAYED,
-    openapi_extra=_body(ResolutionRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(ResolutionRequest),
     operation_id="propose_resolution",
 )
 async def propose(request: Request, caller: Caller = needs("calls:resolve")) -> Response:
@@ -124,8 +114,8 @@ async def propose(request: Request, caller: Caller = needs("calls:resolve")) -> 
     ROOT + "/{proposal_id}/approve",
     status_code=202,
     response_model=ops_replies.Resolution,
-    responses=_REPLAYED,
-    openapi_extra=_body(DecisionRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(DecisionRequest),
     operation_id="approve_resolution",
 )
 async def approve(request: Request, proposal_id: str, caller: Caller = needs("calls:resolve")) -> Response:
@@ -137,8 +127,8 @@ async def approve(request: Request, proposal_id: str, caller: Caller = needs("ca
     ROOT + "/{proposal_id}/reject",
     status_code=202,
     response_model=ops_replies.Resolution,
-    responses=_REPLAYED,
-    openapi_extra=_body(DecisionRequest),
+    responses=REPLAYED,
+    openapi_extra=takes(DecisionRequest),
     operation_id="reject_resolution",
 )
 async def reject(request: Request, proposal_id: str, caller: Caller = needs("calls:resolve")) -> Response:

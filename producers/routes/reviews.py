@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from producers import ops_replies, paging, replies
-from producers.bodies import body_of
+from producers.bodies import REPLAYED, body_of, takes
 from producers.doors.reviews import HELD, ONE_HELD, About, ReviewSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
@@ -39,10 +39,6 @@ class ReviewRequest(BaseModel):
 
 
 BODIES: tuple[type[BaseModel], ...] = (ReviewRequest,)
-_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ReviewRequest"}}}}
-_REPLAYED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-}
 
 
 class Reviews(BaseModel):
@@ -81,8 +77,8 @@ def _page(asked: Reviews) -> LiteralString:
     "/v1/ops/reviews/{subject}",
     status_code=202,
     response_model=ops_replies.Reviewed,
-    responses=_REPLAYED,
-    openapi_extra={"requestBody": {"required": True} | _BODY},
+    responses=REPLAYED,
+    openapi_extra=takes(ReviewRequest),
     operation_id="review",
 )
 async def review(request: Request, subject: str, caller: Caller = needs("risk:review")) -> Response:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies, seller_replies
-from producers.bodies import body_of
+from producers.bodies import body_of, takes
 from producers.doors import sellers
 from producers.doors.sellers import SELECT, Changed, Seller, seller_of
 from producers.house import House, house_of, needs
@@ -23,16 +23,13 @@ router = APIRouter(tags=["sellers"])
 ROOT = "/v1/sellers"
 ONE = ROOT + "/{seller_account}"
 _LAST_REVISION = 2**31 - 1
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SellerRequest"}}},
-    }
-}
 
 
 @router.put(
-    ONE, response_model=seller_replies.Seller, openapi_extra=_BODY, responses={201: {"description": "Registered"}}
+    ONE,
+    response_model=seller_replies.Seller,
+    openapi_extra=takes(SellerRequest),
+    responses={201: {"description": "Registered"}},
 )
 async def put_seller(request: Request, seller_account: str, caller: Caller = needs("sellers:write")) -> Response:
     """Register a seller, or set all of its terms to these. They hold for orders that are asked for once they are in force."""

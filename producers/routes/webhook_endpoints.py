@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.bodies import json_bytes
+from producers.bodies import json_bytes, takes
 from producers.doors import endpoints
 from producers.doors.commands import Command
 from producers.doors.endpoint_rows import SELECT, Endpoint, endpoint_of
-from producers.doors.endpoints import EndpointWithSecret, parse
+from producers.doors.endpoints import EndpointRequest, EndpointWithSecret, parse
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -30,18 +30,16 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}\Z")
 _NEWEST = 2**63 - 1
 Result = TypeVar("Result")
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/EndpointRequest"}}},
-    }
-}
-
 
 # ── endpoints ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.put(ONE, response_model=replies.EndpointMade, openapi_extra=_BODY, responses={201: {"description": "Made"}})
+@router.put(
+    ONE,
+    response_model=replies.EndpointMade,
+    openapi_extra=takes(EndpointRequest),
+    responses={201: {"description": "Made"}},
+)
 async def put_endpoint(request: Request, endpoint_id: str, caller: Caller = needs("webhooks:write")) -> Response:
     """Make an endpoint, or change it to this. The `secret` that signs is in the answer that makes it, and nowhere else."""
     if not is_new_id(endpoint_id):
