@@ -12,7 +12,7 @@ from producers.bodies import REPLAYED, body_of, takes
 from producers.doors.payouts import ApprovalSubmission
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
-from producers.payable import approval_refusal
+from producers.payable import ENDED, approval_refusal
 from producers.problems import Problem
 from producers.reading import Row
 from producers.routes.payouts import COLUMNS
@@ -47,12 +47,6 @@ class PayoutsAsked(BaseModel):
     cursor: str | None = None
 
 
-_PAGE: LiteralString = (
-    f"SELECT {COLUMNS} FROM payout_view WHERE status = %(status)s AND (received_at, payout_id) < (%(at)s, %(id)s)"
-    " ORDER BY received_at DESC, payout_id DESC LIMIT %(limit)s"
-)
-
-
 @router.get(ROOT, response_model=payout_replies.PayoutsToApprove, operation_id="list_payouts_to_approve")
 async def list_payouts(
     request: Request, asked: Annotated[PayoutsAsked, Query()], caller: Caller = needs("payouts:approve")
@@ -60,11 +54,21 @@ async def list_payouts(
     """Pay-outs of every owner, newest first, with what was said of each."""
     house = house_of(request)
     at, id_ = paging.newest_first(asked.cursor)
-    rows = await house.payouts.rows(_PAGE, {"status": asked.status, "at": at, "id": id_, "limit": asked.limit + 1})
+    rows = await house.payouts.rows(
+        page_of(asked.status), {"status": asked.status, "at": at, "id": id_, "limit": asked.limit + 1}
+    )
     shown, more = paging.cut(rows, asked.limit, "received_at", "payout_id")
     said = await _approvals(house, [row["payout_id"] for row in shown])
     payouts = [payout_replies.to_approve(row, said.get(row["payout_id"], [])) for row in shown]
     return replies.json({"payouts": payouts, "next_cursor": more})
+
+
+def page_of(status: PayoutStatus) -> LiteralString:
+    """Those that have not ended are few, and have an index of their own."""
+    wanted: LiteralString = f"SELECT {COLUMNS} FROM payout_view WHERE status = %(status)s"
+    wanted += " AND (received_at, payout_id) < (%(at)s, %(id)s)"
+    wanted += "" if status in ENDED else " AND ended IS NULL"
+    return wanted + " ORDER BY received_at DESC, payout_id DESC LIMIT %(limit)s"
 
 
 @router.post(
