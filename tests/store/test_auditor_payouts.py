@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from consumers.payouts.settings import PayoutRules
 
 from consumers.executor import consumer as executor
 from consumers.payouts import consumer as payouts
