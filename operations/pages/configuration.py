@@ -108,7 +108,7 @@ def page() -> str:
         ("`TALLY_FAILOVER`", Failover),
         ("`TALLY_PAYOUT_PROVIDERS`: a list of", PayoutProviderAccount),
         ("`TALLY_PAYOUTS`", PayoutRules),
-        ("`TALLY_PAYOUTS__APPROVALS`: a list of", ApprovalRule),
+        ("`approvals` of `TALLY_PAYOUTS`: a list of", ApprovalRule),
         ("`TALLY_STUCK`", StuckLimits),
         ("`TALLY_RETENTION`", Retention),
         ("`TALLY_RISK`", RiskLimits),
