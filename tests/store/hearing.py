@@ -53,11 +53,11 @@ class Hearing:
         self.said += said
         return said
 
-    def unpublished(self, kind: type[AnyEvent]) -> int:
+    def unpublished(self, kind: type[AnyEvent], key: str) -> int:
         """How many of these wait in the outbox, as after a process that died before it published them."""
         with self.store.transaction() as conn:
             waiting = conn.execute("SELECT unnest(records) FROM outbox").fetchall()
-        return sum(event_type(kind).encode() in record for (record,) in waiting)
+        return sum(event_type(kind).encode() in record and key.encode() in record for (record,) in waiting)
 
     def all_said(self, kind: type[Said]) -> list[Said]:
         return [event for event in self.said if isinstance(event, kind)]

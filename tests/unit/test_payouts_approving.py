@@ -31,6 +31,7 @@ WHY_NOT = (
     ("the requester", {"approver": "shop"}, "same_person"),
     ("the requester with another key", {"approver": "Shop (key ffffffff)"}, "same_person"),
     ("the requester in full-width letters", {"approver": " \uff33\uff28\uff2f\uff30"}, "same_person"),
+    ("the requester as an operator", {"approver": "operator Shop"}, "same_person"),
     ("a stale hash by the requester", {"approver": "shop", "sha256": "0" * 64}, "approval_stale"),
 )
 

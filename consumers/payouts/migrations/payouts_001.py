@@ -69,6 +69,7 @@ CREATE INDEX payouts_unended ON payouts (seller_account) WHERE ended IS NULL;
 CREATE INDEX payouts_open ON payouts (status, changed_at) WHERE ended IS NULL;
 CREATE INDEX payouts_by_owner ON payouts (owner, received_at, payout_id);
 CREATE INDEX payouts_by_seller ON payouts (seller_account, received_at, payout_id);
+CREATE INDEX payouts_by_status ON payouts (status, received_at, payout_id);
 CREATE INDEX payouts_by_time ON payouts (received_at, payout_id);
 
 CREATE TABLE history (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +12,7 @@ import orjson
 
 from schemas.ids import OWN_PREFIX
 from schemas.money import Money
+from schemas.persons import person_of
 
 
 class Request(NamedTuple):
@@ -59,16 +59,11 @@ class PayoutRow(NamedTuple):
 
     @property
     def makers(self) -> set[str]:
-        return {same_person(name) for name in (self.requested_by, self.changed_by) if name}
+        return {person_of(name) for name in (self.requested_by, self.changed_by) if name}
 
 
 def is_scheduled(payout_id: str) -> bool:
     return payout_id.startswith(OWN_PREFIX)
-
-
-def same_person(name: str) -> str:
-    """What two names of one person have in common."""
-    return unicodedata.normalize("NFKC", name.split(" (key ", maxsplit=1)[0]).strip().casefold()
 
 
 class ScreeningRow(NamedTuple):

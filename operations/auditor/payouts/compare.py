@@ -12,9 +12,9 @@ from operations.auditor.payouts.books import (
     ReleaseRow,
     SentRow,
     is_scheduled,
-    same_person,
 )
 from schemas import payouts
+from schemas.persons import person_of
 
 REQUESTED = heard(payouts.PayoutRequested, "payouts")
 TO_SCREEN = heard(payouts.PayoutScreeningRequested, "risk")
@@ -89,7 +89,7 @@ def _approved(books: PayoutBooks) -> Iterator[Finding]:
             if approval.why_not is None and (wrong := _why_it_may_not_count(payout_id, books, approval)):
                 yield Finding(APPROVED, payout_id, f"{approval.decision} by {approval.approver}: {wrong}")
     for payout_id, payout, release in _each_release(books):
-        persons = {same_person(each.approver) for each in books.approvals[payout_id] if _counts(each, release)}
+        persons = {person_of(each.approver) for each in books.approvals[payout_id] if _counts(each, release)}
         needed = max(release.approvals_needed, int(payout is not None and payout.changed_by is not None))
         if len(persons) < needed:
             detail = f"release {release.release_no} needs {needed} persons, and {len(persons)} had approved it"
@@ -106,7 +106,7 @@ def _why_it_may_not_count(payout_id: str, books: PayoutBooks, approval: Approval
         return "there is no such pay-out"
     if not approval.sha256 == payout.sha256 == payout.contents(payout_id):
         return f"of {approval.sha256:.8}…, and the pay-out is {payout.contents(payout_id) or 'not reserved':.8}…"
-    return "counted, and made it" if same_person(approval.approver) in payout.makers else None
+    return "counted, and made it" if person_of(approval.approver) in payout.makers else None
 
 
 def _ended(books: PayoutBooks) -> Iterator[Finding]:
