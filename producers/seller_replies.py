@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from producers.payability import Reason, Turn
 from schemas.fees import FeeBearer, FeeRule
@@ -130,3 +130,31 @@ class CurrencyPayability(_Shape):
 class Payability(_Shape):
     seller_account: str
     currencies: list[CurrencyPayability]
+
+
+class StatementLine(_Shape):
+    """What has changed the available balance, and the balance after it. `about`: the capture, refund or dispute of the order."""
+
+    at: datetime
+    kind: str
+    payment_order_id: str | None
+    payout_id: str | None
+    about: str | None
+    amount: str
+    available: str
+
+
+class Statement(_Shape):
+    """closing = opening + the lines' amounts - `payout`, where it is a pay-out's."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    seller_account: str
+    currency: str
+    since: datetime | None = Field(alias="from")
+    to: datetime
+    opening: str
+    closing: str
+    payout_id: str | None = None
+    payout: str | None = None
+    lines: list[StatementLine]

@@ -64,6 +64,26 @@ def show(payout_id: PayoutId, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def statement(
+    payout_id: PayoutId,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a pay-out is made of: all that has changed what was available since the pay-out before."""
+    from operations.cli.statement import found, print_lines, written
+    from operations.stack.running import current_settings
+
+    settings = current_settings()
+    of = found(settings, payout_id)
+    if of is None:
+        raise failed(f"tally: there is no pay-out {payout_id} for which anything was reserved")
+    if as_csv or as_json:
+        say(*written(settings, of, as_csv).splitlines())
+    else:
+        print_lines(settings, of)
+
+
+@app.command()
 def request(
     seller: Annotated[str, typer.Argument(metavar="SELLER", help="the seller's account")],
     amount: Annotated[str, typer.Option(help="as its currency is written; or all that is available")] = "all",

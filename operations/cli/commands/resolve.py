@@ -31,7 +31,9 @@ app = typer.Typer(
 )
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The proposal's, as `tally resolve list` shows it.")]
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who you are; else the user of this shell.")]
+As = Annotated[
+    str | None, typer.Option("--as", "--actor", metavar="NAME", help="Who you are; else the user of this shell.")
+]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept for ever.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 
