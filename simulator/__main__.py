@@ -21,6 +21,7 @@ from simulator.clock import Clock
 from simulator.control import Control
 from simulator.disputes import Disputes
 from simulator.http import Server
+from simulator.kept_faults import KeptFaults
 from simulator.memory import Memory
 from simulator.northpay import Northpay
 from simulator.plans import Plans
@@ -88,7 +89,7 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     plans = Plans(memory)
     teller = Teller(endpoint, SHAPES, clock, random.Random())
     acting = Acting(memory, behind, disputes, teller, plans, clock, SHAPES)
-    control = Control(memory, clock, SHAPES, acting)
+    control = Control(memory, clock, SHAPES, acting, KeptFaults(memory, SHAPES))
     charging = Charging(memory, behind, clock, random.Random(), teller, plans)
     simulator = Simulator(memory, behind, disputes, charging, control, SHAPES, keys, clock)
     server = Server(simulator.handle)

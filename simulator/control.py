@@ -10,6 +10,7 @@ from simulator.acting import Acting
 from simulator.clock import Clock
 from simulator.faults import Faults, FaultsError
 from simulator.http import Answer, Request
+from simulator.kept_faults import KeptFaults
 from simulator.memory import Asked, Memory
 from simulator.shape import Shape
 from simulator.tokens import SCHEMES
@@ -33,12 +34,19 @@ _Row = tuple[str, Asked, str | None, str | None, int]
 class Control:
     """The control API. Errors: Refused(INVALID), answered as `{"error": …}` with 400."""
 
-    def __init__(self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting) -> None:
+    def __init__(
+        self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting, faults: KeptFaults
+    ) -> None:
         self._acting = acting
         self._memory = memory
         self._clock = clock
         self._shapes = shapes
-        self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
+        self._faults = faults
+
+    @property
+    def faults(self) -> Mapping[str, Faults]:
+        """The faults of each PSP."""
+        return self._faults.by_psp
 
     async def answer(self, request: Request) -> Answer | None:
         """The answer; None for an unknown path."""
@@ -48,7 +56,7 @@ class Control:
             case "GET", "/control/faults":
                 return self._faults_now()
             case "PUT", "/control/faults":
-                return self._set_faults(request.body)
+                return await self._set_faults(request.body)
             case "GET", "/control/status":
                 return self._status()
             case "GET", "/control/charges":
@@ -69,14 +77,14 @@ class Control:
     def _faults_now(self) -> Answer:
         return json_answer(200, {name: faults.to_json() for name, faults in self.faults.items()})
 
-    def _set_faults(self, body: bytes) -> Answer:
+    async def _set_faults(self, body: bytes) -> Answer:
         changes = _json(body)
         if not isinstance(changes, dict):
             raise Refused(Problem.INVALID, "the body must be an object")
         asked_for = changes.pop("psp", "all")
         names = list(self.faults) if asked_for == "all" else [self._psp(asked_for)]
         try:
-            self.faults |= {name: self.faults[name].with_changes(changes) for name in names}
+            await self._faults.change(names, changes)
         except FaultsError as error:
             raise Refused(Problem.INVALID, str(error)) from None
         return self._faults_now()

@@ -29,13 +29,14 @@ PSPS = (PspAccount(name="northpay", adapter="northpay", url="http://nowhere", ap
 
 
 class Rooms:
-    """No caller runs: calls stay due until a notification or an answer ends them. Time stands."""
+    """No caller runs: calls stay due until a notification or an answer ends them. Time stands until a test moves it."""
 
     def __init__(self, settings: AllSettings) -> None:
         self.settings = settings.model_copy(update={"psps": PSPS})
         rooms = [room.build(self.settings) for room in (payments, risk, executor, wallet, ledger)]
         self._rooms: list[tuple[AnyConsumer, Store]] = [(room, Store(self.settings, room.name)) for room in rooms]
         self._count = 0
+        self.now = NOON
         self.said: list[OutboxRecord] = []
 
     def close(self) -> None:
@@ -57,7 +58,7 @@ class Rooms:
             act=call["act"],
             act_no=call["act_no"],
             reply=reply.to_json(),
-            ended_at=NOON,
+            ended_at=self.now,
         )
         self.hear(ended)
 
@@ -67,8 +68,10 @@ class Rooms:
 
     def _message(self, event: AnyEvent, topic: str) -> Message:
         self._count += 1
-        ms = int(NOON.timestamp() * 1000)
-        envelope = Envelope(EventId(derive_id(f"{self._count}", "test", 0, ms)), "/test", event_type(type(event)), NOON)
+        ms = int(self.now.timestamp() * 1000)
+        envelope = Envelope(
+            EventId(derive_id(f"{self._count}", "test", 0, ms)), "/test", event_type(type(event)), self.now
+        )
         value = event.model_dump_json(exclude_none=True).encode()
         return Message(topic, 0, self._count, event.key.encode(), value, tuple(record_headers(envelope)), ms)
 
@@ -81,12 +84,12 @@ class Rooms:
                     waiting.extend(self._apply(consumer, store, message))
 
     def _apply(self, consumer: AnyConsumer, store: Store, message: Message) -> Iterator[Message]:
-        for applied in apply(store, consumer, [message], None, NOON):
+        for applied in apply(store, consumer, [message], None, self.now):
             assert not applied.dead + applied.parked, f"{consumer.name} does not take {message}"
             with store.transaction() as conn:
                 conn.execute("DELETE FROM outbox WHERE id = ANY(%s)", [[row.id for row in applied.rows]])
             for record in records_of(applied.rows):
                 self._count += 1
                 self.said.append(record)
-                ms = int(NOON.timestamp() * 1000)
+                ms = int(self.now.timestamp() * 1000)
                 yield Message(record.topic, 0, self._count, record.key, record.value, tuple(record.headers), ms)
