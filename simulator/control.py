@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from simulator.acting import Acting
 from simulator.clock import Clock
+from simulator.commands import ControlCommands
 from simulator.faults import Faults, FaultsError
 from simulator.http import Answer, Request
 from simulator.kept_faults import KeptFaults
-from simulator.memory import Asked, Memory
+from simulator.memory import ChargeRequest, Memory
 from simulator.shape import Shape
 from simulator.tokens import SCHEMES
 from simulator.wire import (
@@ -28,16 +28,16 @@ from simulator.wire import (
 _HISTORY_FIELDS = frozenset(
     {"psp", "reference", "order", "amount", "currency", "token", "scheme", "decline_code", "created_at"}
 )
-_Row = tuple[str, Asked, str | None, str | None, int]
+_Row = tuple[str, ChargeRequest, str | None, str | None, int]
 
 
 class Control:
     """The control API. Errors: Refused(INVALID), answered as `{"error": …}` with 400."""
 
     def __init__(
-        self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting, faults: KeptFaults
+        self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], commands: ControlCommands, faults: KeptFaults
     ) -> None:
-        self._acting = acting
+        self._commands = commands
         self._memory = memory
         self._clock = clock
         self._shapes = shapes
@@ -66,11 +66,11 @@ class Control:
             case "GET", "/control/operations":
                 return self._operations(request.query)
             case "POST", "/control/next":
-                return json_answer(200, await self._acting.plan(_json(request.body)))
+                return json_answer(200, await self._commands.plan(_json(request.body)))
             case "POST", "/control/reverse":
-                return json_answer(200, await self._acting.reverse(_json(request.body)))
+                return json_answer(200, await self._commands.reverse(_json(request.body)))
             case "POST", "/control/disputes":
-                return json_answer(200, await self._acting.dispute(_json(request.body)))
+                return json_answer(200, await self._commands.dispute(_json(request.body)))
             case _:
                 return None
 
@@ -100,10 +100,10 @@ class Control:
     def _charges(self, query: Mapping[str, str]) -> Answer:
         wanted = query.get("reference")
         charges = self._memory.known_as(wanted) if wanted else self._memory.newest(read_limit(query.get("limit"), 20))
-        return json_answer(200, {"charges": [self._acting.told_charge(charge) for charge in charges]})
+        return json_answer(200, {"charges": [self._commands.told_charge(charge) for charge in charges]})
 
     def _operations(self, query: Mapping[str, str]) -> Answer:
-        return json_answer(200, self._acting.books(read_text(query.get("reference"), "reference")))
+        return json_answer(200, self._commands.books(read_text(query.get("reference"), "reference")))
 
     async def _preload(self, body: bytes) -> Answer:
         """Load history from a JSON array or JSON lines; answers the PSP's ids in the same order."""
@@ -115,7 +115,7 @@ class Control:
             raise Refused(Problem.INVALID, f"each row is an object of {', '.join(sorted(_HISTORY_FIELDS))}")
         psp = self._psp(row.get("psp"))
         reference = read_text(row.get("reference"), "reference")
-        asked = Asked(
+        asked = ChargeRequest(
             key=reference,
             reference=reference,
             order_id=read_text(row.get("order"), "order"),
