@@ -29,7 +29,7 @@ PSPS = (PspAccount(name="northpay", adapter="northpay", url="http://nowhere", ap
 
 
 class Rooms:
-    """No caller runs: calls stay due until a notification or an answer ends them. Time stands until a test moves it."""
+    """No sender runs: calls stay due until a notification or an answer ends them. Time stands until a test moves it."""
 
     def __init__(self, settings: AllSettings) -> None:
         self.settings = settings.model_copy(update={"psps": PSPS})
