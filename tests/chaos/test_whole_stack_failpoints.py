@@ -21,7 +21,7 @@ from topics.runtime.shape.failpoints import NAMES
 from topics.settings import Settings
 
 LIMIT_S = 120.0
-CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 600
+CHECKOUTS_MIN, CHECKOUTS_MAX = 48, 600
 PAUSE_S = 0.25  # between two checkouts
 PROCESSES = tuple(f"{'-'.join(rooms)}-{number}" for rooms in layout.ROOM_PROCESSES for number in range(1, COPIES + 1))
 SENDERS = tuple(name for name in PROCESSES if name.startswith("executor-"))
