@@ -188,8 +188,8 @@ def _charged(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], 
     """
     rows = stores.rows(
         "payments",
-        "SELECT payment_order_id, 'captured', captured_at FROM order_view JOIN order_amount_view USING (payment_order_id)"
-        " WHERE payment_order_id = ANY(%(orders)s) AND capture = 'automatic' AND captured_at IS NOT NULL"
+        "SELECT payment_order_id, 'captured', o.captured_at FROM order_view o JOIN order_amount_view a USING (payment_order_id)"
+        " WHERE payment_order_id = ANY(%(orders)s) AND a.capture = 'automatic' AND o.captured_at IS NOT NULL"
         " UNION ALL SELECT payment_order_id, 'authorised', authorised_at FROM authorisation_view"
         " WHERE payment_order_id = ANY(%(orders)s)",
         {"orders": list(order_ids)},
