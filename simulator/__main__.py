@@ -14,22 +14,24 @@ from pathlib import Path
 
 import uvloop
 
-from simulator.acting import Acting
-from simulator.behind import Behind
 from simulator.charging import Charging
 from simulator.clock import Clock
+from simulator.commands import ControlCommands
 from simulator.control import Control
 from simulator.disputes import Disputes
+from simulator.faults import AT_PROVIDERS, Faults
 from simulator.harbour import Harbour
 from simulator.http import Server
+from simulator.kept_faults import KeptFaults
 from simulator.memory import Memory
 from simulator.northpay import Northpay
+from simulator.operations import OperationBooks
 from simulator.plans import Plans
 from simulator.server import Simulator
 from simulator.shape import Shape
 from simulator.southpay import Southpay
-from simulator.telling import Endpoint, Teller
 from simulator.transfers import Transfers
+from simulator.webhooks import Endpoint, WebhookSender
 
 KEYS_VARIABLE = "SIMULATOR_KEYS"
 SECRETS_VARIABLE = "SIMULATOR_WEBHOOK_SECRETS"
@@ -88,22 +90,23 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     arguments.data.mkdir(parents=True, exist_ok=True)
     memory = Memory(arguments.data / "psps.sqlite")
     clock = Clock(arguments.clock)
-    behind = Behind(memory)
-    disputes = Disputes(memory, behind)
+    operations = OperationBooks(memory)
+    disputes = Disputes(memory, operations)
     plans = Plans(memory)
-    teller = Teller(endpoint, SHAPES, clock, random.Random())
-    acting = Acting(memory, behind, disputes, teller, plans, clock, SHAPES)
-    harbour = Harbour(Transfers(memory), clock, random.Random(), teller, plans)
-    control = Control(memory, clock, SHAPES, acting, harbour)
-    charging = Charging(memory, behind, clock, random.Random(), teller, plans)
-    simulator = Simulator(memory, behind, disputes, charging, control, SHAPES, keys, clock, harbour)
+    webhooks = WebhookSender(endpoint, SHAPES, clock, random.Random())
+    commands = ControlCommands(memory, operations, disputes, webhooks, plans, clock, SHAPES)
+    harbour = Harbour(Transfers(memory), clock, random.Random(), webhooks, plans)
+    unset = {**{name: Faults() for name in SHAPES}, harbour.name: Faults(ops=AT_PROVIDERS)}
+    control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour)
+    charging = Charging(memory, operations, clock, random.Random(), webhooks, plans)
+    simulator = Simulator(memory, operations, disputes, charging, control, SHAPES, keys, clock, harbour)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
     telling = asyncio.create_task(harbour.run())
     for charge in memory.undecided(clock.now_us()):
-        teller.tell_decided(charge)
-    for operation in behind.undecided(clock.now_us()):
-        teller.tell_decided(operation)
+        webhooks.tell_decided(charge)
+    for operation in operations.undecided(clock.now_us()):
+        webhooks.tell_decided(operation)
     await server.listen(arguments.host, arguments.port)
     print(f"simulator: http://{arguments.host}:{arguments.port} ready", file=sys.stderr, flush=True)
     await _asked_to_stop(committing)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from simulator.behind import AskedOperation, Behind, Operation, Plan
 from simulator.clock import Clock
 from simulator.faults import Failure, Faults, Op
-from simulator.memory import Asked, Charge, Memory
+from simulator.memory import Charge, ChargeRequest, Memory
+from simulator.operations import Operation, OperationBooks, OperationRequest, Plan
 from simulator.plans import Plans
-from simulator.telling import Teller
 from simulator.tokens import (
     ANSWER_LOST,
     OPERATION_DECLINED,
@@ -22,6 +21,7 @@ from simulator.tokens import (
     Fault,
     read_token,
 )
+from simulator.webhooks import WebhookSender
 from simulator.wire import Problem, Refused
 
 SETTLING_S = 2.0
@@ -54,16 +54,22 @@ class Charging:
     """The PSPs' processing: nothing is done twice under a key that the PSP still knows."""
 
     def __init__(
-        self, memory: Memory, behind: Behind, clock: Clock, rng: random.Random, teller: Teller, plans: Plans
+        self,
+        memory: Memory,
+        operations: OperationBooks,
+        clock: Clock,
+        rng: random.Random,
+        webhooks: WebhookSender,
+        plans: Plans,
     ) -> None:
         self._memory = memory
-        self._behind = behind
+        self._operations = operations
         self._plans = plans
         self._clock = clock
         self._rng = rng
-        self._teller = teller
+        self._webhooks = webhooks
 
-    async def charge(self, psp: str, asked: Asked, faults: Faults) -> Charged:
+    async def charge(self, psp: str, asked: ChargeRequest, faults: Faults) -> Charged:
         """Errors: Refused(KEY_CONFLICT) if the key belongs to another charge."""
         card = read_token(asked.token)
         fault = await self._fault(psp, asked, card, faults)
@@ -83,21 +89,21 @@ class Charging:
         if not kept.charge.answers(asked):
             raise Refused(Problem.KEY_CONFLICT, "this idempotency key was used for another charge")
         if not kept.replayed and (card.pending is not None or self._is_told("charge", fault, faults)):
-            self._teller.tell(kept.charge)
+            self._webhooks.tell(kept.charge)
         return Charged(kept.charge, kept.replayed, fault)
 
-    async def operate(self, psp: str, asked: AskedOperation, faults: Faults) -> Operated:
-        """Errors: Refused KEY_CONFLICT if the key belongs to another operation; those of Behind.operate."""
+    async def operate(self, psp: str, asked: OperationRequest, faults: Faults) -> Operated:
+        """Errors: Refused KEY_CONFLICT if the key belongs to another operation; those of OperationBooks.operate."""
         failure = await self._failure(asked.kind, asked, faults)
         fault = failure if isinstance(failure, Fault) else None
         if fault in UNCHARGED:
             return Operated(None, replayed=False, fault=fault)
         plan = self._plan(failure)
-        kept = await self._behind.operate(psp, asked, plan, self._clock.now_us(), KEY_LIFE_S * 1_000_000)
+        kept = await self._operations.operate(psp, asked, plan, self._clock.now_us(), KEY_LIFE_S * 1_000_000)
         if not kept.operation.answers(asked):
             raise Refused(Problem.KEY_CONFLICT, f"this idempotency key was used for another {asked.kind}")
         if not kept.replayed and (kept.operation.decided_at or self._is_told(asked.kind, fault, faults)):
-            self._teller.tell(kept.operation)
+            self._webhooks.tell(kept.operation)
         return Operated(kept.operation, kept.replayed, fault)
 
     def _plan(self, failure: Failure | None) -> Plan:
@@ -115,14 +121,14 @@ class Charging:
         share = faults.of(op).told
         return fault in ANSWER_LOST or (share > 0 and self._rng.random() < share)
 
-    async def _fault(self, psp: str, asked: Asked, card: Card, faults: Faults) -> Fault | None:
+    async def _fault(self, psp: str, asked: ChargeRequest, card: Card, faults: Faults) -> Fault | None:
         if card.first_try and await self._memory.first_try(psp, asked.key):
             return card.first_try
         failure = await self._failure("charge", asked, faults)
         assert failure is None or isinstance(failure, Fault), "the end of a charge follows from its card"
         return failure
 
-    async def _failure(self, op: Op, asked: Asked | AskedOperation, faults: Faults) -> Failure | None:
+    async def _failure(self, op: Op, asked: ChargeRequest | OperationRequest, faults: Faults) -> Failure | None:
         return await self._plans.take(op, asked.reference, asked.order_id) or faults.of(op).draw(self._rng)
 
     def _hidden_us(self, fault: Fault | None) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from simulator.acting import Acting
 from simulator.clock import Clock
-from simulator.faults import AT_PROVIDERS, Faults, FaultsError, read_op
+from simulator.commands import ControlCommands
+from simulator.faults import Faults, FaultsError, read_op
 from simulator.harbour import Harbour
 from simulator.http import Answer, Request
-from simulator.memory import Asked, Memory
+from simulator.kept_faults import KeptFaults
+from simulator.memory import ChargeRequest, Memory
 from simulator.shape import Shape
 from simulator.tokens import SCHEMES
 from simulator.wire import (
@@ -28,22 +29,32 @@ from simulator.wire import (
 _HISTORY_FIELDS = frozenset(
     {"psp", "reference", "order", "amount", "currency", "token", "scheme", "decline_code", "created_at"}
 )
-_Row = tuple[str, Asked, str | None, str | None, int]
+_Row = tuple[str, ChargeRequest, str | None, str | None, int]
 
 
 class Control:
     """The control API. Errors: Refused(INVALID), answered as `{"error": …}` with 400."""
 
     def __init__(
-        self, memory: Memory, clock: Clock, shapes: Mapping[str, Shape], acting: Acting, harbour: Harbour
+        self,
+        memory: Memory,
+        clock: Clock,
+        shapes: Mapping[str, Shape],
+        commands: ControlCommands,
+        faults: KeptFaults,
+        harbour: Harbour,
     ) -> None:
-        self._acting = acting
+        self._commands = commands
         self._memory = memory
         self._clock = clock
         self._shapes = shapes
+        self._faults = faults
         self._harbour = harbour
-        self.faults: dict[str, Faults] = {name: Faults() for name in shapes}
-        self.faults[harbour.name] = Faults(ops=AT_PROVIDERS)
+
+    @property
+    def faults(self) -> Mapping[str, Faults]:
+        """The faults of each PSP and provider."""
+        return self._faults.by_psp
 
     async def answer(self, request: Request) -> Answer | None:
         """The answer; None for an unknown path."""
@@ -53,7 +64,7 @@ class Control:
             case "GET", "/control/faults":
                 return self._faults_now()
             case "PUT", "/control/faults":
-                return self._set_faults(request.body)
+                return await self._set_faults(request.body)
             case "GET", "/control/status":
                 return self._status()
             case "GET", "/control/charges":
@@ -63,29 +74,28 @@ class Control:
             case "GET", "/control/operations":
                 return self._operations(request.query)
             case "POST", "/control/next":
-                return json_answer(200, await self._acting.plan(_json(request.body)))
+                return json_answer(200, await self._commands.plan(_json(request.body)))
             case "POST", "/control/reverse":
-                return json_answer(200, await self._acting.reverse(_json(request.body)))
+                return json_answer(200, await self._commands.reverse(_json(request.body)))
             case "GET", "/control/transfers":
                 return json_answer(200, self._harbour.books(request.query))
             case "POST", "/control/return":
                 return json_answer(200, await self._harbour.bring_back(_json(request.body)))
             case "POST", "/control/disputes":
-                return json_answer(200, await self._acting.dispute(_json(request.body)))
+                return json_answer(200, await self._commands.dispute(_json(request.body)))
             case _:
                 return None
 
     def _faults_now(self) -> Answer:
         return json_answer(200, {name: faults.to_json() for name, faults in self.faults.items()})
 
-    def _set_faults(self, body: bytes) -> Answer:
+    async def _set_faults(self, body: bytes) -> Answer:
         changes = _json(body)
         if not isinstance(changes, dict):
             raise Refused(Problem.INVALID, "the body must be an object")
         asked_for = changes.pop("psp", "all")
         try:
-            names = self._meant(asked_for, changes.get("op"))
-            self.faults |= {name: self.faults[name].with_changes(changes) for name in names}
+            await self._faults.change(self._meant(asked_for, changes.get("op")), changes)
         except FaultsError as error:
             raise Refused(Problem.INVALID, str(error)) from None
         return self._faults_now()
@@ -111,10 +121,10 @@ class Control:
     def _charges(self, query: Mapping[str, str]) -> Answer:
         wanted = query.get("reference")
         charges = self._memory.known_as(wanted) if wanted else self._memory.newest(read_limit(query.get("limit"), 20))
-        return json_answer(200, {"charges": [self._acting.told_charge(charge) for charge in charges]})
+        return json_answer(200, {"charges": [self._commands.told_charge(charge) for charge in charges]})
 
     def _operations(self, query: Mapping[str, str]) -> Answer:
-        return json_answer(200, self._acting.books(read_text(query.get("reference"), "reference")))
+        return json_answer(200, self._commands.books(read_text(query.get("reference"), "reference")))
 
     async def _preload(self, body: bytes) -> Answer:
         """Load history from a JSON array or JSON lines; answers the PSP's ids in the same order."""
@@ -126,7 +136,7 @@ class Control:
             raise Refused(Problem.INVALID, f"each row is an object of {', '.join(sorted(_HISTORY_FIELDS))}")
         psp = self._psp(row.get("psp"))
         reference = read_text(row.get("reference"), "reference")
-        asked = Asked(
+        asked = ChargeRequest(
             key=reference,
             reference=reference,
             order_id=read_text(row.get("order"), "order"),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from simulator.behind import Behind
 from simulator.memory import Charge, Memory, new_id
+from simulator.operations import OperationBooks
 from simulator.wire import Problem, Refused
 
 DisputeStatus = Literal["inquiry", "opened", "won", "lost"]
@@ -67,7 +67,7 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DisputeChange:
     """A command about a charge's dispute. None keeps a field; for a new dispute: the whole captured amount, no fee."""
 
     status: DisputeStatus
@@ -83,40 +83,40 @@ class Wanted:
 class Disputes:
     """The disputes of all charges. A charge has one dispute, unless a command names another id, or the last one is over."""
 
-    def __init__(self, memory: Memory, behind: Behind) -> None:
+    def __init__(self, memory: Memory, operations: OperationBooks) -> None:
         self._memory = memory
-        self._behind = behind
+        self._operations = operations
         memory.writing.executescript(_SCHEMA)
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM disputes").fetchone()[0]
 
-    async def dispute(self, charge: Charge, wanted: Wanted, now_us: int) -> Dispute:
+    async def dispute(self, charge: Charge, change: DisputeChange, now_us: int) -> Dispute:
         """Errors: Refused INVALID if nothing or less was captured, or if the step cannot follow."""
 
         def work() -> Dispute:
             stages = _disputes(
                 self._memory.writing.execute(f"{_SELECT} WHERE charge_seq=? ORDER BY seq", (charge.seq,))
             )
-            before = _stage(stages, wanted)
-            told = _moved(before, wanted) if before else self._begun(charge, stages, wanted, now_us)
+            before = _stage(stages, change)
+            told = _moved(before, change) if before else self._begun(charge, stages, change, now_us)
             self._check(charge, stages, told, now_us)
             self._memory.writing.execute(_PUT, _row(told))
             return told
 
         return await self._memory.commit(work)
 
-    def _begun(self, charge: Charge, stages: Sequence[Dispute], wanted: Wanted, now_us: int) -> Dispute:
+    def _begun(self, charge: Charge, stages: Sequence[Dispute], change: DisputeChange, now_us: int) -> Dispute:
         """A new dispute, or the second stage of one that is won or lost."""
-        first = _first_of(stages, wanted)
+        first = _first_of(stages, change)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
-        captured = self._behind.standing(charge, now_us).captured
+        captured = self._operations.standing(charge, now_us).captured
         return Dispute(
             seq, first.id if first else new_id(seq), charge.psp, charge.seq, charge.id, charge.reference, charge.order_id,
-            wanted.stage, wanted.status, wanted.amount or (first.amount if first else captured), charge.currency, wanted.fee,
-            wanted.fee_returned, wanted.reason or (first.reason if first else "fraudulent"), wanted.due_by, now_us,
+            change.stage, change.status, change.amount or (first.amount if first else captured), charge.currency, change.fee,
+            change.fee_returned, change.reason or (first.reason if first else "fraudulent"), change.due_by, now_us,
         )  # fmt: skip
 
     def _check(self, charge: Charge, stages: Sequence[Dispute], told: Dispute, now_us: int) -> None:
-        captured = self._behind.standing(charge, now_us).captured
+        captured = self._operations.standing(charge, now_us).captured
         if not captured:
             raise Refused(Problem.INVALID, f"nothing of {charge.order_id} is captured")
         others = {one.id: one for one in stages if one.id != told.id and one.status in ("opened", "lost")}
@@ -139,42 +139,42 @@ class Disputes:
         return [stage for first in found[:limit] for stage in self.of(psp, first.id)], len(found) > limit
 
 
-def _stage(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
+def _stage(stages: Sequence[Dispute], change: DisputeChange) -> Dispute | None:
     """The row to change: the last of that stage; None if a new stage begins."""
-    if wanted.id is not None and not any(one.id == wanted.id for one in stages):
-        raise Refused(Problem.INVALID, f"id: no dispute {wanted.id} of this charge")
-    found = [one for one in stages if one.stage == wanted.stage and wanted.id in (None, one.id)]
+    if change.id is not None and not any(one.id == change.id for one in stages):
+        raise Refused(Problem.INVALID, f"id: no dispute {change.id} of this charge")
+    found = [one for one in stages if one.stage == change.stage and change.id in (None, one.id)]
     if not found:
         return None
-    over = found[-1].status in ("won", "lost") and wanted.status in ("inquiry", "opened")
-    return None if over and wanted.id is None and wanted.stage == 1 else found[-1]
+    over = found[-1].status in ("won", "lost") and change.status in ("inquiry", "opened")
+    return None if over and change.id is None and change.stage == 1 else found[-1]
 
 
-def _first_of(stages: Sequence[Dispute], wanted: Wanted) -> Dispute | None:
+def _first_of(stages: Sequence[Dispute], change: DisputeChange) -> Dispute | None:
     """The first stage, before a second begins. Errors: Refused if it is not over."""
-    if wanted.stage == 1:
+    if change.stage == 1:
         return None
-    first = next((one for one in reversed(stages) if one.stage == 1 and wanted.id in (None, one.id)), None)
+    first = next((one for one in reversed(stages) if one.stage == 1 and change.id in (None, one.id)), None)
     if first is None or first.status not in ("won", "lost"):
         raise Refused(Problem.INVALID, "stage: a second one follows a first that is won or lost")
     return first
 
 
-def _moved(before: Dispute, wanted: Wanted) -> Dispute:
+def _moved(before: Dispute, change: DisputeChange) -> Dispute:
     """The stage after the command. Errors: Refused if the status cannot follow."""
     allowed = {"inquiry": STATUSES, "opened": ("opened", "won", "lost"), "lost": ("lost", "won"), "won": ("won",)}
-    if wanted.status not in allowed[before.status]:
+    if change.status not in allowed[before.status]:
         raise Refused(Problem.INVALID, f"status: this dispute is {before.status} already")
-    if wanted.amount not in (None, before.amount) and before.status != "inquiry":
+    if change.amount not in (None, before.amount) and before.status != "inquiry":
         raise Refused(Problem.INVALID, f"amount: this dispute is about {before.amount}")
     return replace(
         before,
-        status=wanted.status,
-        amount=wanted.amount or before.amount,
-        fee=before.fee if wanted.fee is None else wanted.fee,
-        fee_returned=before.fee_returned if wanted.fee_returned is None else wanted.fee_returned,
-        reason=wanted.reason or before.reason,
-        due_by=before.due_by if wanted.due_by is None else wanted.due_by,
+        status=change.status,
+        amount=change.amount or before.amount,
+        fee=before.fee if change.fee is None else change.fee,
+        fee_returned=before.fee_returned if change.fee_returned is None else change.fee_returned,
+        reason=change.reason or before.reason,
+        due_by=before.due_by if change.due_by is None else change.due_by,
     )
 
 

@@ -20,9 +20,9 @@ from simulator.http import Answer, Request
 from simulator.memory import seq_of
 from simulator.plans import Plans
 from simulator.shape import id_of
-from simulator.telling import LOOK_S, Teller
 from simulator.tokens import ANSWER_LOST, UNCHARGED, Fault, TransferEnding
 from simulator.transfers import AskedTransfer, Transfer, Transfers
+from simulator.webhooks import LOOK_S, WebhookSender
 from simulator.wire import (
     Problem,
     Refused,
@@ -62,11 +62,13 @@ class Harbour:
 
     name = "harbour"
 
-    def __init__(self, transfers: Transfers, clock: Clock, rng: random.Random, teller: Teller, plans: Plans) -> None:
+    def __init__(
+        self, transfers: Transfers, clock: Clock, rng: random.Random, webhooks: WebhookSender, plans: Plans
+    ) -> None:
         self._transfers = transfers
         self._clock = clock
         self._rng = rng
-        self._teller = teller
+        self._webhooks = webhooks
         self._plans = plans
         self._changes: list[tuple[int, int]] = [
             (at, transfer.seq)
@@ -170,7 +172,7 @@ class Harbour:
             "created": now_s,
             "data": told,
         }
-        self._teller.send(self, orjson.dumps(event))
+        self._webhooks.send(self, orjson.dumps(event))
 
     # ── acts of persons and tests ────────────────────────────────────────────────────────────────────────────────────
 

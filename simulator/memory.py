@@ -63,7 +63,7 @@ _COMMIT_AT_MOST = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChargeRequest:
     """A caller's request: the fields by which two requests are the same."""
 
     key: str
@@ -114,7 +114,7 @@ class Charge:
             return "authorised"
         return "reversed" if self.reversed else "succeeded"
 
-    def answers(self, asked: Asked) -> bool:
+    def answers(self, asked: ChargeRequest) -> bool:
         """Whether the charge is the requested one, and not another under the same key."""
         mine = (self.reference, self.order_id, self.amount, self.currency, self.token, not self.manual)
         return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token, asked.capture)
@@ -182,7 +182,7 @@ class Memory:
     async def charge(
         self,
         psp: str,
-        asked: Asked,
+        asked: ChargeRequest,
         *,
         scheme: str | None,
         decline_code: str | None,
@@ -225,7 +225,7 @@ class Memory:
         self.writing.execute("UPDATE charges SET reversed=? WHERE seq=?", (int(is_reversed), charge.seq))
         return replace(charge, reversed=int(is_reversed))
 
-    async def preload(self, charges: Sequence[tuple[str, Asked, str | None, str | None, int]]) -> list[str]:
+    async def preload(self, charges: Sequence[tuple[str, ChargeRequest, str | None, str | None, int]]) -> list[str]:
         """Insert history (psp, asked, scheme, decline code, created_at) at once. → the new ids in the same order"""
 
         def work() -> list[str]:
@@ -236,7 +236,7 @@ class Memory:
         return await self.commit(work)
 
     def _history_row(
-        self, psp: str, asked: Asked, scheme: str | None, decline: str | None, created_at: int
+        self, psp: str, asked: ChargeRequest, scheme: str | None, decline: str | None, created_at: int
     ) -> tuple[object, ...]:
         seq = self._draw_seq()
         wanted = (asked.key, asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from simulator.behind import AskedOperation, ChargeStatus, Operation, OperationKind, Status
 from simulator.currencies import ISO
 from simulator.disputes import Dispute
 from simulator.http import Request
-from simulator.memory import Asked, Charge
-from simulator.shape import Find, Kind, Make, Page, Route, id_of
+from simulator.memory import Charge, ChargeRequest
+from simulator.operations import ChargeStatus, Operation, OperationKind, OperationRequest, Status
+from simulator.shape import Creation, Kind, LookUp, Page, Route, id_of
 from simulator.tokens import waits_for
 from simulator.wire import Problem, Refused, read_amount, read_currency, read_object, read_text, sub_object
 
@@ -49,19 +49,19 @@ class Northpay:
 
     def route(self, request: Request) -> Route | None:
         if request.method == "POST":
-            return Make("charge") if request.path == _CHARGES else _behind(request.path)
+            return Creation("charge") if request.path == _CHARGES else _operations(request.path)
         kind = _LISTED.get(request.path.removeprefix(_ROOT))
         if kind is None or request.method != "GET":
             return None
         reference = request.query.get("dispute" if kind == "dispute" else "reference")
         if reference is not None:
-            return Find(kind, reference)
+            return LookUp(kind, reference)
         return Page(kind, request.query.get(self.cursor_parameter), request.query.get("limit"))
 
-    def read_charge(self, key: str, body: bytes) -> Asked:
+    def read_charge(self, key: str, body: bytes) -> ChargeRequest:
         asked = read_object(body, _FIELDS, optional=frozenset({"capture"}))
         metadata = sub_object(asked["metadata"], "metadata", frozenset({"order"}))
-        return Asked(
+        return ChargeRequest(
             key=key,
             reference=read_text(asked["reference"], "reference"),
             order_id=read_text(metadata["order"], "metadata.order"),
@@ -71,17 +71,17 @@ class Northpay:
             capture=_flag(asked.get("capture", True), "capture"),
         )
 
-    def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation:
-        assert make.kind is not None
-        assert make.kind != "charge"
-        asked = read_object(body, _BEHIND_FIELDS[make.kind])
+    def read_operation(self, creation: Creation, key: str, body: bytes) -> OperationRequest:
+        assert creation.kind is not None
+        assert creation.kind != "charge"
+        asked = read_object(body, _BEHIND_FIELDS[creation.kind])
         metadata = sub_object(asked["metadata"], "metadata", frozenset({"order"}))
-        return AskedOperation(
-            kind=make.kind,
+        return OperationRequest(
+            kind=creation.kind,
             key=key,
             reference=read_text(asked["reference"], "reference"),
             order_id=read_text(metadata["order"], "metadata.order"),
-            charge_id=id_of(make.charge_id),
+            charge_id=id_of(creation.charge_id),
             amount=read_amount(asked["amount"], "amount") if "amount" in asked else None,
             currency=self._currency(asked["currency"]) if "currency" in asked else None,
             final=_flag(asked.get("final", False), "final"),
@@ -162,11 +162,11 @@ class Northpay:
         return status, {"error": {"type": kind, "code": code, "message": message}}
 
 
-def _behind(path: str) -> Make | None:
+def _operations(path: str) -> Creation | None:
     """`/northpay/v1/charges/{id}/{captures, voids or refunds}`"""
     charge_id, _, plural = path.removeprefix(f"{_CHARGES}/").partition("/")
     kind = _BEHIND.get(plural)
-    return Make(kind, charge_id) if kind and path.startswith(f"{_CHARGES}/") else None
+    return Creation(kind, charge_id) if kind and path.startswith(f"{_CHARGES}/") else None
 
 
 def _flag(value: object, name: str) -> bool:

@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Mapping, Sequence
 
 from simulator.answering import made_answer, problem_answer
-from simulator.behind import Behind, Operation
 from simulator.charging import AUTHORISED_S, KEY_LIFE_S, SETTLING_S, Charging
 from simulator.clock import Clock
 from simulator.control import Control
@@ -16,7 +15,8 @@ from simulator.faults import Faults
 from simulator.harbour import Harbour
 from simulator.http import Answer, Request, Reset
 from simulator.memory import Charge, Memory, seq_of
-from simulator.shape import Find, Kind, Make, Page, Shape, id_of
+from simulator.operations import Operation, OperationBooks
+from simulator.shape import Creation, Kind, LookUp, Page, Shape, id_of
 from simulator.tokens import SCHEMES, Fault
 from simulator.wire import Problem, Refused, json_answer, read_limit, read_text
 
@@ -30,7 +30,7 @@ class Simulator:
     def __init__(
         self,
         memory: Memory,
-        behind: Behind,
+        operations: OperationBooks,
         disputes: Disputes,
         charging: Charging,
         control: Control,
@@ -40,7 +40,7 @@ class Simulator:
         harbour: Harbour,
     ) -> None:
         self._memory = memory
-        self._behind = behind
+        self._operations = operations
         self._disputes = disputes
         self._charging = charging
         self._control = control
@@ -83,11 +83,11 @@ class Simulator:
 
     async def _authorised(self, shape: Shape, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
         match shape.route(request):
-            case Make(kind="charge"):
+            case Creation(kind="charge"):
                 return await self._charge(shape, request, faults)
-            case Make() as make:
-                return await self._operate(shape, make, request, faults)
-            case Find(kind, reference):
+            case Creation() as creation:
+                return await self._operate(shape, creation, request, faults)
+            case LookUp(kind, reference):
                 return self._find(shape, kind, reference), None
             case Page() as page:
                 return self._list(shape, page), None
@@ -100,9 +100,11 @@ class Simulator:
         body = None if made.charge is None else self._shown_charges(shape, [made.charge])[0]
         return made_answer(shape, body, replayed=made.replayed, fault=made.fault), made.fault
 
-    async def _operate(self, shape: Shape, make: Make, request: Request, faults: Faults) -> tuple[Answer, Fault | None]:
+    async def _operate(
+        self, shape: Shape, creation: Creation, request: Request, faults: Faults
+    ) -> tuple[Answer, Fault | None]:
         key = read_text(request.headers.get(shape.key_header), shape.key_header)
-        asked = shape.read_operation(make, key, request.body)
+        asked = shape.read_operation(creation, key, request.body)
         made = await self._charging.operate(shape.name, asked, faults)
         body = None if made.operation is None else self._shown_operations(shape, [made.operation])[0]
         return made_answer(shape, body, replayed=made.replayed, fault=made.fault), made.fault
@@ -115,7 +117,7 @@ class Simulator:
                 stages = self._disputes.of(shape.name, id_of(reference))
                 entries = [shape.dispute(one) for one in stages if shape.shown_id("dispute", one.id) == reference]
             case _:
-                entries = self._shown_operations(shape, self._behind.find(shape.name, kind, reference))
+                entries = self._shown_operations(shape, self._operations.find(shape.name, kind, reference))
         return json_answer(200, shape.page(kind, entries, None))
 
     def _list(self, shape: Shape, page: Page) -> Answer:
@@ -135,11 +137,11 @@ class Simulator:
                 stages, more = self._disputes.page(shape.name, after, limit)
                 return [shape.dispute(one) for one in stages], stages[-1].id if more else None
             case _:
-                operations, more = self._behind.page(shape.name, kind, after, limit)
+                operations, more = self._operations.page(shape.name, kind, after, limit)
                 return self._shown_operations(shape, operations), operations[-1].id if more else None
 
     def _shown_charges(self, shape: Shape, charges: Sequence[Charge]) -> list[dict[str, object]]:
-        statuses = self._behind.statuses(charges, self._clock.now_us())
+        statuses = self._operations.statuses(charges, self._clock.now_us())
         return [shape.charge(charge, status) for charge, status in zip(charges, statuses, strict=True)]
 
     def _shown_operations(self, shape: Shape, operations: Sequence[Operation]) -> list[dict[str, object]]:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from simulator.behind import AskedOperation, ChargeStatus, Operation, OperationKind, Status
 from simulator.disputes import Dispute
 from simulator.http import Request
-from simulator.memory import Asked, Charge
+from simulator.memory import Charge, ChargeRequest
+from simulator.operations import ChargeStatus, Operation, OperationKind, OperationRequest, Status
 from simulator.wire import Problem
 
 Kind = Literal["charge", "capture", "void", "refund", "dispute"]
 
 
-class Make(NamedTuple):
+class Creation(NamedTuple):
     """A request for a charge or an operation. `kind` is None if the body names it."""
 
     kind: OperationKind | Literal["charge"] | None
     charge_id: str = ""  # from the path
 
 
-class Find(NamedTuple):
+class LookUp(NamedTuple):
     """A look-up by the caller's reference; of disputes, by the PSP's."""
 
     kind: Kind
@@ -36,7 +36,7 @@ class Page(NamedTuple):
     limit: str | None
 
 
-Route = Make | Find | Page
+Route = Creation | LookUp | Page
 
 
 class Front(Protocol):
@@ -56,8 +56,8 @@ class Shape(Front, Protocol):
     exponents: Mapping[str, int]
 
     def route(self, request: Request) -> Route | None: ...
-    def read_charge(self, key: str, body: bytes) -> Asked: ...
-    def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation: ...
+    def read_charge(self, key: str, body: bytes) -> ChargeRequest: ...
+    def read_operation(self, creation: Creation, key: str, body: bytes) -> OperationRequest: ...
     def charge(self, charge: Charge, status: ChargeStatus) -> dict[str, object]: ...
     def operation(self, operation: Operation, status: Status) -> dict[str, object]: ...
     def dispute(self, dispute: Dispute) -> dict[str, object]: ...

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from simulator.behind import AskedOperation, ChargeStatus, Operation, OperationKind, Status
 from simulator.currencies import ISO
 from simulator.disputes import Dispute
 from simulator.http import Request
-from simulator.memory import Asked, Charge
-from simulator.shape import Find, Kind, Make, Page, Route, id_of
+from simulator.memory import Charge, ChargeRequest
+from simulator.operations import ChargeStatus, Operation, OperationKind, OperationRequest, Status
+from simulator.shape import Creation, Kind, LookUp, Page, Route, id_of
 from simulator.tokens import waits_for
 from simulator.wire import Problem, Refused, iso_time, read_amount, read_currency, read_object, read_text, sub_object
 
@@ -78,30 +78,30 @@ class Southpay:
         page = (query.get(self.cursor_parameter), query.get("pageSize"))
         match request.method, request.path.removeprefix("/southpay/"):
             case "POST", "payments":
-                return Make("charge")
+                return Creation("charge")
             case "POST", "modifications":
-                return Make(None)
+                return Creation(None)
             case "GET", "payments" if "merchantReference" in query:
-                return Find("charge", query["merchantReference"])
+                return LookUp("charge", query["merchantReference"])
             case "GET", "payments/list":
                 return Page("charge", *page)
             case "GET", "modifications" if "merchantReference" in query:
-                return Find(_kind(query.get("type")), query["merchantReference"])
+                return LookUp(_kind(query.get("type")), query["merchantReference"])
             case "GET", "modifications/list":
                 return Page(_kind(query.get("type")), *page)
             case "GET", "disputes" if "disputeReference" in query:
-                return Find("dispute", query["disputeReference"])
+                return LookUp("dispute", query["disputeReference"])
             case "GET", "disputes/list":
                 return Page("dispute", *page)
         return None
 
-    def read_charge(self, key: str, body: bytes) -> Asked:
+    def read_charge(self, key: str, body: bytes) -> ChargeRequest:
         asked = read_object(body, _FIELDS, optional=frozenset({"captureDelay"}))
         amount, currency = self._amount(asked["amount"])
         method = sub_object(asked["paymentMethod"], "paymentMethod", frozenset({"type", "token"}))
         if asked.get("captureDelay", "manual") != "manual":
             raise Refused(Problem.INVALID, "captureDelay: manual, or not there")
-        return Asked(
+        return ChargeRequest(
             key=key,
             reference=read_text(asked["reference"], "reference"),
             order_id=read_text(asked["merchantOrderReference"], "merchantOrderReference"),
@@ -111,13 +111,13 @@ class Southpay:
             capture="captureDelay" not in asked,
         )
 
-    def read_operation(self, make: Make, key: str, body: bytes) -> AskedOperation:
+    def read_operation(self, creation: Creation, key: str, body: bytes) -> OperationRequest:
         asked = read_object(body, _CHANGE_FIELDS, optional=frozenset({"amount"}))
         kind = _kind(asked["type"])
         if (kind == "void") == ("amount" in asked):
             raise Refused(Problem.INVALID, "amount: captures and refunds have one, and a cancel has none")
         amount, currency = (None, None) if kind == "void" else self._amount(asked["amount"])
-        return AskedOperation(
+        return OperationRequest(
             kind=kind,
             key=key,
             reference=read_text(asked["reference"], "reference"),

@@ -1,9 +1,9 @@
 """Captured orders of hours that are over, and lines of revenue behind orders → their sums by day, each once.
 
 An hour is closed first and summed afterwards, in transactions of their own: closing waits for the batches that are on
-their way and makes the next ones wait, so it must be short. Whoever captures an order later with a time of a closed
-hour (a clock that is behind, a process that slept) says so in `revenue_late`, from where it is added. A line of revenue knows
-itself whether it is summed, so it may come as late as it likes.
+their way and makes the next ones wait, so it must be short. An order that is captured later with a time of a closed
+hour (by a clock that is behind, or a process that slept) gets a row in `revenue_late`, from where it is added. A line of revenue
+has the mark `summed` itself, so it may come as late as it likes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WAIT_FOR_BATCHES = "SET LOCAL lock_timeout = '250ms'"  # a process that hangs in
 
 _CLOSE = "UPDATE revenue_closed SET until = %s WHERE until < %s"
 
-# Who holds this may see an hour as open until its transaction ends; closing takes the table in a mode that conflicts.
+# A transaction with the first lock sees an open hour as open until its end; closing takes the second, which conflicts.
 _HOLD_OPEN = "LOCK TABLE revenue_closed IN ROW SHARE MODE"
 _HOLD_ALL = "LOCK TABLE revenue_closed IN EXCLUSIVE MODE"
 
@@ -44,14 +44,14 @@ ON CONFLICT (day, currency, seller_account, psp, owner) DO UPDATE
        charged_back = d.charged_back + excluded.charged_back, fee_returned = d.fee_returned + excluded.fee_returned
 """
 
-# Of a manual order its lines tell, capture by capture.
+# An order with manual capture is summed by its lines of revenue, capture by capture.
 _ORDERS = """
 SELECT (captured_at AT TIME ZONE 'UTC')::date AS day, owner, currency, seller_account, psp, 1 AS orders, gross, fee, net,
        0 AS refunded, 0 AS charged_back, 0 AS fee_returned
   FROM {orders} WHERE capture IS NULL AND {which}
 """
 
-# What is late is added as such, also where it came before the hour's sum was made.
+# A late order is added by `_ADD_LATE` alone, also if it came before the hour was summed.
 _ADD_HOURS = _ADD.format(
     parts=_ORDERS.format(
         orders="orders",
@@ -69,7 +69,7 @@ _ADD_LINES = (
 
 
 def note_late(conn: Connection, facts: Sequence[Fact]) -> None:
-    """Those captured with a time of an hour that is closed. Held open until the end of this transaction are the others."""
+    """Note the orders that were captured in a closed hour. The hours of the others stay open until this transaction ends."""
     captured = [fact for fact in facts if fact.captured_at is not None]
     if captured:
         conn.execute(_HOLD_OPEN)
@@ -78,7 +78,7 @@ def note_late(conn: Connection, facts: Sequence[Fact]) -> None:
 
 
 def sum_up(conn: Connection, retention: Retention, now: datetime) -> int:
-    """Close what is over, or else sum what is closed. → 0 where there was neither to do, or another process does it."""
+    """Close the hours that are over, or else sum the closed ones. → 0 if nothing was to be done, or another process does it."""
     return _close(conn, now) or _sum(conn)
 
 
@@ -96,7 +96,7 @@ def _close(conn: Connection, now: datetime) -> int:
 
 
 def _sum(conn: Connection) -> int:
-    """From `revenue_summed` to `revenue_closed` as it is now; what is closed meanwhile is for the next time."""
+    """Sum the hours from `revenue_summed` to `revenue_closed` as it is now; hours closed meanwhile are summed the next time."""
     row = conn.execute("SELECT until FROM revenue_summed FOR UPDATE SKIP LOCKED").fetchone()
     if row is None:
         return 0

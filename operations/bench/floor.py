@@ -51,14 +51,14 @@ _JOURNALS: LiteralString = f"FROM journals WHERE {_SUBJECTS}"
 
 @dataclass(frozen=True, slots=True)
 class FloorTable:
-    """Where an order's rows are, and how often `column` is written after they came."""
+    """A table with rows of orders. `column` is updated so often after the rows are inserted."""
 
     room: str
     name: str
-    of: LiteralString  # which rows are those of some orders
+    of: LiteralString  # the condition for the rows of given orders
     again: int = 0
     column: str = "version"
-    kept: bool = False  # rows that many orders share: copied whole, before anything is measured
+    kept: bool = False  # shared by many orders: the whole table is copied before the measurement
 
 
 TABLES = (
@@ -104,7 +104,7 @@ class FloorBatch:
 
 
 class Floor:
-    """Batches and all that they are written to. Each is used once: the same rows cannot be written twice."""
+    """Batches, and the connections to which they are written. A batch is used once: its rows cannot be inserted twice."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Floor:
         self._batches = taken
 
     async def measure(self) -> float:
-        """→ orders a second. Once."""
+        """→ orders a second. Called once."""
         first, *others = self._batches
         await self._pass(first)
         began = time.monotonic()
@@ -136,7 +136,7 @@ class Floor:
 
 @contextmanager
 def opened_floor(settings: Settings, run_id: str) -> Iterator[Floor]:
-    """From the newest payments of this run, which must be done. Everything created is deleted at the end."""
+    """A floor of the newest payments of this run, which must be done. What it creates is deleted at the end."""
     with ExitStack() as stack:
         own = stack.enter_context(ledger._own_settings(settings, ledger.LedgerPlan()))
         stack.enter_context(ledger._databases(own, ledger._admin_dsn(settings), lambda line: None))
@@ -176,7 +176,7 @@ def _take(
     run_id: str,
     psp: Northpay,
 ) -> list[FloorBatch]:
-    """Where the history is short: fewer batches, then fewer checkouts to each."""
+    """The batches. A short history gives fewer of them, then fewer checkouts in each."""
     newest = [row[0] for row in source["payments"].execute(_NEWEST, [f"b{run_id}-", CHECKOUTS * BATCHES])]
     count = max(BATCHES_MIN, len(newest) // CHECKOUTS)
     size = min(CHECKOUTS, len(newest) // count)
@@ -238,7 +238,7 @@ def _copy_in(conn: psycopg.Connection[Any], put: sql.Composed, rows: bytes) -> N
 
 
 def _write(conn: psycopg.Connection[Any], tables: Mapping[FloorTable, Statements], batch: FloorBatch) -> None:
-    """A transaction of one room."""
+    """Write the batch's rows of one room, in one transaction."""
     for table, statements in tables.items():
         if not table.kept:
             _copy_in(conn, statements.put, batch.rows[table])

@@ -48,7 +48,7 @@ GROSS_MAX = 20_000  # minor units; a tenth is ours
 
 @dataclass(frozen=True, slots=True)
 class PostedCounts:
-    """What the books should hold: how many journals, and their sum on either side."""
+    """The number of journals that the books should hold, and their sum on either side."""
 
     journals: int
     total: int
@@ -170,14 +170,14 @@ def _measure_room(
 
 
 def _all_published(conn: psycopg.Connection[Any]) -> bool:
-    """Asked at the end only: looking past all the rows that were there took a fiftieth of the machine."""
+    """Whether the outbox is empty. Called at the end only: skipping all deleted rows took a fiftieth of the machine."""
     return conn.execute("SELECT FROM outbox LIMIT 1").fetchone() is None
 
 
 def _wait_for(
     conn: psycopg.Connection[Any], rooms: Sequence[subprocess.Popen[bytes]], enough: Callable[[int], bool]
 ) -> tuple[float, int]:
-    """→ the moment, and how many payments the room had applied by then."""
+    """Wait until enough payments are applied. → the time, and the number of payments applied by then."""
     last, moved_at = -1, time.monotonic()
     while True:
         row = conn.execute("SELECT coalesce(sum(messages), 0)::bigint FROM positions").fetchone()
@@ -193,7 +193,7 @@ def _wait_for(
 
 
 def _produce(settings: Settings, count: int, sellers: int) -> PostedCounts:
-    """Records such as the executor publishes. → their sums in the books"""
+    """Publish records as the executor's. → their sums in the books"""
     producer = Producer(
         {
             **kafka_config(settings),
@@ -312,7 +312,7 @@ def _posted(settings: Settings) -> PostedCounts:
 
 
 def _check_books(settings: Settings, wanted: PostedCounts) -> None:
-    """A fast ledger that is wrong is no ledger. Errors: RuntimeError."""
+    """Check the sums of the books. Errors: RuntimeError."""
     with _connected(settings) as conn:
         conn.execute("SET work_mem = '64MB'")
         totals = conn.execute("SELECT currency, debits, credits FROM trial_balance_view").fetchall()

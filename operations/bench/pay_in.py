@@ -150,7 +150,7 @@ class Load:
 
 
 async def flood(load: Load, booked: BookedOrders, plan: PayInPlan, until: Callable[[], bool]) -> None:
-    """As much as is booked: the load waits while too much is accepted and not yet booked."""
+    """Send checkouts as fast as the stack books them: the load waits while too much is accepted and not yet booked."""
     start_accepted, start_booked = load.accepted, booked.count
     first_in_line = asyncio.Lock()  # one sender at a time polls for room: sixty-four cost a tenth of each order's CPU
 
@@ -232,7 +232,7 @@ async def steady(
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the stack's processes have used by now."""
+    """CPU and memory that the stack's processes have used by now."""
 
     cpu_s: dict[str, float]
     memory_mb: dict[str, float]
@@ -298,7 +298,9 @@ async def _run(
 
 
 async def _floor(settings: Settings, load: Load, phase: str, progress: Progress) -> float:
-    """Opened and closed for each half: while its databases, topics and simulator were there, the stack cost a sixth more."""
+    """Measure half of the floor. It is open for each half only: beside its databases, topics and simulator the stack took a
+    sixth more CPU.
+    """
     progress(phase, 0)
     with opened_floor(settings, load.run_id) as floor:
         return await floor.measure()
@@ -319,7 +321,7 @@ def _report_phase(progress: Progress, phase: str, share: float) -> bool:
 async def _throughput(
     load: Load, booked: BookedOrders, plan: PayInPlan, status: StackStatus, progress: Progress
 ) -> dict[str, Any]:
-    """Measured under a constant load, begun before, with as many orders waiting as allowed."""
+    """Measure a constant load that was begun before, with as many orders waiting as allowed."""
     flooded, booked_before = load.accepted, booked.count
     ended = asyncio.Event()
     flooding = asyncio.create_task(flood(load, booked, plan, ended.is_set))

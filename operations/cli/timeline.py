@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import Moment, in_order, letters
@@ -149,6 +150,7 @@ def _risk(stores: Stores, checkout_id: str) -> Iterator[Moment]:
 
 
 def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
+    charged = _charged(stores, order_ids)
     for order_id, state, psp, scheme, reference, code, gross, currency, created, changed in stores.rows(
         "executor",
         "SELECT payment_order_id, state, psp, scheme, psp_reference, code, gross_minor, currency, created_at, changed_at"
@@ -158,7 +160,22 @@ def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
         yield Moment(created, "executor", "attempted", order_id, f"{Money(gross, currency)} at {psp}")
         if state != "calling":
             told = ", ".join(part for part in (scheme, reference, code) if part)
-            yield Moment(changed, "executor", state, order_id, told)
+            yield Moment(charged.get((order_id, state), changed), "executor", state, order_id, told)
+
+
+def _charged(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], datetime]:
+    """(order, state of its charge) → when it came into that state: the attempt changes with all that happens behind it. An
+    order that is captured by hand has each capture among its operations.
+    """
+    rows = stores.rows(
+        "payments",
+        "SELECT payment_order_id, 'captured', o.captured_at FROM order_view o JOIN order_amount_view a USING (payment_order_id)"
+        " WHERE payment_order_id = ANY(%(orders)s) AND a.capture = 'automatic' AND o.captured_at IS NOT NULL"
+        " UNION ALL SELECT payment_order_id, 'authorised', authorised_at FROM authorisation_view"
+        " WHERE payment_order_id = ANY(%(orders)s)",
+        {"orders": list(order_ids)},
+    )
+    return {(order_id, state): at for order_id, state, at in rows}
 
 
 def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:

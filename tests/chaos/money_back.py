@@ -19,6 +19,7 @@ from tests.journey.books import APART, controls, owed_by_psps, receivables
 from tests.journey.till import Till
 from topics.settings import Settings
 
+LOOKS = 5  # orders among which one is looked for whose money can be taken back
 ANSWERS = (202, 404, 409, 422)  # an act that does not fit is refused, by the door or later by the executor
 SELLERS = tuple(f"{APART}-seller-{number}" for number in range(3))
 AMOUNTS = ("12.50", "33.33", "33.34", "66.67", "100.00")
@@ -34,7 +35,7 @@ class MoneyBack:
     chance: random.Random
     orders: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)  # requests that were accepted, acts of PSPs
-    every_s: ClassVar[float] = 0.8  # one more step: about 0.3/s each of captures, refunds, and what PSPs do
+    every_s: ClassVar[float] = 0.6  # one more step: about 0.3/s each of captures, refunds, and what PSPs do
 
     def step(self) -> None:
         if not self.orders or self.chance.random() < 0.3:
@@ -84,11 +85,19 @@ class MoneyBack:
     # ── what PSPs do of themselves ───────────────────────────────────────────────────────────────────────────────────
 
     def reverse(self, order: str) -> None:
-        """A capture or refund that is done is taken back, one that was taken back is done again."""
-        moved = [one for one in self._books(order)["operations"] if one["op"] in ("capture", "refund")]
-        found = [one for one in moved if one["status"] in ("succeeded", "reversed")]
-        one = self.chance.choice([*found, {"reference": order, "op": "capture", "status": "succeeded"}])
-        self._act("reverse", _turned(one))
+        """A capture or refund that is done is taken back, one that was taken back is done again: of this order, or another."""
+        for looked_at in (order, *self.chance.sample(self.orders, min(LOOKS, len(self.orders)))):
+            if found := self._moved(looked_at):
+                self._act("reverse", _turned(self.chance.choice(found)))
+                return
+
+    def _moved(self, order: str) -> list[Json]:
+        """Captures and refunds that are done or were taken back; an order that is captured by itself has its charge."""
+        books = self._books(order)
+        moved = [one for one in books["operations"] if one["op"] in ("capture", "refund")]
+        if not any(one["op"] == "capture" for one in moved):
+            moved += [{**charge, "op": "capture"} for charge in books["charges"]]
+        return [one for one in moved if one["status"] in ("succeeded", "reversed")]
 
     def dispute(self, order: str) -> None:
         """The last dispute goes on, or one begins."""
@@ -103,9 +112,10 @@ class MoneyBack:
     def _books(self, order: str) -> Json:
         """Nothing while the simulator is dead."""
         with suppress(OSError, HTTPException, AssertionError):
-            found: Json = controls(self.settings, f"operations?reference={order}")
+            asked = f"reference={order}"
+            found: Json = controls(self.settings, f"operations?{asked}") | controls(self.settings, f"charges?{asked}")
             return found
-        return {"operations": [], "disputes": []}
+        return {"operations": [], "disputes": [], "charges": []}
 
     def _act(self, path: str, asked: Mapping[str, object]) -> None:
         """An act that does not fit does not happen."""
@@ -122,7 +132,7 @@ class MoneyBack:
             for one in books["disputes"]:
                 again = {name: one[name] for name in ("id", "stage", "status")}
                 controls(self.settings, "disputes", {"subject": order, **again})
-            for charge in controls(self.settings, f"charges?reference={order}")["charges"]:
+            for charge in books["charges"]:
                 if charge["status"] == "reversed":
                     self._to_and_fro({"reference": order, "op": "capture", "status": "reversed"})
             for one in books["operations"]:

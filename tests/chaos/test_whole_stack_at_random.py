@@ -30,6 +30,7 @@ LIMIT_S = 240.0
 BUYERS = 12
 SLICE_S, SLICE_PER_S, SLICE_GAP_S = 18.0, 3.5, 0.5  # each fault that there is, once
 ROUND_S, ROUND_GAP_S = 75.0, 1.6  # of a long run: so long under faults, then all is brought to its end
+EVERYTHING = {"capture", "void", "refund", "reverse", "disputes"}
 SKIP_EVERY_S, SKIP_S = 2.0, 300.0
 
 Beside = Sequence[MoneyBack | PayingOut]  # what is done beside the checkouts
@@ -69,6 +70,7 @@ def test_whatever_happens_at_random_changes_nothing(whole: Arena, seed: int, pyt
     more = {"drain_s_max": round(max(drains_s), 1), "rounds": len(drains_s), **back.done, **out.done}
     prove(whole.settings, whole.till, asked, copier, seed, whole.faults, more)
     assert whole.ended_by_itself == []
+    assert not minutes or set(back.done) >= EVERYTHING, "of all that goes back something went back"
     assert servers_killed(whole)
     assert out.sent_twice() == []
 

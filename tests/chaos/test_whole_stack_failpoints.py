@@ -21,10 +21,10 @@ from topics.runtime.shape.failpoints import NAMES
 from topics.settings import Settings
 
 LIMIT_S = 120.0
-CHECKOUTS_MIN, CHECKOUTS_MAX = 80, 600
+CHECKOUTS_MIN, CHECKOUTS_MAX = 48, 600
 PAUSE_S = 0.25  # between two checkouts
 PROCESSES = tuple(f"{'-'.join(rooms)}-{number}" for rooms in layout.ROOM_PROCESSES for number in range(1, COPIES + 1))
-CALLERS = tuple(name for name in PROCESSES if name.startswith("executor-"))
+SENDERS = tuple(name for name in PROCESSES if name.startswith("executor-"))
 AT_THE_DOOR = ("after_commit", "before_publish")
 
 
@@ -46,7 +46,7 @@ def planned(chance: random.Random) -> Mapping[str, list[str]]:
     steps = [name for name in NAMES if name not in calls]
     chance.shuffle(steps)
     for name in calls:
-        plan[min(CALLERS, key=lambda process: len(plan[process]))].append(_at(name, chance))
+        plan[min(SENDERS, key=lambda process: len(plan[process]))].append(_at(name, chance))
     for name in steps:
         plan[min(PROCESSES, key=lambda process: len(plan[process]))].append(_at(name, chance))
     return plan | {"api": [_at(name, chance) for name in AT_THE_DOOR]}

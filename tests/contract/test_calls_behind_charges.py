@@ -1,4 +1,4 @@
-"""Captures, voids, refunds and checks at a PSP in a process of its own, by callers that are killed: each is done once."""
+"""Captures, voids, refunds and checks at a PSP in a process of its own, by senders that are killed: each is done once."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def at_the_psp(desk: Desk, kind: str, own: str) -> list[tuple[str, Money]]:
 
 
 @pytest.mark.parametrize("failpoint", [name for name in NAMES if name.startswith("call.")])
-def test_a_caller_killed_at_any_step_of_a_call_does_each_once(
+def test_a_sender_killed_at_any_step_of_a_call_does_each_once(
     desk: Desk, simulator: RunningSimulator, failpoint: str
 ) -> None:
     [own] = charged(desk)

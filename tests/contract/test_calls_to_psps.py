@@ -87,7 +87,7 @@ def test_every_fault_ends_in_one_charge_and_every_decline_in_none(desk: Desk) ->
 
 
 @pytest.mark.parametrize("failpoint", ["before_send", "after_reply", "after_record", "after_apply"])
-def test_a_caller_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> None:
+def test_a_sender_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> None:
     desk.place([placed("tok_visa", f"order-{number}") for number in range(5)])  # type: ignore[misc]
     assert killed_calling(desk.settings, f"call.{failpoint}")
     desk.lose_leases()
@@ -97,7 +97,7 @@ def test_a_caller_killed_anywhere_charges_once(desk: Desk, failpoint: str) -> No
     assert desk.charges() == {f"order-{number}": ["succeeded"] for number in range(5)}
 
 
-def test_two_callers_send_each_call_once(desk: Desk) -> None:
+def test_two_senders_send_each_call_once(desk: Desk) -> None:
     with calling(desk.settings), calling_process(desk.settings):
         desk.place([placed("tok_visa", f"order-{number}") for number in range(300)])  # type: ignore[misc]
         desk.finish()

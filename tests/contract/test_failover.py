@@ -41,7 +41,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def by_store(settings: Settings) -> int:
-    """Rooms, outbox, callers, doors, sweeps: each has a store."""
+    """Rooms, outbox, senders, doors, sweeps: each has a store."""
     ports = set()
     for room in ROOMS:
         with closing(Store(settings, room.name)) as store, store.transaction() as conn:

@@ -26,7 +26,7 @@ def desk(on_kafka: Settings) -> Iterator[RoomDesk]:
 
 
 def bring(desk: RoomDesk, *messages: Message) -> int:
-    """As a caller, or another transport, brings them. → how many were applied."""
+    """As a sender, or another transport, brings them. → how many were applied."""
     return sum(applied.messages for applied in desk.apply(messages, None))
 
 

@@ -64,13 +64,18 @@ def test_a_fault_token_remembers_its_first_try_through_kill_9(own_simulator: Run
     assert isinstance(charged(northpay, charge), Captured)
 
 
-def test_planned_faults_survive_kill_9_and_what_was_met_is_over(own_simulator: RunningSimulator) -> None:
+def test_faults_that_are_set_or_planned_survive_kill_9_and_what_was_met_is_over(
+    own_simulator: RunningSimulator,
+) -> None:
     northpay = psps_of(own_simulator)["northpay"]
     charge, other = a_charge(), a_charge()
+    for changes in ({"op": "refund", "declined": 0.5, "told": 1}, {"garbage": 0.25, "latency_ms": 7, "down": True}):
+        faults = own_simulator.control("PUT", "/control/faults", {"psp": "southpay", **changes})
     for planned in (charge, other, other):
         own_simulator.control("POST", "/control/next", {"op": "charge", "subject": planned.call_id, "fault": "503"})
     own_simulator.kill()
     own_simulator.start()
+    assert own_simulator.control("GET", "/control/faults") == faults
     assert charged(northpay, other) == charged(northpay, charge) == NothingHappened("unavailable", 1.0)
     own_simulator.kill()
     own_simulator.start()

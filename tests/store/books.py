@@ -30,7 +30,7 @@ PSPS = (PspAccount(name="northpay", adapter="northpay", url="http://nowhere", ap
 
 
 class Rooms:
-    """No caller runs: calls stay due until a notification or an answer ends them. Time stands."""
+    """No sender runs: calls stay due until a notification or an answer ends them. Time stands until a test moves it."""
 
     def __init__(
         self, settings: AllSettings, rooms: Sequence[Any] = (payments, risk, executor, wallet, ledger)
@@ -39,6 +39,7 @@ class Rooms:
         built = [room.build(self.settings) for room in rooms]
         self._rooms: list[tuple[AnyConsumer, Store]] = [(room, Store(self.settings, room.name)) for room in built]
         self._count = 0
+        self.now = NOON
         self.said: list[OutboxRecord] = []
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ class Rooms:
             act=call["act"],
             act_no=call["act_no"],
             reply=reply.to_json(),
-            ended_at=NOON,
+            ended_at=self.now,
         )
         self.hear(ended)
 
@@ -70,8 +71,10 @@ class Rooms:
 
     def _message(self, event: AnyEvent, topic: str) -> Message:
         self._count += 1
-        ms = int(NOON.timestamp() * 1000)
-        envelope = Envelope(EventId(derive_id(f"{self._count}", "test", 0, ms)), "/test", event_type(type(event)), NOON)
+        ms = int(self.now.timestamp() * 1000)
+        envelope = Envelope(
+            EventId(derive_id(f"{self._count}", "test", 0, ms)), "/test", event_type(type(event)), self.now
+        )
         value = event.model_dump_json(exclude_none=True).encode()
         return Message(topic, 0, self._count, event.key.encode(), value, tuple(record_headers(envelope)), ms)
 
@@ -84,12 +87,12 @@ class Rooms:
                     waiting.extend(self._apply(consumer, store, message))
 
     def _apply(self, consumer: AnyConsumer, store: Store, message: Message) -> Iterator[Message]:
-        for applied in apply(store, consumer, [message], None, NOON):
+        for applied in apply(store, consumer, [message], None, self.now):
             assert not applied.dead + applied.parked, f"{consumer.name} does not take {message}"
             with store.transaction() as conn:
                 conn.execute("DELETE FROM outbox WHERE id = ANY(%s)", [[row.id for row in applied.rows]])
             for record in records_of(applied.rows):
                 self._count += 1
                 self.said.append(record)
-                ms = int(NOON.timestamp() * 1000)
+                ms = int(self.now.timestamp() * 1000)
                 yield Message(record.topic, 0, self._count, record.key, record.value, tuple(record.headers), ms)

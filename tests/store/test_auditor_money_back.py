@@ -321,6 +321,20 @@ def test_a_timeline_tells_what_the_executor_did_behind_a_charge(truth: AllSettin
     assert [moment.what for moment in story].count("no answer") == 5, "of the charge, two captures, a void and a refund"
 
 
+def test_a_charge_is_told_at_its_own_time_whatever_happens_behind_it_later(rooms: Rooms) -> None:
+    by_itself, by_hand = pay(rooms, "by-itself"), pay(rooms, "by-hand", capture="manual")
+    tell(rooms, by_itself, "succeeded", 1000)
+    tell(rooms, by_hand, "authorised", 1000, expires_at=NOON + timedelta(days=6))
+    rooms.now = NOON + timedelta(hours=1)
+    ask(rooms, "refund", "r-1", "by-itself", "1.00", 100)
+    ask(rooms, "capture", "c-1", "by-hand", "1.00", 100)
+    nobody = (PSPS[0].model_copy(update={"url": "http://127.0.0.1:1"}),)
+    settings = rooms.settings.model_copy(update={"psps": nobody})
+    for given, what in (("by-itself", "captured"), ("by-hand", "authorised")):
+        at = {m.what: m.at for m in timeline(settings, given).moments if m.where == "executor"}
+        assert (at[what], at["refund done" if what == "captured" else "capture done"]) == (NOON, rooms.now)
+
+
 def test_an_authorisation_that_outlives_its_time_is_named(rooms: Rooms) -> None:
     charge = pay(rooms, "parts", capture="manual")
     tell(rooms, charge, "authorised", 1000, expires_at=NOON + timedelta(days=6))

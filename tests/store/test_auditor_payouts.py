@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from consumers.payouts.settings import PayoutRules
 
 from consumers.executor import consumer as executor
 from consumers.payouts import consumer as payouts

@@ -24,7 +24,7 @@ UNKNOWN = {"reply": "unknown", "reason": "lease_expired"}
 
 
 class Rows:
-    """One row that is due, and what callers do with it."""
+    """One row that is due, and what senders do with it."""
 
     room: str
     table: str

@@ -48,7 +48,7 @@ def policy(**changes: object) -> Policy:
 
 @dataclass
 class Desk:
-    """The executor's decider with its state, and the call's row as the caller would keep it. Time moves by hand."""
+    """The executor's decider with its state, and the call's row as the sender would keep it. Time moves by hand."""
 
     policy: Policy = field(default_factory=policy)
     now: datetime = NOW

@@ -1,4 +1,4 @@
-"""A seed → one order with its PSP, the caller between them, and the books: what was asked, told, lost, taken back, disputed.
+"""A seed → one order with its PSP, the sender between them, and the books: what was asked, told, lost, taken back, disputed.
 
 The executor's decider, the wallet's effects and the ledger's templates are the real ones. What may be accepted and begun
 is counted here once more, and the books must end as the PSP's own.
@@ -105,7 +105,7 @@ class World:
             self.desk.void(id_)
 
     def act(self, wanted: Callable[[str], bool]) -> None:
-        """The caller takes up a call that is due; its answer comes at once, later, or never."""
+        """The sender takes up a call that is due; its answer comes at once, later, or never."""
         due = [c for c in self.desk.due if wanted(self.desk.calls[c].kind) and c not in self.replies]
         if not due:
             return

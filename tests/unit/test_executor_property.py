@@ -73,7 +73,7 @@ def test_no_sequence_of_replies_doubles_or_loses_a_charge(
 
 
 def _run(desk: Desk, psp: ModelPsp, fates: list[str], delays_s: list[float]) -> int:
-    """As the caller: wait until it is due (or longer), refuse to send what may not be sent any more, else act."""
+    """As the sender: wait until it is due (or longer), refuse to send what may not be sent any more, else act."""
     act, turns = "send", 0
     while act and turns < 6000:
         fate, delay_s = fates[turns % len(fates)], delays_s[turns % len(delays_s)]

@@ -343,7 +343,7 @@ class Publisher:
         return [row_id for (row_id,) in found]
 
     def _sweep(self, store: Store) -> None:
-        """Publish rows older than SWEEP_AFTER_S, left by dead processes, doors or callers. One process at a time."""
+        """Publish rows older than SWEEP_AFTER_S, left by dead processes, doors or senders. One process at a time."""
         with store.transaction() as conn:
             if not take_lease(conn, "sweep", self.holder, SWEEP_AFTER_S * 3):
                 return

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from simulator.behind import Operation
 from simulator.clock import Clock
 from simulator.disputes import Dispute
 from simulator.memory import Charge
+from simulator.operations import Operation
 from simulator.shape import Front, Kind, Shape
 
 Entry = Charge | Operation | Dispute
@@ -38,7 +38,7 @@ class Endpoint:
     secrets: Mapping[str, str]
 
 
-class Teller:
+class WebhookSender:
     """Sends webhooks. They are not stored: the caller must ask for outcomes whose webhooks a restart has lost."""
 
     def __init__(

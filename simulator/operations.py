@@ -56,7 +56,7 @@ _ACTS = {True: "take back", False: "do again"}
 
 
 @dataclass(frozen=True, slots=True)
-class AskedOperation:
+class OperationRequest:
     """A caller's request for an operation on a charge. A void has neither amount nor currency."""
 
     kind: OperationKind
@@ -99,7 +99,7 @@ class Operation:
             return "declined"
         return "reversed" if self.reversed else "succeeded"
 
-    def answers(self, asked: AskedOperation) -> bool:
+    def answers(self, asked: OperationRequest) -> bool:
         """Whether the operation is the requested one, and not another under the same key."""
         mine = (self.reference, self.order_id, self.charge_id, bool(self.final))
         same_money = asked.amount is None or (self.amount, self.currency) == (asked.amount, asked.currency)
@@ -175,7 +175,7 @@ class Standing:
         alive = [one for one in self.operations if one.status(self.now_us) != "declined"]
         return any(one.kind == "void" or one.final for one in alive)
 
-    def refusal(self, asked: AskedOperation) -> str | None:
+    def refusal(self, asked: OperationRequest) -> str | None:
         """Why the books decline the operation, or None. Disputes do not reduce what can be refunded: callers must see to it."""
         if asked.kind == "refund":
             if not self.captured:
@@ -193,7 +193,7 @@ class Standing:
         return "exceeds_authorised" if (asked.amount or 0) > self.left else None
 
 
-class Behind:
+class OperationBooks:
     """The operations of all charges, in the books and commits of Memory."""
 
     def __init__(self, memory: Memory) -> None:
@@ -202,7 +202,7 @@ class Behind:
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM operations").fetchone()[0]
 
     async def operate(
-        self, psp: str, asked: AskedOperation, plan: Plan, now_us: int, key_life_us: int
+        self, psp: str, asked: OperationRequest, plan: Plan, now_us: int, key_life_us: int
     ) -> KeptOperation:
         """The operation under this key if the PSP still knows the key, else a new one, done or declined.
 
@@ -220,11 +220,11 @@ class Behind:
 
         return await self._memory.commit(work)
 
-    def _by_key(self, psp: str, asked: AskedOperation, since_us: int) -> Operation | None:
+    def _by_key(self, psp: str, asked: OperationRequest, since_us: int) -> Operation | None:
         row = self._memory.writing.execute(_BY_KEY, (asked.key, asked.kind, psp, since_us)).fetchone()
         return Operation(*row) if row else None
 
-    def _charge(self, psp: str, asked: AskedOperation) -> Charge:
+    def _charge(self, psp: str, asked: OperationRequest) -> Charge:
         charge = self._memory.charge_of_id(psp, asked.charge_id)
         if charge is None:
             raise Refused(Problem.NOT_FOUND, f"no charge {asked.charge_id} here")
@@ -234,7 +234,7 @@ class Behind:
             raise Refused(Problem.INVALID, f"the charge is in {charge.currency}")
         return charge
 
-    def _made(self, standing: Standing, asked: AskedOperation, plan: Plan) -> Operation:
+    def _made(self, standing: Standing, asked: OperationRequest, plan: Plan) -> Operation:
         """A new operation. One that the books do not allow is declined at once, whatever is planned."""
         charge, now_us, refusal = standing.charge, standing.now_us, standing.refusal(asked)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
@@ -267,7 +267,9 @@ class Behind:
             status = current.status(now_us)
             if current.kind == "void" or status not in ("reversed", "declined"):
                 raise Refused(Problem.INVALID, f"this {current.kind} is {status}: nothing to do again")
-            again = AskedOperation(current.kind, "", "", "", "", current.amount, current.currency, bool(current.final))
+            again = OperationRequest(
+                current.kind, "", "", "", "", current.amount, current.currency, bool(current.final)
+            )
             done_before = (current.kind, status) == (
                 "capture",
                 "reversed",

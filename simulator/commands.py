@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from simulator.behind import Behind, Operation
 from simulator.clock import Clock
-from simulator.disputes import STAGES, STATUSES, Dispute, Disputes, Wanted
+from simulator.disputes import STAGES, STATUSES, Dispute, DisputeChange, Disputes
 from simulator.faults import FaultsError, read_failure, read_op
 from simulator.memory import Charge, Memory
+from simulator.operations import Operation, OperationBooks
 from simulator.plans import Plans
 from simulator.shape import Shape, id_of
-from simulator.telling import Teller
+from simulator.webhooks import WebhookSender
 from simulator.wire import Problem, Refused, iso_time, read_amount, read_text
 
 E = TypeVar("E", Charge, Operation)
@@ -21,23 +21,23 @@ _DISPUTE_FIELDS = frozenset(
 )
 
 
-class Acting:
+class ControlCommands:
     """Stores each act, sends its webhook and answers JSON. Errors: Refused(INVALID) with a text for people."""
 
     def __init__(
         self,
         memory: Memory,
-        behind: Behind,
+        operations: OperationBooks,
         disputes: Disputes,
-        teller: Teller,
+        webhooks: WebhookSender,
         plans: Plans,
         clock: Clock,
         shapes: Mapping[str, Shape],
     ) -> None:
         self._memory = memory
-        self._behind = behind
+        self._operations = operations
         self._disputes = disputes
-        self._teller = teller
+        self._webhooks = webhooks
         self._plans = plans
         self._clock = clock
         self._shapes = shapes
@@ -69,20 +69,20 @@ class Acting:
 
     async def _reverse_charge(self, charge: Charge, again: bool) -> dict[str, object]:
         now_us = self._clock.now_us()
-        changed = await self._behind.set_charge_reversed(charge, not again, now_us)
-        self._teller.tell(changed)
+        changed = await self._operations.set_charge_reversed(charge, not again, now_us)
+        self._webhooks.tell(changed)
         return self.told_charge(changed)
 
     async def _reverse_operation(self, operation: Operation, again: bool) -> dict[str, object]:
-        act = self._behind.do_again if again else self._behind.take_back
+        act = self._operations.do_again if again else self._operations.take_back
         changed = await act(operation, self._clock.now_us())
-        self._teller.tell(changed)
+        self._webhooks.tell(changed)
         return self.told_operation(changed)
 
     def _candidate(self, subject: str, op: str, again: bool, charges: Sequence[Charge]) -> Operation:
         """The capture or refund that `subject` names. If an order has several, the subject must be a reference."""
         now_us, psps = self._clock.now_us(), {charge.psp for charge in charges}
-        found = [one for one in self._behind.known_as(subject) if one.kind == op and (not psps or one.psp in psps)]
+        found = [one for one in self._operations.known_as(subject) if one.kind == op and (not psps or one.psp in psps)]
         by_status = {
             status: [one for one in found if one.status(now_us) == status] for status in ("reversed", "declined")
         }
@@ -96,15 +96,15 @@ class Acting:
         """Open a dispute about a captured order or charge, or move it to its next status."""
         asked = _fields(body, _DISPUTE_FIELDS)
         subject = _subject(asked)
-        wanted = _wanted(asked)
+        change = _dispute_change(asked)
         charges = self._charges(subject, asked)
         if not charges:
             raise Refused(Problem.INVALID, f"no order {subject} here")
         now_us = self._clock.now_us()
-        captured = [charge for charge in charges if self._behind.captured(charge, now_us)]
+        captured = [charge for charge in charges if self._operations.captured(charge, now_us)]
         charge = _only(captured or charges[:1], subject, "charges")
-        told = await self._disputes.dispute(charge, wanted, now_us)
-        self._teller.tell(told)
+        told = await self._disputes.dispute(charge, change, now_us)
+        self._webhooks.tell(told)
         return self.told_dispute(told)
 
     def _charges(self, subject: str, asked: Mapping[str, object]) -> list[Charge]:
@@ -119,13 +119,13 @@ class Acting:
         charges = self._memory.known_as(subject)
         disputes = [dispute for charge in charges for dispute in self._disputes.about(charge)]
         return {
-            "operations": [self.told_operation(one) for one in self._behind.known_as(subject)],
+            "operations": [self.told_operation(one) for one in self._operations.known_as(subject)],
             "disputes": [self.told_dispute(one) for one in disputes],
         }
 
     def told_charge(self, charge: Charge) -> dict[str, object]:
         """As `GET /control/charges` has it."""
-        [status] = self._behind.statuses([charge], self._clock.now_us())
+        [status] = self._operations.statuses([charge], self._clock.now_us())
         return {
             "psp": charge.psp,
             "id": charge.id,
@@ -191,7 +191,7 @@ def _subject(asked: Mapping[str, object]) -> str:
     return read_text(asked.get("subject"), "subject")
 
 
-def _wanted(asked: Mapping[str, object]) -> Wanted:
+def _dispute_change(asked: Mapping[str, object]) -> DisputeChange:
     status, stage, id_ = asked.get("status", "opened"), asked.get("stage", 1), asked.get("id")
     known = next((one for one in STATUSES if one == status), None)
     if known is None:
@@ -200,7 +200,7 @@ def _wanted(asked: Mapping[str, object]) -> Wanted:
         raise Refused(Problem.INVALID, f"stage: must be one of {', '.join(map(str, STAGES))}")
     assert isinstance(stage, int)
     amount, reason, due_by = asked.get("amount"), asked.get("reason"), asked.get("due_by")
-    return Wanted(
+    return DisputeChange(
         status=known,
         stage=stage,
         amount=None if amount is None else read_amount(amount, "amount"),
