@@ -62,11 +62,15 @@ def _decisions_on(conn: Connection, parties: Sequence[str]) -> Decisions:
 _NAMES = "SELECT party, about, account, sealed FROM parties WHERE party = ANY(%s::text[])"
 
 
-def read_names(conn: Connection, parties: Mapping[HoldKey, str | None], sealer: Sealer) -> dict[HoldKey, Named]:
-    """The stored names of these screenings' parties. Errors: Broken, where the installation's secret was changed."""
+def read_names(conn: Connection, parties: Mapping[HoldKey, str | None], watchlist: Watchlist) -> dict[HoldKey, Named]:
+    """The stored names of these screenings' parties, those that can be opened."""
     wanted = sorted({party for party in parties.values() if party is not None})
     rows = conn.execute(_NAMES, [text_array(wanted)]).fetchall() if wanted else []
-    stored = {party: Named(about, account, sealer.open(bytes(sealed), party)) for party, about, account, sealed in rows}
+    stored = {
+        party: Named(about, account, name)
+        for party, about, account, sealed in rows
+        if (name := watchlist.opened(party, sealed)) is not None
+    }
     return {key: stored[party] for key, party in parties.items() if party in stored}
 
 

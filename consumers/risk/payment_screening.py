@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from consumers.risk.reviewing import answer
 from consumers.risk.settings import RiskLimits
-from consumers.risk.state import Change, Outcome, Rule, Screening, Screenings, payment_key
+from consumers.risk.state import Change, Outcome, Rules, Screening, Screenings, first_rule, payment_key
 from schemas.events import RiskCleared, RiskDecided, RiskHeld, RiskRefused, ScreeningRequested
 from schemas.money import exponent
 from topics.runtime.shape.consumer import Cause, Decision
@@ -18,7 +16,7 @@ def screen(state: Screenings, event: ScreeningRequested, cause: Cause, limits: R
 
 
 def _screen(state: Screenings, event: ScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
-    outcome, rule = _first_rule(state, event, limits)
+    outcome, rule = first_rule(RULES, state, event, limits)
     key = payment_key(event.checkout_id)
     screening = Screening(
         checkout_id=event.checkout_id,
@@ -40,13 +38,6 @@ def _again(state: Screenings, known: Screening) -> Decision:
     """What was said last: by the rules, or by the person who has decided since."""
     reviewed = state.reviews.get(known.key) if known.outcome == "held" else None
     return Decision(events=[_answer(known) if reviewed is None else answer(known.hold(), reviewed)], revision=1)
-
-
-def _first_rule(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> tuple[Outcome, Rule]:
-    for outcome, rule, applies in RULES:
-        if applies(state, event, limits):
-            return outcome, rule
-    return "cleared", "none"
 
 
 def _is_listed(state: Screenings, event: ScreeningRequested, limits: RiskLimits) -> bool:
@@ -89,7 +80,7 @@ def _is_for_review(state: Screenings, event: ScreeningRequested, limits: RiskLim
 
 
 # What refuses comes first: nobody is asked about a payment that may not be made anyway.
-RULES: tuple[tuple[Outcome, Rule, Callable[[Screenings, ScreeningRequested, RiskLimits], bool]], ...] = (
+RULES: Rules[ScreeningRequested] = (
     ("refused", "listed_name", _is_listed),
     ("refused", "near_hit", _was_refused),
     ("refused", "blocked_country", _is_blocked),

@@ -4,12 +4,11 @@ that applies; (a screening that was cleared, a list that has come since) → hel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from consumers.risk.reviewing import REVISIONS, Hold, HoldKey, payout_answer
 from consumers.risk.settings import RiskLimits
-from consumers.risk.state import Change, Outcome, PayoutScreening, Rule, Screenings
+from consumers.risk.state import Change, Outcome, PayoutScreening, Rule, Rules, Screenings, first_rule
 from schemas.events import TimerFired
 from schemas.payouts import (
     PayoutRiskCleared,
@@ -33,7 +32,7 @@ def screen(state: Screenings, event: PayoutScreeningRequested, cause: Cause, lim
 
 def _screen(state: Screenings, event: PayoutScreeningRequested, cause: Cause, limits: RiskLimits) -> Decision:
     key = key_of(event)
-    outcome, rule = _first_rule(state, event, limits)
+    outcome, rule = first_rule(RULES, state, event, limits)
     party = state.parties.get(key)
     screening = PayoutScreening(
         payout_id=event.payout_id,
@@ -100,13 +99,6 @@ def _hold(screening: PayoutScreening, rule: Rule, score: int, list_version: str,
     )
 
 
-def _first_rule(state: Screenings, event: PayoutScreeningRequested, limits: RiskLimits) -> tuple[Outcome, Rule]:
-    for outcome, rule, applies in RULES:
-        if applies(state, event, limits):
-            return outcome, rule
-    return "cleared", "none"
-
-
 def _is_listed(state: Screenings, event: PayoutScreeningRequested, limits: RiskLimits) -> bool:
     return state.listed_in(key_of(event)) is not None
 
@@ -132,7 +124,7 @@ def _lacks_a_name(state: Screenings, event: PayoutScreeningRequested, limits: Ri
 
 
 # What refuses comes first: nobody is asked about a pay-out that may not be made anyway.
-RULES: tuple[tuple[Outcome, Rule, Callable[[Screenings, PayoutScreeningRequested, RiskLimits], bool]], ...] = (
+RULES: Rules[PayoutScreeningRequested] = (
     ("refused", "listed_name", _is_listed),
     ("refused", "near_hit", _was_refused),
     ("refused", "blocked_country", _is_blocked),

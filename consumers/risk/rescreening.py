@@ -13,8 +13,6 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, LiteralString, NamedTuple
 
-import structlog
-
 from consumers.risk.matching import Hit
 from consumers.risk.parties import AccountKind, Found
 from consumers.risk.party_store import keep_found
@@ -26,9 +24,6 @@ from topics.runtime.calls import timers
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import text_array
-from topics.sealing import Broken
-
-log = structlog.get_logger()
 
 AT_ONCE = 200  # parties of a transaction
 SLICES = 25  # of one round of upkeep, which has other work too
@@ -96,11 +91,8 @@ class Rescreening:
         return len(parties)
 
     def _near(self, known: _Known) -> tuple[Hit, ...]:
-        try:
-            return self._watchlist.near(self._watchlist.sealer.open(bytes(known.sealed), known.party))
-        except Broken as broken:  # the installation's secret was changed: this party is met no more, under this hash
-            log.warning("a name cannot be opened", action="rescreen", error=str(broken))
-            return ()
+        name = self._watchlist.opened(known.party, known.sealed)
+        return () if name is None else self._watchlist.near(name)
 
 
 def _hold_near(

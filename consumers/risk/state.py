@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from consumers.risk.parties import Found, KnownParty, Named, Party
 from consumers.risk.reviewing import Hold, HoldKey, Review
+from consumers.risk.settings import RiskLimits
 from schemas.envelope import EventId
 
 Outcome = Literal["cleared", "refused", "held"]
@@ -140,3 +142,12 @@ class Screenings:
         asked = party.open if (outcome, rule) == ("held", "near_hit") else ()
         found = [Found(key, party.party, hit) for hit in asked]
         return [*found, KnownParty(party.party, *self.named[key], self.sanctions)] if party.is_new else [*found]
+
+
+E = TypeVar("E")
+Rules = Sequence[tuple[Outcome, Rule, Callable[[Screenings, E, RiskLimits], bool]]]  # in order of precedence
+
+
+def first_rule(rules: Rules[E], state: Screenings, event: E, limits: RiskLimits) -> tuple[Outcome, Rule]:
+    applying = ((outcome, rule) for outcome, rule, applies in rules if applies(state, event, limits))
+    return next(applying, ("cleared", "none"))

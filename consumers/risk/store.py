@@ -123,7 +123,7 @@ def load(
         state.payouts = _read_payouts(conn, {*map(payout_screening.key_of, payouts), *again})
         state.named |= holders.names(payouts)
         parties = {key: state.payouts[key].party for key in again if key in state.payouts}
-        state.named |= read_names(conn, parties, watchlist.sealer)
+        state.named |= read_names(conn, parties, watchlist)
     if payments or payouts or again:
         _read_screenings(conn, state, payments, now, limit, watchlist)
     wanted = {known.key for known in state.decided.values() if known.outcome == "held"} | state.payouts.keys()

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
+import structlog
+
 from consumers.risk.entries import Entry
 from consumers.risk.matching import Hit, NameIndex
 from topics.runtime.shape.consumer import Connection
-from topics.sealing import Sealer
+from topics.sealing import Broken, Sealer
 from topics.settings import Settings
+
+log = structlog.get_logger()
 
 REMEMBERED = 100_000  # names, after which all are forgotten
 
@@ -66,6 +70,14 @@ class Watchlist:
                 near.clear()
             hits = near[name] = tuple(names.near(name))
         return hits
+
+    def opened(self, party: str, sealed: bytes) -> str | None:
+        """A party's stored name. None where the installation's secret was changed: then it is met no more under this hash."""
+        try:
+            return self.sealer.open(bytes(sealed), party)
+        except Broken as broken:
+            log.warning("a name cannot be opened", action="screen", error=str(broken))
+            return None
 
     def party(self, about: Literal["buyer", "seller"], account: str, name: str) -> str:
         """Who was screened: an account under one name, as a hash that cannot be guessed from them."""
