@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from producers.payability import Books as Explained
 from producers.payability import Held, Reserved, Rules, payability
 from producers.payability import Payout as Seen
 from producers.payability import Wallet as Total
-from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned, TransferReply, TransferState
+from psp.payout_port import Returned, TransferReply
 from psp.replies import NothingHappened, NotThere, Unknown
 from schemas.envelope import derive_id
 from schemas.errors import Permanent, Transient
@@ -39,6 +39,7 @@ from schemas.payouts import (
 from tests.captures import NOW as CAPTURED_AT
 from tests.money_back import refunded, share
 from tests.unit.executor_cases import SETTLING_S
+from tests.unit.model_transfer import Transfer
 from tests.unit.payout_cases import PayoutDesk
 from tests.unit.payouts_room import _ANSWERS, HARBOUR, Room, cancelled, requested, seller
 from tests.unit.test_wallet_holdings import held
@@ -59,35 +60,6 @@ _HEARD = {
     topic.name: [room.name for room in catalog.CONSUMERS if topic in room.reads and room.name in ROOMS]
     for topic in catalog.TOPICS
 }
-
-
-@dataclass
-class Transfer:
-    """What the provider has under one key."""
-
-    call_id: str
-    payout_id: str
-    amount: Money
-    status: str
-    arrived_at: datetime
-    returned: Money | None = None
-
-    @property
-    def id(self) -> str:
-        return f"tr_{self.call_id[:8]}"
-
-    def word(self) -> TransferState:
-        match self.status:
-            case "accepted":
-                return Accepted(self.id)
-            case "paid":
-                return Paid(self.id)
-            case "rejected":
-                return Rejected("account_closed", self.id)
-            case "failed":
-                return Failed("account_closed", self.id)
-        assert self.returned is not None
-        return Returned("refused", self.id, self.returned)
 
 
 class _Balances(dict[Any, Any]):
