@@ -1,0 +1,83 @@
+"""What two persons say of a call → the notification that the executor hears, and what it makes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from producers.doors.resolutions import OpenCall, Resolution, check_open, event_of
+from producers.problems import Problem
+from psp.replies import NotThere, Unknown
+from schemas.events import NotificationReceived
+from schemas.payouts import PayoutNotified
+from tests.unit.payout_cases import AMOUNT, PayoutDesk, ready
+
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def call(kind: Any = "charge", state: str = "unresolved", **more: Any) -> OpenCall:
+    given: dict[str, Any] = {"psp": "northpay", "subject": "o-1", "currency": "EUR", "scheme": "visa"}
+    given |= {"psp_reference": None, "amount": AMOUNT.minor}
+    return OpenCall(**{"call_id": "a" * 32, "kind": kind, "state": state, **given, **more})
+
+
+def said(outcome: Any = "failed", **more: Any) -> Resolution:
+    return Resolution(outcome, "row 17", "no answer", **more)
+
+
+@pytest.mark.parametrize("kind", ["capture", "void", "refund"])
+def test_an_operation_is_told_of_as_its_psp_would_tell_of_it(kind: str) -> None:
+    done = event_of(call(kind), said("succeeded", psp_reference="np_1"), "rs-1")
+    assert isinstance(done, NotificationReceived)
+    assert (done.about, done.status, done.source, done.psp_reference) == (kind, "succeeded", "operator", "np_1")
+    gone = event_of(call(kind), said(), "rs-1")
+    assert (gone.status, gone.code, gone.amount) == ("declined", "resolved_by_operators", AMOUNT)
+
+
+def test_a_charge_that_is_captured_later_is_authorised_until_a_time_that_must_be_named() -> None:
+    manual = call(manual=True)
+    with pytest.raises(Problem, match="expires_at"):
+        event_of(manual, said("succeeded", psp_reference="np_1"), "rs-1")
+    told = event_of(manual, said("succeeded", psp_reference="np_1", expires_at=LATER), "rs-1")
+    assert isinstance(told, NotificationReceived)
+    assert (told.status, told.expires_at) == ("authorised", LATER)
+    assert event_of(manual, said(), "rs-1").status == "declined"
+
+
+@pytest.mark.parametrize("state", ["calling", "pending", "captured", "declined", "paid", "ended"])
+def test_what_is_known_or_still_to_come_is_nothing_to_resolve(state: str) -> None:
+    for outcome in ("succeeded", "failed"):
+        with pytest.raises(Problem) as refused:
+            check_open(call(state=state), outcome)
+        assert refused.value.code == "not_waiting"
+
+
+@pytest.fixture
+def desk() -> PayoutDesk:
+    """A pay-out that was sent, and of which its provider could not say anything."""
+    desk = PayoutDesk()
+    desk.hears(ready())
+    desk.acts(Unknown("timeout"))
+    desk.pass_s(3600)
+    desk.acts(NotThere())
+    assert desk.payout.state == "unresolved"
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names"),
+    [("succeeded", ["Submitted", "Paid"]), ("submitted", ["Submitted"]), ("failed", ["Failed"])],
+)
+def test_a_pay_out_ends_as_two_persons_say(desk: PayoutDesk, outcome: str, names: list[str]) -> None:
+    reference = None if outcome == "failed" else "tr_1"
+    before = len(desk.names())
+    told = event_of(
+        call("payout", call_id=desk.call_id, psp="harbour", subject="payout-1"),
+        said(outcome, psp_reference=reference),
+        "rs-1",
+    )
+    assert isinstance(told, PayoutNotified)
+    desk.hears(told)
+    assert desk.names()[before:] == names
