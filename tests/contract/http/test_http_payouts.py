@@ -168,6 +168,7 @@ def test_a_request_that_breaks_the_contract_is_told_the_field(
     changed: dict[str, Any], field: str, code: str, door: Door
 ) -> None:
     refused(ask(door, "po-nobody", **changed), 422, code, field)
+    assert door.get(f"{ROOT}/po-nobody-1").status == 404, "nothing is stored"
 
 
 # ── following ────────────────────────────────────────────────────────────────────────────────────────────────────────
