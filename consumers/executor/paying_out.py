@@ -302,11 +302,12 @@ def _hear(draft: PayoutDraft, word: TransferState, *, asked: bool) -> None:
     """Apply a provider's word. `asked`: it answers a check, and may change a settled outcome; nothing else may."""
     payout = draft.payout
     known = payout.provider_reference
-    if known and word.provider_reference and known != word.provider_reference:
+    stands = payout.state in ("submitted", "paid")
+    if stands and known and word.provider_reference and known != word.provider_reference:
         raise Permanent("contradiction", f"transfer {word.provider_reference}, but was {known}", ours=False)
     if payout.undecided:
         _decide(draft, word)
-    elif payout.state in ("submitted", "paid"):
+    elif stands:
         _go_on(draft, word, asked)
     elif isinstance(word, Accepted | Paid):
         if not asked:

@@ -1,4 +1,5 @@
-"""Open calls, waiting and unresolved operations, notifications without a call → those past a limit, and their next step.
+"""Open calls and pay-outs, waiting and unresolved operations, notifications without a call → those past a limit, and their
+next step.
 
 Read from the room's views, so that `tally stuck` can use the reading role.
 """
@@ -66,6 +67,19 @@ LATERAL (SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund' AND sta
          FROM operation_view WHERE payment_order_id = d.payment_order_id) o
 WHERE d.disputed + o.refunded > o.captured ORDER BY d.since, d.payment_order_id
 """
+# Since its present release. A check asks where the release's own call has ended.
+_PAYOUTS = """
+SELECT p.payout_id, p.provider, p.state, p.checking = 'unanswered', p.amount_minor, p.currency, c.created_at, a.act,
+       a.due_at
+FROM payout_view p JOIN call_view c ON c.call_id = p.call_id,
+LATERAL (SELECT min(act) AS act, min(due_at) AS due_at FROM call_view
+         WHERE payout_id = p.payout_id AND state <> 'ended') a
+WHERE (p.state IN ('calling', 'unknown', 'unresolved', 'submitted') OR p.checking = 'unanswered')
+  AND (p.checking = 'unanswered' OR c.created_at < CASE p.state
+       WHEN 'calling' THEN %(calling)s WHEN 'unknown' THEN %(unknown)s WHEN 'unresolved' THEN %(now)s
+       WHEN 'submitted' THEN %(submitted)s END::timestamptz)
+ORDER BY c.created_at, p.payout_id LIMIT %(most)s
+"""
 _NOTIFICATIONS = """
 SELECT reference, psp, amount, currency, received_at FROM notification_view
 WHERE taken_at IS NULL AND received_at < %s ORDER BY received_at LIMIT %s
@@ -80,12 +94,13 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
         "calling": now - timedelta(seconds=limits.calling_s),
         "unknown": now - timedelta(seconds=limits.unknown_s),
         "pending": now - timedelta(seconds=limits.pending_s),
+        "submitted": now - timedelta(seconds=limits.submitted_s),
     }
     found = [
         Stuck(ROOM, order, checkout, psp, state, (Money(minor, currency),), age_s(since, now), _next(now, state, *call))
         for order, checkout, psp, state, minor, currency, since, *call in conn.execute(_ORDERS, limits_at)
     ]
-    return found + _behind(conn, limits_at, now) + _notifications(conn, limits, now)
+    return found + _behind(conn, limits_at, now) + _payouts(conn, limits_at, now) + _notifications(conn, limits, now)
 
 
 def _behind(conn: Connection, limits_at: Mapping[str, object], now: datetime) -> list[Stuck]:
@@ -115,6 +130,37 @@ def _behind(conn: Connection, limits_at: Mapping[str, object], now: datetime) ->
 
 _ASKED = "the PSP said otherwise than before, and no question told which is so; a person must look"
 _RETURNED_TWICE = "the buyer has this much by refund and by chargeback; a person must contest the dispute"
+
+
+def _payouts(conn: Connection, limits_at: Mapping[str, object], now: datetime) -> list[Stuck]:
+    """Pay-outs past their limits, and those about which no question to their provider told which of two words is so."""
+    return [
+        Stuck(
+            ROOM,
+            payout,
+            None,
+            provider,
+            "check" if is_unanswered else state,
+            (Money(minor, currency),),
+            age_s(since, now),
+            _ASKED_PROVIDER if is_unanswered else _next_of_payout(state, act, due_at),
+        )
+        for payout, provider, state, is_unanswered, minor, currency, since, act, due_at in conn.execute(
+            _PAYOUTS, limits_at
+        )
+    ]
+
+
+_ASKED_PROVIDER = "the provider said otherwise than before, and no question told which is so; a person must look"
+
+
+def _next_of_payout(state: str, act: str | None, due_at: datetime | None) -> str:
+    if state == "unresolved":
+        return "ends only by a late word of the provider, or by two persons: `tally resolve`"
+    if act is None or due_at is None:
+        return "the provider was asked for ten days; ends only by its late word: have it send its webhook again"
+    at = f"{due_at:%Y-%m-%d %H:%M:%S %Z}"
+    return f"{'asks the provider' if act == 'ask' else 'is sent'} at {at}, or as soon as its breaker and rate let it"
 
 
 def _amounts(minor: int, currency: str) -> tuple[Money, ...]:

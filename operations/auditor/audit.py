@@ -20,11 +20,12 @@ from operations.auditor.money_back.page import MoneyBack
 from operations.auditor.pay_in.page import PayIn
 from operations.auditor.payouts.page import PayoutsPage
 from operations.auditor.reservations.page import Reservations
+from operations.auditor.transfers.page import Transfers
 from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
-PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack, PayoutsPage, Reservations)  # one for each flow of money
+PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack, PayoutsPage, Reservations, Transfers)  # one for each flow of money
 PATIENCE = Patience()
 
 

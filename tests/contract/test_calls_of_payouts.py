@@ -12,6 +12,10 @@ import pytest
 from consumers.executor.consumer import build
 from consumers.executor.payout import call_id_of
 from consumers.executor.sender import run_sender
+from operations.auditor.engine.run import Patience, Run
+from operations.auditor.engine.stores import Stores
+from operations.auditor.transfers.page import Transfers
+from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
 from psp.registry import make_providers
 from schemas.payouts import PayoutReady
@@ -94,6 +98,30 @@ def test_every_ending_of_a_transfer_is_known_by_asking_alone(desk: Desk) -> None
         desk.rest()
     assert states(desk) == {f"{ending}-{own}": state for ending, state in endings.items()}
     assert {payout: one for payout, [one] in transfers(desk).items() if payout.endswith(own)} == states(desk)
+    assert audited(desk) == {}
+    desk.rows("UPDATE payouts SET state = 'paid' WHERE state = 'returned'")  # a return that nobody heard
+    desk.rows("UPDATE payouts SET amount_minor = 11_999 WHERE payout_id = %s", f"00-{own}")
+    desk.rows("UPDATE calls SET subject = 'of nobody' WHERE subject = %s", f"04-{own}")
+    assert audited(desk) == {
+        f"03-{own}": {"transfers_known"},
+        f"00-{own}": {"transfers_known"},
+        f"04-{own}": {"payouts_called", "transfers_known"},
+        "of nobody": {"payouts_called"},
+    }
+
+
+def audited(desk: Desk) -> dict[str, set[str]]:
+    """What the auditor's page of transfers finds at a second look, too, by pay-out; not of other tests' transfers."""
+    with Stores(desk.settings) as stores:
+        page = Transfers(Run(desk.settings, stores, None, {}, print, None, Patience()))  # type: ignore[arg-type]
+        page.read_stores()
+        page.read_psps()
+        mine = {*states(desk), "of nobody"}
+        suspects = {finding for finding in page.first_look() if finding.key in mine}
+        found: dict[str, set[str]] = {}
+        for finding in page.look_again(suspects) & suspects if suspects else ():
+            found.setdefault(finding.key, set()).add(finding.check)
+        return found
 
 
 def finish(desk: Desk) -> None:
@@ -258,3 +286,21 @@ def test_a_webhook_before_the_release_it_is_about_is_kept_and_taken_up(desk: Des
     with calling(desk.settings):
         wait_for(lambda: states(desk) == {own: "paid"})
     assert own not in transfers(desk)
+
+
+def test_what_is_stuck_is_told_with_its_amount_and_what_comes_next(desk: Desk, simulator: RunningSimulator) -> None:
+    own = secrets.token_hex(3)
+    slow, lost = f"slow-{own}", f"lost-{own}"
+    hear(desk.settings, [released(desk, slow, "00")])
+    with calling(desk.settings):
+        wait_for(lambda: states(desk) == {slow: "submitted"})
+    desk.rows("UPDATE calls SET state = 'ended'")  # as after ten days of questions
+    hear(desk.settings, [released(desk, lost)])
+    assert find_stuck(desk.settings) == []
+    desk.now_is_later_by(desk.settings.stuck.calling_s + 60)
+    [waiting] = find_stuck(desk.settings)
+    assert (waiting.id, waiting.state, waiting.psp, waiting.amounts) == (lost, "calling", "harbour", (AMOUNT,))
+    assert waiting.next.startswith("is sent at")
+    desk.now_is_later_by(desk.settings.stuck.submitted_s)
+    unpaid = next(one for one in find_stuck(desk.settings) if one.id == slow)
+    assert (unpaid.state, unpaid.next.split(";")[0]) == ("submitted", "the provider was asked for ten days")

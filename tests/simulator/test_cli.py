@@ -12,9 +12,11 @@ from typer.testing import CliRunner, Result
 from operations.cli import main as cli
 from operations.cli.commands.sim import CHARGES_MAX, URL_VARIABLE, app
 from psp.port import Captured, Unknown
-from tests.simulator.conftest import psps_of
-from tests.simulator.running import RunningSimulator, free_port
+from psp.replies import NothingHappened
+from tests.simulator.conftest import provider_of, psps_of
+from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.simulator.test_charging import a_charge, charged
+from tests.simulator.test_transfers import a_transfer, transferred
 
 
 def tally_sim(simulator: RunningSimulator, *arguments: str) -> Result:
@@ -177,3 +179,26 @@ def test_the_running_stack_says_where_the_simulator_is(simulator: RunningSimulat
         app, ["status", "--json"], env={URL_VARIABLE: None, "TALLY_HOME": str(tmp_path), "TALLY_KAFKA": "k:1"}
     )
     assert set(json.loads(result.stdout)["psps"]) == {"northpay", "southpay"}
+
+
+def test_a_transfer_is_shown_comes_back_and_is_paid_after_all(own_simulator: RunningSimulator) -> None:
+    provider, transfer = provider_of(own_simulator), a_transfer()
+    told(own_simulator, "next", transfer.payout_id, "503", "--op", "transfer")
+    assert isinstance(transferred(provider, transfer), NothingHappened)
+    transferred(provider, transfer)
+    own_simulator.clock.write_text("10")
+    wait_for(lambda: "paid" in tally_sim(own_simulator, "transfers").stdout)
+    back = told(own_simulator, "return", transfer.payout_id, "--amount", "11500", "--code", "closed")
+    assert (back["status"], back["returned_amount"], back["code"]) == ("returned", 11_500, "closed")
+    assert "11500" in tally_sim(own_simulator, "transfers", "--reference", transfer.call_id).stdout
+    assert "paid" in tally_sim(own_simulator, "return", transfer.call_id, "--again").stdout
+    assert tally_sim(own_simulator, "return", "nobody").exit_code != 0
+    assert told(own_simulator, "status")["providers"]["harbour"]["transfers"] == 1
+
+
+def test_rates_of_transfers_are_of_the_provider_alone(simulator: RunningSimulator) -> None:
+    faults = told(simulator, "faults", "--op", "transfer", "--rejected", "0.2", "--503", "0.1")
+    assert (faults["harbour"]["rejected"], faults["harbour"]["503"]) == (0.2, 0.1)
+    assert faults["northpay"]["503"] == 0.0
+    assert "rejected 0.2" in tally_sim(simulator, "status").stdout
+    assert tally_sim(simulator, "faults", "--psp", "harbour", "--op", "refund", "--503", "0.1").exit_code != 0

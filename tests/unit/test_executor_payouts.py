@@ -444,6 +444,21 @@ def test_a_confirmed_yes_after_a_no_is_another_turn(first: TransferReply) -> Non
     assert (desk.payout.turn, desk.payout.returned_minor) == (2, None)
 
 
+def test_a_yes_under_another_reference_than_the_no_had_is_asked_about_and_counts_under_its_own() -> None:
+    """Two persons said that it failed, and named no transfer, or a wrong one."""
+    desk = PayoutDesk()
+    desk.hears(ready())
+    desk.acts(UNKNOWN)
+    desk.pass_s(3600)
+    desk.acts(NOT_THERE)
+    desk.hears(notified(REJECTED, source="operator", provider_reference=""))
+    assert (desk.payout.state, desk.payout.provider_reference) == ("rejected", None)
+    desk.hears(notified(Paid("tr_9")))
+    desk.acts(Paid("tr_9"), desk.check_id())
+    assert desk.names()[-2:] == ["Submitted#2", "Paid#2"]
+    assert desk.payout.provider_reference == "tr_9"
+
+
 def test_a_confirmed_yes_after_a_release_that_was_not_sent_is_another_turn(desk: PayoutDesk) -> None:
     desk.hears(withdrawn())
     desk.hears(notified(ACCEPTED))

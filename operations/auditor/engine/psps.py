@@ -1,4 +1,4 @@
-"""The PSPs' listings by HTTP → all their charges, operations and disputes."""
+"""The PSPs' and providers' listings by HTTP → all their charges, operations, disputes and transfers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from operations.http_client import HttpClient, NoAnswer
+from psp.payout_port import ListedTransfer, PayoutProvider, TransferReference
 from psp.port import (
     HttpRequest,
     Kind,
@@ -37,6 +38,24 @@ def listed_operations(psp: Psp, kind: OperationKind) -> Iterator[list[ListedOper
 def listed_disputes(psp: Psp) -> Iterator[list[ListedDispute]]:
     """As `listed`."""
     return _pages(psp, "dispute", lambda body: psp.read_list("dispute", body))
+
+
+def listed_transfers(provider: PayoutProvider) -> Iterator[list[ListedTransfer]]:
+    """As `listed`, of a pay-out provider."""
+    first = provider.list_transfers()
+    with HttpClient(first.url, TIMEOUT_S) as asking:
+        request: HttpRequest | None = first
+        while request is not None:
+            entries, cursor = provider.read_list(_body(provider.name, asking, request))
+            yield entries
+            request = provider.list_transfers(cursor) if cursor else None
+
+
+def found_transfers(provider: PayoutProvider, asked: TransferReference) -> list[ListedTransfer]:
+    """The transfers of that reference now. Errors: as `listed`."""
+    request = provider.find(asked)
+    with HttpClient(request.url, TIMEOUT_S) as asking:
+        return provider.read_list(_body(provider.name, asking, request)).entries
 
 
 def _pages(psp: Psp, kind: Kind, read: Callable[[bytes], Listing[L]]) -> Iterator[list[L]]:

@@ -38,7 +38,9 @@ _REVIEWED = "SELECT subject, decision FROM hold_view WHERE about = 'payment' AND
 _ORDERS = """
 SELECT payment_order_id, checkout_id, position, seller_account, currency, gross, fee, net, payment_order_status, detail,
     wallet_updated, ledger_updated, psp, psp_reference FROM order_view"""
-_CALLS = "SELECT call_id, payment_order_id, state, outcome FROM call_view"
+_CALLS = """
+SELECT call_id, payment_order_id, state, outcome
+FROM (SELECT * FROM call_view WHERE payment_order_id IS NOT NULL) AS of_order"""
 _REQUESTS = "SELECT checkout_id, owner, event_id::text FROM request_view"
 _PAYMENTS = """
 SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_at) * 1000)::bigint FROM payment_view"""

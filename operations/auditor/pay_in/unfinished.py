@@ -9,6 +9,8 @@ from operations.auditor.engine.unfinished import LEASE_S, OVERDUE, Look, LookRes
 
 # From the last question of the ladder (5 s … 6 h, 24 h: 31 h 13 min) after a payment's deadline, with room to spare.
 ENDED_AFTER = timedelta(hours=36)
+# A provider is asked for ten days whether a transfer that it has accepted is paid.
+PAYOUT_ENDED_AFTER = timedelta(days=12)
 
 
 def calls(stores: Stores, now: datetime) -> LookResult:
@@ -18,11 +20,12 @@ def calls(stores: Stores, now: datetime) -> LookResult:
     seen.aside.append(f"{open_} at a PSP" if open_ else "")
     rows = stores.rows(
         "executor",
-        "SELECT call_id, payment_order_id, state, CASE WHEN deadline < %s THEN 'its deadline was ' || deadline"
-        " WHEN state = 'due' THEN 'due since ' || due_at ELSE 'its lease ended ' || lease_until END FROM call_view"
-        " WHERE state <> 'ended' AND (deadline < %s OR (state = 'due' AND due_at < %s)"
+        "SELECT call_id, coalesce(payment_order_id, payout_id), state, CASE WHEN is_old THEN 'its deadline was ' || deadline"
+        " WHEN state = 'due' THEN 'due since ' || due_at ELSE 'its lease ended ' || lease_until END FROM call_view,"
+        " LATERAL (SELECT deadline < CASE WHEN payout_id IS NULL THEN %s ELSE %s END AS is_old) AS old"
+        " WHERE state <> 'ended' AND (is_old OR (state = 'due' AND due_at < %s)"
         f" OR (state <> 'due' AND lease_until < clock_timestamp() - interval '{LEASE_S} seconds')) LIMIT 100",
-        [now - ENDED_AFTER, now - ENDED_AFTER, now - OVERDUE],
+        [now - ENDED_AFTER, now - PAYOUT_ENDED_AFTER, now - OVERDUE],
     )
     seen.wrong = {call_id: f"{state} for {order_id}: {why}" for call_id, order_id, state, why in rows}
     unresolved = stores.one("executor", "SELECT count(*) FROM attempt_view WHERE state = 'unresolved'")[0]

@@ -1,4 +1,4 @@
-"""`tally sim …`: a person's hand on the simulated PSPs: faults, outages, a look at their true books."""
+"""`tally sim …`: a person's hand on the simulated PSPs and provider: faults, outages, a look at their true books."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ MINOR = "minor units, by the PSP's own exponents"
 MINOR_UNITS = f"amounts are {MINOR}"
 CHARGES_MAX = 4999  # the simulator tells 5,000 at once, one of them to know that there are more
 
-app = typer.Typer(help="The simulated PSPs: make them fail, look into their books.", no_args_is_help=True)
+app = typer.Typer(
+    help="The simulated PSPs and pay-out provider: make them fail, look into their books.", no_args_is_help=True
+)
 
-PspName = Annotated[str, typer.Argument(metavar="PSP", help="northpay, southpay or all")]
-PspOption = Annotated[str, typer.Option("--psp", help="northpay, southpay or all")]
+_NAMES = "northpay, southpay, harbour or all"
+PspName = Annotated[str, typer.Argument(metavar="PSP", help=_NAMES)]
+PspOption = Annotated[str, typer.Option("--psp", help=_NAMES)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 _RATE = {"min": 0.0, "max": 1.0, "metavar": "SHARE", "rich_help_panel": "Share of charges, 0 to 1"}
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """What each PSP has charged, and how it misbehaves at present."""
+    """What each PSP has charged and the provider has transferred, and how they misbehave at present."""
     told = call("GET", "/control/status")
     if as_json:
         _print_json(told)
@@ -44,13 +47,18 @@ def status(as_json: AsJson = False) -> None:
         state = "down" if psp["faults"]["down"] else "up"
         table.add_row(name, state, str(psp["succeeded"]), str(psp["declined"]), _in_words(psp["faults"]))
     table.show()
+    providers = Table("provider", "state", "transfers", "faults")
+    for name, provider in told["providers"].items():
+        state = "down" if provider["faults"]["down"] else "up"
+        providers.add_row(name, state, str(provider["transfers"]), _in_words(provider["faults"]))
+    providers.show()
 
 
 @app.command()
 def faults(
     *,
     psp: PspOption = "all",
-    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void or refund")] = None,
+    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void, refund or transfer")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="first set every rate and the latency to 0")] = False,
     slow: Annotated[float | None, typer.Option(**_RATE, help="answers after a second")] = None,
     too_many: Annotated[float | None, typer.Option("--429", **_RATE, help="429 with Retry-After")] = None,
@@ -68,10 +76,14 @@ def faults(
     pending_declined_share: Annotated[
         float | None, typer.Option("--pending-declined", **_RATE, help="the same, then declined")
     ] = None,
+    rejected: Annotated[float | None, typer.Option(**_RATE, help="of transfers, at once")] = None,
+    failed: Annotated[float | None, typer.Option(**_RATE, help="of transfers, after they were accepted")] = None,
+    returned: Annotated[float | None, typer.Option(**_RATE, help="of transfers, a day after they were paid")] = None,
+    silent: Annotated[float | None, typer.Option(**_RATE, help="of transfers: paid, and no webhook tells it")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make charges, or what is done behind them, go wrong by rate; what is not named stays as it is. Without options: show
-    the rates.
+    """Make charges, what is done behind them, or transfers go wrong by rate; what is not named stays as it is. Without
+    options: show the rates.
     """
     asked = {
         "slow": slow,
@@ -88,6 +100,10 @@ def faults(
         "declined": declined,
         "pending": pending_share,
         "pending_declined": pending_declined_share,
+        "rejected": rejected,
+        "failed": failed,
+        "returned": returned,
+        "silent": silent,
     }
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:
@@ -125,6 +141,48 @@ def charges(
         return
     columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
     _show(columns, told["charges"])
+    note(MINOR_UNITS)
+
+
+@app.command()
+def transfers(
+    reference: Annotated[str | None, typer.Option(help="our reference there, or a pay-out's id")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=CHARGES_MAX, help="how many of the newest")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Transfers as the pay-out provider keeps them, those that look-ups do not show yet too."""
+    query = {"reference": reference} if reference else {"limit": str(limit + 1)}
+    told = call("GET", f"/control/transfers?{urlencode(query)}")
+    if not reference:
+        told["transfers"] = cut(told["transfers"], limit, f"--limit takes up to {CHARGES_MAX}")
+    if as_json:
+        _print_json(told)
+        return
+    _show(_TRANSFER, told["transfers"])
+    note(MINOR_UNITS)
+
+
+_TRANSFER = ("created", "payout", "reference", "amount", "returned_amount", "currency", "status", "code")
+
+
+@app.command(name="return")
+def return_(
+    subject: Annotated[str, typer.Argument(metavar="PAYOUT", help="a pay-out's id, or our reference at its provider")],
+    *,
+    amount: Annotated[int | None, typer.Option(min=1, help=f"{MINOR}; default: all of it")] = None,
+    code: Annotated[str | None, typer.Option(help="default: returned_by_bank")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="pay what was rejected, has failed or was returned, after all")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a paid transfer come back; its provider tells of it by webhook."""
+    asked = {"subject": subject, "amount": amount, "code": code, "again": again}
+    told = call("POST", "/control/return", {name: value for name, value in asked.items() if value is not None})
+    if as_json:
+        _print_json(told)
+        return
+    _show(_TRANSFER, [told])
     note(MINOR_UNITS)
 
 
@@ -206,10 +264,10 @@ def reverse(
 def next_(
     subject: SubjectName,
     fault: Annotated[str, typer.Argument(metavar="FAULT", help="as the options of `tally sim faults`: 500_charged, …")],
-    op: Annotated[str, typer.Option("--op", help="charge, capture, void or refund")] = "charge",
+    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund or transfer")] = "charge",
     as_json: AsJson = False,
 ) -> None:
-    """Have the next operation of that kind on an order fail, once."""
+    """Have the next operation of that kind on an order, or transfer of a pay-out, fail, once."""
     told = call("POST", "/control/next", {"op": op, "subject": subject, "fault": fault})
     if as_json:
         _print_json(told)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class StuckLimits(BaseModel):
     """How long money may wait in each state before `tally stuck`, the metrics and the log report it.
 
-    Orders that are unresolved, payments and pay-outs in review and dead letters wait for a person: they are reported at once.
+    Orders and pay-outs that are unresolved, payments and pay-outs in review, and dead letters wait for a person: they are
+    reported at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,6 +17,9 @@ class StuckLimits(BaseModel):
     calling_s: int = Field(default=120, ge=1)
     unknown_s: int = Field(default=600, ge=1)
     pending_s: int = Field(default=3600, ge=1)
+    submitted_s: int = Field(
+        default=864_000, ge=1
+    )  # a pay-out that its provider has accepted, and neither paid nor failed
     notification_s: int = Field(default=600, ge=1)  # a PSP's notification of a charge that we do not know
     risk_s: int = Field(default=120, ge=1)  # a payment or pay-out without an answer from risk
     executing_s: int = Field(

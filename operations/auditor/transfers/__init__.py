@@ -1,0 +1,1 @@
+"""Executor ⇄ pay-out providers: is each pay-out sent once, and as its provider lists it?"""
