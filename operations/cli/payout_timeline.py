@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
 
-from operations.auditor.engine.psps import listing_body
+from operations.auditor.engine.psps import found_transfers
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import PAID_OUT, Moment, in_order, letters
-from operations.http_client import HttpClient
-from psp.payout_port import ListedTransfer, PayoutProvider, TransferReference
+from psp.payout_port import TransferReference
 from psp.port import ListingError
 from psp.registry import make_providers
 from schemas.money import Money
 from topics.settings import Settings
-
-PROVIDER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +169,9 @@ def _provider(stores: Stores, settings: Settings, payout_id: str) -> Iterator[Mo
         if (provider := providers.get(name)) is None:
             continue
         try:
-            for one in _found(provider, TransferReference(call_id, Money(minor, currency))):
+            for one in found_transfers(provider, TransferReference(call_id, Money(minor, currency))):
                 told = [f"{name} says {one.amount}", one.provider_reference, one.code or ""]
                 detail = ", ".join(part for part in told if part)
                 yield Moment(one.created_at.astimezone(UTC), "provider", one.status, payout_id, detail)
         except ListingError as error:
             yield Moment(at, "provider", "no answer", payout_id, str(error))
-
-
-def _found(provider: PayoutProvider, reference: TransferReference) -> list[ListedTransfer]:
-    request = provider.find(reference)
-    with HttpClient(request.url, PROVIDER_S) as asking:
-        return provider.read_list(listing_body(provider.name, asking, request)).entries

@@ -63,7 +63,7 @@ def _pages(psp: Psp, kind: Kind, read: Callable[[bytes], Listing[L]]) -> Iterato
     with HttpClient(first.url, TIMEOUT_S) as asking:
         request: HttpRequest | None = first
         while request is not None:
-            entries, cursor = read(listing_body(psp.name, asking, request))
+            entries, cursor = read(_body(psp.name, asking, request))
             yield entries
             request = psp.list(kind, cursor) if cursor else None
 
@@ -75,7 +75,7 @@ def found(psps: Mapping[str, Psp], references: Iterable[tuple[str, str]]) -> Ite
         if psp is not None:
             request = psp.find(Reference("charge", reference))
             with HttpClient(request.url, TIMEOUT_S) as asking:
-                yield name, psp.read_list("charge", listing_body(name, asking, request)).entries
+                yield name, psp.read_list("charge", _body(name, asking, request)).entries
 
 
 def found_of(
@@ -87,7 +87,7 @@ def found_of(
         if psp is not None:
             request = psp.find(Reference(kind, reference))
             with HttpClient(request.url, TIMEOUT_S) as asking:
-                yield name, _read(psp, kind, listing_body(name, asking, request))
+                yield name, _read(psp, kind, _body(name, asking, request))
 
 
 def _read(psp: Psp, kind: Kind, body: bytes) -> Sequence[Listed]:
@@ -100,7 +100,7 @@ def _read(psp: Psp, kind: Kind, body: bytes) -> Sequence[Listed]:
             return psp.read_list(kind, body).entries
 
 
-def listing_body(name: str, asking: HttpClient, request: HttpRequest) -> bytes:
+def _body(name: str, asking: HttpClient, request: HttpRequest) -> bytes:
     """The answer to a request for a listing. Errors: ListingError."""
     try:
         answer = asking.request(request.method, request.url, None, dict(request.headers))
