@@ -236,7 +236,7 @@ def _pay_out(policy: Policy, state: Attempts, event: OfPayout, cause: Cause) -> 
 
 def _apply_payout_notification(policy: Policy, state: Attempts, event: PayoutNotified, cause: Cause) -> Decision:
     call = state.payout_calls.get(event.reference)
-    if call is None or call.psp != event.provider or call.kind != "payout":
+    if call is None or call.psp != event.provider:
         return Decision((EarlyNotification(event, cause.event_id, cause.now),))
     return paying_out.apply_notification(policy, state.payouts[call.subject], event, cause)
 

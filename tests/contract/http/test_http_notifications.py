@@ -17,7 +17,7 @@ from psp.webhooks import TOLERANCE_S, mac
 from tests.contract.http.door import Door, Reply, open_door
 from tests.northpay import charge
 from topics.runtime.shape.store import Store
-from topics.settings import PspAccount, Settings
+from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
 OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"
 SECRETS = (OLD, NEW)
@@ -35,7 +35,7 @@ class Hooks:
 
     def tell(self, body: bytes, secret: str = NEW, ago_s: int = 0, psp: str = "northpay", **headers: str) -> Reply:
         at = int(time.time()) - ago_s
-        signed = {"Northpay-Signature": f"t={at},v1={mac(secret, at, body).hex()}"}
+        signed = {f"{psp}-Signature": f"t={at},v1={mac(secret, at, body).hex()}"}
         return self.door.send("POST", f"/v1/psp-notifications/{psp}", body, {**signed, **headers}, key="")
 
     def rows(self, event_id: str) -> list[tuple[object, ...]]:
@@ -51,7 +51,16 @@ def hooks(http_stack: Settings) -> Iterator[Hooks]:
     account = PspAccount(
         name="northpay", adapter="northpay", url="http://127.0.0.1:1", api_key="key", webhook_secrets=SECRETS
     )
-    with open_door(http_stack.model_copy(update={"psps": (account,)})) as door:
+    provider = PayoutProviderAccount(
+        name="harbour",
+        adapter="harbour",
+        url="http://127.0.0.1:1",
+        api_key="key",
+        webhook_secrets=SECRETS,
+        bank_account="main",
+    )
+    update = {"psps": (account,), "payout_providers": (provider,)}
+    with open_door(http_stack.model_copy(update=update)) as door:
         yield Hooks(door)
 
 
@@ -102,6 +111,25 @@ def test_what_is_not_signed_as_agreed_is_refused_and_not_stored(hooks: Hooks, ho
     assert (refused.status, refused.json["code"]) == (401, "invalid_signature")
     assert refused.headers["content-type"] == "application/problem+json"
     assert hooks.rows("evt_forged") == []
+
+
+def test_a_provider_s_webhook_is_kept_where_it_is_signed_with_the_provider_s_secret(hooks: Hooks) -> None:
+    transfer = {
+        "id": "tr_1",
+        "status": "paid",
+        "code": None,
+        "amount": 12_000,
+        "returned_amount": None,
+        "currency": "EUR",
+        "reference": "ef" * 16,
+        "payout": "payout-1",
+        "created": 1_772_366_400,
+    }
+    body = json.dumps({"id": "evt_transfer", "type": "transfer.paid", "data": transfer}).encode()
+    assert hooks.tell(body, "a-secret-of-nobody", psp="harbour").status == 401
+    assert hooks.rows("evt_transfer") == []
+    assert [hooks.tell(body, psp="harbour").status for _ in range(2)] == [202, 202]
+    assert hooks.rows("evt_transfer") == [(body, True)]
 
 
 def test_a_signature_is_of_these_bytes(hooks: Hooks) -> None:

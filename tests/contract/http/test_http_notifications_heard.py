@@ -15,8 +15,9 @@ from psp.port import Charge
 from psp.registry import make_psps
 from schemas.events import OrderPlaced
 from schemas.money import Money
-from tests.contract.calls_running import Desk, calling, psp_accounts
+from tests.contract.calls_running import Desk, calling, harbour_account, hear, psp_accounts
 from tests.contract.http.door import open_door
+from tests.contract.test_calls_of_payouts import released, states, transfers
 from tests.simulator.running import RunningSimulator, send, wait_for
 from tests.unit.executor_cases import order
 from topics.runtime.process.kafka_loop import RoomLoop
@@ -36,12 +37,16 @@ def hearing(settings: Settings) -> Iterator[None]:
         thread.join(20)
 
 
+def accounts(url: str) -> dict[str, object]:
+    return {"psps": psp_accounts(url), "payout_providers": (harbour_account(url),)}
+
+
 @pytest.fixture
 def desk(http_stack: Settings) -> Iterator[Desk]:
-    """PSPs that tell this installation's door; its executor hears, and calls."""
-    with open_door(http_stack.model_copy(update={"psps": psp_accounts("http://127.0.0.1:1")})) as door:
+    """PSPs and a provider that tell this installation's door; its executor hears, and calls."""
+    with open_door(http_stack.model_copy(update=accounts("http://127.0.0.1:1"))) as door:
         simulator = RunningSimulator(http_stack.home, f"http://127.0.0.1:{door.port}/v1/psp-notifications")
-        settings = http_stack.model_copy(update={"psps": psp_accounts(simulator.url)})
+        settings = http_stack.model_copy(update=accounts(simulator.url))
         try:
             with hearing(settings), calling(settings):
                 yield Desk(settings)
@@ -84,4 +89,14 @@ def test_a_charge_without_our_reference_waits_where_a_person_sees_it(desk: Desk)
     theirs = json.loads(charged[2])["id"]
     seen = "SELECT DISTINCT amount FROM notification_view WHERE reference = %s AND taken_at IS NULL"
     assert wait_for(lambda: desk.rows(seen, theirs)) == [("12.34",)]
+    assert desk.rows("SELECT 1 FROM parked") == []
+
+
+def test_a_provider_s_webhooks_end_pay_outs_long_before_they_are_asked_about(desk: Desk) -> None:
+    wanted = {"h-paid": ("00", "paid"), "h-rejected": ("01", "rejected"), "h-failed": ("02", "failed")}
+    hear(desk.settings, [released(desk, name, ending) for name, (ending, _) in wanted.items()])
+    ended = {name: state for name, (_, state) in wanted.items()}
+    wait_for(lambda: states(desk) == ended, 30)
+    assert transfers(desk) == {name: [state] for name, state in ended.items()}
+    assert desk.rows("SELECT 1 FROM calls WHERE kind = 'payout' AND send_no <> act_no") == [], "nothing was asked"
     assert desk.rows("SELECT 1 FROM parked") == []
