@@ -29,8 +29,8 @@ IDLE_S = 0.05
 LINGER_S = 0.001  # the replies to one checkout share a commit
 BATCH_MAX = 500
 AWAY_S = 0.5
-CLEAR = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
-CLEAR += ("accepted", "paid", "rejected", "failed", "returned")  # of pay-outs
+CLEAR_OF_ORDERS = ("captured", "authorised", "voided", "refunded", "reversed", "declined", "dispute")
+CLEAR = (*CLEAR_OF_ORDERS, "accepted", "paid", "rejected", "failed", "returned")
 
 Item = (
     CallReply | LeasedCall | StoredReply | ReadyNotification

@@ -181,3 +181,11 @@ class PayoutDesk:
             act: Act = call.act
             self.state.payout_calls[call.call_id] = replace(row, state="due", act=act)
             self.due_in[call.call_id] = call.due_in_s
+
+
+def ended_as(word: TransferReply) -> PayoutDesk:
+    """A pay-out whose first send was answered so."""
+    desk = PayoutDesk()
+    desk.hears(ready())
+    desk.acts(word)
+    return desk

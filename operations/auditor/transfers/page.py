@@ -31,6 +31,7 @@ from schemas.money import Money
 _PAYOUTS = """
 SELECT payout_id, release_no, call_id, provider, state, amount_minor, currency, returned_minor, provider_reference, checking
 FROM payout_view"""
+_CALLED = "SELECT DISTINCT payout_id FROM call_view WHERE payout_id IS NOT NULL"
 _CALLS = "SELECT payout_id, call_id, kind, state <> 'ended' FROM call_view WHERE payout_id = ANY(%s)"
 
 
@@ -51,8 +52,9 @@ class Transfers:
         pass
 
     def read_stores(self) -> None:
-        ids = [row[0] for row in scan(self._run.stores, "executor", _PAYOUTS, "payout_id", "")]
-        for some in slices(ids):
+        ids = {row[0] for row in scan(self._run.stores, "executor", _PAYOUTS, "payout_id", "")}
+        ids |= {row[0] for row in self._run.stores.rows("executor", _CALLED)}
+        for some in slices(sorted(ids)):
             add_payouts(self._run.stores, self._books, some)
 
     def read_psps(self) -> None:

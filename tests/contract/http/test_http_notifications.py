@@ -35,7 +35,7 @@ class Hooks:
 
     def tell(self, body: bytes, secret: str = NEW, ago_s: int = 0, psp: str = "northpay", **headers: str) -> Reply:
         at = int(time.time()) - ago_s
-        signed = {f"{psp}-Signature": f"t={at},v1={mac(secret, at, body).hex()}"}
+        signed = {f"{psp.capitalize()}-Signature": f"t={at},v1={mac(secret, at, body).hex()}"}
         return self.door.send("POST", f"/v1/psp-notifications/{psp}", body, {**signed, **headers}, key="")
 
     def rows(self, event_id: str) -> list[tuple[object, ...]]:
