@@ -256,8 +256,18 @@ class BecomesAvailable(_Shape):
     amount: str
 
 
+class ReservedFor(_Shape):
+    """So much is kept for a pay-out, since then."""
+
+    payout_id: str
+    amount: str
+    since: datetime
+
+
 class WalletBalance(_Shape):
-    """`becomes_available` has the next 31 dates at which pending money becomes available."""
+    """`becomes_available` has the next 31 dates at which pending money becomes available, `reserved_for` the 31 pay-outs that
+    wait longest.
+    """
 
     currency: str
     available: str
@@ -265,6 +275,7 @@ class WalletBalance(_Shape):
     reserved: str
     version: int
     becomes_available: list[BecomesAvailable]
+    reserved_for: list[ReservedFor]
 
 
 class Wallet(_Shape):

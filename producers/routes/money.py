@@ -19,17 +19,22 @@ router = APIRouter(tags=["money"])
 _LAST_JOURNAL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
-_NEXT_DATES = 31  # of each currency
+_LISTED = 31  # of each currency
 
 _BECOMES_AVAILABLE = (
     "SELECT currency, available_from, sum(remaining)::bigint AS amount FROM holding_view"
     " WHERE seller_account = %s AND released_by IS NULL AND remaining > 0 GROUP BY 1, 2 ORDER BY 1, 2"
 )
 
+_RESERVED_FOR = (
+    "SELECT currency, payout_id, amount, placed_at AS since FROM reservation_view"
+    " WHERE seller_account = %s AND state = 'reserved' ORDER BY currency, placed_at, payout_id"
+)
+
 
 @router.get("/v1/wallets/{seller_account}", response_model=replies.Wallet)
 async def wallet(request: Request, seller_account: str, caller: Caller = needs("wallets:read")) -> Response:
-    """A seller's balances, one for each currency, and when what is pending becomes available."""
+    """A seller's balances, one for each currency, when pending money becomes available, and what is reserved for pay-outs."""
     reader, seller = house_of(request).wallet, paging.storable(seller_account)
     rows = _found(
         await reader.rows(
@@ -39,10 +44,12 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
         )
     )
     held = await reader.rows(_BECOMES_AVAILABLE, [seller]) if any(row["pending"] for row in rows) else []
+    kept = await reader.rows(_RESERVED_FOR, [seller]) if any(row["reserved"] for row in rows) else []
     balances = [
         {
             **replies.in_decimals(row, ("available", "pending", "reserved")),
             "becomes_available": _dates(held, row["currency"]),
+            "reserved_for": _reservations(kept, row["currency"]),
         }
         for row in rows
     ]
@@ -50,8 +57,16 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
 
 
 def _dates(held: list[Row], currency: str) -> list[dict[str, Any]]:
-    own = [row for row in held if row["currency"] == currency][:_NEXT_DATES]
+    own = [row for row in held if row["currency"] == currency][:_LISTED]
     return [{"at": row["available_from"], "amount": replies.decimal(row["amount"], currency)} for row in own]
+
+
+def _reservations(kept: list[Row], currency: str) -> list[dict[str, Any]]:
+    own = [row for row in kept if row["currency"] == currency][:_LISTED]
+    return [
+        {"payout_id": row["payout_id"], "amount": replies.decimal(row["amount"], currency), "since": row["since"]}
+        for row in own
+    ]
 
 
 @router.get("/v1/buyers/{buyer_account}", response_model=replies.Buyer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -17,6 +18,8 @@ from operations.stack.servers import Servers
 from schemas.money import Money
 from tests.captures import apply_all, capture, record
 from tests.conftest import SECRET
+from tests.payouts import given_up, placed
+from tests.store.hearing import Hearing
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -52,6 +55,19 @@ def test_a_sellers_wallet_is_shown_by_currency_in_major_units(tally: Tally) -> N
         ],
     }
     assert "24.00" in tally("wallet", "seller-1").stdout
+
+
+def test_what_is_reserved_in_a_wallet_is_shown_by_pay_out(tally: Tally, stored: Settings) -> None:
+    assert "nothing is reserved" in tally("wallet", "seller-1", "--reserved").stderr
+    with closing(Hearing(stored, build_wallet(stored))) as wallet:
+        wallet.hears(placed(Money(700, "EUR"), payout_id="b"), placed(Money(500, "EUR"), payout_id="a"))
+        wallet.hears(placed(None, payout_id="c"), given_up(payout_id="c"), placed(payout_id="too-much"))
+    told = answer(tally("wallet", "seller-1", "--reserved", "--json"))
+    assert told["wallets"][0]["reserved"] == "12.00"
+    assert [(each["payout_id"], each["amount"]) for each in told["reserved"]] == [("a", "5.00"), ("b", "7.00")]
+    shown = tally("wallet", "seller-1", "--reserved", "--pending")
+    assert "7.00" in shown.stdout
+    assert "nothing is pending" in shown.stderr
 
 
 def test_an_unknown_seller_is_said_so(tally: Tally) -> None:

@@ -6,21 +6,26 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
+from consumers.wallet.consumer import build as build_wallet
 from operations.stack.servers import Servers
 from producers import replies
 from producers.client import UpstreamClient
 from producers.reading import Reader, Row
+from schemas.money import Money
 from schemas.requests import PaymentRequest
 from schemas.times import instant
 from tests.commands import tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.rooms import captured, declined, execute, running_rooms
+from tests.payouts import placed
+from tests.store.hearing import Hearing
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +318,7 @@ def test_a_wallet_shows_what_is_pending_and_when_it_becomes_available(
         ("net", 2, "22.68"),
     ]
     assert "hold days" in tally(environment, "wallet", seller, "--pending").stdout
+    assert balance["reserved_for"] == []
     negative = json.loads(tally(environment, "wallet", "--negative", "--json").stdout)["wallets"]
     assert seller not in {each["seller_account"] for each in negative}
     assert tally(environment, "wallet").returncode == 2
@@ -343,3 +349,19 @@ def test_the_documentation_describes_the_contract(door: Door) -> None:
         assert answer["$ref"].rpartition("/")[2] in described["components"]["schemas"]
     assert described["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
     assert door.get("/docs", key="").status == 200
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_wallet_shows_for_which_pay_outs_money_is_reserved(door: Door, seller: str) -> None:
+    checkout_id = f"funds-{seller}"
+    paid(door, checkout_id, order(f"{checkout_id}-1", seller_account=seller))
+    with closing(Hearing(door.settings, build_wallet(door.settings), seller)) as wallet:
+        for number in (1, 2):
+            wallet.hears(placed(Money(500, "EUR"), payout_id=f"{seller}-{number}", seller_account=seller))
+    (balance,) = door.get(f"/v1/wallets/{seller}").json["balances"]
+    replies.Wallet.model_validate({"seller_account": seller, "balances": [balance]})
+    assert (balance["available"], balance["reserved"]) == ("1.34", "10.00")
+    assert [(each["payout_id"], each["amount"]) for each in balance["reserved_for"]] == [
+        (f"{seller}-1", "5.00"),
+        (f"{seller}-2", "5.00"),
+    ]
