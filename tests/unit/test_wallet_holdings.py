@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.executor.availability import held_back
-from consumers.wallet.decide import decide
+from consumers.wallet.decide import Heard, decide
 from consumers.wallet.holding import AVAILABLE, Holding
 from consumers.wallet.wallet import Wallets
 from schemas.errors import Permanent
@@ -33,7 +34,7 @@ def cause(seed: str, now: datetime = NOW) -> Cause:
     return Cause(event_id(seed), TOPIC, None, now, int(NOW.timestamp() * 1000))
 
 
-def hear(wallets: Wallets, event: Execution | TimerFired, seed: str = "1", now: datetime = NOW) -> Decision:
+def hear(wallets: Wallets, event: Heard, seed: str = "1", now: datetime = NOW) -> Decision:
     decision = decide(wallets, event, cause(seed, now))
     for change in decision.changes:
         wallets.fold(change)  # type: ignore[arg-type]
@@ -228,24 +229,29 @@ class Model:
 class Episode:
     """Events, repeats, crashes, time and timers, on the decider and on the model."""
 
+    length = (3, 14)
+
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.wallets, self.model = no_wallets(), Model()
         self.now, self.count = NOW, 0
         self.timers: set[Timer] = set()
-        self.heard: list[Execution] = []
+        self.heard: list[Heard] = []
         self.going_back: list[tuple[str, Share, str]] = []  # refunds: id, share, order
 
     def run(self) -> None:
-        for _ in range(self.dice.randint(3, 14)):
-            self.dice.choice((self.captures, self.captures, self.gives_back, self.waits, self.repeats))()
+        for _ in range(self.dice.randint(*self.length)):
+            self.dice.choice(self.steps())()
             self.agrees()
         self.now += 500 * DAY
         self.fires()
         self.agrees()
         assert (self.model.lines, self.timers) == ([], set()), "nothing is pending for ever"
 
-    def hears(self, event: Execution | TimerFired) -> Decision:
+    def steps(self) -> Sequence[Callable[[], None]]:
+        return (self.captures, self.captures, self.gives_back, self.waits, self.repeats)
+
+    def hears(self, event: Heard) -> Decision:
         """Now and then the process dies before the commit, and all is done once more."""
         self.count += 1
         if self.dice.random() < 0.2:
