@@ -15,7 +15,7 @@ OrderTemplate = Literal[
     "captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"
 ]
 PayoutTemplate = Literal["payout_submitted", "payout_paid", "payout_failed", "payout_returned"]
-Template = OrderTemplate | PayoutTemplate
+Template = Literal[OrderTemplate, PayoutTemplate]
 
 
 @dataclass(frozen=True, slots=True)

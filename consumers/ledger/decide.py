@@ -10,6 +10,7 @@ from consumers.ledger import templates
 from consumers.ledger.templates import Booked, Booking
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
+from schemas.events import PaymentCaptured
 from schemas.journals import JournalPosted
 from schemas.payouts import PayoutExecuted
 from topics.runtime.shape.consumer import Cause, Decision
@@ -72,30 +73,30 @@ def decide(state: Books, event: Booking, cause: Cause) -> Decision:
 def _post(state: Books, event: Booking, booked: Booked, cause: Cause) -> Decision:
     """Errors: Permanent `journal_differs` if this part of the order or pay-out was posted with other lines."""
     template, part, entries = booked
-    posted = state.postings.get((event.key, template, part))
-    subject = _subject(event)
+    subject_id, ids = _subject(event)
+    posted = state.postings.get((subject_id, template, part))
     if posted is not None:
-        return _repeated(posted.journal, subject, entries)
+        return _repeated(posted.journal, ids, entries)
     journal = JournalPosted(
         journal_id=derive_id(cause.event_id, "ledger.journal", 0, cause.entered_ms),
         template=template,
         part=part or None,
         entries=entries,
-        **subject,
+        **ids,
     )
     balances = tuple([state.balances[entry.account, entry.amount.currency] for entry in entries])
     return Decision((Posting(journal, balances, cause.event_id, cause.now),), (journal,), revision=1)
 
 
-def _subject(event: Booking) -> dict[str, str]:
-    """The ids of what a journal is about, as its fields."""
-    if isinstance(event, PayoutExecuted):
-        return {"payout_id": event.payout_id}
-    return {"payment_order_id": event.payment_order_id, "checkout_id": event.checkout_id}
+def _subject(event: Booking) -> tuple[str, dict[str, str]]:
+    """What a journal is about, and its ids as the journal's fields. Captures come first: most events are captures."""
+    if isinstance(event, PaymentCaptured) or not isinstance(event, PayoutExecuted):
+        return event.payment_order_id, {"payment_order_id": event.payment_order_id, "checkout_id": event.checkout_id}
+    return event.payout_id, {"payout_id": event.payout_id}
 
 
-def _repeated(posted: JournalPosted, subject: dict[str, str], entries: templates.Entries) -> Decision:
+def _repeated(posted: JournalPosted, ids: dict[str, str], entries: templates.Entries) -> Decision:
     """Ignore the same fact under another event id. Errors: Permanent `journal_differs`."""
-    if posted.checkout_id == subject.get("checkout_id") and posted.entries == entries:
+    if posted.checkout_id == ids.get("checkout_id") and posted.entries == entries:
         return NOTHING
     raise Permanent("journal_differs", f"{posted.key} is posted in {posted.journal_id} with other lines")
