@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from consumers.payouts.settings import PayoutRules
 
 from consumers.executor import consumer as executor
 from consumers.ledger import consumer as ledger
