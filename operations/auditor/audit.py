@@ -25,7 +25,13 @@ from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
 from topics.settings import Settings
 
-PAGES: tuple[Callable[[Run], Page], ...] = (PayIn, MoneyBack, PayoutsPage, Reservations, Transfers)  # one for each flow of money
+PAGES: tuple[Callable[[Run], Page], ...] = (
+    PayIn,
+    MoneyBack,
+    PayoutsPage,
+    Reservations,
+    Transfers,
+)  # one for each flow of money
 PATIENCE = Patience()
 
 
