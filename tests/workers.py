@@ -1,4 +1,4 @@
-"""The files of tests → two workers, each with servers of its own: most tests wait more than they compute.
+"""The files of tests → two workers, each with servers of its own, and a third without: most tests wait more than they compute.
 
 A file stays together, as it shares what it has set up; what is longest comes first, so that both end together.
 """
@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
-WORKERS = 2  # with three the load on two processors rose to 130, and connections timed out
+WORKERS = 3  # with servers for each of three the load on two processors rose to 130, and connections timed out
+WITHOUT_SERVERS = "gw2"  # takes nothing but these
+LIGHT = ("tests/unit", "tests/tidy", "tests/simulator")
 # Each takes all processors for a while, or kills what it runs on: one after another, on one worker.
 WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
@@ -63,6 +66,15 @@ class ByGroup(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if node.gateway.id == WITHOUT_SERVERS:
+            light = next((group for group in self.workqueue if group.startswith(LIGHT)), None)
+            if light is None:
+                node.shutdown()
+                return
+            self.workqueue.move_to_end(light, last=False)
+        super()._assign_work_unit(node)
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
