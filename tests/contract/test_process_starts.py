@@ -66,7 +66,7 @@ REFUSALS = {
         "does not let tally_ledger_read in",
     ),
     "an unknown database": (("risk",), {"TALLY_DATABASE": "nowhere"}, 'database "nowhere" does not exist'),
-    "an older schema": (("executor",), {}, "the schema of executor lacks runtime_010, runtime_011"),
+    "an older schema": (("wallet",), {}, "the schema of wallet lacks runtime_010, runtime_011"),
     "missing topics": (("payments",), {"TALLY_TOPIC_PREFIX": "no."}, "has no topic no.payment-requests.v1"),
     "an option that no client knows": (
         ("webhooks",),
@@ -89,7 +89,7 @@ def test_a_start_that_no_waiting_would_mend_ends_with_one_line_and_exit_code_2(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    migrated_to(servers, stack, "executor", "runtime_009")
+    migrated_to(servers, stack, "wallet", "runtime_009")
     with listener() as port:
         where = {"port": str(port), "file": str(file), "postgres": stack.postgres, "database": stack.database}
 

@@ -84,7 +84,7 @@ def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
         "kafka",
         "postgres",
         "simulator",
-        "payments-risk-1",
+        "payments-risk-payouts-1",
         "executor-1",
         "wallet-ledger-webhooks-1",
         "api",

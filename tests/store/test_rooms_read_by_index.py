@@ -11,32 +11,41 @@ from uuid import uuid4
 from consumers.executor.consumer import build as build_executor
 from consumers.ledger.consumer import build as build_ledger
 from consumers.payments.consumer import build as build_payments
+from consumers.payouts.consumer import build as build_payouts
 from consumers.risk.consumer import build as build_risk
 from consumers.wallet.consumer import build as build_wallet
 from consumers.webhooks.consumer import build as build_webhooks
 from operations.stack.settings import AllSettings
+from psp.payout_port import Accepted
 from schemas.events import AnyEvent, WebhookResendRequested, WebhookTestRequested
 from schemas.money import Money
 from schemas.money_back import RefundPlaced
 from tests.captures import NOW
 from tests.money_back import captured, opened, refunded, share
+from tests.payouts import given_up, placed, submitted
 from tests.unit.executor_cases import order
 from tests.unit.money_back_cases import ask_refund
 from tests.unit.payment_cases import cleared, requested
+from tests.unit.payout_cases import notified as told
+from tests.unit.payout_cases import ready, withdrawn
+from tests.unit.payouts_room import cancelled, frozen
+from tests.unit.payouts_room import requested as payout_requested
 from tests.unit.test_risk_decide import reviewed, screening
 from topics.catalog import CONSUMERS
 from topics.runtime.shape.store import Store
 
 BACK = (captured(None, share(1000, 50)), refunded("r1", share(300, 15)), opened(share(200, 10)))
+PAID_OUT = (submitted(),)
 REFUND = RefundPlaced(payment_order_id="order-1", checkout_id="c1", refund_id="r1", amount=Money(300, "EUR"))
 HOOK = {"endpoint_id": "hook", "owner": "shop"}
 WHOLE = re.compile(r"Seq Scan|Filter: .*\)::text = ANY")
 ROOMS: Mapping[str, tuple[Any, Sequence[AnyEvent]]] = {
     "payments": (build_payments, (requested(), cleared(), ask_refund("r1", "3.00"), *BACK)),
     "risk": (build_risk, (screening(), reviewed())),
-    "executor": (build_executor, (order(), REFUND)),
-    "wallet": (build_wallet, BACK),
-    "ledger": (build_ledger, BACK),
+    "executor": (build_executor, (order(), REFUND, ready(), withdrawn(), told(Accepted("tr_1")))),
+    "wallet": (build_wallet, (*BACK, placed(), given_up(), *PAID_OUT)),
+    "ledger": (build_ledger, (*BACK, *PAID_OUT)),
+    "payouts": (build_payouts, (payout_requested(), cancelled(), frozen(), *PAID_OUT)),
     "webhooks": (
         build_webhooks,
         (WebhookTestRequested(**HOOK), WebhookResendRequested(**HOOK, delivery_id=str(uuid4()))),

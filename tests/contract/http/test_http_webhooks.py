@@ -217,7 +217,7 @@ def test_the_auditor_misses_a_delivery_that_an_endpoint_wanted(hooked: Door, sho
 
         def looked() -> tuple[int, set[tuple[str, str]]]:
             examined, missing = look(stores, reading, SINCE)
-            return examined, {(each.endpoint_id, each.checkout_id) for each in missing}
+            return examined, {(each.endpoint_id, each.lane) for each in missing}
 
         before, known = looked()
         _say(
