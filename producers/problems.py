@@ -180,6 +180,11 @@ CODES: Mapping[str, Code] = {
     "too_slow": Code(
         503, "Took too long", "The answer takes longer than 5 s to find. Ask for less: a shorter time, say."
     ),
+    "held_by_operator": Code(
+        409,
+        "Held by an operator",
+        "An operator has frozen or closed this seller: only operators change its state again.",
+    ),
     "not_in_force": Code(
         503,
         "Not in force yet",

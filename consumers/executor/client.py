@@ -51,6 +51,14 @@ Unsent = LeasedCall
 Done = Callable[[CallReply | Unsent], None]
 
 
+def given_back(call: LeasedCall) -> CallReply | LeasedCall:
+    """A call that was leased too late to be sent. Of a pay-out that is an answer, since it may have been withdrawn meanwhile:
+    then nothing is sent.
+    """
+    is_payout = call.kind == "payout" and call.act == "send"
+    return answer_of(call, NothingHappened("lease_short")) if is_payout else call
+
+
 def answer_of(call: LeasedCall, reply: AnyReply) -> CallReply:
     unknown = call.act == "send" and isinstance(reply, Unknown)
     told = reply.to_json()
@@ -110,7 +118,7 @@ class PspClient:
         pace = self._paces[call.psp]
         if not LEASED.lasts(leased_at, HARD_DEADLINE_S + LEASE_MARGIN_S):
             pace.ended("neither")
-            self._done(call)
+            self._done(given_back(call))
             return
         hit("call.before_send")
         started = time.perf_counter()

@@ -84,6 +84,8 @@ class ProviderCounterparty:
             opened = orjson.loads(self._sealer.open(sealed, f"{asked['seller_account']}:{told['type']}"))
         except (Broken, binascii.Error, orjson.JSONDecodeError):
             raise Unsendable("destination_unreadable") from None
+        if opened.get("provider", self._provider.name) != self._provider.name:
+            raise Unsendable("other_provider")
         return {name: value for name, value in opened.items() if isinstance(value, str)}
 
 

@@ -85,8 +85,9 @@ class Payout:
 
     @property
     def makers(self) -> frozenset[str]:
-        """Who may not approve."""
-        return frozenset(person_of(name) for name in (self.requested_by, self.destination_changed_by) if name)
+        """Who may not approve. A schedule is its owner's."""
+        named = (self.requested_by, self.destination_changed_by, self.owner if self.is_scheduled else None)
+        return frozenset(person_of(name) for name in named if name)
 
     @property
     def approvals_missing(self) -> int:

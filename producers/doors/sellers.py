@@ -19,11 +19,12 @@ from producers.doors.destinations import Sealing, masked
 from producers.problems import Problem
 from producers.reading import Row
 from schemas.destinations import Destination
+from schemas.persons import BY_OPERATOR
 from schemas.requests import FieldError
 from schemas.sellers import SellerRequest, SellerSet
 from topics.runtime.shape.consumer import Connection
 
-_TAKEN = [FieldError("seller_account", "id_taken", "this seller_account is taken")]
+TAKEN = [FieldError("seller_account", "id_taken", "this seller_account is taken")]
 _KEPT = ("name", "country")  # at the doors
 _SETTINGS = tuple(SellerRequest.model_fields)
 
@@ -119,16 +120,31 @@ def _edit(conn: Connection, now: datetime, edit: SellerEdit) -> tuple[Changed, C
     if before is None:
         return _register(conn, now, edit) or _edit(conn, now, edit)  # another process has made it at this moment
     if edit.owner is not None and before.owner != edit.owner:
-        raise Problem("id_taken", "seller_account: this seller_account is taken", _TAKEN)
+        raise Problem("id_taken", "seller_account: this seller_account is taken", TAKEN)
     settings = edit.settings(before.settings, now)
     if settings == before.settings:
         return Changed(before, before), CommandEvents()
+    if not edit.by.startswith(BY_OPERATOR) and settings["state"] != before.settings["state"]:
+        _check_state(conn, before)
     after = Seller(before.seller_account, before.owner, before.revision + 1, settings, before.created_at, now)
     conn.execute(
         "UPDATE sellers SET revision = %s, settings = %s, changed_at = %s WHERE seller_account = %s",
         [after.revision, _json(settings), now, after.seller_account],
     )
     return _noted(conn, Changed(after, before), edit)
+
+
+_WHO: LiteralString = (
+    "SELECT changed_by FROM seller_history WHERE seller_account = %s"
+    " AND after ->> 'state' IS DISTINCT FROM before ->> 'state' ORDER BY revision DESC LIMIT 1"
+)
+
+
+def _check_state(conn: Connection, before: Seller) -> None:
+    """An owner does not lift what an operator has ordered. Errors: Problem `held_by_operator`."""
+    set_by = conn.execute(_WHO, [before.seller_account]).fetchone()
+    if before.settings["state"] != "active" and set_by is not None and set_by[0].startswith(BY_OPERATOR):
+        raise Problem("held_by_operator")
 
 
 def _register(conn: Connection, now: datetime, edit: SellerEdit) -> tuple[Changed, CommandEvents] | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from producers import paging, replies, seller_replies
 from producers.bodies import body_of, takes
 from producers.doors import sellers
-from producers.doors.sellers import SELECT, Changed, Seller, seller_of
+from producers.doors.sellers import SELECT, TAKEN, Changed, Seller, seller_of
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -37,10 +37,23 @@ async def put_seller(request: Request, seller_account: str, caller: Caller = nee
         raise Problem("invalid_id", f"seller_account: {NEW_ID}", [FieldError("seller_account", "invalid_id", NEW_ID)])
     wanted = await body_of(request, SellerRequest)
     house, by = house_of(request), caller.by
+    await _refuse_others(house, seller_account, caller)
     command = sellers.put(caller.owner, seller_account, wanted, by, house.sealing)
     changed: Changed = await house.command_door.submit(command)
     in_force = await _in_force(house, [changed.seller])
     return replies.json(changed.seller.shown(in_force.get(seller_account)), 200 if changed.before else 201)
+
+
+async def _refuse_others(house: House, seller_account: str, caller: Caller) -> None:
+    """A seller without a registration whom others sell for is for an operator to register: its wallet holds their money.
+
+    Errors: Problem `id_taken`.
+    """
+    if await house.doors.rows("SELECT 1 FROM sellers WHERE seller_account = %s", [seller_account]):
+        return
+    others = "SELECT 1 FROM order_view WHERE seller_account = %s AND owner <> %s LIMIT 1"
+    if await house.payments.rows(others, [seller_account, caller.owner]):
+        raise Problem("id_taken", "seller_account: others sell for it; an operator can register it", TAKEN)
 
 
 class Page(BaseModel):

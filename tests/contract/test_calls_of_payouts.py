@@ -246,14 +246,20 @@ def test_a_provider_whose_calls_are_open_must_not_leave_the_settings(desk: Desk)
         run_sender(gone, build(gone), threading.Event(), threading.Event())
 
 
-def test_a_destination_that_cannot_be_opened_is_never_sent_and_its_release_ends_at_its_deadline(desk: Desk) -> None:
-    """Sealed for another seller, or with another key."""
+@pytest.mark.parametrize(
+    ("seller", "provider", "why"),
+    [("seller-2", "harbour", b"destination_unreadable"), ("seller-1", "beta", b"other_provider")],
+)
+def test_a_destination_that_is_not_for_this_call_is_never_sent_and_its_release_ends_at_its_deadline(
+    desk: Desk, seller: str, provider: str, why: bytes
+) -> None:
+    """Sealed for another seller, or an account at another provider."""
     own = secrets.token_hex(3)
-    other = sealed_for(desk.settings, "seller-2", "acct-00")
+    other = sealed_for(desk.settings, seller, "acct-00", provider)
     event = ready_for(desk, own, "00", 1).model_copy(update={"destination": other})
     hear(desk.settings, [as_message(event, "payouts.v1", own)])
     with calling(desk.settings):
-        wait_for(lambda: b"destination_unreadable" in reply_of(desk))
+        wait_for(lambda: why in reply_of(desk))
         desk.now_is_later_by(16 * 60)
         wait_for(lambda: states(desk) == {own: "not_sent"})
     assert own not in transfers(desk)

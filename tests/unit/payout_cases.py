@@ -47,9 +47,9 @@ def ready(release_no: int = 1, payout_id: str = "payout-1", **changes: object) -
     return PayoutReady(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def sealed_for(settings: Settings, seller_account: str, account: str) -> SealedDestination:
+def sealed_for(settings: Settings, seller_account: str, account: str, provider: str = "harbour") -> SealedDestination:
     """A destination at a provider, sealed as the door seals it."""
-    told = {"type": "provider_account", "provider": "harbour", "account": account, "holder": "Ada"}
+    told = {"type": "provider_account", "provider": provider, "account": account, "holder": "Ada"}
     sealer = Sealer(bytes.fromhex(settings.derive("destinations")))
     sealed = base64.b64encode(sealer.seal(json.dumps(told), f"{seller_account}:provider_account")).decode()
     return SealedDestination("provider_account", "DE", f"… {account[-4:]}", "9f86d081884c7d65", sealed)

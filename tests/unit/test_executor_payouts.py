@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from consumers.executor.client import given_back
 from consumers.executor.payout import call_id_of
 from psp.payout_port import Paid, Returned, TransferReply
 from psp.replies import NothingHappened, NotThere, Unknown
 from schemas.errors import Permanent
 from schemas.money import Money
 from schemas.payouts import PayoutFailed, PayoutNotSent, PayoutReturned, PayoutSubmitted, PayoutUnresolved
-from tests.unit.executor_cases import KEY_LIFE_S, SETTLING_S
+from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S
 from tests.unit.payout_cases import (
     ACCEPTED,
     AMOUNT,
@@ -28,9 +30,11 @@ from tests.unit.payout_cases import (
     ready,
     withdrawn,
 )
+from topics.runtime.calls.rows import CallReply, LeasedCall
 
 NOTHING, UNKNOWN, NOT_THERE = NothingHappened("unavailable"), Unknown("timeout"), NotThere()
 DAY = 86_400.0
+LEASED = LeasedCall("id", "payout-1", "payout", "harbour", b"{}", NOW, "cause", "send", 1, False, None)
 
 
 @pytest.fixture
@@ -406,3 +410,25 @@ def test_a_word_about_another_transfer_under_our_reference_is_a_dead_letter() ->
 def test_a_notification_before_its_call_is_kept(desk: PayoutDesk) -> None:
     (kept,) = desk.hears(notified(PAID, 2)).changes
     assert type(kept).__name__ == "EarlyNotification"
+
+
+def test_a_call_that_was_leased_too_late_to_be_sent_is_answered_and_so_a_withdrawal_counts(desk: PayoutDesk) -> None:
+    desk.lease()
+    desk.hears(withdrawn())
+    answered = given_back(LEASED)
+    assert isinstance(answered, CallReply)
+    assert answered.reply == NothingHappened("lease_short").to_json()
+    desk.answers(NothingHappened("lease_short"))
+    assert desk.payout.state == "not_sent"
+    for other in (replace(LEASED, kind="charge"), replace(LEASED, act="ask")):
+        assert given_back(other) is other
+
+
+@pytest.mark.parametrize("word", [ACCEPTED, PAID])
+def test_what_two_persons_say_is_asked_about_where_the_provider_has_said_yes_meanwhile(word: TransferReply) -> None:
+    desk = ended_as(word)
+    before, said = desk.payout.state, desk.names()
+    desk.hears(notified(REJECTED, source="operator", provider_reference=""))
+    assert (desk.payout.state, desk.names()) == (before, said)
+    desk.acts(word, desk.check_id() if before == "paid" else desk.call_id)
+    assert (desk.payout.state, desk.names()) == (before, said)

@@ -86,6 +86,7 @@ def test_a_schedule_pays_out_all_that_is_available_and_sets_its_next_time() -> N
     seen.reserves(4200, id_)
     assert seen.all_said(PayoutReady)[0].amount == euro(4200)
     assert (seen.of(id_).requested_by, id_.startswith("auto~"), len(id_)) == ("schedule", True, 37)
+    assert seen.of(id_).makers == {"schedule", "shop"}, "its owner has set the schedule, and does not approve it"
     assert [timer.due_at for timer in seen.timers if timer.kind == "schedule"] == [SIX + DAY]
 
 

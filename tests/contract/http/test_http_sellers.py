@@ -13,9 +13,10 @@ import pytest
 from consumers.payments.consumer import build
 from producers import seller_replies
 from tests.commands import tally
-from tests.contract.http.door import Door, Reply, wait_for
+from tests.contract.http.door import Door, Reply, asked, order, wait_for
 from tests.contract.http.test_http_bad_input import refused
 from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
 ROOT = "/v1/sellers"
@@ -216,6 +217,30 @@ def test_operators_set_where_and_when_a_seller_is_paid_out_and_see_it_masked(
     assert "destination: DE89 … 3000 (DE) → GB82 … 5432 (GB)" in changed
     assert "schedules: EUR every month, on day -1, at 06:00 → none" in changed
     assert "destination: GB82 … 5432 (GB) → none" in run(environment, "put", "sell-11", "--iban", "none")
+
+
+def test_an_owner_does_not_lift_what_an_operator_has_ordered(door: Door, environment: dict[str, str]) -> None:
+    put(door, "sell-20", state="frozen")
+    assert put(door, "sell-20").json["state"] == "active"  # the owner's own freeze is the owner's to lift
+    run(environment, "freeze", "sell-20", "--reason", "odd orders")
+    lifted = put(door, "sell-20", **TERMS)
+    assert (lifted.status, lifted.json["code"]) == (409, "held_by_operator")
+    assert put(door, "sell-20", **TERMS, state="frozen").json["hold_days"] == 2
+    run(environment, "thaw", "sell-20")
+    assert put(door, "sell-20", **TERMS).json["state"] == "active"
+
+
+def test_a_seller_whom_others_sell_for_is_registered_by_an_operator_alone(
+    door: Door, payments: None, environment: dict[str, str]
+) -> None:
+    """Its wallet holds their money: whoever registers it may pay that out."""
+    assert door.post(asked("sold-21", order("sold-21-1", seller_account="sell-21"))).status == 202
+    sold = "SELECT 1 FROM order_view WHERE seller_account = 'sell-21'"
+    wait_for(lambda: read(door.settings, "payments", sold) != [])
+    taken = put(door, "sell-21", door.key_for("stranger"))
+    assert (taken.status, taken.json["code"]) == (409, "id_taken")
+    run(environment, "put", "sell-21", "--owner", "stranger", "--hold-days", "1")
+    assert put(door, "sell-21", door.key_for("stranger"), hold_days=2).status == 200
 
 
 def test_a_closed_seller_is_opened_only_by_name(environment: dict[str, str]) -> None:
