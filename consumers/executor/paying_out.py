@@ -198,21 +198,11 @@ def apply_reply(
 def apply_notification(policy: Policy, payout: Payout, event: PayoutNotified, cause: Cause) -> Decision:
     """Apply a provider's notification. Errors: as `apply_reply`."""
     draft, word = PayoutDraft(policy, payout, cause), _word(payout, event)
-    if event.reference != payout.call_id:
-        _of_an_earlier_release(event.reference, word)
-    elif event.source == "operator" and isinstance(word, Rejected) and payout.state in ("submitted", "paid"):
-        _ask_before_believing(draft)
-    else:
+    if event.reference == payout.call_id:
         _hear(draft, word, asked=False)
-    return draft.decision()
-
-
-def _ask_before_believing(draft: PayoutDraft) -> None:
-    """Two persons have said that nothing was sent, and the provider has said meanwhile that it was."""
-    if draft.payout.state == "submitted" and not draft.payout.check.open:
-        draft.retry(Retry(draft.payout.call_id, "ask", 0.0))
     else:
-        _ask_at_once(draft)
+        _of_an_earlier_release(event.reference, word)
+    return draft.decision()
 
 
 def _word(payout: Payout, event: PayoutNotified) -> TransferState:

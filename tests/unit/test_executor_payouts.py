@@ -422,13 +422,3 @@ def test_a_call_that_was_leased_too_late_to_be_sent_is_answered_and_so_a_withdra
     assert desk.payout.state == "not_sent"
     for other in (replace(LEASED, kind="charge"), replace(LEASED, act="ask")):
         assert given_back(other) is other
-
-
-@pytest.mark.parametrize("word", [ACCEPTED, PAID])
-def test_what_two_persons_say_is_asked_about_where_the_provider_has_said_yes_meanwhile(word: TransferReply) -> None:
-    desk = ended_as(word)
-    before, said = desk.payout.state, desk.names()
-    desk.hears(notified(REJECTED, source="operator", provider_reference=""))
-    assert (desk.payout.state, desk.names()) == (before, said)
-    desk.acts(word, desk.check_id() if before == "paid" else desk.call_id)
-    assert (desk.payout.state, desk.names()) == (before, said)
