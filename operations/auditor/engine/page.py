@@ -70,3 +70,21 @@ class Page(Protocol):
 
     def totals(self) -> Iterator[Check]:
         """The checks of totals."""
+
+
+class PageDefaults:
+    """What a page has where it says nothing else: no kinds, sums and looks of its own, and perhaps nothing to examine."""
+
+    kinds: Collection[str] = ()
+    sums: Sequence[Sum] = ()
+    looks: Mapping[str, Look] = {}
+    settled = False
+
+    def begin(self) -> None:
+        """Nothing is read before the stores."""
+
+    def read_psps(self) -> None:
+        """No PSP is asked."""
+
+    def totals(self) -> Iterator[Check]:
+        yield from ()

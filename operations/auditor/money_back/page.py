@@ -7,12 +7,10 @@ from typing import Any
 
 from operations.auditor.engine import psps
 from operations.auditor.engine.findings import Finding
-from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds
-from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import slices
-from operations.auditor.engine.sums import Sum
 from operations.auditor.money_back import amounts, disputes, effects, fees, operations, revenue
 from operations.auditor.money_back.books import Books, Line
 from operations.auditor.money_back.reading import add_orders, read_all
@@ -23,21 +21,16 @@ BY_LISTINGS = (*operations.LISTING_CHECKS, disputes.CHECK)  # not comparable whi
 CHECKS = (*operations.OPERATION_CHECKS, amounts.CHECK, fees.CHECK, *effects.EFFECT_CHECKS, revenue.CHECK, *BY_LISTINGS)
 
 
-class MoneyBack:
+class MoneyBack(PageDefaults):
     hops = (operations.PLACED, *effects.HOPS)
     topics: Sequence[PublishedIds[Any]] = ()  # the pay-in's page reads executions, movements and journals
     kinds = effects.KINDS
-    sums: Sequence[Sum] = ()
     looks = LOOKS
-    settled = False  # payments may have no operations at all
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = Books()
         self._silent = ""  # why a PSP's listing could not be read; empty if it could
-
-    def begin(self) -> None:
-        pass
 
     def read_stores(self) -> None:
         self._books = read_all(self._run.stores)
@@ -75,9 +68,6 @@ class MoneyBack:
         for name in CHECKS:
             unknown = self._silent if name in BY_LISTINGS else ""
             yield PlannedCheck(name, counts[name], expected=False, unknown=unknown, aside=aside.get(name, ""))
-
-    def totals(self) -> Iterator[Check]:
-        yield from ()
 
     def _compare(self, books: Books) -> Iterator[Finding]:
         yield from operations.compare_operations(books)

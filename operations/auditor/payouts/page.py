@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 from operations.auditor.engine.findings import Finding
-from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds, Subject
-from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import slices
-from operations.auditor.engine.sums import Sum
-from operations.auditor.engine.unfinished import Look
 from operations.auditor.engine.upstreams import upstream_requests
 from operations.auditor.payouts import compare
 from operations.auditor.payouts.books import PayoutBooks
@@ -28,26 +25,16 @@ def _approvals(books: PayoutBooks) -> Iterable[tuple[str, str]]:
 SAID = Subject("approvals_said", (PayoutApproved,), _approvals)
 
 
-class PayoutsPage:
+class PayoutsPage(PageDefaults):
     hops = (*compare.HOPS, SAID.hop)
-    kinds: Collection[str] = ()
-    sums: Sequence[Sum] = ()
-    looks: Mapping[str, Look] = {}
-    settled = False  # there may be no pay-outs at all
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = PayoutBooks()
         self.topics = [PublishedIds(SAID)]
 
-    def begin(self) -> None:
-        pass
-
     def read_stores(self) -> None:
         self._books = read_all(self._run.stores)
-
-    def read_psps(self) -> None:
-        pass
 
     def first_look(self) -> set[Finding]:
         return self._asked_of_upstreams(set(self._compare(self._books)), self._books)
@@ -65,9 +52,6 @@ class PayoutsPage:
     def counted(self) -> Iterator[PlannedCheck]:
         for name, count in compare.COUNTS.items():
             yield PlannedCheck(name, count(self._books), expected=False)
-
-    def totals(self) -> Iterator[Check]:
-        yield from ()
 
     def _compare(self, books: PayoutBooks, among: Collection[str] | None = None) -> Iterator[Finding]:
         yield from compare.compare_payouts(books)

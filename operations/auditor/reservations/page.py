@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from operations.auditor.engine.findings import Finding
-from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds, Subject
-from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import slices
 from operations.auditor.engine.sums import Sum
-from operations.auditor.engine.unfinished import Look
 from operations.auditor.reservations import compare
 from operations.auditor.reservations.books import TEMPLATES, PayoutBooks
 from operations.auditor.reservations.reading import add_payouts, read_all
@@ -50,26 +48,18 @@ def _said(books: PayoutBooks) -> Iterable[tuple[str, str]]:
 SAID = Subject("payout_movements_said", MOVEMENTS, _said)
 
 
-class Reservations:
+class Reservations(PageDefaults):
     hops = (*compare.HOPS, SAID.hop)
     kinds = (*PAYOUT_KINDS, *TEMPLATES)
     sums = SUMS
-    looks: Mapping[str, Look] = {}
-    settled = False  # there may be no pay-outs at all
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = PayoutBooks()
         self.topics = [PublishedIds(SAID)]
 
-    def begin(self) -> None:
-        pass
-
     def read_stores(self) -> None:
         self._books = read_all(self._run.stores)
-
-    def read_psps(self) -> None:
-        pass
 
     def first_look(self) -> set[Finding]:
         return set(self._compare(self._books))
@@ -94,9 +84,6 @@ class Reservations:
         }
         for name in compare.CHECKS:
             yield PlannedCheck(name, counts[name], expected=False)
-
-    def totals(self) -> Iterator[Check]:
-        yield from ()
 
     def _compare(self, books: PayoutBooks, among: Collection[str] | None = None) -> Iterator[Finding]:
         yield from compare.compare_payouts(books)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from operations.auditor.engine import psps
 from operations.auditor.engine.findings import Finding, Hop
-from operations.auditor.engine.page import PlannedCheck
+from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds
-from operations.auditor.engine.report import Check
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores, scan, slices
-from operations.auditor.engine.sums import Sum
-from operations.auditor.engine.unfinished import Look
 from operations.auditor.transfers.books import Line, PayoutCall, SentPayout, TransferBooks
 from operations.auditor.transfers.compare import (
     BY_LISTINGS,
@@ -35,21 +32,14 @@ _CALLED = "SELECT DISTINCT payout_id FROM call_view WHERE payout_id IS NOT NULL"
 _CALLS = "SELECT payout_id, call_id, kind, state <> 'ended' FROM call_view WHERE payout_id = ANY(%s)"
 
 
-class Transfers:
+class Transfers(PageDefaults):
     hops: Sequence[Hop] = ()
     topics: Sequence[PublishedIds[Any]] = ()
-    kinds: Collection[str] = ()
-    sums: Sequence[Sum] = ()
-    looks: Mapping[str, Look] = {}
-    settled = False  # there may be no pay-outs at all
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = TransferBooks()
         self._silent = ""  # why a provider's listing could not be read; empty if it could
-
-    def begin(self) -> None:
-        pass
 
     def read_stores(self) -> None:
         ids = {row[0] for row in scan(self._run.stores, "executor", _PAYOUTS, "payout_id", "")}
@@ -84,9 +74,6 @@ class Transfers:
         for name in BY_LISTINGS:
             aside = f"{further} are further at their provider" if further and name == KNOWN else ""
             yield PlannedCheck(name, lines, expected=False, unknown=self._silent, aside=aside)
-
-    def totals(self) -> Iterator[Check]:
-        yield from ()
 
     def _compare(self, books: TransferBooks) -> Iterator[Finding]:
         yield from compare_calls(books)
