@@ -132,16 +132,7 @@ def charges(
     as_json: AsJson = False,
 ) -> None:
     """Charges as the PSPs keep them, those that look-ups do not show yet too."""
-    query = {"reference": reference} if reference else {"limit": str(limit + 1)}
-    told = call("GET", f"/control/charges?{urlencode(query)}")
-    if not reference:
-        told["charges"] = cut(told["charges"], limit, f"--limit takes up to {CHARGES_MAX}")
-    if as_json:
-        _print_json(told)
-        return
-    columns = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
-    _show(columns, told["charges"])
-    note(MINOR_UNITS)
+    _show_kept("charges", _CHARGE, reference, limit, as_json)
 
 
 @app.command()
@@ -151,18 +142,24 @@ def transfers(
     as_json: AsJson = False,
 ) -> None:
     """Transfers as the pay-out provider keeps them, those that look-ups do not show yet too."""
+    _show_kept("transfers", _TRANSFER, reference, limit, as_json)
+
+
+_CHARGE = ("created_at", "psp", "order", "reference", "amount", "currency", "status", "decline_code", "scheme")
+_TRANSFER = ("created", "payout", "reference", "amount", "returned_amount", "currency", "status", "code")
+
+
+def _show_kept(what: str, columns: Sequence[str], reference: str | None, limit: int, as_json: bool) -> None:
+    """The newest of the simulator's books, or those with a reference."""
     query = {"reference": reference} if reference else {"limit": str(limit + 1)}
-    told = call("GET", f"/control/transfers?{urlencode(query)}")
+    told = call("GET", f"/control/{what}?{urlencode(query)}")
     if not reference:
-        told["transfers"] = cut(told["transfers"], limit, f"--limit takes up to {CHARGES_MAX}")
+        told[what] = cut(told[what], limit, f"--limit takes up to {CHARGES_MAX}")
     if as_json:
         _print_json(told)
         return
-    _show(_TRANSFER, told["transfers"])
+    _show(columns, told[what])
     note(MINOR_UNITS)
-
-
-_TRANSFER = ("created", "payout", "reference", "amount", "returned_amount", "currency", "status", "code")
 
 
 @app.command(name="return")
