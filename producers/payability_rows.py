@@ -49,10 +49,8 @@ def books_of(rows: Sequence[Row], payouts: Sequence[Row]) -> Books:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """TALLY_PAYOUTS is the room's own setting: the API has it wherever it is started with all of them."""
-    chosen: Any = getattr(settings, "payouts", None)
-    if chosen is None:
-        return Rules(settings.payout_providers)
+    """What the installation chooses, as the room of pay-outs goes by it."""
+    chosen = settings.payouts
     minimum = {currency: Money.parse(amount, currency).minor for currency, amount in chosen.minimum.items()}
     return Rules(settings.payout_providers, minimum, timedelta(seconds=chosen.destination_cooling_s))
 
