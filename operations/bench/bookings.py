@@ -17,12 +17,16 @@ import orjson
 from confluent_kafka import Message
 
 from operations.bench.client import Client
-from operations.bench.pay_in import CONNECTIONS, REFUSALS_MAX, cost
+from operations.bench.follower import Follower
+from operations.bench.pay_in import CONNECTIONS, REFUSALS_MAX, Progress, cost
 from operations.stack.home import StackError
 from operations.stack.running import StackStatus
 from schemas.envelope import header
+from topics.catalog import Topic
+from topics.settings import Settings
 
 DRAIN_S = 60.0
+SOON_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,61 @@ class Sender:
     async def _shows(self, request: Request, is_ended: Callable[[bytes], bool]) -> bool:
         status, answer = await self._client.get(f"{request.path}/{request.id}")
         return status == 200 and is_ended(answer)
+
+
+async def measure(
+    settings: Settings,
+    topics: Sequence[Topic],
+    bookings: Bookings,
+    client: Client,
+    requests: Iterator[Request],
+    is_ended: Callable[[bytes], bool],
+    status: StackStatus,
+    plan: BookingsPlan,
+    progress: Progress,
+) -> Measured:
+    """Both phases, one after the other; `is_ended` looks at what the API shows of a request. Errors: as of `Sender.send`."""
+    follower = Follower(settings, topics, bookings.add)
+    follower.start()
+    sender = Sender(client, requests, bookings)
+    progress("throughput", 0)
+    per_s, took, cpu = await throughput(sender, status, plan)
+    await sender.drain(is_ended)
+    soon = share_within(sender, SOON_S)
+    progress("latency", 0)
+    sent = await steady(sender, plan)
+    await sender.drain(is_ended)
+    follower.stop()
+    progress("done", 1)
+    return Measured(per_s, took, cpu, soon, *latency(sender, sent), len(sender.sent_at), faults(sender))
+
+
+class Measured(NamedTuple):
+    """The figures of both phases."""
+
+    per_s: float
+    measured_s: float
+    cpu_s: float  # of all servers, for each request
+    soon: float  # the share of the throughput phase's requests that were booked within SOON_S
+    p50_ms: float | None
+    p99_ms: float | None
+    latency_requests: int
+    requests: int
+    faults: Mapping[str, object]
+
+    def named(self, what: str) -> dict[str, object]:
+        """As the benchmarks print them, with the plural of what was asked for in their names."""
+        return {
+            f"{what}_per_s": self.per_s,
+            "measured_s": self.measured_s,
+            f"cpu_s_per_{what.removesuffix('s')}": self.cpu_s,
+            "booked_in_5_s": self.soon,
+            "p50_ms": self.p50_ms,
+            "p99_ms": self.p99_ms,
+            f"latency_{what}": self.latency_requests,
+            what: self.requests,
+            **self.faults,
+        }
 
 
 async def throughput(sender: Sender, status: StackStatus, plan: BookingsPlan) -> tuple[float, float, float]:

@@ -14,9 +14,8 @@ import uvloop
 
 from consumers.payouts.policy import Policy
 from operations.bench import bookings
-from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request, Sender
+from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request
 from operations.bench.client import Client
-from operations.bench.follower import Follower
 from operations.bench.pay_in import Load, Progress
 from operations.bench.refunds import capture
 from operations.stack.home import StackError
@@ -41,7 +40,6 @@ FAILURES = {
 }
 AMOUNT = "0.25"  # EUR, of each pay-out: above the least that a bank takes, below what a second person approves
 ORDERS = 1200  # captured before: about 300,000.00 EUR, enough for a million pay-outs
-IN_S = 5.0
 NOBODY_APPROVES = '{"approvals": [{"currency": "EUR", "above": "1.00", "persons": 1}], "destination_cooling_s": 0}'
 
 
@@ -78,16 +76,15 @@ class Sales(Load):
             yield Request(payout_id, "/v1/payouts", orjson.dumps(asked))
 
 
-def iban(number: int) -> str:
-    """A German account's number with its check digits (ISO 7064, as in ISO 13616)."""
-    account = f"37040044{number * 100 + 50:010d}"
+def iban(account: str) -> str:
+    """A German bank code and account of 18 digits, with check digits (ISO 7064, as in ISO 13616)."""
     return f"DE{98 - int(f'{account}131400') % 97:02d}{account}"
 
 
 async def register(client: Client, load: Sales) -> None:
     """Errors: StackError where a seller is refused."""
     for number in range(load.sellers):
-        destination = {"type": "iban", "iban": iban(number), "holder": f"Bench Payee {number}"}
+        destination = {"type": "iban", "iban": iban(f"37040044{number:08d}50"), "holder": f"Bench Payee {number}"}
         body = orjson.dumps({"name": f"Bench Payee {number}", "country": "DE", "destination": destination})
         status, answer = await client.put(f"/v1/sellers/{load.seller(number)}", body)
         if status not in (200, 201):
@@ -115,29 +112,15 @@ async def _run(
         progress("sellers", 0)
         await register(client, load)
         await capture(settings, load, ORDERS, progress)
-        booked = Bookings(PLACES, FAILURES)
-        follower = Follower(settings, TOPICS, booked.add)
-        follower.start()
-        sender = Sender(client, load.payouts(), booked)
-        progress("throughput", 0)
-        per_s, took, cpu = await bookings.throughput(sender, status, plan)
-        await sender.drain(_is_ended)
-        soon = bookings.share_within(sender, IN_S)
-        progress("latency", 0)
-        sent = await bookings.steady(sender, plan)
-        await sender.drain(_is_ended)
-        follower.stop()
-    progress("done", 1)
-    p50, p99, measured = bookings.latency(sender, sent)
-    return {
-        "payouts_per_s": per_s,
-        "measured_s": took,
-        "cpu_s_per_payout": cpu,
-        "submitted_in_5_s": soon,
-        "p50_ms": p50,
-        "p99_ms": p99,
-        "latency_payouts": measured,
-        "payouts": len(sender.sent_at),
-        **bookings.faults(sender),
-        "seed": seed,
-    }
+        measured = await bookings.measure(
+            settings,
+            TOPICS,
+            Bookings(PLACES, FAILURES),
+            client,
+            load.payouts(),
+            _is_ended,
+            status,
+            plan,
+            progress,
+        )
+    return measured.named("payouts") | {"seed": seed}

@@ -12,8 +12,7 @@ import orjson
 import uvloop
 
 from operations.bench import bookings, pay_in
-from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request, Sender
-from operations.bench.follower import Follower
+from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request
 from operations.bench.pay_in import BookedOrders, Load, Progress
 from operations.stack.running import StackStatus
 from schemas.envelope import event_type
@@ -87,25 +86,16 @@ async def _run(
 ) -> dict[str, object]:
     load = Captures(status, seed)
     await capture(settings, load, orders, progress)
-    booked = Bookings(PLACES, FAILURES)
-    follower = Follower(settings, TOPICS, booked.add)
-    follower.start()
     with closing(load.client()) as client:
-        sender = Sender(client, load.refunds(), booked)
-        progress("throughput", 0)
-        per_s, took, cpu = await bookings.throughput(sender, status, plan)
-        await sender.drain(_is_ended)
-        progress("latency", 0)
-        sent = await bookings.steady(sender, plan)
-        await sender.drain(_is_ended)
-    follower.stop()
-    progress("done", 1)
-    p50, p99, measured = bookings.latency(sender, sent)
-    figures = {"refunds_per_s": per_s, "measured_s": took, "cpu_s_per_refund": cpu, "p50_ms": p50, "p99_ms": p99}
-    return {
-        **figures,
-        "latency_refunds": measured,
-        "refunds": len(sender.sent_at),
-        **bookings.faults(sender),
-        "seed": seed,
-    }
+        measured = await bookings.measure(
+            settings,
+            TOPICS,
+            Bookings(PLACES, FAILURES),
+            client,
+            load.refunds(),
+            _is_ended,
+            status,
+            plan,
+            progress,
+        )
+    return measured.named("refunds") | {"seed": seed}

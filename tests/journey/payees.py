@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, LiteralString
 
+from operations.bench import payouts
 from schemas.currencies import DECIMALS
 from topics.runtime.shape.reading import read
 from topics.settings import Settings
@@ -22,8 +23,7 @@ _ACCOUNTS: LiteralString = (
 
 def iban(number: int, ending: str) -> str:
     """A German account's number, with check digits, that ends so: the provider's simulator goes by that."""
-    account = f"37040044{number:08d}{ending}"
-    return f"DE{98 - int(f'{account}131400') % 97:02d}{account}"
+    return payouts.iban(f"37040044{number:08d}{ending}")
 
 
 def money(minor: int, currency: str) -> str:
