@@ -31,7 +31,7 @@ from psp.port import Charge, HttpRequest
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.making.topics import apply_topics, delete_topics
-from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.runtime.shape.kafka import kafka_config, partitions, watermarks
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
@@ -290,7 +290,7 @@ def _newest(settings: Settings, topic: catalog.Topic) -> Message:
     """Errors: LookupError where the topic has none."""
     with closing(_consumer(settings)) as consumer:
         for where in partitions(consumer, [settings.topic_prefix + topic.name]):
-            low, high = consumer.get_watermark_offsets(where, timeout=10)
+            low, high = watermarks(consumer, where, 10)
             if high > low:
                 consumer.assign([TopicPartition(where.topic, where.partition, high - 1)])
                 if (record := consumer.poll(PATIENCE_S)) is not None and record.error() is None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from topics.catalog import Topic
-from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.runtime.shape.kafka import kafka_config, partitions, watermarks
 from topics.settings import Settings
 
 READY_S = 30.0
@@ -41,7 +41,7 @@ class Follower:
         with closing(Consumer({**kafka_config(self._settings), **group})) as consumer:
             ends = []
             for where in partitions(consumer, self._names):
-                _, high = consumer.get_watermark_offsets(where, timeout=10)
+                _, high = watermarks(consumer, where, 10)
                 ends.append(TopicPartition(where.topic, where.partition, high if high >= 0 else OFFSET_END))
             consumer.assign(ends)
             self._ready.set()

@@ -17,7 +17,7 @@ from tests.contract.running import LIMIT_S, Sender, settled, violations, wait
 from topics import catalog
 from topics.runtime.process import kafka_loop as loop_module
 from topics.runtime.process.kafka_loop import RoomLoop
-from topics.runtime.shape.kafka import kafka_config
+from topics.runtime.shape.kafka import kafka_config, watermarks
 from topics.settings import Settings
 
 KEYS = [f"k{i}" for i in range(10)]
@@ -183,7 +183,7 @@ def stands_at_the_end(settings: Settings, books: Books) -> bool:
     """Position and Kafka's offset of the one partition that holds anything: nothing is left of it, by anybody's count."""
     consumer = KafkaConsumer(kafka_config(settings) | {"group.id": f"{settings.topic_prefix}probe"})
     parts = [TopicPartition(settings.topic_prefix + EXECUTIONS, number) for number in range(catalog.PARTITIONS)]
-    ends = [consumer.get_watermark_offsets(part, timeout=15)[1] for part in parts]
+    ends = [watermarks(consumer, part)[1] for part in parts]
     offsets = [part.offset for part in consumer.committed(parts, timeout=15)]
     consumer.close()
     stored = dict(books.rows("SELECT partition, next_offset FROM positions WHERE topic = %s", EXECUTIONS))

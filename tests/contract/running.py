@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import Producer, TopicPartition
 
 from tests.contract import probe
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape.consumer import Message
-from topics.runtime.shape.kafka import kafka_config
+from topics.runtime.shape.kafka import kafka_config, watermarks
 from topics.settings import Settings
 
 LIMIT_S = 60
@@ -152,15 +152,9 @@ def heard(settings: Settings, topic: str) -> list[KafkaMessage]:
 
 
 def _end(consumer: KafkaConsumer, partition: TopicPartition) -> int:
-    """The partition's end; 0 where it holds nothing. A broker that is electing is asked again."""
-    end = time.monotonic() + LIMIT_S
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(partition, timeout=15)
-            return high if high > low else 0
-        except KafkaException:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+    """The partition's end; 0 where it holds nothing."""
+    low, high = watermarks(consumer, partition, LIMIT_S)
+    return high if high > low else 0
 
 
 def first_said(records: Sequence[KafkaMessage]) -> dict[str, list[int]]:

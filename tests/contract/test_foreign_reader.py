@@ -19,6 +19,7 @@ from schemas.money import Money
 from tests.captures import capture, record
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
+from topics.runtime.shape.kafka import watermarks
 from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
@@ -126,7 +127,7 @@ def everything_on(settings: Settings, topic: str) -> list[Record]:
     name = settings.topic_prefix + topic
     numbers = consumer.list_topics(name, timeout=LIMIT_S).topics[name].partitions
     parts = [TopicPartition(name, number, OFFSET_BEGINNING) for number in numbers]
-    ends = [consumer.get_watermark_offsets(part, timeout=LIMIT_S)[1] for part in parts]
+    ends = [watermarks(consumer, part)[1] for part in parts]
     consumer.assign(parts)
     found: list[Record] = []
     wait_until(lambda: found.extend(consumer.consume(500, 0.2)) or len(found) >= sum(ends), f"all of {topic} is read")

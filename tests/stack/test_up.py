@@ -31,6 +31,7 @@ from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
 from tests.commands import tally as in_this_process
 from topics import catalog
+from topics.runtime.shape.kafka import watermarks
 from topics.settings import Settings
 
 LIMIT_S = 90.0
@@ -277,7 +278,7 @@ def deaf_endpoint(told: dict[str, Any]) -> Iterator[None]:
 def last_record(kafka: str, topic: str) -> Message:
     """Of a topic with one partition."""
     reader = Consumer({"bootstrap.servers": kafka, "group.id": "last", "enable.auto.commit": False})
-    _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
+    _, end = watermarks(reader, TopicPartition(topic, 0))
     reader.assign([TopicPartition(topic, 0, end - 1)])
     record = reader.poll(15)
     reader.close()
@@ -290,7 +291,7 @@ def traces(kafka: str) -> dict[str, dict[str, set[str]]]:
     reader = Consumer({"bootstrap.servers": kafka, "group.id": "traces", "enable.auto.commit": False})
     found: dict[str, dict[str, set[str]]] = {}
     for topic in TRACED:
-        _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
+        _, end = watermarks(reader, TopicPartition(topic, 0))
         reader.assign([TopicPartition(topic, 0, 0)])
         for record in reader.consume(end, 15):
             checkout_id = json.loads(record.value() or b"").get("checkout_id", "")  # what a test spoilt has none

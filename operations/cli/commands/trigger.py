@@ -173,10 +173,12 @@ class _Kafka:
         """Partition → the next record's offset."""
         from confluent_kafka import TopicPartition
 
+        from topics.runtime.shape.kafka import watermarks
+
         with self._reader() as reader:
             name = self._prefix + topic
             partitions = reader.list_topics(name, timeout=15).topics[name].partitions
-            return {n: reader.get_watermark_offsets(TopicPartition(name, n), timeout=15)[1] for n in partitions}
+            return {n: watermarks(reader, TopicPartition(name, n))[1] for n in partitions}
 
     def republish(self, topic: str, begins: Mapping[int, int], key: str) -> None:
         """Publish the first record of that key since `begins` again, byte for byte. Errors: StackError if none comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -57,6 +58,23 @@ def offsets(
         if leader_moved(error.args[0]):
             admin.list_topics(timeout=limit_s)
         raise
+
+
+def watermarks(kafka: Consumer, partition: TopicPartition, limit_s: float = 15) -> tuple[int, int]:
+    """→ the first offset and the one behind the last; equal where it holds none. A partition whose leader
+    has just moved, or of a topic just made, is asked again within the limit. Errors: KafkaException."""
+    end = time.monotonic() + limit_s
+    while True:
+        try:
+            low, high = kafka.get_watermark_offsets(partition, timeout=limit_s)
+            return low, high
+        except KafkaException as error:
+            if not leader_moved(error.args[0]) or time.monotonic() > end:
+                raise
+        kafka.list_topics(
+            partition.topic, timeout=limit_s
+        )  # this client does not refresh its metadata for that by itself
+        time.sleep(0.1)
 
 
 def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[TopicPartition]:
