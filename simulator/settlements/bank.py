@@ -118,7 +118,12 @@ class Bank:
     def statements(self, day: str) -> list[Statement]:
         """By account and currency, each with its entries."""
         found = self._memory.reading.execute("SELECT * FROM statements WHERE day=? ORDER BY account, currency", (day,))
-        return [Statement(*row, entries=self._entries(row[0], row[1], day)) for row in found.fetchall()]
+        return [
+            Statement(
+                account, currency, number, day, closed_at, opening, closing, self._entries(account, currency, day)
+            )
+            for account, currency, number, day, closed_at, opening, closing in found.fetchall()
+        ]
 
     def _entries(self, account: str, currency: str, day: str) -> list[Entry]:
         return [Entry(*row) for row in self._memory.reading.execute(_ENTRIES, (day, account, currency))]

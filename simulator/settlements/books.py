@@ -144,14 +144,8 @@ class SettlementBooks:
     def _pay(self, settlement: Settlement, amount: int, closed: Closed) -> None:
         text = f"{settlement.trace} batch {settlement.ref}, {settlement.account}, {settlement.payout_id}"
         due = (date.fromisoformat(closed.day) + timedelta(days=closed.terms.bank_days)).isoformat()
-        entry = Entry(
-            f"payout:{settlement.psp}:{settlement.ref}:{settlement.currency}",
-            settlement.closed_at,
-            amount,
-            "",
-            text,
-            settlement.psp,
-        )
+        fact = f"payout:{settlement.psp}:{settlement.ref}:{settlement.currency}"
+        entry = Entry(fact, settlement.closed_at, amount, "", text, settlement.psp)
         self._bank.expect(closed.terms.bank_account, settlement.currency, due, entry)
 
     def closed(self, day: str) -> Closed | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import typer
 
 from operations.cli.cut import cut
-from operations.cli.terminal import note, say_json
+from operations.cli.terminal import note, say, say_json
 from operations.http_client import HttpAnswer, http_request
 from operations.stack.home import Home, NoStack, StackError, read_json
 from schemas.times import moment
@@ -270,6 +272,57 @@ def next_(
         _print_json(told)
         return
     _show(("op", "subject", "fault"), told["planned"])
+
+
+@app.command()
+def settle(
+    *,
+    psp: Annotated[str | None, typer.Option("--psp", help="only this one's files: northpay or southpay")] = None,
+    date: Annotated[str | None, typer.Option(metavar="DAY", help="default: today by the stack's clock")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="adyen, stripe, paypal or native")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="default: settlements/DAY in the simulator's folder")
+    ] = None,
+    terms: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON: what PSPs charge from this day on")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle what PSPs have not settled up to a day; write their reports and the bank's statement. A day that is settled
+    is written again, the same.
+    """
+    asked = {"date": date, "terms": None if terms is None else _json_of(terms)}
+    told = call("POST", "/control/settle", {name: value for name, value in asked.items() if value is not None})
+    query = {"date": told["date"], **({"psp": psp} if psp else {}), **({"format": format_} if format_ else {})}
+    files = call("GET", f"/control/settlements?{urlencode(query)}")["files"]
+    told["files"] = [str(path) for path in _fetched(files, query, out or _settlements_folder(told["date"]))]
+    if as_json:
+        _print_json(told)
+        return
+    say(*told["files"])
+    note(f"{told['date']}: what happened from {told['until']} on comes with the next day")
+
+
+def _json_of(file: Path) -> object:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is not JSON: {error}", param_hint="--terms") from None
+
+
+def _settlements_folder(day: str) -> Path:
+    from operations.stack.settings import load_settings
+
+    return Home(load_settings().home).simulator / "settlements" / day
+
+
+def _fetched(files: Sequence[Mapping[str, str]], query: Mapping[str, str], out: Path) -> list[Path]:
+    from operations.cli.sim_files import fetch
+
+    try:
+        return fetch(simulator_url(), files, query, out)
+    except HTTPError as error:
+        raise StackError(str(json.load(error)["error"])) from None
 
 
 def _show(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
