@@ -69,6 +69,9 @@ class Batch(NamedTuple):
     day: str
     left_over: int
 
+    def told(self) -> dict[str, object]:
+        return {"psp": self.psp, "number": self.number, "currency": self.currency, "left_over": self.left_over}
+
 
 class SettlementBooks:
     """Days are closed in their order; what happened in none of them yet comes with the next."""

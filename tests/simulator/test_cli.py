@@ -218,7 +218,7 @@ def test_a_day_is_settled_into_a_folder_of_each_source(own_simulator: RunningSim
     [statement] = written
     assert statement.startswith("main/camt053-main-")
     assert f",{charge.call_id},visa," in report
-    assert ",12.34,1,EUR,,12.06,0.25,,0.01,0.02,visa," in report
+    assert ",12.34,1,EUR,,12.06,0.25,,0.01,0.02,visaclassic," in report
     assert "batch 1001" in written[statement].read_text()
 
 

@@ -59,7 +59,8 @@ class Days:
         listed = self.running.control("GET", f"/control/settlements?{urlencode(asked)}")["files"]
         return {file["name"]: self.bytes({**asked, "source": file["source"], "name": file["name"]}) for file in listed}
 
-    def bytes(self, query: dict[str, str]) -> bytes:
+    def bytes(self, query: dict[str, str], start: int = 0) -> bytes:
+        query = {**query, "from": str(start)}
         with urllib.request.urlopen(f"{self.running.url}/control/settlement-file?{urlencode(query)}") as answer:
             read: bytes = answer.read()
             return read
@@ -144,6 +145,15 @@ def test_what_comes_after_a_day_is_settled_comes_with_the_next(days: Days) -> No
     second = days.settled()
     assert [row["our_ref"] for row in days.native(first["date"]) if row["kind"] == "capture"] == [early.call_id]
     assert [row["our_ref"] for row in days.native(second["date"]) if row["kind"] == "capture"] == [late.call_id]
+
+
+def test_a_file_is_handed_out_from_any_byte_on(days: Days) -> None:
+    days.next()
+    charged(days.psps["southpay"], a_charge())
+    day = days.settled()["date"]
+    [(name, whole)] = days.files(day, psp="southpay").items()
+    query = {"date": day, "source": "southpay", "name": name}
+    assert [days.bytes(query, start) for start in (7, 500, len(whole))] == [whole[7:], whole[500:], b""]
 
 
 def test_settled_files_outlive_a_kill(days: Days) -> None:

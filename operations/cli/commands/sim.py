@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import typer
@@ -291,11 +290,13 @@ def settle(
     """Settle what PSPs have not settled up to a day; write their reports and the bank's statement. A day that is settled
     is written again, the same.
     """
+    from operations.cli.sim_files import write_files
+
     asked = {"date": date, "terms": None if terms is None else _json_of(terms)}
     told = call("POST", "/control/settle", {name: value for name, value in asked.items() if value is not None})
     query = {"date": told["date"], **({"psp": psp} if psp else {}), **({"format": format_} if format_ else {})}
     files = call("GET", f"/control/settlements?{urlencode(query)}")["files"]
-    told["files"] = [str(path) for path in _fetched(files, query, out or _settlements_folder(told["date"]))]
+    told["files"] = [str(path) for path in write_files(_bytes, files, query, out or _settlements_folder(told["date"]))]
     if as_json:
         _print_json(told)
         return
@@ -314,15 +315,6 @@ def _settlements_folder(day: str) -> Path:
     from operations.stack.settings import load_settings
 
     return Home(load_settings().home).simulator / "settlements" / day
-
-
-def _fetched(files: Sequence[Mapping[str, str]], query: Mapping[str, str], out: Path) -> list[Path]:
-    from operations.cli.sim_files import fetch
-
-    try:
-        return fetch(simulator_url(), files, query, out)
-    except HTTPError as error:
-        raise StackError(str(json.load(error)["error"])) from None
 
 
 def _show(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
@@ -387,16 +379,32 @@ def simulator_url() -> str:
 
 def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     """Errors: StackError with the simulator's reason or where there is none, ConnectionError."""
-    url = simulator_url()
-    data = None if body is None else json.dumps(body).encode()
+    answer = _asked(method, path, None if body is None else json.dumps(body).encode())
     try:
-        answer = http_request(method, url + path, data, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
-        if answer.status >= 400:
-            raise StackError(_reason(answer))
         told: dict[str, Any] = answer.json()
         return told
+    except ValueError as error:
+        raise _silent(error) from None
+
+
+def _bytes(path: str) -> bytes:
+    """Errors: as `call`."""
+    return _asked("GET", path).body
+
+
+def _asked(method: str, path: str, body: bytes | None = None) -> HttpAnswer:
+    url = simulator_url() + path
+    try:
+        answer = http_request(method, url, body, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"the simulator at {url} does not answer: {error}") from None
+        raise _silent(error) from None
+    if answer.status >= 400:
+        raise StackError(_reason(answer))
+    return answer
+
+
+def _silent(error: Exception) -> ConnectionError:
+    return ConnectionError(f"the simulator at {simulator_url()} does not answer: {error}")
 
 
 def _reason(answer: HttpAnswer) -> str:
