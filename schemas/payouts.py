@@ -32,6 +32,7 @@ PayoutStatus = Literal[
     "cancelled",
     "expired",
 ]
+RESOLVED_BY_OPERATORS = "resolved_by_operators"  # the code of what two persons say to have failed
 DestinationType = Literal["iban", "us_account", "provider_account"]
 
 

@@ -238,7 +238,7 @@ def _apply_payout_notification(policy: Policy, state: Attempts, event: PayoutNot
     call = state.payout_calls.get(event.reference)
     if call is None or call.psp != event.provider:
         return Decision((EarlyNotification(event, cause.event_id, cause.now),))
-    return paying_out.apply_notification(policy, state.payouts[call.subject], event, cause)
+    return paying_out.apply_notification(policy, state.payouts[call.subject], call, event, cause)
 
 
 def _apply_payout_reply(policy: Policy, state: Attempts, event: PayoutCallEnded, cause: Cause) -> Decision:
@@ -249,7 +249,8 @@ def _apply_payout_reply(policy: Policy, state: Attempts, event: PayoutCallEnded,
         reply = transfer_reply_from_json(event.reply)
     except ValueError as error:
         raise Permanent("bad_reply", str(error)) from error
-    return paying_out.apply_reply(policy, payout, call, event, reply, cause)
+    sent = state.payout_calls.get(payout.call_id)
+    return paying_out.apply_reply(policy, payout, call, sent, event, reply, cause)
 
 
 # ── after each event ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ contradicts a settled outcome is asked about (`checking`), and only that answer 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar, assert_never
+from typing import assert_never
 
 import orjson
 
@@ -16,14 +16,15 @@ from consumers.executor import checking
 from consumers.executor.attempt import CallFacts
 from consumers.executor.ladder import Ask, Decided, Ladder, NeverSent, Send, Standing, Unresolved, retry_after_s
 from consumers.executor.payout import Payout, PayoutCallFacts, PayoutState, call_id_of
+from consumers.executor.payout_draft import PayoutDraft
 from consumers.executor.state import Policy
 from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned, TransferReply, TransferState
 from psp.replies import NothingHappened, NotThere, Unknown
 from schemas.errors import Permanent, Transient
 from schemas.money import Money
 from schemas.payouts import (
+    RESOLVED_BY_OPERATORS,
     PayoutCallEnded,
-    PayoutExecuted,
     PayoutFailed,
     PayoutNotified,
     PayoutNotSent,
@@ -35,64 +36,9 @@ from schemas.payouts import (
     PayoutUnresolved,
     PayoutWithdrawn,
 )
-from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry
+from topics.runtime.shape.consumer import Call, Cause, Decision, Retry
 
-E = TypeVar("E", bound=PayoutExecuted)
 UNSAID = "unspecified"
-
-
-class PayoutDraft:
-    """A decision about one pay-out in the making: each step sees the changes of the steps before."""
-
-    def __init__(self, policy: Policy, payout: Payout, cause: Cause) -> None:
-        self.policy = policy
-        self.payout = payout
-        self.cause = cause
-        self._before = payout
-        self._events: list[PayoutExecuted] = []
-        self._calls: list[Call | Retry | Ended] = []
-
-    def put(self, changed: Payout) -> None:
-        self.payout = changed
-
-    def move(self, state: PayoutState, **changes: object) -> None:
-        self.put(self.payout.evolve(self.cause.now, state=state, **changes))
-
-    def publish(self, kind: type[E], state: PayoutState, facts: dict[str, Any], **changes: object) -> None:
-        """Publish an event about the release, and move the pay-out to the state that the event reports."""
-        payout = self.payout.evolve(self.cause.now, state=state, **changes)
-        ready = payout.ready
-        turn = {"turn": payout.turn} if "turn" in kind.model_fields and payout.turn > 1 else {}
-        about = {
-            "release_no": ready.release_no,
-            "provider": ready.provider,
-            "bank_account": ready.bank_account,
-            "call_id": payout.call_id,
-        }
-        self._events.append(kind(**{**ready.terms(), **about, **turn, **facts}))
-        self.put(payout)
-
-    def settle(self, kind: type[E], state: PayoutState, facts: dict[str, Any], **changes: object) -> None:
-        """As `publish`, of an event that the pay-out's row names as its outcome."""
-        outcome = {"outcome_event_id": self.cause.event_id, "outcome_place": len(self._events)}
-        self.publish(kind, state, facts, **outcome, **changes)
-
-    def ask(self, check_id: str, question: dict[str, object]) -> None:
-        payout, provider = self.payout, self.payout.ready.provider
-        self._calls.append(
-            Call(check_id, payout.key, "payout_check", provider, orjson.dumps(question), self.cause.now, "ask")
-        )
-
-    def retry(self, retry: Retry) -> None:
-        self._calls.append(retry)
-
-    def end(self, call_id: str, outcome: str) -> None:
-        self._calls.append(Ended(call_id, outcome))
-
-    def decision(self) -> Decision:
-        if self.payout is self._before and not self._calls:
-            return Decision()
-        return Decision((self.payout,), tuple(self._events), tuple(self._calls), self.payout.revision)
 
 
 # ── releases and withdrawals ─────────────────────────────────────────────────────────────────────────────────────────
@@ -133,6 +79,8 @@ def _released_again(payout: Payout, event: PayoutReady, cause: Cause) -> Payout:
         state="calling",
         cause_event_id=cause.event_id,
         withdrawn=False,
+        resolution=None,
+        resolution_code=None,
         refusals=0,
         asks=0,
         code=None,
@@ -158,17 +106,19 @@ def withdraw(
     policy: Policy, payout: Payout | None, call: PayoutCallFacts | None, event: PayoutWithdrawn, cause: Cause
 ) -> Decision:
     """End a release that surely has not left; `call` None: it was released in this very batch. If it is out, the withdrawal
-    counts once its send proves to have done nothing. Errors: Permanent `no_such_payout`.
+    counts as soon as it would be sent once more. Errors: Permanent `no_such_payout`.
     """
     if payout is None:
         raise Permanent("no_such_payout", f"{event.payout_id} was never released here")
-    if event.release_no != payout.ready.release_no or payout.state != "calling":
+    if event.release_no != payout.ready.release_no or payout.state not in ("calling", "unknown"):
         return Decision()
     draft = PayoutDraft(policy, payout, cause)
-    if call is None or call.surely_unsent:
+    if payout.state == "calling" and (call is None or call.surely_unsent):
         _not_sent(draft, "withdrawn")
-    else:
-        draft.move("calling", withdrawn=True)
+    elif payout.state == "unknown" and call is not None and call.is_to_be_sent:
+        _unresolved(draft, "withdrawn")
+    elif not payout.withdrawn:
+        draft.move(payout.state, withdrawn=True)
     return draft.decision()
 
 
@@ -177,31 +127,50 @@ def _not_sent(draft: PayoutDraft, code: str) -> None:
     draft.settle(PayoutNotSent, "not_sent", {"code": code}, code=code)
 
 
+def _unresolved(draft: PayoutDraft, why: str) -> None:
+    """Neither sent nor asked about any more. Without a next release: a send was unknown."""
+    draft.end(draft.payout.call_id, "unresolved")
+    draft.settle(PayoutUnresolved, "unresolved", {"reason": why}, code=why)
+
+
 # ── replies and notifications ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def apply_reply(
-    policy: Policy, payout: Payout, call: PayoutCallFacts, event: PayoutCallEnded, reply: TransferReply, cause: Cause
+    policy: Policy,
+    payout: Payout,
+    call: PayoutCallFacts,
+    sent: PayoutCallFacts | None,
+    event: PayoutCallEnded,
+    reply: TransferReply,
+    cause: Cause,
 ) -> Decision:
-    """Apply a reply to a send or question. Errors: Permanent `contradiction`, `notification_mismatch`."""
+    """Apply a reply to a send or question. `sent`: the call of the present release, None if this very batch makes it.
+    Errors: Permanent `contradiction`, `notification_mismatch`.
+    """
     draft = PayoutDraft(policy, payout, cause)
     is_last = event.act_no == call.act_no
     if event.call_id == payout.call_id:
         _of_release(draft, call, event, reply, is_last)
     elif payout.check.number and event.call_id == payout.check_id:
-        _of_check(draft, reply, is_last)
+        _of_check(draft, call, sent, reply, is_last)
     elif call.kind == "payout":
         _of_an_earlier_release(event.call_id, reply)
     return draft.decision()
 
 
-def apply_notification(policy: Policy, payout: Payout, event: PayoutNotified, cause: Cause) -> Decision:
-    """Apply a provider's notification. Errors: as `apply_reply`."""
+def apply_notification(
+    policy: Policy, payout: Payout, call: PayoutCallFacts, event: PayoutNotified, cause: Cause
+) -> Decision:
+    """Apply a provider's notification, or what two persons say in its place. Errors: as `apply_reply`."""
     draft, word = PayoutDraft(policy, payout, cause), _word(payout, event)
-    if event.reference == payout.call_id:
-        _hear(draft, word, asked=False)
-    else:
+    if event.reference != payout.call_id:
         _of_an_earlier_release(event.reference, word)
+    elif event.source == "operator":
+        _resolve(draft, call, word)
+    else:
+        _take_reference(draft, word)
+        _hear(draft, word, asked=False)
     return draft.decision()
 
 
@@ -233,6 +202,8 @@ def _of_an_earlier_release(call_id: str, reply: TransferReply) -> None:
 def _of_release(
     draft: PayoutDraft, call: CallFacts, event: PayoutCallEnded, reply: TransferReply, is_last: bool
 ) -> None:
+    if isinstance(reply, TransferState):
+        _take_reference(draft, reply)
     before = draft.payout
     if isinstance(reply, TransferState):
         _hear(draft, reply, asked=False)
@@ -255,6 +226,8 @@ def _follow_ladder(
     match verdict:
         case Send() if payout.withdrawn and not call.ever_unknown:
             _not_sent(draft, "withdrawn")
+        case Send() if payout.withdrawn:
+            _unresolved(draft, "withdrawn")
         case Send():
             draft.move(payout.state, refusals=verdict.refusals, asks=0)
             draft.retry(Retry(payout.call_id, "send", verdict.due_in_s))
@@ -263,8 +236,7 @@ def _follow_ladder(
         case NeverSent():
             _not_sent(draft, verdict.why)
         case Unresolved():
-            draft.end(payout.call_id, "unresolved")
-            draft.settle(PayoutUnresolved, "unresolved", {"reason": verdict.why}, code=verdict.why)
+            _unresolved(draft, verdict.why)
         case Decided():
             raise AssertionError("what is clear was heard")
         case _:
@@ -280,8 +252,10 @@ def _ask(draft: PayoutDraft, reply: NothingHappened | Unknown | NotThere, ask: A
     draft.publish(PayoutUnknown, "unknown", {"reason": reason}, asks=ask.asks)
 
 
-def _of_check(draft: PayoutDraft, reply: TransferReply, is_last: bool) -> None:
+def _of_check(draft: PayoutDraft, call: CallFacts, sent: CallFacts | None, reply: TransferReply, is_last: bool) -> None:
     """Apply the answer to a check. A check of a submitted pay-out asks on, as the release's own call would."""
+    if isinstance(reply, TransferState):
+        _take_reference(draft, reply)
     payout = draft.payout
     if not (payout.check.open and is_last):
         if isinstance(reply, TransferState):
@@ -291,11 +265,70 @@ def _of_check(draft: PayoutDraft, reply: TransferReply, is_last: bool) -> None:
     elif isinstance(reply, TransferState):
         checking.answered(draft, payout)
         _hear(draft, reply, asked=True)
+        _answer_persons(draft)
+    elif isinstance(reply, NotThere) and payout.state in ("unresolved", "not_sent", "rejected"):
+        _nothing_there(draft, call, sent)
     else:
         checking.unanswered(draft, payout, reply)
+        if draft.payout.check.state == "unanswered":
+            _answer_persons(draft)
+
+
+def _nothing_there(draft: PayoutDraft, call: CallFacts, sent: CallFacts | None) -> None:
+    """The provider has nothing of it, which ends the check as soon as all that was sent has settled."""
+    until = None if sent is None else sent.sent_until
+    settling_s = draft.policy.providers[draft.payout.ready.provider].settling_s
+    settles_in_s = 0.0 if until is None else replace(call, sent_until=until).settles_in_s(settling_s)
+    if settles_in_s > 0:
+        draft.retry(Retry(draft.payout.check_id, "ask", settles_in_s))
+        return
+    checking.answered(draft, draft.payout)
+    if not draft.payout.check.open:
+        _answer_persons(draft)
+
+
+# ── what two persons say ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _resolve(draft: PayoutDraft, call: PayoutCallFacts, word: TransferState) -> None:
+    """Apply what two persons say. They may have looked before the provider spoke, so their word changes nothing that the
+    provider has said; and before "failed" is believed the provider is asked, who may have the money.
+    """
+    payout, is_yes = draft.payout, isinstance(word, Accepted | Paid)
+    if is_yes and payout.undecided:
+        _decide(draft, word)
+        draft.move(draft.payout.state, named_by_persons=True)
+    elif is_yes:
+        if payout.state != "paid" and not (payout.state == "submitted" and isinstance(word, Accepted)):
+            _ask_at_once(draft, call)
+    elif payout.state in ("calling", "unknown"):
+        draft.move(payout.state, resolution="refused", resolution_code=payout.state)
+    elif payout.state in ("unresolved", "submitted", "paid"):
+        draft.move(payout.state, resolution="asked", resolution_code=None)
+        _ask_at_once(draft, call)
+
+
+def _answer_persons(draft: PayoutDraft) -> None:
+    """Believe or refuse the "failed" of two persons: the provider was asked. Where nobody else knows, they are believed."""
+    if draft.payout.resolution != "asked":
+        return
+    if draft.payout.state == "unresolved":
+        _fail(draft, Rejected(RESOLVED_BY_OPERATORS, ""), submitted=False)
+    state = draft.payout.state
+    if state in ("submitted", "paid"):
+        draft.move(state, resolution="refused", resolution_code=state)
+    else:
+        draft.move(state, resolution="believed")
 
 
 # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _take_reference(draft: PayoutDraft, word: TransferState) -> None:
+    """The provider's own name for the transfer replaces the one that persons gave, which may be another transfer's."""
+    payout = draft.payout
+    if payout.named_by_persons and word.provider_reference:
+        draft.move(payout.state, provider_reference=word.provider_reference, named_by_persons=False)
 
 
 def _hear(draft: PayoutDraft, word: TransferState, *, asked: bool) -> None:
@@ -313,8 +346,13 @@ def _hear(draft: PayoutDraft, word: TransferState, *, asked: bool) -> None:
         if not asked:
             checking.begin(draft, payout)
         else:
-            draft.move(payout.state, turn=payout.turn + 1, returned_minor=None)
+            asked_anew = None if payout.resolution is None else "asked"
+            draft.move(
+                payout.state, turn=payout.turn + 1, returned_minor=None, resolution=asked_anew, resolution_code=None
+            )
             _decide(draft, word)
+    if draft.payout.state != payout.state:
+        _answer_persons(draft)
 
 
 def _decide(draft: PayoutDraft, word: TransferState) -> None:
@@ -353,11 +391,15 @@ def _go_on(draft: PayoutDraft, word: TransferState, asked: bool) -> None:
             checking.answered(draft, draft.payout)
 
 
-def _ask_at_once(draft: PayoutDraft) -> None:
-    if draft.payout.state == "submitted" and draft.payout.check.open:
-        draft.retry(Retry(draft.payout.check_id, "ask", 0.0))
+def _ask_at_once(draft: PayoutDraft, own: PayoutCallFacts | None = None) -> None:
+    """By the question that is to be asked anyway: a check, or the release's `own` call; else by a new check."""
+    payout = draft.payout
+    if payout.state == "submitted" and payout.check.open:
+        draft.retry(Retry(payout.check_id, "ask", 0.0))
+    elif payout.state == "submitted" and own is not None and own.lives:
+        draft.retry(Retry(payout.call_id, "ask", 0.0))
     else:
-        checking.begin(draft, draft.payout)
+        checking.begin(draft, payout)
 
 
 def _end_of(draft: PayoutDraft, word: Paid | Rejected | Failed | Returned) -> None:
@@ -409,7 +451,10 @@ def _ask_about_submitted(draft: PayoutDraft, reply: TransferReply, *, is_answer:
     if asks < len(rungs):
         draft.move("submitted", asks=asks)
         draft.retry(Retry(asker, "ask", max(rungs[asks], retry_after_s(reply))))
-        return
-    draft.end(asker, "unanswered")
-    if payout.check.open:
-        draft.put(payout.evolve(draft.cause.now, check=replace(payout.check, state="unanswered")))
+    else:
+        draft.end(payout.call_id, "unanswered")
+        if payout.check.open:
+            draft.end(asker, "unanswered")
+            draft.put(payout.evolve(draft.cause.now, check=replace(payout.check, state="unanswered")))
+    if asks >= len(rungs) or (is_answer and isinstance(reply, Accepted)):
+        _answer_persons(draft)

@@ -17,6 +17,7 @@ PayoutState = Literal[
     "calling", "unknown", "unresolved", "not_sent", "submitted", "paid", "rejected", "failed", "returned"
 ]
 UNDECIDED: tuple[PayoutState, ...] = ("calling", "unknown", "unresolved")
+Resolution = Literal["asked", "believed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,14 @@ class Payout:
     created_at: datetime
     changed_at: datetime
     turn: int = 1
-    withdrawn: bool = False  # the release is not sent once more if its send proves to have done nothing
+    withdrawn: bool = False  # the release is not sent once more, whatever its send proves to have done
     refusals: int = 0  # sends that proved to have done nothing: the rung of the send ladder
     asks: int = 0  # questions since the last send without an answer, or since it was submitted: the rung of the ladder
     code: str | None = None
     provider_reference: str | None = None
+    named_by_persons: bool = False  # that reference: the provider has not named one yet
+    resolution: Resolution | None = None  # of two persons' "failed": the provider is asked first
+    resolution_code: str | None = None  # why it was refused: the state that the provider's own word stands for
     returned_minor: int | None = None
     outcome_event_id: str | None = None
     outcome_place: int | None = None
@@ -73,8 +77,16 @@ class PayoutCallFacts(CallFacts):
     kind: CallKind = "payout"
 
     @property
+    def is_to_be_sent(self) -> bool:
+        return self.state == "due" and self.act == "send"
+
+    @property
     def surely_unsent(self) -> bool:
-        return self.state == "due" and self.act == "send" and not self.ever_unknown
+        return self.is_to_be_sent and not self.ever_unknown
+
+    @property
+    def lives(self) -> bool:
+        return self.state != "ended"
 
 
 def call_id_of(payout_id: str, release_no: int) -> str:

@@ -144,6 +144,9 @@ PAYOUTS = Table(
     Column("asks", "int4"),
     Column("code", "text", null=True),
     Column("provider_reference", "text", null=True),
+    Column("named_by_persons", "bool"),
+    Column("resolution", "text", null=True),
+    Column("resolution_code", "text", null=True),
     Column("cause_event_id", "text"),
     Column("created_at", "timestamptz", fixed=True),
     Column("changed_at", "timestamptz"),
@@ -203,7 +206,9 @@ def _subjects_of(conn: Connection, calls: Iterable[str]) -> set[str]:
 
 
 def _lock_payouts(conn: Connection, events: Sequence[OfPayout], state: Attempts) -> None:
-    """Lock pay-outs, then their calls: while a batch decides about a withdrawal nobody can lease the call."""
+    """Lock pay-outs, then the calls of their releases and those that the events name: while a batch decides about a
+    withdrawal nobody can lease the call.
+    """
     told = {event.reference for event in events if isinstance(event, PayoutNotified)}
     payouts = {event.payout_id for event in events if not isinstance(event, PayoutNotified)}
     calls = told | {event.call_id for event in events if isinstance(event, PayoutCallEnded)}
@@ -213,6 +218,7 @@ def _lock_payouts(conn: Connection, events: Sequence[OfPayout], state: Attempts)
     for number, checking, asks, ready, *rest in conn.execute(_LOCK_PAYOUTS, (text_array(payouts),), binary=True):
         payout = Payout(PayoutReady.model_validate_json(ready), *rest)
         state.fold(replace(payout, check=Check(number, checking, asks)))
+        calls.add(payout.call_id)
     if calls:
         for call_id, *facts in conn.execute(_LOCK_PAYOUT_CALLS, (text_array(calls),), binary=True):
             state.payout_calls[call_id] = PayoutCallFacts(*facts)

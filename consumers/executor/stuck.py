@@ -155,7 +155,7 @@ _ASKED_PROVIDER = "the provider said otherwise than before, and no question told
 
 
 def _next_of_payout(state: str, act: str | None, due_at: datetime | None) -> str:
-    if state == "unresolved":
+    if state == "unresolved" and act is None:
         return "ends only by a late word of the provider, or by two persons: `tally resolve`"
     if act is None or due_at is None:
         return "the provider was asked for ten days; ends only by its late word: have it send its webhook again"

@@ -29,6 +29,7 @@ UNION ALL
 SELECT call_id, state FROM operation_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
 UNION ALL
 SELECT call_id, state FROM payout_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
+    AND resolution IS DISTINCT FROM 'asked'
 """
 
 

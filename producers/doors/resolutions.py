@@ -7,7 +7,7 @@ the PSP has said something else meanwhile, or says so later, the executor asks t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, LiteralString
@@ -22,7 +22,7 @@ from producers.source import SOURCE
 from schemas.envelope import derive_id
 from schemas.events import NotificationReceived
 from schemas.money import Money
-from schemas.payouts import PayoutNotified
+from schemas.payouts import RESOLVED_BY_OPERATORS, PayoutNotified
 from schemas.persons import person_of
 from schemas.requests import FieldError
 from topics.runtime.shape.consumer import Connection
@@ -35,7 +35,6 @@ Told = NotificationReceived | PayoutNotified
 Standing = Literal["waiting", "approved", "rejected", "expired"]
 
 LIFE = timedelta(days=7)  # as an approval's: what was true then need not be true any more
-CODE = "resolved_by_operators"
 _EVENTS: dict[str, type[Told]] = {"NotificationReceived": NotificationReceived, "PayoutNotified": PayoutNotified}
 
 # A call as the executor has it: the state of what it carries out, and the amount that a PSP would name.
@@ -63,6 +62,11 @@ COLUMNS: LiteralString = (
     " expires_at, state, decided_by, decided_at, decision_reason, event_id::text"
 )
 SELECT: LiteralString = "SELECT " + COLUMNS + " FROM proposals"
+# What the executor has made of a "failed": it asks a pay-out's provider before it believes that.
+ANSWERS: LiteralString = (
+    "SELECT call_id, resolution AS answer, resolution_code AS answer_code FROM payout_view"
+    " WHERE resolution IS NOT NULL AND call_id = ANY(%s::text[])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,22 @@ def shown(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     event = row["event"]
     return told | {
         "state": state,
-        "psp": event["psp"],
+        "psp": event["provider" if row["kind"] == "payout" else "psp"],
         **event["amount"],
-        "psp_reference": event["psp_reference"] or None,
+        "psp_reference": event["provider_reference" if row["kind"] == "payout" else "psp_reference"] or None,
+        "answer": None,
+        "answer_code": None,
     }
+
+
+def asked_about(proposals: Sequence[dict[str, Any]]) -> list[str]:
+    """The calls of which ANSWERS tells."""
+    return [each["call_id"] for each in proposals if (each["state"], each["outcome"]) == ("approved", "failed")]
+
+
+def with_answers(proposals: Sequence[dict[str, Any]], answers: Sequence[Row]) -> list[dict[str, Any]]:
+    told, asked = {row["call_id"]: row for row in answers}, asked_about(proposals)
+    return [each | told.get(each["call_id"], {}) if each["call_id"] in asked else each for each in proposals]
 
 
 def check_open(call: OpenCall, outcome: str) -> None:
@@ -146,7 +162,7 @@ def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
         amount=Money(call.amount, call.currency),
         psp_reference=_reference(call, said) or "",
         scheme=call.scheme,
-        code=CODE if said.outcome == "failed" else None,
+        code=RESOLVED_BY_OPERATORS if said.outcome == "failed" else None,
         about=None if call.kind == "charge" else call.kind,
         expires_at=said.expires_at,
     )
@@ -166,7 +182,7 @@ def _of_payout(call: OpenCall, said: Resolution, proposal_id: str) -> PayoutNoti
         status=status[said.outcome],
         amount=Money(call.amount, call.currency),
         provider_reference=_reference(call, said) or "",
-        code=CODE if said.outcome == "failed" else None,
+        code=RESOLVED_BY_OPERATORS if said.outcome == "failed" else None,
     )
 
 

@@ -74,8 +74,11 @@ async def list_resolutions(
     now = _now(house)
     given = {"at": at, "id": proposal_id, "now": now, "limit": asked.limit + 1}
     rows = await house.doors.rows(_page(asked.status), given)
-    shown, more = paging.cut(rows, asked.limit, "proposed_at", "proposal_id")
-    return replies.json({"resolutions": [resolutions.shown(row, now) for row in shown], "next_cursor": more})
+    page, more = paging.cut(rows, asked.limit, "proposed_at", "proposal_id")
+    shown = [resolutions.shown(row, now) for row in page]
+    calls = resolutions.asked_about(shown)
+    answers = await house.executor.rows(resolutions.ANSWERS, [calls]) if calls else []
+    return replies.json({"resolutions": resolutions.with_answers(shown, answers), "next_cursor": more})
 
 
 def _page(status: str) -> LiteralString:

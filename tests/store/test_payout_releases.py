@@ -15,13 +15,14 @@ import pytest
 from consumers.executor.consumer import build
 from consumers.executor.payout import call_id_of
 from consumers.executor.settings import ExecutorSettings
+from producers.doors.resolutions import ANSWERS
 from psp.payout_port import TransferReply
-from psp.replies import NothingHappened, Unknown
+from psp.replies import NothingHappened, NotThere, Unknown
 from schemas.events import AnyEvent
 from tests.captures import NOW, apply_all, record
 from tests.store.hearing import TOPIC_OF
 from tests.store.test_wallet_holdings import in_parallel
-from tests.unit.payout_cases import ACCEPTED, PAID, notified, ready, withdrawn
+from tests.unit.payout_cases import ACCEPTED, PAID, REJECTED, RETURNED, notified, ready, withdrawn
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import CallReply, LeasedCall
 from topics.runtime.shape.reading import read
@@ -146,6 +147,49 @@ def test_a_reply_of_nothing_to_a_withdrawn_release_ends_it(room: Room) -> None:
     room.answers(call, NothingHappened("unavailable"))
     assert room.states() == {"payout-1": "not_sent"}
     assert room.lease(NOW + timedelta(hours=1)) == []
+
+
+def test_what_persons_say_of_a_withdrawn_release_that_was_lost_is_believed_once_the_provider_has_nothing(
+    room: Room,
+) -> None:
+    room.hears(ready())
+    [call] = room.lease()
+    room.hears(withdrawn())
+    room.answers(call, Unknown("timeout"))
+    settle(room)
+    [question] = room.lease(NOW + timedelta(seconds=10))
+    room.answers(question, NotThere())
+    assert (room.states(), room.lease(NOW + timedelta(minutes=10))) == ({"payout-1": "unresolved"}, [])
+    room.hears(notified(REJECTED, source="operator", provider_reference=""))
+    assert answer(room) == [("asked", None)]
+    [question] = room.lease()
+    assert question.kind == "payout_check"
+    room.answers(question, NotThere())
+    assert (room.states(), answer(room)) == ({"payout-1": "rejected"}, [("believed", None)])
+
+
+def test_what_persons_have_named_is_kept_until_the_provider_names_it(room: Room) -> None:
+    room.hears(ready())
+    room.hears(notified(PAID, source="operator", provider_reference="tr_other"))
+    assert named(room) == [("paid", "tr_other", True)]
+    room.hears(notified(RETURNED))
+    assert named(room) == [("returned", "tr_1", False)]
+
+
+def named(room: Room) -> list[tuple[str, str | None, bool]]:
+    found = read(room.settings, "executor", "SELECT state, provider_reference, named_by_persons FROM payout_view")
+    return [(row["state"], row["provider_reference"], row["named_by_persons"]) for row in found]
+
+
+def settle(room: Room) -> None:
+    """All that was sent has arrived, if it ever will."""
+    with room.store.transaction() as conn:
+        conn.execute("UPDATE calls SET sent_until = clock_timestamp() - interval '1 minute'")
+
+
+def answer(room: Room) -> list[tuple[str, str | None]]:
+    found = read(room.settings, "executor", ANSWERS, [[call_id_of("payout-1", 1)]])
+    return [(row["answer"], row["answer_code"]) for row in found]
 
 
 def test_a_webhook_while_the_call_is_out_decides_and_the_reply_leaves_the_question_for_later(room: Room) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from consumers.executor.payout import call_id_of
 from consumers.ledger.decide import Balance, Books
 from consumers.ledger.decide import decide as post
 from consumers.payouts.payout import Payout
@@ -35,11 +36,12 @@ from schemas.payouts import (
     PayoutNotSent,
     PayoutReady,
     PayoutScreeningRequested,
+    PayoutWithdrawn,
 )
 from tests.captures import NOW as CAPTURED_AT
 from tests.money_back import refunded, share
 from tests.unit.executor_cases import SETTLING_S
-from tests.unit.model_transfer import Transfer
+from tests.unit.model_transfer import Transfer, nothing_of
 from tests.unit.payout_cases import PayoutDesk
 from tests.unit.payouts_room import _ANSWERS, HARBOUR, Room, cancelled, requested, seller
 from tests.unit.test_wallet_holdings import held
@@ -54,7 +56,7 @@ ASKED_MAX = 6
 ROOMS = ("payouts", "wallet", "ledger", "executor", "risk")
 INSIDE = ("act",) * 4 + ("time",) * 2 + ("hear",) * 2 + ("fire",)
 OUTSIDE = ("ask",) * 3 + ("approve",) * 4 + ("evolve",) * 5 + ("tell",) * 4 + ("fund", "state", "state", "cancel")
-OUTSIDE += ("review", "review", "rival", "debit", "again")
+OUTSIDE += ("review", "review", "rival", "debit", "again", "resolve", "resolve")
 _TOPIC = {kind: topic.name for topic in catalog.TOPICS for kind in topic.says}
 _HEARD = {
     topic.name: [room.name for room in catalog.CONSUMERS if topic in room.reads and room.name in ROOMS]
@@ -88,6 +90,7 @@ class World:
         self.approved: dict[str, set[str]] = defaultdict(set)  # who has truly approved what
         self.questions: Counter[str] = Counter()  # screenings asked for, by pay-out
         self.cleared: dict[tuple[str, int], set[datetime]] = defaultdict(set)  # when risk has cleared which question
+        self.withdrawn: set[str] = set()  # calls of releases whose withdrawal the executor has heard
         self.state, self.revision = "active", 1
         self.asked = self.captures = self.refunds = self.causes = 0
         self.seen: Counter[str] = Counter()
@@ -127,7 +130,7 @@ class World:
             return  # parked: tried again later, and holds its key
         self.read[at] += 1
         if self.r.random() < 0.05:
-            self.hear(room, event)  # once more, after the inbox has forgotten it
+            self.hear(room, event)  # after the inbox has forgotten it
 
     def hear(self, room: str, event: AnyEvent) -> None:
         self.causes += 1
@@ -169,10 +172,9 @@ class World:
             self.desk.hears(event)  # type: ignore[arg-type]
         except Permanent as error:
             self.dead_letter(error)
-        self.say_executed(before)
-
-    def say_executed(self, before: int) -> None:
         self.say(*self.desk.said[before:])
+        if isinstance(event, PayoutWithdrawn):
+            self.withdrawn.add(call_id_of(event.payout_id, event.release_no))
 
     def dead_letter(self, error: Permanent) -> None:
         """Only a provider that lies brings us that far."""
@@ -192,7 +194,7 @@ class World:
 
     # ── the caller and the provider ──────────────────────────────────────────────────────────────────────────────────
 
-    def act(self) -> None:
+    def _act(self) -> None:
         """A call that is due is leased, sent or asked; its answer is heard at once or later."""
         due = [id_ for id_, row in self.desk.state.payout_calls.items() if row.state == "due"]
         if not due:
@@ -203,6 +205,7 @@ class World:
         if row.act == "send" and self.now >= call.deadline:
             self.answered(id_, NothingHappened("deadline_passed"), leased=False)
             return
+        assert row.act == "ask" or id_ not in self.withdrawn, "sent after its release was withdrawn"
         self.desk.lease(id_)
         reply = self.send(id_) if row.act == "send" else self.found(id_)
         if self.r.random() < 0.3:
@@ -220,7 +223,7 @@ class World:
                 self.desk.acts(reply, id_)
         except Permanent as error:
             self.dead_letter(error)
-        self.say_executed(before)
+        self.say(*self.desk.said[before:])
         self.check_always()
 
     def send(self, id_: str) -> TransferReply:
@@ -240,7 +243,8 @@ class World:
         payout = self.desk.state.payouts[self.desk.calls[id_].subject]
         status = "rejected" if self.r.random() < 0.15 else "accepted"
         self.transfers[id_] = Transfer(id_, payout.key, payout.amount, status, self.now)
-        self.check_once(payout.key)
+        live = [each for each in self.transfers.values() if each.payout_id == payout.key and each.status != "rejected"]
+        assert len(live) <= 1 or self.lies, f"{payout.key} is paid out {len(live)} times"
 
     def found(self, id_: str) -> TransferReply:
         transfer = self.transfers.get(self.release_of(id_))
@@ -257,7 +261,7 @@ class World:
             return id_
         return self.desk.state.payouts[self.desk.row(id_).subject].call_id
 
-    def evolve(self) -> None:
+    def _evolve(self) -> None:
         """The provider pays, fails, or gets money back; a liar changes its mind."""
         if not self.transfers:
             return
@@ -272,7 +276,9 @@ class World:
             kept = self.r.choice((0, 0, 100))
             transfer.returned = Money(max(1, transfer.amount.minor - kept), "EUR")
 
-    def tell(self, transfer: Transfer, status: str | None = None, source: Any = "webhook") -> None:
+    def tell(
+        self, transfer: Transfer, status: str | None = None, source: Any = "webhook", reference: str | None = None
+    ) -> None:
         """A webhook: what is so, or what was so, late and repeated."""
         word = transfer.word() if status is None else replace(transfer, status=status).word()
         self.say(
@@ -283,7 +289,7 @@ class World:
                 source=source,
                 status=status or transfer.status,  # type: ignore[arg-type]
                 amount=word.amount if isinstance(word, Returned) else transfer.amount,
-                provider_reference=transfer.id,
+                provider_reference=reference or transfer.id,
                 code=getattr(word, "code", None),
             )
         )
@@ -295,9 +301,6 @@ class World:
             self.deliver(self.r.choice(unread))
         else:
             getattr(self, f"_{self.r.choice(INSIDE + OUTSIDE if outside else INSIDE)}")()
-
-    def _act(self) -> None:
-        self.act()
 
     def _time(self) -> None:
         self.now += timedelta(seconds=self.r.choice((0, 1, 5, 20, 60, 60, 600, 1200)))
@@ -330,8 +333,7 @@ class World:
     def _fund(self) -> None:
         self.captures += 1
         terms = {"days": self.r.choice((None, None, None, 0, 1)), "reserve": self.r.choice((None, Reserve("10.00", 2)))}
-        event = held(f"order-{self.captures}", **terms, seller_account=SELLER)  # type: ignore[arg-type]
-        self.say(event)
+        self.say(held(f"order-{self.captures}", **terms, seller_account=SELLER))  # type: ignore[arg-type]
 
     def _debit(self) -> None:
         """A refund, whatever there is."""
@@ -377,9 +379,6 @@ class World:
             more = {"destination_changed_at": self.now, "destination_changed_by": "operator dan"}
         self.say(seller(seller_revision=self.revision, state=self.state, **more))
 
-    def _evolve(self) -> None:
-        self.evolve()
-
     def _tell(self) -> None:
         if self.transfers:
             transfer = self.r.choice([*self.transfers.values()])
@@ -388,11 +387,19 @@ class World:
 
     def _review(self) -> None:
         """A person, or a new list, answers a question anew; it may be an older one by now."""
-        held_ = [each for each in self.room.state.payouts.values() if each.screen_no and each.ended is None]
-        if held_:
+        if held_ := [each for each in self.room.state.payouts.values() if each.screen_no and each.ended is None]:
             payout = self.r.choice(held_)
             number = self.r.randint(max(1, payout.screen_no - 1), payout.screen_no)
             self.answer(payout.payout_id, number, self.r.choice(("cleared", "cleared", "refused", "held")))
+
+    def _resolve(self) -> None:
+        """Two persons say of an unresolved call what they see, or see wrongly; and may name another transfer."""
+        open_ = [each for each in self.desk.state.payouts.values() if each.state == "unresolved"]
+        for payout in self.r.sample(open_, min(1, len(open_))):
+            transfer = self.transfers.get(payout.call_id)
+            if transfer is None or transfer.status not in ("accepted", "paid") or self.r.random() < 0.3:
+                transfer = nothing_of(payout, self.now)
+            self.tell(transfer, source="operator", reference=self.r.choice((transfer.id, "tr_other")))
 
     def _rival(self) -> None:
         """Somebody else asks for the same, or for a known id with other contents."""
@@ -420,10 +427,6 @@ class World:
             each for each in self.desk.said if isinstance(each, PayoutNotSent) and each.payout_id == ready.payout_id
         ]
         assert len(ended) >= ready.release_no - 1 or self.lies, "released again before the last one surely sent nothing"
-
-    def check_once(self, payout_id: str) -> None:
-        live = [each for each in self.transfers.values() if each.payout_id == payout_id and each.status != "rejected"]
-        assert len(live) <= 1 or self.lies, f"{payout_id} is paid out {len(live)} times"
 
     def check_always(self) -> None:
         wallet = self.wallets.wallets[SIDE]
@@ -495,14 +498,13 @@ class World:
         self._fire()
 
     def persons_say(self) -> None:
-        """Two persons, or a line of a statement: what is so of each transfer, and that there is none."""
+        """What is so of each transfer, by a line of a statement; that there is none, by two persons."""
         for payout in list(self.desk.state.payouts.values()):
             transfer = self.transfers.get(payout.call_id)
             if transfer is not None:
                 self.tell(transfer, source="settlement_line")
             elif payout.state == "unresolved":
-                none = Transfer(payout.call_id, payout.key, payout.amount, "rejected", self.now)
-                self.tell(none, source="operator")
+                self.tell(nothing_of(payout, self.now), source="operator")
 
     def check_end(self) -> None:
         wallet = self.wallets.wallets[SIDE]

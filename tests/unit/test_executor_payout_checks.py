@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from psp.payout_port import Accepted, Paid, TransferReply
-from psp.replies import NotThere, Unknown
+from psp.replies import NothingHappened, NotThere, Unknown
 from schemas.errors import Permanent, Transient
 from tests.unit.payout_cases import (
     ACCEPTED,
@@ -67,6 +67,7 @@ def test_a_yes_under_another_reference_than_the_no_had_is_asked_about_and_counts
     desk.pass_s(3600)
     desk.acts(NOT_THERE)
     desk.hears(notified(REJECTED, source="operator", provider_reference=""))
+    desk.acts(NOT_THERE, desk.check_id())
     assert (desk.payout.state, desk.payout.provider_reference) == ("rejected", None)
     desk.hears(notified(Paid("tr_9")))
     desk.acts(Paid("tr_9"), desk.check_id())
@@ -91,6 +92,46 @@ def test_no_release_begins_while_the_provider_is_asked_about_the_one_before(desk
     desk.acts(REJECTED, desk.check_id())
     desk.hears(ready(2))
     assert desk.payout.state == "calling"
+
+
+def test_the_next_release_begins_once_the_provider_has_nothing_of_the_one_before(desk: PayoutDesk) -> None:
+    """Its yes was a mistake."""
+    desk.hears(withdrawn())
+    desk.hears(notified(ACCEPTED))
+    check = desk.check_id()
+    desk.acts(NOT_THERE, check)
+    assert (desk.payout.check.state, desk.row(check).state) == (None, "ended")
+    desk.hears(ready(2))
+    assert desk.payout.state == "calling"
+
+
+def test_nothing_there_is_no_proof_before_what_was_sent_has_settled(desk: PayoutDesk) -> None:
+    """The provider said that it was busy, took the transfer all the same, and does not list it yet."""
+    desk.lease()
+    desk.hears(withdrawn())
+    desk.answers(NothingHappened("busy"))
+    desk.hears(notified(ACCEPTED))
+    desk.acts(NOT_THERE, desk.check_id())
+    with pytest.raises(Transient, match="check_open"):
+        desk.hears(ready(2))
+    desk.pass_s(desk.due_in[desk.check_id()])
+    desk.acts(ACCEPTED, desk.check_id())
+    assert desk.names() == ["NotSent", "Submitted#2"]
+
+
+def test_what_was_rejected_and_is_not_there_is_asked_about_no_more() -> None:
+    desk = checked(REJECTED, ACCEPTED)
+    desk.pass_s(60)
+    desk.acts(NOT_THERE, desk.check_id())
+    assert (desk.payout.state, desk.payout.check.state) == ("rejected", None)
+
+
+def test_what_has_failed_and_is_not_there_is_no_answer() -> None:
+    """The provider has had it."""
+    desk = checked(FAILED, PAID)
+    desk.pass_s(60)
+    desk.acts(NOT_THERE, desk.check_id())
+    assert desk.payout.check.open
 
 
 def test_a_submitted_second_turn_is_asked_about_until_it_is_paid() -> None:

@@ -162,15 +162,39 @@ def test_a_withdrawal_after_an_unknown_send_never_ends_it(desk: PayoutDesk) -> N
     assert desk.names() == ["Unknown", "Submitted"]
 
 
-def test_a_send_that_is_lost_while_a_withdrawal_waits_is_unknown_and_never_not_sent(desk: PayoutDesk) -> None:
+@pytest.mark.parametrize("when", ["out", "asked about", "to be sent again", "sent again"])
+def test_a_withdrawn_release_whose_send_was_lost_is_never_sent_again_nor_said_to_be_not_sent(
+    desk: PayoutDesk, when: str
+) -> None:
+    """A seller who is frozen gets nothing, though the first send has proved not to have arrived."""
     desk.lease()
-    desk.hears(withdrawn())
+    if when == "out":
+        desk.hears(withdrawn())
     desk.answers(UNKNOWN)
+    if when == "asked about":
+        desk.hears(withdrawn())
     desk.pass_s(SETTLING_S + 1)
     desk.acts(NOT_THERE)
-    desk.acts(NOTHING)
-    assert desk.names() == ["Unknown"]
-    assert desk.payout.state == "unknown"
+    if when == "sent again":
+        desk.lease()
+    if when in ("to be sent again", "sent again"):
+        assert desk.row(desk.call_id).act == "send"
+        desk.hears(withdrawn())
+    if when == "sent again":
+        desk.answers(NOTHING)
+    assert (desk.names(), desk.row(desk.call_id).state) == (["Unknown", "Unresolved"], "ended")
+    assert (desk.payout.state, desk.payout.code) == ("unresolved", "withdrawn")
+    with pytest.raises(Permanent, match="release_out_of_order"):
+        desk.hears(ready(2))
+
+
+def test_a_withdrawn_release_that_went_out_after_an_unknown_send_is_found_by_asking(desk: PayoutDesk) -> None:
+    desk.acts(UNKNOWN)
+    desk.hears(withdrawn())
+    desk.hears(withdrawn())
+    desk.pass_s(SETTLING_S + 1)
+    desk.acts(PAID)
+    assert desk.names() == ["Unknown", "Submitted", "Paid"]
 
 
 @pytest.mark.parametrize("word", [ACCEPTED, PAID, REJECTED, FAILED, RETURNED])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.doors.resolutions import OpenCall, Resolution, check_open, event_of
+from producers.doors.resolutions import OpenCall, Resolution, asked_about, check_open, event_of, shown, with_answers
 from producers.problems import Problem
 from psp.replies import NotThere, Unknown
 from schemas.events import NotificationReceived
@@ -80,4 +80,34 @@ def test_a_pay_out_ends_as_two_persons_say(desk: PayoutDesk, outcome: str, names
     )
     assert isinstance(told, PayoutNotified)
     desk.hears(told)
+    if outcome == "failed":
+        assert desk.names()[before:] == [], "the provider is asked first"
+        desk.acts(NotThere(), desk.check_id())
     assert desk.names()[before:] == names
+
+
+def proposal(event: NotificationReceived | PayoutNotified, state: str = "approved", **more: Any) -> dict[str, Any]:
+    """As the doors keep it."""
+    kind = "payout" if isinstance(event, PayoutNotified) else "charge"
+    row = {"call_id": event.reference, "kind": kind, "state": state, "expires_at": LATER, "outcome": "failed"}
+    return row | {"event": event.model_dump(mode="json", exclude_none=True), "event_type": type(event).__name__} | more
+
+
+def test_a_proposal_about_a_pay_out_names_its_provider_and_the_transfer() -> None:
+    told = event_of(call("payout", psp="harbour"), said("succeeded", psp_reference="tr_1"), "rs-1")
+    one = shown(proposal(told, outcome="succeeded"), LATER)
+    assert (one["psp"], one["psp_reference"], one["amount"], one["answer"]) == ("harbour", "tr_1", "120.00", None)
+
+
+def test_a_failed_is_answered_as_the_executor_has_taken_it_and_no_other_proposal_is() -> None:
+    failed = [shown(proposal(event_of(call(kind), said(), "rs-1")), LATER) for kind in ("payout", "charge")]
+    paid = shown(
+        proposal(event_of(call("payout"), said("succeeded", psp_reference="x"), "r"), outcome="succeeded"), LATER
+    )
+    waiting = shown(proposal(event_of(call("payout"), said(), "rs-1"), state="rejected"), LATER)
+    answer = {"call_id": "a" * 32, "answer": "refused", "answer_code": "paid"}
+    assert asked_about([*failed, paid, waiting]) == ["a" * 32] * 2
+    [one] = with_answers([failed[0]], [answer])
+    assert (one["answer"], one["answer_code"]) == ("refused", "paid")
+    assert [each["answer"] for each in with_answers([failed[0], paid], [])] == [None, None]
+    assert [each["answer"] for each in with_answers([waiting], [answer])] == [None]

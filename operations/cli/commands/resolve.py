@@ -148,7 +148,7 @@ def _call(settings: Settings, call_id: str) -> OpenCall:
 
 
 def _proposals(settings: Settings, rest: str, values: list[object], every: bool) -> list[dict[str, Any]]:
-    from producers.doors.resolutions import COLUMNS, shown
+    from producers.doors.resolutions import ANSWERS, COLUMNS, asked_about, shown, with_answers
     from topics.runtime.shape.clock import Clock
     from topics.runtime.shape.reading import read
 
@@ -160,7 +160,9 @@ def _proposals(settings: Settings, rest: str, values: list[object], every: bool)
         f"SELECT {COLUMNS} FROM proposal_view WHERE {where} {rest}",
         values if every else [now, *values],
     )
-    return [shown(row, now) for row in rows]
+    found = [shown(row, now) for row in rows]
+    calls = asked_about(found)
+    return with_answers(found, read(settings, "executor", ANSWERS, [calls]) if calls else [])
 
 
 def _tell(settings: Settings, proposed: Proposed, as_json: bool) -> None:
@@ -182,6 +184,7 @@ def _print(found: list[dict[str, Any]]) -> None:
     table = Table("proposal", "call", "kind", "subject", "outcome", "amount", "by", "proposed (UTC)", "state")
     for one in found:
         decided = f"{one['state']} by {one['decided_by']}" if one["decided_by"] else one["state"]
+        decided += f"; {_ANSWERS[one['answer']].format(one['answer_code'])}" if one["answer"] else ""
         table.add_row(
             one["proposal_id"],
             one["call_id"],
@@ -194,6 +197,13 @@ def _print(found: list[dict[str, Any]]) -> None:
             decided,
         )
     table.show()
+
+
+_ANSWERS = {
+    "asked": "the provider is asked",
+    "believed": "believed",
+    "refused": "refused: by the provider's word it is {}",
+}
 
 
 def _json(value: dict[str, Any]) -> bytes:
