@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
@@ -12,6 +13,13 @@ def write_files(
 ) -> list[Path]:
     """Write the files under `out`, whole or not at all: the folder may be watched. → their paths. Errors: those of `ask`."""
     return [_written(ask, file, query, out / file["source"]) for file in files]
+
+
+def write_planted(planted: Sequence[Mapping[str, object]], day: str, out: Path) -> Path:
+    """The oracle, beside the folder that may be watched."""
+    target = out.parent / f"{out.name}-planted-{day}.json"
+    target.write_text(json.dumps(planted, indent=2) + "\n", encoding="utf-8")
+    return target
 
 
 def _written(ask: Callable[[str], bytes], file: Mapping[str, str], query: Mapping[str, str], folder: Path) -> Path:

@@ -6,12 +6,14 @@ Columns and types: docs.adyen.com/reporting/settlement-reconciliation/transactio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from simulator.currencies import ISO
 from simulator.settlements.csv_lines import line
-from simulator.settlements.model import CannotWrite, Kind, Row, Settlement, decimal_text
+from simulator.settlements.model import CannotWrite, Fee, Kind, Row, Settlement, decimal_text
 
 COLUMNS = (
     *("Company Account", "Merchant Account", "Psp Reference", "Merchant Reference", "Payment Method"),
@@ -67,14 +69,24 @@ def write(settlements: Sequence[Settlement], *, more: bool = True) -> Iterator[b
     """The file of a batch, a line at a time; without `more` in the columns that every account has."""
     yield line(*COLUMNS, *(MORE_COLUMNS if more else ()))
     for settlement in settlements:
-        for row in settlement.rows:
+        for row in (each for whole in settlement.rows for each in _unsigned(whole)):
             yield line(*_fields(row, settlement), *(_more(row, settlement) if more else ()))
+
+
+def _unsigned(row: Row) -> Iterator[Row]:
+    """The row, and what is given back of fees as a row of its own: the columns of fees have no sign."""
+    if row.fee.total >= 0 or row.kind == "fee":
+        yield row
+        return
+    yield replace(row, net=row.net + row.fee.total, fee=Fee())
+    back = -row.fee.total
+    yield Row("fee", row.at, row.net_currency, 0, row.net_currency, back, row.fee, psp_ref=row.psp_ref)
 
 
 def _fields(row: Row, settlement: Settlement) -> tuple[str, ...]:
     digits, fee = EXPONENTS[row.net_currency], row.fee
     nets = _debit_credit(row.net, row.net_currency)
-    fees = (fee.commission + fee.tax, fee.markup, fee.scheme, fee.interchange)
+    fees = (fee.commission + fee.tax, fee.markup, fee.scheme, fee.interchange) if row.kind != "fee" else (0, 0, 0, 0)
     return (
         "TallystickSimulated",
         settlement.account,
@@ -98,7 +110,8 @@ def _fields(row: Row, settlement: Settlement) -> tuple[str, ...]:
 def _more(row: Row, settlement: Settlement) -> tuple[str, ...]:
     balance = (row.net_currency, *_debit_credit(row.net, row.net_currency))
     is_dispute = "chargeback" in row.kind
-    total = decimal_text(_scaled(row.fee.total, row.net_currency), EXPONENTS[row.net_currency]) if row.fee.total else ""
+    charged = row.fee.total if row.kind != "fee" else 0
+    total = decimal_text(_scaled(charged, row.net_currency), EXPONENTS[row.net_currency]) if charged else ""
     return (
         *(*_local(settlement.closed_at), ""),
         *(*balance, total, ""),
@@ -149,5 +162,10 @@ def _scaled(minor: int, currency: str) -> int:
 
 
 def _local(at: int) -> tuple[str, str]:
-    local = datetime.fromtimestamp(at // 1_000_000, _ZONE)
+    return _local_second(at // 1_000_000)
+
+
+@lru_cache(1024)  # in large files a thousand rows share a second
+def _local_second(at_s: int) -> tuple[str, str]:
+    local = datetime.fromtimestamp(at_s, _ZONE)
     return f"{local:%Y-%m-%d %H:%M:%S}", f"{local:%Z}"

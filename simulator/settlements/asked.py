@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from simulator.http import Answer
-from simulator.settlements.books import Closed, SettlementBooks
+from simulator.mischief import read_faults
+from simulator.settlements.books import Asked, Closed, SettlementBooks
 from simulator.settlements.files import Files, SettlementFile
 from simulator.settlements.model import CannotWrite
 from simulator.settlements.terms import Format, read_terms
@@ -26,14 +27,14 @@ class SettlementRequests:
         self._files = files
 
     async def settle(self, body: object) -> Answer:
-        """Settle a day: `date` (today), `terms` (those of the day before). → what it came to"""
-        asked = sub_object(body, "body", frozenset(), frozenset({"date", "terms"}))
-        day, terms = asked.get("date"), asked.get("terms")
-        if not (day is None or isinstance(day, str)):
-            raise Refused(Problem.INVALID, "date: must be a day (YYYY-MM-DD)")
-        closed = await self._books.close(day, None if terms is None else read_terms(terms))
+        """Settle a day: `date` (today), `terms` (those of the day before), faults to `plant`, at one `psp` only, by a
+        `seed` (0). → what it came to, and what was planted
+        """
+        asked = sub_object(body, "body", frozenset(), frozenset({"date", "terms", "plant", "psp", "seed"}))
+        closed = await self._books.close(_text(asked, "date"), _read_asked(asked))
         batches = [batch.told() for batch in self._books.batches(closed.day)]
         told = {"date": closed.day, "until": iso_time(closed.until_us), "settlements": batches}
+        told["planted"] = closed.planted
         return json_answer(200, {**told, "files": [file.told() for file in self._files.of(closed)]})
 
     def listed(self, query: Mapping[str, str]) -> Answer:
@@ -63,6 +64,21 @@ class SettlementRequests:
         if closed is None:
             raise Refused(Problem.INVALID, f"date: {day or 'no day'} is not settled")
         return closed
+
+
+def _read_asked(asked: Mapping[str, object]) -> Asked:
+    terms, seed = asked.get("terms"), asked.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise Refused(Problem.INVALID, "seed: must be a whole number")
+    faults = read_faults(asked.get("plant", []))
+    return Asked(None if terms is None else read_terms(terms), faults, _text(asked, "psp"), seed)
+
+
+def _text(asked: Mapping[str, object], name: str) -> str | None:
+    value = asked.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise Refused(Problem.INVALID, f"{name}: must be a text")
 
 
 def _piece(lines: Iterator[bytes], start: int) -> bytes:

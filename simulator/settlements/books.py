@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
 from simulator.clock import Clock
 from simulator.memory import Memory
+from simulator.mischief import Fault, FileFault, Mischief, Reported
 from simulator.settlements.bank import Bank, Entry
-from simulator.settlements.facts import Draft, unsettled
+from simulator.settlements.facts import Draft, declined, unsettled
 from simulator.settlements.model import Fee, Row, Settlement, with_payout
+from simulator.settlements.names import report_name
 from simulator.settlements.terms import Terms, read_terms
 from simulator.shape import Shape
 from simulator.wire import Problem, Refused
@@ -21,14 +25,25 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settled_days (
     day TEXT PRIMARY KEY,
     until INTEGER NOT NULL,         -- microseconds: what happened from then on is another day's
-    terms TEXT NOT NULL
+    terms TEXT NOT NULL,
+    planted TEXT NOT NULL           -- faults, and what must be found of each
 );
+CREATE TABLE IF NOT EXISTS file_faults (
+    psp TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    fault TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    delta INTEGER NOT NULL,
+    PRIMARY KEY (psp, number)
+);
+CREATE TABLE IF NOT EXISTS never_reported (psp TEXT NOT NULL, fact TEXT NOT NULL, PRIMARY KEY (psp, fact)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (
     psp TEXT NOT NULL,
     number INTEGER NOT NULL,        -- of the PSP's day, in all its currencies
     currency TEXT NOT NULL,
     day TEXT NOT NULL,
     left_over INTEGER NOT NULL,     -- carried to the next one; most often 0
+    closed_at INTEGER NOT NULL,
     PRIMARY KEY (psp, number, currency)
 );
 CREATE TABLE IF NOT EXISTS settled (
@@ -42,8 +57,9 @@ CREATE TABLE IF NOT EXISTS settled (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS settled_once ON settled (psp, fact) WHERE fact<>'';
 """
-_DAY = "SELECT day, until, terms FROM settled_days WHERE day=?"
-_LAST_DAY = "SELECT day, until, terms FROM settled_days ORDER BY day DESC LIMIT 1"
+_SELECT_DAY = "SELECT day, until, terms, planted FROM settled_days"
+_DAY = f"{_SELECT_DAY} WHERE day=?"
+_LAST_DAY = f"{_SELECT_DAY} ORDER BY day DESC LIMIT 1"
 _CARRIED = """
 SELECT currency, left_over, number FROM batches WHERE psp=:psp AND left_over<>0
 AND number=(SELECT max(number) FROM batches WHERE psp=:psp)
@@ -58,6 +74,25 @@ class Closed(NamedTuple):
     day: str
     until_us: int
     terms: Terms
+    planted: list[dict[str, Any]]
+
+
+class Asked(NamedTuple):
+    """What a day is settled with. No terms: those of the day before."""
+
+    terms: Terms | None = None
+    faults: Sequence[Fault] = ()
+    psp: str | None = None  # only there are faults planted
+    seed: int = 0
+
+
+class FileFaultOf(NamedTuple):
+    """What is wrong with the file of a batch; the amount that it is about."""
+
+    number: int
+    fault: FileFault
+    currency: str
+    delta: int
 
 
 class Batch(NamedTuple):
@@ -68,6 +103,7 @@ class Batch(NamedTuple):
     currency: str
     day: str
     left_over: int
+    closed_at: int
 
     def told(self) -> dict[str, object]:
         return {"psp": self.psp, "number": self.number, "currency": self.currency, "left_over": self.left_over}
@@ -83,7 +119,7 @@ class SettlementBooks:
         self._shapes = shapes
         memory.writing.executescript(_SCHEMA)
 
-    async def close(self, day: str | None, terms: Terms | None) -> Closed:
+    async def close(self, day: str | None, asked: Asked) -> Closed:
         """Settle a day, today by the clock; one that is closed stays as it is. Errors: Refused INVALID."""
         now_us = self._clock.now_us()
         today = _day_of(now_us)
@@ -91,53 +127,71 @@ class SettlementBooks:
         if wanted > today:
             raise Refused(Problem.INVALID, f"date: {wanted} has not come yet, it is {today}")
         until_us = min(now_us, _start_us(wanted) + _DAY_US)
-        return await self._memory.commit(lambda: self._closed(wanted, until_us, terms))
+        return await self._memory.commit(lambda: self._closed(wanted, until_us, asked))
 
-    def _closed(self, day: str, until_us: int, terms: Terms | None) -> Closed:
+    def _closed(self, day: str, until_us: int, asked: Asked) -> Closed:
         execute = self._memory.writing.execute
         known = _closed_day(execute(_DAY, (day,)).fetchone())
         if known is not None:
+            if asked.faults or asked.terms:
+                raise Refused(Problem.INVALID, f"date: {day} is settled already, and stays as it is")
             return known
         last = _closed_day(execute(_LAST_DAY).fetchone())
         if last is not None and day < last.day:
             raise Refused(Problem.INVALID, f"date: {last.day} is settled already, and days are settled in their order")
-        closed = Closed(day, until_us, terms or (last.terms if last else Terms()))
-        for shape in self._shapes.values():
-            self._settle(shape, closed)
-        execute(
-            "INSERT INTO settled_days VALUES (?,?,?)", (day, until_us, orjson.dumps(closed.terms.to_json()).decode())
-        )
+        closed = Closed(day, until_us, asked.terms or (last.terms if last else Terms()), [])
+        reported = [self._reported(shape, closed) for shape in self._shapes.values()]
+        mischief = Mischief(f"{asked.seed}/{day}", [each for each in reported if asked.psp in (None, each.psp)])
+        closed.planted.extend(mischief.plant(fault).to_json() for fault in asked.faults)
+        for each in reported:
+            self._settle(each, closed)
+        kept = (orjson.dumps(closed.terms.to_json()).decode(), orjson.dumps(closed.planted).decode())
+        execute("INSERT INTO settled_days VALUES (?,?,?,?)", (day, until_us, *kept))
         self._bank.close(closed.terms.bank_account, day, until_us)
         return closed
 
-    def _settle(self, shape: Shape, closed: Closed) -> None:
+    def _reported(self, shape: Shape, closed: Closed) -> Reported:
+        [number] = self._memory.writing.execute(_NEXT, (shape.name,)).fetchone()
+        found = (self._memory, shape, closed.terms, closed.until_us)
+        written = closed.terms.formats.get(shape.name, "native")
+        name = partial(report_name, written, shape.name, closed.day)
+        return Reported(shape.name, number, written, list(unsettled(*found)), partial(declined, *found), name)
+
+    def _settle(self, reported: Reported, closed: Closed) -> None:
         """One number for all that a PSP settles on a day, and under it a settlement of each currency."""
+        execute, psp, number = self._memory.writing.execute, reported.psp, reported.number
+        for fact in reported.hidden:
+            execute("INSERT INTO never_reported VALUES (?,?)", (psp, fact))
         by_currency: dict[str, list[Draft]] = {}
-        for draft in unsettled(self._memory, shape, closed.terms, closed.until_us):
+        for draft in reported.drafts:
             by_currency.setdefault(draft.row.net_currency, []).append(draft)
         if not by_currency:
             return
-        [number] = self._memory.writing.execute(_NEXT, (shape.name,)).fetchone()
-        for currency, amount, before in self._memory.writing.execute(_CARRIED, {"psp": shape.name}).fetchall():
+        for currency, amount, before in execute(_CARRIED, {"psp": psp}).fetchall():
             row = Row("carried", closed.until_us - 1, currency, amount, currency, amount, payout_ref=str(before))
             by_currency.setdefault(currency, []).insert(0, Draft("", row))
         for currency, drafts in sorted(by_currency.items()):
             left = sum(draft.row.net for draft in drafts)
             # What is negative waits for the next settlement, except where the PSP takes it from the bank account.
-            carried = left if left < 0 and closed.terms.formats.get(shape.name) != "stripe" else 0
-            self._make(Batch(shape.name, number, currency, closed.day, carried), drafts, closed)
+            carried = left if left < 0 and reported.format != "stripe" else 0
+            self._make(Batch(psp, number, currency, closed.day, carried, closed.until_us), drafts, reported, closed)
+        for fault, currency, delta in reported.file_faults:
+            execute("INSERT INTO file_faults VALUES (?,?,?,?,?)", (psp, number, fault, currency, delta))
 
-    def _make(self, batch: Batch, drafts: list[Draft], closed: Closed) -> None:
-        settlement = _settlement(batch, closed.until_us, (draft.row for draft in drafts))
+    def _make(self, batch: Batch, drafts: list[Draft], reported: Reported, closed: Closed) -> None:
+        settlement = _settlement(batch, (draft.row for draft in drafts))
         carry_to = str(batch.number + 1) if batch.left_over else None
         at, trace = closed.until_us - 1, settlement.trace
         rows = list(with_payout(settlement.rows, batch.currency, at, trace, carry_to=carry_to))
+        paid = -rows[-1].net if rows[-1].kind == "payout" else 0
+        if too_much := reported.claimed_too_much(batch.currency):
+            rows[-1] = replace(rows[-1], gross=rows[-1].gross - too_much, net=rows[-1].net - too_much)
         self._keep(batch, [draft.fact for draft in drafts] + [""] * (len(rows) - len(drafts)), rows)
-        if rows[-1].kind == "payout":
-            self._pay(settlement, -rows[-1].net, closed)
+        if at_the_bank := reported.at_the_bank(batch.currency, paid):
+            self._pay(settlement, at_the_bank, closed)
 
     def _keep(self, batch: Batch, facts: list[str], rows: list[Row]) -> None:
-        self._memory.writing.execute("INSERT INTO batches VALUES (?,?,?,?,?)", batch)
+        self._memory.writing.execute("INSERT INTO batches VALUES (?,?,?,?,?,?)", batch)
         values = (
             (batch.psp, batch.number, batch.currency, place, fact, _row_text(row))
             for place, (fact, row) in enumerate(zip(facts, rows, strict=True))
@@ -145,7 +199,8 @@ class SettlementBooks:
         self._memory.writing.executemany("INSERT INTO settled VALUES (?,?,?,?,?,?)", values)
 
     def _pay(self, settlement: Settlement, amount: int, closed: Closed) -> None:
-        text = f"{settlement.trace} batch {settlement.ref}, {settlement.account}, {settlement.payout_id}"
+        keys = f"{settlement.payout_id}, {settlement.account}:{settlement.day}"
+        text = f"{settlement.trace} batch {settlement.ref}, {settlement.account}, {keys}"
         due = (date.fromisoformat(closed.day) + timedelta(days=closed.terms.bank_days)).isoformat()
         fact = f"payout:{settlement.psp}:{settlement.ref}:{settlement.currency}"
         entry = Entry(fact, settlement.closed_at, amount, "", text, settlement.psp)
@@ -154,13 +209,29 @@ class SettlementBooks:
     def closed(self, day: str) -> Closed | None:
         return _closed_day(self._memory.reading.execute(_DAY, (day,)).fetchone())
 
+    def day_before(self, day: str) -> Closed | None:
+        """The day that was settled before that one."""
+        statement = f"{_SELECT_DAY} WHERE day<? ORDER BY day DESC LIMIT 1"
+        return _closed_day(self._memory.reading.execute(statement, (day,)).fetchone())
+
+    def file_fault(self, psp: str, number: int) -> FileFaultOf | None:
+        statement = "SELECT number, fault, currency, delta FROM file_faults WHERE psp=? AND number=?"
+        row = self._memory.reading.execute(statement, (psp, number)).fetchone()
+        return FileFaultOf(*row) if row else None
+
     def batches(self, day: str) -> list[Batch]:
         found = self._memory.reading.execute("SELECT * FROM batches WHERE day=? ORDER BY psp, number, currency", (day,))
         return [Batch(*row) for row in found]
 
-    def settlement(self, batch: Batch, closed: Closed) -> Settlement:
+    def batches_of(self, psp: str, number: int) -> list[Batch]:
+        found = self._memory.reading.execute(
+            "SELECT * FROM batches WHERE psp=? AND number=? ORDER BY currency", (psp, number)
+        )
+        return [Batch(*row) for row in found]
+
+    def settlement(self, batch: Batch) -> Settlement:
         """The settlement; its rows are read from the books as they are asked for, once."""
-        return _settlement(batch, closed.until_us, self._rows(batch))
+        return _settlement(batch, self._rows(batch))
 
     def _rows(self, batch: Batch) -> Iterator[Row]:
         statement = "SELECT row FROM settled WHERE psp=? AND number=? AND currency=? ORDER BY place"
@@ -168,13 +239,13 @@ class SettlementBooks:
             yield _read_row(text)
 
 
-def _closed_day(row: tuple[str, int, str] | None) -> Closed | None:
-    return Closed(row[0], row[1], read_terms(orjson.loads(row[2]))) if row else None
+def _closed_day(row: tuple[str, int, str, str] | None) -> Closed | None:
+    return Closed(row[0], row[1], read_terms(orjson.loads(row[2])), orjson.loads(row[3])) if row else None
 
 
-def _settlement(batch: Batch, until_us: int, rows: Iterable[Row]) -> Settlement:
+def _settlement(batch: Batch, rows: Iterable[Row]) -> Settlement:
     account = f"{batch.psp}-account"
-    return Settlement(batch.psp, account, batch.number, batch.currency, batch.day, until_us, rows)
+    return Settlement(batch.psp, account, batch.number, batch.currency, batch.day, batch.closed_at, rows)
 
 
 def _row_text(row: Row) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 _MUST_BE_QUOTED = re.compile(r'[",\r\n]')
+_ODD = re.compile(r'["\r\n]')
 
 
-def line(*fields: str, end: str = "\n") -> bytes:
-    quoted = [quote(field) if _MUST_BE_QUOTED.search(field) else field for field in fields]
-    return (",".join(quoted) + end).encode()
+def line(*fields: str) -> bytes:
+    text = ",".join(fields)
+    if text.count(",") >= len(fields) or _ODD.search(text):  # seldom: looked for in the whole line first
+        text = ",".join(quote(field) if _MUST_BE_QUOTED.search(field) else field for field in fields)
+    return f"{text}\n".encode()
 
 
 def quote(field: str) -> str:

@@ -35,7 +35,19 @@ SELECT * FROM (
     WHERE charges.psp=:psp
 ) AS facts
 WHERE at<:until AND NOT EXISTS (SELECT 1 FROM settled WHERE settled.psp=:psp AND settled.fact=facts.fact)
+    AND NOT EXISTS (SELECT 1 FROM never_reported AS never WHERE never.psp=:psp AND never.fact=facts.fact)
 ORDER BY at, fact
+"""
+# Captures that never were, each of an order that nothing was captured of.
+_DECLINED = """
+SELECT 'declined:' || seq AS fact, 'capture', max(created_at, decided_at) AS at, amount, 0, 'charge', id, reference,
+    reference, id, order_id, currency, scheme
+FROM charges WHERE psp=:psp AND decline_code IS NOT NULL AND max(created_at, decided_at)<:until
+    AND NOT EXISTS (SELECT 1 FROM settled WHERE settled.psp=:psp AND settled.fact='declined:' || charges.seq)
+    AND NOT EXISTS (
+        SELECT 1 FROM charges AS other WHERE other.order_id=charges.order_id AND other.decline_code IS NULL
+    )
+ORDER BY at, seq
 """
 
 
@@ -64,7 +76,16 @@ class _Fact(NamedTuple):
 
 def unsettled(memory: Memory, shape: Shape, terms: Terms, until_us: int) -> Iterator[Draft]:
     """What no settlement of the PSP has yet, as the open transaction sees it, in the order of time."""
-    for values in memory.writing.execute(_FACTS, {"psp": shape.name, "until": until_us}):
+    yield from _drafts(_FACTS, memory, shape, terms, until_us)
+
+
+def declined(memory: Memory, shape: Shape, terms: Terms, until_us: int) -> list[Draft]:
+    """Captures as if what was declined had been taken, to plant one of them."""
+    return list(_drafts(_DECLINED, memory, shape, terms, until_us))
+
+
+def _drafts(statement: str, memory: Memory, shape: Shape, terms: Terms, until_us: int) -> Iterator[Draft]:
+    for values in memory.writing.execute(statement, {"psp": shape.name, "until": until_us}):
         fact = _Fact(*values)
         yield Draft(fact.fact, _row(fact, shape, terms))
 

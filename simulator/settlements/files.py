@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
+from simulator.mischief import restated
 from simulator.settlements import adyen, camt, native, paypal, stripe
 from simulator.settlements.bank import Bank
-from simulator.settlements.books import Batch, Closed, SettlementBooks
+from simulator.settlements.books import Batch, Closed, FileFaultOf, SettlementBooks
 from simulator.settlements.model import Settlement
+from simulator.settlements.names import first_name, report_name
 from simulator.settlements.terms import Format
+
+_AN_HOUR_US = 3_600_000_000
 
 
 class SettlementFile(NamedTuple):
@@ -33,35 +38,67 @@ class Files:
         self._bank = bank
 
     def of(self, closed: Closed, psp: str | None = None, wanted: Format | None = None) -> Iterator[SettlementFile]:
-        """The day's files, or one PSP's, or in another format than the terms say."""
-        for name, batches in groupby(self._books.batches(closed.day), key=lambda batch: batch.psp):
-            if psp in (None, name):
-                yield from self._of_psp(name, list(batches), closed, wanted or closed.terms.formats.get(name, "native"))
+        """The day's files, or one PSP's, or in another format than the terms say; first what the day before kept back."""
+        before = self._books.day_before(closed.day)
+        for day in (before, closed) if before else (closed,):
+            for name, batches in groupby(self._books.batches(day.day), key=lambda batch: batch.psp):
+                if psp in (None, name):
+                    written = wanted or day.terms.formats.get(name, "native")
+                    yield from self._of_psp(list(batches), day, written, late=day is not closed)
         if psp is None:
             yield from self._of_bank(closed)
 
-    def _of_psp(self, psp: str, batches: Sequence[Batch], closed: Closed, wanted: Format) -> Iterator[SettlementFile]:
+    def _of_psp(
+        self, batches: Sequence[Batch], day: Closed, written: Format, *, late: bool
+    ) -> Iterator[SettlementFile]:
+        """A PSP's reports of a day: in our own CSV each settlement is a file."""
+        psp, number = batches[0].psp, batches[0].number
+        fault = self._books.file_fault(psp, number)
+        for of_file in [[batch] for batch in batches] if written == "native" else [batches]:
+            name = report_name(written, psp, day.day, number, of_file[0].currency)
+            has_fault = fault is not None and any(batch.currency == fault.currency for batch in of_file)
+            if late != (has_fault and fault is not None and fault.fault == "missing_file"):
+                continue
+            if has_fault and fault is not None:
+                yield from self._first_version(fault, name, of_file, day, written)
+            yield SettlementFile(psp, name, written, self._writer(self._repeated(of_file, written), day, written))
+
+    def _first_version(
+        self, fault: FileFaultOf, name: str, batches: Sequence[Batch], day: Closed, written: Format
+    ) -> Iterator[SettlementFile]:
+        whole = self._writer(batches, day, written)
+        if fault.fault == "truncated_file":
+            yield SettlementFile(batches[0].psp, first_name(name), written, lambda: _cut(whole()))
+        elif fault.fault == "restated_file":
+            former = self._writer(batches, day, written, fault)
+            yield SettlementFile(batches[0].psp, first_name(name), written, former)
+
+    def _repeated(self, batches: Sequence[Batch], written: Format) -> Sequence[Batch]:
+        """With those of the batch before, if that is planted."""
+        psp, number = batches[0].psp, batches[0].number
+        fault = self._books.file_fault(psp, number - 1)
+        if written != "adyen" or fault is None or fault.fault != "repeated_batch":
+            return batches
+        return [*self._books.batches_of(psp, number - 1), *batches]
+
+    def _writer(
+        self, batches: Sequence[Batch], day: Closed, written: Format, former: FileFaultOf | None = None
+    ) -> Callable[[], Iterator[bytes]]:
+        """What writes the file; of one that is restated the `former` version."""
+
         def settlements() -> list[Settlement]:
-            return [self._books.settlement(batch, closed) for batch in batches]
+            found = [self._books.settlement(batch) for batch in batches]
+            return found if former is None else [_as_before(each, former) for each in found]
 
-        number, day = batches[0].number, closed.day
-        match wanted:
+        match written:
             case "adyen":
-                name = f"settlement_detail_report_batch_{number}.csv"
-                yield SettlementFile(psp, name, wanted, lambda: adyen.write(settlements()))
+                return lambda: adyen.write(settlements())
             case "stripe":
-                name = f"payout_reconciliation.itemized.5-{psp}-{day}.csv"
-                yield SettlementFile(psp, name, wanted, lambda: stripe.write(settlements()))
+                return lambda: stripe.write(settlements())
             case "paypal":
-                name = f"STL-{day.replace('-', '')}.01.009.CSV"
-                yield SettlementFile(psp, name, wanted, lambda: paypal.write(settlements(), closed.until_us))
+                return lambda: paypal.write(settlements(), day.until_us + (0 if former else _AN_HOUR_US))
             case "native":
-                for batch in batches:
-                    name = f"settlement-{psp}-{number}-{batch.currency}.csv"
-                    yield SettlementFile(psp, name, wanted, self._native(batch, closed))
-
-    def _native(self, batch: Batch, closed: Closed) -> Callable[[], Iterator[bytes]]:
-        return lambda: native.write(self._books.settlement(batch, closed))
+                return lambda: native.write(settlements()[0])
 
     def _of_bank(self, closed: Closed) -> Iterator[SettlementFile]:
         statements = self._bank.statements(closed.day)
@@ -69,3 +106,16 @@ class Files:
             account = statements[0].account
             name = f"camt053-{account}-{closed.day}.xml"
             yield SettlementFile(account, name, "camt.053", lambda: camt.write(statements))
+
+
+def _as_before(settlement: Settlement, fault: FileFaultOf) -> Settlement:
+    if settlement.currency != fault.currency:
+        return settlement
+    return replace(settlement, rows=restated(list(settlement.rows), fault.delta))
+
+
+def _cut(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Six tenths of the file, in the middle of a line."""
+    whole = b"".join(lines)
+    end = len(whole) * 6 // 10
+    yield whole[: end - (whole[end - 1 : end] in b"\r\n")]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import Literal
 
 from simulator.currencies import ISO
@@ -122,6 +123,7 @@ def with_payout(
         yield Row(kind, at, currency, -left, currency, -left, payout_ref=trace if carry_to is None else carry_to)
 
 
+@lru_cache(1 << 16)
 def decimal_text(minor: int, digits: int) -> str:
     """Minor units as a decimal in major units: 12345 with two digits is 123.45."""
     if not digits:

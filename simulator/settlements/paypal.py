@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 from simulator.currencies import ISO
 from simulator.settlements.csv_lines import quote
@@ -26,7 +25,7 @@ _CODES: Mapping[Kind, str] = {
     "refund": "T1107",
     "refund_reversed": "T1100",
     "chargeback": "T1201",
-    "second_chargeback": "T1201",
+    "second_chargeback": "T1207",
     "chargeback_reversed": "T1202",
     "fee": "T0106",
     "payout": "T0400",
@@ -37,7 +36,6 @@ _CODES: Mapping[Kind, str] = {
 }
 _TAKEN_BACK = "T1106"
 _CONVERSION = "T0200"
-_ZONE = ZoneInfo("America/Los_Angeles")
 
 
 @dataclass(slots=True)
@@ -80,21 +78,20 @@ class _Record:
 
 
 def write(settlements: Sequence[Settlement], made_at: int) -> Iterator[bytes]:
-    """The file of a day, a record at a time, in windows of the account's own zone."""
+    """The file of a day, a record at a time."""
     account = quote(settlements[0].account)
-    day = datetime.fromisoformat(settlements[0].day).replace(tzinfo=UTC).astimezone(_ZONE)
-    end = day + timedelta(days=1, seconds=-1)
+    day = settlements[0].day.replace("-", "/")
     yield _line('"RH"', _time(made_at), '"A"', account, "009", "")
     yield _line('"FH"', "01")
-    yield _line('"SH"', f"{day:%Y/%m/%d %H:%M:%S %z}", f"{end:%Y/%m/%d %H:%M:%S %z}", account, '""')
+    yield _line('"SH"', f"{day} 00:00:00 +0000", f"{day} 23:59:59 +0000", account, '""')
     yield _line('"CH"', *map(quote, COLUMNS))
     totals: dict[str, _Totals] = {}
     for settlement in settlements:
-        for row in settlement.rows:
+        for place, row in enumerate(settlement.rows):
             if row.kind == "carried":
                 _carry(row, settlement, totals)
                 continue
-            for record in _records(row, settlement):
+            for record in _records(row, place, settlement):
                 totals.setdefault(record.currency, _Totals()).add(record.gross, record.fee)
                 yield _body(record, row)
     yield from _footers(totals)
@@ -115,9 +112,9 @@ def _carry(row: Row, settlement: Settlement, totals: dict[str, _Totals]) -> None
         totals.setdefault(row.currency, _Totals()).begin += _hundredths(row.net, row.currency)
 
 
-def _records(row: Row, settlement: Settlement) -> Iterator[_Record]:
+def _records(row: Row, place: int, settlement: Settlement) -> Iterator[_Record]:
     """The transaction; after one in another currency both legs of its exchange, the second with the fee."""
-    id_, bank_reference = row.psp_ref, ""
+    id_, bank_reference = row.psp_ref or f"{settlement.payout_id[3:15]}{place}", ""
     if row.kind == "payout":
         id_, bank_reference = settlement.payout_id[3:], settlement.trace
     reference = "" if row.charge_psp_ref == row.psp_ref else row.charge_psp_ref
@@ -165,7 +162,7 @@ def _amount(hundredths: int) -> tuple[str, str]:
 
 
 def _time(at: int) -> str:
-    return f"{datetime.fromtimestamp(at // 1_000_000, _ZONE):%Y/%m/%d %H:%M:%S %z}"
+    return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y/%m/%d %H:%M:%S %z}"
 
 
 def _line(*fields: str) -> bytes:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from itertools import islice
 from xml.etree import ElementTree
 
 import pytest
 
 from simulator.settlements import adyen, camt, native, paypal, stripe
 from simulator.settlements.bank import Entry, Statement
+from simulator.settlements.large import Expected, Large
 from simulator.settlements.model import CannotWrite, Row, Settlement, decimal_text
 from tests.simulator.settlement_cases import (
     CAPTURE,
@@ -206,3 +209,36 @@ def test_amounts_are_written_in_major_units(minor: int, digits: int, text: str) 
 def test_a_field_with_a_comma_or_a_quote_is_read_back_as_it_was() -> None:
     [row] = [row for row in table(adyen.write([a_settlement()])) if row["Gross Currency"] == "SEK"]
     assert row["Merchant Order Reference"] == 'order,"9"'
+
+
+def test_a_large_file_is_the_same_for_a_seed_and_ties_with_what_is_expected_of_it() -> None:
+    large = Large(2_000, seed=5)
+    written = b"".join(large.file())
+    assert written == b"".join(Large(2_000, seed=5).file())
+    assert written != b"".join(Large(2_000, seed=6).file())
+    rows = {row["Merchant Reference"]: row for row in table([written]) if row["Type"] == "Settled"}
+    differing = Counter(
+        odd_of(rows.pop(each.our_ref, None), each) for each in large.expected() if each.odd != "unknown"
+    )
+    assert rows.keys() == {each.our_ref for each in large.expected() if each.odd == "unknown"}
+    odd = Counter(each.odd for each in large.expected())
+    assert differing == {wanted: count for wanted, count in odd.items() if wanted != "unknown"}
+    assert set(odd) == {None, "amount", "fee", "missing", "unknown"}
+    assert odd[None] == 2_000 - 10  # one in two hundred is odd
+    nets = [money(row["Net Credit (NC)"]) - money(row["Net Debit (NC)"]) for row in table([written])]
+    assert sum(nets) == 0
+
+
+def odd_of(row: dict[str, str] | None, expected: Expected) -> str | None:
+    """How the row differs from what is expected."""
+    if row is None:
+        return "missing"
+    if money(row["Gross Credit (GC)"]) * 100 != expected.amount:
+        return "amount"
+    return None if money(row["Payment Fees (NC)"]) * 100 == expected.fee.total else "fee"
+
+
+def test_a_large_file_is_written_without_its_rows_being_held() -> None:
+    """Of a billion rows the first ones are there at once."""
+    first = list(islice(Large(10**9, seed=1).file(), 50))
+    assert first[:50] == list(Large(49, seed=1).file())[:50]

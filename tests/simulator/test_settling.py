@@ -38,16 +38,16 @@ class Days:
 
     def next(self) -> None:
         """A day later, and the simulator has seen it."""
-        before = self._now()
+        before = self.now()
         self.ahead_s += DAY_S
         self.running.clock.write_text(str(self.ahead_s))
-        wait_for(lambda: self._now() > before + timedelta(hours=12))
+        wait_for(lambda: self.now() > before + timedelta(hours=12))
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
         return datetime.fromisoformat(self.running.control("GET", "/control/status")["now"])
 
-    def settled(self, terms: object = None, date: str | None = None) -> dict[str, Any]:
-        asked = {"date": date, "terms": terms}
+    def settled(self, terms: object = None, **asked: object) -> dict[str, Any]:
+        asked = {"terms": terms, **asked}
         told: dict[str, Any] = self.running.control(
             "POST", "/control/settle", {name: value for name, value in asked.items() if value is not None}
         )

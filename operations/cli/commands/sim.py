@@ -285,22 +285,33 @@ def settle(
     terms: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON: what PSPs charge from this day on")
     ] = None,
+    plant: Annotated[
+        list[str] | None, typer.Option(metavar="FAULT[=COUNT]", help="wrong_amount, missing_row=3, … (docs/psp.md)")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="another one plants elsewhere")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Settle what PSPs have not settled up to a day; write their reports and the bank's statement. A day that is settled
-    is written again, the same.
+    is written again, the same. What is planted, and what must be found of it, is told in a file beside --out.
     """
-    from operations.cli.sim_files import write_files
+    from operations.cli.sim_files import write_files, write_planted
 
     asked = {"date": date, "terms": None if terms is None else _json_of(terms)}
+    if plant:
+        asked |= {"plant": plant, "psp": psp, "seed": seed}
     told = call("POST", "/control/settle", {name: value for name, value in asked.items() if value is not None})
     query = {"date": told["date"], **({"psp": psp} if psp else {}), **({"format": format_} if format_ else {})}
     files = call("GET", f"/control/settlements?{urlencode(query)}")["files"]
-    told["files"] = [str(path) for path in write_files(_bytes, files, query, out or _settlements_folder(told["date"]))]
+    folder = out or _settlements_folder(told["date"])
+    told["files"] = [str(path) for path in write_files(_bytes, files, query, folder)]
+    if told["planted"]:
+        told["planted_file"] = str(write_planted(told["planted"], told["date"], folder))
     if as_json:
         _print_json(told)
         return
     say(*told["files"])
+    if told["planted"]:
+        note(f"{len(told['planted'])} faults are planted: {told['planted_file']}")
     note(f"{told['date']}: what happened from {told['until']} on comes with the next day")
 
 
