@@ -6,11 +6,13 @@ Who reconciles shares no code with this: what is told here is the oracle that fi
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
 from simulator.currencies import ISO
+from simulator.settlements.bank import bank_reference
 from simulator.settlements.facts import Draft
 from simulator.settlements.model import Fee, Row
 from simulator.settlements.terms import Format
@@ -34,7 +36,11 @@ FileFault = Literal[
     "repeated_batch",  # the next batch's file has this one's rows, too
     "wrong_total",  # the payout is not what the rows come to
 ]
-BankFault = Literal["payout_missing", "bank_amount"]
+BankFault = Literal[
+    "payout_missing",
+    "bank_amount",
+    "extra_entry",  # money from somebody unknown
+]
 Fault = RowFault | FileFault | BankFault
 ROW_FAULTS: tuple[RowFault, ...] = get_args(RowFault)
 FILE_FAULTS: tuple[FileFault, ...] = get_args(FileFault)
@@ -58,6 +64,7 @@ _CODES: Mapping[Fault, str] = {
     "wrong_total": "PAYOUT_TOTAL",
     "payout_missing": "PAYOUT_MISSING",
     "bank_amount": "BANK_AMOUNT",
+    "extra_entry": "UNEXPLAINED",
 }
 _PASSING: frozenset[Fault] = frozenset({"late_row", "missing_file", "truncated_file"})
 """Over by itself once the rest has come."""
@@ -69,7 +76,7 @@ class Planted:
 
     fault: Fault
     code: str
-    subject: str  # our reference, else the PSP's; the order; the settlement as PSP/NUMBER; the file's name
+    subject: str  # our reference, else the PSP's; the order; the settlement as PSP/NUMBER; the file's name; the bank's reference
     psp: str
     currency: str
     settlement: str
@@ -92,12 +99,19 @@ class Reported:
     psp: str
     number: int
     format: Format
-    drafts: list[Draft]
+    rows: dict[str, Row]  # by the facts behind them
+    brought: Mapping[str, int]  # from the settlement before, by currency
     declined: Callable[[], Sequence[Draft]]  # captures that never were, to choose from
     file_name: Callable[[int, str], str]  # of a number and currency
+    invented: list[Row] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)  # facts that are never reported
     file_faults: list[tuple[FileFault, str, int]] = field(default_factory=list)  # … of a currency, by an amount
     bank_faults: list[tuple[BankFault, str, int]] = field(default_factory=list)
+
+    def total(self, currency: str) -> int:
+        """What there is to pay out."""
+        rows = (*self.rows.values(), *self.invented)
+        return self.brought.get(currency, 0) + sum(row.net for row in rows if row.net_currency == currency)
 
     def claimed_too_much(self, currency: str) -> int:
         return sum(delta for fault, of, delta in self.file_faults if (fault, of) == ("wrong_total", currency))
@@ -105,9 +119,20 @@ class Reported:
     def at_the_bank(self, currency: str, paid: int) -> int:
         """What arrives of a payout."""
         for fault, of, delta in self.bank_faults:
-            if of == currency:
+            if of == currency and fault != "extra_entry":
                 return 0 if fault == "payout_missing" else paid - delta
         return paid
+
+    def unknown_credits(self) -> dict[str, tuple[str, int]]:
+        """Fact → currency and amount of what somebody unknown pays."""
+        unknown = [(of, amount) for fault, of, amount in self.bank_faults if fault == "extra_entry"]
+        return {self.unknown_credit(currency): (currency, amount) for currency, amount in unknown}
+
+    def unknown_credit(self, currency: str) -> str:
+        return f"unknown:{self.psp}:{self.number}:{currency}"
+
+
+_Place = tuple[Reported, str, Row]  # of a PSP's day the row of a fact
 
 
 class Mischief:
@@ -117,6 +142,19 @@ class Mischief:
         self._draw = random.Random(seed)
         self._reported = reported
         self._used: set[str] = set()
+        self._captures = self._chosen([(at, fact, row) for at in reported for fact, row in at.rows.items()])
+        self._declined: list[_Place] | None = None
+
+    def _chosen(self, places: Sequence[_Place]) -> list[_Place]:
+        """Captures with nothing else of their order, so that what is found is of the fault alone; in the order of faults."""
+        rows_of = Counter(row.order_ref for at in self._reported for row in at.rows.values())
+        alone = [
+            (at, fact, row)
+            for at, fact, row in places
+            if row.kind == "capture" and row.gross > 100 and rows_of[row.order_ref] <= 1
+        ]
+        self._draw.shuffle(alone)
+        return alone
 
     def plant(self, fault: Fault) -> Planted:
         """Errors: Refused INVALID if nothing is left to plant it on."""
@@ -128,45 +166,40 @@ class Mischief:
     # ── rows ──
 
     def _plant_row(self, fault: RowFault) -> Planted:
-        at, row, fact = self._chosen_row(fault)
+        at, fact, row = self._next(fault)
         self._used.add(row.order_ref)
         match fault:
             case "missing_row":
                 at.hidden.append(fact)
-                _drop(at, fact)
+                del at.rows[fact]
                 return _told(fault, at, row)
             case "late_row":
-                _drop(at, fact)
+                del at.rows[fact]
                 return _told(fault, at, row)
             case "extra_row" | "extra_refund" | "second_capture":
                 added = self._added(fault, row)
-                at.drafts.append(Draft("", added))
+                at.invented.append(added)
                 return _told(fault, at, added)
             case "declined_row":
-                at.drafts.append(Draft(fact, row))
+                at.rows[fact] = row
                 return _told(fault, at, row)
             case "wrong_amount" | "wrong_fee" | "other_currency":
                 changed, delta = self._changed(fault, row)
-                _put(at, fact, changed)
+                at.rows[fact] = changed
                 return replace(_told(fault, at, changed), delta=delta)
 
-    def _chosen_row(self, fault: RowFault) -> tuple[Reported, Row, str]:
+    def _next(self, fault: RowFault) -> _Place:
         """A capture of an order that no fault is planted on."""
-        found = [
-            (at, row, fact)
-            for at in self._reported
-            for fact, row in (at.declined() if fault == "declined_row" else at.drafts)
-            if fact and row.kind == "capture" and row.gross > 100 and row.order_ref not in self._used
-            if _fits(fault, row)
-        ]
-        alone = [each for each in found if self._is_alone(each[0], each[1])]
-        if not alone:
-            raise Refused(Problem.INVALID, f"plant: no capture is left for {fault}")
-        return self._draw.choice(alone)
+        places = self._captures if fault != "declined_row" else self._never_captured()
+        for place in places:
+            if place[2].order_ref not in self._used and _fits(fault, place[2]):
+                return place
+        raise Refused(Problem.INVALID, f"plant: no capture is left for {fault}")
 
-    def _is_alone(self, at: Reported, row: Row) -> bool:
-        """Whether nothing else of the order is in this settlement: what is found is of the fault alone."""
-        return sum(draft.row.order_ref == row.order_ref for draft in at.drafts) <= 1
+    def _never_captured(self) -> Sequence[_Place]:
+        if self._declined is None:
+            self._declined = self._chosen([(at, *draft) for at in self._reported for draft in at.declined()])
+        return self._declined
 
     def _added(self, fault: RowFault, row: Row) -> Row:
         drawn = f"{self._draw.getrandbits(96):024x}"
@@ -207,7 +240,7 @@ class Mischief:
         found = [
             (at, currency)
             for at in self._reported
-            for currency in sorted({draft.row.net_currency for draft in at.drafts})
+            for currency in sorted({row.net_currency for row in at.rows.values()})
             if self._may_have(fault, at, currency)
         ]
         if not found:
@@ -217,9 +250,10 @@ class Mischief:
         delta = self._draw.randint(101, 999)
         told = self._told_of_file(fault, at, currency)
         match fault:
-            case "payout_missing" | "bank_amount":
+            case "payout_missing" | "bank_amount" | "extra_entry":
                 at.bank_faults.append((fault, currency, delta))
-                return replace(told, delta=-delta if fault == "bank_amount" else 0)
+                by = {"payout_missing": 0, "bank_amount": -delta, "extra_entry": delta}
+                return replace(told, delta=by[fault])
             case "missing_file" | "truncated_file" | "restated_file" | "repeated_batch" | "wrong_total":
                 at.file_faults.append((fault, currency, delta))
                 return replace(told, delta=delta if fault == "wrong_total" else 0)
@@ -228,16 +262,15 @@ class Mischief:
         """One fault of a file in a day of a PSP, one of the bank in a settlement that pays out, and not both in one."""
         if at.psp in self._used or f"{at.psp}/{currency}" in self._used:
             return False
-        nets = [draft.row.net for draft in at.drafts if draft.row.net_currency == currency]
         match fault:
             case "repeated_batch":
                 return at.format == "adyen"
             case "wrong_total":
-                return at.format != "paypal" and sum(nets) > 0
+                return at.format != "paypal" and at.total(currency) > 0
             case "restated_file":
-                return at.format != "stripe" and len(_restatable(at.drafts, currency)) >= 2
+                return at.format != "stripe" and len(_restatable(at.rows.values(), currency)) >= 2
             case "payout_missing" | "bank_amount":
-                return sum(nets) > 1_000
+                return at.total(currency) > 1_000
         return True
 
     def _told_of_file(self, fault: FileFault | BankFault, at: Reported, currency: str) -> Planted:
@@ -245,6 +278,8 @@ class Mischief:
         subject = settlement
         if fault == "missing_file":
             subject = at.psp
+        elif fault == "extra_entry":
+            subject = bank_reference(at.unknown_credit(currency))
         elif fault in ("truncated_file", "restated_file", "repeated_batch"):
             subject = at.file_name(at.number + (fault == "repeated_batch"), currency)
         elif fault == "wrong_total" and at.format == "adyen":
@@ -271,7 +306,7 @@ def _read_fault(text: object) -> list[Fault]:
 
 def restated(rows: Sequence[Row], delta: int) -> list[Row]:
     """The rows as they were before the file was restated: two captures wrong, their sum right."""
-    first, second = _restatable([Draft("", row) for row in rows], "")[:2]
+    first, second = _restatable(rows, rows[0].net_currency)[:2]
     wrong = {id(first): delta, id(second): -delta}
     return [
         replace(row, gross=row.gross + wrong[id(row)], net=row.net + wrong[id(row)]) if id(row) in wrong else row
@@ -279,13 +314,9 @@ def restated(rows: Sequence[Row], delta: int) -> list[Row]:
     ]
 
 
-def _restatable(drafts: Sequence[Draft], currency: str) -> list[Row]:
-    return [
-        draft.row
-        for draft in drafts
-        if draft.row.kind == "capture" and draft.row.gross > 1_000 and not draft.row.rate
-        if currency in ("", draft.row.net_currency)
-    ]
+def _restatable(rows: Iterable[Row], currency: str) -> list[Row]:
+    fitting = (row for row in rows if row.kind == "capture" and row.gross > 1_000 and not row.rate)
+    return [row for row in fitting if row.net_currency == currency]
 
 
 def _told(fault: RowFault, at: Reported, row: Row) -> Planted:
@@ -301,14 +332,6 @@ def _fits(fault: RowFault, row: Row) -> bool:
     if fault == "other_currency":
         return not row.rate and ISO[row.currency] == 2
     return fault != "wrong_amount" or not row.rate
-
-
-def _drop(at: Reported, fact: str) -> None:
-    at.drafts[:] = [draft for draft in at.drafts if draft.fact != fact]
-
-
-def _put(at: Reported, fact: str, row: Row) -> None:
-    at.drafts[:] = [Draft(fact, row) if draft.fact == fact else draft for draft in at.drafts]
 
 
 def _as_drawn(reference: str, drawn: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,6 +68,11 @@ class Entry(NamedTuple):
     end_to_end: str
     text: str
     counterparty: str
+
+
+def bank_reference(fact: str) -> str:
+    """The bank's own reference of an entry (AcctSvcrRef)."""
+    return hashlib.blake2b(fact.encode(), digest_size=8).hexdigest().upper()
 
 
 @dataclass(frozen=True, slots=True)

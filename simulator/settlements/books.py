@@ -61,7 +61,7 @@ _SELECT_DAY = "SELECT day, until, terms, planted FROM settled_days"
 _DAY = f"{_SELECT_DAY} WHERE day=?"
 _LAST_DAY = f"{_SELECT_DAY} ORDER BY day DESC LIMIT 1"
 _CARRIED = """
-SELECT currency, left_over, number FROM batches WHERE psp=:psp AND left_over<>0
+SELECT currency, left_over FROM batches WHERE psp=:psp AND left_over<>0
 AND number=(SELECT max(number) FROM batches WHERE psp=:psp)
 """
 _NEXT = "SELECT coalesce(max(number), 1000) + 1 FROM batches WHERE psp=?"
@@ -155,26 +155,25 @@ class SettlementBooks:
         found = (self._memory, shape, closed.terms, closed.until_us)
         written = closed.terms.formats.get(shape.name, "native")
         name = partial(report_name, written, shape.name, closed.day)
-        return Reported(shape.name, number, written, list(unsettled(*found)), partial(declined, *found), name)
+        brought = dict(self._memory.writing.execute(_CARRIED, {"psp": shape.name}).fetchall())
+        rows = dict(unsettled(*found))
+        return Reported(shape.name, number, written, rows, brought, partial(declined, *found), name)
 
     def _settle(self, reported: Reported, closed: Closed) -> None:
         """One number for all that a PSP settles on a day, and under it a settlement of each currency."""
         execute, psp, number = self._memory.writing.execute, reported.psp, reported.number
         for fact in reported.hidden:
             execute("INSERT INTO never_reported VALUES (?,?)", (psp, fact))
-        by_currency: dict[str, list[Draft]] = {}
-        for draft in reported.drafts:
-            by_currency.setdefault(draft.row.net_currency, []).append(draft)
-        if not by_currency:
+        if not reported.rows and not reported.invented:
             return
-        for currency, amount, before in execute(_CARRIED, {"psp": psp}).fetchall():
-            row = Row("carried", closed.until_us - 1, currency, amount, currency, amount, payout_ref=str(before))
-            by_currency.setdefault(currency, []).insert(0, Draft("", row))
-        for currency, drafts in sorted(by_currency.items()):
+        for currency, drafts in sorted(_by_currency(reported, closed).items()):
             left = sum(draft.row.net for draft in drafts)
             # What is negative waits for the next settlement, except where the PSP takes it from the bank account.
             carried = left if left < 0 and reported.format != "stripe" else 0
             self._make(Batch(psp, number, currency, closed.day, carried, closed.until_us), drafts, reported, closed)
+        for fact, (currency, amount) in reported.unknown_credits().items():
+            entry = Entry(fact, closed.until_us, amount, "", "your invoice 4711", "somebody")
+            self._bank.expect(closed.terms.bank_account, currency, closed.day, entry)
         for fault, currency, delta in reported.file_faults:
             execute("INSERT INTO file_faults VALUES (?,?,?,?,?)", (psp, number, fault, currency, delta))
 
@@ -241,6 +240,17 @@ class SettlementBooks:
 
 def _closed_day(row: tuple[str, int, str, str] | None) -> Closed | None:
     return Closed(row[0], row[1], read_terms(orjson.loads(row[2])), orjson.loads(row[3])) if row else None
+
+
+def _by_currency(reported: Reported, closed: Closed) -> dict[str, list[Draft]]:
+    """By the currency of the settlement, what is brought from the one before first."""
+    found: dict[str, list[Draft]] = {}
+    for currency, amount in reported.brought.items():
+        at, before = closed.until_us - 1, str(reported.number - 1)
+        found[currency] = [Draft("", Row("carried", at, currency, amount, currency, amount, payout_ref=before))]
+    for fact, row in (*reported.rows.items(), *(("", row) for row in reported.invented)):
+        found.setdefault(row.net_currency, []).append(Draft(fact, row))
+    return found
 
 
 def _settlement(batch: Batch, rows: Iterable[Row]) -> Settlement:

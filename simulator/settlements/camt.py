@@ -9,7 +9,7 @@ from typing import Literal
 from xml.sax.saxutils import escape
 
 from simulator.currencies import ISO
-from simulator.settlements.bank import Entry, Statement
+from simulator.settlements.bank import Entry, Statement, bank_reference
 from simulator.settlements.model import decimal_text
 
 Version = Literal[2, 8]
@@ -64,14 +64,13 @@ def _balance(code: str, minor: int, statement: Statement) -> str:
 
 def _entry(entry: Entry, statement: Statement, version: Version) -> Iterator[str]:
     """An entry with its one transaction. Later versions wrap the code of the status."""
-    drawn = hashlib.blake2b(entry.fact.encode(), digest_size=8).hexdigest()
     day = f"<Dt>{statement.day}</Dt>"
     family = "RCDT" if entry.amount > 0 else "ICDT"
     yield "<Ntry>"
     yield _money(entry.amount, statement.currency)
     yield "<RvslInd>false</RvslInd>"
     yield "<Sts>BOOK</Sts>" if version == 2 else "<Sts><Cd>BOOK</Cd></Sts>"
-    yield f"<BookgDt>{day}</BookgDt><ValDt>{day}</ValDt><AcctSvcrRef>{drawn.upper()}</AcctSvcrRef>"
+    yield f"<BookgDt>{day}</BookgDt><ValDt>{day}</ValDt><AcctSvcrRef>{bank_reference(entry.fact)}</AcctSvcrRef>"
     yield f"<BkTxCd><Domn><Cd>PMNT</Cd><Fmly><Cd>{family}</Cd><SubFmlyCd>ESCT</SubFmlyCd></Fmly></Domn></BkTxCd>"
     yield "<NtryDtls><TxDtls>"
     yield f"<Refs><EndToEndId>{escape(entry.end_to_end) or 'NOTPROVIDED'}</EndToEndId></Refs>"

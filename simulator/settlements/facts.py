@@ -34,7 +34,8 @@ SELECT * FROM (
         LEFT JOIN operations ON operations.seq=changes.subject_seq AND changes.subject_seq>0
     WHERE charges.psp=:psp
 ) AS facts
-WHERE at<:until AND NOT EXISTS (SELECT 1 FROM settled WHERE settled.psp=:psp AND settled.fact=facts.fact)
+WHERE at<:until
+    AND NOT EXISTS (SELECT 1 FROM settled WHERE settled.psp=:psp AND settled.fact=facts.fact AND settled.fact<>'')
     AND NOT EXISTS (SELECT 1 FROM never_reported AS never WHERE never.psp=:psp AND never.fact=facts.fact)
 ORDER BY at, fact
 """
@@ -43,10 +44,11 @@ _DECLINED = """
 SELECT 'declined:' || seq AS fact, 'capture', max(created_at, decided_at) AS at, amount, 0, 'charge', id, reference,
     reference, id, order_id, currency, scheme
 FROM charges WHERE psp=:psp AND decline_code IS NOT NULL AND max(created_at, decided_at)<:until
-    AND NOT EXISTS (SELECT 1 FROM settled WHERE settled.psp=:psp AND settled.fact='declined:' || charges.seq)
     AND NOT EXISTS (
-        SELECT 1 FROM charges AS other WHERE other.order_id=charges.order_id AND other.decline_code IS NULL
+        SELECT 1 FROM settled
+        WHERE settled.psp=:psp AND settled.fact='declined:' || charges.seq AND settled.fact<>''
     )
+    AND order_id NOT IN (SELECT order_id FROM charges WHERE decline_code IS NULL)
 ORDER BY at, seq
 """
 

@@ -45,10 +45,10 @@ class Told(NamedTuple):
     is_declined: bool
 
 
-def preloaded(days: Days, first: int, count: int, psp: str = "southpay") -> dict[str, Told]:
+def preloaded(days: Days, count: int, psp: str = "southpay") -> dict[str, Told]:
     """Charges of today, every tenth declined."""
     now = int(days.now().timestamp()) - 10
-    currencies = cycle(DIGITS)
+    first, currencies = now * 1_000_000, cycle(DIGITS)
     rows = [
         {
             "psp": psp,
@@ -75,13 +75,22 @@ def preloaded(days: Days, first: int, count: int, psp: str = "southpay") -> dict
     return {each.reference: each for each in told}
 
 
-@pytest.fixture
-def days(tmp_path: Path) -> Iterator[Days]:
-    running = RunningSimulator(tmp_path)
+@pytest.fixture(scope="module")
+def shared_days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Days]:
+    running = RunningSimulator(tmp_path_factory.mktemp("mischief"))
     yield Days(running)
     running.kill()
 
 
+@pytest.fixture
+def days(shared_days: Days) -> Days:
+    """On a day of the test's own: all that happened before is settled."""
+    shared_days.settled()
+    shared_days.next()
+    return shared_days
+
+
+ADYEN: dict[str, object] = {}  # the usual terms
 NATIVE = {"formats": {"southpay": "native", "northpay": "native"}}
 
 
@@ -123,7 +132,7 @@ def subjects(planted: list[dict[str, Any]], *, passing: bool | None = None) -> F
 
 
 def test_each_planted_row_is_found_and_nothing_else(days: Days) -> None:
-    told = preloaded(days, 1, 400)
+    told = preloaded(days, 400)
     plant = [f"{fault}=3" for fault in ROW_FAULTS]
     settled = days.settled(NATIVE, plant=plant, seed=7)
     assert Counter(each["fault"] for each in settled["planted"]) == dict.fromkeys(ROW_FAULTS, 3)
@@ -138,14 +147,18 @@ def test_each_planted_row_is_found_and_nothing_else(days: Days) -> None:
         assert sum(Decimal(row["net"]) for row in both if row["net_currency"] == currency) == 0
 
 
-def test_the_same_seed_plants_the_same_and_another_one_elsewhere(days: Days, tmp_path_factory: Any) -> None:
+def test_the_same_seed_plants_the_same_and_another_one_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = [
+        {"psp": "southpay", "reference": UUID(int=place).hex, "order": f"o{place}", "amount": 5000, "currency": "EUR"}
+        for place in range(60)
+    ]
+
     def planted(seed: int) -> Found:
         running = RunningSimulator(tmp_path_factory.mktemp("seeded"))
         try:
-            mine = Days(running)
-            preloaded(mine, 1, 60)
+            running.control("POST", "/control/preload", rows)
             chosen = ["missing_row=5", "second_capture=2", "payout_missing"]
-            return subjects(mine.settled(NATIVE, plant=chosen, seed=seed)["planted"])
+            return subjects(Days(running).settled(NATIVE, plant=chosen, seed=seed)["planted"])
         finally:
             running.kill()
 
@@ -160,25 +173,21 @@ def adyen_total(file: bytes) -> Decimal:
 
 
 def test_a_truncated_file_is_followed_by_the_whole_one(days: Days) -> None:
-    preloaded(days, 1, 30)
-    settled = days.settled(plant=["truncated_file"])
+    preloaded(days, 30)
+    settled = days.settled(ADYEN, plant=["truncated_file"])
     [told] = settled["planted"]
     files = days.files(settled["date"], psp="southpay")
-    whole = files["settlement_detail_report_batch_1001.csv"]
-    first = files["settlement_detail_report_batch_1001.first.csv"]
-    assert list(files).index("settlement_detail_report_batch_1001.first.csv") == 0
+    first_name, name = files
+    first, whole = files[first_name], files[name]
+    assert first_name == name.replace(".csv", ".first.csv")
     assert whole.startswith(first)
     assert not first.endswith(b"\n")
-    assert (told["code"], told["subject"], told["passes"]) == (
-        "FILE_REFUSED",
-        "settlement_detail_report_batch_1001.csv",
-        True,
-    )
+    assert (told["code"], told["subject"], told["passes"]) == ("FILE_REFUSED", name, True)
 
 
 @pytest.mark.parametrize("written", ["adyen", "native", "paypal"])
 def test_a_restated_file_differs_in_two_amounts_and_ties_in_both_versions(days: Days, written: str) -> None:
-    preloaded(days, 1, 30)
+    preloaded(days, 30)
     settled = days.settled({"formats": {"southpay": written}}, plant=["restated_file"], seed=3)
     [told] = settled["planted"]
     files = days.files(settled["date"], psp="southpay")
@@ -197,21 +206,22 @@ def test_a_restated_file_differs_in_two_amounts_and_ties_in_both_versions(days: 
 
 
 def test_a_missing_file_comes_with_the_next_day(days: Days) -> None:
-    preloaded(days, 1, 30)
-    before = days.settled(plant=["missing_file"])
+    preloaded(days, 30)
+    before = days.settled(ADYEN, plant=["missing_file"])
     [told] = before["planted"]
     assert (told["code"], told["subject"], told["passes"]) == ("FILE_MISSING", "southpay", True)
     assert days.files(before["date"], psp="southpay") == {}
     days.next()
     after = days.settled()
-    assert list(days.files(after["date"], psp="southpay")) == ["settlement_detail_report_batch_1001.csv"]
+    number = told["settlement"].removeprefix("southpay/")
+    assert list(days.files(after["date"], psp="southpay")) == [f"settlement_detail_report_batch_{number}.csv"]
 
 
 def test_a_repeated_batch_stands_in_the_next_ones_file_too(days: Days) -> None:
-    preloaded(days, 1, 30)
-    first = days.settled(plant=["repeated_batch"])
+    preloaded(days, 30)
+    first = days.settled(ADYEN, plant=["repeated_batch"])
     days.next()
-    preloaded(days, 100, 30)
+    preloaded(days, 30)
     second = days.settled()
     [told] = first["planted"]
     [before] = days.files(first["date"], psp="southpay").values()
@@ -224,8 +234,8 @@ def test_a_repeated_batch_stands_in_the_next_ones_file_too(days: Days) -> None:
 
 
 def test_a_wrong_total_is_what_the_file_is_off_by(days: Days) -> None:
-    preloaded(days, 1, 30)
-    settled = days.settled(plant=["wrong_total"])
+    preloaded(days, 30)
+    settled = days.settled(ADYEN, plant=["wrong_total"])
     [told] = settled["planted"]
     [file] = days.files(settled["date"], psp="southpay").values()
     rows = list(csv.DictReader(io.StringIO(file.decode())))
@@ -245,7 +255,7 @@ def test_a_wrong_total_is_what_the_file_is_off_by(days: Days) -> None:
 
 
 def test_what_the_bank_does_not_show_or_shows_otherwise_is_told(days: Days) -> None:
-    preloaded(days, 1, 60)
+    preloaded(days, 60)
     settled = days.settled(NATIVE, plant=["payout_missing", "bank_amount"])
     missing, less = settled["planted"]
     paid = {
@@ -258,7 +268,21 @@ def test_what_the_bank_does_not_show_or_shows_otherwise_is_told(days: Days) -> N
     del expected[missing["currency"]]
     assert stated == expected
     assert (missing["code"], less["code"]) == ("PAYOUT_MISSING", "BANK_AMOUNT")
-    assert missing["subject"] == less["subject"] == "southpay/1001"
+    assert missing["subject"] == less["subject"] == f"southpay/{settled['settlements'][0]['number']}"
+
+
+def test_an_entry_of_somebody_unknown_is_told_by_the_banks_reference(days: Days) -> None:
+    preloaded(days, 60)
+    settled = days.settled(NATIVE, plant=["extra_entry"])
+    [told] = settled["planted"]
+    statement = next(file for name, file in days.files(settled["date"]).items() if name.startswith("camt053"))
+    paid = {
+        row["net_currency"]: -Decimal(row["net"]) for row in days.native(settled["date"]) if row["kind"] == "payout"
+    }
+    by = Decimal(told["delta"]).scaleb(-DIGITS[told["currency"]])
+    assert credited(statement, told["currency"]) == paid[told["currency"]] + by
+    assert f"<AcctSvcrRef>{told['subject']}</AcctSvcrRef>".encode() in statement
+    assert told["code"] == "UNEXPLAINED"
 
 
 def credited(statement: bytes, currency: str) -> Decimal:
@@ -269,19 +293,19 @@ def credited(statement: bytes, currency: str) -> Decimal:
 
 
 def test_what_cannot_be_planted_says_why_and_settles_nothing(days: Days) -> None:
-    preloaded(days, 1, 20)
+    preloaded(days, 20)
     for plant in (["missing_row=100"], ["no_such_fault"], ["missing_row=many"], ["truncated_file=2"]):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            days.settled(plant=plant)
+            days.settled(ADYEN, plant=plant)
         assert "plant" in json.load(refused.value)["error"]
-    assert days.settled()["planted"] == []
+    assert days.settled(ADYEN)["planted"] == []
     with pytest.raises(urllib.error.HTTPError) as too_late:
-        days.settled(plant=["missing_row"])
+        days.settled(ADYEN, plant=["missing_row"])
     assert "settled already" in json.load(too_late.value)["error"]
 
 
 def test_what_is_planted_is_written_beside_the_folder(days: Days, tmp_path: Path) -> None:
-    preloaded(days, 1, 30)
+    preloaded(days, 30)
     out = tmp_path / "watched"
     result = tally_sim(days.running, "settle", "--out", str(out), "--plant", "wrong_fee=2", "--plant", "bank_amount")
     assert result.exit_code == 0, result.stderr

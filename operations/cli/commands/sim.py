@@ -19,6 +19,7 @@ from schemas.times import moment
 
 URL_VARIABLE = "TALLY_SIMULATOR_URL"
 TIMEOUT_S = 10.0
+SETTLING_TIMEOUT_S = 120.0  # a hundred thousand rows
 MINOR = "minor units, by the PSP's own exponents"
 MINOR_UNITS = f"amounts are {MINOR}"
 CHARGES_MAX = 4999  # the simulator tells 5,000 at once, one of them to know that there are more
@@ -299,7 +300,8 @@ def settle(
     asked = {"date": date, "terms": None if terms is None else _json_of(terms)}
     if plant:
         asked |= {"plant": plant, "psp": psp, "seed": seed}
-    told = call("POST", "/control/settle", {name: value for name, value in asked.items() if value is not None})
+    given = {name: value for name, value in asked.items() if value is not None}
+    told = call("POST", "/control/settle", given, SETTLING_TIMEOUT_S)
     query = {"date": told["date"], **({"psp": psp} if psp else {}), **({"format": format_} if format_ else {})}
     files = call("GET", f"/control/settlements?{urlencode(query)}")["files"]
     folder = out or _settlements_folder(told["date"])
@@ -388,9 +390,9 @@ def simulator_url() -> str:
     return str(found).rstrip("/")
 
 
-def call(method: str, path: str, body: object = None) -> dict[str, Any]:
+def call(method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Errors: StackError with the simulator's reason or where there is none, ConnectionError."""
-    answer = _asked(method, path, None if body is None else json.dumps(body).encode())
+    answer = _asked(method, path, None if body is None else json.dumps(body).encode(), timeout_s)
     try:
         told: dict[str, Any] = answer.json()
         return told
@@ -400,13 +402,13 @@ def call(method: str, path: str, body: object = None) -> dict[str, Any]:
 
 def _bytes(path: str) -> bytes:
     """Errors: as `call`."""
-    return _asked("GET", path).body
+    return _asked("GET", path, None, SETTLING_TIMEOUT_S).body
 
 
-def _asked(method: str, path: str, body: bytes | None = None) -> HttpAnswer:
+def _asked(method: str, path: str, body: bytes | None, timeout_s: float) -> HttpAnswer:
     url = simulator_url() + path
     try:
-        answer = http_request(method, url, body, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
+        answer = http_request(method, url, body, {"Content-Type": "application/json"}, timeout_s=timeout_s)
     except (OSError, ValueError) as error:
         raise _silent(error) from None
     if answer.status >= 400:
