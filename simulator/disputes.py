@@ -100,7 +100,10 @@ class Disputes:
             )
             before = _stage(stages, change)
             told = _moved(before, change) if before else self._begun(charge, stages, change, now_us)
-            self._check(charge, stages, told, now_us)
+            if told.fee_returned is not None and told.fee_returned > (told.fee or 0):
+                raise Refused(Problem.INVALID, "fee_returned: more than the fee")
+            if before is None or told.amount != before.amount:
+                self._check_amount(charge, stages, told, now_us)
             self._note(before, told, now_us)
             self._memory.writing.execute(_PUT, _row(told))
             return told
@@ -118,15 +121,14 @@ class Disputes:
             change.fee_returned, change.reason or (first.reason if first else "fraudulent"), change.due_by, now_us,
         )  # fmt: skip
 
-    def _check(self, charge: Charge, stages: Sequence[Dispute], told: Dispute, now_us: int) -> None:
+    def _check_amount(self, charge: Charge, stages: Sequence[Dispute], told: Dispute, now_us: int) -> None:
+        """A dispute that has begun goes on, and is told again, though the capture was taken back meanwhile."""
         captured = self._operations.standing(charge, now_us).captured
         if not captured:
             raise Refused(Problem.INVALID, f"nothing of {charge.order_id} is captured")
         others = {one.id: one for one in stages if one.id != told.id and one.status in ("opened", "lost")}
         if told.amount + sum(one.amount for one in others.values()) > captured:
             raise Refused(Problem.INVALID, f"amount: more than the {captured} that were captured")
-        if told.fee_returned is not None and told.fee_returned > (told.fee or 0):
-            raise Refused(Problem.INVALID, "fee_returned: more than the fee")
 
     def _note(self, before: Dispute | None, told: Dispute, now_us: int) -> None:
         """Note when the disputed money moves: away once a stage is opened or lost, back once it is won."""

@@ -115,6 +115,17 @@ def test_a_second_dispute_may_follow_one_that_is_over(psp: Psp, simulator: Runni
     assert "more than the 1234" in refused(simulator, "disputes", order_of(charge))
 
 
+def test_a_dispute_goes_on_though_the_capture_was_taken_back_meanwhile(psp: Psp, simulator: RunningSimulator) -> None:
+    charge = captured(psp)
+    order = order_of(charge)
+    told = dispute(simulator, order)
+    reverse(simulator, order)
+    again = dispute(simulator, order, id=told["id"])
+    assert (again["id"], again["status"]) == (told["id"], "opened")
+    assert dispute(simulator, order, id=told["id"], status="lost")["status"] == "lost"
+    assert "nothing of" in refused(simulator, "disputes", order)
+
+
 def test_what_cannot_be_disputed_says_why(psp: Psp, simulator: RunningSimulator) -> None:
     charge = authorised(psp)
     order = order_of(charge)
