@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from schemas.payouts import PayoutStatus, SealedDestination
+from schemas.payouts import PayoutStatus
 from schemas.sellers import Schedule, SellerSet
 from topics.settings import PayoutProviderAccount
 
@@ -27,6 +27,7 @@ Reason = Literal[
     "seller_closed",
     "seller_frozen",
     "no_destination",
+    "blocked_country",  # the destination's
     "no_provider",  # for this currency, or the destination's country
     "destination_cooling",  # the destination has just been changed
 ]
@@ -44,6 +45,7 @@ WHOSE: Mapping[Reason, Turn] = {
     "seller_closed": "platform",
     "seller_frozen": "platform",
     "no_destination": "seller",
+    "blocked_country": "seller",
     "no_provider": "platform",
     "destination_cooling": "nobody",
 }
@@ -91,11 +93,14 @@ class Payout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The installation's: who takes pay-outs, the least that is paid out by currency, how long a new destination cools."""
+    """The installation's: who takes pay-outs, the least that is paid out by currency, how long a new destination cools,
+    the countries to which nothing is paid out.
+    """
 
     providers: Sequence[PayoutProviderAccount] = ()
     minimum: Mapping[str, int] = field(default_factory=dict)
     cooling: timedelta = timedelta(days=1)
+    countries_blocked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +218,9 @@ class _Sum:
             return "seller_closed" if self.seller.state == "closed" else "seller_frozen"
         if self.seller.destination is None:
             return "no_destination"
-        if not any(_takes(each, self.wallet.currency, self.seller.destination) for each in self.rules.providers):
+        if self.seller.destination.country in self.rules.countries_blocked:
+            return "blocked_country"
+        if not any(each.takes(self.wallet.currency, self.seller.destination) for each in self.rules.providers):
             return "no_provider"
         return "destination_cooling" if self._cools_until() is not None else None
 
@@ -271,8 +278,3 @@ def _by_hour(held: Iterable[Held]) -> dict[tuple[str, datetime], int]:
     for each in held:
         sums[each.share, each.until] = sums.get((each.share, each.until), 0) + each.amount
     return sums
-
-
-def _takes(provider: PayoutProviderAccount, currency: str, destination: SealedDestination) -> bool:
-    is_currency = provider.currencies is None or currency in provider.currencies
-    return is_currency and (provider.countries is None or destination.country in provider.countries)

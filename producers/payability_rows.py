@@ -52,7 +52,8 @@ def rules_of(settings: Settings) -> Rules:
     """What the installation chooses, as the room of pay-outs goes by it."""
     chosen = settings.payouts
     minimum = {currency: Money.parse(amount, currency).minor for currency, amount in chosen.minimum.items()}
-    return Rules(settings.payout_providers, minimum, timedelta(seconds=chosen.destination_cooling_s))
+    cooling = timedelta(seconds=chosen.destination_cooling_s)
+    return Rules(settings.payout_providers, minimum, cooling, settings.payout_countries_blocked)
 
 
 def shown(found: Payability) -> dict[str, Any]:

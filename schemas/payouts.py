@@ -44,8 +44,9 @@ class SealedDestination:
     type: DestinationType
     country: str  # of the account, ISO 3166-1
     masked: str  # "DE89 … 3000"
-    fingerprint: str  # 16 hex digits of a keyed digest of the account
+    fingerprint: str  # 16 hex digits of a keyed digest of the account, and of the provider that has it
     sealed: str  # base64 of the opened destination (schemas.destinations), AES-256-GCM, bound to seller and type
+    provider: str | None = None  # of a provider_account: nobody else can pay out to it
 
 
 # ── pay-out requests: the doors ──────────────────────────────────────────────────────────────────────────────────────
@@ -154,6 +155,10 @@ class PayoutRiskRefused(PayoutRiskDecided):
 
 class PayoutRiskHeld(PayoutRiskDecided):
     """A person must decide. The answer is a PayoutRiskCleared or PayoutRiskRefused with that person as its actor."""
+
+    # A person has cleared this screening before, and a list that has come since names the party. A screening is reviewed once:
+    # payouts asks for the next one.
+    ask_again: bool | None = None
 
 
 # ── approvals: operators ─────────────────────────────────────────────────────────────────────────────────────────────

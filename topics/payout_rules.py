@@ -55,8 +55,9 @@ class PayoutRules(BaseModel):
 
     minimum: Annotated[dict[str, str], AfterValidator(_are_amounts)] = {}  # by currency: less is not paid out
     approvals: tuple[ApprovalRule, ...] = ()  # who approves: see above and below
-    screening_life_s: int = Field(default=900, ge=60)  # a release needs an answer of risk that is younger
-    release_life_s: int = Field(default=900, ge=60)  # so long may a release be sent for the first time
+    # A new list looks at what was cleared within both of the next two: two days at most.
+    screening_life_s: int = Field(default=900, ge=60, le=DAY_S)  # a release needs an answer of risk that is younger
+    release_life_s: int = Field(default=900, ge=60, le=DAY_S)  # so long may a release be sent for the first time
     reservation_life_s: int = Field(default=30 * DAY_S, ge=3600)  # what is not released by then expires
     approval_life_s: int = Field(default=7 * DAY_S, ge=3600)  # what is not approved by then expires
     destination_cooling_s: int = Field(default=DAY_S, ge=0)  # after a change of the destination

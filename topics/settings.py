@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -37,6 +37,9 @@ from schemas.countries import known_countries
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.webhooks.limits import WebhookLimits
+
+if TYPE_CHECKING:
+    from schemas.payouts import SealedDestination
 
 
 class SettingsError(Exception):
@@ -82,6 +85,12 @@ class PayoutProviderAccount(BaseModel):
     bank_account: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # ours, as the ledger names it
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
+
+    def takes(self, currency: str, destination: SealedDestination) -> bool:
+        """Whether it pays out this currency to there. An account at a provider is reached by that provider alone."""
+        is_currency = self.currencies is None or currency in self.currencies
+        is_country = self.countries is None or destination.country in self.countries
+        return is_currency and is_country and destination.provider in (None, self.name)
 
 
 def _check_upstream_names(names: frozenset[str]) -> frozenset[str]:
@@ -182,7 +191,8 @@ class Settings(BaseSettings):
         PayoutProviderAccount, ...
     ] = ()  # the first that takes a currency and country gets the pay-out
     payouts: PayoutRules = PayoutRules()
-    # Countries to whose accounts nothing is paid out: doors refuse such a destination.
+    # Countries to whose accounts nothing is paid out: doors refuse such a destination, and a pay-out to one that stands already
+    # ends refused.
     payout_countries_blocked: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset(
         {"KP", "IR", "SY", "CU"}
     )

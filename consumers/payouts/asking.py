@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import orjson
 
-from consumers.payouts.gates import advance, status_changed
+from consumers.payouts.gates import BLOCKED, advance, status_changed
 from consumers.payouts.payout import Payout, Payouts, Refusal
 from consumers.payouts.policy import Policy
 from schemas.envelope import EventId
@@ -104,6 +104,8 @@ def refusal(seller: SellerSet, event: PayoutRequested, policy: Policy) -> Reason
         return "below_minimum", f"amount: at least {least}"
     if seller.destination is None:
         return "no_destination", "seller_account: the seller has no destination"
+    if policy.is_blocked(seller.destination):
+        return BLOCKED, "seller_account: nothing is paid out to accounts of the destination's country"
     if policy.provider(event.currency, seller.destination) is None:
         return "no_provider", f"currency: nobody sends {event.currency} to {seller.destination.country}"
     return None

@@ -19,6 +19,7 @@ def build(settings: Settings) -> Consumer[Payouts, Heard]:
         rules=settings.payouts,
         providers=settings.payout_providers,
         contents_key=bytes.fromhex(settings.derive("payouts:contents")),
+        countries_blocked=settings.payout_countries_blocked,
     )
     decider = partial(decide, policy=policy)
     return Consumer(PAYOUTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck)

@@ -8,7 +8,7 @@ from typing import assert_never
 from consumers.payouts import asking, scheduling
 from consumers.payouts.approving import approve
 from consumers.payouts.asking import NOTHING
-from consumers.payouts.gates import APPROVAL, PROVIDER, RESERVATION, advance
+from consumers.payouts.gates import APPROVAL, PROVIDER, RESERVATION, advance, screen
 from consumers.payouts.payout import Outcome, Payout, Payouts, ReleaseOutcome, Risk, Screening, SellerHeard
 from consumers.payouts.policy import Policy
 from schemas.errors import Permanent
@@ -133,6 +133,10 @@ def _screened(state: Payouts, event: PayoutRiskDecision, cause: Cause, policy: P
     )
     if not counts:
         return Decision([kept])
+    if isinstance(event, PayoutRiskHeld) and event.ask_again:
+        asked = screen(payout)
+        decided = advance(state, asked.payout, cause, policy, [kept])
+        return decided._replace(events=[*asked.events, *decided.events])
     cleared_at = event.decided_at if outcome == "cleared" else None
     facts = replace(payout, risk=outcome, cleared_at=cleared_at, refusal=event.rule if outcome == "refused" else None)
     return advance(state, facts, cause, policy, [kept])
@@ -201,11 +205,12 @@ def _with_execution(payout: Payout, event: PayoutExecution) -> Payout:
             too_late = "too_late" if payout.stop == "cancelled" else None
             return replace(payout, ended="submitted", why=too_late, provider_reference=event.provider_reference)
         case PayoutPaid():
-            return replace(payout, ended="paid", why=None)
+            return replace(payout, ended="paid", why=None, provider_reference=event.provider_reference)
         case PayoutFailed():
-            return replace(payout, ended="failed", why=event.code)
+            reference = event.provider_reference or payout.provider_reference
+            return replace(payout, ended="failed", why=event.code, provider_reference=reference)
         case PayoutReturned():
-            return replace(payout, ended="returned", why=event.code)
+            return replace(payout, ended="returned", why=event.code, provider_reference=event.provider_reference)
         case PayoutUnknown():
             return replace(payout, doubt="unknown")
         case PayoutUnresolved():
@@ -230,4 +235,6 @@ _OUTCOMES: dict[type[PayoutExecution], Outcome] = {
 
 def _outcome_of(event: PayoutExecution, cause: Cause) -> ReleaseOutcome:
     code = event.code if isinstance(event, PayoutFailed | PayoutReturned | PayoutNotSent) else None
+    if isinstance(event, PayoutUnresolved):
+        code = event.reason
     return ReleaseOutcome(event.payout_id, event.release_no, _OUTCOMES[type(event)], code, cause.now)

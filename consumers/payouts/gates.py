@@ -33,6 +33,8 @@ APPROVAL, RESERVATION, PROVIDER = (
     "provider",
 )  # kinds of timers; their key is the pay-out's id
 
+BLOCKED = "blocked_country"  # as risk calls it
+
 
 class Step(NamedTuple):
     """The pay-out after its next step, and what it says with it."""
@@ -48,15 +50,17 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
     if payout.ended is not None:
         return Step(payout)
     if payout.released:
-        return _withdraw(payout) if _must_not_leave(payout, seller) else Step(payout)
+        return _withdraw(payout) if _must_not_leave(payout, seller, policy) else Step(payout)
     if payout.stop is not None:
         return _end(payout, payout.stop)
     if "refused" in (payout.risk, payout.reserve):
         return _end(payout, "refused", payout.refusal)
+    if policy.is_blocked(payout.destination):  # since it was asked for
+        return _end(payout, "refused", BLOCKED)
     if payout.reserved_at is not None and now >= payout.reserved_at + policy.reservation_life:
         return _end(payout, "expired", "not_released_in_time")
     if payout.screen_no == 0:
-        return _screen(payout)
+        return screen(payout)
     if payout.risk != "cleared":
         return Step(payout)
     if payout.reserve == "none":
@@ -72,14 +76,14 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
     if provider is None:  # the settings had one when it was asked for, and may have one again
         return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),))
     if now - payout.cleared_at > policy.screening_life:
-        return _screen(payout)
+        return screen(payout)
     return _release(payout, provider, now + policy.release_life)
 
 
-def _must_not_leave(payout: Payout, seller: SellerSet) -> bool:
+def _must_not_leave(payout: Payout, seller: SellerSet, policy: Policy) -> bool:
     """Whether a release is to be withdrawn; once each."""
     is_closed = payout.stop is not None or payout.risk != "cleared" or seller.state != "active"
-    return is_closed and payout.withdrawn < payout.release_no
+    return (is_closed or policy.is_blocked(payout.destination)) and payout.withdrawn < payout.release_no
 
 
 def _withdraw(payout: Payout) -> Step:
@@ -96,7 +100,8 @@ def _end(payout: Payout, how: End, why: str | None = None) -> Step:
     return Step(ended, (freed,))
 
 
-def _screen(payout: Payout) -> Step:
+def screen(payout: Payout) -> Step:
+    """The next question to risk: no answer to an earlier one counts any more."""
     asked = replace(payout, screen_no=payout.screen_no + 1, risk=None)
     said = PayoutScreeningRequested(
         payout_id=payout.payout_id,

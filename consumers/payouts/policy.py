@@ -19,6 +19,7 @@ class Policy:
     rules: PayoutRules
     providers: Sequence[PayoutProviderAccount]
     contents_key: bytes  # requests hold texts of people: their hash must not be guessable
+    countries_blocked: frozenset[str] = frozenset()
 
     def minimum(self, currency: str) -> Money | None:
         return self.rules.least(currency)
@@ -32,8 +33,12 @@ class Policy:
         return max(exceeded, key=lambda rule: rule.limit.minor).persons if exceeded else 0
 
     def provider(self, currency: str, destination: SealedDestination) -> PayoutProviderAccount | None:
-        """The first that takes the currency and the destination's country."""
-        return next((each for each in self.providers if _takes(each, currency, destination.country)), None)
+        """The first that takes the currency and the destination."""
+        return next((each for each in self.providers if each.takes(currency, destination)), None)
+
+    def is_blocked(self, destination: SealedDestination) -> bool:
+        """Whether nothing is paid out there. The door asks, too: the setting may be younger than the destination."""
+        return destination.country in self.countries_blocked
 
     @property
     def screening_life(self) -> timedelta:
@@ -54,9 +59,3 @@ class Policy:
     @property
     def destination_cooling(self) -> timedelta:
         return timedelta(seconds=self.rules.destination_cooling_s)
-
-
-def _takes(provider: PayoutProviderAccount, currency: str, country: str) -> bool:
-    return (provider.currencies is None or currency in provider.currencies) and (
-        provider.countries is None or country in provider.countries
-    )

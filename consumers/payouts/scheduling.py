@@ -95,4 +95,6 @@ def _falling_on(seller: SellerSet, currency: str, due_at: datetime) -> Schedule 
 def _is_payable(seller: SellerSet, currency: str, policy: Policy) -> bool:
     """Else this time is left out: what is there then is paid the next time. The seller's payability says why."""
     destination = seller.destination
-    return seller.state == "active" and destination is not None and policy.provider(currency, destination) is not None
+    if seller.state != "active" or destination is None or policy.is_blocked(destination):
+        return False
+    return policy.provider(currency, destination) is not None

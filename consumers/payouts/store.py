@@ -54,6 +54,7 @@ PAYOUTS = Table(
     Column("destination_masked", "text", "destination.masked", fixed=True),
     Column("destination_fingerprint", "text", "destination.fingerprint", fixed=True),
     Column("destination_sealed", "text", "destination.sealed", fixed=True),
+    Column("destination_provider", "text", "destination.provider", null=True, fixed=True),
     Column("contents", "text", fixed=True),
     Column("description", "text", null=True, fixed=True),
     Column("requested_by", "text", fixed=True),

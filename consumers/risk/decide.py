@@ -30,7 +30,15 @@ def decide(state: Screenings, event: Heard, cause: Cause, limits: RiskLimits) ->
         case TimerFired():
             return payout_screening.screen_again(state, event, cause)
         case RiskReviewed():
-            key = key_of(event)
-            return review(state.holds.get(key), state.reviews.get(key), event, cause)
+            return _review(state, event, cause)
         case _:
             assert_never(event)
+
+
+def _review(state: Screenings, event: RiskReviewed, cause: Cause) -> Decision:
+    """A pay-out is screened again after its review: a list may have come between what the person saw and the review."""
+    key = key_of(event)
+    decided = review(state.holds.get(key), state.reviews.get(key), event, cause)
+    if key.about == "payout" and event.decision == "clear" and decided.events:
+        return decided._replace(timers=[payout_screening.again(key, cause.now)])
+    return decided

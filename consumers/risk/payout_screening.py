@@ -1,12 +1,12 @@
 """(what is stored about a seller and the holder's name, a pay-out's screening) → refused, held or cleared, by the first rule
-that applies; (a screening that was cleared, a list that has come since) → held. Pure.
+that applies; (a screening that was cleared by the rules or by a person, a list that has come since) → held. Pure.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from consumers.risk.reviewing import REVISIONS, Hold, HoldKey, payout_answer
+from consumers.risk.reviewing import Hold, HoldKey, payout_answer, revision
 from consumers.risk.settings import RiskLimits
 from consumers.risk.state import Change, Outcome, PayoutScreening, Rule, Rules, Screenings, first_rule
 from schemas.events import TimerFired
@@ -50,28 +50,34 @@ def _screen(state: Screenings, event: PayoutScreeningRequested, cause: Cause, li
     if outcome == "held":
         changes.append(_hold(screening, rule, screening.score, screening.list_version, cause.now))
     changes += state.of_party(key, outcome, rule)
-    return Decision(changes, [_answer(screening)], revision=_revision(key, 1))
+    return Decision(changes, [_answer(screening)], revision=revision(key, 1))
 
 
 def _again(state: Screenings, known: PayoutScreening) -> Decision:
     """What was said last: by the rules, by a list that came later, or by the person who has decided since."""
     hold, reviewed = state.holds.get(known.key), state.reviews.get(known.key)
     said = _answer(known) if hold is None else payout_answer(hold, reviewed)
-    step = 1 if hold is None else 2 if reviewed is None else REVISIONS
-    return Decision(events=[said], revision=_revision(known.key, step))
+    step = 1 if hold is None else 2 if reviewed is None else 3
+    return Decision(events=[said], revision=revision(known.key, step))
 
 
 def screen_again(state: Screenings, event: TimerFired, cause: Cause) -> Decision:
-    """A screening that the rules cleared is held where a list that has come since is near. Payouts ignores what is released."""
+    """A screening that was cleared is held where a list that has come since is near. Payouts ignores what has left.
+
+    A person has cleared the entries that were there. The screening is not reviewed a second time: payouts asks for another.
+    """
     key = again_key(event.timer_key)
-    known = state.payouts.get(key)
-    if known is None or known.outcome != "cleared" or key in state.holds:
-        return Decision()
-    if not state.is_near(key) and not state.was_refused(key):
+    known, review = state.payouts.get(key), state.reviews.get(key)
+    if known is None or not (state.is_near(key) or state.was_refused(key)):
         return Decision()
     hold = _hold(known, "near_hit", state.score(key, "held", "near_hit"), state.lists, cause.now)
+    if review is not None and review.decision == "clear":
+        undone = payout_answer(hold, None).model_copy(update={"ask_again": True})
+        return Decision(events=[undone], revision=revision(key, 4))
+    if known.outcome != "cleared" or key in state.holds:
+        return Decision()
     changes: list[Change] = [hold, *state.of_party(key, "held", "near_hit")]
-    return Decision(changes, [payout_answer(hold, None)], revision=_revision(key, 2))
+    return Decision(changes, [payout_answer(hold, None)], revision=revision(key, 2))
 
 
 def again(key: HoldKey, now: datetime) -> Timer:
@@ -81,10 +87,6 @@ def again(key: HoldKey, now: datetime) -> Timer:
 def again_key(timer_key: str) -> HoldKey:
     payout_id, _, screen_no = timer_key.partition(" ")
     return HoldKey("payout", payout_id, int(screen_no))
-
-
-def _revision(key: HoldKey, step: int) -> int:
-    return REVISIONS * (key.screen_no - 1) + step
 
 
 def _hold(screening: PayoutScreening, rule: Rule, score: int, list_version: str, held_at: datetime) -> Hold:

@@ -28,7 +28,8 @@ from topics.runtime.shape.store import text_array
 AT_ONCE = 200  # parties of a transaction
 SLICES = 25  # of one round of upkeep, which has other work too
 REST = 4.0  # times as long as the last slice took, so that payments have the process for themselves
-RELEASED_WITHIN = timedelta(days=1)  # of its clearance, or the pay-out is screened anew: far above screening_life_s
+# Of its clearance a pay-out has left, or is screened anew: screening_life_s and release_life_s are a day each at most.
+LEFT_WITHIN = timedelta(days=2)
 
 _LISTS = "SELECT name, version FROM lists WHERE current AND source = 'import' ORDER BY name"
 _PARTIES: LiteralString = "SELECT party, account, sealed FROM parties WHERE about = %s AND screened "
@@ -42,9 +43,13 @@ _HELD = (
     " CASE %(about)s WHEN 'buyer' THEN %(account)s END, CASE %(about)s WHEN 'seller' THEN %(account)s END, %(now)s"
     " FROM holds WHERE about = %(about)s AND subject = %(account)s ON CONFLICT DO NOTHING RETURNING screen_no"
 )
+# By the rules, and by a person; the rules' clearances can be held and reviewed themselves.
 _CLEARED = (
-    "SELECT payout_id, screen_no FROM payout_screenings s WHERE party = %s AND decided_at > %s AND outcome = 'cleared'"
-    " AND NOT EXISTS (SELECT FROM holds h WHERE h.about = 'payout' AND h.subject = s.payout_id AND h.screen_no = s.screen_no)"
+    "SELECT s.payout_id, s.screen_no, h.subject IS NULL FROM payout_screenings s"
+    " LEFT JOIN holds h ON h.about = 'payout' AND h.subject = s.payout_id AND h.screen_no = s.screen_no"
+    " LEFT JOIN reviews r ON r.about = 'payout' AND r.subject = s.payout_id AND r.screen_no = s.screen_no AND r.counts"
+    " WHERE s.party = %(party)s AND CASE WHEN h.subject IS NULL THEN s.outcome = 'cleared' AND s.decided_at > %(since)s"
+    " ELSE r.decision = 'clear' AND r.reviewed_at > %(since)s END"
 )
 
 
@@ -103,7 +108,7 @@ def _hold_near(
     late = set()
     for known, hits in near.items():
         new = _new(known.party, hits, asked)
-        asks_itself = bool(new) and about == "seller" and _screen_payouts(conn, known, lists, now)
+        asks_itself = about == "seller" and _screen_payouts(conn, known, lists, now)
         if new and not asks_itself and not _hold(conn, about, known, new, now):
             late.add(known.party)
     return late
@@ -115,12 +120,14 @@ def _new(party: str, hits: Sequence[Hit], asked: set[tuple[Any, ...]]) -> list[H
 
 
 def _screen_payouts(conn: Connection, known: _Known, lists: str, now: datetime) -> bool:
-    """Screen again what was cleared for this party and may not have been released. → whether there is any."""
-    rows = conn.execute(_CLEARED, [known.party, now - RELEASED_WITHIN]).fetchall()
+    """Screen again what was cleared for this party and may not have left, also where others of its screenings have asked
+    about the new entry. → whether any of these asks a person itself.
+    """
+    rows = conn.execute(_CLEARED, {"party": known.party, "since": now - LEFT_WITHIN}).fetchall()
     now_ms = int(now.timestamp() * 1000)
-    due = [again(HoldKey("payout", *row), now) for row in rows]
+    due = [again(HoldKey("payout", payout_id, screen_no), now) for payout_id, screen_no, _ in rows]
     timers.save(conn, [(one, derive_id(f"{one.key} {lists}", "rescreening", 0, now_ms)) for one in due])
-    return bool(due)
+    return any(by_rules for *_, by_rules in rows)
 
 
 def _hold(conn: Connection, about: AccountKind, known: _Known, hits: Sequence[Hit], now: datetime) -> bool:

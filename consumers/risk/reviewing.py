@@ -13,7 +13,7 @@ from schemas.payouts import PayoutRiskCleared, PayoutRiskDecided, PayoutRiskHeld
 from topics.runtime.shape.consumer import Cause, Decision
 
 About = Literal["payment", "buyer", "payout", "seller"]
-REVISIONS = 3  # decisions of one screening of a pay-out at most: its first, a hold by a new list, a review
+REVISIONS = 4  # decisions of one screening of a pay-out at most: its first, a hold by a new list, a review, and what undoes that
 
 
 class HoldKey(NamedTuple):
@@ -84,8 +84,12 @@ def review(hold: Hold | None, counted: Review | None, event: RiskReviewed, cause
     if not made.counts or hold.about in ("buyer", "seller"):
         return Decision([made])
     if hold.about == "payout":
-        return Decision([made], [payout_answer(hold, made)], revision=REVISIONS * hold.screen_no)
+        return Decision([made], [payout_answer(hold, made)], revision=revision(hold.key, 3))
     return Decision([made], [answer(hold, made)], revision=REVIEWED)
+
+
+def revision(key: HoldKey, step: int) -> int:
+    return REVISIONS * (key.screen_no - 1) + step
 
 
 REVIEWED = 2  # revision of a checkout's second decision: the first one held it

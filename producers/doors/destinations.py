@@ -29,13 +29,15 @@ class Sealing:
         """A SealedDestination. Errors: Problem `blocked_country`, `no_provider`."""
         self._check(destination)
         sealed = self._sealer.seal(_text(destination), bound_to(seller_account, destination.type))
-        account = f"{destination.type}:{destination.account}".encode()
+        at = {"provider": destination.provider} if destination.type == "provider_account" else {}
+        account = ":".join((destination.type, *at.values(), destination.account)).encode()
         return {
             "type": destination.type,
             "country": destination.country,
             "masked": destination.masked,
             "fingerprint": hmac.new(self._fingerprints, account, hashlib.sha256).hexdigest()[:16],
             "sealed": base64.b64encode(sealed).decode(),
+            **at,
         }
 
     def is_same(self, seller_account: str, destination: Destination, before: Mapping[str, str]) -> bool:

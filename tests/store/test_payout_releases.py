@@ -15,6 +15,8 @@ import pytest
 from consumers.executor.consumer import build
 from consumers.executor.payout import call_id_of
 from consumers.executor.settings import ExecutorSettings
+from operations.auditor.engine.stores import Stores
+from operations.auditor.resolutions import _untaken
 from producers.doors.resolutions import ANSWERS
 from psp.payout_port import TransferReply
 from psp.replies import NothingHappened, NotThere, Unknown
@@ -160,8 +162,10 @@ def test_what_persons_say_of_a_withdrawn_release_that_was_lost_is_believed_once_
     [question] = room.lease(NOW + timedelta(seconds=10))
     room.answers(question, NotThere())
     assert (room.states(), room.lease(NOW + timedelta(minutes=10))) == ({"payout-1": "unresolved"}, [])
+    assert (untaken(room), next_of(room)) == (1, "ends only by a late word of the provider, or by two persons")
     room.hears(notified(REJECTED, source="operator", provider_reference=""))
     assert answer(room) == [("asked", None)]
+    assert (untaken(room), next_of(room)[:18]) == (0, "asks the provider ")
     [question] = room.lease()
     assert question.kind == "payout_check"
     room.answers(question, NotThere())
@@ -185,6 +189,19 @@ def settle(room: Room) -> None:
     """All that was sent has arrived, if it ever will."""
     with room.store.transaction() as conn:
         conn.execute("UPDATE calls SET sent_until = clock_timestamp() - interval '1 minute'")
+
+
+def untaken(room: Room) -> int:
+    """How many approved resolutions the executor has not taken, as the auditor sees it."""
+    with Stores(room.settings) as stores:
+        return len(_untaken(stores, {call_id_of("payout-1", 1): "rs-1"}))
+
+
+def next_of(room: Room) -> str:
+    assert room.room.find_stuck is not None
+    with room.store.transaction() as conn:
+        [found] = room.room.find_stuck(conn, room.settings.stuck, NOW + timedelta(hours=1))
+    return found.next.split(":")[0]
 
 
 def answer(room: Room) -> list[tuple[str, str | None]]:

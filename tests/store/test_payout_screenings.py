@@ -38,12 +38,15 @@ from topics.settings import Settings
 
 ACCOUNT = {"type": "iban", "iban": "DE89370400440532013000"}
 HOUR = timedelta(hours=1)
+LATER = NOW + 2 * HOUR
 LISTED, UNLISTED = "Muhammad al-Khateri", "Ada Lovelace"
 HELD, CLEARED, REFUSED = (PayoutRiskHeld, "near_hit"), (PayoutRiskCleared, "none"), (PayoutRiskRefused, "near_hit")
 ELSEWHERE = {
     "sdn": SDN.replace("AL-KHATIRI, Mohammed", "SOMEBODY, Else"),
     "alt": ALT.replace("AL KHATERI, Muhammad", "NOBODY, Here"),
 }
+
+NEWER = {"sdn": '1005,"AL-KHATERI, Muhammad","individual","SDGT"' + ',"-0- "' * 7 + ',"DOB 1970."\n' + SDN}
 
 
 @pytest.fixture
@@ -103,11 +106,11 @@ def review(
     return [(type(one), one.actor, one.decided_at) for one in said if isinstance(one, PayoutRiskDecided)]
 
 
-def fire_timers(risk: Hearing) -> list[str]:
+def fire_timers(risk: Hearing, now: datetime = NOW) -> list[str]:
     """→ the types of what risk says where its timers are due."""
     return [
         dict(record.headers)["ce_type"].decode().removeprefix("tallystick.").removesuffix(".v1")
-        for applied in fire(risk.store, risk.consumer, "a", NOW)
+        for applied in fire(risk.store, risk.consumer, "a", now)
         for record in records_of(applied.rows)
     ]
 
@@ -209,6 +212,68 @@ def test_a_new_list_holds_a_pay_out_that_was_cleared_a_short_time_ago(
     assert asks(risk, "p1", LISTED, no=2) == CLEARED  # that entry is decided
 
 
+def test_a_new_list_holds_again_what_a_person_has_cleared_and_another_screening_asks_about_the_new_entry(
+    start: Callable[..., Hearing], load: Callable[..., importing.Diff]
+) -> None:
+    """A screening is reviewed once, and a clearance holds for the entries that the person saw."""
+    load()
+    risk = start()
+    asks(risk, "p1", LISTED)
+    review(risk, "p1", "clear")
+    assert fire_timers(risk, LATER) == []
+    load(**NEWER)
+    assert screen_known(risk.settings, risk.consumer, LATER) == 1
+    assert fire_timers(risk, LATER) == ["PayoutRiskHeld"]
+    assert [(row["about"], row["subject"], row["decision"]) for row in risk.rows("SELECT * FROM hold_view")] == [
+        ("payout", "p1", "clear"),
+        ("seller", "s1", None),
+    ]
+    assert asks(risk, "p1", LISTED, no=2) == HELD
+    [held] = risk.rows("SELECT hits FROM hold_view WHERE about = 'payout' AND screen_no = 2")
+    assert [hit["entry_id"] for hit in held["hits"]] == ["1005"]
+    assert review(risk, "p1", "clear", no=2)[0][0] is PayoutRiskCleared
+    assert fire_timers(risk, LATER) == []
+
+
+def test_a_list_that_comes_while_a_person_decides_holds_the_pay_out_again(
+    start: Callable[..., Hearing], load: Callable[..., importing.Diff]
+) -> None:
+    load()
+    risk = start()
+    asks(risk, "p1", LISTED)
+    load(**NEWER)
+    screen_known(risk.settings, risk.consumer, NOW)
+    assert fire_timers(risk) == []
+    review(risk, "p1", "clear")
+    assert fire_timers(risk, LATER) == ["PayoutRiskHeld"]
+
+
+def test_what_a_person_has_cleared_without_a_list_is_held_once_the_list_names_it(
+    start: Callable[..., Hearing], load: Callable[..., importing.Diff]
+) -> None:
+    load(**ELSEWHERE)
+    risk = start(lists_required=["eu-consolidated"])
+    assert asks(risk, "p1", LISTED) == (PayoutRiskHeld, "no_list")
+    review(risk, "p1", "clear")
+    assert fire_timers(risk, LATER) == []
+    load()
+    screen_known(risk.settings, risk.consumer, LATER)
+    assert fire_timers(risk, LATER) == ["PayoutRiskHeld"]
+
+
+def test_a_new_list_holds_a_pay_out_though_another_one_has_asked_about_its_entry_before(
+    start: Callable[..., Hearing], load: Callable[..., importing.Diff]
+) -> None:
+    load(**ELSEWHERE)
+    risk = start()
+    assert asks(risk, "p1", LISTED) == CLEARED
+    load()
+    assert asks(risk, "p2", LISTED) == HELD
+    screen_known(risk.settings, risk.consumer, NOW)
+    assert fire_timers(risk) == ["PayoutRiskHeld"]
+    assert {row["subject"] for row in risk.rows("SELECT subject FROM hold_view")} == {"p1", "p2"}
+
+
 def test_a_new_list_asks_about_a_known_seller_whose_pay_outs_have_left(
     start: Callable[..., Hearing], load: Callable[..., importing.Diff]
 ) -> None:
@@ -216,7 +281,7 @@ def test_a_new_list_asks_about_a_known_seller_whose_pay_outs_have_left(
     risk = start()
     asks(risk, "p1", LISTED)
     load()
-    assert screen_known(risk.settings, risk.consumer, NOW + timedelta(days=2)) == 1
+    assert screen_known(risk.settings, risk.consumer, NOW + timedelta(days=3)) == 1
     assert fire_timers(risk) == []
     [held] = risk.rows("SELECT about, subject, seller_account, screen_no FROM hold_view")
     assert held == {"about": "seller", "subject": "s1", "seller_account": "s1", "screen_no": 1}

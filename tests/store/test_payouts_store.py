@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 from typing import Any
@@ -83,6 +84,16 @@ def executed(ready: PayoutReady) -> dict[str, Any]:
 def one(room: Hearing, view: str = "payout_view") -> dict[str, Any]:
     (row,) = room.rows(f"SELECT * FROM {view}")
     return row
+
+
+def test_the_provider_that_has_the_destination_is_stored_and_read_again(payouts: Hearing) -> None:
+    account = replace(IBAN, type="provider_account", provider="harbour")
+    payouts.hears(seller(seller_revision=2, destination=account, destination_changed_at=LONG_AGO))
+    payouts.hears(requested(amount="10.00"))
+    payouts.hears(cleared())
+    payouts.hears(reserved(minor=1000))
+    (ready,) = payouts.all_said(PayoutReady)
+    assert (ready.destination, ready.provider) == (account, "harbour")
 
 
 def test_a_pay_out_is_stored_read_again_and_shown_whole(payouts: Hearing) -> None:

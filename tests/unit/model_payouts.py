@@ -41,7 +41,8 @@ from schemas.payouts import (
 from tests.captures import NOW as CAPTURED_AT
 from tests.money_back import refunded, share
 from tests.unit.executor_cases import SETTLING_S
-from tests.unit.model_transfer import Transfer, nothing_of
+from tests.unit.model_persons import PERSONS, name_of, nothing_of
+from tests.unit.model_transfer import Transfer
 from tests.unit.payout_cases import PayoutDesk
 from tests.unit.payouts_room import _ANSWERS, HARBOUR, Room, cancelled, requested, seller
 from tests.unit.test_wallet_holdings import held
@@ -49,7 +50,6 @@ from topics import catalog
 from topics.runtime.shape.consumer import Cause, Timer
 
 SELLER, SIDE = "s-1", ("s-1", "EUR")
-PERSONS = ("bob", "Bob ", "carol", "shop", "SHOP", "operator dan", "dan")
 MAKERS = ("shop", "dan")
 SCREENING_LIFE = timedelta(minutes=15)
 ASKED_MAX = 6
@@ -77,6 +77,7 @@ class World:
     def __init__(self, seed: int) -> None:
         r = self.r = random.Random(seed)
         self.lies = r.random() < 0.25  # the provider says that nothing happened, or is there, and it is not so
+        self.silence = r.choice((0.2, 0.2, 0.2, 0.85))  # of a provider that is asked
         self.now = CAPTURED_AT
         self.room = Room(rules={"approvals": [{"currency": "EUR", "above": "20.00", "persons": r.choice((1, 2))}]})
         self.desk = PayoutDesk()
@@ -188,6 +189,7 @@ class World:
 
     def answer(self, payout_id: str, screen_no: int, said: str) -> None:
         told = {"rule": "none", "list_version": "1", "score": 0, "decided_at": self.now}
+        told |= {"ask_again": True} if said == "anew" else {}
         if said == "cleared":
             self.cleared[payout_id, screen_no].add(self.now)
         self.say(_ANSWERS[said](payout_id=payout_id, screen_no=screen_no, **told))  # type: ignore[index,arg-type]
@@ -248,7 +250,7 @@ class World:
 
     def found(self, id_: str) -> TransferReply:
         transfer = self.transfers.get(self.release_of(id_))
-        if self.r.random() < 0.2:
+        if self.r.random() < self.silence:
             return Unknown("timeout")
         if transfer is None or (self.lies and self.r.random() < 0.1):
             return NotThere()
@@ -353,8 +355,7 @@ class World:
         return self.r.choice([*self.room.state.payouts.values()]) if self.room.state.payouts else None
 
     def _cancel(self) -> None:
-        if payout := self.some():
-            self.say(cancelled(payout.payout_id))
+        self.say(*(cancelled(payout.payout_id) for payout in [self.some()] if payout))
 
     def _approve(self) -> None:
         if payout := self.some():
@@ -390,16 +391,17 @@ class World:
         if held_ := [each for each in self.room.state.payouts.values() if each.screen_no and each.ended is None]:
             payout = self.r.choice(held_)
             number = self.r.randint(max(1, payout.screen_no - 1), payout.screen_no)
-            self.answer(payout.payout_id, number, self.r.choice(("cleared", "cleared", "refused", "held")))
+            self.answer(payout.payout_id, number, self.r.choice(("cleared", "cleared", "refused", "held", "anew")))
 
     def _resolve(self) -> None:
-        """Two persons say of an unresolved call what they see, or see wrongly; and may name another transfer."""
-        open_ = [each for each in self.desk.state.payouts.values() if each.state == "unresolved"]
+        """Two persons say of a call what they see, or see wrongly; and may name another transfer."""
+        open_ = [each for each in self.desk.state.payouts.values() if each.state in ("unknown", "unresolved")]
         for payout in self.r.sample(open_, min(1, len(open_))):
             transfer = self.transfers.get(payout.call_id)
-            if transfer is None or transfer.status not in ("accepted", "paid") or self.r.random() < 0.3:
-                transfer = nothing_of(payout, self.now)
-            self.tell(transfer, source="operator", reference=self.r.choice((transfer.id, "tr_other")))
+            if transfer is not None and transfer.status in ("accepted", "paid") and self.r.random() < 0.5:
+                self.tell(transfer, source="operator", reference=self.r.choice((transfer.id, "tr_other")))
+            elif payout.state == "unresolved":
+                self.tell(nothing_of(payout, self.now), source="operator")
 
     def _rival(self) -> None:
         """Somebody else asks for the same, or for a known id with other contents."""
@@ -464,6 +466,7 @@ class World:
 
     def settle(self) -> None:
         """Everything ends: persons decide what is held, frozen and waiting, and the provider says all that it knows."""
+        self.silence = 0.2
         for _ in range(6):
             self.go_on()
             self.revision += 1
@@ -530,11 +533,6 @@ class World:
         ended = {each.payout_id: each.ended for each in rows if each.ended in ("paid", "returned")}
         told = {id_: status for id_, status in paid.items() if status not in ("failed", "accepted")}
         assert told == ended, "told otherwise than it is"
-
-
-def name_of(who: str) -> str:
-    """The person behind a name, by rules of its own."""
-    return who.split(" (key", maxsplit=1)[0].removeprefix("operator ").strip().lower()
 
 
 def run(seeds: range) -> Counter[str]:

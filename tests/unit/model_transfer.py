@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.executor.payout import Payout
 from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned, TransferState
 from schemas.money import Money
 
@@ -37,8 +36,3 @@ class Transfer:
                 return Failed("account_closed", self.id)
         assert self.returned is not None
         return Returned("refused", self.id, self.returned)
-
-
-def nothing_of(payout: Payout, now: datetime) -> Transfer:
-    """What persons see who find no transfer."""
-    return Transfer(payout.call_id, payout.key, payout.amount, "rejected", now)

@@ -87,7 +87,7 @@ def cancelled(payout_id: str = "po-1", owner: str | None = "shop") -> PayoutCanc
 
 
 Answer = Literal["cleared", "refused", "held"]
-_ANSWERS = {"cleared": PayoutRiskCleared, "refused": PayoutRiskRefused, "held": PayoutRiskHeld}
+_ANSWERS = {"cleared": PayoutRiskCleared, "refused": PayoutRiskRefused, "held": PayoutRiskHeld, "anew": PayoutRiskHeld}
 _EXECUTED = {
     "submitted": PayoutSubmitted,
     "paid": PayoutPaid,
@@ -105,6 +105,7 @@ class Room:
 
     rules: dict[str, Any] = field(default_factory=lambda: dict(NOBODY))
     providers: tuple[PayoutProviderAccount, ...] = (HARBOUR,)
+    blocked: frozenset[str] = frozenset()
     now: datetime = NOW
     state: Payouts = field(default_factory=Payouts)
     said: list[AnyEvent] = field(default_factory=list)
@@ -114,7 +115,7 @@ class Room:
 
     @property
     def policy(self) -> Policy:
-        return Policy(PayoutRules.model_validate(self.rules), self.providers, b"key")
+        return Policy(PayoutRules.model_validate(self.rules), self.providers, b"key", self.blocked)
 
     def hears(self, event: Heard, upstream: str | None = None) -> list[AnyEvent]:
         """→ what it says to that."""

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from producers.doors.destinations import Sealing
 from schemas.destinations import IBAN_LENGTHS, Destination, IbanAccount, read_destination
+from schemas.payouts import SealedDestination
 from schemas.persons import person_of
 from schemas.requests import field_errors
 from schemas.sellers import SellerRequest
 from schemas.sepa import sepa_text
+from tests.unit.payouts_room import HARBOUR
+from topics.settings import Settings
 
 IBAN = {"type": "iban", "iban": "DE89370400440532013000", "holder": "Anna Beispiel"}
 US = {
@@ -212,3 +216,16 @@ def test_a_schedule_is_taken_or_the_field_at_fault_is_named(text: str, error: st
 def test_two_names_of_one_person_are_one() -> None:
     assert len({person_of(who) for who in ("Ann", "operator ann", "ANN (key 1a2b3c4d)", "ａｎｎ")}) == 1
     assert len({person_of(who) for who in ("ann", "operator bert", "anne (key 1a2b3c4d)", "schedule")}) == 4
+
+
+def test_one_account_id_at_two_providers_is_two_accounts_and_the_same_at_one_is_one() -> None:
+    both = tuple(HARBOUR.model_copy(update={"name": name}) for name in ("harbour", "beta"))
+    sealing = Sealing(Settings(secret="a secret of the tests", payout_providers=both))
+    seen = [
+        SealedDestination(**sealing.sealed(seller, read_destination(json.dumps(PROVIDER | {"provider": name}))))  # type: ignore[arg-type]
+        for seller, name in (("s-1", "harbour"), ("s-2", "harbour"), ("s-1", "beta"))
+    ]
+    assert [each.provider for each in seen] == ["harbour", "harbour", "beta"]
+    assert seen[0].fingerprint == seen[1].fingerprint != seen[2].fingerprint
+    iban = SealedDestination(**sealing.sealed("s-1", read_destination(json.dumps(IBAN))))  # type: ignore[arg-type]
+    assert iban.provider is None

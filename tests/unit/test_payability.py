@@ -145,7 +145,9 @@ def test_a_debt_is_paid_off_by_what_becomes_available_before_more_can_be_paid_ou
         ("seller_closed", seller(state="closed", destination=None), RULES),
         ("seller_frozen", seller(state="frozen", destination=None), RULES),
         ("no_destination", seller(destination=None), Rules()),
+        ("blocked_country", seller(), Rules((provider(),), countries_blocked=frozenset({"DE"}))),
         ("no_provider", seller(), Rules()),
+        ("no_provider", seller(destination=replace(IBAN, type="provider_account", provider="beta")), RULES),
         ("no_provider", seller(), Rules((provider(currencies=["USD"]),))),
         ("no_provider", seller(), Rules((provider(countries=["FR"]),))),
     ],
@@ -265,7 +267,11 @@ class History:
 def check(history: History, seen: Counter[str]) -> None:
     of, rules = (
         history.seller(),
-        replace(RULES, providers=history.draw.choice(((), (provider(),), (provider(),), (provider(),)))),
+        replace(
+            RULES,
+            providers=history.draw.choice(((), (provider(),), (provider(),), (provider(),))),
+            countries_blocked=history.draw.choice((frozenset({"DE"}), *[frozenset()] * 5)),
+        ),
     )
     books = history.books()
     found = payability(of, books, rules, NOW)

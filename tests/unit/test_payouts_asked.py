@@ -20,13 +20,14 @@ LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("seller_closed", {"state": "closed"}),
     ("below_minimum", {"minimum": {"EUR": "120.01"}}),
     ("no_destination", {"destination": None}),
+    ("blocked_country", {"blocked": frozenset({"DE"})}),
     ("no_provider", {"providers": (OF_ITALY, OF_DOLLARS)}),
 )
 
 
 def with_faults(faults: dict[str, Any]) -> Room:
     terms = {name: faults[name] for name in ("owner", "state", "destination") if name in faults}
-    made = Room(providers=faults.get("providers", (HARBOUR,)))
+    made = Room(providers=faults.get("providers", (HARBOUR,)), blocked=faults.get("blocked", frozenset()))
     made.rules |= {name: faults[name] for name in ("minimum",) if name in faults}
     made.hears(seller(**terms))
     return made

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
+from consumers.payouts.payout import ReleaseOutcome
 from schemas.errors import Permanent
 from schemas.events import AnyEvent
-from schemas.payouts import PayoutPlaced, PayoutReady, PayoutReleased, PayoutScreeningRequested, PayoutWithdrawn
+from schemas.payouts import (
+    PayoutPlaced,
+    PayoutReady,
+    PayoutRefused,
+    PayoutReleased,
+    PayoutScreeningRequested,
+    PayoutWithdrawn,
+)
 from tests.unit.payouts_room import (
     DAY,
     HARBOUR,
     HOUR,
+    IBAN,
     MINUTE,
     NOW,
     Room,
@@ -239,6 +249,66 @@ def test_a_changed_destination_changes_no_pay_out_that_was_asked_for() -> None:
 # ── the provider ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_hold_after_a_persons_clearance_is_asked_about_anew_and_only_that_answer_opens_the_gate() -> None:
+    seen = asked(**NEEDS_ONE)
+    seen.screens("cleared", actor="carla", rule="near_hit")
+    seen.reserves()
+    said = seen.screens("held", rule="near_hit", ask_again=True)
+    assert names(said) == ["PayoutScreeningRequested", "PayoutStatusChanged"]
+    assert (seen.of().screen_no, seen.standing()) == (2, ("screening", None))
+    seen.screens("held", rule="near_hit", ask_again=True, screen_no=1)
+    seen.screens("cleared", actor="carla", screen_no=1)
+    assert seen.standing() == ("screening", None), "answers to the question before count no more"
+    seen.screens("held", rule="near_hit")
+    assert seen.standing() == ("in_review", None)
+    seen.screens("cleared", actor="carla", rule="near_hit")
+    assert seen.standing() == ("awaiting_approval", None)
+
+
+def test_a_hold_after_a_persons_clearance_withdraws_what_is_released_and_may_go_once_it_is_cleared_anew() -> None:
+    seen = reserved()
+    said = seen.screens("held", rule="near_hit", ask_again=True)
+    assert names(said) == ["PayoutScreeningRequested", "PayoutWithdrawn"]
+    seen.executes("not_sent")
+    assert seen.standing() == ("screening", None)
+    assert names(seen.screens("cleared"))[0] == "PayoutReady"
+    assert seen.of().release_no == 2
+
+
+def test_a_pay_out_to_a_country_that_was_blocked_since_ends_refused_and_gives_its_money_back() -> None:
+    seen = asked(**NEEDS_ONE)
+    seen.screens()
+    seen.reserves()
+    seen.blocked = frozenset({"DE"})
+    assert names(seen.approves()) == ["PayoutReleased", "PayoutStatusChanged"]
+    assert seen.standing() == ("refused", "blocked_country")
+
+
+def test_a_release_to_a_country_that_was_blocked_since_is_withdrawn_and_then_refused() -> None:
+    seen = reserved()
+    seen.blocked = frozenset({"DE"})
+    assert names(seen.hears(thawed(2))) == ["PayoutWithdrawn"]
+    seen.executes("not_sent")
+    assert seen.standing() == ("refused", "blocked_country")
+
+
+def test_an_account_at_a_provider_is_paid_by_that_provider_alone() -> None:
+    beta = HARBOUR.model_copy(update={"name": "beta"})
+    account = replace(IBAN, type="provider_account", provider="beta")
+    for providers, ready in (((HARBOUR, beta), ["beta"]), ((beta, HARBOUR), ["beta"])):
+        seen = Room(providers=providers)
+        seen.hears(seller(destination=account))
+        seen.hears(requested())
+        seen.screens()
+        seen.reserves()
+        assert [event.provider for event in seen.all_said(PayoutReady)] == ready
+    alone = Room()
+    alone.hears(seller(destination=account))
+    (refused,) = alone.hears(requested())
+    assert isinstance(refused, PayoutRefused)
+    assert refused.code == "no_provider"
+
+
 def test_the_first_provider_that_takes_currency_and_country_gets_it() -> None:
     italian = HARBOUR.model_copy(update={"name": "italian", "countries": frozenset({"IT"})})
     second = HARBOUR.model_copy(update={"name": "second"})
@@ -265,6 +335,29 @@ def test_a_provider_that_the_settings_lost_is_waited_for_with_one_look_an_hour()
 
 
 # ── releases and what becomes of them ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("later", ["paid", "failed", "returned"])
+def test_the_providers_later_name_for_the_transfer_replaces_the_one_that_was_told_first(later: str) -> None:
+    """Persons may have named another transfer."""
+    seen = reserved()
+    seen.executes("submitted", provider_reference="tr-wrong")
+    seen.executes(later, provider_reference="tr-2")
+    assert seen.of().provider_reference == "tr-2"
+
+
+def test_a_failure_without_a_name_for_the_transfer_keeps_the_one_that_is_known() -> None:
+    seen = reserved()
+    seen.executes("submitted")
+    seen.executes("failed", provider_reference=None)
+    assert seen.of().provider_reference == "tr-1"
+
+
+def test_a_release_that_is_unresolved_says_why() -> None:
+    seen = reserved()
+    seen.executes("unresolved", reason="withdrawn")
+    (outcome,) = [each for each in seen.kept if isinstance(each, ReleaseOutcome)]
+    assert (outcome.outcome, outcome.code) == ("unresolved", "withdrawn")
 
 
 def test_a_release_that_was_not_sent_passes_every_gate_again_under_the_next_number() -> None:

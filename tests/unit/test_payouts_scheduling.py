@@ -99,6 +99,14 @@ def test_minimum_and_what_is_kept_go_to_the_wallet() -> None:
         assert (placed.minimum, placed.keep) == (euro(minimum), euro(1000))
 
 
+def test_a_schedule_to_a_blocked_country_leaves_its_time_out_and_sets_the_next() -> None:
+    seen = scheduled()
+    seen.blocked = frozenset({"DE"})
+    fired(seen)
+    assert seen.state.payouts == {}
+    assert [timer.due_at for timer in seen.timers if timer.kind == "schedule"] == [SIX + DAY]
+
+
 def test_a_timer_that_fires_twice_makes_one_pay_out() -> None:
     seen = scheduled()
     (timer,) = seen.timers

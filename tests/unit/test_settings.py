@@ -35,6 +35,8 @@ HARBOUR = {"name": "harbour", "adapter": "harbour", "url": "http://h", "api_key"
             "TALLY_PAYOUT_PROVIDERS: .*'harbour'",
         ),
         ("TALLY_PAYOUT_PROVIDERS", json.dumps([{**HARBOUR, "name": "Big Bank"}]), "TALLY_PAYOUT_PROVIDERS__0__NAME"),
+        ("TALLY_PAYOUTS", '{"screening_life_s": 86401}', "TALLY_PAYOUTS__SCREENING_LIFE_S: .*86400"),
+        ("TALLY_PAYOUTS", '{"release_life_s": 86401}', "TALLY_PAYOUTS__RELEASE_LIFE_S: .*86400"),
         ("TALLY_UPSTREAMS", '["my shop"]', "TALLY_UPSTREAMS: .*'my shop'"),
         (
             "TALLY_RISK",
