@@ -11,6 +11,7 @@ from typing import Any
 from producers.doors.payouts import ApprovalSubmission
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.ids import OWN_PREFIX
 from schemas.money import Money
 from schemas.payouts import PayoutRequest
 from schemas.persons import person_of
@@ -46,12 +47,19 @@ def approval_refusal(asked: ApprovalSubmission, payout: Row, said: Sequence[Row]
     if asked.sha256 != payout["sha256"]:
         return Problem("approval_stale")
     person = person_of(asked.approver)
-    if person in {person_of(maker) for maker in (payout["requested_by"], payout["destination_changed_by"]) if maker}:
+    if person in makers(payout):
         return Problem("same_person")
     approved = {person_of(one["approver"]) for one in said if one["decision"] == "approved" and one["why_not"] is None}
     if asked.decision == "approved" and person in approved:
         return Problem("not_waiting", f"{asked.approver} has approved it already")
     return None
+
+
+def makers(payout: Row) -> list[str]:
+    """The persons who may not approve it, as compared. A schedule is its owner's."""
+    named = [payout["requested_by"], payout["destination_changed_by"], *payout["destination_changers"]]
+    named += [payout["owner"]] if payout["payout_id"].startswith(OWN_PREFIX) else []
+    return sorted({person_of(name) for name in named if name})
 
 
 def _problem(code: str, field: str, why: str) -> Problem:

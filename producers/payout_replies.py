@@ -87,6 +87,7 @@ class PayoutToApprove(Payout):
     owner: str
     requested_by: str
     destination_changed_by: str | None
+    destination_changers: list[str]
     sha256: str | None
     approvals: list[Approval]
 
@@ -120,7 +121,7 @@ _COPIED = (
     "approvals_given",
     "provider_reference",
 )
-_FOR_OPERATORS = ("owner", "requested_by", "destination_changed_by", "sha256")
+_FOR_OPERATORS = ("owner", "requested_by", "destination_changed_by", "destination_changers", "sha256")
 
 
 def payout(row: Row) -> dict[str, Any]:

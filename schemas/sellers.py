@@ -154,6 +154,15 @@ class Schedule:
     keep: Money | None = None  # so much stays
 
 
+@dataclass(frozen=True, slots=True)
+class DestinationChange:
+    """Who has changed a seller's destination, and when that person did so last."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
+    by: str
+    at: datetime
+
+
 class SellerSet(Event):
     """A seller's terms as they are now, for orders that are asked for from now on. Who the seller is stays with the doors.
 
@@ -172,9 +181,10 @@ class SellerSet(Event):
     fee_chargeback: FeeRule | None = None
     dispute_fee_on: FeeBearer | None = None
     destination: SealedDestination | None = None
-    # Who has changed the destination last, and when: that person is a maker of the pay-outs of the next days.
+    # Who has changed the destination last, and when; and everybody who ever has: they are makers of the next pay-outs.
     destination_changed_by: str | None = None
     destination_changed_at: datetime | None = None
+    destination_changes: tuple[DestinationChange, ...] | None = None
     schedules: tuple[Schedule, ...] | None = None
 
 
@@ -182,5 +192,6 @@ FOR_PAYOUTS = (
     "destination",
     "destination_changed_by",
     "destination_changed_at",
+    "destination_changes",
     "schedules",
 )  # orders know nothing of it

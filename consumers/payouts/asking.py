@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from hashlib import blake2b
 
 import orjson
@@ -13,7 +14,7 @@ from consumers.payouts.policy import Policy
 from schemas.envelope import EventId
 from schemas.errors import Permanent
 from schemas.payouts import PayoutCancelRequested, PayoutRefused, PayoutRequested
-from schemas.sellers import SellerSet
+from schemas.sellers import DestinationChange, SellerSet
 from topics.runtime.shape.consumer import Broken, Cause, Decision
 
 NOTHING = Decision()
@@ -46,6 +47,7 @@ def request(state: Payouts, event: PayoutRequested, cause: Cause, policy: Policy
         contents=contents,
         description=event.description,
         requested_by=event.requested_by or owner,
+        vouched_at=state.vouched_at(seller),
     )
     return advance(state, replace(payout, received_at=event.received_at or cause.now), cause, policy)
 
@@ -63,8 +65,12 @@ def made(
     minimum: int | None = None,
     keep: int | None = None,
     description: str | None = None,
+    vouched_at: datetime | None = None,
 ) -> Payout:
-    """A pay-out to the destination that the seller has now. Of all that is available at least the minimum is paid out."""
+    """A pay-out to the destination that the seller has now. Of all that is available at least the minimum is paid out.
+
+    `vouched_at`: when the last pay-out to that destination was asked for that others have approved and that was sent.
+    """
     assert seller.destination is not None
     least = policy.minimum(currency)
     if asked is None and least is not None:
@@ -82,6 +88,7 @@ def made(
         description=description,
         requested_by=requested_by,
         destination_changed_by=_changed_by(seller, cause, policy),
+        destination_changers=_changers(seller, vouched_at, cause, policy),
         received_at=cause.now,
         event_id=EventId(cause.event_id),
     )
@@ -93,6 +100,18 @@ def _changed_by(seller: SellerSet, cause: Cause, policy: Policy) -> str | None:
     if changed_at is None or cause.now >= changed_at + policy.destination_cooling:
         return None
     return seller.destination_changed_by or seller.owner
+
+
+def _changers(seller: SellerSet, vouched_at: datetime | None, cause: Cause, policy: Policy) -> tuple[str, ...]:
+    """Who has changed the destination within the cooling period, or since others have vouched for it."""
+    changes = seller.destination_changes or ()
+    if not changes and seller.destination_changed_at is not None:  # said by a door of an older release
+        changes = (DestinationChange(seller.destination_changed_by or seller.owner, seller.destination_changed_at),)
+    return tuple(
+        change.by
+        for change in changes
+        if vouched_at is None or vouched_at <= change.at or cause.now < change.at + policy.destination_cooling
+    )
 
 
 def refusal(seller: SellerSet, event: PayoutRequested, policy: Policy) -> Reason | None:

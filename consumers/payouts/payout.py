@@ -48,6 +48,7 @@ class Payout:
     destination_changed_by: str | None  # where that was within the cooling period before the request
     received_at: datetime
     event_id: EventId
+    destination_changers: tuple[str, ...] = ()  # within that period, or since others have vouched for the destination
     # facts
     screen_no: int = 0
     risk: Risk | None = None  # the answer to that screening
@@ -86,8 +87,10 @@ class Payout:
     @property
     def makers(self) -> frozenset[str]:
         """Who may not approve. A schedule is its owner's."""
-        named = (self.requested_by, self.destination_changed_by, self.owner if self.is_scheduled else None)
-        return frozenset(person_of(name) for name in named if name)
+        named = [self.requested_by, *self.destination_changers]
+        named += [self.destination_changed_by] if self.destination_changed_by else []
+        named += [self.owner] if self.is_scheduled else []
+        return frozenset(map(person_of, named))
 
     @property
     def approvals_missing(self) -> int:
@@ -239,12 +242,18 @@ class Payouts:
 
     payouts: dict[str, Payout] = field(default_factory=dict)
     sellers: dict[str, SellerSet] = field(default_factory=dict)
+    vouched: dict[tuple[str, str], datetime] = field(default_factory=dict)  # by seller and destination's fingerprint
 
     def fold(self, change: Change) -> None:
         if isinstance(change, Payout):
             self.payouts[change.payout_id] = change
         elif isinstance(change, SellerHeard):
             self.sellers[change.said.seller_account] = change.said
+
+    def vouched_at(self, seller: SellerSet) -> datetime | None:
+        """When the last pay-out to the seller's destination was asked for that others have approved and that was sent."""
+        fingerprint = "" if seller.destination is None else seller.destination.fingerprint
+        return self.vouched.get((seller.seller_account, fingerprint))
 
     def unended(self, seller_account: str) -> list[Payout]:
         """Of one seller, by id."""

@@ -82,6 +82,7 @@ def fire(state: Payouts, event: TimerFired, cause: Cause, policy: Policy) -> Dec
         keep=None if schedule.keep is None else schedule.keep.minor,
         contents=BY_SCHEDULE,
         requested_by=BY_SCHEDULE,
+        vouched_at=state.vouched_at(seller),
     )
     decided = advance(state, payout, cause, policy)
     return decided._replace(timers=[*decided.timers, again])

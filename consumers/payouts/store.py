@@ -59,6 +59,7 @@ PAYOUTS = Table(
     Column("description", "text", null=True, fixed=True),
     Column("requested_by", "text", fixed=True),
     Column("destination_changed_by", "text", null=True, fixed=True),
+    Column("destination_changers", "json", write=_as_json, fixed=True),
     Column("received_at", "timestamptz", fixed=True),
     Column("event_id", "uuid", fixed=True),
     Column("screen_no", "int4"),
@@ -180,6 +181,9 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payouts:
     if unseen:  # of pay-outs that another process has committed between our two statements
         more = conn.execute(_LOCK_TO_READ, [text_array([]), text_array(unseen)], binary=True)
         state.sellers |= {said.seller_account: said for said in _read_all(more)}
+    if asking := {seller for event in about if (seller := _seller_of(event))}:
+        rows = conn.execute(_VOUCHED, [text_array(sorted(asking))])
+        state.vouched = {(seller, fingerprint): at for seller, fingerprint, at in rows}
     return state
 
 
@@ -204,25 +208,32 @@ SELECT s.said FROM sellers s WHERE s.seller_account IN (
 ORDER BY s.seller_account
 """
 _LOCK_TO_READ, _LOCK_TO_SET = f"{_SELLERS} FOR SHARE OF s", f"{_SELLERS} FOR UPDATE OF s"
-_NESTED = ("destination", "approved_by")
+_NESTED = ("destination", "approved_by", "destination_changers")
 _FLAT = [field.name for field in fields(Payout) if field.name not in _NESTED]
 _LOCK_PAYOUTS = f"""
-SELECT {PAYOUTS.select(SealedDestination, "destination", alias="p")}, p.approved_by,
+SELECT {PAYOUTS.select(SealedDestination, "destination", alias="p")}, p.approved_by, p.destination_changers,
        {PAYOUTS.select(Payout, alias="p", without=_NESTED)}
 FROM payouts p WHERE p.payout_id IN (
     SELECT unnest(%s::text[])
     UNION SELECT u.payout_id FROM payouts u WHERE u.seller_account = ANY(%s::text[]) AND u.ended IS NULL)
 ORDER BY p.payout_id FOR UPDATE OF p
 """
+# By `payouts_vouching`. What came back says nothing for its destination.
+_VOUCHED = """
+SELECT seller_account, destination_fingerprint, max(received_at) FROM payouts
+WHERE seller_account = ANY(%s::text[]) AND ended IN ('submitted', 'paid') AND json_array_length(approved_by) > 0
+GROUP BY seller_account, destination_fingerprint
+"""
 _WIDTH = len(fields(SealedDestination))
 
 
 def _payout(row: Sequence[Any]) -> Payout:
-    destination, approved_by, flat = row[:_WIDTH], row[_WIDTH], row[_WIDTH + 1 :]
+    destination, (approved_by, changers), flat = row[:_WIDTH], row[_WIDTH : _WIDTH + 2], row[_WIDTH + 2 :]
     return Payout(
         **dict(zip(_FLAT, flat, strict=True)),
         destination=SealedDestination(*destination),
         approved_by=tuple(approved_by),
+        destination_changers=tuple(changers),
     )
 
 

@@ -12,6 +12,7 @@ from topics.settings import Settings
 _COLUMNS = (
     "payout_id, owner, seller_account, status, detail AS code, currency, amount, destination_type, destination_country,"
     " destination_masked, destination_fingerprint, sha256, description, requested_by, destination_changed_by,"
+    " destination_changers,"
     " approvals_needed, approvals_given, stop, provider_reference, received_at, changed_at"
 )
 

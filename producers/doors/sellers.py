@@ -6,7 +6,7 @@ before it is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -19,9 +19,9 @@ from producers.doors.destinations import Sealing, masked
 from producers.problems import Problem
 from producers.reading import Row
 from schemas.destinations import Destination
-from schemas.persons import BY_OPERATOR
+from schemas.persons import BY_OPERATOR, person_of
 from schemas.requests import FieldError
-from schemas.sellers import SellerRequest, SellerSet
+from schemas.sellers import DestinationChange, SellerRequest, SellerSet
 from topics.runtime.shape.consumer import Connection
 
 TAKEN = [FieldError("seller_account", "id_taken", "this seller_account is taken")]
@@ -185,10 +185,24 @@ def _noted(conn: Connection, changed: Changed, edit: SellerEdit) -> tuple[Change
     )
     now = seller.changed_at
     event_id = id_of_revision("seller", seller.seller_account, seller.revision, now)
-    return changed, CommandEvents([(event_id, said_of(seller), seller.revision)])
+    said = said_of(seller, _destination_changes(conn, seller.seller_account))
+    return changed, CommandEvents([(event_id, said, seller.revision)])
 
 
-def said_of(seller: Seller) -> SellerSet:
+_CHANGES: LiteralString = (
+    "SELECT changed_by, at FROM seller_history WHERE seller_account = %s AND after ? 'destination'"
+    " AND after -> 'destination' IS DISTINCT FROM before -> 'destination' ORDER BY revision"
+)
+
+
+def _destination_changes(conn: Connection, seller_account: str) -> list[DestinationChange]:
+    """Each person's last one, the oldest first."""
+    rows = conn.execute(_CHANGES, [seller_account]).fetchall()
+    last = {person_of(by): DestinationChange(by, at) for by, at in rows}
+    return sorted(last.values(), key=lambda change: change.at)
+
+
+def said_of(seller: Seller, destination_changes: Sequence[DestinationChange] = ()) -> SellerSet:
     terms = {name: value for name, value in seller.settings.items() if name not in _KEPT}
     ids = {"seller_account": seller.seller_account, "owner": seller.owner, "seller_revision": seller.revision}
     if destination := dict(terms.get("destination", {})):
@@ -196,6 +210,8 @@ def said_of(seller: Seller) -> SellerSet:
         terms |= changed | {"destination": destination}
     if schedules := terms.get("schedules"):
         terms["schedules"] = [_with_money(schedule) for schedule in schedules]
+    if destination and destination_changes:
+        terms["destination_changes"] = [{"by": each.by, "at": each.at.isoformat()} for each in destination_changes]
     return SellerSet.model_validate_json(orjson.dumps(ids | terms))
 
 

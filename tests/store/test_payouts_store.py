@@ -127,6 +127,20 @@ def test_a_batch_of_all_steps_comes_to_the_same(payouts: Hearing) -> None:
     assert [type(event).__name__ for event in payouts.hears(frozen())] == ["PayoutWithdrawn"]
 
 
+def test_whoever_set_the_destination_is_a_maker_until_others_have_approved_a_pay_out_to_it(payouts: Hearing) -> None:
+    payouts.hears(requested("po-1"), cleared("po-1"), reserved("po-1"))
+    waiting = one(payouts)
+    assert waiting["destination_changers"] == ["shop (key 1a2b3c4d)"]
+    said = {"payout_id": "po-1", "decision": "approved", "sha256": waiting["sha256"], "reason": "seen"}
+    payouts.hears(PayoutApproved(**said, approver="Bob"))
+    payouts.hears(requested("po-2"))
+    told = executed(payouts.all_said(PayoutReady)[0])
+    payouts.hears(PayoutSubmitted(**told, provider_reference="tr-1"), PayoutPaid(**told, provider_reference="tr-1"))
+    payouts.hears(requested("po-3"))
+    rows = payouts.rows("SELECT destination_changers FROM payout_view WHERE payout_id <> 'po-1' ORDER BY payout_id")
+    assert [row["destination_changers"] for row in rows] == [["shop (key 1a2b3c4d)"], []]
+
+
 # ── two processes, and one that dies ─────────────────────────────────────────────────────────────────────────────────
 
 SELLERS = [f"s-{number}" for number in range(150)]

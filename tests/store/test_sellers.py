@@ -173,6 +173,26 @@ def test_whoever_changes_something_else_has_not_changed_the_destination(doors: S
     assert put(doors, hold_days=1, state="frozen")[1][0].destination is None, "a PUT sets all terms"
 
 
+def test_everybody_who_has_changed_the_destination_is_said_each_once(doors: Store) -> None:
+    def changes(by: str, hour: int, **wanted: Any) -> list[tuple[str, int]] | None:
+        command = sellers.put("shop", "s1", SellerRequest(**wanted), by, SEALING)
+        with doors.transaction() as conn:
+            _, said = command.work(conn, NOW + timedelta(hours=hour))
+        [(_, event, _)] = said.events
+        assert isinstance(event, SellerSet)
+        told = event.destination_changes
+        return told and [(each.by, (each.at - NOW) // timedelta(hours=1)) for each in told]
+
+    assert changes("shop (key 1)", 0, hold_days=1) is None, "no destination yet"
+    assert changes("operator eve", 1, destination=iban()) == [("operator eve", 1)]
+    assert changes("dan (key 2)", 2, destination=iban(OTHER_IBAN)) == [("operator eve", 1), ("dan (key 2)", 2)]
+    both = [("dan (key 2)", 2), ("eve (key 3)", 3)]
+    assert changes("eve (key 3)", 3, destination=iban()) == both, "her last one"
+    assert changes("fay (key 4)", 4, destination=iban(), hold_days=2) == both, "the destination is as it was"
+    assert changes("fay (key 4)", 5) is None
+    assert changes("fay (key 4)", 6, destination=iban()) == [*both, ("fay (key 4)", 6)], "what was taken away is not forgotten"
+
+
 # ── payments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

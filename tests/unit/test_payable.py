@@ -65,6 +65,8 @@ def said(approver: str, decision: str = "approved", why_not: str | None = None) 
         ("Shop", "approved", {"sha256": "b" * 64}, [], "approval_stale"),
         ("SHOP", "approved", {}, [], "same_person"),
         ("eve", "rejected", {}, [], "same_person"),
+        ("Dan", "approved", {}, [], "same_person"),
+        ("store", "approved", {"payout_id": "auto~1"}, [], "same_person"),
         ("ann", "approved", {}, [said("Ann")], "not_waiting"),
         ("ann", "approved", {}, [said("ann", why_not="approval_stale")], None),
         ("ann", "rejected", {}, [said("ann")], None),
@@ -75,6 +77,7 @@ def test_the_first_reason_against_a_decision_is_told(
     approver: str, decision: Any, changed: dict[str, Any], before: list[dict[str, Any]], code: str | None
 ) -> None:
     makers = {"requested_by": "shop (key 1a2b3c4d)", "destination_changed_by": "operator Eve"}
+    makers |= {"destination_changers": ["operator Eve", "dan (key 0a0a0a0a)"], "owner": "store", "payout_id": "p"}
     payout = {"status": "awaiting_approval", "sha256": HASH, **makers, **changed}
     asked = ApprovalSubmission("p", decision, approver, HASH, "seen", requested_at=datetime.now(UTC))
     why = approval_refusal(asked, payout, before)

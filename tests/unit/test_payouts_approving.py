@@ -10,7 +10,8 @@ from schemas.errors import Permanent
 from schemas.money import Money
 from schemas.payouts import PayoutReady
 from schemas.persons import person_of
-from tests.unit.payouts_room import DAY, HOUR, NOW, Room, asked, euro, frozen, names, requested, reserved, room, seller
+from schemas.sellers import DestinationChange
+from tests.unit.payouts_room import DAY, HOUR, IBAN, NOW, Room, asked, euro, frozen, names, requested, reserved, room, seller
 from topics.payout_rules import PayoutRules
 
 TWO: dict[str, Any] = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 2}]}
@@ -181,6 +182,44 @@ def test_an_amount_that_needs_nobody_needs_one_where_the_destination_was_just_ch
 def test_after_the_cooling_period_a_change_says_nothing() -> None:
     assert just_changed(ago=DAY).standing() == ("processing", None)
     assert just_changed(ago=DAY - HOUR).standing() == ("awaiting_approval", None)
+
+
+def changed_by(*persons: str, ago: Any = HOUR) -> dict[str, Any]:
+    """The destination was changed by each of them, one after the other."""
+    changes = tuple(DestinationChange(each, NOW - ago) for each in persons)
+    last = {"destination_changed_by": persons[-1], "destination_changed_at": NOW - ago}
+    return {"destination_changes": changes, **last}
+
+
+@pytest.mark.parametrize("ago", [HOUR, 30 * DAY])
+def test_whoever_has_set_the_destination_may_not_approve_though_another_one_has_touched_it_since(ago: Any) -> None:
+    seen = room(**ONE)
+    seen.hears(seller(seller_revision=2, **changed_by("operator mallory", "dan (key 1a2b3c4d)", ago=ago)))
+    seen.hears(requested())
+    seen.screens()
+    seen.reserves()
+    for name in ("mallory", "dan"):
+        seen.approves(name)
+    assert seen.approvals() == [("mallory", "same_person"), ("dan", "same_person")]
+    assert seen.standing()[0] == "awaiting_approval"
+
+
+@pytest.mark.parametrize(
+    ("vouched", "why_not"),
+    [(NOW - 10 * DAY, None), (NOW - 31 * DAY, "same_person")],
+    ids=["after the change", "before the change"],
+)
+def test_a_pay_out_that_others_have_approved_vouches_for_who_set_its_destination(
+    vouched: Any, why_not: str | None
+) -> None:
+    seen = room(**ONE)
+    seen.hears(seller(seller_revision=2, **changed_by("operator dan", ago=30 * DAY)))
+    seen.state.vouched = {("s-1", IBAN.fingerprint): vouched, ("s-1", "another account"): NOW}
+    seen.hears(requested())
+    seen.screens()
+    seen.reserves()
+    seen.approves("dan")
+    assert seen.approvals() == [("dan", why_not)]
 
 
 # ── until when ───────────────────────────────────────────────────────────────────────────────────────────────────────

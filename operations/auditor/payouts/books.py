@@ -34,6 +34,7 @@ class PayoutRow(NamedTuple):
     sha256: str | None
     requested_by: str
     changed_by: str | None  # the destination, within the cooling period
+    changers: list[str]  # and all who have changed it since others have vouched for it
     received_at: datetime
     event_id: str
     screen_no: int
@@ -57,9 +58,10 @@ class PayoutRow(NamedTuple):
         }
         return sha256(orjson.dumps(approved, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
-    @property
-    def makers(self) -> set[str]:
-        return {person_of(name) for name in (self.requested_by, self.changed_by) if name}
+    def makers(self, payout_id: str) -> set[str]:
+        """Who may not have approved it. A schedule is its owner's."""
+        asked_by = self.owner if is_scheduled(payout_id) else self.requested_by
+        return {person_of(name) for name in (asked_by, self.changed_by, *self.changers) if name}
 
 
 def is_scheduled(payout_id: str) -> bool:

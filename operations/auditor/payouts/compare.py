@@ -106,7 +106,7 @@ def _why_it_may_not_count(payout_id: str, books: PayoutBooks, approval: Approval
         return "there is no such pay-out"
     if not approval.sha256 == payout.sha256 == payout.contents(payout_id):
         return f"of {approval.sha256:.8}…, and the pay-out is {payout.contents(payout_id) or 'not reserved':.8}…"
-    return "counted, and made it" if person_of(approval.approver) in payout.makers else None
+    return "counted, and made it" if person_of(approval.approver) in payout.makers(payout_id) else None
 
 
 def _ended(books: PayoutBooks) -> Iterator[Finding]:
