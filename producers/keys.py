@@ -35,7 +35,11 @@ SCOPES = (
 )
 # Who decides asks for nothing: such a key holds nothing that writes.
 APART = frozenset({"risk:review", "payouts:approve", "calls:resolve"})
-UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a key's, where nobody names any
+# A newcomer's, on one machine: all but those.
+DEMO_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)
+# What looks at the whole house, or acts on it, is for operators and finance: whoever makes a key names it.
+OF_THE_HOUSE = frozenset({"ops:read", "ops:act", "ledger:read"})
+UPSTREAM_SCOPES = tuple(scope for scope in DEMO_SCOPES if scope not in OF_THE_HOUSE)  # where nobody names any
 
 
 class KeyRefused(ValueError):

@@ -50,15 +50,15 @@ def newest_first(cursor: str | None) -> tuple[datetime, str]:
     return instant(at), str(id_)
 
 
-def cut(rows: list[dict[str, Any]], limit: int, at: str, id_: str) -> tuple[list[dict[str, Any]], str | None]:
+def cut(rows: list[dict[str, Any]], limit: int, at: str, *ids: str) -> tuple[list[dict[str, Any]], str | None]:
     """Rows, newest first, of which one more than `limit` was asked for → a page, and the cursor of the next one, if any.
 
-    `at` and `id_` name the columns that the rows are sorted by.
+    `at` and `ids` name the columns that the rows are sorted by: no two rows have the same in all of them.
     """
     shown = rows[:limit]
     if len(rows) == len(shown):
         return shown, None
-    return shown, encode(shown[-1][at].isoformat(), shown[-1][id_])
+    return shown, encode(shown[-1][at].isoformat(), *(shown[-1][id_] for id_ in ids))
 
 
 def storable(text: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from operations.cli.letters.choosing import audit_note, failed
-from operations.cli.payout_rows import one
+from operations.cli.payout_rows import approvals, one
 from operations.cli.terminal import note
 from producers.doors.commits import Claim, Commits
 from producers.doors.operation_ids import claim
 from producers.doors.payouts import ApprovalSubmission, PayoutCancelRequest, PayoutCancelSubmission, claim_approvals
 from producers.payable import ENDED
 from producers.problems import Problem
-from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
 HEARD_WITHIN_S = 20
@@ -38,7 +38,7 @@ def cancel(settings: Settings, payout_id: str, actor: str | None) -> dict[str, A
             requested_by=f"operator {by}",
         )
         _say(settings, claim, asked)
-    return _wait(settings, lambda: _ended(settings, payout_id), "it may leave still")
+    return _wait(lambda: _ended(settings, payout_id), "it may leave still")
 
 
 def _ended(settings: Settings, payout_id: str) -> dict[str, Any] | None:
@@ -56,22 +56,19 @@ def decide(
             f"tally: {payout_id} is {state['status']}, and its amount is not reserved: nothing waits for approval"
         )
     asked = ApprovalSubmission(payout_id, decision, by, state["sha256"], reason, requested_at=state["received_at"])
-    if _taken(settings, asked) is None:
-        note(f"{VERBS[decision]} {_described(state)} as {by}")
-        _say(settings, claim_approvals, asked)
-    said = _wait(settings, lambda: _taken(settings, asked), "the decision is on its way")
+    same = asked.same(approvals(settings, payout_id))
+    if counted := next((each for each in same if each["why_not"] is None), None):
+        return counted, state
+    asked = replace(asked, earlier=len(same))
+    note(f"{VERBS[decision]} {_described(state)} as {by}")
+    _say(settings, claim_approvals, asked)
+    said = _wait(lambda: _taken(settings, asked), "the decision is on its way")
     return said, one(settings, payout_id)
 
 
 def _taken(settings: Settings, asked: ApprovalSubmission) -> dict[str, Any] | None:
-    rows = read(
-        settings,
-        "payouts",
-        "SELECT approver, decision, sha256, reason, at, why_not FROM approval_view WHERE payout_id = %s AND approver = %s"
-        " AND decision = %s AND sha256 = %s AND reason = %s ORDER BY at LIMIT 1",
-        [asked.payout_id, asked.approver, asked.decision, asked.sha256, asked.reason],
-    )
-    return rows[0] if rows else None
+    said = approvals(settings, asked.payout_id)
+    return next((each for each in said if each["event_id"] == asked.event_id), None)
 
 
 def _described(state: dict[str, Any]) -> str:
@@ -87,7 +84,7 @@ def _say(settings: Settings, how: Claim[Any, Any], asked: Any) -> None:
             raise failed(f"tally: {problem.detail}") from None
 
 
-def _wait(settings: Settings, look: Callable[[], Found | None], meanwhile: str) -> Found:
+def _wait(look: Callable[[], Found | None], meanwhile: str) -> Found:
     until = time.monotonic() + HEARD_WITHIN_S
     while time.monotonic() < until:
         if (found := look()) is not None:

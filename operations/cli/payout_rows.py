@@ -45,15 +45,21 @@ def whole(settings: Settings, payout_id: str) -> dict[str, Any]:
             " WHERE payout_id = %s ORDER BY screen_no, decided_at",
         ),
         (
-            "approvals",
-            "SELECT approver, decision, sha256, reason, at, why_not FROM approval_view WHERE payout_id = %s"
-            " ORDER BY at, event_id",
-        ),
-        (
             "releases",
             "SELECT release_no, provider, released_at, deadline, approvals_needed, approvals, outcome, code, outcome_at"
             " FROM release_view WHERE payout_id = %s ORDER BY release_no",
         ),
     ):
         found[name] = read(settings, "payouts", statement, [payout_id])
-    return found
+    return found | {"approvals": approvals(settings, payout_id)}
+
+
+def approvals(settings: Settings, payout_id: str) -> list[dict[str, Any]]:
+    """What persons have said of it, the oldest first."""
+    return read(
+        settings,
+        "payouts",
+        "SELECT event_id::text, approver, decision, sha256, reason, at, why_not FROM approval_view WHERE payout_id = %s"
+        " ORDER BY at, event_id",
+        [payout_id],
+    )

@@ -9,6 +9,8 @@ from datetime import UTC
 from operations.auditor.engine.psps import found_transfers
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import PAID_OUT, Moment, in_order, letters
+from operations.cli.payout_rows import approvals, payouts
+from operations.cli.payout_turn import refused, turn
 from psp.payout_port import TransferReference
 from psp.port import ListingError
 from psp.registry import make_providers
@@ -18,7 +20,10 @@ from topics.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class PayoutTimeline:
+    """`turn`: whose turn it is, if anybody's."""
+
     payout_id: str
+    turn: str
     moments: tuple[Moment, ...]
 
 
@@ -38,7 +43,15 @@ def payout_timeline(settings: Settings, given: str) -> PayoutTimeline | None:
             *letters(stores, [payout_id]),
             *_provider(stores, settings, payout_id),
         ]
-    return PayoutTimeline(payout_id, tuple(in_order(moments)))
+        whose = _turn(stores, settings, payout_id)
+    return PayoutTimeline(payout_id, whose, tuple(in_order(moments)))
+
+
+def _turn(stores: Stores, settings: Settings, payout_id: str) -> str:
+    if found := payouts(settings, "WHERE payout_id = %s", [payout_id]):
+        return turn(found[0], approvals(settings, payout_id))
+    refusals = stores.rows("payouts", "SELECT code FROM refusal_view WHERE payout_id = %s ORDER BY at", [payout_id])
+    return refused("refused", refusals[-1][0]) if refusals else "waits for payouts, which has not read it yet"
 
 
 def _resolve(stores: Stores, given: str) -> str | None:

@@ -164,9 +164,15 @@ def _executor(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
 
 
 def _charged(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], datetime]:
-    """(order, state of its charge) → when it came into that state: the attempt changes with all that happens behind it. An
-    order that is captured by hand has each capture among its operations.
+    """(order, state of its charge) → when it came into that state: the attempt changes with all that happens behind it. One
+    that is captured by hand is captured, or voided, with the last capture or void.
     """
+    by_hand = stores.rows(
+        "executor",
+        "SELECT payment_order_id, max(changed_at) FROM operation_view WHERE payment_order_id = ANY(%s) AND seq > 0"
+        " AND kind IN ('capture', 'void') AND state = 'done' GROUP BY payment_order_id",
+        [list(order_ids)],
+    )
     rows = stores.rows(
         "payments",
         "SELECT payment_order_id, 'captured', o.captured_at FROM order_view o JOIN order_amount_view a USING (payment_order_id)"
@@ -175,7 +181,8 @@ def _charged(stores: Stores, order_ids: Sequence[str]) -> dict[tuple[str, str], 
         " WHERE payment_order_id = ANY(%(orders)s)",
         {"orders": list(order_ids)},
     )
-    return {(order_id, state): at for order_id, state, at in rows}
+    ended = {(order_id, state): at for order_id, at in by_hand for state in ("captured", "voided")}
+    return ended | {(order_id, state): at for order_id, state, at in rows}
 
 
 def _wallet(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:

@@ -27,13 +27,13 @@ def prepare(settings: AllSettings, partitions: int) -> None:
 
 
 def ensure_demo_key(settings: Settings) -> None:
-    """A key with all scopes of an upstream service for the newcomer, made where there is none that this database knows."""
-    from producers.keys import UPSTREAM_SCOPES, create_key, list_keys
+    """Make a key where there is none that this database knows. A newcomer is upstream service and operator in one."""
+    from producers.keys import DEMO_SCOPES, create_key, list_keys
 
     file = Home(settings.home).api_key
     kept = file.read_text(encoding="utf-8") if file.exists() else ""
     if not any(f"_{key.key_id}_" in kept for key in list_keys(settings) if key.revoked_at is None):
-        write_private(file, create_key(settings, owner="demo", scopes=list(UPSTREAM_SCOPES)) + "\n")
+        write_private(file, create_key(settings, owner="demo", scopes=DEMO_SCOPES) + "\n")
         print("demo key made", flush=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from producers.doors.operation_ids import IdSubmission, Key
 from producers.doors.records import record_of
@@ -18,6 +18,7 @@ from topics.runtime.outbox.outbox import Row
 from topics.runtime.shape.consumer import Connection
 
 ROOT = "/v1/payouts"
+Said = TypeVar("Said", bound=Mapping[str, Any])  # a row of payouts' `approval_view`
 
 
 def links(payout_id: str) -> dict[str, str]:
@@ -95,7 +96,10 @@ class PayoutCancelSubmission(IdSubmission[PayoutCancelRequest]):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSubmission:
-    """What one person decides, and when the pay-out was asked for: every process derives the same event from it."""
+    """What one person decides, and when the pay-out was asked for: every process derives the same event from it.
+
+    `earlier`: so often the person has said just this before without any effect. What may count now is another event.
+    """
 
     payout_id: str
     decision: Literal["approved", "rejected"]
@@ -103,6 +107,7 @@ class ApprovalSubmission:
     sha256: str
     reason: str
     requested_at: datetime
+    earlier: int = 0
 
     def ids(self) -> list[EventId]:
         return [self.event_id]
@@ -110,7 +115,12 @@ class ApprovalSubmission:
     @property
     def event_id(self) -> EventId:
         cause = "|".join(("approval", self.payout_id, self.approver, self.decision, self.sha256))
-        return derive_id(f"{cause}|{self.reason}", SOURCE, 0, int(self.requested_at.timestamp() * 1000))
+        return derive_id(f"{cause}|{self.reason}", SOURCE, self.earlier, int(self.requested_at.timestamp() * 1000))
+
+    def same(self, said: Sequence[Said]) -> list[Said]:
+        """The decisions among these that say just this."""
+        names = ("approver", "decision", "sha256", "reason")
+        return [one for one in said if all(one[name] == getattr(self, name) for name in names)]
 
     def event(self) -> PayoutApproved:
         return PayoutApproved(

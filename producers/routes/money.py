@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies
-from producers.house import house_of, needs
+from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
 from producers.reading import Row
+from producers.selling import registered
 from schemas.envelope import is_event_id
 
 router = APIRouter(tags=["money"])
@@ -19,6 +20,7 @@ router = APIRouter(tags=["money"])
 _LAST_JOURNAL = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
+_OF_THE_HOUSE = frozenset({"ledger:read", "ops:read"})
 _LISTED = 31  # of each currency
 
 _BECOMES_AVAILABLE = (
@@ -28,14 +30,21 @@ _BECOMES_AVAILABLE = (
 
 _RESERVED_FOR = (
     "SELECT currency, payout_id, amount, placed_at AS since FROM reservation_view"
-    " WHERE seller_account = %s AND state = 'reserved' ORDER BY currency, placed_at, payout_id"
+    " WHERE seller_account = %(seller)s AND (%(owner)s::text IS NULL OR owner = %(owner)s) AND state = 'reserved'"
+    " ORDER BY currency, placed_at, payout_id"
 )
 
 
 @router.get("/v1/wallets/{seller_account}", response_model=replies.Wallet)
 async def wallet(request: Request, seller_account: str, caller: Caller = needs("wallets:read")) -> Response:
-    """A seller's balances, one for each currency, when pending money becomes available, and what is reserved for pay-outs."""
-    reader, seller = house_of(request).wallet, paging.storable(seller_account)
+    """A seller's balances, one for each currency, when pending money becomes available, and what is reserved for pay-outs.
+    Another owner's seller and its pay-outs are shown only to keys that see the whole house: with `ledger:read` or `ops:read`.
+    """
+    house, seller = house_of(request), paging.storable(seller_account)
+    reader = house.wallet
+    owner = caller.owner if _OF_THE_HOUSE.isdisjoint(caller.scopes) else None
+    if owner is not None:
+        await _refuse_others(house, seller, owner)
     rows = _found(
         await reader.rows(
             "SELECT currency, available, pending, reserved, version FROM wallet_view"
@@ -44,7 +53,11 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
         )
     )
     held = await reader.rows(_BECOMES_AVAILABLE, [seller]) if any(row["pending"] for row in rows) else []
-    kept = await reader.rows(_RESERVED_FOR, [seller]) if any(row["reserved"] for row in rows) else []
+    kept = (
+        await reader.rows(_RESERVED_FOR, {"seller": seller, "owner": owner})
+        if any(row["reserved"] for row in rows)
+        else []
+    )
     balances = [
         {
             **replies.in_decimals(row, ("available", "pending", "reserved")),
@@ -54,6 +67,13 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
         for row in rows
     ]
     return replies.json({"seller_account": seller_account, "balances": balances})
+
+
+async def _refuse_others(house: House, seller_account: str, owner: str) -> None:
+    """Errors: Problem `not_found`, if another owner has registered the seller."""
+    seller = await registered(house, seller_account)
+    if seller is not None and seller.owner != owner:
+        raise Problem("not_found")
 
 
 def _dates(held: list[Row], currency: str) -> list[dict[str, Any]]:

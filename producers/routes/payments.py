@@ -138,8 +138,9 @@ async def payment(request: Request, checkout_id: str, caller: Caller = needs("pa
 
 
 _WITH_REFUSALS: LiteralString = """
-SELECT a.*, EXISTS (SELECT FROM operation_refusal_view r WHERE r.payment_order_id = a.payment_order_id) AS refused
-  FROM order_amount_view a WHERE a.payment_order_id = ANY(%s)
+SELECT a.*, EXISTS (SELECT FROM operation_refusal_view r WHERE r.payment_order_id = a.payment_order_id
+                                                      AND r.owner = %(owner)s) AS refused
+  FROM order_amount_view a WHERE a.payment_order_id = ANY(%(orders)s)
 """
 _OPERATIONS: LiteralString = """
 SELECT kind, operation_id, payment_order_id, checkout_id, amount, currency, final, reason, status, detail, code, wallet_updated,
@@ -157,7 +158,7 @@ SELECT r.kind, r.operation_id, r.payment_order_id, r.checkout_id, NULL, NULL, fa
 async def _add_amounts(house: House, orders: list[dict[str, Any]], owner: str) -> None:
     """Add captured and refunded amounts to these orders, and each capture and void that was asked for."""
     ids = [order["payment_order_id"] for order in orders]
-    found = await house.payments.rows(_WITH_REFUSALS, [ids])
+    found = await house.payments.rows(_WITH_REFUSALS, {"orders": ids, "owner": owner})
     amounts = {row["payment_order_id"]: row for row in found}
     asked = [id_ for id_, row in amounts.items() if row["capture"] == "manual" or row["refused"]]
     operations = await house.payments.rows(_OPERATIONS, {"orders": asked, "owner": owner}) if asked else []

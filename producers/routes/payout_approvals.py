@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal, LiteralString
 
 from fastapi import APIRouter, Query, Request, Response
@@ -80,7 +81,7 @@ def page_of(status: PayoutStatus) -> LiteralString:
     operation_id="decide_payout",
 )
 async def decide(request: Request, payout_id: str, caller: Caller = needs("payouts:approve")) -> Response:
-    """Approve or reject a pay-out. The same again answers the same, with `Idempotent-Replayed: true`."""
+    """Approve or reject a pay-out. What counts already is answered the same again, with `Idempotent-Replayed: true`."""
     wanted = await body_of(request, ApprovalRequest)
     house = house_of(request)
     rows = await house.payouts.rows(
@@ -92,11 +93,12 @@ async def decide(request: Request, payout_id: str, caller: Caller = needs("payou
         payout_id, wanted.decision, caller.owner, wanted.sha256, wanted.reason, requested_at=rows[0]["received_at"]
     )
     said = (await _approvals(house, [payout_id])).get(payout_id, [])
-    again = any(_is_same(one, asked) for one in said)
+    same = asked.same(said)
+    again = any(one["why_not"] is None for one in same)
     if not again:
         if why := approval_refusal(asked, rows[0], said):
             raise why
-        await house.door.submit(asked)
+        await house.door.submit(replace(asked, earlier=len(same)))
     headers = {"Idempotent-Replayed": "true"} if again else {}
     answer = wanted.model_dump() | {"payout_id": payout_id, "approver": caller.owner}
     return Response(replies.json(answer).body, 202, headers, media_type="application/json")
@@ -112,8 +114,3 @@ async def _approvals(house: House, payout_ids: list[str]) -> dict[str, list[Row]
     for row in rows:
         said.setdefault(row.pop("payout_id"), []).append(row)
     return said
-
-
-def _is_same(said: Row, asked: ApprovalSubmission) -> bool:
-    names = ("approver", "decision", "sha256", "reason")
-    return all(said[name] == getattr(asked, name) for name in names)

@@ -156,14 +156,19 @@ COLUMNS: LiteralString = (
 _OWN: LiteralString = f"SELECT {COLUMNS} FROM payout_view WHERE owner = %(owner)s"
 
 
+# The door has taken an id for one owner, and payouts an earlier request of another one's: that one's history is not shown.
+_HISTORY: LiteralString = (
+    "SELECT h.status, h.detail AS code, h.at FROM history_view h JOIN payout_view p USING (payout_id)"
+    " WHERE h.payout_id = %(id)s AND p.owner = %(owner)s ORDER BY h.id"
+)
+
+
 @router.get(ONE, response_model=payout_replies.PayoutWithHistory, operation_id="payout")
 async def one_payout(request: Request, payout_id: str, caller: Caller = needs("payouts:read")) -> Response:
     """Where one pay-out stands, and how it came there."""
     house = house_of(request)
     found = await _found(house, caller, payout_id)
-    history = await house.payouts.rows(
-        "SELECT status, detail AS code, at FROM history_view WHERE payout_id = %s ORDER BY id", [payout_id]
-    )
+    history = await house.payouts.rows(_HISTORY, {"id": payout_id, "owner": caller.owner})
     return replies.json(found | {"history": history})
 
 

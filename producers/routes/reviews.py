@@ -57,20 +57,26 @@ async def list_reviews(
     request: Request, asked: Annotated[Reviews, Query()], caller: Caller = needs("risk:review")
 ) -> Response:
     """Screenings that wait for a person, or were decided by one; newest first, of every owner."""
-    at, subject = paging.newest_first(asked.cursor)
     rows = await house_of(request).risk.rows(
-        _page(asked), {"about": asked.about, "at": at, "subject": subject, "limit": asked.limit + 1}
+        _page(asked), {"about": asked.about, "limit": asked.limit + 1, **_before(asked.cursor)}
     )
-    shown, more = paging.cut(rows, asked.limit, "held_at", "subject")
+    shown, more = paging.cut(rows, asked.limit, "held_at", "subject", "about", "screen_no")
     return replies.json({"reviews": [_shown(row) for row in shown], "next_cursor": more})
 
 
+def _before(cursor: str | None) -> dict[str, object]:
+    """The screening before which a page begins. Errors: Problem `invalid_cursor`."""
+    last = paging.decode(cursor, str, str, str, int) if cursor else (paging.NEWEST.isoformat(), "", "", 0)
+    return dict(zip(("at", "subject", "last_about", "screen_no"), (paging.instant(last[0]), *last[1:]), strict=True))
+
+
 def _page(asked: Reviews) -> LiteralString:
-    wanted = HELD + " WHERE (held_at, subject) < (%(at)s, %(subject)s)"
+    """A payment and its buyer, or two screenings of one pay-out, may be held at one moment."""
+    wanted = HELD + " WHERE (held_at, subject, about, screen_no) < (%(at)s, %(subject)s, %(last_about)s, %(screen_no)s)"
     wanted += " AND decision IS NULL" if asked.status == "open" else " AND decision IS NOT NULL"
     if asked.about is not None:
         wanted += " AND about = %(about)s"
-    return wanted + " ORDER BY held_at DESC, subject DESC LIMIT %(limit)s"
+    return wanted + " ORDER BY held_at DESC, subject DESC, about DESC, screen_no DESC LIMIT %(limit)s"
 
 
 @router.post(

@@ -10,13 +10,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, replies, seller_replies, statements
-from producers.doors.sellers import SELECT, said_of, seller_of
+from producers.doors.sellers import said_of
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.payability import payability
 from producers.payability_rows import PAYOUTS, WALLET, books_of, reserved_in, rules_of, shown
 from producers.problems import Problem
 from producers.reading import Row
+from producers.selling import own_money
+from schemas.requests import FieldError
 from schemas.times import Moment
 from topics.runtime.shape.clock import Clock
 
@@ -31,23 +33,15 @@ async def why_not_paid(request: Request, seller_account: str, caller: Caller = n
     turn it is. The lines add up to the total exactly.
     """
     house, account = house_of(request), paging.storable(seller_account)
-    registered = await _registered(house, account, caller)
+    registered = await own_money(house, account, caller)
     wallet = await house.wallet.rows(WALLET, {"seller": account})
-    if not registered and not wallet:
+    if registered is None and not wallet:
         raise Problem("not_found")
     payouts = await _payouts(house, account, wallet)
-    seller = said_of(seller_of(registered[0])) if registered else None
+    seller = None if registered is None else said_of(registered)
     now = Clock(house.settings.clock_file).now()
     found = payability(seller, books_of(wallet, payouts), rules_of(house.settings), now)
     return replies.json({"seller_account": account, "currencies": [shown(each) for each in found]})
-
-
-async def _registered(house: House, account: str, caller: Caller) -> list[Row]:
-    """The seller, if anybody has registered it. Errors: Problem `not_found` where that is another owner."""
-    rows = await house.doors.rows(SELECT + " WHERE seller_account = %s", [account])
-    if rows and rows[0]["owner"] != caller.owner:
-        raise Problem("not_found")
-    return rows
 
 
 async def _payouts(house: House, account: str, wallet: list[Row]) -> list[Row]:
@@ -61,7 +55,7 @@ _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema"
 
 
 class Period(BaseModel):
-    """`from` is inclusive, `to` exclusive; without them all until now."""
+    """`from` is inclusive, `to` exclusive and not before it; without them all until now."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,8 +75,11 @@ async def seller_statement(
 ) -> Response:
     """What has changed a seller's available balance, and the balance after each. `Accept: text/csv` gives CSV."""
     house, account = house_of(request), paging.storable(seller_account)
-    await _registered(house, account, caller)
-    until = period.to or Clock(house.settings.clock_file).now()
+    until = period.to or max(period.since, Clock(house.settings.clock_file).now())
+    if until < period.since:
+        error = FieldError("from", "invalid_parameter", "it is after `to`")
+        raise Problem(error.code, f"{error.field}: {error.detail}", [error])
+    await own_money(house, account, caller)
     found = await statements.of_period(house.wallet, account, period.currency, period.since, until)
     if found is None:
         raise Problem("not_found")

@@ -14,6 +14,7 @@ from producers.doors.sellers import SELECT, TAKEN, Changed, Seller, seller_of
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
+from producers.selling import others_sell, registered
 from schemas.ids import NEW_ID, is_new_id
 from schemas.requests import FieldError
 from schemas.sellers import SellerRequest, SellerState
@@ -49,10 +50,7 @@ async def _refuse_others(house: House, seller_account: str, caller: Caller) -> N
 
     Errors: Problem `id_taken`.
     """
-    if await house.doors.rows("SELECT 1 FROM sellers WHERE seller_account = %s", [seller_account]):
-        return
-    others = "SELECT 1 FROM order_view WHERE seller_account = %s AND owner <> %s LIMIT 1"
-    if await house.payments.rows(others, [seller_account, caller.owner]):
+    if await registered(house, seller_account) is None and await others_sell(house, seller_account, caller):
         raise Problem("id_taken", "seller_account: others sell for it; an operator can register it", TAKEN)
 
 

@@ -335,6 +335,18 @@ def test_a_charge_is_told_at_its_own_time_whatever_happens_behind_it_later(rooms
         assert (at[what], at["refund done" if what == "captured" else "capture done"]) == (NOON, rooms.now)
 
 
+def test_a_charge_that_is_captured_by_hand_is_captured_with_its_last_capture(rooms: Rooms) -> None:
+    tell(rooms, pay(rooms, "by-hand", capture="manual"), "authorised", 1000, expires_at=NOON + timedelta(days=6))
+    ask(rooms, "capture", "c-1", "by-hand", "1.00", 100)
+    rooms.now = captured_at = NOON + timedelta(hours=1)
+    ask(rooms, "capture", "c-2", "by-hand", "9.00", 900)
+    rooms.now = NOON + timedelta(hours=2)
+    ask(rooms, "refund", "r-1", "by-hand", "1.00", 100)
+    nobody = (PSPS[0].model_copy(update={"url": "http://127.0.0.1:1"}),)
+    moments = timeline(rooms.settings.model_copy(update={"psps": nobody}), "by-hand").moments
+    assert [m.at for m in moments if (m.where, m.what) == ("executor", "captured")] == [captured_at]
+
+
 def test_an_authorisation_that_outlives_its_time_is_named(rooms: Rooms) -> None:
     charge = pay(rooms, "parts", capture="manual")
     tell(rooms, charge, "authorised", 1000, expires_at=NOON + timedelta(days=6))

@@ -193,6 +193,10 @@ CASES = {
         "UPDATE payouts.approvals SET why_not = NULL WHERE approver = 'shop'",
         {("payouts_approved", "returned")},
     ),
+    "an approval of somebody who has set the destination that counts": (
+        "UPDATE payouts.payouts SET destination_changers = '[\"operator bob\"]' WHERE payout_id = 'returned'",
+        {("payouts_approved", "returned")},
+    ),
     "an amount other than was approved": (
         "UPDATE payouts.payouts SET amount = amount + 1 WHERE payout_id = 'returned'",
         {("payouts_approved", "returned")},

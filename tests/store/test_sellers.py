@@ -190,7 +190,9 @@ def test_everybody_who_has_changed_the_destination_is_said_each_once(doors: Stor
     assert changes("eve (key 3)", 3, destination=iban()) == both, "her last one"
     assert changes("fay (key 4)", 4, destination=iban(), hold_days=2) == both, "the destination is as it was"
     assert changes("fay (key 4)", 5) is None
-    assert changes("fay (key 4)", 6, destination=iban()) == [*both, ("fay (key 4)", 6)], "what was taken away is not forgotten"
+    assert changes("fay (key 4)", 6, destination=iban()) == [*both, ("fay (key 4)", 6)], (
+        "what was taken away is not forgotten"
+    )
 
 
 # ── payments ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,21 @@ from schemas.money import Money
 from schemas.payouts import PayoutReady
 from schemas.persons import person_of
 from schemas.sellers import DestinationChange
-from tests.unit.payouts_room import DAY, HOUR, IBAN, NOW, Room, asked, euro, frozen, names, requested, reserved, room, seller
+from tests.unit.payouts_room import (
+    DAY,
+    HOUR,
+    IBAN,
+    NOW,
+    Room,
+    asked,
+    euro,
+    frozen,
+    names,
+    requested,
+    reserved,
+    room,
+    seller,
+)
 from topics.payout_rules import PayoutRules
 
 TWO: dict[str, Any] = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 2}]}

@@ -17,7 +17,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 def create(
     owner: Annotated[str, typer.Argument(metavar="OWNER", help="the upstream service whose payments they will be")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="may be given several times; without it: all of an upstream service")
+        list[str] | None,
+        typer.Option(help="may be given several times; without it: an upstream service's"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

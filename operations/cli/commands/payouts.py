@@ -180,10 +180,12 @@ def _amount(state: dict[str, Any]) -> str:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
+    from operations.cli.payout_turn import turn
+
     asked = f"asked for by {found['requested_by']}"
     if found["destination_changed_by"]:
         asked += f", to a destination that {found['destination_changed_by']} has set lately"
-    lines = [asked]
+    lines = [asked, turn(found, found["approvals"])]
     if found["sha256"]:
         lines.append(
             f"approvals: {found['approvals_given']} of {found['approvals_needed']}, of sha256 {found['sha256']}"

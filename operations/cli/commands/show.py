@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from operations.cli.terminal import note, say_json
+from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
     from operations.cli.payout_timeline import PayoutTimeline
@@ -71,3 +71,5 @@ def _print(found: Timeline | PayoutTimeline) -> None:
         cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
         table.add_row(*cells)
     table.show()
+    if isinstance(found, PayoutTimeline):
+        say(found.turn)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.api import serve
-from producers.keys import UPSTREAM_SCOPES, create_key
+from producers.keys import DEMO_SCOPES, UPSTREAM_SCOPES, create_key
 from topics.settings import Settings
 
 WAIT_S = 20
@@ -38,7 +38,7 @@ class Reply:
 
 @dataclass
 class Door:
-    """A running API, asked with one owner's key unless another is named."""
+    """A running API, asked with one owner's key, which sees the whole house, unless another is named."""
 
     settings: Settings
     port: int
@@ -83,7 +83,7 @@ def open_door(settings: Settings) -> Iterator[Door]:
     thread = threading.Thread(target=serve, args=(settings.model_copy(update={"api_port": port}), stop))
     thread.start()
     try:
-        door = Door(settings, port, create_key(settings, "shop", UPSTREAM_SCOPES))
+        door = Door(settings, port, create_key(settings, "shop", DEMO_SCOPES))
         wait_for(lambda: _answers(door))
         yield door
     finally:

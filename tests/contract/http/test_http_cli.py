@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from operations.stack.home import Home
+from operations.stack.prepare import ensure_demo_key
 from tests.commands import tally
 from tests.contract.http.door import Door, wait_for
 
@@ -21,6 +24,24 @@ def test_a_key_is_made_listed_and_revoked(door: Door, environment: dict[str, str
     assert key not in str(listed)
     assert tally(environment, "keys", "revoke", key_id).returncode == 0
     wait_for(lambda: door.get("/v1/payments", key=key).status == 401)
+
+
+def test_a_key_for_an_upstream_service_opens_nothing_of_operators(door: Door, environment: dict[str, str]) -> None:
+    made = tally(environment, "keys", "create", "cli-shop")
+    key = made.stdout.strip()
+    assert (made.returncode, door.get("/v1/payments", key=key).status) == (0, 200), made.stderr
+    for path in ("/v1/ops/letters", "/v1/ops/rooms", "/v1/ops/reviews", "/v1/ledger/trial-balance"):
+        assert door.get(path, key=key).status == 403, path
+    assert door.send("POST", "/v1/ops/rooms/payments/resume", b"{}", key=key).status == 403
+    made = tally(environment, "keys", "create", "ann", "--scope", "ops:read", "--scope", "ops:act")
+    assert door.get("/v1/ops/rooms", key=made.stdout.strip()).status == 200
+
+
+def test_a_newcomers_key_asks_for_payments_and_looks_at_the_house(door: Door, tmp_path: Path) -> None:
+    ensure_demo_key(door.settings.model_copy(update={"home": tmp_path}))
+    key = Home(tmp_path).api_key.read_text().strip()
+    for path in ("/v1/payments", "/v1/payouts", "/v1/wallets/nobody", "/v1/ops/letters", "/v1/ledger/trial-balance"):
+        assert door.get(path, key=key).status in (200, 404), path
 
 
 @pytest.mark.parametrize(

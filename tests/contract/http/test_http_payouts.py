@@ -6,23 +6,36 @@ import json
 import secrets
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
+import orjson
 import pytest
 
 from consumers.payouts import consumer as payouts
 from consumers.wallet import consumer as wallet
 from producers import payout_replies
 from producers.client import UpstreamClient
+from producers.doors.commits import Commits
+from producers.doors.payouts import ApprovalSubmission, claim_approvals
 from producers.keys import KeyRefused, create_key
-from schemas.payouts import PayoutRequest, PayoutRiskCleared
+from schemas.money import Money
+from schemas.payouts import (
+    PayoutPaid,
+    PayoutRequest,
+    PayoutRiskCleared,
+    PayoutSubmitted,
+    PayoutUnknown,
+    PayoutUnresolved,
+)
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, order, wait_for
 from tests.contract.http.rooms import captured, execute
 from tests.contract.http.test_http_bad_input import refused
 from tests.contract.http.test_http_sellers import put
-from topics.catalog import PAYOUT_RISK_DECISIONS
+from topics.catalog import PAYOUT_EXECUTIONS, PAYOUT_RISK_DECISIONS
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import PayoutProviderAccount, Settings
 
@@ -227,6 +240,20 @@ def test_an_upstream_asks_and_cancels_on_a_topic_of_its_own(door: Door) -> None:
     refused(ask(door, seller, key, payout_id=f"{seller}-1", amount="12.00"), 422, "insufficient_funds", "amount")
 
 
+def test_who_loses_an_id_to_kafka_reads_why_and_nothing_of_the_winners(door: Door, seller: str) -> None:
+    key, other = door.key_for("partner"), f"{seller}-p"
+    put(door, other, key, destination=IBAN)
+    wait_for(lambda: refused_for_funds(door, other, key))
+    wanted = PayoutRequest(payout_id=f"{seller}-1", seller_account=other, amount="all", currency="EUR")
+    with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
+        client.send_payout(wanted)
+    wait_for(lambda: door.get(f"{ROOT}/{seller}-1", key=key).status == 200)
+    assert ask(door, seller).status == 202
+    wait_for(lambda: status(door, f"{seller}-1") == "refused")
+    found = door.get(f"{ROOT}/{seller}-1").json
+    assert (found["code"], found["history"]) == ("id_taken", [])
+
+
 def refused_for_funds(door: Door, seller: str, key: str) -> bool:
     """Once payouts has heard of the seller nothing but its empty wallet is in the way."""
     reply = ask(door, seller, key)
@@ -274,6 +301,34 @@ def test_two_persons_let_a_pay_out_go_and_neither_is_its_maker(door: Door, anna:
     refused(late, 409, "not_waiting")
     said = listed(door, anna, waiting, "processing")["approvals"]
     assert [(one["approver"], one["why_not"]) for one in said] == [("Anna", None), ("bert", None)]
+
+
+def test_a_decision_that_did_not_count_counts_when_it_is_made_again_later(
+    door: Door, anna: str, seller: str, environment: dict[str, str]
+) -> None:
+    payout_id = f"{seller}-1"
+    assert ask(door, seller, amount="all").status == 202
+    wait_for(lambda: status(door, payout_id) == "screening")
+    shown = listed(door, anna, payout_id, "screening")
+    facts = {"payout_id": payout_id, "owner": "shop", "seller_account": seller, "amount": "100.00", "currency": "EUR"}
+    facts["destination"] = shown["destination"]["fingerprint"]
+    hash_ = sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    with closing(Commits(door.settings, claim_approvals)) as commits:
+        for person in ("Anna", "bert"):  # as if the door had seen it reserved
+            at = datetime.fromisoformat(shown["received_at"])
+            early = ApprovalSubmission(payout_id, "approved", person, hash_, "invoice 88 seen", requested_at=at)
+            commits.take_alone(early)
+    wait_for(lambda: len(listed(door, anna, payout_id, "screening")["approvals"]) == 2)
+    clear(door, payout_id)
+    wait_for(lambda: status(door, payout_id) == "awaiting_approval")
+    first = decide(door, anna, payout_id, sha256=hash_)
+    assert (first.status, first.replayed) == (202, False)
+    wait_for(lambda: listed(door, anna, payout_id)["approvals_given"] == 1)
+    assert decide(door, anna, payout_id, sha256=hash_).replayed, "now it counts"
+    done = tally(environment, "payouts", "approve", payout_id, "--actor", "bert", "--reason", "invoice 88 seen")
+    assert (done.returncode, done.stdout) == (0, f"{payout_id} is approved by bert; it is processing\n")
+    said = listed(door, anna, payout_id, "processing")["approvals"]
+    assert [one["why_not"] for one in said] == ["not_waiting", "not_waiting", None, None]
 
 
 def test_nothing_is_approved_before_its_amount_is_reserved(door: Door, anna: str, seller: str) -> None:
@@ -340,3 +395,85 @@ def test_commands_ask_show_approve_and_cancel_and_can_be_run_again(
         assert (done.returncode, done.stdout) == (0, f"{second} is cancelled\n")
     late = tally(environment, "payouts", "cancel", first)
     assert (late.returncode, late.stderr) == (1, f"tally: {first} is rejected\n")
+
+
+# ── what is shown, and whose turn it is ──────────────────────────────────────────────────────────────────────────────
+
+
+def shown(environment: dict[str, str], payout_id: str) -> tuple[set[tuple[str, str]], str]:
+    """→ what `tally show` tells of it, by room, and whose turn it is: the last line, and in the JSON."""
+    told = json.loads(tally(environment, "show", payout_id, "--json").stdout)
+    lines = tally(environment, "show", payout_id).stdout.splitlines()
+    assert (f"pay-out {payout_id}" in lines[0], lines[-1]) == (True, told["turn"])
+    assert f"{told['turn']}" in tally(environment, "payouts", "show", payout_id).stdout
+    return {(moment["where"], moment["what"]) for moment in told["moments"]}, told["turn"]
+
+
+def execution(door: Door, payout_id: str, **more: Any) -> dict[str, Any]:
+    """The terms of an event of the executor about its first release."""
+    amount = Money.parse(door.get(f"{ROOT}/{payout_id}").json["amount"], "EUR")
+    terms = {"payout_id": payout_id, "owner": "shop", "seller_account": payout_id.removesuffix("-1"), "amount": amount}
+    return terms | {"release_no": 1, "provider": "harbour", "bank_account": "main", "call_id": "0" * 32} | more
+
+
+def test_a_pay_out_that_waits_names_who_may_let_it_go_until_it_is_paid(
+    door: Door, waiting: str, environment: dict[str, str]
+) -> None:
+    moments, turn = shown(environment, waiting)
+    assert {("doors", "request accepted"), ("payouts", "awaiting_approval"), ("wallet", "reserved")} <= moments
+    assert turn == "waits for 2 more approvals, not by shop"
+    tally(environment, "payouts", "approve", waiting, "--actor", "Ann", "--reason", "seen")
+    assert shown(environment, waiting)[1] == "waits for 1 more approval, not by shop or ann"
+    tally(environment, "payouts", "approve", waiting, "--actor", "bert", "--reason", "seen")
+    moments, turn = shown(environment, waiting)
+    assert ({("payouts", "approved"), ("payouts", "released (1)")} <= moments, turn) == (
+        True,
+        "waits for the provider's answer",
+    )
+    told = execution(door, waiting, provider_reference="tr-1")
+    execute(door.settings, PayoutSubmitted(**told), PayoutPaid(**told), topic=PAYOUT_EXECUTIONS)
+    wait_for(lambda: status(door, waiting) == "paid")
+    moments, turn = shown(environment, waiting)
+    assert ({("payouts", "paid"), ("wallet", "settled")} <= moments, turn) == (True, "paid, nothing to do")
+
+
+def test_a_pay_out_of_which_nobody_knows_the_outcome_waits_for_two_persons(
+    door: Door, waiting: str, environment: dict[str, str]
+) -> None:
+    for name in ("ann", "bert"):
+        tally(environment, "payouts", "approve", waiting, "--actor", name, "--reason", "seen")
+    for said, code, turn in (
+        (PayoutUnknown, "unknown", "the provider is asked until it says whether it has it: nothing to do"),
+        (PayoutUnresolved, "unresolved", "waits for two persons who say what the provider did with it (tally resolve)"),
+    ):
+        execute(door.settings, said(**execution(door, waiting, reason="timeout")), topic=PAYOUT_EXECUTIONS)
+        wait_for(lambda code=code: door.get(f"{ROOT}/{waiting}").json["code"] == code)
+        assert shown(environment, waiting)[1].startswith(turn)
+
+
+def test_a_pay_out_that_is_refused_says_why_and_that_nothing_is_to_do(
+    door: Door, seller: str, environment: dict[str, str]
+) -> None:
+    """By the wallet, which has kept all for another one; or by payouts, which stores none."""
+    for number in (1, 2):
+        assert ask(door, seller, payout_id=f"{seller}-{number}", amount="100.00").status == 202
+    for number, becomes in ((1, "awaiting_approval"), (2, "refused")):
+        wait_for(lambda number=number: status(door, f"{seller}-{number}") == "screening")
+        clear(door, f"{seller}-{number}")
+        wait_for(lambda number=number, becomes=becomes: status(door, f"{seller}-{number}") == becomes)
+    moments, turn = shown(environment, f"{seller}-2")
+    assert ({("wallet", "not reserved"), ("payouts", "refused")} <= moments, turn) == (
+        True,
+        "refused: insufficient_funds, nothing to do",
+    )
+    put(door, seller, destination={**IBAN, "iban": "GB29NWBK60161331926819"})
+    cancel(door, f"{seller}-1")
+    wait_for(lambda: status(door, f"{seller}-1") == "cancelled")
+    assert shown(environment, f"{seller}-1")[1] == "cancelled, nothing to do"
+    wait_for(lambda: ask(door, seller, payout_id=f"{seller}-3").status == 202)
+    wait_for(lambda: status(door, f"{seller}-3") == "refused")
+    told = json.loads(tally(environment, "show", f"{seller}-3", "--json").stdout)
+    assert ("refused: no_provider" in [moment["what"] for moment in told["moments"]], told["turn"]) == (
+        True,
+        "refused: no_provider, nothing to do",
+    )

@@ -24,6 +24,7 @@ from schemas.times import instant
 from tests.commands import tally
 from tests.contract.http.door import Door, asked, order, wait_for
 from tests.contract.http.rooms import captured, declined, execute, running_rooms
+from tests.contract.http.test_http_sellers import put
 from tests.payouts import placed
 from tests.store.hearing import Hearing
 
@@ -358,10 +359,48 @@ def test_a_wallet_shows_for_which_pay_outs_money_is_reserved(door: Door, seller:
     with closing(Hearing(door.settings, build_wallet(door.settings), seller)) as wallet:
         for number in (1, 2):
             wallet.hears(placed(Money(500, "EUR"), payout_id=f"{seller}-{number}", seller_account=seller))
-    (balance,) = door.get(f"/v1/wallets/{seller}").json["balances"]
-    replies.Wallet.model_validate({"seller_account": seller, "balances": [balance]})
-    assert (balance["available"], balance["reserved"]) == ("1.34", "10.00")
-    assert [(each["payout_id"], each["amount"]) for each in balance["reserved_for"]] == [
-        (f"{seller}-1", "5.00"),
-        (f"{seller}-2", "5.00"),
-    ]
+    owner, finance = door.key_for("shop", "wallets:read"), door.key_for("finance", "wallets:read", "ledger:read")
+    for key in (owner, finance):
+        (balance,) = door.get(f"/v1/wallets/{seller}", key=key).json["balances"]
+        replies.Wallet.model_validate({"seller_account": seller, "balances": [balance]})
+        assert (balance["available"], balance["reserved"]) == ("1.34", "10.00")
+        assert [(each["payout_id"], each["amount"]) for each in balance["reserved_for"]] == [
+            (f"{seller}-1", "5.00"),
+            (f"{seller}-2", "5.00"),
+        ]
+    (balance,) = door.get(f"/v1/wallets/{seller}", key=door.key_for("rival")).json["balances"]
+    assert (balance["reserved"], balance["reserved_for"]) == ("10.00", []), "of another owner's pay-outs"
+
+
+@pytest.mark.usefixtures("rooms")
+def test_the_money_of_a_seller_that_nobody_registered_is_shown_to_whoever_alone_sells_for_it(
+    door: Door, seller: str
+) -> None:
+    checkout_id, rival = f"money-{seller}", door.key_for("rival")
+    paid(door, checkout_id, order(f"{checkout_id}-1", seller_account=seller))
+    paths = [f"/v1/sellers/{seller}/{what}" for what in ("statement?currency=EUR", "payability")]
+    assert [door.get(path).status for path in paths] == [200, 200]
+    [line] = door.get(paths[1]).json["currencies"][0]["lines"]
+    assert (line["reason"], line["amount"], line["whose_turn"]) == ("not_registered", "11.34", "platform")
+    assert [door.get(path, key=rival).status for path in paths] == [404, 404]
+    door.post(asked(f"{checkout_id}-2", order(f"{checkout_id}-2", seller_account=seller)), rival)
+    wait_for(lambda: status(door, f"{checkout_id}-2", rival) == "executing")
+    for key in (door.key, rival):
+        assert [door.get(path, key=key).status for path in paths] == [404, 404], "it is not one owner's"
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_seller_that_an_owner_has_registered_shows_its_money_to_no_other_owner(door: Door, seller: str) -> None:
+    checkout_id = f"own-{seller}"
+    assert put(door, seller).status == 201
+    paid(door, checkout_id, order(f"{checkout_id}-1", seller_account=seller))
+    paths = (
+        f"/v1/sellers/{seller}/statement?currency=EUR",
+        f"/v1/sellers/{seller}/payability",
+        f"/v1/wallets/{seller}",
+    )
+    owner, rival = door.key_for("shop"), door.key_for("rival")
+    assert [door.get(path, key=owner).status for path in paths] == [200, 200, 200]
+    assert [door.get(path, key=rival).status for path in paths] == [404, 404, 404]
+    finance = door.key_for("finance", "wallets:read", "ledger:read")
+    assert [door.get(path, key=finance).status for path in paths] == [404, 404, 200]

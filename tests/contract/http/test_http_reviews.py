@@ -9,12 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from consumers.risk import importing
 from consumers.risk.consumer import build
 from consumers.risk.readers import read_list
 from consumers.risk.settings import RiskLimits
+from operations.stack.servers import Servers
 from producers import ops_replies
 from producers.keys import SCOPES, KeyRefused, create_key
 from schemas.payouts import PayoutScreeningRequested, SealedDestination
@@ -204,6 +206,29 @@ def test_a_held_pay_out_is_listed_shown_and_decided_as_a_pay_out(
     assert (late.returncode, "was refused by anna before" in late.stderr) == (1, True)
     both = tally(environment, "risk", "show", payout, "--payout", "--buyer")
     assert (both.returncode, "one of --buyer, --payout and --seller" in both.stderr) == (1, True)
+
+
+def test_screenings_of_one_moment_and_subject_are_all_listed_page_by_page(
+    door: Door, anna: str, servers: Servers
+) -> None:
+    subject = f"rv-{secrets.token_hex(4)}"
+    held_ = [("payout", 2), ("payout", 1), ("payment", 1), ("buyer", 1)]
+    admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=door.settings.database)
+    with psycopg.connect(admin, autocommit=True, options="-c search_path=risk") as conn:
+        for about, number in held_:  # newer than all others
+            conn.execute(
+                "INSERT INTO holds (about, subject, screen_no, rule, list_version, score, buyer_account, held_at)"
+                " VALUES (%s, %s, %s, 'near_hit', '1', 90, 'b', '9000-01-01Z')",
+                [about, subject, number],
+            )
+        found, cursor = [], ""
+        for _ in held_:
+            page = door.get(f"{REVIEWS}?limit=1{cursor}", key=anna).json
+            found += [(one["about"], one["screen_no"]) for one in page["reviews"] if one["subject"] == subject]
+            cursor = f"&cursor={page['next_cursor']}"
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("DELETE FROM holds WHERE subject = %s", [subject])
+    assert found == held_
 
 
 def test_a_known_buyer_whom_a_new_version_of_a_list_hits_is_shown_and_decided_as_a_buyer(

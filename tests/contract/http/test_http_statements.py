@@ -29,6 +29,7 @@ from tests.commands import tally
 from tests.contract.http.door import Door, order, wait_for
 from tests.contract.http.orders import said, share
 from tests.contract.http.rooms import captured, execute
+from tests.contract.http.test_http_sellers import put
 from topics.catalog import PAYOUTS
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.settings import Settings
@@ -59,6 +60,7 @@ def moved(door: Door, seller: str, version: int) -> None:
 def seller(door: Door, rooms: None) -> str:
     """20.00 captured; p1 of 5.00; 10.00 captured and 4.00 given back; p1 given up; p2 of all there is."""
     account = f"st-{secrets.token_hex(4)}"
+    assert put(door, account).status == 201
     first, second = (
         order(f"{account}-{name}", seller_account=account, amount=amount, platform_fee="0.00")
         for name, amount in (("a", "20.00"), ("b", "10.00"))
@@ -123,6 +125,23 @@ def test_a_sellers_statement_of_a_period_has_the_running_balance(door: Door, sel
     assert before["lines"] == whole["lines"][:2]
     soon = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert statement(door, f"{path}&from={soon}&to={soon}")["lines"] == []
+
+
+def test_a_statement_ties_over_any_period(door: Door, seller: str) -> None:
+    """One movement, none, before the first, after the last; from a moment to itself."""
+    path = f"/v1/sellers/{seller}/statement?currency=EUR"
+    moved_at = [datetime.fromisoformat(line["at"]) for line in statement(door, path)["lines"]]
+    moments = [moved_at[0] - timedelta(days=1), *moved_at, moved_at[-1] + timedelta(microseconds=1)]
+    at = [moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") for moment in moments]
+    for place, since in enumerate(at):
+        for until in at[place:]:
+            found = statement(door, f"{path}&from={since}&to={until}")
+            moved = sum(Decimal(line["amount"]) for line in found["lines"])
+            assert Decimal(found["opening"]) + moved == Decimal(found["closing"]), (since, until)
+            assert len(found["lines"]) == sum(since <= each < until for each in at[1:-1])
+    for since, until in ((at[2], at[1]), ("2026-02-01", "2026-01-31")):
+        reply = door.get(f"{path}&from={since}&to={until}")
+        assert (reply.status, reply.json["code"], reply.json["field"]) == (400, "invalid_parameter", "from")
 
 
 def test_the_command_prints_the_same(door: Door, seller: str, environment: dict[str, str]) -> None:
