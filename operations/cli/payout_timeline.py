@@ -9,8 +9,6 @@ from datetime import UTC
 from operations.auditor.engine.psps import found_transfers
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import PAID_OUT, Moment, in_order, letters
-from operations.cli.payout_rows import approvals, payouts
-from operations.cli.payout_turn import refused, turn
 from psp.payout_port import TransferReference
 from psp.port import ListingError
 from psp.registry import make_providers
@@ -48,6 +46,9 @@ def payout_timeline(settings: Settings, given: str) -> PayoutTimeline | None:
 
 
 def _turn(stores: Stores, settings: Settings, payout_id: str) -> str:
+    from operations.cli.payout_rows import approvals, payouts
+    from operations.cli.payout_turn import refused, turn
+
     if found := payouts(settings, "WHERE payout_id = %s", [payout_id]):
         return turn(found[0], approvals(settings, payout_id))
     refusals = stores.rows("payouts", "SELECT code FROM refusal_view WHERE payout_id = %s ORDER BY at", [payout_id])

@@ -53,11 +53,8 @@ async def wallet(request: Request, seller_account: str, caller: Caller = needs("
         )
     )
     held = await reader.rows(_BECOMES_AVAILABLE, [seller]) if any(row["pending"] for row in rows) else []
-    kept = (
-        await reader.rows(_RESERVED_FOR, {"seller": seller, "owner": owner})
-        if any(row["reserved"] for row in rows)
-        else []
-    )
+    reserved_for = {"seller": seller, "owner": owner}
+    kept = await reader.rows(_RESERVED_FOR, reserved_for) if any(row["reserved"] for row in rows) else []
     balances = [
         {
             **replies.in_decimals(row, ("available", "pending", "reserved")),
