@@ -1,0 +1,57 @@
+"""The accounts whose files are reconciled, as settings name them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FeeScheduleRow(BaseModel):
+    """What a PSP has agreed to charge from a day on, until a later row of the same scheme and currency follows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    valid_from: date
+    scheme: str | None = None  # "visa"; None: all others
+    currency: str | None = None  # None: all others
+    percent: str = Field(default="0", pattern=r"^\d{1,2}(\.\d{1,6})?$")  # an exact decimal
+    fixed: str = Field(default="0", pattern=r"^\d{1,6}(\.\d{1,3})?$")  # in the currency of the payment
+    minimum: str | None = None
+    maximum: str | None = None
+    rounding: Literal["half_up", "half_even", "up"] = "half_up"
+    band_percent: str = Field(default="0", pattern=r"^\d{1,2}(\.\d{1,6})?$")  # interchange and scheme fees: at most
+
+
+class SettlementSource(BaseModel):
+    """One account whose files we get: settlement reports of a PSP account, or statements of a bank account."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    kind: Literal["psp", "bank"] = "psp"
+    psp: str = Field(
+        default="", pattern=r"^([a-z][a-z0-9-]{0,31})?$"
+    )  # as our books name the PSP; a bank source: empty
+    bank_account: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # ours, as the ledger names it: paid into, or shown
+    format: str = ""  # a reader's name; empty: found out from each file
+    accounts: frozenset[str] = frozenset()  # account ids that a file must name; empty: any
+    timezone: str = "UTC"  # of times without a zone, and of the cut-off
+    cut_off: str = Field(default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    lag_days: int = Field(default=2, ge=0, le=60)  # business days from a capture to its settlement
+    grace_days: int = Field(default=2, ge=0, le=60)  # business days more before a missing line or entry is a break
+    holidays: frozenset[date] = frozenset()  # beside weekends
+    file_days: Literal["none", "business", "every"] = "none"  # on which days a file must come
+    restate_limit: str = "100.00"  # a newer version that moves more waits for a person
+    references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
+    fees: tuple[FeeScheduleRow, ...] = ()
+
+
+def named_once(sources: tuple[SettlementSource, ...]) -> tuple[SettlementSource, ...]:
+    """Errors: ValueError if two sources have one name."""
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is the name of two sources")
+    return sources
