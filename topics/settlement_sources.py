@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from decimal import Decimal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_Percent = Annotated[str, Field(pattern=r"^[0-9]{1,2}(\.[0-9]{1,6})?$")]  # an exact decimal
+_Amount = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,3})?$")]  # major units of the payment's currency
 
 
 class FeeScheduleRow(BaseModel):
@@ -16,12 +20,18 @@ class FeeScheduleRow(BaseModel):
     valid_from: date
     scheme: str | None = None  # "visa"; None: all others
     currency: str | None = None  # None: all others
-    percent: str = Field(default="0", pattern=r"^\d{1,2}(\.\d{1,6})?$")  # an exact decimal
-    fixed: str = Field(default="0", pattern=r"^\d{1,6}(\.\d{1,3})?$")  # in the currency of the payment
-    minimum: str | None = None
-    maximum: str | None = None
+    percent: _Percent = "0"
+    fixed: _Amount = "0"
+    minimum: _Amount | None = None
+    maximum: _Amount | None = None
     rounding: Literal["half_up", "half_even", "up"] = "half_up"
-    band_percent: str = Field(default="0", pattern=r"^\d{1,2}(\.\d{1,6})?$")  # interchange and scheme fees: at most
+    band_percent: _Percent = "0"  # interchange and scheme fees: at most
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.minimum and self.maximum and Decimal(self.minimum) > Decimal(self.maximum):
+            raise ValueError("the minimum is above the maximum")
+        return self
 
 
 class SettlementSource(BaseModel):
@@ -46,6 +56,13 @@ class SettlementSource(BaseModel):
     restate_limit: str = "100.00"  # a newer version that moves more waits for a person
     references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
     fees: tuple[FeeScheduleRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_fee_a_day(self) -> Self:
+        keys = [(row.scheme, row.currency, row.valid_from) for row in self.fees]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two rows of the fee schedule have the same scheme, currency and first day")
+        return self
 
 
 def named_once(sources: tuple[SettlementSource, ...]) -> tuple[SettlementSource, ...]:
