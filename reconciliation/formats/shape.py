@@ -49,7 +49,8 @@ RefusalCode = Literal[
     "wrong_decimals",
     "sequence_gap",
     "balance_gap",
-]
+]  # in the order in which the gate refuses by them
+RELEASABLE: frozenset[RefusalCode] = frozenset({"bad_total", "sequence_gap", "balance_gap"})  # by two persons
 
 
 class Refusal(Exception):
@@ -72,20 +73,24 @@ class ReadFrom:
 
     name: str
     psp: str  # the PSP's or bank account's name in our books
+    format: str = ""  # a reader's name; empty: found out from each file
     accounts: frozenset[str] = frozenset()  # the account ids that the file must name; empty: any
     timezone: str = "UTC"  # of times without a zone
-    references: frozenset[str] = (
-        frozenset()
-    )  # patterns (regular expressions) that find a settlement in a bank's free text
+    references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
+    released: frozenset[RefusalCode] = frozenset()  # two persons have released the file from these
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Up to CHUNK_LINES lines and where they stand in the file."""
+    """Up to CHUNK_LINES lines and where they stand in the file.
+
+    Its lines are consecutive records of the file, so line n of the chunk is record `first_line` + n. The header of a CSV
+    is record 1; blank lines are none. In XML the bytes are 0: a record there is an entry's detail, by its number.
+    """
 
     first_line: int
     first_byte: int
-    last_byte: int
+    last_byte: int  # of the last line's end, which belongs to it
     scale: int
     settlements: tuple[str, ...]
     currencies: tuple[str, ...]
