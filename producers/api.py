@@ -39,6 +39,7 @@ from producers.routes import (
     seller_money,
     sellers,
     service,
+    settlement_files,
     webhook_endpoints,
 )
 from schemas.requests import FieldError
@@ -69,6 +70,7 @@ ROUTERS = (
     reviews.router,
     payout_approvals.router,
     resolutions.router,
+    settlement_files.router,
     service.router,
     pages.router,
 )

@@ -32,10 +32,13 @@ SCOPES = (
     "risk:review",
     "payouts:approve",
     "calls:resolve",
+    "recon:read",
+    "recon:write",
 )
 # Who decides asks for nothing: such a key holds nothing that writes.
 APART = frozenset({"risk:review", "payouts:approve", "calls:resolve"})
-UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)  # a key's, where nobody names any
+FINANCE = frozenset({"recon:read", "recon:write"})
+UPSTREAM_SCOPES = tuple(scope for scope in SCOPES if scope not in APART | FINANCE)  # a key's, where nobody names any
 
 
 class KeyRefused(ValueError):

@@ -33,6 +33,10 @@ def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPat
         secret=SECRET,
         home=home,
         upstreams={"partner"},
+        settlement_sources=[
+            {"name": "northpay-main", "psp": "northpay", "bank_account": "house"},
+            {"name": "house-bank", "kind": "bank", "bank_account": "house"},
+        ],
         # Modules share the topics: a room of one hears of orders that another one placed without any payment.
         stop_at_least=10_000,
     )
