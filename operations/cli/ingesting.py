@@ -72,7 +72,7 @@ class WatchedFolder:
             file: kept[file] if file in kept and kept[file][0] == stamp else (stamp, at)
             for file, stamp in found.items()
         }
-        for file, (_, since) in self._seen.items():
+        for file, (_, since) in list(self._seen.items()):
             if at - since >= STEADY_S:
                 yield self._take(file)
 
@@ -81,13 +81,20 @@ class WatchedFolder:
 
         try:
             stored = ingest(self._settings, self._source, file, self._by)
+        except OSError as error:
+            return self._later(file, error.strerror or str(error))
         except Problem as problem:
             if problem.status >= 500:
-                return Taken(file, None, problem.detail)  # stays, and is taken later
+                return self._later(file, problem.detail)
             moved = _move(file, self._folder / REFUSED)
             moved.with_name(moved.name + ".reason").write_text(f"{problem.code}: {problem.detail}\n", encoding="utf-8")
             return Taken(moved, None, problem.detail)
         return Taken(_move(file, self._folder / DONE), stored)
+
+    def _later(self, file: Path, why_not: str) -> Taken:
+        """It stays, and is tried again when it has been steady once more."""
+        del self._seen[file]
+        return Taken(file, None, why_not)
 
 
 def _is_whole_by_name(file: Path) -> bool:

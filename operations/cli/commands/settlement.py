@@ -36,11 +36,13 @@ def ingest(
     from operations.stack.running import current_settings
 
     settings, by = current_settings(), _operator(name)
-    told = [_ingest(settings, source, file, by) for file in files]
+    told = []
+    for file in files:
+        told.append(_ingest(settings, source, file, by))
+        if not as_json:
+            say(_line(told[-1]))
     if as_json:
         say_json({"files": told})
-    else:
-        say(*(_line(one) for one in told))
     if any("code" in one for one in told):
         raise typer.Exit(1)
 
@@ -80,8 +82,8 @@ def watch(
 
 
 def _ingest(settings: Settings, source: str, file: Path, by: str) -> dict[str, Any]:
-    from operations.cli.ingesting import ingest
     from operations.cli.bars import bytes_bar
+    from operations.cli.ingesting import ingest
     from producers.problems import Problem
 
     with bytes_bar(file.name, file.stat().st_size) as moved:

@@ -11,17 +11,20 @@ import socket
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from operations.cli.ingesting import STEADY_S, WatchedFolder
 from producers import recon_replies
 from producers.doors import uploads
 from producers.doors.settlement_files import file_name
 from producers.doors.uploads import PIECE
 from producers.trimming import trim
 from schemas.settlements import SettlementFileStored
+from tests.commands import tally
 from tests.contract.http.door import Door, Reply, wait_for
 from tests.contract.running import heard
 from topics.catalog import SETTLEMENT_FILES
@@ -90,7 +93,8 @@ def test_a_file_is_stored_in_pieces_and_announced_and_the_same_again_changes_not
     wait_for(lambda: announced(door.settings, file_id))
     [event] = announced(door.settings, file_id)
     assert (event.source, event.name, event.size) == ("northpay-main", "batch-7.csv", len(body))
-    assert event.stored_by == first.json["stored_by"] and event.stored_by.startswith("finance (key ")
+    assert event.stored_by == first.json["stored_by"]
+    assert first.json["stored_by"].startswith("finance (key ")
     wait_for(lambda: left_behind(door.settings) == 0)
 
 
@@ -232,3 +236,59 @@ def test_files_are_listed_by_source_newest_first_and_page_by_page(door: Door, fi
 )
 def test_a_name_is_the_last_part_of_a_path_without_what_cannot_be_seen(given: str, kept: str) -> None:
     assert file_name(given, packed=False) == kept
+
+
+# ── by command ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tally_settlement_ingest_stores_files_packed_or_not_and_says_what_it_had_already(
+    door: Door, finance: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    body = report(PIECE + 3)
+    plain, packed, bad = tmp_path / "one.csv", tmp_path / "two.csv.gz", tmp_path / "three.zip"
+    plain.write_bytes(body)
+    packed.write_bytes(gzip.compress(body + b"x"))
+    bad.write_bytes(b"PK\x03\x04" + bytes(90))
+    words = ("settlement", "ingest", str(plain), str(packed), str(bad), "--source", "northpay-main", "--as", "ann")
+    first = tally(environment, *words, "--json")
+    told = json.loads(first.stdout)["files"]
+    assert (first.returncode, [one.get("code") for one in told]) == (1, [None, None, "archive"]), first.stderr
+    assert [one["name"] for one in told[:2]] == ["one.csv", "two.csv"]
+    assert told[0]["stored_by"] == "operator ann"
+    kept = door.get(f"{MAIN}/{hashlib.sha256(body + b'x').hexdigest()}", key=finance)
+    assert kept.json["size"] == len(body) + 1
+    again = tally(environment, *words[:4], "--source", "northpay-main")
+    assert again.returncode == 0
+    assert [": as before, since " in line for line in again.stdout.splitlines()] == [True, True]
+    unknown = tally(environment, "settlement", "ingest", str(plain), "--source", "eastpay")
+    assert (unknown.returncode, "TALLY_SETTLEMENT_SOURCES" in unknown.stdout) == (1, True)
+
+
+def test_files_of_a_watched_folder_are_taken_once_they_are_steady_and_moved_by_what_became_of_them(
+    door: Door, tmp_path: Path
+) -> None:
+    def names(folder: str = ".") -> list[str]:
+        return sorted(file.name for file in (tmp_path / folder).iterdir() if file.is_file())
+
+    watched = WatchedFolder(door.settings, "northpay-main", tmp_path, "operator ann")
+    body = report(400)
+    (tmp_path / "good.csv").write_bytes(body[:200])
+    (tmp_path / "bad.csv").write_bytes(b"")
+    (tmp_path / "half.csv.part").write_bytes(body)
+    assert list(watched.look(now=0.0)) == []
+    (tmp_path / "good.csv").write_bytes(body)
+    taken = list(watched.look(now=STEADY_S))
+    assert [(one.file.name, one.stored) for one in taken] == [("bad.csv", None)], "the other one has just grown"
+    assert (tmp_path / "refused" / "bad.csv.reason").read_text().startswith("empty_file: ")
+    [good] = watched.look(now=2 * STEADY_S)
+    assert good.stored is not None
+    assert good.stored.row["file_id"] == hashlib.sha256(body).hexdigest()
+    (tmp_path / "good.csv").write_bytes(body)
+    list(watched.look(now=3 * STEADY_S))
+    [again] = watched.look(now=4 * STEADY_S)
+    assert (again.stored is not None and again.stored.replayed, again.file.name) == (True, "good-2.csv")
+    assert (names(), names("done"), names("refused")) == (
+        ["half.csv.part"],
+        ["good-2.csv", "good.csv"],
+        ["bad.csv", "bad.csv.reason"],
+    )
