@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.events import PART, Event
 from schemas.money import Money, sums
@@ -160,6 +160,12 @@ class Settled(Event):
     bank_account: str | None = None  # of the accounts bank:<account>…
     file_ids: tuple[Sha256, ...] = ()  # the evidence
     amounts: Annotated[tuple[BookedAmount, ...], Field(min_length=1)]  # sum to zero per currency
+
+    @model_validator(mode="after")
+    def _balances(self) -> Self:
+        if any(total.minor for total in sums(each.amount for each in self.amounts)):
+            raise ValueError("the amounts do not sum to zero per currency")
+        return self
 
     def money(self) -> tuple[Money, ...]:
         return sums(each.amount for each in self.amounts if each.amount.minor > 0)
