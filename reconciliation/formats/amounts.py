@@ -1,6 +1,6 @@
 """Texts of amounts and rates → integers and exact fractions; each distinct text is checked once.
 
-An Amounts remembers what it has read: `read = MajorUnits(2, 2)`, then `read["12.5"]` is 1250. `int` and `Decimal` take
+A reader remembers what it has read: `read = MajorUnits(2, 2)`, then `read["12.5"]` is 1250. `int` and `Decimal` take
 `1_000`, blanks and digits of any script, so nothing is given to them unchecked. Errors: Unreadable `bad_row`,
 `wrong_decimals`, `currency_unknown`.
 """
@@ -20,8 +20,8 @@ _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _RATE = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,18})?")
 
 
-class Amounts(dict[str, int]):
-    """Text → integer, remembered. Subclasses say how a text is read."""
+class Remembered(dict[str, int]):
+    """Text → integer; each distinct text is parsed once. Subclasses say how."""
 
     def __missing__(self, text: str) -> int:
         if len(self) >= REMEMBERED:
@@ -33,7 +33,7 @@ class Amounts(dict[str, int]):
         raise NotImplementedError
 
 
-class MajorUnits(Amounts):
+class MajorUnits(Remembered):
     """Decimals of major units: "12.5" → minor units × 10^scale. An empty text is 0.
 
     `theirs`: as many decimals as the format may write; `ours`: as many as an integer of ours counts (scale included).
@@ -44,8 +44,12 @@ class MajorUnits(Amounts):
         self._theirs, self._ours, self._signed = theirs, ours, signed
 
     def parse(self, text: str) -> int:
-        if not text:
-            return 0
+        whole, _, fraction = text.partition(".")
+        if len(fraction) == self._ours == self._theirs and _is_plain(whole, fraction):  # nearly all
+            return int(whole + fraction)
+        return self._parse(text) if text else 0
+
+    def _parse(self, text: str) -> int:
         match = _NUMBER.fullmatch(text)
         if match is None or (match[1] and not self._signed):
             raise Unreadable("bad_row", "not a plain decimal number")
@@ -60,7 +64,18 @@ class MajorUnits(Amounts):
         return -minor if sign else minor
 
 
-class ImpliedUnits(Amounts):
+def _is_plain(whole: str, fraction: str) -> bool:
+    digits = whole + fraction
+    return (
+        digits.isdigit()
+        and digits.isascii()
+        and len(digits) <= DIGITS_MAX
+        and bool(whole)
+        and (whole[0] != "0" or len(whole) == 1)
+    )
+
+
+class ImpliedUnits(Remembered):
     """Whole numbers of a report's own small unit: "1500" with `theirs` 2 decimals is 15.00. An empty text is 0."""
 
     def __init__(self, theirs: int, ours: int) -> None:

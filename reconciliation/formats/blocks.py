@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 
 from reconciliation.formats.shape import Refusal
@@ -23,10 +24,19 @@ _CONTAINERS = {
 
 
 def refuse_binary(head: bytes) -> None:
-    """Errors: Refusal `binary` where a file begins as an archive or the like does."""
+    """Errors: Refusal `binary` where a file begins as an archive or the like does, or holds a NUL."""
     for magic, name in _CONTAINERS.items():
         if head.startswith(magic):
             raise Refusal("binary", f"the file is {name}, not text")
+    if b"\0" in head and not head.startswith(tuple(_UTF_16)):
+        raise Refusal("binary", f"a NUL at byte {head.index(0)}")
+
+
+def first_line(head: bytes) -> str:
+    """For `sniff`: what a file begins with, whatever its bytes are, without its byte order mark and blank lines."""
+    codec = next((codec for mark, codec in _UTF_16.items() if head.startswith(mark)), "utf-8")
+    text = head.decode(codec, "replace").lstrip("\ufeff \t\r\n")
+    return re.split("[\r\n]", text, maxsplit=1)[0]
 
 
 def sized(blocks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -105,6 +105,13 @@ class Columns:
         """Behind the row's end for an optional column that is not there."""
         return self._places.get(name, self.width)
 
+    def written(self, name: str) -> str:
+        """As the file writes it."""
+        return [*self.names, name][self.place(name)]
+
+    def is_header(self, row: list[str]) -> bool:
+        return row[: self.width] == self.names
+
     def picker(self, *names: str) -> Callable[[list[str]], tuple[str, ...]]:
         """row → these columns of it; the row must have been checked by `has_width`."""
         return itemgetter(*map(self.place, names))

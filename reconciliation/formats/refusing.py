@@ -20,10 +20,11 @@ Cell = tuple[str, int, Callable[[str], object]]  # a column's name, its place in
 class Unreadable(Exception):
     """A text is no amount, time, currency… of its format. The row that holds it becomes a Refusal: see `refusal_of`."""
 
-    def __init__(self, code: RefusalCode, detail: str) -> None:
+    def __init__(self, code: RefusalCode, detail: str, column: str | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.column = column  # where whoever raises it knows
 
 
 def masked(text: str) -> str:
@@ -32,9 +33,14 @@ def masked(text: str) -> str:
     return _LONG_NUMBER.sub(lambda found: "[card]" if looks_like_card_number(found[0]) else found[0], shown)[:200]
 
 
+def excerpt(row: Sequence[str]) -> str:
+    """What is shown of a record."""
+    return masked(",".join(row[:100]).rstrip(","))
+
+
 def refusal_of(error: Unreadable, row: Sequence[str], line: int, cells: Iterable[Cell]) -> Refusal:
     """The refusal of a row: its column is the first of `cells` that cannot be read by itself."""
-    return Refusal(error.code, error.detail, line, _column(row, cells), masked(",".join(row)))
+    return Refusal(error.code, error.detail, line, error.column or _column(row, cells), excerpt(row))
 
 
 def _column(row: Sequence[str], cells: Iterable[Cell]) -> str | None:

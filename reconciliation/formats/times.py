@@ -6,10 +6,10 @@ A Times remembers what it has read: `Times()["2026-02-10 10:25:36", "CET"]` is a
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 
-from reconciliation.formats.amounts import REMEMBERED
+from reconciliation.formats.amounts import Remembered
 from reconciliation.formats.refusing import Unreadable
 
 # Abbreviations that mean one offset, in minutes: those that several countries share (CST, IST) are not among them.
@@ -19,10 +19,10 @@ ZONES = {
     "NZST": 720, "NZDT": 780, "BRT": -180, "EST": -300, "EDT": -240, "MST": -420, "MDT": -360, "PST": -480,
     "PDT": -420, "AKST": -540, "AKDT": -480, "HST": -600,
 }  # fmt: skip
-_LOCAL = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?", re.ASCII)
+_TIME = re.compile(r"[ T]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.\d{1,9})?", re.ASCII)
 _OFFSET = re.compile(r"(?:(Z)|([+-])([01]\d):?([0-5]\d))", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1)
+_EPOCH_DAY = date(1970, 1, 1)
 
 
 class When(NamedTuple):
@@ -30,38 +30,49 @@ class When(NamedTuple):
     day: int  # days since 1970, of the day as the text writes it
 
 
-class Times(dict[tuple[str, str], When]):
-    """(local time, zone) → When, remembered. A zone is one of ZONES, "Z", or an offset: "-0800", "+02:00"."""
+class Times:
+    """(local time, zone) → When. A zone is one of ZONES, "Z", or an offset: "-0800", "+02:00"."""
 
-    def __missing__(self, text: tuple[str, str]) -> When:
-        if len(self) >= REMEMBERED:
-            self.clear()
-        value = self[text] = _when(*text)
-        return value
+    def __init__(self) -> None:
+        self._days, self._clock, self._zones = _Days(), _Clock(), _Zones()
 
-
-def _when(local: str, zone: str) -> When:
-    match = _LOCAL.fullmatch(local)
-    if match is None:
-        raise Unreadable("bad_row", "not a time such as 2026-01-31 23:59:59")
-    try:
-        at = datetime(*map(int, match.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
-    except ValueError:
-        raise Unreadable("bad_row", "there is no such day or time") from None
-    seconds = int((at - _EPOCH) / timedelta(seconds=1)) - 60 * _minutes(zone)
-    return When(seconds, (at.date() - _EPOCH_DAY).days)
+    def __getitem__(self, text: tuple[str, str]) -> When:
+        local, zone = text
+        day = self._days[local[:10]]
+        return When(day * 86_400 + self._clock[local[10:]] - self._zones[zone], day)
 
 
-def _minutes(zone: str) -> int:
-    if zone in ZONES:
-        return ZONES[zone]
-    match = _OFFSET.fullmatch(zone)
-    if match is None:
-        raise Unreadable("bad_row", f"{zone[:12]!r} is not a time zone that means one offset")
-    if match[1]:
-        return 0
-    minutes = 60 * int(match[3]) + int(match[4])
-    return -minutes if match[2] == "-" else minutes
+class _Days(Remembered):
+    """ "2026-01-31" → days since 1970."""
+
+    def parse(self, text: str) -> int:
+        return day_of(text.replace("/", "-"))
+
+
+class _Clock(Remembered):
+    """ " 23:59:59" → seconds."""
+
+    def parse(self, text: str) -> int:
+        match = _TIME.fullmatch(text)
+        if match is None:
+            raise Unreadable("bad_row", "not a time such as 2026-01-31 23:59:59")
+        hours, minutes, seconds = map(int, match.groups())
+        return 3600 * hours + 60 * minutes + seconds
+
+
+class _Zones(Remembered):
+    """ "CET" or "+01:00" → seconds."""
+
+    def parse(self, text: str) -> int:
+        if text in ZONES:
+            return 60 * ZONES[text]
+        match = _OFFSET.fullmatch(text)
+        if match is None:
+            raise Unreadable("bad_row", f"{text[:12]!r} is not a time zone that means one offset")
+        if match[1]:
+            return 0
+        seconds = 3600 * int(match[3]) + 60 * int(match[4])
+        return -seconds if match[2] == "-" else seconds
 
 
 def day_of(text: str) -> int:
@@ -71,7 +82,7 @@ def day_of(text: str) -> int:
             return (date.fromisoformat(text) - _EPOCH_DAY).days
     except ValueError:
         pass
-    raise Unreadable("bad_row", "not a day such as 2026-01-31")
+    raise Unreadable("bad_row", "not a day such as 2026-01-31, or there is no such day")
 
 
 def iso_day(day: int) -> str:

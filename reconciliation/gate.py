@@ -1,0 +1,55 @@
+"""Blocks of a file's bytes → chunks of lines and the file's control; or the Refusal of the whole file.
+
+Pure: the same bytes from the same source give the same chunks, under the same reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
+from reconciliation.formats.blocks import refuse_binary, sized
+from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
+
+READERS: tuple[Reader, ...] = (AdyenSettlementDetails(),)
+
+
+def read(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> Iterator[Chunk | Control]:
+    """Chunks, then one control. Blocks may have any size; `name` is the file's. Errors: Refusal."""
+    _, found = opened(blocks, source, name)
+    return found
+
+
+def opened(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> tuple[Reader, Iterator[Chunk | Control]]:
+    """The file's reader, and what it reads. Errors: Refusal `empty`, `binary`, `wrong_format`; later those of the reader."""
+    rest = sized(blocks)
+    head = next(rest, b"")
+    reader = chosen(head, source, name)
+    return reader, reader.read(chain((head,), rest), source)
+
+
+def chosen(head: bytes, source: ReadFrom, name: str = "") -> Reader:
+    """The source's reader, or the one that is surest of these first bytes."""
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise Refusal("empty", "the file is empty")
+    refuse_binary(head)
+    sure = {reader.name: reader.sniff(head, name) for reader in READERS}
+    likely = max(READERS, key=lambda reader: sure[reader.name])
+    if source.format:
+        reader = named(source.format)
+        if sure[reader.name]:
+            return reader
+        looks = f", and looks like {likely.name}" if sure[likely.name] else ""
+        raise Refusal("wrong_format", f"the file is not {reader.name}, which its source has{looks}", 1)
+    if not sure[likely.name]:
+        raise Refusal("wrong_format", "no format that is known (`tally settlement formats`)", 1)
+    return likely
+
+
+def named(name: str) -> Reader:
+    """Errors: ValueError."""
+    for reader in READERS:
+        if reader.name == name:
+            return reader
+    raise ValueError(f"{name!r} is no format: {', '.join(reader.name for reader in READERS)}")
