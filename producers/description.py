@@ -15,7 +15,7 @@ from producers import examples, replies
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.problems import Problem
-from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews
+from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews, settlement_files
 from schemas.requests import FieldError, PaymentRequest, shown
 from schemas.sellers import SellerRequest
 
@@ -30,6 +30,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     *reviews.BODIES,
     *payout_approvals.BODIES,
     *resolutions.BODIES,
+    *settlement_files.BODIES,
 )
 
 

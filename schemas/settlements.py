@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -13,6 +13,10 @@ from schemas.text import FreeText
 from schemas.times import Instant
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Releasable = Literal["bad_total", "sequence_gap", "balance_gap"]
+RELEASABLE: frozenset[Releasable] = frozenset(
+    get_args(Releasable)
+)  # what the gate refuses, and two persons may let pass
 
 
 class SettlementFileStored(Event):

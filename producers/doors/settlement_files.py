@@ -5,7 +5,7 @@ A file is named by its source and the SHA-256 of its bytes: the same file again 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -24,11 +24,14 @@ from topics.settlement_sources import SettlementSource
 
 NAME_MAX = 128
 UNNAMED = "unnamed"
-SELECT: LiteralString = (
-    "SELECT source, file_id, name, size, stored_by, received_at, upload_id, event_id::text FROM files"
+SELECT: LiteralString = "SELECT source, file_id, name, size, stored_by, received_at FROM settlement_file_view"
+# How far reconciliation is with files, from its view. Values: the sources and ids of files, pairwise.
+STATES: LiteralString = (
+    "SELECT source, file_id, state, why, refusal, reader, lines, changed_at FROM file_view"
+    " WHERE (source, file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
 )
-
-
+STATE_NAMES = ("state", "why", "refusal", "reader", "lines")
+_UNHEARD: dict[str, Any] = dict.fromkeys(STATE_NAMES) | {"state": "received"}  # reconciliation has not heard of it yet
 ROOT = "/v1/settlement-files"
 
 
@@ -57,10 +60,20 @@ def file_name(given: str, *, packed: bool) -> str:
     return name[:NAME_MAX] or UNNAMED
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A file for its readers."""
-    told = {name: value for name, value in row.items() if name not in ("upload_id", "event_id")}
-    return told | {"links": {"self": f"{ROOT}/{row['source']}/{row['file_id']}"}}
+def pairs(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The values of STATES."""
+    return [[row["source"] for row in rows], [row["file_id"] for row in rows]]
+
+
+def shown(rows: Sequence[Mapping[str, Any]], states: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Files for their readers, each with its state."""
+    state_of = {(row["source"], row["file_id"]): row for row in states}
+    return [_shown(row, state_of.get((row["source"], row["file_id"]), _UNHEARD)) for row in rows]
+
+
+def _shown(row: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    links = {"self": f"{ROOT}/{row['source']}/{row['file_id']}"}
+    return {**row, **{name: state[name] for name in STATE_NAMES}, "links": links}
 
 
 def store(source: str, name: str, uploaded: UploadedBytes, by: str) -> Command[StoredFile]:

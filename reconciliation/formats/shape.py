@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from schemas import settlements
 from schemas.settlements import ClaimedTotal, LineColumns
 
 CHUNK_LINES = 500
@@ -50,7 +51,7 @@ RefusalCode = Literal[
     "sequence_gap",
     "balance_gap",
 ]  # in the order in which the gate refuses by them
-RELEASABLE: frozenset[RefusalCode] = frozenset({"bad_total", "sequence_gap", "balance_gap"})  # by two persons
+RELEASABLE: frozenset[RefusalCode] = frozenset(settlements.RELEASABLE)  # by two persons
 
 
 class Refusal(Exception):

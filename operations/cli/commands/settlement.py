@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cli.letters.choosing import failed, shell_user
+from operations.cli.letters.choosing import audit_note, failed, shell_user
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
+    from producers.doors.settlement_decisions import Decided
     from producers.doors.settlement_files import StoredFile
     from topics.settings import Settings
 
 app = typer.Typer(help="Settlement files of PSPs and statements of banks.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option(metavar="NAME", help="The account that they are of, as the settings name it.")]
+OfSource = Annotated[
+    str | None, typer.Option("--source", metavar="NAME", help="Where two accounts have the same file.")
+]
+FileId = Annotated[
+    str, typer.Argument(metavar="FILE", help="The beginning of its id, as `tally settlement files` shows it.")
+]
+Why = Annotated[str, typer.Option("--reason", help="Why; kept for ever.")]
 As = Annotated[
     str | None, typer.Option("--as", "--actor", metavar="NAME", help="Who you are; else the user of this shell.")
 ]
@@ -81,6 +89,108 @@ def watch(
         time.sleep(1)
 
 
+@app.command("files")
+def files_(
+    source: Annotated[str | None, typer.Option(metavar="NAME", help="Of this account alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Files that have come, newest first, and how far each is."""
+    from operations.cli.cut import cut
+    from operations.cli.settlement_rows import files_of
+    from operations.cli.tables import Table
+    from operations.stack.running import current_settings
+
+    found = cut(files_of(current_settings(), source, limit + 1), limit, "--limit")
+    if as_json:
+        say_json({"files": found})
+    elif not found:
+        note("no file has come")
+    else:
+        table = Table("file", "source", "name", "bytes", "lines", "received (UTC)", "state")
+        for one in found:
+            lines = "" if one["lines"] is None else f"{one['lines']:,}"
+            at, state = f"{one['received_at']:%m-%d %H:%M:%S}", _state(one)
+            table.add_row(one["file_id"][:12], one["source"], one["name"], f"{one['size']:,}", lines, at, state)
+        table.show()
+
+
+@app.command()
+def show(file: FileId, *, source: OfSource = None, as_json: AsJson = False) -> None:
+    """One file: how far it is, why it is held, and what persons have decided about it."""
+    from operations.cli.settlement_rows import decisions_of
+    from operations.stack.running import current_settings
+
+    settings = current_settings()
+    one = _file(settings, file, source)
+    decisions = decisions_of(settings, one["source"], one["file_id"])
+    if as_json:
+        say_json(one | {"decisions": decisions})
+        return
+    say(
+        f"{one['source']} {one['file_id']}",
+        f"{one['name']}, {one['size']:,} bytes, from {one['stored_by']}",
+        _state(one),
+    )
+    if refusal := one["refusal"]:
+        at = ", ".join(f"{name} {refusal[name]}" for name in ("line", "column") if refusal.get(name) is not None)
+        say(
+            f"{refusal['code']}{f' at {at}' if at else ''}: {refusal['detail']}",
+            *([refusal["excerpt"]] if refusal.get("excerpt") else []),
+        )
+    say(*(f"{d['decided_at']:%m-%d %H:%M:%S} {d['decision']} by {d['decided_by']}: {d['reason']}" for d in decisions))
+
+
+@app.command()
+def release(file: FileId, *, reason: Why, source: OfSource = None, name: As = None, as_json: AsJson = False) -> None:
+    """Let a file pass that the gate or the brake holds: one person proposes it, another one does the same."""
+    from producers.doors.settlement_decisions import release
+
+    _decide(release, file, source, reason, name, as_json)
+
+
+@app.command()
+def discard(file: FileId, *, reason: Why, source: OfSource = None, name: As = None, as_json: AsJson = False) -> None:
+    """Nothing of a file that the gate or the brake holds counts. Its bytes are kept."""
+    from producers.doors.settlement_decisions import discard
+
+    _decide(discard, file, source, reason, name, as_json)
+
+
+def _decide(decide: Any, file: str, source: str | None, reason: str, name: str | None, as_json: bool) -> None:
+    from operations.cli.door_commands import run_command
+    from operations.cli.settlement_rows import state_of
+    from operations.stack.running import current_settings
+
+    settings, by = current_settings(), audit_note(name, reason).actor
+    one = _file(settings, file, source)
+    state = state_of(settings, one["source"], one["file_id"])
+    decided: Decided = _refusing(lambda: run_command(settings, decide(state, f"operator {by}", reason)))
+    if as_json:
+        say_json(dict(decided.row) | {"replayed": decided.replayed})
+        return
+    again = ", as before" if decided.replayed else ""
+    say(f"{one['source']} {one['file_id']}: {decided.row['decision']} by {decided.row['decided_by']}{again}")
+    if decided.row["decision"] == "release_proposed":
+        note("another person agrees: the same command, --as NAME")
+
+
+def _file(settings: Settings, file: str, source: str | None) -> dict[str, Any]:
+    """Exits 1 unless the beginning of an id names one file."""
+    from operations.cli.settlement_rows import found_by
+
+    found = found_by(settings, file, source)
+    if len(found) > 1:
+        raise failed(f"tally: {file} names {len(found)} files: give more of its id, or --source")
+    if not found:
+        raise failed(f"tally: there is no file {file} (`tally settlement files` lists them)")
+    return found[0]
+
+
+def _state(one: dict[str, Any]) -> str:
+    return f"{one['state']}: {one['why']}" if one["why"] else str(one["state"])
+
+
 def _ingest(settings: Settings, source: str, file: Path, by: str) -> dict[str, Any]:
     from operations.cli.bars import bytes_bar
     from operations.cli.ingesting import ingest
@@ -94,9 +204,7 @@ def _ingest(settings: Settings, source: str, file: Path, by: str) -> dict[str, A
 
 
 def _told(file: Path, stored: StoredFile) -> dict[str, Any]:
-    from producers.doors.settlement_files import shown
-
-    return {"path": str(file), "replayed": stored.replayed, **shown(stored.row)}
+    return {"path": str(file), "replayed": stored.replayed, **stored.row}
 
 
 def _refused(file: Path, why: str, code: str = "refused") -> dict[str, Any]:
