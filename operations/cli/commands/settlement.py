@@ -132,12 +132,7 @@ def show(file: FileId, *, source: OfSource = None, as_json: AsJson = False) -> N
         f"{one['name']}, {one['size']:,} bytes, from {one['stored_by']}",
         _state(one),
     )
-    if refusal := one["refusal"]:
-        at = ", ".join(f"{name} {refusal[name]}" for name in ("line", "column") if refusal.get(name) is not None)
-        say(
-            f"{refusal['code']}{f' at {at}' if at else ''}: {refusal['detail']}",
-            *([refusal["excerpt"]] if refusal.get("excerpt") else []),
-        )
+    say(*_refusal(one["refusal"]))
     say(*(f"{d['decided_at']:%m-%d %H:%M:%S} {d['decision']} by {d['decided_by']}: {d['reason']}" for d in decisions))
 
 
@@ -185,6 +180,14 @@ def _file(settings: Settings, file: str, source: str | None) -> dict[str, Any]:
     if not found:
         raise failed(f"tally: there is no file {file} (`tally settlement files` lists them)")
     return found[0]
+
+
+def _refusal(refusal: dict[str, Any] | None) -> list[str]:
+    if not refusal:
+        return []
+    named = [f"{name} {refusal[name]}" for name in ("line", "column") if refusal.get(name) is not None]
+    at = f" at {', '.join(named)}" if named else ""
+    return [f"{refusal['code']}{at}: {refusal['detail']}", *filter(None, [refusal.get("excerpt")])]
 
 
 def _state(one: dict[str, Any]) -> str:
