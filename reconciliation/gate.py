@@ -10,9 +10,11 @@ from itertools import chain
 
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
 from reconciliation.formats.blocks import refuse_binary, sized
+from reconciliation.formats.paypal_stl import PayPalStl
 from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
+from reconciliation.formats.stripe_payout_reconciliation import StripePayoutReconciliation
 
-READERS: tuple[Reader, ...] = (AdyenSettlementDetails(),)
+READERS: tuple[Reader, ...] = (AdyenSettlementDetails(), StripePayoutReconciliation(), PayPalStl())
 
 
 def read(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> Iterator[Chunk | Control]:

@@ -80,7 +80,8 @@ class ImpliedUnits(Remembered):
 
     def __init__(self, theirs: int, ours: int) -> None:
         super().__init__()
-        self._theirs, self._ours = theirs, ours
+        self._ours = ours
+        self._times, self._parts = int(10 ** max(ours - theirs, 0)), int(10 ** max(theirs - ours, 0))
 
     def parse(self, text: str) -> int:
         if not (text.isascii() and text.isdigit()):
@@ -89,11 +90,10 @@ class ImpliedUnits(Remembered):
             raise Unreadable("bad_row", "not a whole number")
         if len(text) > DIGITS_MAX:
             raise Unreadable("bad_row", f"an amount has at most {DIGITS_MAX} digits")
-        unit = Fraction(10) ** (self._ours - self._theirs)
-        minor = int(text) * unit
-        if minor.denominator != 1:
+        minor, rest = divmod(int(text) * self._times, self._parts)
+        if rest:
             raise Unreadable("wrong_decimals", f"more than {self._ours} decimals")
-        return int(minor)
+        return minor
 
 
 class Rates(dict[str, Fraction]):

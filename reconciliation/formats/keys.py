@@ -59,12 +59,13 @@ class Occurrences:
 
     def digest(self, text: str) -> int:
         found = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) or 1
-        if self._is_new(found):
+        if self.is_new(found):
             return found
         before = self._again[found] = self._again.get(found, 0) + 1
         return digest(text, str(before))
 
-    def _is_new(self, value: int) -> bool:
+    def is_new(self, value: int) -> bool:
+        """Whether this digest was not here before."""
         seen = self._seen
         mask = len(seen) - 1
         place = value & mask
@@ -84,4 +85,4 @@ class Occurrences:
         self._count = 0
         for value in before:
             if value:
-                self._is_new(value)
+                self.is_new(value)

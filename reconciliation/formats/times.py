@@ -6,10 +6,11 @@ A Times remembers what it has read: `Times()["2026-02-10 10:25:36", "CET"]` is a
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-from reconciliation.formats.amounts import Remembered
+from reconciliation.formats.amounts import REMEMBERED, Remembered
 from reconciliation.formats.refusing import Unreadable
 
 # Abbreviations that mean one offset, in minutes: those that several countries share (CST, IST) are not among them.
@@ -22,7 +23,7 @@ ZONES = {
 _TIME = re.compile(r"[ T]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.\d{1,9})?", re.ASCII)
 _OFFSET = re.compile(r"(?:(Z)|([+-])([01]\d):?([0-5]\d))", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_EPOCH_DAY = date(1970, 1, 1)
+_EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1)  # noqa: DTZ001
 
 
 class When(NamedTuple):
@@ -40,6 +41,29 @@ class Times:
         local, zone = text
         day = self._days[local[:10]]
         return When(day * 86_400 + self._clock[local[10:]] - self._zones[zone], day)
+
+
+class LocalTimes(dict[str, When]):
+    """Local time by the rules of a zone ("Europe/Amsterdam") → When. Of an hour that comes twice the first is meant."""
+
+    def __init__(self, zone: str) -> None:
+        super().__init__()
+        self._written, self._zone = Times(), ZoneInfo(zone)
+
+    def __missing__(self, text: str) -> When:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        written = self._written[text, "UTC"]
+        local = _EPOCH + timedelta(seconds=written.at)
+        try:
+            at = local.replace(tzinfo=self._zone).astimezone(UTC)
+            is_there = at.astimezone(self._zone).replace(tzinfo=None) == local
+        except OverflowError:
+            is_there = False
+        if not is_there:
+            raise Unreadable("bad_row", "there is no such time in the source's zone")
+        value = self[text] = When((at.replace(tzinfo=None) - _EPOCH) // timedelta(seconds=1), written.day)
+        return value
 
 
 class _Days(Remembered):
