@@ -142,6 +142,7 @@ AmountRole = Literal[
     "bank",
     "bank_fees",
     "losses",  # rounding
+    "fx",  # of the PSP: the two legs of a line or a conversion in two currencies
 ]
 
 

@@ -98,6 +98,9 @@ CREATE TABLE odd (
     PRIMARY KEY (file_no, key, kind, currency, psp)
 );
 
+-- Until when everything that the executor has published is heard. One row; written by a side task.
+CREATE TABLE heard (one boolean PRIMARY KEY CHECK (one), until timestamptz NOT NULL);
+
 -- Lines that came in a second file of mode replace; they were counted once.
 CREATE TABLE duplicate_lines (
     settlement_no integer NOT NULL,
@@ -110,43 +113,43 @@ CREATE TABLE duplicate_lines (
 """
 
 SETTLEMENTS = """
+-- What a PSP totals in one currency, or a bank statement.
 CREATE TABLE settlements (
     settlement_no integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source text NOT NULL,
     settlement text NOT NULL,  -- the PSP's reference, or the statement's
+    currency text NOT NULL,  -- of what it pays out
     psp text NOT NULL,  -- or the bank account
     revision integer NOT NULL DEFAULT 0,
     booked jsonb NOT NULL DEFAULT '{}',  -- "role currency" → minor units, + debit
+    ties boolean,  -- NULL: not settled yet
     to_settle boolean NOT NULL DEFAULT false,  -- its sums have changed since it was settled
-    untied text[] NOT NULL DEFAULT '{}',  -- currencies in which it does not tie
     changed_at timestamptz NOT NULL,
-    UNIQUE (source, settlement)
+    UNIQUE (source, settlement, currency)
 ) WITH (fillfactor = 50);
 CREATE INDEX settlements_to_settle ON settlements (settlement_no) WHERE to_settle;
 
--- What its lines add up to. `known`: their tally has a fact.
+-- What its lines add up to. Changed only by those who hold the lock of its settlement.
 CREATE TABLE settlement_sums (
     settlement_no integer NOT NULL,
     kind text NOT NULL,
-    known boolean NOT NULL,
-    currency text NOT NULL,  -- of net and fee
     gross_currency text NOT NULL,
     lines bigint NOT NULL,
     gross bigint NOT NULL,
+    unknown bigint NOT NULL,  -- as much of gross as no fact explains
     fee bigint NOT NULL,
     net bigint NOT NULL,
-    PRIMARY KEY (settlement_no, kind, known, currency, gross_currency)
+    PRIMARY KEY (settlement_no, kind, gross_currency)
 ) WITH (fillfactor = 50);
 
 -- Which files have a say in it, and what each claims. `paid` NULL: this file has lines of it, and claims nothing.
 CREATE TABLE settlement_claims (
     settlement_no integer NOT NULL,
     file_no integer NOT NULL,
-    currency text NOT NULL,
     paid bigint,  -- what the PSP pays out, or the closing balance
     opening bigint,  -- of a statement
     day date,
-    PRIMARY KEY (settlement_no, file_no, currency)
+    PRIMARY KEY (settlement_no, file_no)
 );
 CREATE INDEX settlement_claims_by_file ON settlement_claims (file_no);
 """
@@ -219,13 +222,13 @@ SELECT t.psp, t.kind, t.key::text AS key, t.currency, cardinality(t.facts) > 0 A
   FROM tallies t CROSS JOIN LATERAL unnest(t.digests) WITH ORDINALITY AS d (digest, place);
 
 CREATE VIEW settlement_view AS
-SELECT settlement_no, source, settlement, psp, revision, booked, to_settle, untied, changed_at FROM settlements;
+SELECT settlement_no, source, settlement, currency, psp, revision, booked, ties, to_settle, changed_at FROM settlements;
 
 CREATE VIEW settlement_sum_view AS
-SELECT settlement_no, kind, known, currency, gross_currency, lines, gross, fee, net FROM settlement_sums;
+SELECT settlement_no, kind, gross_currency, lines, gross, unknown, fee, net FROM settlement_sums;
 
 CREATE VIEW settlement_claim_view AS
-SELECT settlement_no, file_no, currency, paid, opening, day FROM settlement_claims;
+SELECT settlement_no, file_no, paid, opening, day FROM settlement_claims;
 
 CREATE VIEW duplicate_line_view AS
 SELECT settlement_no, digest, file_no, gross, currency FROM duplicate_lines;
@@ -249,8 +252,8 @@ GRANT SELECT ON file_view, line_chunk_view, tally_view, tally_line_view, settlem
 GONE = """
 DROP VIEW file_view, line_chunk_view, tally_view, tally_line_view, settlement_view, settlement_sum_view,
     settlement_claim_view, duplicate_line_view, break_view, break_item_view, break_action_view;
-DROP TABLE break_actions, break_items, breaks, settlement_claims, settlement_sums, settlements, duplicate_lines, odd,
-    tallies, line_chunks, files;
+DROP TABLE break_actions, break_items, breaks, settlement_claims, settlement_sums, settlements, duplicate_lines, heard,
+    odd, tallies, line_chunks, files;
 """
 
 
