@@ -28,6 +28,7 @@ class LineSum:
 
     kind: str
     currency: str  # of gross
+    lines: int
     gross: int
     unknown: int  # as much of gross as no fact explains
     fee: int

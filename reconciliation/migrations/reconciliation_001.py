@@ -51,6 +51,7 @@ CREATE TABLE line_chunks (
     file_no integer NOT NULL,
     chunk integer NOT NULL,
     reader text NOT NULL,
+    psp text NOT NULL,
     first_line bigint NOT NULL,
     first_byte bigint NOT NULL,
     last_byte bigint NOT NULL,
@@ -207,7 +208,7 @@ SELECT file_no, source, file_id, name, size, stored_by, received_at, state, why,
   FROM files;
 
 CREATE VIEW line_chunk_view AS
-SELECT file_no, chunk, reader, first_line, first_byte, last_byte, settlements, currencies, columns FROM line_chunks;
+SELECT file_no, chunk, reader, psp, first_line, first_byte, last_byte, settlements, currencies, columns FROM line_chunks;
 
 CREATE VIEW tally_view AS
 SELECT psp, kind, key::text AS key, currency, expected, settled, expected - settled AS open, fee_expected, fee_slack, fee, due,

@@ -1,0 +1,199 @@
+"""A file's way: stored → read and gated by a reader → folded → settled; held, withdrawn, superseded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciliation import settling
+from reconciliation.breaking import Finding, judged
+from reconciliation.expected import Sources
+from reconciliation.state import (
+    Change,
+    ChunkFolded,
+    ChunkWithdrawn,
+    ClaimsMade,
+    ClaimsWithdrawn,
+    File,
+    FileMoved,
+    FileState,
+    NewFile,
+    Progress,
+    Reconciliation,
+)
+from schemas.errors import Permanent, Transient
+from schemas.events import TimerFired
+from schemas.settlements import (
+    SettlementFileDiscarded,
+    SettlementFileReleased,
+    SettlementFileStored,
+    SettlementLines,
+    SettlementLinesEnded,
+)
+from topics.runtime.shape.consumer import Decision, Timer
+
+NOTHING = Decision()
+
+LOOK = "file"  # timers
+SETTLE = "settle"
+WITHDRAW = "withdraw"
+SWEEP = "sweep"
+
+READING_TAKES = timedelta(seconds=15)
+FOLDING_TAKES = timedelta(seconds=1)
+BRAKE_AT_LEAST = 50
+BRAKE_SHARE = 20  # a twentieth of the lines whose reference is known
+CHUNKS_A_SLICE = 10
+_LINES_COUNT: tuple[FileState, ...] = ("folding", "held", "folded")
+
+
+def stored(state: Reconciliation, event: SettlementFileStored, now: datetime) -> Decision:
+    if (event.source, event.file_id) in state.files:
+        return NOTHING
+    return Decision((NewFile(event, now),), timers=(_timer(LOOK, _key(event), now + READING_TAKES),))
+
+
+def looked_at(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
+    """A file that the gate has refused is a break until it is discarded, released, or replaced."""
+    file = state.files[_name(event.timer_key)]
+    item = f"file|{event.timer_key}"
+    finding = None
+    if file.state == "quarantined":
+        finding = Finding("FILE_REFUSED", event.timer_key, file.source, "", None, 0, {"file": file.file_no})
+    changes = tuple(judged(item, finding, state.items.get(item), now))
+    waits = file.state in ("received", "reading")
+    return Decision(changes, timers=(_timer(LOOK, event.timer_key, now + READING_TAKES),) if waits else ())
+
+
+def released(state: Reconciliation, event: SettlementFileReleased, now: datetime) -> Decision:
+    """Two persons take the file as it is: a held one is settled, a refused one is read again without its refusal."""
+    file = _file(state, event.source, event.file_id)
+    if file.state not in ("held", "quarantined"):
+        return NOTHING
+    by = f"{event.proposed_by}, {event.released_by}"
+    to: FileState = "folding" if file.state == "held" else "received"
+    moved = replace(file, state=to, why=None, released_by=by)
+    timer = _timer(SETTLE, str(file.file_no), now) if file.state == "held" else _timer(LOOK, _key(event), now)
+    return Decision((FileMoved(moved, now, event.reason),), timers=(timer,))
+
+
+def discarded(state: Reconciliation, event: SettlementFileDiscarded, now: datetime) -> Decision:
+    """Nothing of the file counts: what is folded of it is withdrawn."""
+    file = _file(state, event.source, event.file_id)
+    if file.state in ("discarded", "superseded"):
+        return NOTHING
+    moved = FileMoved(replace(file, state="discarded"), now, event.reason)
+    timers = [_timer(LOOK, _key(event), now)]
+    if file.state in _LINES_COUNT:
+        timers.append(_timer(WITHDRAW, f"{file.file_no}:0:0", now))
+    return Decision((moved,), timers=tuple(timers))
+
+
+# ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lines(state: Reconciliation, event: SettlementLines, now: datetime) -> Decision:
+    """Errors: Transient `file_unknown`; Permanent `wrong_lines`."""
+    file = _file(state, event.source, event.file_id)
+    if file.state in ("discarded", "superseded"):
+        return NOTHING
+    if event.scale or "-" in event.lines.ops:
+        raise Permanent("wrong_lines", "lines with finer digits than minor units, or withdrawn ones, are not read yet")
+    return Decision((*_folding(file, now), ChunkFolded(file.file_no, event, now)))
+
+
+def ended(state: Reconciliation, event: SettlementLinesEnded, now: datetime) -> Decision:
+    file = _file(state, event.source, event.file_id)
+    if file.state in ("discarded", "superseded"):
+        return NOTHING
+    moved = replace(file, state=_begun(file), ended=True, chunks=event.chunks, lines=event.lines)
+    claims = ClaimsMade(file.file_no, event.source, event.psp, event.claims, now)
+    return Decision((FileMoved(moved, now), claims), timers=(_timer(SETTLE, str(file.file_no), now),))
+
+
+def _folding(file: File, now: datetime) -> tuple[FileMoved, ...]:
+    state = _begun(file)
+    return () if state == file.state else (FileMoved(replace(file, state=state), now),)
+
+
+def _begun(file: File) -> FileState:
+    return "folding" if file.state in ("received", "reading", "gated") else file.state
+
+
+def _file(state: Reconciliation, source: str, file_id: str) -> File:
+    """Errors: Transient `file_unknown`: another partition lags behind."""
+    try:
+        return state.files[source, file_id]
+    except KeyError:
+        raise Transient("file_unknown", f"{file_id} of {source} is not heard of yet") from None
+
+
+# ── settle: once every chunk is in ───────────────────────────────────────────────────────────────────────────────────
+
+
+def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
+    """Wait for all chunks, hold what is odd in one way, withdraw what the file replaces, judge, and let it be booked."""
+    file = _by_number(state, int(event.timer_key))
+    if file is None or file.state != "folding":
+        return NOTHING
+    progress = state.progress[file.file_no]
+    if not file.ended or file.chunks is None or progress.chunks < file.chunks or progress.unfolded:
+        return Decision(timers=(_timer(SETTLE, event.timer_key, now + FOLDING_TAKES),))
+    if progress.newer:
+        superseded = FileMoved(replace(file, state="superseded"), now)
+        return Decision((superseded,), timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
+    if file.released_by is None and (why := _brake(file, progress)):
+        return Decision((FileMoved(replace(file, state="held", why=why), now),))
+    if progress.older:
+        old = progress.older[0]
+        return Decision(timers=(_timer(WITHDRAW, f"{old}:0:{file.file_no}", now),))
+    changes = list(settling.judge(state, file.file_no, sources, now))
+    if file.file_no in state.more_odd:
+        return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now),))
+    changes.append(FileMoved(replace(file, state="folded"), now))
+    return Decision(changes, timers=(_timer(SWEEP, "", now),))
+
+
+def _brake(file: File, progress: Progress) -> str | None:
+    """Why a file must be held: too much of it is odd in one way (wrong units, wrong contract), or a person must say which of
+    two versions is the newer."""
+    if progress.older and not file.version:
+        return "restated"
+    limit = max(BRAKE_AT_LEAST, progress.known // BRAKE_SHARE)
+    if progress.amounts > limit:
+        return "amounts"
+    return "fees" if progress.fees > limit else None
+
+
+def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
+    """Take back a slice of the lines of a file that counts no more; after the last, go on with the one that replaces it."""
+    old, _, new = map(int, event.timer_key.split(":"))
+    said: Sequence[SettlementLines] = state.chunks.get(event.timer_key, ())
+    changes: list[Change] = [ChunkWithdrawn(old, each, now) for each in said]
+    if len(said) == CHUNKS_A_SLICE:
+        rest = f"{old}:{said[-1].chunk + 1}:{new}"
+        return Decision(changes, timers=(_timer(WITHDRAW, rest, now),))
+    changes.append(ClaimsWithdrawn(old))
+    file = _by_number(state, old)
+    if new and file:
+        changes.append(FileMoved(replace(file, state="superseded"), now))
+    next_timer = _timer(SETTLE, str(new), now) if new else _timer(SWEEP, "", now)
+    return Decision(changes, timers=(next_timer,))
+
+
+def _by_number(state: Reconciliation, file_no: int) -> File | None:
+    return next((file for file in state.files.values() if file.file_no == file_no), None)
+
+
+def _timer(kind: str, key: str, at: datetime) -> Timer:
+    return Timer(kind, key, at)
+
+
+def _key(event: SettlementFileStored | SettlementFileReleased | SettlementFileDiscarded) -> str:
+    return f"{event.source}/{event.file_id}"
+
+
+def _name(key: str) -> tuple[str, str]:
+    source, _, file_id = key.partition("/")
+    return source, file_id

@@ -1,0 +1,312 @@
+"""The rows that a batch needs: files first, then tallies by key, then settlements, each locked in sorted order."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from reconciliation.booking import Claim, LineSum
+from reconciliation.decide import Heard
+from reconciliation.files import CHUNKS_A_SLICE, LOOK, SETTLE, SWEEP, WITHDRAW
+from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement
+from reconciliation.tally import Reference, Tally, lines_of
+from schemas.events import TimerFired
+from schemas.settlements import (
+    LineColumns,
+    SettlementFileDiscarded,
+    SettlementFileReleased,
+    SettlementFileStored,
+    SettlementLines,
+    SettlementLinesEnded,
+)
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import int_array, text_array, uuid_array
+
+SLICE = 5000  # tallies that one batch judges
+SETTLEMENTS_A_SLICE = 200
+_COLUMNS = TypeAdapter(LineColumns)
+
+
+def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Reconciliation:
+    """Executions need no rows: what they add is an upsert."""
+    state = Reconciliation()
+    fired = [event for event in events if isinstance(event, TimerFired)]
+    _load_files(conn, state, events, fired)
+    if fired:
+        _load_fired(conn, state, fired, now)
+    return state
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.mode, f.identity, f.version, f.chunks, f.lines, f.ended,"
+_FILES = f"""
+SELECT {_FILE} f.released_by, f.received_at
+FROM files f WHERE (f.source, f.file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+    OR f.file_no = ANY (%s::integer[]) ORDER BY f.file_no
+"""
+# Lines lock their file against its withdrawal alone, so that the workers of one file do not wait for each other.
+_OF_LINES, _TO_MOVE = f"{_FILES} FOR KEY SHARE OF f", f"{_FILES} FOR UPDATE OF f"
+_Named = (SettlementFileStored, SettlementFileReleased, SettlementFileDiscarded, SettlementLinesEnded, SettlementLines)
+
+
+def _load_files(conn: Connection, state: Reconciliation, events: Sequence[Heard], fired: Sequence[TimerFired]) -> None:
+    named = {(event.source, event.file_id) for event in events if isinstance(event, _Named)}
+    named |= {_name(event.timer_key) for event in fired if event.kind == LOOK}
+    numbers = {number for event in fired for number in _numbers(event)}
+    if not named and not numbers:
+        return
+    lines_alone = all(isinstance(event, SettlementLines) for event in events)
+    wanted = sorted(named)
+    rows = conn.execute(
+        _OF_LINES if lines_alone else _TO_MOVE,
+        [text_array(source for source, _ in wanted), text_array(id_ for _, id_ in wanted), int_array(sorted(numbers))],
+    )
+    state.files = {file.name: file for file in (File(*row) for row in rows)}
+
+
+def _numbers(event: TimerFired) -> list[int]:
+    """The files that a timer is about."""
+    match event.kind:
+        case "settle":
+            return [int(event.timer_key)]
+        case "withdraw":
+            return [int(event.timer_key.partition(":")[0])]
+        case _:
+            return []
+
+
+def _name(key: str) -> tuple[str, str]:
+    source, _, file_id = key.partition("/")
+    return source, file_id
+
+
+# ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFired], now: datetime) -> None:
+    kinds = defaultdict(list)
+    for event in fired:
+        kinds[event.kind].append(event.timer_key)
+    for key in kinds[WITHDRAW]:
+        state.chunks[key] = list(_chunks(conn, key))
+    settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
+    for file_no in settling:
+        state.progress[file_no] = _progress(conn, file_no)
+    slices = [*([0] if SWEEP in kinds else []), *settling]
+    for file_no in slices:
+        _load_odd(conn, state, file_no, SLICE // len(slices), now)
+    _load_tallies(conn, state)
+    if SWEEP in kinds:
+        _load_settlements(conn, state)
+    _load_items(conn, state, [f"file|{key}" for key in kinds[LOOK]])
+
+
+_CHUNKS = """
+SELECT f.source, f.file_id, c.chunk, c.reader, c.first_line, c.first_byte, c.last_byte, c.settlements, c.currencies,
+       c.columns, c.psp
+FROM line_chunks c JOIN files f USING (file_no) WHERE c.file_no = %s AND c.chunk >= %s ORDER BY c.chunk LIMIT %s
+"""
+
+
+def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
+    file_no, first, _ = map(int, key.split(":"))
+    for row in conn.execute(_CHUNKS, [file_no, first, CHUNKS_A_SLICE], binary=True):
+        source, file_id, chunk, reader, first_line, first_byte, last_byte, settlements, currencies, columns, psp = row
+        yield SettlementLines(
+            lane=source,
+            source=source,
+            psp=psp,
+            file_id=file_id,
+            reader=reader,
+            chunk=chunk,
+            first_line=first_line,
+            first_byte=first_byte,
+            last_byte=last_byte,
+            scale=0,
+            settlements=tuple(settlements),
+            currencies=tuple(currencies),
+            lines=_COLUMNS.validate_json(zlib.decompress(columns)),
+        )
+
+
+_PROGRESS = """
+SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
+       coalesce(f.lines, 0) - coalesce(o.unknown, 0), coalesce(o.amounts, 0), coalesce(o.fees, 0),
+       ARRAY(SELECT m.file_no FROM files m WHERE m.source = f.source AND m.identity = f.identity
+             AND f.mode = 'replace' AND (m.version, m.file_no) < (f.version, f.file_no)
+             AND m.state IN ('held', 'folded') ORDER BY m.file_no),
+       (SELECT count(*) FROM files m WHERE m.source = f.source AND m.identity = f.identity
+             AND f.mode = 'replace' AND (m.version, m.file_no) < (f.version, f.file_no) AND m.state IN ('gated', 'folding')),
+       EXISTS (SELECT 1 FROM files m WHERE m.source = f.source AND m.identity = f.identity
+             AND f.mode = 'replace' AND (m.version, m.file_no) > (f.version, f.file_no) AND m.state = 'folded')
+FROM files f LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
+        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
+        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
+            AND abs(t.fee - t.fee_expected) > t.fee_slack) AS fees
+    FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o ON true
+WHERE f.file_no = %s
+"""
+
+
+def _progress(conn: Connection, file_no: int) -> Progress:
+    (row,) = conn.execute(_PROGRESS, [file_no])
+    chunks, known, amounts, fees, older, unfolded, newer = row
+    return Progress(chunks, known, amounts, fees, tuple(older), unfolded, newer)
+
+
+_ODD = """
+SELECT replace(key::text, '-', ''), kind, psp FROM odd
+WHERE file_no = %s AND look_at <= %s ORDER BY key, kind, currency, psp LIMIT %s
+"""
+
+
+def _load_odd(conn: Connection, state: Reconciliation, file_no: int, most: int, now: datetime) -> None:
+    rows = conn.execute(_ODD, [file_no, now, most]).fetchall()
+    state.odd[file_no] = list(dict.fromkeys(Reference(*row) for row in rows))
+    if len(rows) == most:
+        state.more_odd.add(file_no)
+
+
+_TALLIES = """
+SELECT replace(t.key::text, '-', ''), t.kind, t.currency, t.psp, t.expected, t.facts, t.fee_expected, t.fee_slack, t.due,
+       t.outcome, t.payment_order_id, t.seller, t.settled, t.fee, t.digests, t.lines
+FROM tallies t JOIN (SELECT DISTINCT * FROM unnest(%s::uuid[], %s::text[], %s::text[])) AS w (key, kind, psp)
+    ON t.key = w.key AND t.kind = w.kind AND t.psp = w.psp
+ORDER BY t.key, t.kind, t.currency, t.psp FOR UPDATE OF t
+"""
+
+
+def _load_tallies(conn: Connection, state: Reconciliation) -> None:
+    """All currencies of each reference, what their lines are in, and what is open for them."""
+    wanted = sorted({reference for slice_ in state.odd.values() for reference in slice_})
+    if not wanted:
+        return
+    keys, kinds, psps = zip(*wanted, strict=True)
+    rows = conn.execute(_TALLIES, [uuid_array(keys), text_array(kinds), text_array(psps)])
+    for reference, tallies in groupby(sorted(map(_tally, rows), key=_reference), key=_reference):
+        state.tallies[reference] = tuple(tallies)
+    lines = [line for tallies in state.tallies.values() for tally in tallies for line in tally.lines]
+    state.arrived = _arrived(conn, {line.file_no for line in lines})
+    state.names = _names(conn, {line.settlement_no for line in lines})
+    heard = conn.execute("SELECT until FROM heard").fetchone()
+    state.heard_until = heard[0] if heard else None
+    _load_items(conn, state, [str(reference) for reference in wanted])
+
+
+def _reference(tally: Tally) -> Reference:
+    return tally.reference
+
+
+def _tally(row: Sequence[Any]) -> Tally:
+    digests, lines = row[-2:]
+    key, kind, currency, psp, expected, facts, *rest = row[:-2]
+    fee_expected, fee_slack, due, outcome, order, seller, settled, fee = rest
+    return Tally(
+        key=key,
+        kind=kind,
+        currency=currency,
+        psp=psp,
+        expected=expected,
+        facts=tuple(facts),
+        fee_expected=fee_expected,
+        fee_slack=fee_slack,
+        due=due,
+        outcome=outcome,
+        payment_order_id=order,
+        seller=seller,
+        settled=settled,
+        fee=fee,
+        lines=tuple(lines_of(digests, lines)),
+    )
+
+
+def _arrived(conn: Connection, file_nos: set[int]) -> dict[int, datetime]:
+    rows = conn.execute(
+        "SELECT file_no, received_at FROM files WHERE file_no = ANY (%s::integer[])", [sorted(file_nos)]
+    )
+    return dict(rows.fetchall())
+
+
+def _names(conn: Connection, settlement_nos: set[int]) -> dict[int, str]:
+    rows = conn.execute(
+        "SELECT settlement_no, source || '/' || settlement || '/' || currency FROM settlements"
+        " WHERE settlement_no = ANY (%s::integer[])",
+        [sorted(settlement_nos)],
+    )
+    return dict(rows.fetchall())
+
+
+# What is only recorded is closed at once, and would be recorded again.
+_ITEMS = """
+SELECT item, replace(break_id::text, '-', ''), amount FROM break_items
+WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%')
+"""
+
+
+def _load_items(conn: Connection, state: Reconciliation, items: Iterable[str]) -> None:
+    rows = conn.execute(_ITEMS, [list(items)])
+    state.items |= {item: OpenItem(break_id, amount) for item, break_id, amount in rows}
+
+
+# ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Not before all its files are folded, and none of them is held. Sums are read after the lock: only its holder changes them.
+_TO_SETTLE = """
+SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.revision, s.booked FROM settlements s
+WHERE s.to_settle AND NOT EXISTS (
+    SELECT 1 FROM settlement_claims c JOIN files f USING (file_no)
+    WHERE c.settlement_no = s.settlement_no AND f.state NOT IN ('folded', 'superseded', 'discarded'))
+ORDER BY s.settlement_no LIMIT %s FOR UPDATE OF s
+"""
+_SUMS = """
+SELECT settlement_no, kind, gross_currency, lines, gross, unknown, fee, net FROM settlement_sums
+WHERE settlement_no = ANY (%s::integer[]) ORDER BY settlement_no, kind, gross_currency
+"""
+_CLAIMS = """
+SELECT c.settlement_no, c.file_no, c.paid, c.opening, f.file_id FROM settlement_claims c JOIN files f USING (file_no)
+WHERE c.settlement_no = ANY (%s::integer[]) ORDER BY c.settlement_no, f.file_id
+"""
+_DUPLICATES = """
+SELECT settlement_no, count(*), sum(gross)::bigint FROM duplicate_lines
+WHERE settlement_no = ANY (%s::integer[]) GROUP BY settlement_no
+"""
+
+
+def _load_settlements(conn: Connection, state: Reconciliation) -> None:
+    rows = conn.execute(_TO_SETTLE, [SETTLEMENTS_A_SLICE]).fetchall()
+    state.more_settlements = len(rows) == SETTLEMENTS_A_SLICE
+    numbers = [row[0] for row in rows]
+    if not numbers:
+        return
+    sums, claims, file_ids = defaultdict(list), defaultdict(list), defaultdict(list)
+    for settlement_no, *amounts in conn.execute(_SUMS, [numbers]):
+        sums[settlement_no].append(LineSum(*amounts))
+    for settlement_no, file_no, paid, opening, file_id in conn.execute(_CLAIMS, [numbers]):
+        claims[settlement_no].append(Claim(file_no, paid, opening))
+        file_ids[settlement_no].append(file_id)
+    duplicates = {number: (lines, gross) for number, lines, gross in conn.execute(_DUPLICATES, [numbers])}
+    for number, source, settlement, currency, psp, revision, booked in rows:
+        state.settlements[number] = Settlement(
+            settlement_no=number,
+            source=source,
+            settlement=settlement,
+            currency=currency,
+            psp=psp,
+            revision=revision,
+            booked={tuple(side.split(" ")): amount for side, amount in booked.items()},
+            sums=tuple(sums[number]),
+            claims=tuple(claims[number]),
+            file_ids=tuple(file_ids[number]),
+            duplicates=duplicates.get(number, (0, 0))[0],
+            duplicates_gross=duplicates.get(number, (0, 0))[1],
+        )
+    subjects = [settlement.subject for settlement in state.settlements.values()]
+    _load_items(conn, state, [f"{of}|{subject}" for subject in subjects for of in ("settlement", "duplicate")])

@@ -1,0 +1,241 @@
+"""The rows that a batch needs, and the changes that its events make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from reconciliation.booking import Amounts, Claim, LineSum
+from reconciliation.expected import Fact
+from reconciliation.matching import Code
+from reconciliation.tally import Reference, Tally
+from schemas.settlements import ClaimedTotal, SettlementFileStored, SettlementLines
+
+FileState = Literal[
+    "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
+]
+COUNTED: tuple[FileState, ...] = ("gated", "folding", "held", "folded")  # whose lines are tallied, or will be
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a source, and where it stands."""
+
+    file_no: int
+    source: str
+    file_id: str
+    state: FileState
+    why: str | None  # it is held
+    mode: str | None
+    identity: str | None
+    version: str | None
+    chunks: int | None
+    lines: int | None
+    ended: bool
+    released_by: str | None
+    received_at: datetime
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.source, self.file_id
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is counted of a file's lines before it is settled."""
+
+    chunks: int  # folded
+    known: int  # lines under judged kinds whose tally has a fact
+    amounts: int  # of them: another amount than expected
+    fees: int  # of them: another fee than expected
+    older: tuple[int, ...]  # files of its identity that it replaces, and whose lines still count
+    unfolded: int  # older files of its identity whose lines are not all folded
+    newer: bool  # whether a newer file of its identity is folded
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a PSP totals in one currency, or a statement of a bank account."""
+
+    settlement_no: int
+    source: str
+    settlement: str
+    currency: str
+    psp: str
+    revision: int
+    booked: Amounts
+    sums: tuple[LineSum, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    file_ids: tuple[str, ...] = ()
+    duplicates: int = 0  # lines of it that came in a second file of mode replace
+    duplicates_gross: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"{self.source}/{self.settlement}/{self.currency}"
+
+
+class OpenItem(NamedTuple):
+    """What an open break holds of one item."""
+
+    break_id: str
+    amount: int
+
+
+class OddTally(NamedTuple):
+    """A reference that is to be judged, because of a file (0: of none)."""
+
+    file_no: int
+    reference: Reference
+
+
+@dataclass
+class Reconciliation:
+    """The state of a batch."""
+
+    files: dict[tuple[str, str], File] = field(default_factory=dict)
+    progress: dict[int, Progress] = field(default_factory=dict)
+    odd: dict[int, list[Reference]] = field(default_factory=dict)  # by file; 0: of none
+    more_odd: set[int] = field(default_factory=set)  # files that have more than the slice that is loaded
+    tallies: dict[Reference, tuple[Tally, ...]] = field(default_factory=dict)
+    arrived: dict[int, datetime] = field(default_factory=dict)  # when the files of their lines came
+    names: dict[int, str] = field(default_factory=dict)  # "<source>/<settlement>/<currency>" of their lines
+    items: dict[str, OpenItem] = field(default_factory=dict)
+    settlements: dict[int, Settlement] = field(default_factory=dict)  # to be settled
+    more_settlements: bool = False  # than those
+    chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # to be withdrawn, by the timer's key
+    heard_until: datetime | None = None
+
+    def fold(self, change: Change) -> None:
+        """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
+        match change:
+            case FileMoved():
+                self.files[change.file.name] = change.file
+            case ItemOpened():
+                self.items[change.item] = OpenItem(change.break_id, change.amount)
+            case ItemClosed():
+                self.items.pop(change.item, None)
+            case Booked():
+                self.settlements.pop(change.settlement_no, None)
+            case Judged():
+                self.odd.pop(change.file_no, None)
+            case _:
+                pass
+
+
+# ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NewFile(NamedTuple):
+    stored: SettlementFileStored
+    at: datetime
+
+
+class FileMoved(NamedTuple):
+    """A file stands elsewhere."""
+
+    file: File
+    at: datetime
+    reason: str | None = None  # a person's
+
+
+class ChunkFolded(NamedTuple):
+    file_no: int
+    said: SettlementLines
+    at: datetime
+
+
+class ChunkWithdrawn(NamedTuple):
+    file_no: int
+    said: SettlementLines
+    at: datetime
+
+
+class ClaimsMade(NamedTuple):
+    file_no: int
+    source: str
+    psp: str
+    claims: tuple[ClaimedTotal, ...]
+    at: datetime
+
+
+class ClaimsWithdrawn(NamedTuple):
+    file_no: int
+
+
+class FactFound(NamedTuple):
+    fact: Fact
+    at: datetime
+
+
+class FactTakenBack(NamedTuple):
+    """A pairing of a bank entry that holds no more."""
+
+    fact: Fact
+    at: datetime
+
+
+class Overdue(NamedTuple):
+    """The tallies of a PSP or bank account that are late since a day are to be judged."""
+
+    psp: str
+    day: str  # ISO 8601
+    at: datetime
+
+
+class Judged(NamedTuple):
+    """References of a slice are judged; those that must wait are looked at again."""
+
+    file_no: int
+    references: tuple[Reference, ...]
+    again: tuple[Reference, ...]
+    again_at: datetime
+
+
+class ItemOpened(NamedTuple):
+    item: str
+    break_id: str
+    code: Code
+    subject: str
+    source: str
+    psp: str
+    currency: str | None
+    amount: int
+    detail: Mapping[str, object]
+    at: datetime
+    closed: bool = False  # at once: counted once, booked already
+
+
+class ItemClosed(NamedTuple):
+    item: str
+    break_id: str
+    at: datetime
+
+
+class Booked(NamedTuple):
+    """A settlement is settled: what is booked of it now."""
+
+    settlement_no: int
+    revision: int
+    booked: Amounts
+    ties: bool
+    at: datetime
+
+
+Change = (
+    NewFile
+    | FileMoved
+    | ChunkFolded
+    | ChunkWithdrawn
+    | ClaimsMade
+    | ClaimsWithdrawn
+    | FactFound
+    | FactTakenBack
+    | Overdue
+    | Judged
+    | ItemOpened
+    | ItemClosed
+    | Booked
+)
