@@ -17,7 +17,7 @@ from schemas.settlements import AmountRole, BookedAmount
 Side = tuple[AmountRole, str]  # and the currency
 Amounts = dict[Side, int]  # + debit, − credit
 
-PAYOUTS = frozenset("pq")
+PAYOUT = "p"
 _FEES = frozenset("fi")
 _RESERVE = frozenset("hH")
 
@@ -53,10 +53,10 @@ def claimed(claims: Iterable[Claim]) -> int | None:
 def ties(sums: Sequence[LineSum], claims: Sequence[Claim]) -> bool:
     """Whether exactly one total is claimed, and the lines that are no pay-outs add up to it."""
     change = claimed(claims)
-    paid = [each.net for each in sums if each.kind in PAYOUTS]
+    paid = [each.net for each in sums if each.kind == PAYOUT]
     return (
         change is not None
-        and change == sum(each.net for each in sums if each.kind not in PAYOUTS)
+        and change == sum(each.net for each in sums if each.kind != PAYOUT)
         and (not paid or change == -sum(paid))
     )
 
@@ -65,7 +65,7 @@ def target(sums: Iterable[LineSum], currency: str, bank: bool) -> Amounts:
     """What should be booked of a settlement that ties; sums to zero in each currency."""
     book: Amounts = defaultdict(int)
     for each in sums:
-        if each.kind in PAYOUTS:
+        if each.kind == PAYOUT:
             continue
         known, suspense = _sides(each, bank)
         book[known, each.currency] -= each.gross - each.unknown
@@ -90,6 +90,8 @@ def _sides(each: LineSum, bank: bool) -> tuple[AmountRole, AmountRole]:
         return "reserve", "reserve"
     if each.kind == "t":
         return "balance", "balance"
+    if each.kind == "q":  # a pay-out that has come back
+        return "bank_clearing", "bank_clearing"
     if each.kind == "x":
         return "fx", "fx"
     return "suspense", "suspense"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from reconciliation import files, settling
 from reconciliation.business_days import late_at
 from reconciliation.expected import Fact, Sources, expected
-from reconciliation.state import Change, FactFound, Judged, Overdue, Reconciliation
+from reconciliation.state import Change, FactFound, Overdue, Reconciliation
 from schemas.events import TimerFired
 from schemas.money_back import Execution
 from schemas.payouts import PayoutExecution
@@ -93,14 +93,10 @@ def _sweep(state: Reconciliation, sources: Sources, now: datetime) -> Decision:
 
 def _after_sweep(state: Reconciliation, changes: list[Change], sources: Sources, now: datetime) -> list[Timer]:
     timers = [Timer(files.SWEEP, "", now)] if 0 in state.more_odd or state.more_settlements else []
+    timers += files.looks_again(changes)
     for change in changes:
-        match change:
-            case Judged() if change.again:
-                timers.append(Timer(files.SWEEP, "", change.again_at))
-            case FactFound():
-                timers += _timers_of(change.fact, sources, now)
-            case _:
-                pass
+        if isinstance(change, FactFound):
+            timers += _timers_of(change.fact, sources, now)
     return timers
 
 

@@ -18,6 +18,7 @@ from reconciliation.state import (
     File,
     FileMoved,
     FileState,
+    Judged,
     NewFile,
     Progress,
     Reconciliation,
@@ -149,10 +150,16 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
         old = progress.older[0]
         return Decision(timers=(_timer(WITHDRAW, f"{old}:0:{file.file_no}", now),))
     changes = list(settling.judge(state, file.file_no, sources, now))
+    again = looks_again(changes)
     if file.file_no in state.more_odd:
-        return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now),))
+        return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now), *again))
     changes.append(FileMoved(replace(file, state="folded"), now))
-    return Decision(changes, timers=(_timer(SWEEP, "", now),))
+    return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
+
+
+def looks_again(changes: Sequence[Change]) -> list[Timer]:
+    """Sweeps for references that wait until we have heard more."""
+    return [_timer(SWEEP, "", each.again_at) for each in changes if isinstance(each, Judged) and each.again]
 
 
 def _brake(file: File, progress: Progress) -> str | None:

@@ -192,6 +192,7 @@ _SETTLED: dict[AmountRole, str] = {
     "bank": "bank:{bank}",
     "bank_fees": BANK_FEES,
     "losses": "platform:losses",
+    "fx": "psp:{psp}:fx",
 }
 
 
