@@ -10,11 +10,19 @@ from itertools import chain
 
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
 from reconciliation.formats.blocks import refuse_binary, sized
+from reconciliation.formats.camt053 import Camt053
+from reconciliation.formats.native_csv import NativeCsv
 from reconciliation.formats.paypal_stl import PayPalStl
 from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
 from reconciliation.formats.stripe_payout_reconciliation import StripePayoutReconciliation
 
-READERS: tuple[Reader, ...] = (AdyenSettlementDetails(), StripePayoutReconciliation(), PayPalStl())
+READERS: tuple[Reader, ...] = (
+    AdyenSettlementDetails(),
+    StripePayoutReconciliation(),
+    PayPalStl(),
+    Camt053(),
+    NativeCsv(),
+)
 
 
 def read(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> Iterator[Chunk | Control]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of
+from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, distance_at_rate
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
@@ -223,13 +223,15 @@ class _Batch:
             if gross != worth:
                 raise _untied()
             return ""
-        if gross and not rate:
+        if not gross and not rate:
+            distance, slack = Fraction(abs(worth)), Fraction(0)
+        elif not rate:
             raise Unreadable("bad_row", "no exchange rate between two currencies", "Exchange Rate")
-        unit = Fraction(10) ** (decimals_of(currency)[1] - decimals_of(gross_currency)[1])
-        exact = gross * unit * self._rates[rate] if rate else Fraction(0)
-        # The file's rate and amounts are rounded.
-        slack = 1 + abs(gross) * unit / 10 ** len(rate.partition(".")[2]) if gross_currency != currency else 0
-        if abs(exact - worth) > slack:
+        else:
+            exact = self._rates[rate]
+            distance = distance_at_rate(gross, gross_currency, worth, currency, exact)
+            slack = _slack(gross, gross_currency, currency, rate)
+        if distance > slack:
             raise _untied()
         return rate if gross_currency != currency else ""
 
@@ -311,6 +313,14 @@ def _kind(type_: str) -> str:
 def _untied() -> Unreadable:
     detail = "gross at the row's rate, less commission, markup, scheme fees and interchange, is not its net"
     return Unreadable("row_does_not_tie", detail)
+
+
+def _slack(gross: int, gross_currency: str, currency: str, rate: str) -> Fraction:
+    """What the rounding of the file's rate and amounts may move, in minor units."""
+    if gross_currency == currency:
+        return Fraction(0)
+    last_digit = Fraction(1, 10 ** len(rate.partition(".")[2]))
+    return 1 + distance_at_rate(gross, gross_currency, 0, currency, last_digit)
 
 
 def _batch(text: str) -> str:

@@ -117,3 +117,9 @@ def decimals_of(currency: str, own: Mapping[str, int] | None = None) -> tuple[in
     if decimals is None:
         raise Unreadable("currency_unknown", f"{currency[:12]!r} is not a currency of ISO 4217 that can be charged")
     return (own or {}).get(currency, decimals), decimals
+
+
+def distance_at_rate(gross: int, gross_currency: str, worth: int, currency: str, rate: Fraction) -> Fraction:
+    """How far `worth` is from gross at the rate, in minor units of `currency`."""
+    unit = Fraction(10) ** (decimals_of(currency)[1] - decimals_of(gross_currency)[1])
+    return abs(gross * unit * rate - worth)

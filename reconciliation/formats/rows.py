@@ -17,12 +17,14 @@ def chunked(
     refusals: Refusals,
     line_of: Callable[[list[str]], Line],
     cells: Callable[[list[str]], Iterable[Cell]],
+    rows: Iterable[list[str]] | None = None,
 ) -> Iterator[Chunk]:
     """All records that are left → chunks, until one is refused; the rest is still read, for the refusal that comes first.
 
     `line_of`: a row that has the header's width → its line, or Unreadable. `cells`: what names the column of the latter.
+    `rows`: those of the records that hold lines, if not all do.
     """
-    for row in records:
+    for row in records if rows is None else rows:
         if not columns.has_width(row):
             detail = f"{len(row) - 1} columns, not {columns.width}"
             refusals.add(Refusal("bad_row", detail, records.line, excerpt=excerpt(row)))
