@@ -13,8 +13,9 @@ from reconciliation.formats.blocks import refuse_binary, sized
 from reconciliation.formats.camt053 import Camt053
 from reconciliation.formats.native_csv import NativeCsv
 from reconciliation.formats.paypal_stl import PayPalStl
-from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
+from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal, RefusalCode
 from reconciliation.formats.stripe_payout_reconciliation import StripePayoutReconciliation
+from topics.settlement_sources import SettlementSource
 
 READERS: tuple[Reader, ...] = (
     AdyenSettlementDetails(),
@@ -63,3 +64,16 @@ def named(name: str) -> Reader:
         if reader.name == name:
             return reader
     raise ValueError(f"{name!r} is no format: {', '.join(reader.name for reader in READERS)}")
+
+
+def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = frozenset()) -> ReadFrom:
+    """What readers must know of an account of the settings; `released`: what two persons have released the file from."""
+    return ReadFrom(
+        source.name,
+        source.psp if source.kind == "psp" else source.bank_account,
+        source.format,
+        source.accounts,
+        source.timezone,
+        source.references,
+        released,
+    )

@@ -100,3 +100,81 @@ def adyen_blocks(lines: int) -> Iterator[bytes]:
             held.clear()
     out = paid_out(f"{paid // 100}.{paid % 100:02d}")
     yield ("".join(held) + csv_line(out.get(name, "") for name in ADYEN)).encode()
+
+
+# ── camt.053 ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def entry(
+    amount: str,
+    direction: str = "CRDT",
+    *,
+    status: str = "BOOK",
+    currency: str = "EUR",
+    reference: str = "",
+    reversal: str = "false",
+    details: str = "",
+    more: str = "",
+) -> str:
+    given = f"<AcctSvcrRef>{reference}</AcctSvcrRef>" if reference else ""
+    return (
+        f'<Ntry><Amt Ccy="{currency}">{amount}</Amt><CdtDbtInd>{direction}</CdtDbtInd><RvslInd>{reversal}</RvslInd>'
+        f"<Sts>{status}</Sts><BookgDt><Dt>2026-02-11</Dt></BookgDt><ValDt><Dt>2026-02-12</Dt></ValDt>{given}"
+        f"<NtryDtls>{details}</NtryDtls>{more}</Ntry>"
+    )
+
+
+def detail(amount: str = "", *, end_to_end: str = "NOTPROVIDED", text: str = "", direction: str = "") -> str:
+    own = f'<Amt Ccy="EUR">{amount}</Amt>' if amount else ""
+    sign = f"<CdtDbtInd>{direction}</CdtDbtInd>" if direction else ""
+    return (
+        f"<TxDtls><Refs><EndToEndId>{end_to_end}</EndToEndId></Refs>{own}{sign}"
+        f"<RmtInf><Ustrd>{text}</Ustrd></RmtInf></TxDtls>"
+    )
+
+
+def balance(kind: str, amount: str, currency: str = "EUR") -> str:
+    direction, plain = ("DBIT", amount[1:]) if amount.startswith("-") else ("CRDT", amount)
+    return (
+        f'<Bal><Tp><CdOrPrtry><Cd>{kind}</Cd></CdOrPrtry></Tp><Amt Ccy="{currency}">{plain}</Amt>'
+        f"<CdtDbtInd>{direction}</CdtDbtInd><Dt><Dt>2026-02-11</Dt></Dt></Bal>"
+    )
+
+
+def statement(
+    opening: str, closing: str, *entries: str, name: str = "ST-7", number: str = "7", currency: str = "EUR"
+) -> str:
+    return (
+        f"<Stmt><Id>{name}</Id><ElctrncSeqNb>{number}</ElctrncSeqNb><CreDtTm>2026-02-12T06:00:00+01:00</CreDtTm>"
+        f"<Acct><Id><IBAN>DE02120300000000202051</IBAN></Id><Ccy>{currency}</Ccy></Acct>"
+        f"{balance('OPBD', opening, currency)}{balance('CLBD', closing, currency)}{''.join(entries)}</Stmt>"
+    )
+
+
+def camt053(*statements: str, version: int = 2) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.{version:02d}"><BkToCstmrStmt><GrpHdr>'
+        f"<MsgId>M1</MsgId><CreDtTm>2026-02-12T06:00:00+01:00</CreDtTm></GrpHdr>{''.join(statements)}"
+        "</BkToCstmrStmt></Document>\n"
+    ).encode()
+
+
+# ── our own CSV ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NATIVE_HEADER = "tallystick-settlement,1,southpay-eu,1042,EUR,2026-02-10,2026-02-11\n"
+NATIVE_COLUMNS = (
+    "kind,our_ref,psp_ref,order_ref,at,currency,gross,fee,net,commission,markup,scheme,interchange,tax,fx_rate,"
+    "net_currency,payout_ref\n"
+)
+
+
+def native_row(kind: str, gross: str, fee: str, net: str, **cells: str) -> str:
+    given = {"at": "2026-02-10T10:15:02+01:00", "currency": "EUR", "net_currency": "EUR"} | cells
+    given |= {"kind": kind, "gross": gross, "fee": fee, "net": net}
+    return csv_line(given.get(name, "") for name in NATIVE_COLUMNS.strip().split(","))
+
+
+def native(*rows: str, count: int | None = None, total: str = "0.00", header: str = NATIVE_HEADER) -> bytes:
+    trailer = f"trailer,{len(rows) if count is None else count},{total}\n"
+    return (header + NATIVE_COLUMNS + "".join(rows) + trailer).encode()

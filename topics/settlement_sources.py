@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _Percent = Annotated[str, Field(pattern=r"^[0-9]{1,2}(\.[0-9]{1,6})?$")]  # an exact decimal
 _Amount = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,3})?$")]  # major units of the payment's currency
+
+
+def _compiles(pattern: str) -> str:
+    """Errors: ValueError if it is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class FeeScheduleRow(BaseModel):
@@ -54,7 +67,7 @@ class SettlementSource(BaseModel):
     holidays: frozenset[date] = frozenset()  # beside weekends
     file_days: Literal["none", "business", "every"] = "none"  # on which days a file must come
     restate_limit: str = "100.00"  # a newer version that moves more waits for a person
-    references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
+    references: frozenset[Pattern] = frozenset()  # regular expressions that find a settlement in a bank's free text
     fees: tuple[FeeScheduleRow, ...] = ()
 
     @model_validator(mode="after")

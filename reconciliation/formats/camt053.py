@@ -151,7 +151,9 @@ class _Statement:
     closing_day: int = 0
     moved: int = 0  # by booked entries
     reversed_: int = 0  # by those of them that are reversals
-    details: list[_Detail] = field(default_factory=list)  # of the entry that is being read
+    balances: set[str] = field(default_factory=set)  # the kinds that it has
+    batch: str = ""  # PmtInfId of the entry that is being read
+    details: list[_Detail] = field(default_factory=list)  # of the same
 
 
 class _Detail(NamedTuple):
@@ -188,10 +190,12 @@ class _Document:
             match name:
                 case "TxDtls":
                     self._now.details.append(_detail(element))
+                case "Btch":
+                    self._now.batch = _text(element, "PmtInfId")
                 case "Ntry":
                     self._entries += 1
-                    details, self._now.details = self._now.details, []
-                    yield from self._entry(element, details)
+                    yield from self._entry(element)
+                    self._now.batch, self._now.details = "", []
                 case "Stmt":
                     self._end()
                 case "GrpHdr":
@@ -229,6 +233,7 @@ class _Document:
         kind = _text(element, "Tp/CdOrPrtry/Cd")
         if kind not in ("OPBD", "PRCD", "CLBD") or "true" in _texts(element, "CdtLine/Incl"):
             return
+        self._now.balances.add(kind)
         amount = self._amount(element, _text(element, "Amt"), _currency(element), _text(element, "CdtDbtInd"))
         if kind == "CLBD":
             self._now.closing = amount
@@ -261,7 +266,7 @@ class _Document:
 
     # ── entries ──
 
-    def _entry(self, element: Element, details: list[_Detail]) -> Iterator[Line]:
+    def _entry(self, element: Element) -> Iterator[Line]:
         status = _text(element, "Sts", "Sts/Cd")
         if status in _NOT_BOOKED:
             self._notes.add(f"entries that are not booked ({status})")
@@ -273,24 +278,23 @@ class _Document:
         booked = self._when(_text(element, "BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm"))
         value = _text(element, "ValDt/Dt", "ValDt/DtTm")
         value_day = self._when(value).day if value else booked.day
-        parts = list(self._parts(element, amount, direction, details))
+        parts = self._parts(element, amount, direction)
         self._now.moved += amount
         if _text(element, "RvslInd") in ("true", "1"):
             self._now.reversed_ += amount
         for number, (minor, detail) in enumerate(parts):
             yield self._line(element, number, minor, detail, When(booked.at, value_day))
 
-    def _parts(
-        self, element: Element, amount: int, direction: str, details: list[_Detail]
-    ) -> list[tuple[int, _Detail]]:
+    def _parts(self, element: Element, amount: int, direction: str) -> list[tuple[int, _Detail]]:
         """The entry's details with their amounts, where all say one in its currency; else the entry. Errors: Unreadable."""
+        details = self._now.details
         said = [each for each in details if each.amount and each.currency == self._now.currency]
         if len(said) == len(details) > 1 or (len(details) == 1 and [each for each in said if each.is_own]):
             found = [self._amount(element, each.amount, each.currency, each.direction or direction) for each in said]
             if sum(found) != amount:
                 raise Unreadable("row_does_not_tie", "its details do not add up to the entry", "NtryDtls")
             return list(zip(found, details, strict=True))
-        return [(amount, details[0] if len(details) == 1 else _of_all(element, details))]
+        return [(amount, details[0] if len(details) == 1 else _of_all(self._now.batch, details))]
 
     def _line(self, element: Element, number: int, amount: int, detail: _Detail, when: When) -> Line:
         statement, source = self._now, self._source
@@ -330,8 +334,10 @@ class _Document:
         self._ended.append(statement)
         if not statement.id or not statement.account:
             raise Unreadable("schema_drift", "a statement without Id or account", "Stmt")
-        if statement.opening is None or statement.closing is None:
+        if "CLBD" not in statement.balances or not statement.balances & {"OPBD", "PRCD"}:
             raise Unreadable("schema_drift", "a statement without opening or closing balance", "Bal")
+        if statement.opening is None or statement.closing is None:  # refused before
+            return
         wrong = statement.closing - statement.opening - statement.moved
         if max(map(abs, (statement.closing, statement.opening, statement.moved))) > MINOR_MAX:
             raise Unreadable("bad_total", "a sum has more than 64 bits", "Bal")
@@ -400,9 +406,8 @@ def _detail(element: Element) -> _Detail:
     )
 
 
-def _of_all(element: Element, details: list[_Detail]) -> _Detail:
-    """What an entry says of itself, and all of its details: the batch that we have sent, where it is one."""
-    batch = _text(element, "NtryDtls/Btch/PmtInfId")
+def _of_all(batch: str, details: list[_Detail]) -> _Detail:
+    """What all details of an entry share: the batch that we have sent, where it is one."""
     shared = {each.references[-1] for each in details if each.references}
     return _Detail(references=(batch,) if batch else tuple(shared) if len(shared) == 1 else ())
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from producers.doors.settlement_decisions import Decided
     from producers.doors.settlement_files import StoredFile
     from topics.settings import Settings
+    from topics.settlement_sources import SettlementSource
 
 app = typer.Typer(help="Settlement files of PSPs and statements of banks.", no_args_is_help=True)
 
@@ -192,6 +193,46 @@ def _refusal(refusal: dict[str, Any] | None) -> list[str]:
 
 def _state(one: dict[str, Any]) -> str:
     return f"{one['state']}: {one['why']}" if one["why"] else str(one["state"])
+
+
+@app.command()
+def formats(as_json: AsJson = False) -> None:
+    """The formats of files that can be read, and what makes a file of each whole."""
+    from operations.cli.settlement_check import print_formats, readers
+
+    if as_json:
+        say_json({"formats": readers()})
+    else:
+        print_formats()
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
+    *,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The account that it is of: its format and account ids must fit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a file as the gate does, and store nothing: what it adds up to. Exits 1 if it is refused."""
+    from operations.cli.settlement_check import checked, print_checked
+    from operations.stack.running import given_settings
+
+    told = checked(file, None if source is None else _source(given_settings(), source))
+    if as_json:
+        say_json(told)
+    else:
+        print_checked(told)
+    if told["refused"]:
+        raise typer.Exit(1)
+
+
+def _source(settings: Settings, name: str) -> SettlementSource:
+    found = next((source for source in settings.settlement_sources if source.name == name), None)
+    if found is None:
+        raise failed(f"tally: {name!r} is no source of the settings (TALLY_SETTLEMENT_SOURCES)")
+    return found
 
 
 def _ingest(settings: Settings, source: str, file: Path, by: str) -> dict[str, Any]:
