@@ -54,7 +54,7 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
-HOT = {route.path: route for route in (payments.ASK,)}
+HOT = {route.path: route for route in (payments.ASK, payouts.ASK)}
 ROUTERS = (
     described(HOT.values()),
     payments.router,

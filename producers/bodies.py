@@ -1,14 +1,16 @@
-"""A request's body → a pydantic model, or a Problem; for all routes that take JSON."""
+"""A request's body → a pydantic model, or a Problem, for all routes that take JSON; and its query, for all routes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from producers.problems import Problem, broken
-from schemas.requests import BODY_MAX, field_errors, repeated_field
+from schemas.requests import BODY_MAX, FieldError, field_errors, repeated_field, shown
 
 DRAINED_MAX = 8 * 1024 * 1024  # bytes that are read and dropped, so that the caller gets the 413 and not a reset
 Model = TypeVar("Model", bound=BaseModel)
@@ -83,3 +85,18 @@ def _fitting(body: bytes) -> bytes:
     if len(body) > BODY_MAX:
         raise Problem("body_too_large")
     return body
+
+
+def refuse_others(query: bytes, known: dict[str, bool]) -> None:
+    """Errors: Problem `invalid_parameter`, if a parameter is not known, or repeated though it has one value."""
+    given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    for name, count in given.items():
+        if name not in known:
+            raise _invalid(name, "there is no such parameter")
+        if count > 1 and not known[name]:
+            raise _invalid(name, "this parameter is given twice")
+
+
+def _invalid(name: str, why: str) -> Problem:
+    error = FieldError(shown(name), "invalid_parameter", why)
+    return Problem("invalid_parameter", f"{error.field}: {why}", [error])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from producers import examples, replies
+from producers.bodies import refuse_others
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
-from producers.problems import Problem
 from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews, settlement_files
-from schemas.requests import FieldError, PaymentRequest, shown
+from schemas.requests import PaymentRequest
 from schemas.sellers import SellerRequest
 
 BODIES: tuple[type[BaseModel], ...] = (
@@ -93,18 +91,3 @@ def _documented(request: Request) -> dict[str, bool]:
     path = request.app.openapi()["paths"].get(request.scope["route"].path, {})
     parameters = path.get(request.method.lower(), {}).get("parameters", ())
     return {one["name"]: one["schema"].get("type") == "array" for one in parameters if one["in"] == "query"}
-
-
-def refuse_others(query: bytes, known: dict[str, bool]) -> None:
-    """Errors: Problem `invalid_parameter`, if a parameter is not known, or repeated though it has one value."""
-    given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    for name, count in given.items():
-        if name not in known:
-            raise _invalid(name, "there is no such parameter")
-        if count > 1 and not known[name]:
-            raise _invalid(name, "this parameter is given twice")
-
-
-def _invalid(name: str, why: str) -> Problem:
-    error = FieldError(shown(name), "invalid_parameter", why)
-    return Problem("invalid_parameter", f"{error.field}: {why}", [error])

@@ -5,17 +5,17 @@ FastAPI's handling of bodies costs several times more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from producers.bodies import check_type, parsed, read_body
-from producers.description import refuse_others
+from producers.bodies import REPLAYED, check_type, parsed, read_body, refuse_others, takes
 from producers.doors.submission import Answer, Submission
 from producers.house import House, needs
+from producers.key_ring import Caller
 from producers.problems import Problem
 
 Scope = dict[str, Any]
@@ -40,13 +40,15 @@ class HotRoute(Generic[Body]):
     path: str
     scope: str  # that the caller's key needs
     body: type[Body]
-    asked: type[Submission[Body]]
+    # caller, body, Idempotency-Key, traceparent → what the door takes
+    make: Callable[[Caller, Body, str | None, str], Submission[Body]]
     reply: type[BaseModel]
     tag: str
     operation_id: str
     summary: str
     description: str
-    key_meaning: str  # what the Idempotency-Key means here, for the description
+    key_meaning: str = ""  # what the Idempotency-Key means here, for the description; empty: it means nothing
+    check: Callable[[House, Caller, Any], Awaitable[None]] | None = None  # before the door. Errors: Problem
 
     async def take(self, house: House, scope: Scope, receive: Receive) -> Reply:
         """Take a request. Errors: Problem; nothing is stored then."""
@@ -54,11 +56,13 @@ class HotRoute(Generic[Body]):
             refuse_others(scope["query_string"], {})
         headers = each_once(scope["headers"])
         caller = await house.ring.caller(headers.get(b"authorization", b""), self.scope)
-        idempotency_key = _idempotency_key(headers.get(b"idempotency-key"))
+        idempotency_key = _idempotency_key(headers.get(b"idempotency-key")) if self.key_meaning else None
         body = await read_body(receive, headers.get(b"content-length"))
         check_type(headers.get(b"content-type", b""))
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        asked = self.asked(caller.owner, parsed(self.body, body), idempotency_key, traceparent)
+        asked = self.make(caller, parsed(self.body, body), idempotency_key, traceparent)
+        if self.check is not None:
+            await self.check(house, caller, asked)
         answer: Answer = await house.door.submit(asked)
         return 202, _headers(asked.location, answer), answer.reply
 
@@ -75,8 +79,8 @@ class HotRoute(Generic[Body]):
             operation_id=self.operation_id,
             description=self.description,
             dependencies=[needs(self.scope)],
-            openapi_extra=self._extra(),
-            responses={202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}},
+            openapi_extra=self._extra() if self.key_meaning else takes(self.body),
+            responses=REPLAYED,
         )
 
     def _extra(self) -> dict[str, Any]:

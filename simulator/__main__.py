@@ -28,6 +28,10 @@ from simulator.northpay import Northpay
 from simulator.operations import OperationBooks
 from simulator.plans import Plans
 from simulator.server import Simulator
+from simulator.settlements.asked import SettlementRequests
+from simulator.settlements.bank import Bank
+from simulator.settlements.books import SettlementBooks
+from simulator.settlements.files import Files
 from simulator.shape import Shape
 from simulator.southpay import Southpay
 from simulator.transfers import Transfers
@@ -97,7 +101,10 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     commands = ControlCommands(memory, operations, disputes, webhooks, plans, clock, SHAPES)
     harbour = Harbour(Transfers(memory), clock, random.Random(), webhooks, plans)
     unset = {**{name: Faults() for name in SHAPES}, harbour.name: Faults(ops=AT_PROVIDERS)}
-    control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour)
+    bank = Bank(memory)
+    books = SettlementBooks(memory, bank, clock, SHAPES)
+    settlements = SettlementRequests(books, Files(books, bank))
+    control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour, settlements)
     charging = Charging(memory, operations, clock, random.Random(), webhooks, plans)
     simulator = Simulator(memory, operations, disputes, charging, control, SHAPES, keys, clock, harbour)
     server = Server(simulator.handle)

@@ -13,6 +13,7 @@ from simulator.harbour import Harbour
 from simulator.http import Answer, Request
 from simulator.kept_faults import KeptFaults
 from simulator.memory import ChargeRequest, Memory
+from simulator.settlements.asked import SettlementRequests
 from simulator.shape import Shape
 from simulator.tokens import SCHEMES
 from simulator.wire import (
@@ -43,7 +44,9 @@ class Control:
         commands: ControlCommands,
         faults: KeptFaults,
         harbour: Harbour,
+        settlements: SettlementRequests,
     ) -> None:
+        self._settlements = settlements
         self._commands = commands
         self._memory = memory
         self._clock = clock
@@ -81,6 +84,12 @@ class Control:
                 return json_answer(200, self._harbour.books(request.query))
             case "POST", "/control/return":
                 return json_answer(200, await self._harbour.bring_back(_json(request.body)))
+            case "POST", "/control/settle":
+                return await self._settlements.settle(_json(request.body))
+            case "GET", "/control/settlements":
+                return self._settlements.listed(request.query)
+            case "GET", "/control/settlement-file":
+                return self._settlements.file(request.query)
             case "POST", "/control/disputes":
                 return json_answer(200, await self._commands.dispute(_json(request.body)))
             case _:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from simulator.changes import ChangeKind, Changes
 from simulator.memory import Charge, Memory, new_id
 from simulator.operations import OperationBooks
 from simulator.wire import Problem, Refused
@@ -86,6 +87,7 @@ class Disputes:
     def __init__(self, memory: Memory, operations: OperationBooks) -> None:
         self._memory = memory
         self._operations = operations
+        self._changes = Changes(memory)
         memory.writing.executescript(_SCHEMA)
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM disputes").fetchone()[0]
 
@@ -99,6 +101,7 @@ class Disputes:
             before = _stage(stages, change)
             told = _moved(before, change) if before else self._begun(charge, stages, change, now_us)
             self._check(charge, stages, told, now_us)
+            self._note(before, told, now_us)
             self._memory.writing.execute(_PUT, _row(told))
             return told
 
@@ -124,6 +127,22 @@ class Disputes:
             raise Refused(Problem.INVALID, f"amount: more than the {captured} that were captured")
         if told.fee_returned is not None and told.fee_returned > (told.fee or 0):
             raise Refused(Problem.INVALID, "fee_returned: more than the fee")
+
+    def _note(self, before: Dispute | None, told: Dispute, now_us: int) -> None:
+        """Note when the disputed money moves: away once a stage is opened or lost, back once it is won."""
+        was_taken, is_taken = _taken(before), _taken(told)
+        opened: ChangeKind = "chargeback" if told.stage == 1 else "second_chargeback"
+        fee, fee_before = told.fee or 0, before.fee or 0 if before else 0
+        if is_taken and not was_taken:
+            self._changes.add(opened, now_us, -told.amount, charge_seq=told.charge_seq, dispute_id=told.id, fee=fee)
+            return
+        if was_taken and fee != fee_before:
+            self._changes.add("fee", now_us, 0, charge_seq=told.charge_seq, dispute_id=told.id, fee=fee - fee_before)
+        if was_taken and not is_taken:
+            back = told.fee_returned or 0
+            self._changes.add(
+                "chargeback_reversed", now_us, told.amount, charge_seq=told.charge_seq, dispute_id=told.id, fee=-back
+            )
 
     def of(self, psp: str, dispute_id: str) -> list[Dispute]:
         rows = self._memory.reading.execute(f"{_SELECT} WHERE id=? AND psp=? ORDER BY seq", (dispute_id, psp))
@@ -176,6 +195,10 @@ def _moved(before: Dispute, change: DisputeChange) -> Dispute:
         reason=change.reason or before.reason,
         due_by=before.due_by if change.due_by is None else change.due_by,
     )
+
+
+def _taken(dispute: Dispute | None) -> bool:
+    return dispute is not None and dispute.status in ("opened", "lost")
 
 
 def _disputes(rows: Iterable[Sequence[Any]]) -> list[Dispute]:

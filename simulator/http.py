@@ -44,6 +44,7 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,8 @@ class Connection(asyncio.Protocol):
 def _bytes(answer: Answer, closing: bool) -> bytes:
     more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     end = "Connection: close\r\n\r\n" if closing else "\r\n"
-    head = f"{_STATUS_LINES[answer.status]}Content-Type: application/json\r\nContent-Length: {len(answer.body)}\r\n"
+    kind = f"Content-Type: {answer.content_type}\r\n"
+    head = f"{_STATUS_LINES[answer.status]}{kind}Content-Length: {len(answer.body)}\r\n"
     return f"{head}{more}{end}".encode("latin-1") + answer.body
 
 

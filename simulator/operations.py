@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from simulator.changes import Changes
 from simulator.clock import machine_us
 from simulator.memory import Charge, Memory, new_id
 from simulator.wire import Problem, Refused
@@ -198,6 +199,7 @@ class OperationBooks:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._changes = Changes(memory)
         memory.writing.executescript(_SCHEMA)
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM operations").fetchone()[0]
 
@@ -255,6 +257,7 @@ class OperationBooks:
             standing = self._standing_of(current, now_us)
             if current.kind == "capture" and standing.captured - current.amount < standing.returned:
                 raise Refused(Problem.INVALID, "its refunds are more than would be left")
+            self._note(current, now_us, done=False)
             return self._put(replace(current, reversed=1))
 
         return await self._memory.commit(work)
@@ -277,6 +280,7 @@ class OperationBooks:
             refusal = None if done_before else self._standing_of(current, now_us).refusal(again)
             if refusal:
                 raise Refused(Problem.INVALID, f"this {current.kind} cannot be done after all: {refusal}")
+            self._note(current, now_us, done=True)
             return self._put(replace(current, reversed=0, decline_code=None))
 
         return await self._memory.commit(work)
@@ -292,6 +296,8 @@ class OperationBooks:
                 raise Refused(Problem.INVALID, f"this charge is {status}: nothing to {_ACTS[is_reversed]}")
             if is_reversed and self.standing(current, now_us).returned:
                 raise Refused(Problem.INVALID, "its refunds are more than would be left")
+            amount = -current.amount if is_reversed else current.amount
+            self._changes.add("capture", now_us, amount, charge_seq=current.seq)
             return self._memory.put_reversed(current, is_reversed)
 
         return await self._memory.commit(work)
@@ -303,6 +309,18 @@ class OperationBooks:
 
     def _current(self, operation: Operation) -> Operation:
         return Operation(*self._memory.writing.execute(f"{_SELECT} WHERE seq=?", (operation.seq,)).fetchone())
+
+    def _note(self, current: Operation, now_us: int, *, done: bool) -> None:
+        """Note when a capture or refund was done after all, or taken back."""
+        is_capture = current.kind == "capture"
+        self._changes.add(
+            "capture" if is_capture else "refund" if done else "refund_reversed",
+            now_us,
+            current.amount if is_capture == done else -current.amount,
+            charge_seq=current.charge_seq,
+            subject_seq=current.seq,
+            was_declined=current.status(now_us) == "declined",
+        )
 
     def _put(self, operation: Operation) -> Operation:
         changed = (operation.reversed, operation.decline_code, operation.seq)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from simulator.changes import Changes
 from simulator.clock import machine_us
 from simulator.memory import Memory, new_id
 from simulator.tokens import TransferEnding
@@ -128,6 +129,7 @@ class Transfers:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._changes = Changes(memory)
         memory.writing.executescript(_SCHEMA)
         self._next_seq: int = memory.writing.execute("SELECT coalesce(max(seq), 0) + 1 FROM transfers").fetchone()[0]
 
@@ -180,6 +182,9 @@ class Transfers:
             current, status = self._current(transfer), self._current(transfer).status(now_us)
             if status not in ("rejected", "failed", "returned"):
                 raise Refused(Problem.INVALID, f"this transfer is {status}: nothing to pay again")
+            if status == "returned":  # the row forgets that it was paid before, and when it came back
+                self._changes.add("transfer", current.decided_at, -current.amount, subject_seq=current.seq)
+                self._changes.add("transfer", current.returned_at, current.returned, subject_seq=current.seq)
             paid = replace(current, ending=None, code=None, decided_at=now_us, returned_at=0, returned=0)
             return self._put(paid)
 

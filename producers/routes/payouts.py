@@ -14,14 +14,16 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from producers import paging, payout_replies, replies
-from producers.bodies import REPLAYED, body_of, check_type, parsed, read_body, takes
+from producers.bodies import REPLAYED, check_type, parsed, read_body
 from producers.doors.operation_ids import IS_KNOWN, IdSubmission
 from producers.doors.payouts import ROOT, PayoutCancelRequest, PayoutCancelSubmission, PayoutSubmission
 from producers.doors.submission import Answer
+from producers.hot import HotRoute
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.payable import ENDED, refusal
 from producers.problems import RETRY_SOON, Problem
+from producers.reading import Row
 from producers.source import claim_of
 from schemas.money import Money
 from schemas.payouts import PayoutRequest, PayoutStatus
@@ -35,26 +37,28 @@ IN_FORCE_WITHIN_S, ASK_EVERY_MS = 2, 50
 BODIES: tuple[type[BaseModel], ...] = (PayoutRequest,)
 
 
-@router.post(
-    ROOT,
-    status_code=202,
-    response_model=payout_replies.Payout,
-    responses=REPLAYED,
-    openapi_extra=takes(PayoutRequest),
-    operation_id="request_payout",
-)
-async def request_payout(request: Request, caller: Caller = needs("payouts:write")) -> Response:
-    """Ask that a seller's money go to its destination. The same again answers the same, with `Idempotent-Replayed: true`."""
-    house = house_of(request)
-    asked = PayoutSubmission(
-        owner=caller.owner,
-        request=await body_of(request, PayoutRequest),
-        traceparent=request.headers.get("traceparent", ""),
-        requested_by=caller.by,
-    )
-    if not await _is_known(house, asked) and (why := await _refusal(house, caller, asked.request)):
+async def _check(house: House, caller: Caller, asked: PayoutSubmission) -> None:
+    """Errors: Problem, where the request is new and the views say that it will be refused."""
+    known, seller = await _known_and_seller(house, caller, asked)
+    if not known and (why := await _refusal(house, asked.request, seller)):
         raise why
-    return await _submit(house, asked)
+
+
+ASK = HotRoute(
+    path=ROOT,
+    scope="payouts:write",
+    body=PayoutRequest,
+    make=lambda caller, body, _, trace: PayoutSubmission(
+        owner=caller.owner, request=body, traceparent=trace, requested_by=caller.by
+    ),
+    check=_check,
+    reply=payout_replies.Payout,
+    tag="pay-outs",
+    operation_id="request_payout",
+    summary="Request Payout",
+    description="Ask that a seller's money go to its destination. The same again answers the same, with"
+    " `Idempotent-Replayed: true`.",
+)
 
 
 @router.post(
@@ -100,32 +104,45 @@ async def _is_known(house: House, asked: IdSubmission[Any]) -> bool:
     return bool(await house.doors.rows(IS_KNOWN, list(asked.key)))
 
 
-async def _refusal(house: House, caller: Caller, asked: PayoutRequest) -> Problem | None:
-    sellers = await house.doors.rows(
-        "SELECT settings, revision FROM sellers WHERE seller_account = %s AND owner = %s",
-        [asked.seller_account, caller.owner],
+async def _known_and_seller(house: House, caller: Caller, asked: PayoutSubmission) -> tuple[bool, Row | None]:
+    """Whether the request was accepted before, and the caller's seller: one read, since every request waits for it."""
+    [found] = await house.doors.rows(
+        f"SELECT EXISTS ({IS_KNOWN}) AS known, s.settings, s.revision FROM (VALUES (1)) AS one"
+        " LEFT JOIN sellers s ON s.seller_account = %s AND s.owner = %s",
+        [*asked.key, asked.request.seller_account, caller.owner],
     )
-    if sellers and (why := await _not_in_force(house, asked.seller_account, sellers[0]["revision"])):
+    return found["known"], found if found["settings"] is not None else None
+
+
+async def _refusal(house: House, asked: PayoutRequest, seller: Row | None) -> Problem | None:
+    """Both views are read at once."""
+    wallets, why = await asyncio.gather(
+        house.wallet.rows(
+            "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
+            [asked.seller_account, asked.currency],
+        ),
+        _not_in_force(house, asked.seller_account, seller["revision"] if seller else 0),
+    )
+    if why is not None:
         return why
-    wallets = await house.wallet.rows(
-        "SELECT available FROM wallet_view WHERE seller_account = %s AND currency = %s",
-        [asked.seller_account, asked.currency],
-    )
     available = Money(wallets[0]["available"] if wallets else 0, asked.currency)
-    settings = sellers[0]["settings"] if sellers else None
+    settings = seller["settings"] if seller else None
     return refusal(asked, settings, available, house.settings.payouts.least(asked.currency))
 
 
 async def _not_in_force(house: House, seller_account: str, revision: int) -> Problem | None:
-    """None once payouts knows the seller as the doors do: else a new seller is unknown, and an old destination is paid."""
+    """None once payouts knows the seller as the doors do: else a new seller is unknown, and an old destination is paid. Of a
+    seller that the doors do not know, payouts need not know anything.
+    """
     until = time.monotonic() + IN_FORCE_WITHIN_S
-    while True:
+    while revision:
         heard = await house.payouts.rows("SELECT revision FROM seller_view WHERE seller_account = %s", [seller_account])
         if heard and heard[0]["revision"] >= revision:
             return None
         if time.monotonic() > until:
             return Problem("not_in_force", headers=RETRY_SOON)
         await asyncio.sleep(ASK_EVERY_MS / 1000)
+    return None
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from operations.cli import main as cli
 from operations.cli.commands.sim import CHARGES_MAX, URL_VARIABLE, app
+from operations.stack.home import StackError
 from psp.port import Captured, Unknown
 from psp.replies import NothingHappened
 from tests.simulator.conftest import provider_of, psps_of
@@ -202,3 +203,31 @@ def test_rates_of_transfers_are_of_the_provider_alone(simulator: RunningSimulato
     assert faults["northpay"]["503"] == 0.0
     assert "rejected 0.2" in tally_sim(simulator, "status").stdout
     assert tally_sim(simulator, "faults", "--psp", "harbour", "--op", "refund", "--503", "0.1").exit_code != 0
+
+
+def test_a_day_is_settled_into_a_folder_of_each_source(own_simulator: RunningSimulator, tmp_path: Path) -> None:
+    charge = a_charge()
+    charged(psps_of(own_simulator)["southpay"], charge)
+    terms = tmp_path / "terms.json"
+    terms.write_text('{"percent": "2", "fixed": "0"}')
+    out = tmp_path / "in"
+    result = tally_sim(own_simulator, "settle", "--out", str(out), "--terms", str(terms))
+    assert result.exit_code == 0, result.stderr
+    written = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    report = written.pop("southpay/settlement_detail_report_batch_1001.csv").read_text()
+    [statement] = written
+    assert statement.startswith("main/camt053-main-")
+    assert f",{charge.call_id},visa," in report
+    assert ",12.34,1,EUR,,12.06,0.25,,0.01,0.02,visaclassic," in report
+    assert "batch 1001" in written[statement].read_text()
+
+
+def test_a_settled_day_is_written_in_another_format_on_request(own_simulator: RunningSimulator, tmp_path: Path) -> None:
+    charged(psps_of(own_simulator)["southpay"], a_charge(currency="KWD"))
+    options = ("--psp", "southpay", "--out", str(tmp_path))
+    assert tally_sim(own_simulator, "settle", *options).exit_code == 0
+    [path] = told(own_simulator, "settle", *options, "--format", "native")["files"]
+    assert Path(path).read_text().startswith("tallystick-settlement,1,southpay-account,1001,KWD,")
+    refused = tally_sim(own_simulator, "settle", *options, "--format", "paypal")
+    assert isinstance(refused.exception, StackError)
+    assert "KWD" in str(refused.exception)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
 from operations.cli.cut import cut
-from operations.cli.terminal import note, say_json
+from operations.cli.terminal import note, say, say_json
 from operations.http_client import HttpAnswer, http_request
 from operations.stack.home import Home, NoStack, StackError, read_json
 from schemas.times import moment
@@ -272,6 +273,50 @@ def next_(
     _show(("op", "subject", "fault"), told["planned"])
 
 
+@app.command()
+def settle(
+    *,
+    psp: Annotated[str | None, typer.Option("--psp", help="only this one's files: northpay or southpay")] = None,
+    date: Annotated[str | None, typer.Option(metavar="DAY", help="default: today by the stack's clock")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="adyen, stripe, paypal or native")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="default: settlements/DAY in the simulator's folder")
+    ] = None,
+    terms: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON: what PSPs charge from this day on")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle what PSPs have not settled up to a day; write their reports and the bank's statement. A day that is settled
+    is written again, the same.
+    """
+    from operations.cli.sim_files import write_files
+
+    asked = {"date": date, "terms": None if terms is None else _json_of(terms)}
+    told = call("POST", "/control/settle", {name: value for name, value in asked.items() if value is not None})
+    query = {"date": told["date"], **({"psp": psp} if psp else {}), **({"format": format_} if format_ else {})}
+    files = call("GET", f"/control/settlements?{urlencode(query)}")["files"]
+    told["files"] = [str(path) for path in write_files(_bytes, files, query, out or _settlements_folder(told["date"]))]
+    if as_json:
+        _print_json(told)
+        return
+    say(*told["files"])
+    note(f"{told['date']}: what happened from {told['until']} on comes with the next day")
+
+
+def _json_of(file: Path) -> object:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is not JSON: {error}", param_hint="--terms") from None
+
+
+def _settlements_folder(day: str) -> Path:
+    from operations.stack.settings import load_settings
+
+    return Home(load_settings().home).simulator / "settlements" / day
+
+
 def _show(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     from operations.cli.tables import Table
 
@@ -334,16 +379,32 @@ def simulator_url() -> str:
 
 def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     """Errors: StackError with the simulator's reason or where there is none, ConnectionError."""
-    url = simulator_url()
-    data = None if body is None else json.dumps(body).encode()
+    answer = _asked(method, path, None if body is None else json.dumps(body).encode())
     try:
-        answer = http_request(method, url + path, data, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
-        if answer.status >= 400:
-            raise StackError(_reason(answer))
         told: dict[str, Any] = answer.json()
         return told
+    except ValueError as error:
+        raise _silent(error) from None
+
+
+def _bytes(path: str) -> bytes:
+    """Errors: as `call`."""
+    return _asked("GET", path).body
+
+
+def _asked(method: str, path: str, body: bytes | None = None) -> HttpAnswer:
+    url = simulator_url() + path
+    try:
+        answer = http_request(method, url, body, {"Content-Type": "application/json"}, timeout_s=TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"the simulator at {url} does not answer: {error}") from None
+        raise _silent(error) from None
+    if answer.status >= 400:
+        raise StackError(_reason(answer))
+    return answer
+
+
+def _silent(error: Exception) -> ConnectionError:
+    return ConnectionError(f"the simulator at {simulator_url()} does not answer: {error}")
 
 
 def _reason(answer: HttpAnswer) -> str:

@@ -1,0 +1,1 @@
+"""What PSPs settle and banks state, as files: one model, and a writer for each format. Shares no code with who reads them."""
