@@ -41,6 +41,7 @@ ROOM = Room(
 )
 # Only one topic, all of whose partitions are busy, so that every process of a group surely has some; and nothing dies.
 BUSY_ROOM = replace(ROOM, reads=(catalog.EXECUTIONS,), ladder_s=(3600,))
+STREAMED_ROOM = replace(BUSY_ROOM, streamed=BUSY_ROOM.reads)
 ZERO = Money(0, "EUR")
 
 
