@@ -94,7 +94,7 @@ def run_stream(settings: Settings) -> None:
     app.SESSION_S = SESSION_S
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    host.StreamLoop(settings, probe.build(room=probe.STREAMED_ROOM), stop).run()
+    host.StreamLoop(settings, probe.build_streamed(), stop).run()
 
 
 def run_apply(settings: Settings) -> None:

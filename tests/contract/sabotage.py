@@ -79,18 +79,15 @@ def fausts_own_offsets() -> None:
         setattr(StreamConsumer, name, getattr(FaustConsumer, name))
 
     def place_wherever_it_is(self: StreamLoop, messages: Sequence[Message]) -> None:
-        for message in messages:
-            where = (message.topic, message.partition)
-            if self._placed.offsets.get(where) != message.offset and where not in {
-                m[:2] for m in messages[: messages.index(message)]
-            }:
-                with self._store.transaction() as conn:
-                    conn.execute(
-                        "INSERT INTO positions (topic, partition, next_offset) VALUES (%s, %s, %s)"
-                        " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
-                        [*where, message.offset],
-                    )
-                self._placed.offsets[where] = message.offset
+        first = {(m.topic, m.partition): m.offset for m in reversed(messages)}
+        for where, offset in first.items():
+            with self._store.transaction() as conn:
+                conn.execute(
+                    "INSERT INTO positions (topic, partition, next_offset) VALUES (%s, %s, %s)"
+                    " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+                    [*where, offset],
+                )
+            self._placed.offsets[where] = offset
         apply(self, messages)
 
     async def not_drained(self: StreamLoop) -> None:

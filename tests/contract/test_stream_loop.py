@@ -26,7 +26,7 @@ from topics.settings import Settings
 def member(settings: Settings, kind: type[StreamLoop] = StreamLoop) -> Iterator[StreamLoop]:
     """One process's loop, in a thread."""
     stop = threading.Event()
-    loop = kind(settings, probe.build(room=probe.STREAMED_ROOM), stop)
+    loop = kind(settings, probe.build_streamed(), stop)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:

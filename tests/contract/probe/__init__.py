@@ -226,3 +226,8 @@ def build(compacted: bool = True, room: Room = ROOM) -> AnyConsumer:
     if not compacted:
         return Consumer(room, load, decider, save)
     return Consumer(room, load, decider, save_and_tell, {catalog.WALLET_BALANCES: latest})
+
+
+def build_streamed() -> AnyConsumer:
+    """The probe whose messages come through Faust; its processes publish no compacted topic."""
+    return build(compacted=False, room=STREAMED_ROOM)
