@@ -45,6 +45,7 @@ AGAIN_S = 0.5
 TOPICS_EVERY_S = 1.0
 SILENT_S = 10.0
 END_S_MAX = 10.0
+CRASHED_END_S_MAX = 1.0
 
 
 class StreamCrashed(Exception):
@@ -291,8 +292,8 @@ class StreamLoop:
 
 
 async def _end(app: faust.App) -> None:
-    """A crashed app may not end: the process does."""
+    """Leave the group. A crashed app may not end: the process does."""
     try:
-        await asyncio.wait_for(app.stop(), END_S_MAX)
+        await asyncio.wait_for(app.stop(), CRASHED_END_S_MAX if app.crashed else END_S_MAX)
     except Exception as error:
         log.warning("faust does not end", action="end", error=repr(error))

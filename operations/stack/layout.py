@@ -17,11 +17,14 @@ from operations.stack.home import Home
 from operations.stack.process import Command
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
 
-# Which rooms share a process. The executor waits for PSPs and gets one to itself.
+# Which rooms share a process. The executor waits for PSPs and gets one to itself; so do the reading of settlement files and
+# what comes through Faust, which take a processor each while a large file is read.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (
     ("payments", "risk", "payouts"),
     ("executor",),
     ("wallet", "ledger", "webhooks"),
+    ("reconciliation",),
+    ("settlements",),
 )
 PSPS = ("northpay", "southpay")
 PROVIDERS: tuple[Literal["harbour"], ...] = ("harbour",)  # of pay-outs

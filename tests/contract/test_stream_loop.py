@@ -17,8 +17,10 @@ from tests.contract import probe
 from tests.contract.probe_process import SESSION_S
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from tests.contract.running import LIMIT_S, Sender, kill, nursery, send, settled, violations, wait
+from topics.runtime.delivery.apply import stop_room
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 
@@ -186,7 +188,9 @@ def test_a_stopped_room_reads_on_once_the_stop_is_lifted(on_kafka: Settings, boo
     sent = send(sender, 1)
     with member(on_kafka) as loop:
         wait("it reads", lambda: settled(books, sent))
-        books.run("INSERT INTO stops (code, reason) VALUES ('told', 'by a test')")
+        store = Store(on_kafka, "probe")
+        stop_room(store, "told", "by a test")
+        store.close()
         sent = send(sender, 1)
         wait("it stops", lambda: loop.health.state == "stopped")
         assert len(books.effects()) < sent
