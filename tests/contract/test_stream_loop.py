@@ -80,7 +80,7 @@ def test_kills_pauses_and_newcomers_lose_and_double_nothing(on_kafka: Settings, 
         killed = processes.start("stream", failpoints="after_commit=kill:4")
         send(sender, 3)
         assert processes.ended(killed) == -signal.SIGKILL
-        paused = processes.start("stream", failpoints="before_commit=stop:2")
+        paused = processes.start("stream", failpoints="before_publish=stop:2")
         send(sender, 2)
         heir = processes.start("stream", failpoints="before_publish=kill:6")
         send(sender, 3)
