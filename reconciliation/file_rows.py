@@ -51,7 +51,9 @@ RETURNING f.file_no, f.source, f.file_id, f.upload_id, f.name, f.size, f.receive
     CASE WHEN f.state <> 'reading' THEN f.reader END, f.chunks, f.chunks_said,
     CASE WHEN f.released_by IS NOT NULL THEN f.refusal->>'code' END
 """
-_HELD: LiteralString = "WHERE file_no = %(file_no)s AND lease_holder = %(holder)s AND state <> ALL('{discarded,superseded}')"
+_HELD: LiteralString = (
+    "WHERE file_no = %(file_no)s AND lease_holder = %(holder)s AND state <> ALL('{discarded,superseded}')"
+)
 
 
 def lease(conn: Connection, holder: str, sources: Collection[str]) -> LeasedFile | None:

@@ -16,7 +16,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 
 import psycopg
 import structlog
@@ -25,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 
 from reconciliation import file_rows, gate
 from reconciliation.file_rows import LeasedFile, reader_id
-from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
+from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal
 from reconciliation.spool import Events, Spool, Spooled, delete_old
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.settlements import SettlementLines, SettlementLinesEnded

@@ -36,7 +36,9 @@ class Spool:
 
     def __init__(self, folder: Path, source: str, file_id: str, reader: str) -> None:
         self.path = folder / f"{source}-{file_id}-{reader.replace(':', '-')}.spool"
-        self._part = self.path.with_suffix(f".{os.getpid()}.part")  # a spool that a kill left half-written has another name
+        self._part = self.path.with_suffix(
+            f".{os.getpid()}.part"
+        )  # a spool that a kill left half-written has another name
 
     @property
     def exists(self) -> bool:
