@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 import psycopg
 import structlog
@@ -24,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from reconciliation import file_rows, gate
 from reconciliation.file_rows import LeasedFile, reader_id
-from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal
+from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
 from reconciliation.spool import Events, Spool, Spooled, delete_old
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.settlements import SettlementLines, SettlementLinesEnded
@@ -46,6 +47,18 @@ RENEW_S = 15.0
 SAID_EVERY = 50  # events whose acknowledgement is waited for, and noted, together
 FLUSH_S = 5.0  # between two looks at the lease while Kafka is away
 SAYER = "reconciliation"
+
+
+Refused = dict[str, object]  # code, detail, line, column, excerpt
+
+
+class _Read(NamedTuple):
+    """A file that passed the gate."""
+
+    spool: Spool
+    reader: Reader
+    control: Control
+    chunks: int
 
 
 class _LeftFile(Exception):
@@ -130,43 +143,53 @@ class FileReader:
 
     def _read(self, file: LeasedFile, source: SettlementSource) -> tuple[Spool, LeasedFile]:
         """→ the spool, and the file as it is then. Errors: DamagedBytes, psycopg.Error, KafkaException, _LeftFile."""
-        lanes = len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
         with connect_reader(self._settings, "doors", name="tally file reader", autocommit=True) as doors:
             blocks = self._blocks(doors, file)
             try:
-                return self._gated(file, source, blocks, lanes)
+                found = self._spooled(file, source, blocks)
             except (psycopg.Error, KafkaException, DamagedBytes, _LeftFile):
                 raise
             except Refusal as refusal:
-                refused = {name: getattr(refusal, name) for name in ("code", "detail", "line", "column", "excerpt")}
+                names = ("code", "detail", "line", "column", "excerpt")
+                found = {name: getattr(refusal, name) for name in names}
             except Exception as error:  # a bug of the format's reader stops no other file
                 log.exception("reader failed", action="read file", source=file.source, file_id=file.file_id)
-                refused = {"code": "reader_failed", "detail": type(error).__name__}
+                found = {"code": "reader_failed", "detail": type(error).__name__}
             for _ in blocks:  # whether the bytes are whole is known at their end
                 pass
-        with self._store.transaction() as conn:
-            file_rows.quarantined(conn, self._holder, file.file_no, refused, self._clock.now())
-        log.warning("file refused", action="read file", source=file.source, file_id=file.file_id, code=refused["code"])
-        raise _LeftFile
+        if isinstance(found, dict):
+            self._quarantine(file, found)
+            raise _LeftFile
+        hit("file.after_spool")
+        return found.spool, self._gate(file, found)
 
-    def _gated(
-        self, file: LeasedFile, source: SettlementSource, blocks: Iterator[bytes], lanes: int
-    ) -> tuple[Spool, LeasedFile]:
-        reader, found = gate.opened(blocks, read_from(source, file), file.name)
+    def _spooled(self, file: LeasedFile, source: SettlementSource, blocks: Iterator[bytes]) -> _Read | Refused:
+        """Errors: Refusal, and those of `_read`."""
+        lanes = len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
+        reader, parts = gate.opened(blocks, read_from(source, file), file.name)
         name = reader_id(reader)
         about = {"source": file.source, "psp": psp_of(source), "file_id": file.file_id, "reader": name}
         events, controls = Events(about, lanes), list[Control]()
         spool = self._spool(file, name)
-        spool.write(_spooled(found, events, controls))
-        hit("file.after_spool")
+        spool.write(_events_of(parts, events, controls))
+        return _Read(spool, reader, controls[0], events.count)
+
+    def _gate(self, file: LeasedFile, read: _Read) -> LeasedFile:
+        """→ the file as it is then. Errors: psycopg.Error, _LeftFile."""
+        name = reader_id(read.reader)
         if name == file.reader:  # gated before; its spool was lost
-            return spool, file
+            return file
         with self._store.transaction() as conn:
-            ours = file_rows.gated(conn, self._holder, file, reader, controls[0], events.count, self._clock.now())
+            ours = file_rows.gated(conn, self._holder, file, read.reader, read.control, read.chunks, self._clock.now())
         if not ours:
             raise _LeftFile
         hit("file.after_gated")
-        return spool, file._replace(reader=name, chunks=events.count, chunks_said=0)
+        return file._replace(reader=name, chunks=read.chunks, chunks_said=0)
+
+    def _quarantine(self, file: LeasedFile, refused: Refused) -> None:
+        with self._store.transaction() as conn:
+            file_rows.quarantined(conn, self._holder, file.file_no, refused, self._clock.now())
+        log.warning("file refused", action="read file", source=file.source, file_id=file.file_id, code=refused["code"])
 
     def _blocks(self, doors: psycopg.Connection[tuple[bytes]], file: LeasedFile) -> Iterator[bytes]:
         """The file's bytes, a MiB at a time. Errors, at their end: DamagedBytes."""
@@ -238,7 +261,7 @@ def psp_of(source: SettlementSource) -> str:
     return source.psp if source.kind == "psp" else source.bank_account
 
 
-def _spooled(found: Iterator[Chunk | Control], events: Events, controls: list[Control]) -> Iterator[Spooled]:
+def _events_of(found: Iterator[Chunk | Control], events: Events, controls: list[Control]) -> Iterator[Spooled]:
     for part in found:
         if isinstance(part, Control):
             controls.append(part)
