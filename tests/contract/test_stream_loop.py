@@ -16,7 +16,7 @@ from reconciliation.host import StreamLoop
 from tests.contract import probe
 from tests.contract.probe_process import SESSION_S
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
-from tests.contract.running import LIMIT_S, Sender, kill, nursery, send, settled, violations, wait
+from tests.contract.running import LIMIT_S, Sender, kill, nursery, send, settled, state_of, violations, wait
 from topics.runtime.delivery.apply import stop_room
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.kafka import kafka_config, partitions
@@ -82,6 +82,7 @@ def test_kills_pauses_and_newcomers_lose_and_double_nothing(on_kafka: Settings, 
         assert processes.ended(killed) == -signal.SIGKILL
         paused = processes.start("stream", failpoints="before_publish=stop:2")
         send(sender, 2)
+        wait("it stands still", lambda: state_of(paused) == "T")
         heir = processes.start("stream", failpoints="before_publish=kill:6")
         send(sender, 3)
         assert processes.ended(heir) == -signal.SIGKILL, "it has taken over what the paused one held"
