@@ -15,8 +15,9 @@ from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, dista
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
+from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records, normal
-from reconciliation.formats.refusing import Cell, Refusals, Unreadable, masked
+from reconciliation.formats.refusing import Cell, Refusals, Unreadable
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal
 from reconciliation.formats.times import Times
@@ -189,7 +190,9 @@ class _Batch:
             rate = self._rate(gross, gross_currency, net + fee, currency, rate)
         else:
             gross_currency, rate = currency, ""
-            gross, fee = (0, -net) if kind == "f" else (net + fee, fee)
+            gross = net + fee
+        if kind == "f":  # what Adyen charges is a fee on nothing
+            gross, fee, parts = 0, -net, parts if fee == -net else (-net, 0, 0, 0)
         when = self._times[(booked, booked_zone) if booked else (created, zone)]
         text = (
             f"{self._source.name}\x1f{batch}\x1f{account}\x1f{type_}\x1f{psp_ref}\x1f{merchant_ref}\x1f{modification}"

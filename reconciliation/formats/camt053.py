@@ -21,7 +21,8 @@ from defusedxml.ElementTree import iterparse
 from reconciliation.formats.amounts import MajorUnits, decimals_of
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, paid_out, theirs
-from reconciliation.formats.refusing import Refusals, Unreadable, masked
+from reconciliation.formats.masking import masked
+from reconciliation.formats.refusing import Refusals, Unreadable
 from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal, SettlementSum
 from reconciliation.formats.times import Times, When, iso_day
 from schemas.money import MINOR_MAX, Money

@@ -11,8 +11,9 @@ from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, dista
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
+from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records
-from reconciliation.formats.refusing import Cell, Refusals, Unreadable, excerpt, masked, refusal_of
+from reconciliation.formats.refusing import Cell, Refusals, Unreadable, excerpt, refusal_of
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import KINDS, NO_KEY, Chunk, Control, ReadFrom, Refusal
 from reconciliation.formats.times import Times, When, day_of

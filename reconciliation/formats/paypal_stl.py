@@ -19,9 +19,10 @@ from reconciliation.formats.amounts import ImpliedUnits, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
+from reconciliation.formats.masking import masked
 from reconciliation.formats.paypal_codes import kind_of
 from reconciliation.formats.records import Columns, Records
-from reconciliation.formats.refusing import Cell, Refusals, Unreadable, masked, refusal_of
+from reconciliation.formats.refusing import Cell, Refusals, Unreadable, refusal_of
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal, RefusalCode
 from reconciliation.formats.times import Times, When, iso_day
 from schemas.money import MINOR_MAX, Money
@@ -246,7 +247,9 @@ class _File:
         if currency not in section.sums:
             section.sums[currency] = Sums()
         section.sums[currency].add(gross, moved)
-        is_fee = kind == "f"  # on nothing
+        fee = -moved
+        if kind == "f":  # what PayPal charges is a fee on nothing
+            gross, fee = 0, -gross - moved
         begun = self._when(initiated)
         done = begun if completed in ("", initiated) else self._when(completed)
         named = f"{self._source.name}\x1f{section.settlement}\x1f{transaction}\x1f{code}\x1f{direction}"
@@ -256,11 +259,12 @@ class _File:
             transaction,
             next((masked(text) for text in (invoice, custom) if text and ours(text) is None), ""),
             section.settlement,
-            0 if is_fee else gross,
+            gross,
             currency,
-            gross + moved,
+            gross - fee,
             currency,
-            -gross - moved if is_fee else -moved,
+            fee,
+            commission=fee,
             at=begun.at,
             value_day=done.day,
             digest=self._seen.digest(named),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from reconciliation.formats.blocks import Lines
-from reconciliation.formats.refusing import masked
+from reconciliation.formats.masking import masked
 from reconciliation.formats.shape import Refusal
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
@@ -99,7 +99,7 @@ class Columns:
         unknown = [name for name in self._places if name and name not in {*needed, *optional}]
         for name in filter(is_money, unknown):
             raise _drift(f"an amount in an unknown column: {name[:60]!r}", line, name)
-        self.notes = tuple(name[:60] for name in unknown)
+        self.notes = tuple(masked(name)[:60] for name in unknown)
 
     def place(self, name: str) -> int:
         """Behind the row's end for an optional column that is not there."""

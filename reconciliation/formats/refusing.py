@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
+from reconciliation.formats.masking import masked
 from reconciliation.formats.shape import RELEASABLE, Refusal, RefusalCode
-from schemas.text import looks_like_card_number
 
 _RANK = {code: rank for rank, code in enumerate(get_args(RefusalCode))}
-_LONG_NUMBER = re.compile(r"\d(?:[ -]?\d){12,18}")
-_ADDRESS = re.compile(r"[^\s@,;\"<>]{1,64}@[^\s@,;\"<>]{1,255}")
 
 Cell = tuple[str, int, Callable[[str], object]]  # a column's name, its place in the row, and what reads its text
 
@@ -25,12 +22,6 @@ class Unreadable(Exception):
         self.code = code
         self.detail = detail
         self.column = column  # where whoever raises it knows
-
-
-def masked(text: str) -> str:
-    """At most 200 characters, without card numbers and e-mail addresses."""
-    shown = _ADDRESS.sub("[address]", text[:400])
-    return _LONG_NUMBER.sub(lambda found: "[card]" if looks_like_card_number(found[0]) else found[0], shown)[:200]
 
 
 def excerpt(row: Sequence[str]) -> str:

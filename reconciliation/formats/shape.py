@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from reconciliation.formats.masking import masked
 from schemas import settlements
 from schemas.settlements import ClaimedTotal, LineColumns
 
@@ -55,17 +56,17 @@ RELEASABLE: frozenset[RefusalCode] = frozenset(settlements.RELEASABLE)  # by two
 
 
 class Refusal(Exception):
-    """The gate refuses the whole file. `excerpt` is masked, at most 200 characters."""
+    """The gate refuses the whole file. What it shows of the file is masked, and has at most 200 characters each."""
 
     def __init__(
         self, code: RefusalCode, detail: str, line: int | None = None, column: str | None = None, excerpt: str = ""
     ) -> None:
-        super().__init__(f"{code}: {detail}")
         self.code = code
-        self.detail = detail
+        self.detail = masked(detail)
         self.line = line
-        self.column = column
-        self.excerpt = excerpt[:200]
+        self.column = column and masked(column)
+        self.excerpt = masked(excerpt)
+        super().__init__(f"{code}: {self.detail}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from reconciliation.formats.amounts import MajorUnits, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, digest, ours, theirs
+from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records, normal
-from reconciliation.formats.refusing import Cell, Refusals, Unreadable, masked
+from reconciliation.formats.refusing import Cell, Refusals, Unreadable
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal, SettlementSum
 from reconciliation.formats.stripe_categories import kind_of
@@ -158,6 +159,7 @@ class _Report:
             net,
             currency,
             fee,
+            commission=0 if category == "tax" else fee,
             tax=fee if category == "tax" else 0,
             rate=rate,
             at=at,

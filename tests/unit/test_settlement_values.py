@@ -198,6 +198,7 @@ def test_a_refused_row_names_its_column_and_hides_cards_and_addresses() -> None:
     assert (refusal.line, refusal.column, len(refusal.excerpt)) == (7, "Credit", 200)
     assert refusal.excerpt.startswith("1.00,1,5,[card],[address],xxx")
     assert masked("ref 1234567890123456") == "ref 1234567890123456"
+    assert "4111" not in masked("on 2026-02-11 4111111111111111 was charged")
 
 
 # ── chunks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
