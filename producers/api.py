@@ -33,6 +33,7 @@ from producers.routes import (
     payments,
     payout_approvals,
     payouts,
+    recon,
     reports,
     resolutions,
     reviews,
@@ -71,6 +72,7 @@ ROUTERS = (
     payout_approvals.router,
     resolutions.router,
     settlement_files.router,
+    recon.router,
     service.router,
     pages.router,
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 FileStateName = Literal[
     "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
 ]
+
+
+Day = date
 
 
 class _Shape(BaseModel):
@@ -72,3 +75,165 @@ class SettlementFileShown(SettlementFile):
     """With all decisions about it, oldest first."""
 
     decisions: list[FileDecision]
+
+
+# ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SourceFiles(_Shape):
+    """`came` and `counted` on the day asked for; `under_way` and `held` whenever they came."""
+
+    source: str
+    came: int
+    counted: int
+    under_way: int
+    held: int
+    newest_at: datetime | None
+
+
+class HeldFile(_Shape):
+    source: str
+    file_id: str
+    name: str
+    state: FileStateName
+    why: str | None
+    refusal: FileRefusal | None
+    received_at: datetime
+    links: _Links
+
+
+class Settlement(_Shape):
+    """What a PSP totals in one currency, or a bank statement. Booked only where it ties: where exactly one total is claimed,
+    and its lines add up to it. `net` is what they add up to, pay-outs left out.
+    """
+
+    settlement_no: int
+    source: str
+    settlement: str
+    currency: str
+    psp: str
+    state: Literal["waiting", "untied", "tied", "booked"]
+    lines: int
+    unknown_lines: int
+    net: str
+    fee: str
+    claimed: str | None
+    claims: int
+    day: Day | None
+    revision: int
+    changed_at: datetime
+
+
+class SettlementAtBank(Settlement):
+    """`at_the_bank`: what has arrived of it; null where no statement can say so."""
+
+    at_the_bank: str | None
+
+
+class SettlementPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    settlements: list[SettlementAtBank]
+    next_cursor: str | None
+
+
+class ClearingLine(_Shape):
+    """Open amounts of one station and age; a line without a fact is unknown, and stands in suspense."""
+
+    psp: str
+    station: Literal["receivable", "bank clearing", "unknown"]
+    currency: str
+    days_late: Literal["not due", "0-1", "2-3", "4-7", "8-30", "over 30"]
+    tallies: int
+    plus: str
+    minus: str
+
+
+class ClearingReport(_Shape):
+    clearing: list[ClearingLine]
+
+
+class ProofLine(_Shape):
+    equation: Literal["receivable", "suspense", "bank clearing", "bank"]
+    account: str
+    currency: str
+    ledger: str
+    explained: str
+    difference: str
+
+
+class ProofReport(_Shape):
+    proof: list[ProofLine]
+    holds: bool
+
+
+class Break(_Shape):
+    """A case: what is wrong, and with what. `amount` adds up its open items, each without its sign."""
+
+    break_id: str
+    code: str
+    subject: str
+    class_: Annotated[Literal["A", "B", "C"], Field(alias="class")]
+    state: Literal["open", "closed"]
+    source: str
+    psp: str
+    currency: str | None
+    amount: str | None
+    items: int
+    detail: dict[str, Any]
+    opened_at: datetime
+    changed_at: datetime
+
+
+class BreakPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    breaks: list[Break]
+    next_cursor: str | None
+
+
+class BreakItem(_Shape):
+    item: str
+    amount: str | None
+    currency: str | None
+    detail: dict[str, Any]
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class BreakAction(_Shape):
+    revision: int
+    action: str
+    actor: str
+    at: datetime
+    detail: dict[str, Any]
+
+
+class BreakShown(Break):
+    """With up to 500 items, open ones first, and all that was done."""
+
+    its_items: list[BreakItem]
+    actions: list[BreakAction]
+
+
+class BreaksOfCode(_Shape):
+    code: str
+    class_: Annotated[Literal["A", "B", "C"], Field(alias="class")]
+    currency: str | None
+    breaks: int
+    items: int
+    amount: str | None
+    oldest_at: datetime
+
+
+class ReconDay(_Shape):
+    """All of it on one screen; `settlements` are those that do not tie."""
+
+    date: Day
+    sources: list[SourceFiles]
+    held: list[HeldFile]
+    settlements: list[Settlement]
+    clearing: list[ClearingLine]
+    proof: list[ProofLine]
+    holds: bool
+    breaks: list[BreaksOfCode]

@@ -11,9 +11,11 @@ from array import array
 from hashlib import blake2b
 
 from reconciliation.formats.shape import NO_KEY
+from schemas.settlement_keys import joined, named, paid_out
+
+__all__ = ["Occurrences", "digest", "named", "ours", "paid_out", "theirs"]
 
 _CALL_ID = re.compile(r"[0-9a-f]{32}").fullmatch
-_BETWEEN = "\x1f"  # between the parts of a name; no part holds one of its own
 
 
 def ours(reference: str) -> str | None:
@@ -26,23 +28,9 @@ def theirs(psp: str, reference: str) -> str:
     return named(psp, reference) if reference else NO_KEY
 
 
-def paid_out(bank_account: str, settlement: str) -> str:
-    """The key under which a bank account expects what a settlement pays out."""
-    return named("bank", bank_account, settlement)
-
-
-def named(*parts: str) -> str:
-    """128 bits of the parts, as 32 hex digits."""
-    return blake2b(_joined(parts), digest_size=16).hexdigest()
-
-
 def digest(*parts: str) -> int:
     """64 bits of the parts, signed: of the source's name and what names the row there."""
-    return int.from_bytes(blake2b(_joined(parts), digest_size=8).digest(), "big", signed=True)
-
-
-def _joined(parts: tuple[str, ...]) -> bytes:
-    return _BETWEEN.join(parts).encode()
+    return int.from_bytes(blake2b(joined(parts), digest_size=8).digest(), "big", signed=True)
 
 
 class Occurrences:
