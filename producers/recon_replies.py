@@ -104,7 +104,8 @@ class HeldFile(_Shape):
 
 class Settlement(_Shape):
     """What a PSP totals in one currency, or a bank statement. Booked only where it ties: where exactly one total is claimed,
-    and its lines add up to it. `net` is what they add up to, pay-outs left out.
+    and its lines add up to it. `net` is what they add up to, pay-outs left out; `unknown`, as much of it as no
+    fact explains, fees not taken off.
     """
 
     settlement_no: int
@@ -114,7 +115,7 @@ class Settlement(_Shape):
     psp: str
     state: Literal["waiting", "untied", "tied", "booked"]
     lines: int
-    unknown_lines: int
+    unknown: str
     net: str
     fee: str
     claimed: str | None

@@ -20,6 +20,7 @@ from schemas.settlement_keys import paid_out
 from topics.settlement_sources import SettlementSource
 
 is_key = re.compile(r"[0-9a-f]{32}").fullmatch
+DAY = timedelta(days=1)
 Answer = dict[str, Any]
 Rows = list[Row]
 
@@ -82,12 +83,12 @@ def files(sources: Sequence[SettlementSource], since: datetime, until: datetime)
 
 _SETTLEMENTS: LiteralString = """
 SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.ties, s.revision, s.changed_at,
-       l.lines, l.unknown_lines, l.net, l.fee, c.claims, c.paid, c.day
+       l.lines, l.unknown, l.net, l.fee, c.claims, c.paid, c.day
 FROM settlement_view s
 LEFT JOIN LATERAL (
-    SELECT coalesce(sum(lines), 0)::bigint AS lines, coalesce(sum(lines) FILTER (WHERE unknown <> 0), 0)::bigint AS unknown_lines,
-           coalesce(sum(net) FILTER (WHERE kind <> 'p'), 0)::bigint AS net, coalesce(sum(fee), 0)::bigint AS fee
-    FROM settlement_sum_view x WHERE x.settlement_no = s.settlement_no
+    SELECT coalesce(sum(lines), 0)::bigint AS lines, coalesce(sum(net), 0)::bigint AS net, coalesce(sum(fee), 0)::bigint AS fee,
+           coalesce(sum(unknown) FILTER (WHERE gross_currency = s.currency), 0)::bigint AS unknown
+    FROM settlement_sum_view x WHERE x.settlement_no = s.settlement_no AND x.kind <> 'p'
 ) l ON TRUE
 LEFT JOIN LATERAL (
     SELECT count(DISTINCT paid - coalesce(opening, 0)) AS claims, max(paid - coalesce(opening, 0)) AS paid, max(day) AS day
@@ -126,7 +127,7 @@ def _settlement(row: Row) -> Answer:
         "psp": row["psp"],
         "state": _standing(row),
         "lines": row["lines"],
-        "unknown_lines": row["unknown_lines"],
+        "unknown": _money(row["unknown"], currency),
         "net": _money(row["net"], currency),
         "fee": _money(row["fee"], currency),
         "claimed": _or_none(row["paid"] if row["claims"] == 1 else None, currency),
@@ -363,7 +364,7 @@ def _in_its_currency(row: Row) -> str | None:
 def day(sources: Sequence[SettlementSource], of: date, since: datetime) -> Report:
     """All of it on one screen. `since`: when that day begins."""
     parts = {
-        "files": files(sources, since, since + timedelta(days=1)),
+        "files": files(sources, since, since + DAY),
         "settlements": untied(),
         "clearing": clearing(None, of),
         "proof": proof(sources),
