@@ -1,4 +1,4 @@
-"""The reports of reconciliation over HTTP and by command: their shapes, pages and scopes. What they say is tested on the store."""
+"""The reports of reconciliation over HTTP and by command: shapes, pages, scopes. What they say is tested on the store."""
 
 from __future__ import annotations
 
