@@ -6,6 +6,7 @@ import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +23,17 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _is_zone(name: str) -> str:
+    """Errors: ValueError if this machine knows no such time zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone") from None
+    return name
+
+
 Pattern = Annotated[str, AfterValidator(_compiles)]
+Zone = Annotated[str, AfterValidator(_is_zone)]
 
 
 class FeeScheduleRow(BaseModel):
@@ -60,7 +71,7 @@ class SettlementSource(BaseModel):
     bank_account: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # ours, as the ledger names it: paid into, or shown
     format: str = ""  # a reader's name; empty: found out from each file
     accounts: frozenset[str] = frozenset()  # account ids that a file must name; empty: any
-    timezone: str = "UTC"  # of times without a zone, and of the cut-off
+    timezone: Zone = "UTC"  # of times without a zone, and of the cut-off
     cut_off: str = Field(default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     lag_days: int = Field(default=2, ge=0, le=60)  # business days from a capture to its settlement
     grace_days: int = Field(default=2, ge=0, le=60)  # business days more before a missing line or entry is a break

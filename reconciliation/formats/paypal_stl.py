@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciliation.formats.amounts import ImpliedUnits, decimals_of
@@ -21,11 +21,11 @@ from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
 from reconciliation.formats.masking import masked
 from reconciliation.formats.paypal_codes import kind_of
+from reconciliation.formats.paypal_footers import Sums, Units, count_of, differences, footer, joined, money, number
 from reconciliation.formats.records import Columns, Records
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable, refusal_of
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal, RefusalCode
 from reconciliation.formats.times import Times, When, iso_day
-from schemas.money import MINOR_MAX, Money
 from schemas.settlements import ClaimedTotal
 
 _FOLLOWS: Mapping[str, frozenset[str]] = {
@@ -47,59 +47,31 @@ _REQUIRED = (
     *("transaction debit or credit", "gross transaction amount", "gross transaction currency"),
     *("fee debit or credit", "fee amount", "fee currency"),
 )
+_BANK_REFERENCE = "bank reference id"  # of a pay-out
 _OPTIONAL = (
     *("paypal reference id", "paypal reference id type", "consumer id", "payment tracking id", "store id"),
-    *("bank reference id", "credit transactional fee", "credit promotional fee", "credit term"),
+    *(_BANK_REFERENCE, "credit transactional fee", "credit promotional fee", "credit term"),
 )
 _MONEY = re.compile(r"\b(gross|fee|fees|net|amount|tax|total)\b")
-_FOOTER_WIDTHS = (15, 19)  # before version 7 without the balances that are payable
+_ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CARRY_CALLS = frozenset("crR")
 _DISPUTES = frozenset("bB2")
-
-
-@dataclass(slots=True)
-class Sums:
-    """Of transactions in one currency, in minor units."""
-
-    gross_credits: int = 0
-    gross_debits: int = 0
-    fee_credits: int = 0
-    fee_debits: int = 0
-    transactions: int = 0
-
-    def add(self, gross: int, fee: int) -> None:
-        """A transaction; + is a credit."""
-        self.transactions += 1
-        if gross > 0:
-            self.gross_credits += gross
-        else:
-            self.gross_debits -= gross
-        if fee > 0:
-            self.fee_credits += fee
-        else:
-            self.fee_debits -= fee
-
-    def join(self, other: Sums) -> None:
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def net(self) -> int:
-        return self.gross_credits - self.gross_debits + self.fee_credits - self.fee_debits
-
-
-_SUMS = tuple(each.name for each in fields(Sums))
 
 
 @dataclass(slots=True)
 class _Section:
     """An account's transactions of a day."""
 
-    settlement: str
+    account: str
     first_day: int
     last_day: int
     is_whole: bool  # begins in this file
     sums: dict[str, Sums] = field(default_factory=dict)
     footed: set[str] = field(default_factory=set)  # currencies
+
+    @property
+    def settlement(self) -> str:
+        return f"{self.account}:{iso_day(self.first_day)}"
 
 
 class PayPalStl:
@@ -124,21 +96,13 @@ class PayPalStl:
                 yield file.control()
 
 
-class _Units(dict[str, ImpliedUnits]):
-    """Currency → how its amounts are read. Errors: Unreadable `currency_unknown`."""
-
-    def __missing__(self, currency: str) -> ImpliedUnits:
-        units = self[currency] = ImpliedUnits(2, decimals_of(currency)[1])
-        return units
-
-
 class _File:
     """What is known while one file is read."""
 
     def __init__(self, records: Records, source: ReadFrom, refusals: Refusals) -> None:
         self._records, self._source, self._refusals = records, source, refusals
         self._chunks = Chunks()
-        self._times, self._units, self._seen = Times(), _Units(), Occurrences()
+        self._times, self._units, self._seen = Times(), Units(), Occurrences()
         self._before = ""  # the record before
         self._account = self._version = self._made_at = ""
         self._part = 0
@@ -190,12 +154,14 @@ class _File:
 
     def _check_end(self) -> None:
         if not self._before and not self._refusals:
-            self._refuse("empty", "the file has no line")
+            self._refuse(Refusal("empty", "the file has no line"))
         elif self._before != "FF":
-            self._refuse("truncated", f"the file ends with {self._before} and without FF")
+            self._refuse(Refusal("truncated", f"the file ends with {self._before} and without FF"))
 
-    def _refuse(self, code: RefusalCode, detail: str) -> None:
-        self._refusals.add(Refusal(code, detail, self._records.line))
+    def _refuse(self, *found: Refusal) -> None:
+        for refusal in found:
+            refusal.line = self._records.line
+            self._refusals.add(refusal)
 
     # ── headers ──
 
@@ -206,18 +172,18 @@ class _File:
         self._made_at = f"{iso_day(moment.at // 86_400)} {moment.at % 86_400:05}"
 
     def _take_file(self, row: list[str]) -> None:
-        self._part = _number(_fields(row, 2)[1])
+        self._part = number(_fields(row, 2)[1])
 
     def _take_section(self, row: list[str]) -> None:
         """SH, from, to, account."""
         _, begins, ends, account = _fields(row, 4)
         allowed = self._source.accounts
-        if not account or (allowed and account not in allowed):
+        if _ACCOUNT.fullmatch(account) is None or (allowed and account not in allowed):
             raise Unreadable("wrong_account", f"a section of account {masked(account)[:40]!r}")
         first, last = self._when(begins).day, self._when(ends).day
-        is_whole = self._part == 1 or bool(self._sections)
+        is_whole = self._part <= 1 or bool(self._sections)
         self._account = self._account or account
-        self._sections.append(_Section(f"{account}:{iso_day(first)}", first, last, is_whole))
+        self._sections.append(_Section(account, first, last, is_whole))
 
     def _take_columns(self, row: list[str]) -> None:
         self._columns = Columns(
@@ -227,7 +193,7 @@ class _File:
             is_money=lambda name: _MONEY.search(name) is not None,
             line=self._records.line,
         )
-        self._pick = self._columns.picker(*_REQUIRED)
+        self._pick = self._columns.picker(*_REQUIRED, _BANK_REFERENCE)
 
     # ── transactions ──
 
@@ -235,9 +201,9 @@ class _File:
         if self._columns is None or not self._columns.has_width(told):
             raise Unreadable("bad_row", "a transaction has not as many fields as there are columns")
         (transaction, invoice, custom, code, initiated, completed,
-         direction, amount, currency, fee_direction, fee_amount, fee_currency) = self._pick(told)  # fmt: skip
-        if not (transaction and amount):
-            raise Unreadable("bad_row", "a transaction has an id and an amount")
+         direction, amount, currency, fee_direction, fee_amount, fee_currency, bank_reference) = self._pick(told)  # fmt: skip
+        if not amount:
+            raise Unreadable("bad_row", "there is no amount")
         if fee_amount and fee_currency != currency:
             raise Unreadable("bad_row", "a fee is in the currency of its transaction")
         units, section = self._units[currency], self._sections[-1]
@@ -252,12 +218,13 @@ class _File:
             gross, fee = 0, -gross - moved
         begun = self._when(initiated)
         done = begun if completed in ("", initiated) else self._when(completed)
-        named = f"{self._source.name}\x1f{section.settlement}\x1f{transaction}\x1f{code}\x1f{direction}"
+        name = transaction or "\x1f".join(told)
+        named = f"{self._source.name}\x1f{section.settlement}\x1f{name}\x1f{code}\x1f{direction}"
         return Line(
             kind,
             self._key(kind, transaction, custom, invoice),
             transaction,
-            next((masked(text) for text in (invoice, custom) if text and ours(text) is None), ""),
+            next((masked(text) for text in (invoice, custom, bank_reference) if text and ours(text) is None), ""),
             section.settlement,
             gross,
             currency,
@@ -300,70 +267,46 @@ class _File:
 
     def _take_section_footer(self, row: list[str]) -> None:
         section = self._sections[-1]
-        currency, told = self._footer(row)
+        currency, told = footer(row, self._units)
         section.footed.add(currency)
         where = section.settlement, currency
         self._claims[where] = self._claims.get(where, 0) + told.net()
         if section.is_whole:
-            found = section.sums.get(currency, Sums())
-            self._compare("section footer", currency, told, found, _count_of(section.sums.values()))
+            self._refuse(*differences("section footer", currency, told, section.sums))
 
     def _take_section_count(self, row: list[str]) -> None:
         section = self._sections[-1]
-        self._compare_counts("section", _number(_fields(row, 2)[1]), section.sums.values(), section.is_whole)
+        if section.is_whole:
+            self._check_count("section", row, section.sums)
         self._check_footed("section", section.sums.keys() - section.footed)
 
     def _take_report_footer(self, row: list[str]) -> None:
-        currency, told = self._footer(row)
+        currency, told = footer(row, self._units)
         self._footed.add(currency)
         if self._is_whole():
-            found = self._of_file()
-            self._compare("report footer", currency, told, found.get(currency, Sums()), _count_of(found.values()))
+            self._refuse(*differences("report footer", currency, told, self._of_file()))
 
     def _take_report_count(self, row: list[str]) -> None:
         found = self._of_file()
-        self._compare_counts("report", _number(_fields(row, 2)[1]), found.values(), self._is_whole())
+        if self._is_whole():
+            self._check_count("report", row, found)
         self._check_footed("report", found.keys() - self._footed)
 
     def _take_end(self, row: list[str]) -> None:
         if len(row) > 1 and row[1]:
-            self._compare_counts("file", _number(row[1]), self._of_file().values(), True)
+            self._check_count("file", row, self._of_file())
 
-    def _footer(self, row: list[str]) -> tuple[str, Sums]:
-        """SF or RF, currency, gross credits, debits, fee credits, debits, six balances with their signs, count."""
-        while len(row) > 2 and not row[-1]:
-            row.pop()
-        if len(row) not in _FOOTER_WIDTHS:
-            raise Unreadable("bad_row", f"a footer of {len(row)} fields")
-        units = self._units[row[1]]
-        gross_credits, gross_debits, fee_credits, fee_debits = (units[text] for text in row[2:6])
-        return row[1], Sums(gross_credits, gross_debits, fee_credits, fee_debits, _number(row[-1]))
-
-    def _compare(self, name: str, currency: str, told: Sums, found: Sums, count_of_all: int) -> None:
-        """Its count is of its currency, in some reports of all currencies."""
-        if told.transactions not in (found.transactions, count_of_all):
-            self._refuse("bad_count", f"the {name} counts {told.transactions} transactions, not {found.transactions}")
-        for what in _SUMS[:4]:
-            one, other = getattr(told, what), getattr(found, what)
-            if one != other:
-                wrong = f"{money(one, currency)}, the transactions of {money(other, currency)}"
-                self._refuse("bad_total", f"the {name} has {what.replace('_', ' ')} of {wrong}")
-
-    def _compare_counts(self, name: str, told: int, found: Iterable[Sums], is_whole: bool) -> None:
-        count = _count_of(found)
-        if is_whole and told != count:
-            self._refuse("bad_count", f"the {name} counts {told} transactions, there are {count}")
+    def _check_count(self, name: str, row: list[str], found: Mapping[str, Sums]) -> None:
+        told, count = number(_fields(row, 2)[1]), count_of(found)
+        if told != count:
+            self._refuse(Refusal("bad_count", f"the {name} counts {told} transactions, there are {count}"))
 
     def _check_footed(self, name: str, missing: Iterable[str]) -> None:
         for currency in sorted(missing):
-            self._refuse("truncated", f"the {name} has transactions in {currency} and no footer of them")
+            self._refuse(Refusal("truncated", f"the {name} has transactions in {currency} and no footer of them"))
 
     def _of_file(self) -> dict[str, Sums]:
-        found: dict[str, Sums] = {}
-        for section in self._sections:
-            for currency, sums in section.sums.items():
-                found.setdefault(currency, Sums()).join(sums)
-        return found
+        return joined(section.sums for section in self._sections)
 
     def _is_whole(self) -> bool:
         return all(section.is_whole for section in self._sections)
@@ -379,7 +322,7 @@ class _File:
         return Control(
             identity=f"{self._account} {first} part {self._part}",
             version=f"{self._version} {self._made_at}".strip(),
-            account_ids=tuple(sorted({section.settlement.partition(":")[0] for section in self._sections})),
+            account_ids=tuple(sorted({section.account for section in self._sections})),
             first_day=first,
             last_day=last,
             lines=chunks.lines,
@@ -396,12 +339,6 @@ def _fields(row: Sequence[str], count: int) -> Sequence[str]:
     return row[:count]
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise Unreadable("bad_row", "not a number")
-    return int(text)
-
-
 def _signed(direction: str, amount: int) -> int:
     if direction not in ("CR", "DR"):
         raise Unreadable("bad_row", "neither CR nor DR")
@@ -413,14 +350,3 @@ def _kind(code: str, direction: str) -> str:
     if kind is None:
         raise Unreadable("schema_drift", f"an unknown event code {masked(code)[:12]!r}")
     return kind
-
-
-def money(minor: int, currency: str) -> Money:
-    """Errors: Refusal `bad_total`."""
-    if abs(minor) > MINOR_MAX:
-        raise Refusal("bad_total", "a sum has more than 64 bits")
-    return Money(minor, currency)
-
-
-def _count_of(sums: Iterable[Sums]) -> int:
-    return sum(each.transactions for each in sums)

@@ -40,6 +40,7 @@ _OPTIONAL = frozenset(
 )
 _METADATA = re.compile(r"(payment|refund|transfer) metadata .+")
 _MONEY = re.compile(r"\b(gross|fee|fees|net|amount|tax|total)\b")
+_PAYOUT = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _CALL_IN = {"c": "payment", "r": "refund", "R": "refund"}  # kind → whose metadata hold our call id
 _OF_CUSTOMERS = frozenset("crRbB")
 _EXACT = Context(prec=40)
@@ -109,6 +110,7 @@ class _Report:
         self._pick = columns.picker(
             *("balance transaction id", "automatic payout id", "reporting category", "source id", "currency"),
             *("gross", "fee", "net", "customer facing amount", "customer facing currency", "connected account id"),
+            "trace id",
         )
         self._metadata = {
             owner: [columns.place(name) for name in metadata if name.startswith(owner)]
@@ -135,7 +137,9 @@ class _Report:
 
     def line(self, row: list[str]) -> Line:
         """Errors: Unreadable."""
-        transaction, payout, category, source_id, written, *amounts, facing, facing_currency, account = self._pick(row)
+        transaction, payout, category, source_id, written, *amounts, facing, facing_currency, account, trace = (
+            self._pick(row)
+        )
         currency, units = self._units[written]
         gross, fee, net = self._amounts(units, *amounts)
         kind = kind_of(category, net)
@@ -152,7 +156,7 @@ class _Report:
             kind,
             self._key(kind, row, source_id),
             source_id,
-            next((masked(row[place]) for place in self._orders if row[place]), ""),
+            next((masked(row[place]) for place in self._orders if row[place]), trace if kind == "p" else ""),
             payout,
             gross,
             gross_currency,
@@ -201,6 +205,8 @@ class _Report:
             if self._source.accounts and account not in self._source.accounts:
                 raise Unreadable("wrong_account", f"a row of account {masked(account)[:40]!r}")
             self._accounts.add(account)
+        if _PAYOUT.fullmatch(payout) is None:
+            raise Unreadable("bad_row", "not the id of a payout", "automatic_payout_id")
         if not payout:
             self._of_no_payout += 1
         elif kind == "p":

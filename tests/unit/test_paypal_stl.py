@@ -202,6 +202,12 @@ def test_equal_rows_are_two_lines_and_come_again_as_the_same_two() -> None:
     assert read(PAID, PAID, REFUNDED).digests()[:2] == twins.digests()
 
 
+def test_transactions_without_an_id_are_known_by_all_that_they_say() -> None:
+    fees = [Row("", "T0106", -15_00), Row("", "T0106", -16_00), Row("", "T0106", -15_00)]
+    assert len({*read(*fees).digests()}) == 3
+    assert {*read(*reversed(fees)).digests()} == {*read(*fees).digests()}
+
+
 def test_a_transaction_of_another_day_or_direction_is_another_line() -> None:
     there = told(READER, changed("2026/11/28 00:00:00", "2026/11/27 00:00:00"))
     assert not {*there.digests()} & {*read(*DAY).digests()}
@@ -318,7 +324,6 @@ def test_a_report_in_parts_is_a_file_each_and_the_last_claims_the_sums_of_all() 
         ('"CR",10000,', '"C",10000,', 5),
         ('"CR",10000,', f'"CR",{"1" * 19},', 5),
         ('340,"EUR"', '340,"USD"', 5),
-        ('"TX1",', '"",', 5),
         ('"T0006",2026/11/28 08', '"T0006",2026/02/30 08', 5),
         ('"T0006",2026/11/28 08:57:17 -0800', '"T0006",2026/11/28 08:57:17', 5),
         ('"T0006",2026/11/28 08:57:17 -0800', '"T0006",2026/11/28 08:57:17 XYZ', 5),
@@ -386,8 +391,26 @@ def test_encodings_line_ends_and_quotes_change_nothing(data: bytes) -> None:
     assert READER.sniff(data, "report.csv") > 90
 
 
-def test_quotes_inside_a_text_are_doubled_ones() -> None:
-    assert read(PAID._replace(invoice='a "b", c')).lines[0].order_ref == 'a "b", c'
+@pytest.mark.parametrize("block", [1, 2, 3, 64, 65_536])
+def test_a_text_may_hold_quotes_commas_and_line_ends_at_the_edge_of_any_block(block: int) -> None:
+    lines = report([PAID._replace(invoice='a "b",\nc'), REFUNDED])
+    assert [line.order_ref for line in told(READER, bytes_of(lines), block=block).lines] == ['a "b",\nc', ""]
+
+
+def test_a_byte_order_mark_in_the_middle_is_no_record() -> None:
+    assert refused(READER, bytes_of(report(DAY)) + b"\xef\xbb\xbf" + bytes_of(report(DAY))).line == 13
+
+
+def test_a_withdrawal_has_what_the_bank_will_show() -> None:
+    data = changed('"TXN","T0400"', '"","T0400"').decode()
+    [row] = [line for line in data.splitlines() if '"T0400"' in line]
+    shown = data.replace(row, row.removesuffix('"",,,') + '"TX7XT",,,').encode()
+    assert told(READER, shown).lines[2].order_ref == "TX7XT"
+
+
+@pytest.mark.parametrize("account", ["", "A C", "x" * 65])
+def test_what_is_no_account_names_no_settlement(account: str) -> None:
+    assert refused(READER, changed('-0800,"ACC1"', f'-0800,"{account}"')).code == "wrong_account"
 
 
 def test_a_transaction_detail_report_is_no_settlement_report() -> None:

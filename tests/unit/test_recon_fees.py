@@ -144,6 +144,12 @@ def test_a_schedule_that_cannot_be_meant_is_refused(wrong: dict[str, str]) -> No
         row(**wrong)
 
 
+@pytest.mark.parametrize("zone", ["", "Europe", "Mars/Phobos", "../UTC", "/etc/passwd"])
+def test_a_source_in_no_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(ValidationError, match="time zone"):
+        SettlementSource.model_validate({"name": "north", "bank_account": "main", "timezone": zone})
+
+
 def test_two_fees_from_the_same_day_on_are_refused() -> None:
     rows = [{"valid_from": "2026-01-01", "percent": "1"}, {"valid_from": "2026-01-01", "percent": "2"}]
     with pytest.raises(ValidationError, match="same scheme, currency and first day"):

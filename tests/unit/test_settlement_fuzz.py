@@ -145,7 +145,7 @@ def check(found: Told) -> None:
 
 
 readers = pytest.mark.parametrize("reader", gate.READERS, ids=lambda reader: reader.name)
-bounded = settings(derandomize=True, deadline=None, max_examples=120)
+bounded = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def test_every_format_is_among_those_that_are_hurt() -> None:
@@ -196,6 +196,8 @@ ENCODED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16": lambda data: data.replace(b"UTF-8", b"UTF-16").decode().encode("utf-16"),
     "CRLF": lambda data: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
     "LF": lambda data: data.replace(b"\r\n", b"\n"),
+    "CRCRLF": lambda data: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\r\n"),
+    "mixed": lambda data: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n", 2),
 }
 
 

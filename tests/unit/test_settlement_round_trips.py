@@ -53,7 +53,7 @@ def amount(minor: int, currency: str) -> str:
 # ── how each format writes a line ──
 
 
-def stripe_row(number: int, line: Line) -> dict[str, str]:
+def stripe_row(line: Line) -> dict[str, str]:
     category = {
         **{"c": "charge", "r": "refund", "R": "refund_failure", "b": "dispute", "B": "dispute_reversal", "f": "fee"},
         **{"p": "payout", "q": "payout_reversal", "j": "other_adjustment", "u": "transfer"},
@@ -61,10 +61,11 @@ def stripe_row(number: int, line: Line) -> dict[str, str]:
     }[line.kind]
     fee = 0 if line.kind == "f" else line.fee
     call = line.key if ours(line.key) and line.kind in CARRY_CALLS else ""
-    row = stripe.row(number, category, *(amount(each, line.net_currency) for each in (line.net + fee, fee, line.net)))
+    row = stripe.row(0, category, *(amount(each, line.net_currency) for each in (line.net + fee, fee, line.net)))
     owner = "payment" if line.kind == "c" else "refund"
     return row | {
         "automatic_payout_id": line.settlement,
+        "balance_transaction_id": f"txn_{line.psp_ref}",
         "automatic_payout_effective_at_utc": at_local(line),
         "created_utc": at_local(line),
         "currency": line.net_currency.lower(),
@@ -81,7 +82,7 @@ def stripe_row(number: int, line: Line) -> dict[str, str]:
 
 
 def stripe_report(lines: Sequence[Line]) -> bytes:
-    return stripe.report([stripe_row(number, line) for number, line in enumerate(lines)])
+    return stripe.report([stripe_row(line) for line in lines])
 
 
 def paypal_row(line: Line) -> paypal.Row:
@@ -245,7 +246,7 @@ def without_digests(lines: Sequence[Line]) -> list[Line]:
     return [line._replace(digest=0) for line in lines]
 
 
-bounded = settings(derandomize=True, deadline=None, max_examples=60)
+bounded = settings(derandomize=True, deadline=None, max_examples=30)
 
 
 @formats
@@ -266,4 +267,4 @@ def test_rows_in_any_order_have_the_same_digests(written: Written, data: st.Data
     turned = data.draw(st.permutations(lines))
     one, other = (told(written.reader, written.write(each)).digests() for each in (lines, turned))
     assert len({*one}) == len(lines)
-    assert {*one} == {*other} or "stripe" in written.reader.name  # there the number of a row is its name
+    assert {*one} == {*other}

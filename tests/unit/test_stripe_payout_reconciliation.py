@@ -388,6 +388,14 @@ def test_rows_of_manual_and_instant_payouts_belong_to_no_settlement() -> None:
     assert told_.control.notes == ("1 rows of no automatic payout",)
 
 
+def test_a_payout_has_what_the_bank_will_show() -> None:
+    assert read([CHARGE, REFUND, {**PAYOUT, "trace_id": "TX7XT"}]).lines[2].order_ref == "TX7XT"
+
+
+def test_what_is_no_payout_id_names_no_settlement() -> None:
+    assert code([{**each, "automatic_payout_id": "po 1"} for each in DAY]) == "bad_row"
+
+
 def test_a_payout_that_came_back_counts_among_the_rows_of_the_next() -> None:
     back = row(5, "payout_reversal", "50.00", "0", "50.00", source_id="po_0")
     assert read([CHARGE, REFUND, back, row(9, "payout", "-123.35", "0", "-123.35")]).kinds() == "crqp"
