@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
@@ -106,3 +108,13 @@ def test_each_revision_is_posted_once_and_in_other_amounts_is_a_dead_letter() ->
 def test_amounts_that_do_not_balance_are_no_event() -> None:
     with pytest.raises(ValidationError, match="sum to zero"):
         matched(receivable=-100, balance=99)
+
+
+def test_every_role_has_an_account_of_its_own() -> None:
+    """What the design gives no account would be a bug at the first file that needs it."""
+    names = {
+        lines(post(no_books(), matched(**{role: 5, "balance": -5})))[0][0]
+        for role in get_args(AmountRole)
+        if role != "balance"
+    }
+    assert len(names) == len(get_args(AmountRole)) - 1
