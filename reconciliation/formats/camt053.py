@@ -224,10 +224,9 @@ class _Document:
                 self._take_balance(element)
 
     def _check_account(self, account: str) -> None:
-        """A source is one bank account."""
-        others = {statement.account for statement in self._ended} - {account}
-        if not account or others or (self._source.accounts and account not in self._source.accounts):
-            detail = f"account {account[:40]!r} is not the source's, or is a second one"
+        """A source is one bank account in our books; a bank gives each of its currencies an account number of its own."""
+        if not account or (self._source.accounts and account not in self._source.accounts):
+            detail = f"account {account[:40]!r} is not the source's"
             raise Unreadable("wrong_account", detail, "Acct/Id")
 
     def _take_balance(self, element: Element) -> None:
@@ -355,22 +354,24 @@ class _Document:
             return
         numbered = all(each.sequence for each in self._ended)
         ordered = sorted(self._ended, key=lambda each: int(each.sequence) if numbered else 0)
-        for before, after in pairwise(sorted(ordered, key=lambda each: each.currency)):
-            if before.currency == after.currency and before.closing != after.opening:
+        for before, after in pairwise(sorted(ordered, key=lambda each: (each.account, each.currency))):
+            same = (before.account, before.currency) == (after.account, after.currency)
+            if same and before.closing != after.opening:
                 detail = f"statement {masked(after.id)} does not open with what {masked(before.id)} closes with"
                 self._refusals.add(Refusal("balance_gap", detail, None, "Bal"))
 
     def control(self) -> Control:
         ended, chunks = self._ended, self.chunks
         numbers = [int(each.sequence) for each in ended if each.sequence]
+        accounts = tuple(dict.fromkeys(each.account for each in ended))
         days = [each.closing_day for each in ended]
         first, last = (min(days), max(days)) if days else (0, 0)
         if chunks.lines:
             first, last = min(first, chunks.first_day), max(last, chunks.last_day)
         return Control(
-            f"{' and '.join(each.id for each in ended)} of {ended[0].account}",
+            f"{' and '.join(each.id for each in ended)} of {' and '.join(accounts)}",
             self._version(),
-            (ended[0].account,),
+            accounts,
             iso_day(first),
             iso_day(last),
             chunks.lines,

@@ -31,7 +31,12 @@ BY_CURRENCY = (
 SOURCES = (
     SettlementSource(name="northpay", psp="northpay", bank_account="main"),
     SettlementSource(name="southpay", psp="southpay", bank_account="main"),
-    SettlementSource(name="main", kind="bank", bank_account="main", references=frozenset({r"settlement (\S+)"})),
+    SettlementSource(
+        name="main",
+        kind="bank",
+        bank_account="main",
+        references=frozenset({r"northpay-account, (po_[0-9a-f]+)", r"batch ([0-9]+), southpay-account"}),
+    ),
 )
 
 
@@ -74,7 +79,7 @@ def sold(desk: Desk) -> None:
 def settled(desk: Desk) -> list[tuple[str, str, bytes]]:
     """Source, name and bytes of the day's files, the bank's statement last."""
     url = desk.whole.settings.psps[0].url.rpartition("/")[0]
-    told = controls(desk.whole.settings, "/control/settle", {})
+    told = controls(desk.whole.settings, "settle", {})
     files = [(file, {"date": told["date"], "source": file["source"], "name": file["name"]}) for file in told["files"]]
     found = []
     for file, query in files:
@@ -95,7 +100,7 @@ def unbooked(settings: Settings, files: int) -> Sequence[str]:
     states = read(settings, "reconciliation", "SELECT source, name, state, refusal FROM file_view")
     missing = [] if len(states) == files else [f"{len(states)} files of {files}"]
     waiting = [json.dumps(file) for file in states if file["state"] != "folded"]
-    unsettled = "SELECT settlement, untied FROM settlement_view WHERE to_settle OR revision = 0"
+    unsettled = "SELECT settlement, ties FROM settlement_view WHERE to_settle OR revision = 0"
     return [*missing, *waiting, *map(json.dumps, read(settings, "reconciliation", unsettled))]
 
 
