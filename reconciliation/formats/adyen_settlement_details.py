@@ -1,7 +1,8 @@
 """Adyen's Settlement Details report (CSV): a batch of a merchant account.
 
 Columns and types: docs.adyen.com, reporting, settlement reconciliation, transaction level, Settlement details report and
-its journal types. Amounts are decimals of major units, unsigned, in a debit and a credit column; an empty one is 0.
+its journal types. Amounts are decimals of major units, unsigned, in a debit and a credit column; an empty one is 0. Fees have
+one column each, and a minus where they are given back.
 """
 
 from __future__ import annotations
@@ -150,8 +151,12 @@ class AdyenSettlementDetails:
 class _Units(dict[str, MajorUnits]):
     """Currency → how its amounts are read. Errors: Unreadable `currency_unknown`."""
 
+    def __init__(self, *, signed: bool) -> None:
+        super().__init__()
+        self._signed = signed
+
     def __missing__(self, currency: str) -> MajorUnits:
-        units = self[currency] = MajorUnits(*decimals_of(currency, EXPONENTS))
+        units = self[currency] = MajorUnits(*decimals_of(currency, EXPONENTS), signed=self._signed)
         return units
 
 
@@ -163,7 +168,7 @@ class _Batch:
         self._columns = columns
         self._source = source
         self._pick = columns.picker(*_REQUIRED, *_OPTIONAL)
-        self._units = _Units()
+        self._units, self._fees = _Units(signed=False), _Units(signed=True)
         self._rates, self._times, self._occurrences = Rates(), Times(), Occurrences()
         self._accounts: set[str] = set()
         self._batches: set[str] = set()
@@ -180,10 +185,11 @@ class _Batch:
         kind = _kind(type_)
         units = self._units[currency]
         net = units[credit] - units[debit]
-        parts = (units[commission], units[markup], units[scheme], units[interchange])
+        parts_of = self._fees[currency]
+        parts = (parts_of[commission], parts_of[markup], parts_of[scheme], parts_of[interchange])
         fee = sum(parts)
         if not fee and fees:  # the total alone is given
-            fee = units[fees]
+            fee = parts_of[fees]
             parts = (fee, 0, 0, 0)
         if kind in _OF_PAYMENTS:
             gross, gross_currency = self._gross(gross_debit, gross_credit, gross_currency or currency)
@@ -265,7 +271,8 @@ class _Batch:
     def cells(self, row: list[str]) -> Iterator[Cell]:
         """In the order in which a row's columns are read."""
         any_units = MajorUnits(9, 9)
-        net = self._units.get(row[self._columns.place("net currency")], any_units)
+        net_currency = row[self._columns.place("net currency")]
+        net, fees = self._units.get(net_currency, any_units), self._fees.get(net_currency, any_units)
         gross = self._units.get(row[self._columns.place("gross currency")], any_units)
         zone, booked_zone = row[self._columns.place("timezone")], row[self._columns.place("booking date timezone")]
         readers: dict[str, Callable[[str], object]] = {
@@ -273,7 +280,8 @@ class _Batch:
             "type": _kind,
             "net currency": decimals_of,
             "batch number": _batch,
-            **dict.fromkeys(("net debit nc", "net credit nc", *_FEES), net.parse),
+            **dict.fromkeys(("net debit nc", "net credit nc"), net.parse),
+            **dict.fromkeys(_FEES, fees.parse),
             **dict.fromkeys(("gross debit gc", "gross credit gc"), gross.parse),
             "gross currency": lambda text: text and decimals_of(text),
             "exchange rate": lambda text: text and self._rates[text],

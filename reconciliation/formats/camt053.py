@@ -224,10 +224,9 @@ class _Document:
                 self._take_balance(element)
 
     def _check_account(self, account: str) -> None:
-        """A source is one bank account in our books; a bank gives each of its currencies an account number of its own."""
+        """A bank account of ours may have several numbers there, one for each currency."""
         if not account or (self._source.accounts and account not in self._source.accounts):
-            detail = f"account {account[:40]!r} is not the source's"
-            raise Unreadable("wrong_account", detail, "Acct/Id")
+            raise Unreadable("wrong_account", f"account {account[:40]!r} is not the source's", "Acct/Id")
 
     def _take_balance(self, element: Element) -> None:
         kind = _text(element, "Tp/CdOrPrtry/Cd")
@@ -354,9 +353,8 @@ class _Document:
             return
         numbered = all(each.sequence for each in self._ended)
         ordered = sorted(self._ended, key=lambda each: int(each.sequence) if numbered else 0)
-        for before, after in pairwise(sorted(ordered, key=lambda each: (each.account, each.currency))):
-            same = (before.account, before.currency) == (after.account, after.currency)
-            if same and before.closing != after.opening:
+        for before, after in pairwise(sorted(ordered, key=_chain)):
+            if _chain(before) == _chain(after) and before.closing != after.opening:
                 detail = f"statement {masked(after.id)} does not open with what {masked(before.id)} closes with"
                 self._refusals.add(Refusal("balance_gap", detail, None, "Bal"))
 
@@ -368,6 +366,7 @@ class _Document:
         first, last = (min(days), max(days)) if days else (0, 0)
         if chunks.lines:
             first, last = min(first, chunks.first_day), max(last, chunks.last_day)
+        accounts = tuple(dict.fromkeys(each.account for each in ended))
         return Control(
             f"{' and '.join(each.id for each in ended)} of {' and '.join(accounts)}",
             self._version(),
@@ -417,6 +416,11 @@ def _of_all(batch: str, details: list[_Detail]) -> _Detail:
 def _currency(element: Element) -> str:
     amount = element.find("{*}Amt")
     return "" if amount is None else amount.get("Ccy", "")
+
+
+def _chain(statement: _Statement) -> tuple[str, str]:
+    """Whose balances follow each other."""
+    return statement.account, statement.currency
 
 
 def _claim(statement: _Statement) -> ClaimedTotal:

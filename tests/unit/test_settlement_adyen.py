@@ -172,6 +172,14 @@ def test_the_total_of_the_fees_is_not_added_to_its_parts() -> None:
     assert (both.fees[0], total.fees[0], total.commissions[0]) == (120, 120, 120)
 
 
+def test_a_fee_that_is_given_back_has_a_minus() -> None:
+    won = adyen_row(
+        "ChargebackReversed", modification_reference="D1", gross_credit="40", net_credit="45", commission="-5"
+    )
+    found = lines(adyen([won, paid_out("45.00")])).lines
+    assert (found.gross[0], found.net[0], found.fees[0], found.commissions[0]) == (4_000, 4_500, -500, -500)
+
+
 def test_disputes_and_captures_carry_the_names_that_the_psp_told_us() -> None:
     layout = [*ADYEN, *ADYEN_TAIL]
     rows = [

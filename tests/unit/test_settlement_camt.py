@@ -74,6 +74,14 @@ def test_statements_of_one_file_follow_each_other() -> None:
     assert gap.code == "balance_gap"
 
 
+def test_each_number_and_currency_of_an_account_has_balances_of_its_own() -> None:
+    dollars = statement("1.00", "1.00", name="ST-USD", currency="USD").replace("DE0212", "DE0912")
+    source = ReadFrom("house-bank", "house", accounts=SOURCE.accounts | {"DE09120300000000202051"})
+    chunk, control = read(camt053(statement("0.00", "37.28", PAID_IN), dollars), source)
+    assert [str(claim.amount) for claim in control.claims] == ["37.28 EUR", "1.00 USD"]
+    assert (control.account_ids, chunk.currencies) == (("DE02120300000000202051", "DE09120300000000202051"), ("EUR",))
+
+
 def test_an_overdrawn_account_and_a_statement_without_entries_tie() -> None:
     [control] = gate.read([camt053(statement("-5.00", "-5.00"))], SOURCE)
     assert isinstance(control, Control)
