@@ -62,6 +62,7 @@ KINDS = {
     "PaidOutReversed": "j",
 }
 _OF_PAYMENTS = frozenset("crRbB2")
+_ONE = frozenset({"", "1"})
 _DISPUTES = frozenset("bB2")
 
 _REQUIRED = (
@@ -192,8 +193,15 @@ class _Batch:
             fee = parts_of[fees]
             parts = (fee, 0, 0, 0)
         if kind in _OF_PAYMENTS:
-            gross, gross_currency = self._gross(gross_debit, gross_credit, gross_currency or currency)
-            rate = self._rate(gross, gross_currency, net + fee, currency, rate)
+            gross_currency = gross_currency or currency
+            own = units if gross_currency == currency else self._units[gross_currency]
+            gross = own[gross_credit] - own[gross_debit]
+            if own is units and rate in _ONE:
+                rate = ""
+                if gross - fee != net:
+                    raise _untied()
+            else:
+                rate = self._rate(gross, gross_currency, net + fee, currency, rate)
         else:
             gross_currency, rate = currency, ""
             gross = net + fee
@@ -222,16 +230,8 @@ class _Batch:
             self._occurrences.digest(text),
         )
 
-    def _gross(self, debit: str, credit: str, currency: str) -> tuple[int, str]:
-        units = self._units[currency]
-        return units[credit] - units[debit], currency
-
     def _rate(self, gross: int, gross_currency: str, worth: int, currency: str, rate: str) -> str:
         """The rate, where the currencies differ. Errors: Unreadable where gross at that rate is not net and fees."""
-        if gross_currency == currency and rate in ("", "1"):
-            if gross != worth:
-                raise _untied()
-            return ""
         if not gross and not rate:
             distance, slack = Fraction(abs(worth)), Fraction(0)
         elif not rate:
