@@ -14,7 +14,7 @@ from typing import Literal
 
 from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, distance_at_rate
 from reconciliation.formats.blocks import first_line
-from reconciliation.formats.chunks import Chunks, Line
+from reconciliation.formats.chunks import Chunks, Line, line_of
 from reconciliation.formats.keys import Occurrences, ours, theirs
 from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records, normal
@@ -183,7 +183,7 @@ class _Batch:
             self._meet_account(account)
         if batch not in self._batches:
             self._batches.add(_batch(batch))
-        kind = _kind(type_)
+        kind = KINDS.get(type_) or _kind(type_)
         units = self._units[currency]
         net = units[credit] - units[debit]
         parts_of = self._fees[currency]
@@ -212,22 +212,26 @@ class _Batch:
             f"{self._source.name}\x1f{batch}\x1f{account}\x1f{type_}\x1f{psp_ref}\x1f{merchant_ref}\x1f{modification}"
             f"\x1f{created}\x1f{zone}\x1f{gross_currency}\x1f{gross}\x1f{currency}\x1f{net}\x1f{fee}\x1f{rate}"
         )
-        return Line(
-            "H" if kind == "h" and net > 0 else kind,
-            self._key(kind, psp_ref, merchant_ref, modification, capture_ref, dispute),
-            psp_ref if kind == "c" else modification or psp_ref,
-            order or _order(merchant_ref),
-            batch,
-            gross,
-            gross_currency,
-            net,
-            currency,
-            fee,
-            *parts,
-            0,
-            rate,
-            *when,
-            self._occurrences.digest(text),
+        key = self._key(kind, psp_ref, merchant_ref, modification, capture_ref, dispute)
+        return line_of(
+            Line,
+            (
+                "H" if kind == "h" and net > 0 else kind,
+                key,
+                psp_ref if kind == "c" else modification or psp_ref,
+                order or ("" if merchant_ref == key else _order(merchant_ref)),
+                batch,
+                gross,
+                gross_currency,
+                net,
+                currency,
+                fee,
+                *parts,
+                0,
+                rate,
+                *when,
+                self._occurrences.digest(text),
+            ),
         )
 
     def _rate(self, gross: int, gross_currency: str, worth: int, currency: str, rate: str) -> str:

@@ -31,6 +31,9 @@ class When(NamedTuple):
     day: int  # days since 1970, of the day as the text writes it
 
 
+_when = tuple.__new__  # half the cost of When(…)
+
+
 class Times:
     """(local time, zone) → When. A zone is one of ZONES, "Z", or an offset: "-0800", "+02:00"."""
 
@@ -40,7 +43,7 @@ class Times:
     def __getitem__(self, text: tuple[str, str]) -> When:
         local, zone = text
         day = self._days[local[:10]]
-        return When(day * 86_400 + self._clock[local[10:]] - self._zones[zone], day)
+        return _when(When, (day * 86_400 + self._clock[local[10:]] - self._zones[zone], day))
 
 
 class LocalTimes(dict[str, When]):
