@@ -37,40 +37,54 @@ class Occurrences:
     """Digests of rows that nothing names: of the normalised text, and of how often it came before within its settlement.
 
     Two equal rows are two lines, and the same two wherever they come again. The text must name source and settlement.
-    Memory: 12 to 24 bytes a row, in one table of open addressing (a set of a million integers takes 100 MB).
+    Memory: 12 to 24 bytes a row (a set of a million integers takes 100 MB).
     """
 
     def __init__(self) -> None:
-        self._seen = array("q", bytes(8 << 12))  # 0: a free place
-        self._count = 0
+        self._tables = [_Table() for _ in range(_TABLES)]
         self._again: dict[int, int] = {}  # of those that came more than once: how often before
 
     def digest(self, text: str) -> int:
         found = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) or 1
-        if self.is_new(found):
+        if self._tables[found % _TABLES].add(found):
             return found
         before = self._again[found] = self._again.get(found, 0) + 1
         return digest(text, str(before))
 
     def is_new(self, value: int) -> bool:
-        """Whether this digest was not here before."""
-        seen = self._seen
-        mask = len(seen) - 1
-        place = value & mask
-        while (held := seen[place]) != 0:
+        """Whether this digest, which is not 0, was not here before."""
+        return self._tables[value % _TABLES].add(value)
+
+
+_TABLES = 64  # each doubles by itself, so that only a small part is held twice
+
+
+class _Table:
+    """A set of 64-bit integers by open addressing. 0 is a free place."""
+
+    def __init__(self) -> None:
+        self._places = array("q", bytes(8 * 64))
+        self._count = 0
+
+    def add(self, value: int) -> bool:
+        """Whether it was not there."""
+        places = self._places
+        mask = len(places) - 1
+        place = value // _TABLES & mask
+        while (held := places[place]) != 0:
             if held == value:
                 return False
             place = (place + 1) & mask
-        seen[place] = value
+        places[place] = value
         self._count += 1
         if self._count * 3 > mask * 2:
             self._double()
         return True
 
     def _double(self) -> None:
-        before = self._seen
-        self._seen = array("q", bytes(16 * len(before)))
+        before = self._places
+        self._places = array("q", bytes(16 * len(before)))
         self._count = 0
         for value in before:
             if value:
-                self.is_new(value)
+                self.add(value)
