@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -90,6 +93,16 @@ def test_interchange_and_scheme_fees_may_add_up_to_their_band(charged: int, as_a
     expected = expected_fee([row(percent="0.6", band_percent="0.5")], "visa", Money(100_00, "EUR"), DAY)
     assert expected == ExpectedFee(85, 25)
     assert (abs(charged - expected.fee) <= expected.slack) is as_agreed
+
+
+def test_the_schedule_of_the_manual_means_what_the_manual_says() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "reconciliation.md").read_text()
+    [written] = re.findall(r'"fees": (\[\{.*?\}\])', manual, re.DOTALL)
+    schedule = [FeeScheduleRow.model_validate(each) for each in json.loads(written)]
+    visa = expected_fee(schedule, "visa", Money(100_00, "EUR"), DAY)
+    assert visa is not None
+    assert (visa.fee - visa.slack, visa.fee + visa.slack) == (60, 1_10)
+    assert expected_fee(schedule, "amex", Money(100_00, "EUR"), DAY) == ExpectedFee(1_65, 0)
 
 
 def test_without_a_band_a_fee_is_exact() -> None:
