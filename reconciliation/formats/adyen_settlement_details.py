@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, distance_at_rate
+from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of, distance_at_rate
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line, line_of
 from reconciliation.formats.keys import Occurrences, ours, theirs
@@ -149,18 +149,6 @@ class AdyenSettlementDetails:
                 yield batch.control()
 
 
-class _Units(dict[str, MajorUnits]):
-    """Currency → how its amounts are read. Errors: Unreadable `currency_unknown`."""
-
-    def __init__(self, *, signed: bool) -> None:
-        super().__init__()
-        self._signed = signed
-
-    def __missing__(self, currency: str) -> MajorUnits:
-        units = self[currency] = MajorUnits(*decimals_of(currency, EXPONENTS), signed=self._signed)
-        return units
-
-
 class _Batch:
     """What is known while one file is read."""
 
@@ -169,7 +157,7 @@ class _Batch:
         self._columns = columns
         self._source = source
         self._pick = columns.picker(*_REQUIRED, *_OPTIONAL)
-        self._units, self._fees = _Units(signed=False), _Units(signed=True)
+        self._units, self._fees = Units(EXPONENTS), Units(EXPONENTS, signed=True)
         self._rates, self._times, self._occurrences = Rates(), Times(), Occurrences()
         self._accounts: set[str] = set()
         self._batches: set[str] = set()
@@ -298,13 +286,14 @@ class _Batch:
         """That all nets add up to nothing."""
         if not self._batches:
             refusals.add(Refusal("empty", "the file has no line but its header"))
-        self.chunks.settlements()  # fit 64 bits
+        sums = self.chunks.settlements()
+        if len(self._batches) > 1 and any(each.ties for each in sums):
+            return  # each batch for itself: one that does not tie is not booked
         for currency, total in self.chunks.totals().items():
             if total:
                 wrong = Money(total, currency)
-                refusals.add(
-                    Refusal("bad_total", f"credits less debits are {wrong}, not 0: lines are missing or changed")
-                )
+                detail = f"credits less debits are {wrong}, not 0: lines are missing or changed"
+                refusals.add(Refusal("bad_total", detail))
 
     def control(self) -> Control:
         [account] = self._accounts

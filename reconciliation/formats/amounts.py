@@ -44,8 +44,8 @@ class MajorUnits(Remembered):
         self._theirs, self._ours, self._signed = theirs, ours, signed
 
     def parse(self, text: str) -> int:
-        whole, _, fraction = text.partition(".")
-        if len(fraction) == self._ours == self._theirs and _is_plain(whole, fraction):  # nearly all
+        whole, point, fraction = text.partition(".")
+        if len(fraction) == self._ours == self._theirs and bool(point) == bool(fraction) and _is_plain(whole, fraction):
             return int(whole + fraction)
         return self._parse(text) if text else 0
 
@@ -117,6 +117,18 @@ def decimals_of(currency: str, own: Mapping[str, int] | None = None) -> tuple[in
     if decimals is None:
         raise Unreadable("currency_unknown", f"{currency[:12]!r} is not a currency of ISO 4217 that can be charged")
     return (own or {}).get(currency, decimals), decimals
+
+
+class Units(dict[str, MajorUnits]):
+    """Currency → how its amounts are read, with the decimals that the format has of its `own`. Errors: Unreadable."""
+
+    def __init__(self, own: Mapping[str, int] | None = None, *, signed: bool = False) -> None:
+        super().__init__()
+        self._own, self._signed = own, signed
+
+    def __missing__(self, currency: str) -> MajorUnits:
+        units = self[currency] = MajorUnits(*decimals_of(currency, self._own), signed=self._signed)
+        return units
 
 
 def distance_at_rate(gross: int, gross_currency: str, worth: int, currency: str, rate: Fraction) -> Fraction:

@@ -24,7 +24,7 @@ from reconciliation.formats.keys import Occurrences, ours, paid_out, theirs
 from reconciliation.formats.masking import masked
 from reconciliation.formats.refusing import Refusals, Unreadable
 from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal, SettlementSum
-from reconciliation.formats.times import Times, When, iso_day
+from reconciliation.formats.times import LocalTimes, Times, When, iso_day
 from schemas.money import MINOR_MAX, Money
 from schemas.settlements import ClaimedTotal
 
@@ -177,7 +177,7 @@ class _Document:
         self.lines = 0
         self._source, self._refusals = source, refusals
         self._patterns = [re.compile(pattern) for pattern in sorted(source.references)]
-        self._times, self._occurrences = Times(), Occurrences()
+        self._times, self._local, self._occurrences = Times(), LocalTimes(source.timezone), Occurrences()
         self._made = ""
         self._entries = 0
         self._now = _Statement()
@@ -256,12 +256,14 @@ class _Document:
         return minor if direction == "CRDT" else -minor
 
     def _when(self, text: str) -> When:
-        """A day, or a time with its offset (without one: UTC)."""
+        """A day, or a time with its offset; without one, of the source's time zone."""
         match = _WHEN.fullmatch(text)
         if match is None:
             raise Unreadable("bad_row", "not a day or time as in ISO 8601")
         day, clock, zone = match.groups()
-        return self._times[day + (clock or "T00:00:00"), (clock and zone) or "Z"]
+        if clock and not zone:
+            return self._local[day + clock]
+        return self._times[day + (clock or "T00:00:00"), zone if clock else "Z"]
 
     # ── entries ──
 

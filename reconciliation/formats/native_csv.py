@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import MajorUnits, Rates, decimals_of, distance_at_rate
+from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of, distance_at_rate
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
@@ -72,7 +72,7 @@ class _Settlement:
         )
         self.chunks = Chunks()
         self._pick = self.columns.picker(*(name.replace("_", " ") for name in _COLUMNS))
-        self._units = _Units()
+        self._units = Units(signed=True)
         self._rates, self._times, self._occurrences = Rates(), Times(), Occurrences()
         self._trailer: list[str] | None = None
         self._rows = 0
@@ -204,14 +204,6 @@ class _Settlement:
             self.first_day, self.last_day, chunks.lines,
             claims=chunks.claims(), sums=chunks.settlements(), totals=chunks.totals(), notes=self.columns.notes,
         )  # fmt: skip
-
-
-class _Units(dict[str, MajorUnits]):
-    """Currency → how its amounts are read. Errors: Unreadable `currency_unknown`."""
-
-    def __missing__(self, currency: str) -> MajorUnits:
-        units = self[currency] = MajorUnits(*decimals_of(currency), signed=True)
-        return units
 
 
 def _kind(word: str) -> str:

@@ -110,7 +110,7 @@ class Columns:
         return [*self.names, name][self.place(name)]
 
     def is_header(self, row: list[str]) -> bool:
-        return row[: self.width] == self.names
+        return row[0].lstrip("\ufeff") == self.names[0] and row[1 : self.width] == self.names[1:]
 
     def picker(self, *names: str) -> Callable[[list[str]], tuple[str, ...]]:
         """row → these columns of it; the row must have been checked by `has_width`."""

@@ -125,6 +125,14 @@ def test_every_layout_of_a_batch_gives_the_same_lines(layout: str) -> None:
     assert lines(LAYOUTS[layout](batch())).lines == lines(adyen(batch())).lines
 
 
+def test_of_several_batches_one_that_does_not_tie_refuses_not_the_others() -> None:
+    other = [settled(9, batch_number="8"), paid_out("98.70", batch_number="8")]
+    _, control = read(adyen([*batch(), *other]))
+    assert [(each.settlement, each.ties) for each in control.sums] == [("7", True), ("8", False)]
+    assert (control.identity, control.sequence) == ("batches 7 to 8 of TallyShop", None)
+    assert refused(adyen([*batch()[1:], *other])).code == "bad_total"
+
+
 def test_an_unknown_column_is_noted_and_one_of_money_refuses() -> None:
     def with_column(name: str) -> bytes:
         return adyen(batch(), [*ADYEN, name])
@@ -235,6 +243,8 @@ def one(**cells: str) -> bytes:
         (one(merchant_account="Other"), "wrong_account", 3, "Merchant Account"),
         (one(type="Levied"), "schema_drift", 3, "Type"),
         (adyen(batch()) + adyen(batch()), "bad_row", 8, None),  # two exports pasted
+        (adyen(batch()) + codecs.BOM_UTF8 + adyen(batch()), "bad_row", 8, None),
+        (adyen(batch()).replace(b"Fee,", b"\xef\xbb\xbfFee,"), "schema_drift", 6, "Type"),
         (one(net_credit="98,80"), "bad_row", 3, "Net Credit (NC)"),
         (one(gross_credit="1_00.00"), "bad_row", 3, "Gross Credit (GC)"),
         (one(commission="-0.00"), "bad_row", 3, "Commission (NC)"),

@@ -74,6 +74,16 @@ def test_statements_of_one_file_follow_each_other() -> None:
     assert gap.code == "balance_gap"
 
 
+def test_a_time_without_offset_is_of_the_sources_zone() -> None:
+    text = camt053(statement("0.00", "37.28", PAID_IN)).replace(
+        b"<BookgDt><Dt>2026-02-11</Dt>", b"<BookgDt><DtTm>2026-02-11T00:30:00</DtTm>"
+    )
+    at = {
+        zone: read(text, ReadFrom("bank", "house", timezone=zone))[0].lines.at[0] for zone in ("UTC", "Europe/Berlin")
+    }
+    assert at["UTC"] - at["Europe/Berlin"] == 3600
+
+
 def test_each_number_and_currency_of_an_account_has_balances_of_its_own() -> None:
     dollars = statement("1.00", "1.00", name="ST-USD", currency="USD").replace("DE0212", "DE0912")
     source = ReadFrom("house-bank", "house", accounts=SOURCE.accounts | {"DE09120300000000202051"})

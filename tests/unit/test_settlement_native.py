@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from reconciliation import gate
@@ -62,6 +64,12 @@ def test_another_currency_is_taken_at_its_rate_to_the_last_digit() -> None:
 
 def test_equal_rows_are_as_many_lines() -> None:
     assert len(set(read(native(FEE, FEE, total="-5.00"))[0].lines.digests)) == 2
+
+
+def test_the_documented_example_ties() -> None:
+    page = Path("docs/settlement-csv.md").read_text(encoding="utf-8")
+    example = page.split("```csv\n")[1].split("```")[0]
+    assert [each.ties for each in read(example.encode())[1].sums] == [True]
 
 
 GOOD = native(*ROWS)
