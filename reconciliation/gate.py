@@ -47,23 +47,13 @@ def chosen(head: bytes, source: ReadFrom, name: str = "") -> Reader:
     refuse_binary(head)
     sure = {reader.name: reader.sniff(head, name) for reader in READERS}
     likely = max(READERS, key=lambda reader: sure[reader.name])
-    if source.format:
-        reader = named(source.format)
-        if sure[reader.name]:
+    looks = f"it looks like {likely.name}" if sure[likely.name] else "it is in no format that is known"
+    for reader in READERS if source.format else (likely,):
+        if source.format in ("", reader.name) and source.kind in ("any", reader.of) and sure[reader.name]:
             return reader
-        looks = f", and looks like {likely.name}" if sure[likely.name] else ""
-        raise Refusal("wrong_format", f"the file is not {reader.name}, which its source has{looks}", 1)
-    if not sure[likely.name]:
-        raise Refusal("wrong_format", "no format that is known (`tally settlement formats`)", 1)
-    return likely
-
-
-def named(name: str) -> Reader:
-    """Errors: ValueError."""
-    for reader in READERS:
-        if reader.name == name:
-            return reader
-    raise ValueError(f"{name!r} is no format: {', '.join(reader.name for reader in READERS)}")
+    wanted = {"any": "", "psp": "a PSP's files, and ", "bank": "a bank's files, and "}[source.kind]
+    wanted = f"{source.format}, and " if source.format else wanted
+    raise Refusal("wrong_format", f"{wanted and 'its source has '}{wanted}{looks} (`tally settlement formats`)", 1)
 
 
 def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = frozenset()) -> ReadFrom:
@@ -75,5 +65,6 @@ def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = froz
         source.accounts,
         source.timezone,
         source.references,
+        source.kind,
         released,
     )

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from reconciliation import file_rows, gate
 from reconciliation.file_rows import LeasedFile, reader_id
-from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal
+from reconciliation.formats.shape import Chunk, Control, Reader, Refusal
 from reconciliation.spool import Events, Spool, Spooled, delete_old
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.settlements import SettlementLines, SettlementLinesEnded
@@ -166,9 +166,10 @@ class FileReader:
     def _spooled(self, file: LeasedFile, source: SettlementSource, blocks: Iterator[bytes]) -> _Read | Refused:
         """Errors: Refusal, and those of `_read`."""
         lanes = len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
-        reader, parts = gate.opened(blocks, read_from(source, file), file.name)
+        read_from = gate.reads_from(source, file.released)
+        reader, parts = gate.opened(blocks, read_from, file.name)
         name = reader_id(reader)
-        about = {"source": file.source, "psp": psp_of(source), "file_id": file.file_id, "reader": name}
+        about = {"source": file.source, "psp": read_from.psp, "file_id": file.file_id, "reader": name}
         events, controls = Events(about, lanes), list[Control]()
         spool = self._spool(file, name)
         spool.write(_events_of(parts, events, controls))
@@ -243,22 +244,6 @@ class FileReader:
         if not ours:
             raise _LeftFile
         self._renewed_at = time.monotonic()
-
-
-def read_from(source: SettlementSource, file: LeasedFile) -> ReadFrom:
-    return ReadFrom(
-        name=source.name,
-        psp=psp_of(source),
-        format=source.format,
-        accounts=source.accounts,
-        timezone=source.timezone,
-        references=source.references,
-        released=file.released,
-    )
-
-
-def psp_of(source: SettlementSource) -> str:
-    return source.psp if source.kind == "psp" else source.bank_account
 
 
 def _events_of(found: Iterator[Chunk | Control], events: Events, controls: list[Control]) -> Iterator[Spooled]:

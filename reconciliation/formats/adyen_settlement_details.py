@@ -125,6 +125,7 @@ class AdyenSettlementDetails:
     name = "adyen_settlement_details"
     version = 1
     provider = "adyen"
+    of: Literal["psp", "bank"] = "psp"
     mode: Literal["replace", "union"] = "replace"
     ties = "in each row gross at its rate - fees = net; in each currency of a batch all nets, pay-outs too, add up to 0"
 

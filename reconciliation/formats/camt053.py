@@ -46,6 +46,7 @@ class Camt053:
     name = "camt053"
     version = 1
     provider = "iso20022"
+    of: Literal["psp", "bank"] = "bank"
     mode: Literal["replace", "union"] = "replace"
     ties = "in each statement opening balance + booked entries = closing balance; details of an entry add up to it"
 

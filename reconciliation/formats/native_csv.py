@@ -36,6 +36,7 @@ class NativeCsv:
     name = "native_csv"
     version = 1
     provider = "tallystick"
+    of: Literal["psp", "bank"] = "psp"
     mode: Literal["replace", "union"] = "replace"
     ties = "in each row gross at its rate - fee = net; the trailer counts the rows and adds up their nets"
 

@@ -78,6 +78,7 @@ class PayPalStl:
     name = "paypal_stl"
     version = 1
     provider = "paypal"
+    of: Literal["psp", "bank"] = "psp"
     mode: Literal["replace", "union"] = "replace"
     ties = "gross, fees and counts in the footers of section, report and file are those of the transactions"
 

@@ -79,6 +79,7 @@ class ReadFrom:
     accounts: frozenset[str] = frozenset()  # the account ids that the file must name; empty: any
     timezone: str = "UTC"  # of times without a zone
     references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
+    kind: Literal["psp", "bank", "any"] = "any"
     released: frozenset[RefusalCode] = frozenset()  # two persons have released the file from these
 
 
@@ -132,6 +133,7 @@ class Reader(Protocol):
     name: str  # "adyen_settlement_details"
     version: int
     provider: str  # "adyen"
+    of: Literal["psp", "bank"]  # whose files they are
     mode: Literal["replace", "union"]
     ties: str  # what makes a file of it whole, in a sentence
 

@@ -51,6 +51,7 @@ class StripePayoutReconciliation:
     name = "stripe_payout_reconciliation"
     version = 1
     provider = "stripe"
+    of: Literal["psp", "bank"] = "psp"
     mode: Literal["replace", "union"] = "union"
     ties = "of each payout, the net of all other rows is what the payout row takes"
 

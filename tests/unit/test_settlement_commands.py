@@ -56,7 +56,9 @@ def test_with_a_source_the_file_must_be_of_its_account_and_format(tmp_path: Path
     (tmp_path / "batch.csv").write_bytes(GOOD)
     sources = [
         {"name": "other", "psp": "adyen", "bank_account": "house", "accounts": ["Elsewhere"]},
-        {"name": "bank", "kind": "bank", "bank_account": "house", "format": "camt053"},
+        {"name": "bank", "kind": "bank", "bank_account": "house"},
+        {"name": "stripe", "psp": "stripe", "bank_account": "house", "format": "stripe_payout_reconciliation"},
+        {"name": "misspelt", "psp": "adyen", "bank_account": "house", "format": "adyen"},
     ]
     environment = {"TALLY_HOME": str(tmp_path), "TALLY_SETTLEMENT_SOURCES": json.dumps(sources)}
 
@@ -64,7 +66,9 @@ def test_with_a_source_the_file_must_be_of_its_account_and_format(tmp_path: Path
         return tally(environment, "settlement", "check", "--source", source, str(tmp_path / "batch.csv")).stdout
 
     assert "wrong_account" in said("other")
-    assert "wrong_format" in said("bank")
+    for source in ("bank", "stripe", "misspelt"):
+        assert "wrong_format" in said(source)
+        assert "looks like adyen_settlement_details" in said(source)
     unknown = tally(environment, "settlement", "check", "--source", "none", str(tmp_path / "batch.csv"))
     assert (unknown.returncode, "no source of the settings" in unknown.stderr) == (1, True)
 
