@@ -238,3 +238,78 @@ class ReconDay(_Shape):
     proof: list[ProofLine]
     holds: bool
     breaks: list[BreaksOfCode]
+
+
+class KindSum(_Shape):
+    """The lines of one kind (c capture, r refund, R refund reversed, b chargeback, B chargeback reversed, f fee, p pay-out, …).
+    `unknown` is as much of gross as no fact explains; fee and net are in the settlement's currency.
+    """
+
+    kind: str
+    lines: int
+    gross: str
+    unknown: str
+    gross_currency: str
+    fee: str
+    net: str
+
+
+class ClaimOfFile(_Shape):
+    """What a file says that the settlement pays out, or the statement ends with; null where it only has lines of it."""
+
+    file_id: str
+    name: str
+    state: FileStateName
+    day: Day | None
+    paid: str | None
+    opening: str | None
+
+
+class BookedOn(_Shape):
+    """What is booked of it on the account of a role: + is a debit."""
+
+    role: str
+    currency: str
+    amount: str
+
+
+class SettlementExplained(Settlement):
+    sums: list[KindSum]
+    files: list[ClaimOfFile]
+    booked: list[BookedOn]
+
+
+class TallyLine(_Shape):
+    """One line of a file. `digest` names it wherever it comes."""
+
+    source: str | None
+    file_id: str | None
+    name: str | None
+    settlement: str | None
+    digest: int
+    gross: str
+    fee: str
+
+
+class TallyExplained(_Shape):
+    """What we expect under a key, and the lines that have come. `subject`: the payment order or pay-out."""
+
+    key: str
+    kind: str
+    psp: str
+    currency: str
+    facts: int
+    due: Day | None
+    outcome: str | None
+    seller: str | None
+    expected: str
+    settled: str
+    fee: str
+    fee_expected: str | None
+    subject: str | None
+    lines: list[TallyLine]
+
+
+class Explained(_Shape):
+    settlements: list[SettlementExplained]
+    tallies: list[TallyExplained]

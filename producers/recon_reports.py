@@ -41,12 +41,12 @@ class Report:
     shape: Callable[[Mapping[str, Rows]], Answer]
 
 
-def _money(minor: object, currency: str) -> str:
+def money(minor: object, currency: str) -> str:
     return Money(int(minor), currency).amount  # type: ignore[call-overload]
 
 
-def _or_none(minor: object, currency: str) -> str | None:
-    return None if minor is None else _money(minor, currency)
+def money_or_none(minor: object, currency: str) -> str | None:
+    return None if minor is None else money(minor, currency)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,7 +81,7 @@ def files(sources: Sequence[SettlementSource], since: datetime, until: datetime)
 
 # ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_SETTLEMENTS: LiteralString = """
+SETTLEMENTS: LiteralString = """
 SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.ties, s.revision, s.changed_at,
        l.lines, l.unknown, l.net, l.fee, c.claims, c.paid, c.day
 FROM settlement_view s
@@ -104,16 +104,16 @@ WHERE key = ANY (%(keys)s::uuid[]) AND kind = 's'
 
 def settlements(source: str | None, before: int | None, limit: int) -> Report:
     """Newest first, of one source or all; one more than `limit`, where there are more."""
-    statement: LiteralString = _SETTLEMENTS + " WHERE TRUE"
+    statement: LiteralString = SETTLEMENTS + " WHERE TRUE"
     if source is not None:
         statement += " AND s.source = %(source)s"
     if before is not None:
         statement += " AND s.settlement_no < %(before)s"
     values = {"source": source, "before": before, "limit": limit + 1}
-    return Report({"settlements": Ask("reconciliation", statement + _NEWEST, values)}, _settlements_shown)
+    return Report({"settlements": Ask("reconciliation", statement + _NEWEST, values)}, settlements_shown)
 
 
-def _settlements_shown(rows: Mapping[str, Rows]) -> Answer:
+def settlements_shown(rows: Mapping[str, Rows]) -> Answer:
     return {"settlements": [_settlement(row) for row in rows["settlements"]]}
 
 
@@ -127,10 +127,10 @@ def _settlement(row: Row) -> Answer:
         "psp": row["psp"],
         "state": _standing(row),
         "lines": row["lines"],
-        "unknown": _money(row["unknown"], currency),
-        "net": _money(row["net"], currency),
-        "fee": _money(row["fee"], currency),
-        "claimed": _or_none(row["paid"] if row["claims"] == 1 else None, currency),
+        "unknown": money(row["unknown"], currency),
+        "net": money(row["net"], currency),
+        "fee": money(row["fee"], currency),
+        "claimed": money_or_none(row["paid"] if row["claims"] == 1 else None, currency),
         "claims": row["claims"],
         "day": row["day"],
         "revision": row["revision"],
@@ -162,7 +162,7 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
             key, currency = keys.get(one["settlement_no"]), one["currency"]
             row = found.get((key, bank_of.get(one["source"]), currency))
             arrived = None if row is None else row["settled"]
-            told.append(one | {"at_the_bank": _or_none(arrived, currency)})
+            told.append(one | {"at_the_bank": money_or_none(arrived, currency)})
         return {"settlements": told}
 
     return Report({"at_the_bank": Ask("reconciliation", _AT_BANK, {"keys": sorted(keys.values())})}, shape)
@@ -190,7 +190,7 @@ def clearing(psp: str | None, today: date) -> Report:
     def shape(rows: Mapping[str, Rows]) -> Answer:
         order = sorted(rows["open"], key=lambda r: (r["psp"], r["station"], r["currency"], AGES.index(r["days_late"])))
         signed = ("plus", "minus")
-        return {"clearing": [row | {side: _money(row[side], row["currency"]) for side in signed} for row in order]}
+        return {"clearing": [row | {side: money(row[side], row["currency"]) for side in signed} for row in order]}
 
     return Report({"open": Ask("reconciliation", statement, {"psp": psp, "today": today, "kinds": _JUDGED})}, shape)
 
@@ -270,7 +270,7 @@ def _account_of(row: Row, of_bank: bool) -> str | None:
 def _equation(name: str, side: Side, ledger: int, explained: int) -> Answer:
     account, currency = side
     amounts = {"ledger": ledger, "explained": explained, "difference": ledger - explained}
-    told = {what: _money(minor, currency) for what, minor in amounts.items()}
+    told = {what: money(minor, currency) for what, minor in amounts.items()}
     return {"equation": name, "account": account, "currency": currency, **told}
 
 
@@ -355,7 +355,7 @@ def _break(row: Row) -> Answer:
 
 
 def _in_its_currency(row: Row) -> str | None:
-    return _or_none(row["amount"], row["currency"]) if row["currency"] else None
+    return money_or_none(row["amount"], row["currency"]) if row["currency"] else None
 
 
 # ── the day ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -383,5 +383,5 @@ def day(sources: Sequence[SettlementSource], of: date, since: datetime) -> Repor
 
 def untied() -> Report:
     """Settlements that do not tie, newest first."""
-    statement: LiteralString = _SETTLEMENTS + " WHERE NOT s.ties" + _NEWEST
-    return Report({"settlements": Ask("reconciliation", statement, {"limit": 100})}, _settlements_shown)
+    statement: LiteralString = SETTLEMENTS + " WHERE NOT s.ties" + _NEWEST
+    return Report({"settlements": Ask("reconciliation", statement, {"limit": 100})}, settlements_shown)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import paging, recon_replies, recon_reports, replies
+from producers import paging, recon_explained, recon_replies, recon_reports, replies
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -39,6 +39,12 @@ class SettlementsAsked(_Asked):
 
 class ClearingAsked(_Asked):
     psp: paging.Storable | None = None
+
+
+class ExplainAsked(_Asked):
+    """A settlement is "<source>/<its reference>", a key 32 hex digits."""
+
+    of: Annotated[paging.Storable, Field(min_length=1, max_length=300)]
 
 
 class BreaksQuery(_Asked):
@@ -117,8 +123,27 @@ async def one_break(request: Request, break_id: str, caller: Caller = needs("rec
     return replies.json(found)
 
 
+@router.get(ROOT + "/explain", response_model=recon_replies.Explained, operation_id="recon_explain")
+async def explain(
+    request: Request, asked: Annotated[ExplainAsked, Query()], caller: Caller = needs("recon:read")
+) -> Response:
+    """Of a settlement what it is made of; of an order, pay-out or key what was expected, and each line that has come."""
+    house = house_of(request)
+    told: Answer = {"settlements": [], "tallies": []}
+    if recon_explained.is_settlement(asked.of):
+        told |= await answer(house, recon_explained.settlement(asked.of))
+    else:
+        keys = [asked.of]
+        if not recon_reports.is_key(asked.of):
+            keys = (await answer(house, recon_explained.calls(asked.of)))["keys"]
+        told |= await answer(house, recon_explained.tallies(keys))
+    if not told["settlements"] and not told["tallies"]:
+        raise Problem("not_found")
+    return replies.json(told)
+
+
 async def answer(house: House, report: Report) -> Answer:
-    readers = {"reconciliation": house.reconciliation, "ledger": house.ledger}
+    readers = {"reconciliation": house.reconciliation, "ledger": house.ledger, "executor": house.executor}
     return report.shape(
         {name: await readers[ask.room].rows(ask.statement, ask.values) for name, ask in report.asks.items()}
     )

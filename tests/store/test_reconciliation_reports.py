@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from consumers.ledger.consumer import build as build_ledger
+from operations.cli import recon_explained as recon_explained_shown
 from operations.cli.csv_rows import cell, say_csv
 from operations.cli.recon_answers import answer
-from producers import recon_replies, recon_reports
+from producers import recon_explained, recon_replies, recon_reports
 from producers.recon_reports import Answer, BreaksAsked, Report
 from reconciliation.formats import keys
 from schemas.events import AnyEvent
@@ -177,6 +178,42 @@ def test_the_day_on_one_screen_has_every_source_and_what_is_held(books: Books) -
     assert (told["holds"], told["settlements"], told["breaks"]) == (True, [], [])
     later = books.ask(recon_reports.files([ADYEN], day + LATE, day + LATE + recon_reports.DAY))["sources"]
     assert [(one["came"], one["held"]) for one in later] == [(0, 1)], "what is held is shown until somebody decides"
+
+
+def test_a_settlement_and_a_payment_are_explained_line_by_line(
+    books: Books, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books.captured(1)
+    file = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 100, 4)])
+    books.settle(file)
+    [one] = books.ask(recon_explained.settlement("adyen-eu/238"))["settlements"]
+    recon_replies.SettlementExplained.model_validate(one)
+    assert [(row["kind"], row["gross"], row["unknown"], row["fee"], row["net"]) for row in one["sums"]] == [
+        ("c", "13.34", "1.00", "0.38", "12.96"),
+        ("p", "-12.96", "-12.96", "0.00", "-12.96"),
+    ]
+    assert {row["role"]: row["amount"] for row in one["booked"]} == {
+        "receivable": "-12.34", "suspense": "-1.00", "fees": "0.38", "bank_clearing": "12.96",
+    }  # fmt: skip
+    assert [(row["file_id"], row["paid"]) for row in one["files"]] == [(file.file_id, "12.96")]
+    recon_explained_shown.settlements([one], as_csv=False)
+    assert "its lines add up to 12.96, claimed is 12.96" in capsys.readouterr().out
+    [tally] = books.ask(recon_explained.tallies([call_id(1)]))["tallies"]
+    recon_replies.TallyExplained.model_validate(tally)
+    assert (tally["subject"], tally["expected"], tally["settled"], tally["fee"]) == (
+        "order-1",
+        "12.34",
+        "12.34",
+        "0.34",
+    )
+    assert [(line["settlement"], line["file_id"], line["gross"]) for line in tally["lines"]] == [
+        ("238", file.file_id, "12.34")
+    ]
+    recon_explained_shown.tallies([tally], as_csv=True)
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"capture,{call_id(1)},EUR,adyen-eu,f.csv,238,12.34,0.34")
+    assert books.ask(recon_explained.settlement("adyen-eu/238/EUR"))["settlements"] == [one]
+    assert books.ask(recon_explained.settlement("adyen-eu/238/USD"))["settlements"] == []
+    assert books.ask(recon_explained.settlement("adyen-eu/239"))["settlements"] == []
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,38 @@ def show_break(
         say(*(f"{act['at']:%m-%d %H:%M:%S} {act['action']} by {act['actor']}" for act in found["actions"]))
 
 
+@app.command()
+def explain(
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="SETTLEMENT|ORDER|PAYOUT|KEY",
+            help="A settlement is SOURCE/REFERENCE; a key is that of a break's item.",
+        ),
+    ],
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Of a settlement what it is made of; of an order, a pay-out or a key what was expected, and each line that has come."""
+    from operations.cli import recon_explained as shown
+    from producers import recon_explained, recon_reports
+
+    settings = _settings()
+    if recon_explained.is_settlement(of):
+        found = _answer(settings, recon_explained.settlement(of))["settlements"]
+    else:
+        keys = [of] if recon_reports.is_key(of) else _answer(settings, recon_explained.calls(of))["keys"]
+        found = _answer(settings, recon_explained.tallies(keys))["tallies"]
+    if not found:
+        raise failed(f"tally: no file and no fact says anything of {of}")
+    if as_json:
+        say_json({"settlements" if recon_explained.is_settlement(of) else "tallies": found})
+    elif recon_explained.is_settlement(of):
+        shown.settlements(found, as_csv)
+    else:
+        shown.tallies(found, as_csv)
+
+
 def _settings() -> Settings:
     from operations.stack.running import current_settings
 

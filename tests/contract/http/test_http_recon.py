@@ -74,6 +74,18 @@ def test_a_break_is_shown_by_its_id_and_others_are_not_found(door: Door, finance
     assert [door.get(f"{ROOT}/breaks/{id_}", key=finance).status for id_ in ("0" * 32, "x", "%00")] == [404] * 3
 
 
+def test_what_is_known_of_a_settlement_is_explained_and_others_are_not_found(
+    door: Door, finance: str, psp: str, environment: dict[str, str]
+) -> None:
+    reply = door.get(f"{ROOT}/explain?of={psp}/s-1", key=finance)
+    told = shapes.Explained.model_validate_json(reply.body)
+    assert [one.settlement for one in told.settlements] == ["s-1"]
+    assert f"{psp}/s-1 EUR: waiting" in tally(environment, "recon", "explain", f"{psp}/s-1").stdout
+    for of in (f"{psp}/s-9", "no-such-order", "0" * 31 + "9"):
+        assert door.get(f"{ROOT}/explain?of={of}", key=finance).status == 404
+        assert tally(environment, "recon", "explain", of).returncode == 1
+
+
 def test_reports_need_their_scope(door: Door) -> None:
     keys = [door.key, door.key_for("writer", "recon:write")]
     assert {door.get(ROOT + path, key=key).status for path in SHAPES for key in keys} == {403}
