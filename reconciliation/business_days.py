@@ -26,6 +26,12 @@ def late_at(source: SettlementSource, due: date) -> datetime:
     return datetime.combine(day, time.min, ZoneInfo(source.timezone)).astimezone(UTC)
 
 
+def next_boundary(now: datetime, every: timedelta) -> datetime:
+    """The end of the interval that `now` is in: timers that are set for it are one."""
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    return start + ((now - start) // every + 1) * every
+
+
 def is_open(source: SettlementSource, day: date) -> bool:
     return day.weekday() < _SATURDAY and day not in source.holidays
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from reconciliation import files, settling
-from reconciliation.business_days import late_at
+from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
 from reconciliation.state import Change, FactFound, Overdue, Reconciliation
 from schemas.events import TimerFired
@@ -59,6 +59,8 @@ def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: date
             return files.settled(state, event, sources, now)
         case files.WITHDRAW:
             return files.withdrawn(state, event, now)
+        case files.FOLD:
+            return files.folded_again(state, event, now)
         case files.SWEEP:
             return _sweep(state, sources, now)
         case _:
@@ -73,7 +75,7 @@ def _expect(fact: Fact, sources: Sources, now: datetime) -> Decision:
 def _timers_of(fact: Fact, sources: Sources, now: datetime) -> list[Timer]:
     """A fact may meet a line that is here already, so a sweep follows: one serves all facts of some seconds. And it may be
     late some day."""
-    timers = [Timer(files.SWEEP, "", _next(now, SWEEP_EVERY))]
+    timers = [Timer(files.SWEEP, "", next_boundary(now, SWEEP_EVERY))]
     if fact.due is not None:
         psp = fact.reference.psp
         timers.append(Timer(OVERDUE, f"{psp}|{fact.due.isoformat()}", late_at(sources.of[psp], fact.due)))
@@ -98,9 +100,3 @@ def _after_sweep(state: Reconciliation, changes: list[Change], sources: Sources,
         if isinstance(change, FactFound):
             timers += _timers_of(change.fact, sources, now)
     return timers
-
-
-def _next(now: datetime, every: timedelta) -> datetime:
-    """The end of the interval that `now` is in."""
-    start = datetime(1970, 1, 1, tzinfo=UTC)
-    return start + ((now - start) // every + 1) * every

@@ -36,7 +36,8 @@ WITH expected AS (
     RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.digests, t.lines
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
-    SELECT 0, key, kind, currency, psp, %s FROM expected WHERE digests <> '{{}}'
+    SELECT 0, key, kind, currency, psp, %s FROM expected e WHERE digests <> '{{}}' OR EXISTS (
+        SELECT 1 FROM tallies t WHERE t.key = e.key AND t.kind = e.kind AND t.currency <> e.currency AND t.psp = e.psp)
     ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = least(odd.look_at, excluded.look_at)
 )
 SELECT kind, currency, digests, lines FROM expected WHERE first AND digests <> '{{}}'
@@ -62,9 +63,11 @@ def save(conn: Connection, found: Sequence[Fact], back: Sequence[Fact], now: dat
     for batch in _rounds(back):
         rows = conn.execute(_UNEXPECT, [*_arrays(batch), now])
         changes += _moved(rows, +1)
-    for batch in _rounds(found):
+    for batch in _rounds([fact for fact in found if fact.digest is not None]):
         rows = conn.execute(_EXPECT, [now, *_arrays(batch), now])
         changes += _moved(rows, -1)
+    for batch in _rounds([fact for fact in found if fact.digest is None]):  # a word that expects nothing moves nothing
+        conn.execute(_EXPECT, [now, *_arrays(batch), now])
     return changes
 
 

@@ -14,7 +14,6 @@ from reconciliation.state import (
     ChunkFolded,
     ChunkWithdrawn,
     ClaimsMade,
-    ClaimsWithdrawn,
     File,
     FileMoved,
     FileState,
@@ -22,6 +21,7 @@ from reconciliation.state import (
     NewFile,
     Progress,
     Reconciliation,
+    Withdrawn,
 )
 from schemas.errors import Permanent, Transient
 from schemas.events import TimerFired
@@ -39,6 +39,7 @@ NOTHING = Decision()
 LOOK = "file"  # timers
 SETTLE = "settle"
 WITHDRAW = "withdraw"
+FOLD = "fold"  # again
 SWEEP = "sweep"
 
 READING_TAKES = timedelta(seconds=15)
@@ -174,19 +175,41 @@ def _brake(file: File, progress: Progress) -> str | None:
 
 
 def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
-    """Take back a slice of the lines of a file that counts no more; after the last, go on with the one that replaces it."""
+    """Take back a slice of the lines of a file that counts no more. After the last, go on with the file that replaces it, or
+    with the one that it had replaced."""
     old, _, new = map(int, event.timer_key.split(":"))
-    said: Sequence[SettlementLines] = state.chunks.get(event.timer_key, ())
+    said = state.chunks[event.timer_key]
     changes: list[Change] = [ChunkWithdrawn(old, each, now) for each in said]
     if len(said) == CHUNKS_A_SLICE:
-        rest = f"{old}:{said[-1].chunk + 1}:{new}"
-        return Decision(changes, timers=(_timer(WITHDRAW, rest, now),))
-    changes.append(ClaimsWithdrawn(old))
+        return Decision(changes, timers=(_timer(WITHDRAW, f"{old}:{said[-1].chunk + 1}:{new}", now),))
+    changes.append(Withdrawn(old))
     file = _by_number(state, old)
-    if new and file:
+    if file is None:
+        return Decision(changes)
+    if new:
         changes.append(FileMoved(replace(file, state="superseded"), now))
-    next_timer = _timer(SETTLE, str(new), now) if new else _timer(SWEEP, "", now)
-    return Decision(changes, timers=(next_timer,))
+        return Decision(changes, timers=(_timer(SETTLE, str(new), now),))
+    before = state.progress[old].superseded if file.state == "discarded" else None
+    again = [_timer(FOLD, f"{before}:0:{old}", now)] if before else []
+    return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
+
+
+def folded_again(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
+    """Fold a slice of a file whose replacement is discarded: it counts again. One that was never folded is read anew."""
+    file_no, _, discarded = map(int, event.timer_key.split(":"))
+    file = _by_number(state, file_no)
+    if file is None or file.state not in ("superseded", "folding"):
+        return NOTHING
+    if not file.ended:
+        moved = FileMoved(replace(file, state="received"), now)
+        return Decision((moved,), timers=(_timer(LOOK, f"{file.source}/{file.file_id}", now),))
+    said = state.chunks[event.timer_key]
+    changes: list[Change] = [ChunkFolded(file_no, each, now) for each in said]
+    if file.state != "folding":
+        changes.append(FileMoved(replace(file, state="folding"), now))
+    if len(said) == CHUNKS_A_SLICE:
+        return Decision(changes, timers=(_timer(FOLD, f"{file_no}:{said[-1].chunk + 1}:{discarded}", now),))
+    return Decision(changes, timers=(_timer(SETTLE, str(file_no), now),))
 
 
 def _by_number(state: Reconciliation, file_no: int) -> File | None:

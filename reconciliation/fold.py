@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from reconciliation.tally import JUDGED
 from topics.runtime.shape.consumer import Connection
-from topics.runtime.shape.store import LITERALS, text_array
+from topics.runtime.shape.store import LITERALS, int_array, text_array
 
 
 class FoldedLine(NamedTuple):
@@ -66,7 +67,8 @@ WITH met AS (
     RETURNING l.*, cardinality(t.facts) > 0 AS known, {_EQUAL} AS equal
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
-    SELECT file_no, key, kind, currency, psp, %s FROM met WHERE NOT equal AND kind = ANY (%s::text[])
+    SELECT CASE WHEN %s THEN 0 ELSE file_no END, key, kind, currency, psp, %s FROM met
+    WHERE NOT equal AND kind = ANY (%s::text[])
     ON CONFLICT DO NOTHING
 ) {_SUMS}
 """
@@ -84,34 +86,24 @@ WITH made AS (
         t.lines[cardinality(t.lines)]::integer AS file_no
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
-    SELECT file_no, key, kind, currency, psp, %s FROM made WHERE kind = ANY (%s::text[])
+    SELECT CASE WHEN %s THEN 0 ELSE file_no END, key, kind, currency, psp, %s FROM made
+    WHERE kind = ANY (%s::text[])
     ON CONFLICT DO NOTHING
 )
 SELECT replace(key::text, '-', ''), kind, currency, psp, known FROM made
 """
 
-# Lines whose digest came in another file. The newer version of a file takes over what the older one has too, so that
-# withdrawing the older one leaves it; a line in two files that do not replace each other is reported.
+# Lines whose digest came in another file: kept, in case that file is withdrawn.
 _REPEATED: LiteralString = f"""
-WITH repeated AS (
-    SELECT l.*, array_position(t.digests, l.digest) AS place,
-        (mine.source, mine.identity) IS NOT DISTINCT FROM (theirs.source, theirs.identity) AS version,
-        (mine.version, mine.file_no) > (theirs.version, theirs.file_no) AS newer,
-        mine.mode = 'replace' AND theirs.mode = 'replace' AS both_replace
-    FROM {_LINES} JOIN tallies t ON {_SAME} AND l.digest = ANY (t.digests)
-    JOIN files mine ON mine.file_no = l.file_no
-    JOIN files theirs ON theirs.file_no = t.lines[4 * array_position(t.digests, l.digest)]
-    WHERE mine.file_no <> theirs.file_no
-), taken_over AS (
-    UPDATE tallies t SET lines[4 * l.place] = l.file_no FROM repeated l WHERE {_SAME} AND l.version AND l.newer
-)
-INSERT INTO duplicate_lines (settlement_no, digest, file_no, gross, currency)
-SELECT settlement_no, digest, file_no, gross, currency FROM repeated WHERE NOT version AND both_replace
+INSERT INTO repeated_lines ({_COLUMNS}, counted_file_no)
+SELECT l.*, t.lines[4 * array_position(t.digests, l.digest)]
+FROM {_LINES} JOIN tallies t ON {_SAME} AND l.digest = ANY (t.digests)
+WHERE t.lines[4 * array_position(t.digests, l.digest)] <> l.file_no
 ON CONFLICT DO NOTHING
 """
 
 _PLACE = "array_position(t.digests, l.digest)"
-# Lines of a file that does not count any more, except what another version of it has taken over.
+# Lines of a file that does not count any more.
 _WITHDRAW: LiteralString = f"""
 WITH met AS (
     UPDATE tallies t SET settled = t.settled - l.gross, fee = t.fee - l.fee,
@@ -128,12 +120,12 @@ WITH met AS (
 """
 
 
-def fold(conn: Connection, lines: Sequence[FoldedLine], now: object) -> list[SumChange]:
-    """Fold lines of any number of files. → what settlements get of them"""
+def fold(conn: Connection, lines: Sequence[FoldedLine], now: datetime, settled: bool = False) -> list[SumChange]:
+    """Fold lines of any number of files; `settled`: they are files that are settled already. → what settlements get"""
     changes: list[SumChange] = []
     for batch in _rounds(lines):
         arrays = _arrays(batch)
-        judged = [now, text_array(JUDGED)]
+        judged = [settled, now, text_array(JUDGED)]
         met = conn.execute(_MEET, [*arrays, *judged])
         made = conn.execute(_MAKE, [now, *arrays, *judged])
         found = [SumChange(*row) for row in met]
@@ -144,13 +136,24 @@ def fold(conn: Connection, lines: Sequence[FoldedLine], now: object) -> list[Sum
     return changes
 
 
-def withdraw(conn: Connection, lines: Sequence[FoldedLine], now: object) -> list[SumChange]:
-    """Take lines of a file back. → what settlements lose"""
+def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: datetime) -> list[SumChange]:
+    """Take lines of a file back; where another file has the line too, that one counts. → what settlements lose and get"""
     changes: list[SumChange] = []
     for batch in _rounds(lines):
         rows = conn.execute(_WITHDRAW, [*_arrays(batch), now, text_array(JUDGED)])
         changes += [SumChange(*row[:3], *(-amount for amount in row[3:])) for row in rows]
-    return changes
+    repeated = conn.execute(_TAKE_REPEATED, [int_array(line.digest for line in lines)])
+    others = [line for line in map(FoldedLine._make, repeated) if line.file_no != file_no]
+    return [*changes, *fold(conn, sorted(others, key=_by_file), now, settled=True)]
+
+
+_TAKE_REPEATED: LiteralString = f"""
+DELETE FROM repeated_lines WHERE digest = ANY (%s::bigint[]) RETURNING replace(key::text, '-', ''), {_COLUMNS.partition(", ")[2]}
+"""
+
+
+def _by_file(line: FoldedLine) -> int:
+    return line.file_no
 
 
 def _sums_of_made(batch: Sequence[FoldedLine], made: Iterable[Sequence[Any]]) -> list[SumChange]:

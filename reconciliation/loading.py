@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from reconciliation.booking import Claim, LineSum
 from reconciliation.decide import Heard
-from reconciliation.files import CHUNKS_A_SLICE, LOOK, SETTLE, SWEEP, WITHDRAW
+from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, SETTLE, SWEEP, WITHDRAW
 from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement
 from reconciliation.tally import Reference, Tally, lines_of
 from schemas.events import TimerFired
@@ -76,8 +76,8 @@ def _numbers(event: TimerFired) -> list[int]:
     match event.kind:
         case "settle":
             return [int(event.timer_key)]
-        case "withdraw":
-            return [int(event.timer_key.partition(":")[0])]
+        case "withdraw" | "fold":
+            return [int(number) for number in event.timer_key.split(":")[::2]]
         case _:
             return []
 
@@ -94,11 +94,11 @@ def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFi
     kinds = defaultdict(list)
     for event in fired:
         kinds[event.kind].append(event.timer_key)
-    for key in kinds[WITHDRAW]:
+    for key in (*kinds[WITHDRAW], *kinds[FOLD]):
         state.chunks[key] = list(_chunks(conn, key))
+    for file in state.files.values():
+        state.progress[file.file_no] = _progress(conn, file.file_no)
     settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
-    for file_no in settling:
-        state.progress[file_no] = _progress(conn, file_no)
     slices = [*([0] if SWEEP in kinds else []), *settling]
     for file_no in slices:
         _load_odd(conn, state, file_no, SLICE // len(slices), now)
@@ -138,28 +138,31 @@ def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
 
 _PROGRESS = """
 SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
-       coalesce(f.lines, 0) - coalesce(o.unknown, 0), coalesce(o.amounts, 0), coalesce(o.fees, 0),
-       ARRAY(SELECT m.file_no FROM files m WHERE m.source = f.source AND m.identity = f.identity
-             AND f.mode = 'replace' AND (m.version, m.file_no) < (f.version, f.file_no)
-             AND m.state IN ('held', 'folded') ORDER BY m.file_no),
-       (SELECT count(*) FROM files m WHERE m.source = f.source AND m.identity = f.identity
-             AND f.mode = 'replace' AND (m.version, m.file_no) < (f.version, f.file_no) AND m.state IN ('gated', 'folding')),
-       EXISTS (SELECT 1 FROM files m WHERE m.source = f.source AND m.identity = f.identity
-             AND f.mode = 'replace' AND (m.version, m.file_no) > (f.version, f.file_no) AND m.state = 'folded')
-FROM files f LEFT JOIN LATERAL (
+    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newer
+FROM files f CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
             AND abs(t.fee - t.fee_expected) > t.fee_slack) AS fees
-    FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o ON true
+    FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(m.file_no ORDER BY m.file_no) FILTER (WHERE m.older AND m.state IN ('held', 'folded')), '{}')
+            AS older,
+        (array_agg(m.file_no ORDER BY m.version DESC, m.file_no DESC) FILTER (WHERE m.state = 'superseded'))[1] AS superseded,
+        count(*) FILTER (WHERE m.older AND m.state IN ('gated', 'folding')) AS unfolded,
+        coalesce(bool_or(NOT m.older AND m.state = 'folded'), false) AS newer
+    FROM (
+        SELECT m.file_no, m.version, m.state, (m.version, m.file_no) < (f.version, f.file_no) AS older FROM files m
+        WHERE m.source = f.source AND m.identity = f.identity AND m.file_no <> f.file_no
+            AND f.mode = 'replace' AND m.mode = 'replace') m) v
 WHERE f.file_no = %s
 """
 
 
 def _progress(conn: Connection, file_no: int) -> Progress:
     (row,) = conn.execute(_PROGRESS, [file_no])
-    chunks, known, amounts, fees, older, unfolded, newer = row
-    return Progress(chunks, known, amounts, fees, tuple(older), unfolded, newer)
+    chunks, known, amounts, fees, older, superseded, unfolded, newer = row
+    return Progress(chunks, known, amounts, fees, tuple(older), superseded, unfolded, newer)
 
 
 _ODD = """
@@ -272,11 +275,15 @@ WHERE settlement_no = ANY (%s::integer[]) ORDER BY settlement_no, kind, gross_cu
 """
 _CLAIMS = """
 SELECT c.settlement_no, c.file_no, c.paid, c.opening, f.file_id FROM settlement_claims c JOIN files f USING (file_no)
-WHERE c.settlement_no = ANY (%s::integer[]) ORDER BY c.settlement_no, f.file_id
+WHERE c.settlement_no = ANY (%s::integer[]) AND f.state = 'folded' ORDER BY c.settlement_no, f.file_id
 """
+# Lines that two files of mode replace have which are no versions of one file.
 _DUPLICATES = """
-SELECT settlement_no, count(*), sum(gross)::bigint FROM duplicate_lines
-WHERE settlement_no = ANY (%s::integer[]) GROUP BY settlement_no
+SELECT r.settlement_no, count(DISTINCT r.digest), sum(abs(r.gross))::bigint FROM repeated_lines r
+JOIN files a ON a.file_no = r.file_no JOIN files b ON b.file_no = r.counted_file_no
+WHERE r.settlement_no = ANY (%s::integer[]) AND a.mode = 'replace' AND b.mode = 'replace' AND a.identity <> b.identity
+    AND a.state = 'folded' AND b.state = 'folded'
+GROUP BY r.settlement_no
 """
 
 

@@ -60,8 +60,8 @@ def verdict(tallies: Sequence[Tally], late: bool) -> Verdict | None:
         return _missing(expecting) if late else None
     if not expecting:
         return _unknown(tallies, settled)
-    if {tally.currency for tally in settled} != {tally.currency for tally in expecting}:
-        return _of("CURRENCY", settled, [tally.settled for tally in settled])
+    if foreign := [tally for tally in settled if not tally.facts]:
+        return _of("CURRENCY", foreign, [tally.settled for tally in foreign])
     return _amount(expecting, late) or _fee(expecting)
 
 
@@ -100,7 +100,8 @@ def _fee(expecting: Sequence[Tally]) -> Verdict | None:
     beyond = [
         tally
         for tally in expecting
-        if tally.fee_expected is not None
+        if tally.lines
+        and tally.fee_expected is not None
         and tally.settled == tally.expected
         and abs(tally.fee - tally.fee_expected) > tally.fee_slack
     ]

@@ -20,7 +20,6 @@ from reconciliation.state import (
     ChunkFolded,
     ChunkWithdrawn,
     ClaimsMade,
-    ClaimsWithdrawn,
     FactFound,
     FactTakenBack,
     FileMoved,
@@ -29,6 +28,7 @@ from reconciliation.state import (
     Judged,
     NewFile,
     Overdue,
+    Withdrawn,
 )
 from schemas.settlements import LineColumns, SettlementLines
 from topics.runtime.shape.consumer import Connection
@@ -96,8 +96,10 @@ def _save_lines(conn: Connection, changes: Sequence[Change]) -> list[SumChange]:
     now = (folded or withdrawn)[0].at
     numbers = settlement_numbers(conn, _places((*folded, *withdrawn)), now)
     lines = [line for change in folded for line in lines_of_chunk(change.said, change.file_no, numbers)]
-    back = [line for change in withdrawn for line in lines_of_chunk(change.said, change.file_no, numbers)]
-    sums = [*fold.fold(conn, lines, now), *fold.withdraw(conn, back, now)]
+    sums = fold.fold(conn, lines, now)
+    for change in withdrawn:
+        back = lines_of_chunk(change.said, change.file_no, numbers)
+        sums += fold.withdraw(conn, change.file_no, back, now)
     for file_no, said, _ in folded:
         columns = zlib.compress(_COLUMNS.dump_json(said.lines), 1)
         place = (said.first_line, said.first_byte, said.last_byte, list(said.settlements), list(said.currencies))
@@ -285,7 +287,7 @@ _CLAIM = """
 INSERT INTO settlement_claims AS c (settlement_no, file_no, paid, opening, day) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (settlement_no, file_no) DO UPDATE SET paid = excluded.paid, opening = excluded.opening, day = excluded.day
 """
-_UNCLAIM = "DELETE FROM settlement_claims WHERE file_no = %s RETURNING settlement_no"
+_CLAIMED = "SELECT settlement_no FROM settlement_claims WHERE file_no = %s"
 _BOOKED = """
 UPDATE settlements SET revision = %s, booked = %s::jsonb, ties = %s, to_settle = false, changed_at = %s WHERE settlement_no = %s
 """
@@ -311,8 +313,9 @@ def _claimed(conn: Connection, changes: Sequence[Change]) -> list[int]:
             opening = claim.opening.minor if claim.opening else None
             conn.execute(_CLAIM, (numbers[place], file_no, claim.amount.minor, opening, claim.day))
         marked += numbers.values()
-    for (file_no,) in _of(changes, ClaimsWithdrawn):
-        marked += [number for (number,) in conn.execute(_UNCLAIM, (file_no,))]
+    for (file_no,) in _of(changes, Withdrawn):
+        conn.execute("DELETE FROM odd WHERE file_no = %s", (file_no,))
+        marked += [number for (number,) in conn.execute(_CLAIMED, (file_no,))]
     return marked
 
 

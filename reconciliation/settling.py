@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciliation.booking import Amounts, as_booked, difference, moves_suspense_alone, target, ties
 from reconciliation.breaking import Finding, judged
-from reconciliation.business_days import late_at
+from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Sources, paid_by_psp
 from reconciliation.matching import Code, Verdict, verdict
 from reconciliation.state import Booked, Change, FactFound, Judged, Reconciliation, Settlement
@@ -40,7 +40,7 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         finding = _finding(state, reference, tallies, found, sources) if found else None
         yield from judged(item, finding, state.items.get(item), now)
     if references:
-        yield Judged(file_no, tuple(references), tuple(again), now + LOOK_AGAIN)
+        yield Judged(file_no, tuple(references), tuple(again), next_boundary(now, LOOK_AGAIN))
 
 
 def _is_late(tallies: Sequence[Tally], sources: Sources, now: datetime) -> bool:

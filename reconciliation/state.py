@@ -51,6 +51,7 @@ class Progress:
     amounts: int  # of them: another amount than expected
     fees: int  # of them: another fee than expected
     older: tuple[int, ...]  # files of its identity that it replaces, and whose lines still count
+    superseded: int | None  # the newest of those that it, or a newer one, has replaced
     unfolded: int  # older files of its identity whose lines are not all folded
     newer: bool  # whether a newer file of its identity is folded
 
@@ -105,7 +106,7 @@ class Reconciliation:
     items: dict[str, OpenItem] = field(default_factory=dict)
     settlements: dict[int, Settlement] = field(default_factory=dict)  # to be settled
     more_settlements: bool = False  # than those
-    chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # to be withdrawn, by the timer's key
+    chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # of files, by the timer's key
     heard_until: datetime | None = None
 
     def fold(self, change: Change) -> None:
@@ -161,7 +162,9 @@ class ClaimsMade(NamedTuple):
     at: datetime
 
 
-class ClaimsWithdrawn(NamedTuple):
+class Withdrawn(NamedTuple):
+    """All lines of a file are taken back: its settlements are settled without it."""
+
     file_no: int
 
 
@@ -230,7 +233,7 @@ Change = (
     | ChunkFolded
     | ChunkWithdrawn
     | ClaimsMade
-    | ClaimsWithdrawn
+    | Withdrawn
     | FactFound
     | FactTakenBack
     | Overdue

@@ -15,6 +15,7 @@ from schemas.money import Money
 from schemas.settlements import (
     ClaimedTotal,
     LineColumns,
+    Settled,
     SettlementFileStored,
     SettlementLines,
     SettlementLinesEnded,
@@ -179,23 +180,34 @@ class Room(Hearing):
                 [report.mode, report.identity or report.file_id, report.version, report.file_id],
             )
 
-    def settles(self, after: timedelta = timedelta(0)) -> list[AnyEvent]:
-        """Fire what is due until nothing is, at most for some seconds of business time."""
+    def hear_each(self, events: Sequence[AnyEvent]) -> None:
+        """A batch for each."""
+        for event in events:
+            self.hear(event)
+
+    def settles(self, after: timedelta = timedelta(0)) -> list[Settled]:
+        """Fire what is due, and what is due in some seconds, until nothing is."""
         self.after += after
-        said: list[AnyEvent] = []
+        said: list[Settled] = []
         for _ in range(60):
-            fired = 0
-            for applied in fire(self.store, self.consumer, self.name, self.now()):
-                fired += applied.messages
-                said += _read(applied.rows)
-                self.dead += applied.dead
-                self._published([row.id for row in applied.rows])
+            fired, more = self.fires()
+            said += more
             if not fired:
                 if not self._waits():
                     break
                 self.after += timedelta(seconds=1)
-        self.said += said
         return said
+
+    def fires(self) -> tuple[int, list[Settled]]:
+        """Fire what is due. → how many timers, what the room said"""
+        fired, said = 0, list[Settled]()
+        for applied in fire(self.store, self.consumer, self.name, self.now()):
+            fired += applied.messages
+            said += [event for event in _read(applied.rows) if isinstance(event, Settled)]
+            self.dead += applied.dead
+            self._published([row.id for row in applied.rows])
+        self.said += said
+        return fired, said
 
     def _waits(self) -> bool:
         """Whether a timer is due within seconds: a sweep, or a file whose lines are not all in."""

@@ -102,15 +102,23 @@ CREATE TABLE odd (
 -- Until when everything that the executor has published is heard. One row; written by a side task.
 CREATE TABLE heard (one boolean PRIMARY KEY CHECK (one), until timestamptz NOT NULL);
 
--- Lines that came in a second file of mode replace; they were counted once.
-CREATE TABLE duplicate_lines (
-    settlement_no integer NOT NULL,
-    digest bigint NOT NULL,
-    file_no integer NOT NULL,  -- the second
-    gross bigint NOT NULL,
+-- Lines whose digest another file had brought, and has counted. One of them takes its place when that file is withdrawn.
+CREATE TABLE repeated_lines (
+    key uuid NOT NULL,
+    kind text NOT NULL,
     currency text NOT NULL,
-    PRIMARY KEY (settlement_no, digest)
+    psp text NOT NULL,
+    digest bigint NOT NULL,
+    gross bigint NOT NULL,
+    fee bigint NOT NULL,
+    charged bigint NOT NULL,
+    net bigint NOT NULL,
+    settlement_no integer NOT NULL,
+    file_no integer NOT NULL,
+    counted_file_no integer NOT NULL,
+    PRIMARY KEY (digest, file_no)
 );
+CREATE INDEX repeated_lines_by_settlement ON repeated_lines (settlement_no);
 """
 
 SETTLEMENTS = """
@@ -231,8 +239,8 @@ SELECT settlement_no, kind, gross_currency, lines, gross, unknown, fee, net FROM
 CREATE VIEW settlement_claim_view AS
 SELECT settlement_no, file_no, paid, opening, day FROM settlement_claims;
 
-CREATE VIEW duplicate_line_view AS
-SELECT settlement_no, digest, file_no, gross, currency FROM duplicate_lines;
+CREATE VIEW repeated_line_view AS
+SELECT psp, kind, key::text AS key, currency, digest, gross, settlement_no, file_no, counted_file_no FROM repeated_lines;
 
 CREATE VIEW break_view AS
 SELECT break_id::text AS break_id, code, subject, class, state, source, psp, currency, amount, items, detail, opened_at,
@@ -246,14 +254,14 @@ CREATE VIEW break_action_view AS
 SELECT break_id::text AS break_id, revision, action, actor, at, detail FROM break_actions;
 
 GRANT SELECT ON file_view, line_chunk_view, tally_view, tally_line_view, settlement_view, settlement_sum_view,
-    settlement_claim_view, duplicate_line_view, break_view, break_item_view, break_action_view
+    settlement_claim_view, repeated_line_view, break_view, break_item_view, break_action_view
     TO tally_reconciliation_read;
 """
 
 GONE = """
 DROP VIEW file_view, line_chunk_view, tally_view, tally_line_view, settlement_view, settlement_sum_view,
-    settlement_claim_view, duplicate_line_view, break_view, break_item_view, break_action_view;
-DROP TABLE break_actions, break_items, breaks, settlement_claims, settlement_sums, settlements, duplicate_lines, heard,
+    settlement_claim_view, repeated_line_view, break_view, break_item_view, break_action_view;
+DROP TABLE break_actions, break_items, breaks, settlement_claims, settlement_sums, settlements, repeated_lines, heard,
     odd, tallies, line_chunks, files;
 """
 
