@@ -15,6 +15,7 @@ from reconciliation.state import (
     ChunkWithdrawn,
     ClaimsMade,
     File,
+    FileBegun,
     FileMoved,
     FileState,
     Judged,
@@ -114,9 +115,9 @@ def ended(state: Reconciliation, event: SettlementLinesEnded, now: datetime) -> 
     return Decision((FileMoved(moved, now), claims), timers=(_timer(SETTLE, str(file.file_no), now),))
 
 
-def _folding(file: File, now: datetime) -> tuple[FileMoved, ...]:
+def _folding(file: File, now: datetime) -> tuple[FileBegun, ...]:
     state = _begun(file)
-    return () if state == file.state else (FileMoved(replace(file, state=state), now),)
+    return () if state == file.state else (FileBegun(replace(file, state=state), now),)
 
 
 def _begun(file: File) -> FileState:

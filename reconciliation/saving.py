@@ -22,6 +22,7 @@ from reconciliation.state import (
     ClaimsMade,
     FactFound,
     FactTakenBack,
+    FileBegun,
     FileMoved,
     ItemClosed,
     ItemOpened,
@@ -58,6 +59,9 @@ INSERT INTO files (source, file_id, upload_id, name, size, stored_by, received_a
 SELECT *, 'received', %s FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[])
 ON CONFLICT (source, file_id) DO NOTHING
 """
+_BEGUN = """
+UPDATE files SET state = 'folding', changed_at = %s WHERE file_no = %s AND state IN ('received', 'reading', 'gated')
+"""
 _MOVED = """
 UPDATE files SET state = %s, why = %s, ended = %s, chunks = coalesce(%s, chunks), lines = coalesce(%s, lines),
     released_by = %s, release_reason = coalesce(%s, release_reason), changed_at = %s
@@ -72,6 +76,9 @@ def _save_files(conn: Connection, changes: Sequence[Change]) -> None:
         named = [[getattr(each, name) for each in stored] for name in ("source", "file_id", "upload_id", "name")]
         rest = [[getattr(each, name) for each in stored] for name in ("size", "stored_by", "received_at")]
         conn.execute(_NEW_FILES, [new[0].at, *named, *rest])
+    begun = {change.file.file_no: change.at for change in _of(changes, FileBegun)}
+    for file_no, at in sorted(begun.items()):
+        conn.execute(_BEGUN, (at, file_no))
     last = {change.file.file_no: change for change in _of(changes, FileMoved)}
     for file_no, (file, at, reason) in sorted(last.items()):
         moved = (file.state, file.why, file.ended, file.chunks, file.lines, file.released_by, reason, at, file_no)

@@ -112,7 +112,7 @@ class Reconciliation:
     def fold(self, change: Change) -> None:
         """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
         match change:
-            case FileMoved():
+            case FileMoved() | FileBegun():
                 self.files[change.file.name] = change.file
             case ItemOpened():
                 self.items[change.item] = OpenItem(change.break_id, change.amount)
@@ -140,6 +140,13 @@ class FileMoved(NamedTuple):
     file: File
     at: datetime
     reason: str | None = None  # a person's
+
+
+class FileBegun(NamedTuple):
+    """The first of its lines are here. Nothing else of the file is written: other lanes may do that now."""
+
+    file: File
+    at: datetime
 
 
 class ChunkFolded(NamedTuple):
@@ -230,6 +237,7 @@ class Booked(NamedTuple):
 Change = (
     NewFile
     | FileMoved
+    | FileBegun
     | ChunkFolded
     | ChunkWithdrawn
     | ClaimsMade
