@@ -9,6 +9,7 @@ from reconciliation.decide import Heard, decide
 from reconciliation.expected import Sources
 from reconciliation.reader import run_reader
 from reconciliation.state import Reconciliation
+from reconciliation.watermark import run_watermark
 from topics.catalog import RECONCILIATION_ROOM
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
@@ -21,5 +22,5 @@ def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
         load=loading.load,
         decide=decider,
         save=saving.save,
-        side_tasks={"file reader": run_reader},
+        side_tasks={"file reader": run_reader, "watermark": run_watermark},
     )

@@ -75,13 +75,13 @@ def test_a_line_that_nobody_knows_waits_in_suspense_until_its_capture_is_heard(r
 def test_a_line_and_its_expectation_that_commit_at_the_same_time_meet_in_one_row(room: Room, stored: Settings) -> None:
     """Each process works on the same tallies, in opposite orders of its own."""
     other = Room(stored, name="b")
-    numbers = range(200)
+    numbers = range(1, 201)
     report = paid_out([Row(call_id(number), 1234, 34) for number in numbers])
     room.hear(report.stored())
     room.gated(report)
     with ThreadPoolExecutor(1) as beside:
         folded = beside.submit(room.hear_each, report.chunks(50))
-        for at in reversed(range(0, 200, 50)):
+        for at in reversed(range(1, 201, 50)):
             other.hear(*[captured(number) for number in range(at, at + 50)])
         folded.result()
     other.close()
@@ -100,7 +100,7 @@ def test_two_processes_fold_the_lanes_of_one_file_and_it_is_settled_once_all_are
     room: Room, stored: Settings
 ) -> None:
     other = Room(stored, name="b")
-    report = paid_out([Row(call_id(number), 1000, 10) for number in range(400)])
+    report = paid_out([Row(call_id(number), 1000, 10) for number in range(1, 401)])
     chunks = report.chunks(40)
     room.hear(report.stored())
     room.gated(report)
@@ -120,8 +120,8 @@ def test_two_processes_fold_the_lanes_of_one_file_and_it_is_settled_once_all_are
 
 
 def test_a_file_that_is_odd_in_one_way_is_held_before_anything_of_it_is_booked(room: Room) -> None:
-    room.hear(*[captured(number) for number in range(60)])
-    wrong = paid_out([Row(call_id(number), 123_400, 34) for number in range(60)])  # another unit
+    room.hear(*[captured(number) for number in range(1, 61)])
+    wrong = paid_out([Row(call_id(number), 123_400, 34) for number in range(1, 61)])  # another unit
     room.reads(wrong)
     assert room.settles() == []
     assert [(row["state"], row["why"]) for row in room.rows("SELECT state, why FROM file_view")] == [
