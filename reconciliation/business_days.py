@@ -17,12 +17,12 @@ def due_day(source: SettlementSource, at: datetime, days: int) -> date:
     local = at.astimezone(ZoneInfo(source.timezone))
     cut_off = time.fromisoformat(source.cut_off)
     after_cut_off = cut_off != time.min and local.time() >= cut_off
-    return _later(source, _open_on_or_after(source, local.date() + (_DAY if after_cut_off else 0 * _DAY)), days)
+    return later(source, _open_on_or_after(source, local.date() + (_DAY if after_cut_off else 0 * _DAY)), days)
 
 
 def late_at(source: SettlementSource, due: date) -> datetime:
     """The moment from which a line that is due on that day is missing: the start of the day after its grace."""
-    day = _later(source, due, source.grace_days) + _DAY
+    day = later(source, due, source.grace_days) + _DAY
     return datetime.combine(day, time.min, ZoneInfo(source.timezone)).astimezone(UTC)
 
 
@@ -42,7 +42,7 @@ def _open_on_or_after(source: SettlementSource, day: date) -> date:
     return day
 
 
-def _later(source: SettlementSource, day: date, days: int) -> date:
+def later(source: SettlementSource, day: date, days: int) -> date:
     for _ in range(days):
         day = _open_on_or_after(source, day + _DAY)
     return day

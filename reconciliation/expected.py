@@ -187,4 +187,5 @@ def paid_by_psp(source: SettlementSource, settlement: str, revision: int, amount
         amount.minor,
         keys.digest("settlement", source.name, settlement, amount.currency, str(revision)),
         due_day(source, now, 1),
+        payment_order_id=f"{source.name}/{settlement}",
     )

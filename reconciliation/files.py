@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from reconciliation import settling
 from reconciliation.breaking import Finding, judged
@@ -26,6 +27,7 @@ from reconciliation.state import (
 )
 from schemas.errors import Permanent, Transient
 from schemas.events import TimerFired
+from schemas.money import exponent
 from schemas.settlements import (
     SettlementFileDiscarded,
     SettlementFileReleased,
@@ -146,7 +148,7 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
     if progress.newer:
         superseded = FileMoved(replace(file, state="superseded"), now)
         return Decision((superseded,), timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
-    if file.released_by is None and (why := _brake(file, progress)):
+    if file.released_by is None and (why := _brake(file, progress, sources)):
         return Decision((FileMoved(replace(file, state="held", why=why), now),))
     if progress.older:
         old = progress.older[0]
@@ -155,6 +157,7 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
     again = looks_again(changes)
     if file.file_no in state.more_odd:
         return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now), *again))
+    changes += missing_in_sequence(state, file, now)
     changes.append(FileMoved(replace(file, state="folded"), now))
     return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
 
@@ -164,15 +167,34 @@ def looks_again(changes: Sequence[Change]) -> list[Timer]:
     return [_timer(SWEEP, "", each.again_at) for each in changes if isinstance(each, Judged) and each.again]
 
 
-def _brake(file: File, progress: Progress) -> str | None:
+def _brake(file: File, progress: Progress, sources: Sources) -> str | None:
     """Why a file must be held: too much of it is odd in one way (wrong units, wrong contract), or a person must say which of
     two versions is the newer."""
     if progress.older and not file.version:
+        return "restated"
+    source = sources.by_name.get(file.source)
+    if source and any(abs(minor) > _in_minor(source.restate_limit, currency) for currency, minor in progress.restates):
         return "restated"
     limit = max(BRAKE_AT_LEAST, progress.known // BRAKE_SHARE)
     if progress.amounts > limit:
         return "amounts"
     return "fees" if progress.fees > limit else None
+
+
+def _in_minor(amount: str, currency: str) -> Decimal:
+    return Decimal(amount).scaleb(exponent(currency))
+
+
+def missing_in_sequence(state: Reconciliation, file: File, now: datetime) -> Iterator[Change]:
+    """Numbers between those of a source's files that no file has."""
+    numbers = state.sequences.get(file.source, frozenset())
+    for number in range(min(numbers, default=0), max(numbers, default=0)):
+        item = f"sequence|{file.source}/{number}"
+        subject = f"{file.source}/{number}"
+        finding = None
+        if number not in numbers:
+            finding = Finding("FILE_MISSING", subject, file.source, "", None, 0, {"number": number})
+        yield from judged(item, finding, state.items.get(item), now)
 
 
 def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
@@ -189,10 +211,19 @@ def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decisi
         return Decision(changes)
     if new:
         changes.append(FileMoved(replace(file, state="superseded"), now))
+        changes += _restated(state, file, new, now)
         return Decision(changes, timers=(_timer(SETTLE, str(new), now),))
     before = state.progress[old].superseded if file.state == "discarded" else None
     again = [_timer(FOLD, f"{before}:0:{old}", now)] if before else []
     return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
+
+
+def _restated(state: Reconciliation, file: File, new: int, now: datetime) -> Iterator[Change]:
+    """The difference of two versions is booked: the break is only recorded."""
+    subject = f"{file.source}/{file.file_id}"
+    item = f"restated|{subject}"
+    finding = Finding("FILE_RESTATED", subject, file.source, "", None, 0, {"file": file.file_no, "replaced_by": new})
+    yield from judged(item, finding, state.items.get(item), now, closed=True)
 
 
 def folded_again(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:

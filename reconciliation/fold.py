@@ -128,12 +128,17 @@ def fold(conn: Connection, lines: Sequence[FoldedLine], now: datetime, settled: 
         judged = [settled, now, text_array(JUDGED)]
         met = conn.execute(_MEET, [*arrays, *judged])
         made = conn.execute(_MAKE, [now, *arrays, *judged])
-        found = [SumChange(*row) for row in met]
-        new = _sums_of_made(batch, made)
-        if sum(change.lines for change in (*found, *new)) < len(batch):
+        found = [*map(SumChange._make, met), *_sums_of_made(batch, made)]
+        if _lines(found) < len(batch):  # a fact has made a tally between the two statements; or a line is repeated
+            found += map(SumChange._make, conn.execute(_MEET, [*arrays, *judged]))
+        if _lines(found) < len(batch):
             conn.execute(_REPEATED, arrays)
-        changes += [*found, *new]
+        changes += found
     return changes
+
+
+def _lines(changes: Sequence[SumChange]) -> int:
+    return sum(change.lines for change in changes)
 
 
 def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: datetime) -> list[SumChange]:

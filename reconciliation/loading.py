@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from reconciliation.banking import group_of, unmatched
 from reconciliation.booking import Claim, LineSum
 from reconciliation.decide import Heard
 from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, SETTLE, SWEEP, WITHDRAW
-from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement
-from reconciliation.tally import Reference, Tally, lines_of
+from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement, Statement, Unmatched
+from reconciliation.tally import BANK_ENTRY, Reference, Tally, lines_of
 from schemas.events import TimerFired
 from schemas.settlements import (
     LineColumns,
@@ -100,6 +101,7 @@ def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFi
         state.progress[file.file_no] = _progress(conn, file.file_no)
     settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
     slices = [*([0] if SWEEP in kinds else []), *settling]
+    _load_sequences(conn, state, settling)
     for file_no in slices:
         _load_odd(conn, state, file_no, SLICE // len(slices), now)
     _load_tallies(conn, state)
@@ -138,7 +140,11 @@ def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
 
 _PROGRESS = """
 SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
-    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newer
+    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newer,
+    (SELECT coalesce(json_agg(json_build_array(s.currency, coalesce(n.paid, 0) - o.paid)), '[]')
+     FROM settlement_claims o JOIN settlements s USING (settlement_no)
+     LEFT JOIN settlement_claims n ON n.settlement_no = o.settlement_no AND n.file_no = f.file_no
+     WHERE o.file_no = ANY (v.older) AND o.paid IS NOT NULL)
 FROM files f CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
@@ -161,8 +167,29 @@ WHERE f.file_no = %s
 
 def _progress(conn: Connection, file_no: int) -> Progress:
     (row,) = conn.execute(_PROGRESS, [file_no])
-    chunks, known, amounts, fees, older, superseded, unfolded, newer = row
-    return Progress(chunks, known, amounts, fees, tuple(older), superseded, unfolded, newer)
+    chunks, known, amounts, fees, older, superseded, unfolded, newer, restates = row
+    return Progress(
+        chunks, known, amounts, fees, tuple(older), superseded, unfolded, newer, tuple(map(tuple, restates))
+    )
+
+
+_SEQUENCES = """
+SELECT DISTINCT f.source, m.sequence FROM files f JOIN files m ON m.source = f.source
+WHERE f.file_no = ANY (%s::integer[]) AND m.sequence IS NOT NULL
+    AND m.state IN ('gated', 'folding', 'held', 'folded', 'superseded') AND m.reader LIKE 'adyen%%'
+"""
+SEQUENCE_MAX = 400  # numbers back in which a missing one is looked for
+
+
+def _load_sequences(conn: Connection, state: Reconciliation, settling: Sequence[int]) -> None:
+    """Of readers whose files are numbered without end: numbers of parts, or of a year's statements, start again."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for source, number in conn.execute(_SEQUENCES, [list(settling)]) if settling else ():
+        found[source].add(number)
+    for source, numbers in found.items():
+        recent = frozenset(number for number in numbers if number > max(numbers) - SEQUENCE_MAX)
+        state.sequences[source] = recent
+        _load_items(conn, state, [f"sequence|{source}/{number}" for number in range(min(recent), max(recent))])
 
 
 _ODD = """
@@ -201,7 +228,54 @@ def _load_tallies(conn: Connection, state: Reconciliation) -> None:
     state.names = _names(conn, {line.settlement_no for line in lines})
     heard = conn.execute("SELECT until FROM heard").fetchone()
     state.heard_until = heard[0] if heard else None
+    _load_unmatched(conn, state)
     _load_items(conn, state, [str(reference) for reference in wanted])
+
+
+_UNMATCHED = """
+SELECT u.psp, u.currency, u.amount, replace(u.key::text, '-', ''), u.is_line, u.counterparty, u.day,
+    replace(u.pair::text, '-', '')
+FROM unmatched u
+"""
+_BY_KEY = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
+    ON u.psp = w.psp AND u.currency = w.currency AND u.key = w.key"""
+_BY_AMOUNT = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS w (psp, currency, amount)
+    ON u.psp = w.psp AND u.currency = w.currency AND u.amount = w.amount"""
+# One process pairs the entries of a bank account at a time: two could each miss what the other has just found.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('unmatched ' || psp, 0)) FROM unnest(%s::text[]) AS w (psp)"
+_DAYS = """
+SELECT settlement_no, max(day) FROM settlement_claims
+WHERE settlement_no = ANY (%s::integer[]) AND day IS NOT NULL GROUP BY settlement_no
+"""
+
+
+def _load_unmatched(conn: Connection, state: Reconciliation) -> None:
+    """Of the bank tallies of the slice: what of their amounts waits for its other half."""
+    bank = [tally for tallies in state.tallies.values() for tally in tallies if tally.kind == BANK_ENTRY]
+    if not bank:
+        return
+    conn.execute(_LOCK, [sorted({tally.psp for tally in bank})]).fetchall()
+    state.statement_days = dict(
+        conn.execute(_DAYS, [[line.settlement_no for tally in bank for line in tally.lines]]).fetchall()
+    )
+    named = [(tally.psp, tally.currency, tally.key) for tally in bank]
+    _add_unmatched(state, conn.execute(_BY_KEY, _unnest(named, uuid_array)))
+    groups = {group_of(entry) for entry in state.unmatched.values()}
+    for tally in bank:
+        entry = unmatched(tally, state.unmatched.get((tally.psp, tally.currency, tally.key)), state.statement_days)
+        groups |= {group_of(entry)} if entry else set()
+    if groups:
+        _add_unmatched(state, conn.execute(_BY_AMOUNT, _unnest(sorted(groups), int_array)))
+
+
+def _unnest(rows: Sequence[Sequence[Any]], last: Callable[[Any], Any]) -> list[Any]:
+    psps, currencies, rest = zip(*rows, strict=True)
+    return [text_array(psps), text_array(currencies), last(rest)]
+
+
+def _add_unmatched(state: Reconciliation, rows: Iterable[Sequence[Any]]) -> None:
+    for entry in (Unmatched(*row) for row in rows):
+        state.unmatched[entry.psp, entry.currency, entry.key] = entry
 
 
 def _reference(tally: Tally) -> Reference:
@@ -250,7 +324,7 @@ def _names(conn: Connection, settlement_nos: set[int]) -> dict[int, str]:
 # What is only recorded is closed at once, and would be recorded again.
 _ITEMS = """
 SELECT item, replace(break_id::text, '-', ''), amount FROM break_items
-WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%')
+WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%' OR item LIKE 'restated|%%')
 """
 
 
@@ -315,5 +389,22 @@ def _load_settlements(conn: Connection, state: Reconciliation) -> None:
             duplicates=duplicates.get(number, (0, 0))[0],
             duplicates_gross=duplicates.get(number, (0, 0))[1],
         )
+    _load_statements(conn, state)
     subjects = [settlement.subject for settlement in state.settlements.values()]
     _load_items(conn, state, [f"{of}|{subject}" for subject in subjects for of in ("settlement", "duplicate")])
+
+
+_STATEMENTS = """
+SELECT DISTINCT s.source, s.currency, s.settlement, c.day, c.opening, c.paid
+FROM settlements s JOIN settlement_claims c USING (settlement_no) JOIN files f USING (file_no)
+WHERE s.source = ANY (%s::text[]) AND c.opening IS NOT NULL AND c.day IS NOT NULL AND f.state = 'folded'
+"""
+
+
+def _load_statements(conn: Connection, state: Reconciliation) -> None:
+    """All statements of the bank accounts of which some are to be settled: each opens where another has closed."""
+    sources = {each.source for each in state.settlements.values() if any(c.opening is not None for c in each.claims)}
+    for source, currency, *statement in conn.execute(_STATEMENTS, [sorted(sources)]) if sources else ():
+        state.statements.setdefault((source, currency), []).append(Statement(*statement))
+    chains = state.statements.items()
+    _load_items(conn, state, [f"gap|{s}/{each.settlement}/{c}" for (s, c), chain in chains for each in chain])

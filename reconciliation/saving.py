@@ -29,6 +29,8 @@ from reconciliation.state import (
     Judged,
     NewFile,
     Overdue,
+    Unmatched,
+    UnmatchedMoved,
     Withdrawn,
 )
 from schemas.settlements import LineColumns, SettlementLines
@@ -173,9 +175,9 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
     """A chunk's columns → its lines. A line without a key is tallied under its digest."""
     of, currencies = said.lines, said.currencies
     found = {
-        (settlement, currency): numbers.get(
-            Place(said.source, said.settlements[settlement], currencies[currency], said.psp), 0
-        )
+        (settlement, currency): numbers[
+            Place(said.source, said.settlements[settlement], currencies[currency], said.psp)
+        ]
         if settlement >= 0
         else 0
         for settlement, currency in set(zip(of.settlements, of.net_currencies, strict=True))
@@ -262,12 +264,37 @@ ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = excluded
 
 
 def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
+    for gone, saved in _of(changes, UnmatchedMoved):
+        _save_unmatched(conn, gone, saved)
     for psp, day, at in _of(changes, Overdue):
         conn.execute(_OVERDUE, [at, day, psp])
     for file_no, references, again, again_at in _of(changes, Judged):
         conn.execute(_DONE, [int_array([file_no] * len(references)), *_columns_of(references)])
         if again:
             conn.execute(_AGAIN, [again_at, *_columns_of(again)])
+
+
+_GONE = """
+DELETE FROM unmatched u USING unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
+WHERE u.psp = w.psp AND u.currency = w.currency AND u.key = w.key
+"""
+_WAITING = """
+INSERT INTO unmatched (psp, currency, amount, key, is_line, counterparty, day, pair)
+SELECT psp, currency, amount, key, is_line, counterparty, day::date, pair
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::boolean[], %s::text[], %s::text[], %s::uuid[])
+    AS w (psp, currency, amount, key, is_line, counterparty, day, pair)
+ON CONFLICT (psp, currency, key) DO UPDATE SET amount = excluded.amount, is_line = excluded.is_line,
+    counterparty = excluded.counterparty, day = excluded.day, pair = excluded.pair
+"""
+
+
+def _save_unmatched(conn: Connection, gone: Sequence[Unmatched], saved: Sequence[Unmatched]) -> None:
+    if gone:
+        named = [(entry.psp, entry.currency, entry.key) for entry in gone]
+        conn.execute(_GONE, [list(column) for column in zip(*named, strict=True)])
+    if saved:
+        rows = [entry._replace(day=entry.day.isoformat()) for entry in saved]  # type: ignore[arg-type]
+        conn.execute(_WAITING, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _columns_of(references: Sequence[Any]) -> list[Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from reconciliation import banking
 from reconciliation.booking import Amounts, as_booked, difference, moves_suspense_alone, target, ties
 from reconciliation.breaking import Finding, judged
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Sources, paid_by_psp
 from reconciliation.matching import Code, Verdict, verdict
-from reconciliation.state import Booked, Change, FactFound, Judged, Reconciliation, Settlement
-from reconciliation.tally import Reference, Tally
+from reconciliation.state import Booked, Change, FactFound, FactTakenBack, Judged, Reconciliation, Settlement, Statement
+from reconciliation.tally import BANK_ENTRY, Reference, Tally
 from schemas.money import Money
 from schemas.settlements import Settled, SettlementMatched, SettlementReclassified, StatementMatched
 from topics.settlement_sources import SettlementSource
@@ -29,8 +30,15 @@ _GROUPED = ("FEE_VARIANCE",)
 def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) -> Iterator[Change]:
     """Judge the loaded slice of references."""
     references = state.odd.get(file_no, [])
+    moved: set[Reference] = set()
+    for change in _paired(state, references, sources, now):
+        if isinstance(change, FactFound | FactTakenBack):
+            moved.add(change.fact.reference)  # judged again, once its facts are saved
+        yield change
     again = []
     for reference in references:
+        if reference in moved:
+            continue
         tallies = state.tallies.get(reference, ())
         found = verdict(tallies, _is_late(tallies, sources, now))
         if found and found.code in _OUR_LAG and not _is_heard(state, tallies):
@@ -41,6 +49,13 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         yield from judged(item, finding, state.items.get(item), now)
     if references:
         yield Judged(file_no, tuple(references), tuple(again), next_boundary(now, LOOK_AGAIN))
+
+
+def _paired(
+    state: Reconciliation, references: Sequence[Reference], sources: Sources, now: datetime
+) -> Iterator[Change]:
+    bank = [tally for each in references if each.kind == BANK_ENTRY for tally in state.tallies.get(each, ())]
+    return banking.pair_anew(state, bank, sources.of, now) if bank else iter(())
 
 
 def _is_late(tallies: Sequence[Tally], sources: Sources, now: datetime) -> bool:
@@ -99,6 +114,7 @@ def settle(
     changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, tied, now)]
     changes += _untied(state, settlement, tied, now)
     changes += _repeated(state, settlement, now)
+    changes += _gaps(state, settlement, now)
     if not changed or source is None:
         return changes, []
     paid = changed.get(("bank_clearing", settlement.currency), 0)
@@ -127,6 +143,29 @@ def _repeated(state: Reconciliation, settlement: Settlement, now: datetime) -> I
     item = f"duplicate|{settlement.subject}"
     finding = _about(settlement, "DUPLICATE_ROW", settlement.duplicates_gross, {"lines": settlement.duplicates})
     yield from judged(item, finding, state.items.get(item), now, closed=True)
+
+
+def _gaps(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+    """A statement opens with what another one of its account has closed with; else one is missing between them."""
+    chain = state.statements.get((settlement.source, settlement.currency), [])
+    missing = without_predecessor(chain)
+    for each in chain:
+        item = f"gap|{settlement.source}/{each.settlement}/{settlement.currency}"
+        finding = None
+        if each in missing:
+            finding = _about(settlement, "FILE_MISSING", each.opening, {"before": each.settlement})
+            finding = finding._replace(subject=f"{settlement.source}/{settlement.currency}/{each.day.isoformat()}")
+        yield from judged(item, finding, state.items.get(item), now)
+
+
+def without_predecessor(statements: Sequence[Statement]) -> set[Statement]:
+    """Those, but the first, whose opening balance no statement of that day or before has closed with."""
+    listed = sorted(statements, key=lambda each: (each.day, each.settlement))
+    return {
+        each
+        for each in listed[1:]
+        if not any(o.closing == each.opening and o.day <= each.day and o is not each for o in listed)
+    }
 
 
 def _about(settlement: Settlement, code: Code, amount: int, detail: dict[str, object]) -> Finding:

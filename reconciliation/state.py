@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from reconciliation.booking import Amounts, Claim, LineSum
@@ -54,6 +54,7 @@ class Progress:
     superseded: int | None  # the newest of those that it, or a newer one, has replaced
     unfolded: int  # older files of its identity whose lines are not all folded
     newer: bool  # whether a newer file of its identity is folded
+    restates: tuple[tuple[str, int], ...]  # currency, by how much its claims differ from those that it replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,26 @@ class OpenItem(NamedTuple):
     amount: int
 
 
-class OddTally(NamedTuple):
-    """A reference that is to be judged, because of a file (0: of none)."""
+class Unmatched(NamedTuple):
+    """A bank entry that no fact explains, or an expectation without an entry. `pair`: the key of the other one."""
 
-    file_no: int
-    reference: Reference
+    psp: str  # the bank account
+    currency: str
+    amount: int
+    key: str
+    is_line: bool
+    counterparty: str  # of an expectation: the seller, or the source whose settlement it is
+    day: date  # of the statement, or on which it is due
+    pair: str | None
+
+
+class Statement(NamedTuple):
+    """A bank statement's balances, in minor units."""
+
+    settlement: str
+    day: date
+    opening: int
+    closing: int
 
 
 @dataclass
@@ -104,6 +120,10 @@ class Reconciliation:
     arrived: dict[int, datetime] = field(default_factory=dict)  # when the files of their lines came
     names: dict[int, str] = field(default_factory=dict)  # "<source>/<settlement>/<currency>" of their lines
     items: dict[str, OpenItem] = field(default_factory=dict)
+    unmatched: dict[tuple[str, str, str], Unmatched] = field(default_factory=dict)  # by bank account, currency, key
+    statement_days: dict[int, date] = field(default_factory=dict)  # by settlement number
+    statements: dict[tuple[str, str], list[Statement]] = field(default_factory=dict)  # by source and currency
+    sequences: dict[str, frozenset[int]] = field(default_factory=dict)  # of the files of a source
     settlements: dict[int, Settlement] = field(default_factory=dict)  # to be settled
     more_settlements: bool = False  # than those
     chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # of files, by the timer's key
@@ -187,6 +207,13 @@ class FactTakenBack(NamedTuple):
     at: datetime
 
 
+class UnmatchedMoved(NamedTuple):
+    """Bank entries and expectations that have found their other half by key, and those that wait or are paired."""
+
+    gone: tuple[Unmatched, ...]
+    saved: tuple[Unmatched, ...]
+
+
 class Overdue(NamedTuple):
     """The tallies of a PSP or bank account that are late since a day are to be judged."""
 
@@ -244,6 +271,7 @@ Change = (
     | Withdrawn
     | FactFound
     | FactTakenBack
+    | UnmatchedMoved
     | Overdue
     | Judged
     | ItemOpened

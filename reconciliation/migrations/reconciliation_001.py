@@ -99,6 +99,20 @@ CREATE TABLE odd (
     PRIMARY KEY (file_no, key, kind, currency, psp)
 );
 
+-- Bank entries that no fact explains, and expectations without an entry: those of one amount may be paired.
+CREATE TABLE unmatched (
+    psp text NOT NULL,  -- the bank account
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    key uuid NOT NULL,
+    is_line boolean NOT NULL,
+    counterparty text NOT NULL,
+    day date NOT NULL,
+    pair uuid,  -- the key of the other half
+    PRIMARY KEY (psp, currency, key)
+);
+CREATE INDEX unmatched_by_amount ON unmatched (psp, currency, amount);
+
 -- Until when everything that the executor has published is heard. One row; written by a side task.
 CREATE TABLE heard (one boolean PRIMARY KEY CHECK (one), until timestamptz NOT NULL);
 
@@ -230,6 +244,9 @@ SELECT t.psp, t.kind, t.key::text AS key, t.currency, cardinality(t.facts) > 0 A
        t.lines[4 * d.place - 1]::integer AS settlement_no, t.lines[4 * d.place]::integer AS file_no
   FROM tallies t CROSS JOIN LATERAL unnest(t.digests) WITH ORDINALITY AS d (digest, place);
 
+CREATE VIEW unmatched_view AS
+SELECT psp, currency, amount, key::text AS key, is_line, counterparty, day, pair::text AS pair FROM unmatched;
+
 CREATE VIEW settlement_view AS
 SELECT settlement_no, source, settlement, currency, psp, revision, booked, ties, to_settle, changed_at FROM settlements;
 
@@ -253,16 +270,16 @@ SELECT item, break_id::text AS break_id, amount, currency, detail, opened_at, cl
 CREATE VIEW break_action_view AS
 SELECT break_id::text AS break_id, revision, action, actor, at, detail FROM break_actions;
 
-GRANT SELECT ON file_view, line_chunk_view, tally_view, tally_line_view, settlement_view, settlement_sum_view,
+GRANT SELECT ON file_view, line_chunk_view, tally_view, tally_line_view, unmatched_view, settlement_view, settlement_sum_view,
     settlement_claim_view, repeated_line_view, break_view, break_item_view, break_action_view
     TO tally_reconciliation_read;
 """
 
 GONE = """
-DROP VIEW file_view, line_chunk_view, tally_view, tally_line_view, settlement_view, settlement_sum_view,
+DROP VIEW file_view, line_chunk_view, tally_view, tally_line_view, unmatched_view, settlement_view, settlement_sum_view,
     settlement_claim_view, repeated_line_view, break_view, break_item_view, break_action_view;
 DROP TABLE break_actions, break_items, breaks, settlement_claims, settlement_sums, settlements, repeated_lines, heard,
-    odd, tallies, line_chunks, files;
+    unmatched, odd, tallies, line_chunks, files;
 """
 
 
