@@ -33,10 +33,10 @@ WITH expected AS (
         due = greatest(t.due, excluded.due), outcome = greatest(t.outcome, excluded.outcome),
         payment_order_id = greatest(t.payment_order_id, excluded.payment_order_id), seller = greatest(t.seller, excluded.seller)
     WHERE (excluded.facts[1] = ANY (t.facts)) IS NOT TRUE
-    RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.digests, t.lines
+    RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.broken, t.digests, t.lines
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
-    SELECT 0, key, kind, currency, psp, %s FROM expected e WHERE kind = 's' OR digests <> '{{}}' OR EXISTS (
+    SELECT 0, key, kind, currency, psp, %s FROM expected e WHERE broken OR kind = 's' OR digests <> '{{}}' OR EXISTS (
         SELECT 1 FROM tallies t WHERE t.key = e.key AND t.kind = e.kind AND t.currency <> e.currency AND t.psp = e.psp)
     ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = least(odd.look_at, excluded.look_at)
 )

@@ -64,7 +64,7 @@ WITH met AS (
     UPDATE tallies t SET settled = t.settled + l.gross, fee = t.fee + l.fee, digests = t.digests || l.digest,
         lines = t.lines || ARRAY[l.gross, l.fee, l.settlement_no::bigint, l.file_no::bigint]
     FROM {_LINES} WHERE {_SAME} AND NOT l.digest = ANY (t.digests)
-    RETURNING l.*, cardinality(t.facts) > 0 AS known, {_EQUAL} AS equal
+    RETURNING l.*, cardinality(t.facts) > 0 AS known, {_EQUAL} AND NOT t.broken AS equal
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
     SELECT CASE WHEN %s THEN 0 ELSE file_no END, key, kind, currency, psp, %s FROM met

@@ -254,6 +254,11 @@ DELETE FROM odd USING (
     SELECT DISTINCT * FROM unnest(%s::integer[], %s::uuid[], %s::text[], %s::text[])) AS w (file_no, key, kind, psp)
 WHERE odd.file_no = w.file_no AND odd.key = w.key AND odd.kind = w.kind AND odd.psp = w.psp
 """
+_BROKEN = """
+UPDATE tallies t SET broken = %s
+FROM (SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[]) OFFSET 0) AS w (key, kind, psp)
+WHERE t.key = w.key AND t.kind = w.kind AND t.psp = w.psp AND t.broken <> %s
+"""
 _AGAIN = """
 INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
 SELECT 0, t.key, t.kind, t.currency, t.psp, %s
@@ -268,8 +273,11 @@ def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
         _save_unmatched(conn, gone, saved)
     for psp, day, at in _of(changes, Overdue):
         conn.execute(_OVERDUE, [at, day, psp])
-    for file_no, references, again, again_at in _of(changes, Judged):
+    for file_no, references, broken, whole, again, again_at in _of(changes, Judged):
         conn.execute(_DONE, [int_array([file_no] * len(references)), *_columns_of(references)])
+        for found, is_broken in ((broken, True), (whole, False)):
+            if found:
+                conn.execute(_BROKEN, [is_broken, *_columns_of(found), is_broken])
         if again:
             conn.execute(_AGAIN, [again_at, *_columns_of(again)])
 

@@ -35,7 +35,7 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         if isinstance(change, FactFound | FactTakenBack):
             moved.add(change.fact.reference)  # judged again, once its facts are saved
         yield change
-    again = []
+    again, broken, whole = list[Reference](), list[Reference](), list[Reference]()
     for reference in references:
         if reference in moved:
             continue
@@ -44,11 +44,14 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         if found and found.code in _OUR_LAG and not _is_heard(state, tallies):
             again.append(reference)
             continue
+        (broken if found else whole).append(reference)
         item = str(reference)
         finding = _finding(state, reference, tallies, found, sources) if found else None
         yield from judged(item, finding, state.items.get(item), now)
     if references:
-        yield Judged(file_no, tuple(references), tuple(again), next_boundary(now, LOOK_AGAIN))
+        yield Judged(
+            file_no, tuple(references), tuple(broken), tuple(whole), tuple(again), next_boundary(now, LOOK_AGAIN)
+        )
 
 
 def _paired(

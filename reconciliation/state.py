@@ -227,6 +227,8 @@ class Judged(NamedTuple):
 
     file_no: int
     references: tuple[Reference, ...]
+    broken: tuple[Reference, ...]  # a break is open for them
+    whole: tuple[Reference, ...]  # no break is open for them
     again: tuple[Reference, ...]
     again_at: datetime
 

@@ -83,6 +83,7 @@ CREATE TABLE tallies (
     fee bigint NOT NULL DEFAULT 0,
     digests bigint[] NOT NULL DEFAULT '{}',  -- of its lines, each counted once
     lines bigint[] NOT NULL DEFAULT '{}',  -- four for each digest: gross, fee, settlement_no, file_no
+    broken boolean NOT NULL DEFAULT false,  -- a break is open for it: whatever comes, it is judged again
     made_at timestamptz NOT NULL,
     PRIMARY KEY (key, kind, currency, psp)
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);

@@ -11,7 +11,7 @@ import pytest
 
 from reconciliation.formats import keys
 from tests.payouts import submitted
-from tests.reconciling import ADYEN, BANK, Report, Room, Row, call_id, paid_out
+from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
 from topics.settings import Settings
 
 
@@ -113,7 +113,7 @@ def test_a_statement_that_does_not_open_where_another_has_closed_is_a_gap_until_
 
 def test_a_number_that_no_file_has_is_a_missing_file(room: Room) -> None:
     for number in (7, 9):
-        report = paid_out([Row(call_id(number), 100)], settlement=str(number), source=ADYEN)
+        report = paid_out([Row(call_id(number), 100, settlement=str(number))], str(number))
         room.hear(report.stored())
         room.gated(report)
         with room.store.transaction() as conn:
