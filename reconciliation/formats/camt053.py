@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -128,10 +129,21 @@ def _local(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
+def _all(element: Element, path: str) -> list[Element]:
+    """All elements at the path, in whatever namespace the document has. A tenth of what `findall` with {*} costs."""
+    found = [element]
+    for end in _ends(path):
+        found = [child for each in found for child in each if child.tag.endswith(end)]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _ends(path: str) -> tuple[str, ...]:
+    return tuple(f"}}{name}" for name in path.split("/"))
+
+
 def _texts(element: Element, path: str) -> list[str]:
-    """Of all elements at the path, in whatever namespace the document has."""
-    found = element.findall("/".join(f"{{*}}{name}" for name in path.split("/")))
-    return [(each.text or "").strip() for each in found]
+    return [(each.text or "").strip() for each in _all(element, path)]
 
 
 def _text(element: Element, *paths: str) -> str:
@@ -196,8 +208,9 @@ class _Document:
                     self._now.batch = _text(element, "PmtInfId")
                 case "Ntry":
                     self._entries += 1
-                    yield from self._entry(element)
+                    batch, details = self._now.batch, self._now.details
                     self._now.batch, self._now.details = "", []
+                    yield from self._entry(element, batch, details)
                 case "Stmt":
                     self._end()
                 case "GrpHdr":
@@ -234,14 +247,14 @@ class _Document:
         if kind not in ("OPBD", "PRCD", "CLBD") or "true" in _texts(element, "CdtLine/Incl"):
             return
         self._now.balances.add(kind)
-        amount = self._amount(element, _text(element, "Amt"), _currency(element), _text(element, "CdtDbtInd"))
+        amount = self._amount(_text(element, "Amt"), _currency(element), _text(element, "CdtDbtInd"))
         if kind == "CLBD":
             self._now.closing = amount
             self._now.closing_day = self._when(_text(element, "Dt/Dt", "Dt/DtTm")).day
         elif kind == "OPBD" or self._now.opening is None:  # PRCD: the closing balance of the statement before
             self._now.opening = amount
 
-    def _amount(self, element: Element, text: str, currency: str, direction: str) -> int:
+    def _amount(self, text: str, currency: str, direction: str) -> int:
         """Signed, in the account's currency. Errors: Unreadable."""
         statement = self._now
         statement.currency = statement.currency or currency
@@ -268,7 +281,7 @@ class _Document:
 
     # ── entries ──
 
-    def _entry(self, element: Element) -> Iterator[Line]:
+    def _entry(self, element: Element, batch: str, details: list[_Detail]) -> Iterator[Line]:
         status = _text(element, "Sts", "Sts/Cd")
         if status in _NOT_BOOKED:
             self._notes.add(f"entries that are not booked ({status})")
@@ -276,27 +289,26 @@ class _Document:
         if status != "BOOK":
             raise Unreadable("schema_drift", f"an unknown status {status[:12]!r}", "Sts")
         direction = _text(element, "CdtDbtInd")
-        amount = self._amount(element, _text(element, "Amt"), _currency(element), direction)
+        amount = self._amount(_text(element, "Amt"), _currency(element), direction)
         booked = self._when(_text(element, "BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm"))
         value = _text(element, "ValDt/Dt", "ValDt/DtTm")
         value_day = self._when(value).day if value else booked.day
-        parts = self._parts(element, amount, direction)
+        parts = self._parts(amount, direction, batch, details)
         self._now.moved += amount
         if _text(element, "RvslInd") in ("true", "1"):
             self._now.reversed_ += amount
         for number, (minor, detail) in enumerate(parts):
             yield self._line(element, number, minor, detail, When(booked.at, value_day))
 
-    def _parts(self, element: Element, amount: int, direction: str) -> list[tuple[int, _Detail]]:
+    def _parts(self, amount: int, direction: str, batch: str, details: list[_Detail]) -> list[tuple[int, _Detail]]:
         """The entry's details with their amounts, where all say one in its currency; else the entry. Errors: Unreadable."""
-        details = self._now.details
         said = [each for each in details if each.amount and each.currency == self._now.currency]
         if len(said) == len(details) > 1 or (len(details) == 1 and [each for each in said if each.is_own]):
-            found = [self._amount(element, each.amount, each.currency, each.direction or direction) for each in said]
+            found = [self._amount(each.amount, each.currency, each.direction or direction) for each in said]
             if sum(found) != amount:
                 raise Unreadable("row_does_not_tie", "its details do not add up to the entry", "NtryDtls")
             return list(zip(found, details, strict=True))
-        return [(amount, details[0] if len(details) == 1 else _of_all(self._now.batch, details))]
+        return [(amount, details[0] if len(details) == 1 else _of_all(batch, details))]
 
     def _line(self, element: Element, number: int, amount: int, detail: _Detail, when: When) -> Line:
         statement, source = self._now, self._source
@@ -342,7 +354,7 @@ class _Document:
             return
         wrong = statement.closing - statement.opening - statement.moved
         if max(map(abs, (statement.closing, statement.opening, statement.moved))) > MINOR_MAX:
-            raise Unreadable("bad_total", "a sum has more than 64 bits", "Bal")
+            raise Unreadable("bad_row", "a sum has more than 64 bits", "Bal")
         if wrong:
             turned = " (it would if reversals had the other sign)" if wrong == -2 * statement.reversed_ else ""
             short = Money(wrong, statement.currency)
@@ -364,7 +376,6 @@ class _Document:
     def control(self) -> Control:
         ended, chunks = self._ended, self.chunks
         numbers = [int(each.sequence) for each in ended if each.sequence]
-        accounts = tuple(dict.fromkeys(each.account for each in ended))
         days = [each.closing_day for each in ended]
         first, last = (min(days), max(days)) if days else (0, 0)
         if chunks.lines:
@@ -395,7 +406,7 @@ class _Document:
 
 def _detail(element: Element) -> _Detail:
     own = _text(element, "Amt")
-    amounts = element if own else next(iter(element.findall("{*}AmtDtls/{*}TxAmt")), element)
+    amounts = element if own else next(iter(_all(element, "AmtDtls/TxAmt")), element)
     free = (*_texts(element, "RmtInf/Ustrd"), *_texts(element, "RmtInf/Strd/CdtrRefInf/Ref"),
             *_texts(element, "RmtInf/Strd/AddtlRmtInf"), _text(element, "AddtlTxInf"))  # fmt: skip
     references = (_text(element, f"Refs/{name}") for name in ("EndToEndId", "InstrId", "PmtInfId"))
@@ -417,8 +428,7 @@ def _of_all(batch: str, details: list[_Detail]) -> _Detail:
 
 
 def _currency(element: Element) -> str:
-    amount = element.find("{*}Amt")
-    return "" if amount is None else amount.get("Ccy", "")
+    return next((amount.get("Ccy", "") for amount in _all(element, "Amt")), "")
 
 
 def _chain(statement: _Statement) -> tuple[str, str]:

@@ -89,10 +89,10 @@ class Chunks:
         return found
 
     def settlements(self) -> tuple[SettlementSum, ...]:
-        """Errors: Refusal `bad_total` where a sum does not fit 64 bits."""
+        """Errors: Refusal `bad_row` where a sum does not fit 64 bits."""
         parts = (amount for sums in self.sums.values() for amount in sums)
         if any(abs(amount) > MINOR_MAX for amount in (*parts, *self.totals().values())):
-            raise Refusal("bad_total", "a sum has more than 64 bits")
+            raise Refusal("bad_row", "a sum has more than 64 bits")
         found = sorted(self.sums.items())
         return tuple(SettlementSum(ref, cur, net, paid, net == paid) for (ref, cur), (net, paid) in found)
 

@@ -15,7 +15,7 @@ from reconciliation.formats import keys
 from reconciliation.formats.amounts import ImpliedUnits, MajorUnits, Rates, decimals_of
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.refusing import Refusals, Unreadable, masked, refusal_of
-from reconciliation.formats.shape import CHUNK_LINES, NO_KEY, Refusal
+from reconciliation.formats.shape import CHUNK_LINES, NO_KEY, RELEASABLE, Refusal
 from reconciliation.formats.times import Times, When, day_of, iso_day
 
 NO_NUMBERS = [
@@ -235,3 +235,13 @@ def test_a_settlement_ties_where_its_lines_are_what_it_pays_out() -> None:
     assert chunks.totals() == {"USD": 90}
     [chunk] = chunks.rest()
     assert chunk.lines.settlements == [0, 0, -1]
+
+
+@pytest.mark.parametrize("settlements", [("238", "238", "238"), ("238", "239", "240")])
+def test_a_sum_over_64_bits_is_refused_and_not_released(settlements: tuple[str, ...]) -> None:
+    chunks = Chunks()
+    for number, settlement in enumerate(settlements):
+        chunks.add(line(number, settlement=settlement)._replace(net=2**62), number + 1)
+    with pytest.raises(Refusal) as error:
+        chunks.settlements()
+    assert error.value.code not in RELEASABLE
