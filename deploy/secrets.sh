@@ -45,7 +45,7 @@ if [ ! -s TALLY_PAYOUT_PROVIDERS ] && [ -s SIMULATOR_KEYS ]; then
     }
     add SIMULATOR_KEYS "$harbour_key"
     add SIMULATOR_WEBHOOK_SECRETS "$harbour_secret"
-    printf '[{"name": "harbour", "adapter": "harbour", "url": "http://simulator:8100/harbour", "api_key": "%s", "webhook_secrets": ["%s"], "bank_account": "harbour-main"}]' \
+    printf '[{"name": "harbour", "adapter": "harbour", "url": "http://simulator:8100/harbour", "api_key": "%s", "webhook_secrets": ["%s"], "bank_account": "main"}]' \
         "$harbour_key" "$harbour_secret" | keep TALLY_PAYOUT_PROVIDERS
 fi
 printf '[]' | keep TALLY_PAYOUT_PROVIDERS

@@ -33,12 +33,14 @@ from producers.routes import (
     payments,
     payout_approvals,
     payouts,
+    recon,
     reports,
     resolutions,
     reviews,
     seller_money,
     sellers,
     service,
+    settlement_files,
     webhook_endpoints,
 )
 from schemas.requests import FieldError
@@ -69,6 +71,8 @@ ROUTERS = (
     reviews.router,
     payout_approvals.router,
     resolutions.router,
+    settlement_files.router,
+    recon.router,
     service.router,
     pages.router,
 )

@@ -12,6 +12,8 @@ from producers.problems import Problem
 
 REQUEST_S = 30.0  # from the connection's beginning, or a request's first byte, to the request's last byte
 HEAD_MAX = 64 * 1024
+UPLOADS = "/v1/settlement-files/"  # bodies of any size: there each UPLOADED bytes have REQUEST_S
+UPLOADED = 1 << 20
 
 
 class Connection(HttpToolsProtocol):
@@ -20,6 +22,8 @@ class Connection(HttpToolsProtocol):
     _since: float | None = None  # loop time at which the unfinished request, or the connection, began
     _in_head = False
     _head = 0  # bytes of the unfinished request's headers so far
+    _is_upload = False
+    _uploaded = 0  # bytes since `_since`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -29,6 +33,8 @@ class Connection(HttpToolsProtocol):
         if self._since is None:
             self._since = self.loop.time()
         super().data_received(data)
+        if self._is_upload:
+            self._give_time(len(data))
         if self._in_head:
             self._head += len(data)
             if self._head > HEAD_MAX:
@@ -43,9 +49,19 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._in_head = False
+        self._is_upload = self.cycle is not None and self.cycle.scope["path"].startswith(UPLOADS)
+        self._uploaded = 0
+
+    def _give_time(self, received: int) -> None:
+        """An upload that moves on is not late, until it is answered."""
+        self._uploaded += received
+        if self._since is not None and self._uploaded >= UPLOADED and not self.cycle.response_complete:
+            self._since = self.loop.time()
+            self._uploaded = 0
 
     def on_message_complete(self) -> None:
         self._since = None
+        self._is_upload = False
         super().on_message_complete()
 
     def hang_up_if_late(self) -> None:

@@ -13,7 +13,7 @@ from producers import examples, replies
 from producers.bodies import refuse_others
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
-from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews
+from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews, settlement_files
 from schemas.requests import PaymentRequest
 from schemas.sellers import SellerRequest
 
@@ -28,6 +28,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     *reviews.BODIES,
     *payout_approvals.BODIES,
     *resolutions.BODIES,
+    *settlement_files.BODIES,
 )
 
 

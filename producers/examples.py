@@ -114,4 +114,5 @@ OF: dict[str, dict[str, Any]] = {
     "EditRequest": {"value": {"checkout_id": "cart-1"}, "reason": "the seller was misspelt"},
     "ApproveRequest": {"sha256": "0123456789abcdef" * 4, "reason": "compared with the shop's own record"},
     "ResumeRequest": {"reason": WHY},
+    "FileDecisionRequest": {"reason": "the PSP confirms the total by mail"},
 }

@@ -41,13 +41,14 @@ class House:
     payouts: Reader
     sealing: Sealing
     executor: Reader
+    reconciliation: Reader
     command_door: Door[Command[Any], Any]
     notifications: Notifications
     pools: Pools
 
     async def close(self) -> None:
         readers = (self.doors, self.payments, self.wallet, self.ledger, self.webhooks, self.risk, self.payouts)
-        for reader in (*readers, self.executor):
+        for reader in (*readers, self.executor, self.reconciliation):
             await reader.close()
         for door in (self.door, self.command_door):
             await asyncio.to_thread(door.close)
@@ -71,6 +72,7 @@ def furnish(settings: Settings) -> House:
         payouts=Reader(settings, "payouts"),
         sealing=Sealing(settings),
         executor=Reader(settings, "executor"),
+        reconciliation=Reader(settings, "reconciliation"),
         command_door=commands.door(settings),
         notifications=Notifications(settings, door),
         pools=Pools(),

@@ -32,13 +32,15 @@ SCOPES = (
     "risk:review",
     "payouts:approve",
     "calls:resolve",
+    "recon:read",
+    "recon:write",
 )
 # Who decides asks for nothing: such a key holds nothing that writes.
 APART = frozenset({"risk:review", "payouts:approve", "calls:resolve"})
 # Of the key that `tally up` makes: a newcomer is upstream service and operator in one.
 DEMO_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)
 # What looks at the whole house, or acts on it, is for operators and finance: whoever makes a key names it.
-OF_THE_HOUSE = frozenset({"ops:read", "ops:act", "ledger:read"})
+OF_THE_HOUSE = frozenset({"ops:read", "ops:act", "ledger:read", "recon:read", "recon:write"})
 UPSTREAM_SCOPES = tuple(scope for scope in DEMO_SCOPES if scope not in OF_THE_HOUSE)  # where nobody names any
 
 

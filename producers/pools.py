@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from producers.problems import Problem
 
 OPERATORS = 8
 LONG = 4  # operators' acts that take up to PACED_S_MAX each
+UPLOADS = 4  # files that are taken at once
 
 Result = TypeVar("Result")
 BUSY = ((b"retry-after", b"5"),)
@@ -23,6 +25,8 @@ class Pools:
         self._operators = ThreadPoolExecutor(OPERATORS, "operators")
         self._long = ThreadPoolExecutor(LONG, "long")
         self._long_places = LONG
+        self._uploads = ThreadPoolExecutor(UPLOADS, "uploads")
+        self._upload_places = UPLOADS
 
     async def for_operator(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._operators, work)
@@ -37,6 +41,20 @@ class Pools:
         finally:
             self._long_places += 1
 
+    @contextmanager
+    def upload_place(self) -> Iterator[None]:
+        """Held while a file comes. Errors: Problem `busy` while UPLOADS others come."""
+        if not self._upload_places:
+            raise Problem("busy", f"{UPLOADS} files are being sent. Send this one again later.", headers=BUSY)
+        self._upload_places -= 1
+        try:
+            yield
+        finally:
+            self._upload_places += 1
+
+    async def for_upload(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._uploads, work)
+
     def close(self) -> None:
-        for pool in (self._operators, self._long):
+        for pool in (self._operators, self._long, self._uploads):
             pool.shutdown(wait=False, cancel_futures=True)

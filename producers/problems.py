@@ -126,6 +126,21 @@ CODES: Mapping[str, Code] = {
     "approval_stale": Code(
         409, "Approval stale", "`sha256` is not that of the pay-out as it is now. Look at it again."
     ),
+    # ── settlement files ──
+    "unknown_source": Code(
+        404, "Unknown source", "No account of that name is set up: `TALLY_SETTLEMENT_SOURCES` has them."
+    ),
+    "file_too_large": Code(
+        413,
+        "File too large",
+        "A file has at most 2 GiB, packed and unpacked, and unpacks to at most 200 times its packed size.",
+    ),
+    "wrong_encoding": Code(
+        415, "Wrong encoding", "The body is the file as it is, or packed by gzip, once, with `Content-Encoding: gzip`."
+    ),
+    "empty_file": Code(422, "Empty file", "A file has at least one byte."),
+    "archive": Code(422, "Archive", "An archive, or packed twice. Send the files in it, each by itself."),
+    "broken_gzip": Code(422, "Broken gzip", "What came is no gzip, or is damaged."),
     # ── operators ──
     "refused": Code(409, "Refused", "An operator's act that cannot be done as things stand; `detail` says why."),
     "not_waiting": Code(409, "Not waiting", "It was decided by another one, or waits for nobody; `detail` says more."),

@@ -1,4 +1,4 @@
-"""Old webhooks of PSPs, and endpoints with an expired lease → deleted.
+"""Old webhooks of PSPs, endpoints with an expired lease, and pieces of files that were never stored → deleted.
 
 The events of old webhooks were published, and their effect is in the executor's store. A PSP that repeats an old webhook makes
 a new event with another id: the executor knows the charge, and does nothing.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from producers.doors.endpoint_rows import delete_expired
+from producers.doors.uploads import delete_ended, end_old
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 
@@ -23,5 +24,5 @@ DELETE FROM notifications WHERE (psp, notification_id, contents) IN
 
 def trim(conn: Connection, retention: Retention, now: datetime) -> int:
     """Delete one slice. → how many rows. `now` is business time."""
-    run_out = delete_expired(conn, now)
+    run_out = delete_expired(conn, now) + end_old(conn) + delete_ended(conn)
     return run_out + conn.execute(_TRIM, [now - timedelta(days=retention.psp_notifications_days), SLICE]).rowcount

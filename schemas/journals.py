@@ -15,7 +15,8 @@ OrderTemplate = Literal[
     "captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"
 ]
 PayoutTemplate = Literal["payout_submitted", "payout_paid", "payout_failed", "payout_returned"]
-Template = Literal[OrderTemplate, PayoutTemplate]
+SettlementTemplate = Literal["settled", "reclassified", "statement"]
+Template = Literal[OrderTemplate, PayoutTemplate, SettlementTemplate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class LedgerEntry:
 
 
 class JournalPosted(Event):
-    """A balanced journal, of a payment order or of a pay-out: debits equal credits per currency."""
+    """A balanced journal, of a payment order, a pay-out or a settlement: debits equal credits per currency."""
 
     keyed_by: ClassVar[str] = "payment_order_id"
     journal_id: str
@@ -37,7 +38,8 @@ class JournalPosted(Event):
     payment_order_id: PaymentOrderId | None = None
     checkout_id: CheckoutId | None = None
     payout_id: OperationId | None = None
-    part: str | None = None  # of the order, see `part_of`; None: the whole
+    settlement: str | None = None  # or bank statement, or tally: the subject of a Settled event
+    part: str | None = None  # of the order, see `part_of`; None: the whole; of a settlement: its revision
     entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
 
     def money(self) -> tuple[Money, ...]:
@@ -45,8 +47,8 @@ class JournalPosted(Event):
 
     @property
     def key(self) -> str:
-        """The payment order or the pay-out."""
-        return self.payment_order_id or self.payout_id or ""
+        """The payment order, the pay-out or the settlement."""
+        return self.payment_order_id or self.payout_id or self.settlement or ""
 
 
 class AccountBalance(Event):

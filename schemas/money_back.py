@@ -250,6 +250,7 @@ class Disputed(Terms):
     dispute_id: str  # ours: `dp_` and 24 hex digits, the same through all stages
     stage: int
     psp: str
+    dispute_reference: str | None = None  # the PSP's own, by which its settlement files name it; older events lack it
     reason: str
     due_by: datetime | None = None
 

@@ -24,6 +24,7 @@ WHOLE_STACKS = (
     "tests/journey/test_pay_in.py",
     "tests/journey/test_money_back.py",
     "tests/journey/test_payouts.py",
+    "tests/journey/test_settlements.py",
 )
 LONG = (
     "tests/contract/test_runtime_loop.py",

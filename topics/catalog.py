@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import events, journals, money_back, payouts, sellers
+from schemas import events, journals, money_back, payouts, sellers, settlements
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -58,6 +58,7 @@ class Room:
     ladder_s: tuple[float, ...] = (5, 30, 120, 600, 3600)
     gather_s: float = 0  # at least so long between two batches, where no payment waits for this room
     outside: tuple[Outside, ...] = ()
+    streamed: tuple[Topic, ...] = ()  # of `reads`: heard through Faust; the others through the runtime's own loop
 
     @property
     def dead_letters(self) -> Topic:
@@ -163,6 +164,22 @@ PAYOUT_MOVEMENTS = Topic(
 )
 PAYOUT_EXECUTIONS = Topic("payout-executions.v1", "payout_id", get_args(payouts.PayoutExecution), "executor")
 
+SETTLEMENT_FILES = Topic(
+    "settlement-files.v1",
+    "source",
+    (settlements.SettlementFileStored, settlements.SettlementFileReleased, settlements.SettlementFileDiscarded),
+    "doors",
+    None,
+)
+SETTLEMENT_LINES = Topic(
+    "settlement-lines.v1",
+    "source and lane",
+    (settlements.SettlementLines, settlements.SettlementLinesEnded),
+    "reconciliation",
+    7,
+)
+SETTLEMENTS = Topic("settlements.v1", "settlement or tally", get_args(settlements.Settlement), "reconciliation", None)
+
 TOPICS = (
     PAYMENT_REQUESTS,
     SCREENINGS,
@@ -185,6 +202,9 @@ TOPICS = (
     PAYOUTS,
     PAYOUT_MOVEMENTS,
     PAYOUT_EXECUTIONS,
+    SETTLEMENT_FILES,
+    SETTLEMENT_LINES,
+    SETTLEMENTS,
 )
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
@@ -192,7 +212,16 @@ PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
 DOORS = Room(
     "doors",
     (),
-    (PAYMENT_REQUESTS, PSP_NOTIFICATIONS, WEBHOOK_ENDPOINTS, OPERATOR_ACTIONS, SELLERS, PAYOUT_REQUESTS, APPROVALS),
+    (
+        PAYMENT_REQUESTS,
+        PSP_NOTIFICATIONS,
+        WEBHOOK_ENDPOINTS,
+        OPERATOR_ACTIONS,
+        SELLERS,
+        PAYOUT_REQUESTS,
+        APPROVALS,
+        SETTLEMENT_FILES,
+    ),
     "producers",
     outside=(Outside("upstream", "to us", "HTTP"), Outside("psps", "to us", "webhooks")),
 )
@@ -221,12 +250,22 @@ WALLET_ROOM = Room(
     (WALLET_MOVEMENTS, PAYOUT_MOVEMENTS, WALLET_BALANCES),
     "consumers.wallet",
 )
-LEDGER_ROOM = Room("ledger", (EXECUTIONS, PAYOUT_EXECUTIONS), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger")
+LEDGER_ROOM = Room(
+    "ledger", (EXECUTIONS, PAYOUT_EXECUTIONS, SETTLEMENTS), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger"
+)
 PAYOUTS_ROOM = Room(
     "payouts",
     (PAYOUT_REQUESTS, SELLERS, PAYOUT_RISK_DECISIONS, APPROVALS, PAYOUT_MOVEMENTS, PAYOUT_EXECUTIONS, TIMERS),
     (PAYOUT_SCREENINGS, PAYOUTS),
     "consumers.payouts",
+)
+RECONCILIATION_ROOM = Room(
+    "reconciliation",
+    (SETTLEMENT_FILES, SETTLEMENT_LINES, EXECUTIONS, PAYOUT_EXECUTIONS, TIMERS),
+    (SETTLEMENT_LINES, SETTLEMENTS),
+    "reconciliation",
+    gather_s=1,
+    streamed=(SETTLEMENT_FILES, SETTLEMENT_LINES),
 )
 WEBHOOKS_ROOM = Room(
     "webhooks",
@@ -237,7 +276,17 @@ WEBHOOKS_ROOM = Room(
     outside=(Outside("upstream", "to them", "webhooks"),),
 )
 
-ROOMS = (DOORS, PAYMENTS_ROOM, RISK_ROOM, EXECUTOR_ROOM, WALLET_ROOM, LEDGER_ROOM, PAYOUTS_ROOM, WEBHOOKS_ROOM)
+ROOMS = (
+    DOORS,
+    PAYMENTS_ROOM,
+    RISK_ROOM,
+    EXECUTOR_ROOM,
+    WALLET_ROOM,
+    LEDGER_ROOM,
+    PAYOUTS_ROOM,
+    RECONCILIATION_ROOM,
+    WEBHOOKS_ROOM,
+)
 CONSUMERS = tuple(room for room in ROOMS if room.reads)
 
 

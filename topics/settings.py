@@ -36,6 +36,7 @@ from pydantic_settings.exceptions import SettingsError as Unparsable
 from schemas.countries import known_countries
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
+from topics.settlement_sources import SettlementSource, named_once
 from topics.webhooks.limits import WebhookLimits
 
 if TYPE_CHECKING:
@@ -196,6 +197,8 @@ class Settings(BaseSettings):
     payout_countries_blocked: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset(
         {"KP", "IR", "SY", "CU"}
     )
+    # The PSP and bank accounts whose settlement files and statements are reconciled.
+    settlement_sources: Annotated[tuple[SettlementSource, ...], AfterValidator(named_once)] = ()
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
     webhooks: WebhookLimits = WebhookLimits()

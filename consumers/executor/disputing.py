@@ -162,6 +162,7 @@ def _publish(draft: Draft, dispute: Dispute, kind: type[Terms], **facts: object)
         dispute_id=dispute.dispute_id,
         stage=dispute.stage,
         psp=dispute.psp,
+        dispute_reference=dispute.dispute_reference,
         reason=dispute.reason,
         due_by=dispute.due_by,
         **facts,

@@ -1,4 +1,4 @@
-"""(the journals and balances of a batch, an execution or one of a pay-out) → the event's journal. Pure."""
+"""(the journals and balances of a batch, an execution, one of a pay-out, or a settlement) → the event's journal. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.errors import Permanent
 from schemas.events import PaymentCaptured
 from schemas.journals import JournalPosted
 from schemas.payouts import PayoutExecuted
+from schemas.settlements import Settled
 from topics.runtime.shape.consumer import Cause, Decision
 
 JournalKey = tuple[str, str, str]  # subject, template, part
@@ -90,8 +91,10 @@ def _post(state: Books, event: Booking, booked: Booked, cause: Cause) -> Decisio
 
 def _subject(event: Booking) -> tuple[str, dict[str, str]]:
     """What a journal is about, and its ids as the journal's fields. Captures come first: most events are captures."""
-    if isinstance(event, PaymentCaptured) or not isinstance(event, PayoutExecuted):
+    if isinstance(event, PaymentCaptured) or not isinstance(event, PayoutExecuted | Settled):
         return event.payment_order_id, {"payment_order_id": event.payment_order_id, "checkout_id": event.checkout_id}
+    if isinstance(event, Settled):
+        return event.subject, {"settlement": event.subject}
     return event.payout_id, {"payout_id": event.payout_id}
 
 

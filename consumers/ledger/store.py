@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
 from consumers.ledger.templates import Booking, Entries
 from schemas.envelope import EventId
 from schemas.events import PaymentCaptured
-from schemas.journals import AccountBalance, JournalPosted, LedgerEntry
+from schemas.journals import AccountBalance, JournalPosted, LedgerEntry, SettlementTemplate
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
@@ -129,12 +129,18 @@ def _as_posting(
     journal = JournalPosted(
         journal_id=journal_id,
         template=template,
-        **{"payout_id" if checkout_id is None else "payment_order_id": subject_id},
+        **{_subject_field(template, checkout_id): subject_id},
         checkout_id=checkout_id,
         part=part or None,
         entries=entries,
     )
     return Posting(journal, (), EventId(cause), posted_at)
+
+
+def _subject_field(template: str, checkout_id: str | None) -> str:
+    if checkout_id is not None:
+        return "payment_order_id"
+    return "settlement" if template in get_args(SettlementTemplate) else "payout_id"
 
 
 def _find(conn: Connection, sides: set[Side], now: datetime) -> list[Balance]:

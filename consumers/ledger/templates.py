@@ -1,4 +1,4 @@
-"""An execution, or one of a pay-out → its template and its entries. Nothing else makes entries (docs/books.md: the books)."""
+"""An execution, of an order or a pay-out, or a settlement → its template and its entries, made here alone (docs/books.md)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,17 @@ from schemas.payouts import (
     PayoutUnknown,
     PayoutUnresolved,
 )
+from schemas.settlements import (
+    AmountRole,
+    Settled,
+    Settlement,
+    SettlementMatched,
+    SettlementReclassified,
+    StatementMatched,
+)
 
 MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
-Booking = Execution | PayoutExecution
+Booking = Execution | PayoutExecution | Settlement
 Direction = Literal["debit", "credit"]
 
 PLATFORM_FEES = "platform:fees"
@@ -50,7 +58,8 @@ Entries = tuple[LedgerEntry, ...]
 
 
 class Booked(NamedTuple):
-    """The journal of a fact: its template, the part of the order or pay-out that it is about, and its entries."""
+    """The journal of a fact: its template, the part of the order or pay-out that it is about (a settlement's revision), and its
+    entries."""
 
     template: Template
     part: str
@@ -102,6 +111,12 @@ def booked(event: Booking) -> Booked | None:
             return Booked("payout_returned", event.part, returned(event))
         case PayoutUnknown() | PayoutUnresolved() | PayoutNotSent():
             return None
+        case SettlementMatched():
+            return Booked("settled", str(event.revision), settled(event))
+        case SettlementReclassified():
+            return Booked("reclassified", str(event.revision), settled(event))
+        case StatementMatched():
+            return Booked("statement", str(event.revision), settled(event))
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return None
         case PaymentAuthorised() | PaymentVoided() | AuthorisationExpired():
@@ -164,6 +179,30 @@ def returned(event: PayoutReturned) -> Entries:
         (clearing(event.bank_account), "debit", event.returned),
         (BANK_FEES, "debit", event.amount - event.returned),
         (payable(event.seller_account), "credit", event.amount),
+    )
+
+
+_SETTLED: dict[AmountRole, str] = {
+    "receivable": "psp:{psp}:receivable",
+    "suspense": "suspense",
+    "fees": "psp:{psp}:fees",
+    "reserve": "psp:{psp}:reserve",
+    "balance": "psp:{psp}:balance",
+    "bank_clearing": "bank:{bank}:clearing",
+    "bank": "bank:{bank}",
+    "bank_fees": BANK_FEES,
+    "losses": "platform:losses",
+    "fx": "psp:{psp}:fx",
+}
+
+
+def settled(event: Settled) -> Entries:
+    """What reconciliation says of a settlement or statement: the difference to what was said before, by account."""
+    return _entries(
+        *[
+            (_SETTLED[each.role].format(psp=event.psp, bank=event.bank_account), "debit", each.amount)
+            for each in event.amounts
+        ]
     )
 
 

@@ -20,6 +20,7 @@ from operations.auditor.money_back.page import MoneyBack
 from operations.auditor.pay_in.page import PayIn
 from operations.auditor.payouts.page import PayoutsPage
 from operations.auditor.reservations.page import Reservations
+from operations.auditor.settlements import Settlements
 from operations.auditor.transfers.page import Transfers
 from psp.registry import make_psps
 from topics.runtime.shape.clock import Clock
@@ -31,6 +32,7 @@ PAGES: tuple[Callable[[Run], Page], ...] = (
     PayoutsPage,
     Reservations,
     Transfers,
+    Settlements,
 )  # one for each flow of money
 PATIENCE = Patience()
 

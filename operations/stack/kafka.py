@@ -61,6 +61,7 @@ def properties(data: str, port: int, controller_port: int) -> Mapping[str, str]:
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+        "group.min.session.timeout.ms": "1000",
         "group.consumer.min.session.timeout.ms": "6000",
         "group.consumer.session.timeout.ms": "6000",
         "group.consumer.min.heartbeat.interval.ms": "1000",

@@ -16,15 +16,20 @@ from consumers.executor.settings import RoutingRule
 from operations.stack.home import Home
 from operations.stack.process import Command
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settlement_sources import SettlementSource
 
-# Which rooms share a process. The executor waits for PSPs and gets one to itself.
+# Which rooms share a process. The executor waits for PSPs and gets one to itself; so do the reading of settlement files and
+# what comes through Faust, which take a processor each while a large file is read.
 ROOM_PROCESSES: tuple[tuple[str, ...], ...] = (
     ("payments", "risk", "payouts"),
     ("executor",),
     ("wallet", "ledger", "webhooks"),
+    ("reconciliation",),
+    ("settlements",),
 )
 PSPS = ("northpay", "southpay")
 PROVIDERS: tuple[Literal["harbour"], ...] = ("harbour",)  # of pay-outs
+BANK = "main"  # the bank account that PSPs pay into and that pay-outs leave from
 SIMULATOR_TAKES = 256  # concurrent calls; with 64 the executor leased many small batches, and calls waited
 ROUTING = (RoutingRule(psp="northpay", weight=70), RoutingRule(psp="southpay", weight=30))
 
@@ -90,6 +95,7 @@ def environment(settings: Settings, kafka: str, postgres: str, ports: Mapping[st
     given |= {"TALLY_API_PORT": str(ports["api"])}
     given.setdefault("TALLY_PSPS", simulated_psps(settings, ports["simulator"]))
     given.setdefault("TALLY_PAYOUT_PROVIDERS", simulated_providers(settings, ports["simulator"]))
+    given.setdefault("TALLY_SETTLEMENT_SOURCES", simulated_sources())
     given.setdefault(
         "TALLY_ROUTING", json.dumps([rule.model_dump(mode="json", exclude_unset=True) for rule in ROUTING])
     )
@@ -122,12 +128,19 @@ def simulated_providers(settings: Settings, port: int) -> str:
             url=f"http://127.0.0.1:{port}/{name}",
             api_key=settings.derive(f"psp:{name}"),
             webhook_secrets=(webhook_secret(settings, name),),
-            bank_account=f"{name}-main",
+            bank_account=BANK,
             concurrency=SIMULATOR_TAKES,
         )
         for name in PROVIDERS
     ]
     return _as_json(accounts)
+
+
+def simulated_sources() -> str:
+    """The PSPs' accounts and the bank's, as `tally sim settle` writes their files; and how its bank names a settlement."""
+    reports = [SettlementSource(name=name, psp=name, bank_account=BANK) for name in PSPS]
+    named = frozenset({r"northpay-account, (po_[0-9a-f]+)", r"batch ([0-9]+), southpay-account"})
+    return _as_json([*reports, SettlementSource(name=BANK, kind="bank", bank_account=BANK, references=named)])
 
 
 def _as_json(accounts: Sequence[BaseModel]) -> str:

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from topics.settings import Settings
+
+REPEATED_AFTER_S = 10.0
+TEXTS_MAX = 1000
+
+
+class Repeats(logging.Filter):
+    """Lets a library's line pass once in REPEATED_AFTER_S: without a broker aiokafka writes a hundred a second (seen)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line, now = (record.name, record.getMessage()), time.monotonic()
+        if now - self._passed.get(line, -REPEATED_AFTER_S) < REPEATED_AFTER_S:
+            return False
+        if len(self._passed) >= TEXTS_MAX:
+            self._passed.clear()
+        self._passed[line] = now
+        return True
 
 
 def configure_logs(settings: Settings) -> None:
@@ -33,5 +54,6 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *common, rendered],
         )
     )
+    handler.addFilter(Repeats())
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.captureWarnings(True)

@@ -17,6 +17,7 @@ from topics.runtime.shape.reading import reader_role
 from topics.settings import Settings, SettingsError
 
 ANSWER_S = 5  # of a server; later it counts as away
+_ROOMS = {"api": "doors", "settlements": "reconciliation"}  # where the process has another name
 API_READS = ("payments", "wallet", "ledger", "webhooks")
 # libpq has no SQLSTATE for errors before the login is complete.
 _REFUSED_FOR_GOOD = (
@@ -41,11 +42,11 @@ def check(settings: Settings, names: Sequence[str]) -> dict[str, int] | None:
 
 
 def _rooms(names: Sequence[str]) -> list[catalog.Room]:
-    return [catalog.room("doors" if name == "api" else name) for name in names]
+    return [catalog.room(_ROOMS.get(name, name)) for name in names]
 
 
 def _roles(names: Sequence[str]) -> list[str]:
-    roles = [f"tally_{name}" for name in names if name != "api"]
+    roles = [f"tally_{room.name}" for room in _rooms(names) if room.reads]
     return roles + (["tally_doors", *(reader_role(room) for room in API_READS)] if "api" in names else [])
 
 

@@ -1,6 +1,6 @@
 """Commands on stdin → processes of the probe, forked from one that has read all its modules; what became of them on stdout.
 
-`{"start": "loop" | "busy loop" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid,
+`{"start": "loop" | "busy loop" | "stream" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid,
 `{"wait": pid}` with how it ended.
 At the end of stdin everything is killed. A child reads what it is to apply from `<home>/messages`, where it is not Kafka.
 """
@@ -36,6 +36,7 @@ from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 BATCH = 5
+SESSION_S = 2.0  # in place of 6: of processes with Faust
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "start" in command:
+            if command["start"] == "stream":  # read before the fork, and only by those who need it
+                import reconciliation.host  # noqa: F401
             pid = os.fork()
             if pid == 0:
                 _child(command)
@@ -82,6 +85,16 @@ def run_loop(settings: Settings, room: Room = probe.ROOM) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     RoomLoop(settings, probe.build(room=room), stop).run()
+
+
+def run_stream(settings: Settings) -> None:
+    """The same for what comes through Faust."""
+    from reconciliation import app, host
+
+    app.SESSION_S = SESSION_S
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    host.StreamLoop(settings, probe.build_streamed(), stop).run()
 
 
 def run_apply(settings: Settings) -> None:
@@ -125,6 +138,7 @@ def _say_the_rest(publisher: Publisher, store: Store) -> None:
 _WORK: dict[str, Callable[[Settings], None]] = {
     "loop": run_loop,
     "busy loop": partial(run_loop, room=probe.BUSY_ROOM),
+    "stream": run_stream,
     "apply": run_apply,
 }
 

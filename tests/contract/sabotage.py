@@ -9,6 +9,7 @@ from topics.runtime.dead_letters import store as letters
 from topics.runtime.delivery import apply as delivery
 from topics.runtime.outbox import outbox
 from topics.runtime.outbox.outbox import Publisher
+from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.decode import Incoming
 
 _producer: list[Publisher] = []
@@ -67,10 +68,59 @@ def no_older_rows_first() -> None:
     Publisher._publish_older = lambda self, store, row, ids: None  # type: ignore[method-assign]
 
 
+def fausts_own_offsets() -> None:
+    """As an ordinary Faust app: what it acknowledges is done, and reading begins where it says."""
+    from faust.transport.drivers.aiokafka import Consumer as FaustConsumer
+
+    from reconciliation.app import StreamConsumer
+    from reconciliation.host import StreamLoop
+
+    for name in ("seek_to_committed", "ack", "commit"):
+        setattr(StreamConsumer, name, getattr(FaustConsumer, name))
+
+    def place_wherever_it_is(self: StreamLoop, messages: Sequence[Message]) -> None:
+        first = {(m.topic, m.partition): m.offset for m in reversed(messages)}
+        for where, offset in first.items():
+            with self._store.transaction() as conn:
+                conn.execute(
+                    "INSERT INTO positions (topic, partition, next_offset) VALUES (%s, %s, %s)"
+                    " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+                    [*where, offset],
+                )
+            self._placed.offsets[where] = offset
+        apply(self, messages)
+
+    async def not_drained(self: StreamLoop) -> None:
+        pass
+
+    apply = StreamLoop._apply
+    StreamLoop._apply = place_wherever_it_is  # type: ignore[method-assign]
+    StreamLoop._place = lambda self, wheres: {}  # type: ignore[method-assign]
+    StreamLoop._drained = not_drained  # type: ignore[method-assign]
+
+
+def consumer_thread_crashes() -> None:
+    """A thread of Faust's ends, and nothing else does."""
+    from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+    async def crash(self: object, *arguments: object, **more: object) -> None:
+        raise RuntimeError("told to crash")
+
+    AIOKafkaConsumerThread._fetch_records = crash  # type: ignore[method-assign]
+
+
 BUILDS: dict[str, Callable[[], None]] = {
     "": nothing,
     **{
         build.__name__: build
-        for build in (position_before_effects, no_inbox, publish_before_commit, no_key_parking, no_older_rows_first)
+        for build in (
+            position_before_effects,
+            no_inbox,
+            publish_before_commit,
+            no_key_parking,
+            no_older_rows_first,
+            fausts_own_offsets,
+            consumer_thread_crashes,
+        )
     },
 }

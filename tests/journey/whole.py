@@ -27,6 +27,7 @@ from tests.simulator.running import free_port
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.clock import Clock
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settlement_sources import SettlementSource
 
 COPIES = 2
 START_S = 60.0
@@ -148,6 +149,7 @@ def settings_for(
     *,
     webhooks: bool = False,
     payouts: PayoutRules | None = None,
+    sources: Sequence[SettlementSource] = (),
 ) -> Settings:
     """An installation of its own whose PSPs are a simulator of its own, which tells by webhook where that is wanted.
 
@@ -165,7 +167,7 @@ def settings_for(
         for name in layout.PSPS
     )
     if payouts is None:
-        return make_stack(psps=accounts, routing=routing, api_port=free_port())
+        return make_stack(psps=accounts, routing=routing, api_port=free_port(), settlement_sources=tuple(sources))
     provider = PayoutProviderAccount(
         name="harbour",
         adapter="harbour",
@@ -227,5 +229,6 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
         "TALLY_PAYOUT_PROVIDERS": json.dumps([each.model_dump(mode="json") for each in settings.payout_providers]),
         "TALLY_PAYOUTS": settings.payouts.model_dump_json(),
+        "TALLY_SETTLEMENT_SOURCES": json.dumps([each.model_dump(mode="json") for each in settings.settlement_sources]),
         "TALLY_ROUTING": json.dumps([r.model_dump(mode="json", exclude_unset=True) for r in settings.routing]),
     }

@@ -13,6 +13,7 @@ import yaml
 
 from deploy.runtime_dependencies import LOCAL_STACK, runtime_dependencies
 from operations.cli.commands.run import NAMES
+from operations.stack.host import STREAMS
 from operations.stack.settings import AllSettings
 from tests.stack.wheels import normal
 from tests.tidy.reading import text
@@ -51,7 +52,7 @@ def needed(requirements: list[str]) -> set[str]:
 
 
 def test_each_room_and_the_api_is_a_service_of_its_own() -> None:
-    assert set(NAMES) == {"api", *(room.name for room in CONSUMERS)}
+    assert set(NAMES) == {"api", *STREAMS, *(room.name for room in CONSUMERS)}
     assert sorted(service["command"][1:] for service in ROOMS.values()) == sorted([name] for name in NAMES)
     assert set(ROOMS) == set(NAMES)
     assert set(OURS) == set(NAMES) | ONCE | {"simulator"}

@@ -32,6 +32,7 @@ AFTER_THE_DOORS = {  # what only doors of this release let in, and what follows 
     "NotificationReceived.v1.reversed",
     "JournalPosted.v1.part",
     "JournalPosted.v1.payout",
+    "JournalPosted.v1.settlement",
 }
 
 every_example = pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)

@@ -11,7 +11,8 @@ import typer
 import consumers
 
 app = typer.Typer(no_args_is_help=True)
-NAMES = ("api", *(found.name for found in pkgutil.iter_modules(consumers.__path__)))  # without importing the catalogue
+# Without importing the catalogue. `settlements` is what the room `reconciliation` hears through Faust.
+NAMES = ("api", *(found.name for found in pkgutil.iter_modules(consumers.__path__)), "reconciliation", "settlements")
 
 
 @app.command()

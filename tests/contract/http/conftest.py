@@ -19,6 +19,11 @@ from tests.databases import copy_database, drop_database
 from topics.runtime.making.topics import apply_topics
 from topics.settings import Settings
 
+SOURCES = [
+    {"name": "northpay-main", "psp": "northpay", "bank_account": "house"},
+    {"name": "house-bank", "kind": "bank", "bank_account": "house"},
+]
+
 
 @pytest.fixture(scope="session")
 def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
@@ -33,6 +38,7 @@ def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPat
         secret=SECRET,
         home=home,
         upstreams={"partner"},
+        settlement_sources=SOURCES,
         # Modules share the topics: a room of one hears of orders that another one placed without any payment.
         stop_at_least=10_000,
     )
@@ -62,5 +68,6 @@ def environment(door: Door) -> dict[str, str]:
         "TALLY_DATABASE": settings.database,
         "TALLY_TOPIC_PREFIX": settings.topic_prefix,
         "TALLY_SECRET": settings.secret,
+        "TALLY_SETTLEMENT_SOURCES": json.dumps(SOURCES),
     }
     return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,10 @@ HALVES: dict[str, tuple[bytes, int | None]] = {
         b"POST /v1/psp-notifications/northpay HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
         408,
     ),
+    "half a file": (  # with a key
+        b"POST /v1/settlement-files/northpay-main HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        408,
+    ),
     "a body that nobody reads": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", 200),
     "half of a second request": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /hea", 200),
 }
@@ -95,6 +100,10 @@ def test_a_request_that_does_not_come_whole_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.5)
     sent, status = HALVES[what]
+    if what == "half a file":
+        sent = sent.replace(
+            b"Host: x", b"Host: x\r\nAuthorization: Bearer " + door.key_for("hf", "recon:write").encode()
+        )
     with closing(socket.create_connection(("127.0.0.1", door.port), timeout=20)) as conn:
         conn.sendall(sent)
         answer = b"".join(iter(lambda: conn.recv(65536), b""))
@@ -141,3 +150,19 @@ def without_end(door: Door, first: bytes, more: bytes) -> bytes:
 @pytest.mark.parametrize("more", [b"X-More: 1\r\n" * 1000, b"x" * 10_000])
 def test_a_head_without_end_is_hung_up_on(door: Door, more: bytes) -> None:
     assert without_end(door, b"GET /healthz HTTP/1.1\r\nX-Long: 1", more) == b"hung up"
+
+
+def test_a_file_that_moves_on_has_more_time_than_a_request(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is for each part of a file: after ten parts, each within it, no more than one has passed."""
+    now = [0.0]
+    taken = connections.Connection.__new__(connections.Connection)
+    taken.loop = SimpleNamespace(time=lambda: now[0])  # type: ignore[assignment]
+    taken.cycle = SimpleNamespace(response_complete=False)  # type: ignore[assignment]
+    taken._since = 0.0
+    for _ in range(10):
+        now[0] += connections.REQUEST_S - 1
+        taken._give_time(connections.UPLOADED)
+    assert now[0] - taken._since < connections.REQUEST_S
+    now[0] += connections.REQUEST_S
+    taken._give_time(connections.UPLOADED - 1)
+    assert now[0] - taken._since >= connections.REQUEST_S, "a trickle is late"

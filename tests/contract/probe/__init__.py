@@ -41,6 +41,7 @@ ROOM = Room(
 )
 # Only one topic, all of whose partitions are busy, so that every process of a group surely has some; and nothing dies.
 BUSY_ROOM = replace(ROOM, reads=(catalog.EXECUTIONS,), ladder_s=(3600,))
+STREAMED_ROOM = replace(BUSY_ROOM, streamed=BUSY_ROOM.reads)
 ZERO = Money(0, "EUR")
 
 
@@ -225,3 +226,8 @@ def build(compacted: bool = True, room: Room = ROOM) -> AnyConsumer:
     if not compacted:
         return Consumer(room, load, decider, save)
     return Consumer(room, load, decider, save_and_tell, {catalog.WALLET_BALANCES: latest})
+
+
+def build_streamed() -> AnyConsumer:
+    """The probe whose messages come through Faust; its processes publish no compacted topic."""
+    return build(compacted=False, room=STREAMED_ROOM)

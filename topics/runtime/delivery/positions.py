@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
 
 from topics.runtime.dead_letters import store as letters
+from topics.runtime.delivery.apply import stop_room
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import Stopped, Store
 
@@ -31,13 +33,19 @@ class _Row:
 
 
 def start_offsets(
-    store: Store, kafka: KafkaConsumer, partitions: Sequence[TopicPartition], prefix: str, ids: Mapping[str, str]
+    store: Store,
+    kafka: KafkaConsumer,
+    partitions: Sequence[TopicPartition],
+    prefix: str,
+    ids: Mapping[str, str],
+    set_back: Callable[[list[TopicPartition]], None] | None = None,
 ) -> Offsets:
     """The offsets to read from; `ids` are Kafka's present topic ids. Errors: psycopg.Error; KafkaException; Stopped if a
     topic has been replaced, or Kafka's committed offset is ahead of the stored position.
 
     Ahead means that the store was restored from a backup, or that somebody moved the offset: the records between would be
-    skipped silently. The offset is set back to the position, from which the room goes on once an operator lifts the stop.
+    skipped silently. The offset is set back to the position (by `set_back`, where `kafka` is no member of the group), from
+    which the room goes on once an operator lifts the stop.
     """
     committed = _committed(kafka, partitions, prefix)
     with store.transaction() as conn:
@@ -45,10 +53,10 @@ def start_offsets(
         replaced = {
             w: ids[w[0]] for w, row in rows.items() if row.topic_id not in (None, ids[w[0]]) and row.way is None
         }
-        restarted = {w: _earliest(kafka, prefix, w) for w, row in rows.items() if row.way == "start"}
+        restarted = {w: earliest(kafka, prefix, w) for w, row in rows.items() if row.way == "start"}
         stored = {w: row.next_offset for w, row in rows.items()} | restarted
         ahead = {} if replaced else {w: o for w, o in committed.items() if w in stored and o > stored[w]}
-        new = {w: o if o >= 0 else _earliest(kafka, prefix, w) for w, o in committed.items() if w not in stored}
+        new = {w: o if o >= 0 else earliest(kafka, prefix, w) for w, o in committed.items() if w not in stored}
         _insert(conn, new, ids)
         stop: Stopped | None
         if replaced:
@@ -57,10 +65,23 @@ def start_offsets(
             _move_to_topics(conn, {w: stored[w] for w, row in rows.items() if row.way or row.topic_id is None}, ids)
             stop = _stop_ahead(conn, {w: (o, stored[w]) for w, o in ahead.items() if w not in restarted})
     if ahead:
-        _set_back(kafka, [TopicPartition(prefix + w[0], w[1], stored[w]) for w in ahead])
+        (set_back or partial(_set_back, kafka))([TopicPartition(prefix + w[0], w[1], stored[w]) for w in ahead])
     if stop:
         raise stop
     return stored | new
+
+
+def earliest(kafka: KafkaConsumer, prefix: str, where: Partition) -> int:
+    """The first offset that the broker still has. Errors: KafkaException."""
+    low, _ = kafka.get_watermark_offsets(TopicPartition(prefix + where[0], where[1]), timeout=10)
+    assert low != OFFSET_INVALID
+    return int(low)
+
+
+def stop_for_gone_offset(store: Store, where: Partition, due: int, why: str) -> Stopped:
+    """→ the stop: retention has deleted the due message."""
+    reason = f"message {due} of {where[0]}[{where[1]}] is gone from Kafka: {why}; `tally resume` names the ways out"
+    return stop_room(store, "offset_gone", reason, {"topic": where[0], "partition": where[1], "offset": due})
 
 
 def skip_empty(conn: Connection, where: Partition, due: int, end: int) -> bool:
@@ -146,9 +167,3 @@ def _set_back(kafka: KafkaConsumer, offsets: list[TopicPartition]) -> None:
         kafka.commit(offsets=offsets, asynchronous=False)
     except KafkaException:
         pass  # the stop is stored; retried after its lift
-
-
-def _earliest(kafka: KafkaConsumer, prefix: str, where: Partition) -> int:
-    low, _ = kafka.get_watermark_offsets(TopicPartition(prefix + where[0], where[1]), timeout=10)
-    assert low != OFFSET_INVALID
-    return int(low)

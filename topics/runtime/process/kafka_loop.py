@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from topics import catalog
-from topics.runtime.delivery.apply import Applied, Partition, stop_room
-from topics.runtime.delivery.positions import Offsets, skip_empty, start_offsets
+from topics.runtime.delivery.apply import Applied, Partition
+from topics.runtime.delivery.positions import start_offsets, stop_for_gone_offset
 from topics.runtime.making.revisions import refuse_older
 from topics.runtime.outbox.desk import Chore
 from topics.runtime.process import metrics
 from topics.runtime.process.health import Health
+from topics.runtime.process.placed import PlacedPartitions
 from topics.runtime.process.room_desk import RoomDesk
-from topics.runtime.process.second_reader import SecondReader
-from topics.runtime.process.topic_watch import TopicWatch
 from topics.runtime.shape.consumer import OPAQUE, AnyConsumer, Message
 from topics.runtime.shape.failpoints import hit
-from topics.runtime.shape.kafka import kafka_config, offsets
+from topics.runtime.shape.kafka import kafka_config
 from topics.runtime.shape.record import message_of
 from topics.runtime.shape.store import Stopped
 from topics.settings import Settings
@@ -49,29 +47,21 @@ class RoomLoop:
         self._stop = stop
         self._desk = RoomDesk(settings, consumer, stop, wake)
         self._store, self._publisher = self._desk.store, self._desk.publisher
-        self._offsets: Offsets = {}
-        self._to_place: set[Partition] = set()
+        self._placed = PlacedPartitions(settings, consumer.name, self._store)
         self._opaque: set[Partition] = set()  # whose next batch the client cannot unpack
         self._opaque_at: dict[Partition, int] = {}  # the offset that was due when that happened last
-        self._looked: Offsets = {}  # positions at the last check for silent partitions
-        self._overdue: Offsets = {}  # of these, the ones that had more messages
-        self._read_again_at: dict[
-            Partition, tuple[int, int]
-        ] = {}  # position and end at which a silent partition was last read again
-        self._to_commit: dict[Partition, int] = {}
         self._kafka = KafkaConsumer(_consumer_config(settings, consumer.name))
-        self._admin = AdminClient(kafka_config(settings))
-        self._topics = TopicWatch(self._admin)
-        self._second = SecondReader(settings, consumer.name)
         self._chores = [
             *self._desk.chores(),
             Chore(1.0, self._commit_offsets),
             Chore(SILENT_S, self._read_silent_again),
-            Chore(TOPICS_EVERY_S, self._check_topics),
+            Chore(TOPICS_EVERY_S, self._placed.look_at_topics),
         ]
 
     def run(self) -> None:
-        topics = [name for topic in self._consumer.room.reads if topic.on_kafka for name in self._names(topic)]
+        room = self._consumer.room
+        polled = [topic for topic in room.reads if topic.on_kafka and topic not in room.streamed]
+        topics = [name for topic in polled for name in self._names(topic)]
         self._kafka.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         try:
             while not self._stop.is_set():
@@ -116,7 +106,7 @@ class RoomLoop:
             return True
         where = ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            if where not in self._offsets:
+            if where not in self._placed.offsets:
                 return False  # paused without an offset until its position can be read
             raise self._stop_for_gone_offset(where, error)
         if error.code() == KafkaError._BAD_COMPRESSION:
@@ -126,55 +116,24 @@ class RoomLoop:
 
     def _stop_for_gone_offset(self, where: Partition, error: KafkaError) -> Stopped:
         """→ the stop: retention has deleted the due message. Errors: Stopped if the topic has been replaced."""
-        due = self._offsets[where]
-        self._at_positions([self._kafka_name(where)])
-        reason = (
-            f"message {due} of {where[0]}[{where[1]}] is gone from Kafka: {error}; `tally resume` names the ways out"
-        )
-        about = {"topic": where[0], "partition": where[1], "offset": due}
-        return stop_room(self._store, "offset_gone", reason, about)
+        due = self._placed.offsets[where]
+        self._at_positions([self._placed.kafka_name(where)])
+        return stop_for_gone_offset(self._store, where, due, str(error))
 
     def _handle(self, messages: Sequence[Message]) -> None:
         """Apply the batch, and retry it while the database is away; publish after each commit."""
-        rest = self._without_gaps(self._unapplied(messages))
+        rest = self._placed.without_gaps(self._placed.unapplied(messages))
         rest += self._opaque_after(rest)
         started = time.monotonic()
         while rest and not self._stop.is_set():
             try:
-                for applied in self._desk.apply(rest, self._offsets):
+                for applied in self._desk.apply(rest, self._placed.offsets):
                     self._note_applied(applied)
                 break
             except psycopg.Error as error:
                 self._wait_for_database(error)
-                rest = self._unapplied(rest)
+                rest = self._placed.unapplied(rest)
         metrics.BATCH_SECONDS.labels(self._consumer.name).observe(self._desk.ended(started))
-
-    def _unapplied(self, messages: Sequence[Message]) -> list[Message]:
-        """Without messages of partitions that are not ours now, or before the position."""
-        return [m for m in messages if m.offset >= self._offsets.get((m.topic, m.partition), m.offset + 1)]
-
-    def _without_gaps(self, messages: Sequence[Message]) -> list[Message]:
-        """Each partition's messages up to a gap; the partition is then read again from its position.
-
-        That brings the messages that the client has lost. Offsets without a message are no gap.
-        """
-        due = dict(self._offsets)
-        whole: list[Message] = []
-        broken: set[Partition] = set()
-        for message in messages:
-            where = (message.topic, message.partition)
-            if where in broken:
-                continue
-            if due[where] < message.offset and (lost := self._second.offsets(where, due[where], message.offset)):
-                log.warning(
-                    "gap", action="read again", room=self._consumer.name, partition=where, lost=sorted(lost)[:10]
-                )
-                broken.add(where)
-                continue
-            due[where] = message.offset + 1
-            whole.append(message)
-        self._to_place |= broken
-        return whole
 
     def _opaque_after(self, messages: Sequence[Message]) -> list[Message]:
         """Batches that cannot be unpacked, as records without contents, one offset at a time: a batch's size is unknown.
@@ -182,21 +141,18 @@ class RoomLoop:
         The client would fetch such a batch for ever. Each offset is read a second time first.
         """
         found = []
-        due = dict(self._offsets) | {(m.topic, m.partition): m.offset + 1 for m in messages}
-        for where in self._opaque & (due.keys() - self._to_place):
+        due = dict(self._placed.offsets) | {(m.topic, m.partition): m.offset + 1 for m in messages}
+        for where in self._opaque & (due.keys() - self._placed.late):
             if self._opaque_at.get(where) == due[where]:
                 found.append(Message(*where, due[where], None, None, OPAQUE, 0))
             self._opaque_at[where] = due[where]
-            self._to_place.add(where)
+            self._placed.late.add(where)
         self._opaque.clear()
         return found
 
     def _note_applied(self, applied: Applied) -> None:
         """Move the offsets; partitions that another process has moved are read again from their positions."""
-        for where, offset in applied.ends.items():
-            if where in self._offsets:
-                self._offsets[where] = offset
-                self._to_commit[where] = offset
+        self._placed.note(applied)
         if applied.foreign:
             self._read_again(applied.foreign)
 
@@ -215,7 +171,7 @@ class RoomLoop:
         except (psycopg.Error, KafkaException, Stopped) as error:
             kafka.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
             kafka.pause(partitions)
-            self._to_place |= {self._where(p) for p in partitions}
+            self._placed.late |= {self._placed.where(p) for p in partitions}
             if isinstance(error, Stopped):
                 self.health.stopped(error.code, error.reason)
 
@@ -225,17 +181,10 @@ class RoomLoop:
         self._kafka.resume(partitions)
 
     def _at_positions(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        prefix = self._settings.topic_prefix
-        ids = {name[len(prefix) :]: id_ for name, id_ in self._topics.ids({p.topic for p in partitions}).items()}
-        placed = start_offsets(self._store, self._kafka, partitions, prefix, ids)
-        self._offsets |= placed
-        return [TopicPartition(p.topic, p.partition, placed[self._where(p)]) for p in partitions]
-
-    def _where(self, partition: TopicPartition) -> Partition:
-        return partition.topic[len(self._settings.topic_prefix) :], partition.partition
-
-    def _kafka_name(self, where: Partition, offset: int = -1001) -> TopicPartition:
-        return TopicPartition(self._settings.topic_prefix + where[0], where[1], offset)
+        ids = self._placed.topic_ids(map(self._placed.where, partitions))
+        placed = start_offsets(self._store, self._kafka, partitions, self._settings.topic_prefix, ids)
+        self._placed.offsets |= placed
+        return [TopicPartition(p.topic, p.partition, placed[self._placed.where(p)]) for p in partitions]
 
     def _on_revoke(self, kafka: KafkaConsumer, partitions: list[TopicPartition]) -> None:
         self._commit_offsets()
@@ -245,37 +194,33 @@ class RoomLoop:
         self._forget(partitions)
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            where = self._where(partition)
-            self._offsets.pop(where, None)
-            self._to_commit.pop(where, None)
-            self._to_place.discard(where)
+        self._placed.forget(map(self._placed.where, partitions))
 
     def _place_late(self) -> None:
         """Place partitions that were assigned while the database was away or the room had stopped."""
-        if self._to_place:
-            self._read_again(set(self._to_place))
+        if self._placed.late:
+            self._read_again(set(self._placed.late))
 
     def _read_again(self, wheres: set[Partition]) -> None:
         """Read these partitions again from their stored positions, if they are still assigned to us."""
-        assigned = {self._where(p) for p in self._kafka.assignment()}
-        mine = [self._kafka_name(where) for where in sorted(wheres & assigned)]
+        assigned = {self._placed.where(p) for p in self._kafka.assignment()}
+        mine = [self._placed.kafka_name(where) for where in sorted(wheres & assigned)]
         for where in wheres:
-            self._offsets.pop(where, None)
-        self._to_place |= wheres & assigned  # until it has worked
+            self._placed.offsets.pop(where, None)
+        self._placed.late |= wheres & assigned  # until it has worked
         if mine:
             at = self._at_positions(mine)
             self._kafka.incremental_unassign(mine)
             self._read(at)
-        self._to_place -= wheres
+        self._placed.late -= wheres
 
     def _commit_offsets(self) -> None:
         """Commit offsets to Kafka, to show the lag only; they are never ahead of the positions."""
-        if not self._to_commit:
+        if not self._placed.to_commit:
             return
         hit("before_offsets")
-        offsets = [self._kafka_name(where, offset) for where, offset in self._to_commit.items()]
-        self._to_commit.clear()
+        offsets = [self._placed.kafka_name(where, offset) for where, offset in self._placed.to_commit.items()]
+        self._placed.to_commit.clear()
         try:
             self._kafka.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
@@ -286,64 +231,9 @@ class RoomLoop:
 
     def _read_silent_again(self) -> None:
         """Read silent partitions again that have more messages (seen once, after cuts of the connection)."""
-        self._admin.poll(0)  # for its log lines
-        looked, self._looked = self._looked, dict(self._offsets)
-        overdue, self._overdue = self._overdue, {}
-        assigned = {self._where(p) for p in self._kafka.assignment()}
-        self._to_place |= assigned - self._offsets.keys()
-        quiet = {
-            where: due
-            for where, due in self._looked.items()
-            if looked.get(where) == due and where not in self._to_place
-        }
-        try:
-            ends = self._ends_holding_more(quiet)
-        except KafkaException:
-            return  # silent because Kafka is away
-        for where, end in ends.items():
-            due = self._overdue[where] = quiet[where]
-            if overdue.get(where) == due and self._read_again_at.get(where) != (
-                due,
-                end,
-            ):  # not a message that has only just come
-                log.warning("silent", action="read again", room=self._consumer.name, partition=where, due=due, end=end)
-                self._read_again_at[where] = (due, end)
-                self._to_place.add(where)
-
-    def _check_topics(self) -> None:
-        """Place partitions of replaced topics anew: that stops the room."""
-        changed = self._topics.changed({self._kafka_name(where).topic for where in self._offsets})
-        self._to_place |= {where for where in self._offsets if self._kafka_name(where).topic in changed}
-
-    def _ends_holding_more(self, quiet: Offsets) -> dict[Partition, int]:
-        """The ends of the partitions with a message past their position. If there are only offsets without a message, the
-        position moves to the end: else they would count as lag, and retention could delete the position's offset."""
-        self._second.forget_unused()
-        more = {}
-        for where, end in self._ends_of(quiet).items():
-            due = quiet[where]
-            if due < end and self._second.offsets(where, due, end):
-                more[where] = end
-            elif due < end:
-                self._skip_empty(where, due, end)
-        return more
-
-    def _skip_empty(self, where: Partition, due: int, end: int) -> None:
-        with self._store.transaction() as conn:
-            moved = skip_empty(conn, where, due, end)
-        if moved:
-            self._offsets[where] = self._to_commit[where] = end
-        else:
-            self._to_place.add(where)  # moved by another process
-
-    def _ends_of(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Over the admin client's connection: on the consumer's each answer waits behind a fetch of half a second."""
-        wanted = [self._kafka_name(where) for where in partitions]
-        if not wanted:
-            return {}
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        found = offsets(self._admin, wanted, latest, IsolationLevel.READ_COMMITTED, 1)
-        return {self._where(partition): offset for partition, offset in found.items()}
+        assigned = {self._placed.where(p) for p in self._kafka.assignment()}
+        self._placed.late |= assigned - self._placed.offsets.keys()
+        self._placed.look_for_silent()
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -358,7 +248,7 @@ class RoomLoop:
         except KafkaException as error:
             log.warning("kafka away", action="pause", room=self._consumer.name, error=str(error))
             self.health.paused("kafka", str(error))
-            self._to_place |= set(self._offsets)  # consumed and unapplied messages are read again
+            self._placed.late |= set(self._placed.offsets)  # consumed and unapplied messages are read again
             self._publisher.poll(1.0)
 
     def _wait_for_database(self, error: psycopg.Error) -> None:
@@ -386,7 +276,7 @@ class RoomLoop:
         """Consumed and unapplied messages are read again after the lift."""
         log.error("room stopped", action="stop", room=self._consumer.name, code=stopped.code, reason=stopped.reason)
         self.health.stopped(stopped.code, stopped.reason)
-        self._to_place |= set(self._offsets)
+        self._placed.late |= set(self._placed.offsets)
         self._pause_until(self._desk.is_lifted)
         log.info("room goes on", action="resume", room=self._consumer.name)
 
@@ -399,7 +289,7 @@ class RoomLoop:
                 self._kafka.pause(assigned)
             for record in self._kafka.consume(100, 0.2):
                 if record.error() is None:  # fetched before the pause: read it again
-                    self._to_place.add(
+                    self._placed.late.add(
                         ((record.topic() or "")[len(self._settings.topic_prefix) :], record.partition() or 0)
                     )
             self._publisher.poll()
@@ -419,7 +309,7 @@ class RoomLoop:
         except (psycopg.Error, KafkaException) as error:
             log.warning("unclean end", action="close", room=self._consumer.name, error=str(error).strip()[:200])
         self._kafka.close()
-        self._second.close()
+        self._placed.close()
         self._store.close()
         self.health.gone()
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topics import catalog
 from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.kafka import describe_topics
 from topics.settings import Settings
 
 
@@ -30,10 +31,8 @@ def find(kafka: AdminClient, settings: Settings, room: str) -> list[PartitionCou
     """The room's keyed topics that exist. Errors: KafkaException where the broker is away."""
     of_room = catalog.room(room)
     named = [n for t in (*of_room.reads, *of_room.writes) if t.on_kafka for n in catalog.names(t, settings.upstreams)]
-    asked = TopicCollection([settings.topic_prefix + name for name in named])
-    described = kafka.describe_topics(asked, request_timeout=5)
     found = []
-    for name, future in described.items():
+    for name, future in describe_topics(kafka, [settings.topic_prefix + name for name in named]).items():
         try:
             topic = future.result()
         except KafkaException as error:

@@ -30,6 +30,10 @@ NAMES: Final = (
     "call.after_reply",
     "call.after_record",
     "call.after_apply",
+    "file.after_spool",
+    "file.after_gated",
+    "file.between_chunks",
+    "file.before_end",
 )
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -88,8 +88,8 @@ def partitions(kafka: Consumer | AdminClient, names: Sequence[str]) -> list[Topi
 def describe_topics(
     admin: AdminClient, names: Iterable[str], limit_s: float = 5
 ) -> dict[str, Future[TopicDescription]]:
-    """Kafka's description of each topic (full names), as futures."""
-    wanted = TopicCollection(sorted(names))
+    """Kafka's description of each topic (full names, repeats allowed: a room may read what it writes), as futures."""
+    wanted = TopicCollection(sorted(set(names)))
     asked: dict[str, Future[TopicDescription]] = admin.describe_topics(wanted, request_timeout=limit_s)
     return asked
 

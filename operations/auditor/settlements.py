@@ -1,0 +1,243 @@
+"""The page of settlements: files and their lines in reconciliation, against the doors, the ledger and the orders it booked.
+
+Receivables: what the ledger has booked of an order at a PSP whose files come is what reconciliation expects of it; and what it
+has booked of a settlement is what reconciliation says that should be. So a receivable is explained, order by order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from operations.auditor.engine.findings import Finding, heard
+from operations.auditor.engine.page import PageDefaults, PlannedCheck
+from operations.auditor.engine.published import PublishedIds
+from operations.auditor.engine.run import Run
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.sums import Sum
+from schemas.events import PaymentCaptured
+from schemas.payouts import PayoutSubmitted
+from schemas.settlements import SettlementFileStored, SettlementLines, SettlementMatched
+from topics.settings import Settings
+
+FILES, FOLDED = "settlement_files_heard", "settlement_lines_folded"
+EXPECTED = "receivables_expected"
+BOOKED, STATEMENTS = "settlements_booked", "statements_booked"
+CHECKS = (FILES, FOLDED, EXPECTED, BOOKED, STATEMENTS)
+STORED = heard(SettlementFileStored, "reconciliation")
+SAID = heard(SettlementLines, "reconciliation")
+CAPTURED, CAPTURED_HERE = heard(PaymentCaptured, "ledger"), heard(PaymentCaptured, "reconciliation")
+SUBMITTED = heard(PayoutSubmitted, "reconciliation")
+MATCHED = heard(SettlementMatched, "ledger")
+TEMPLATES = ("settled", "reclassified", "statement")
+PAYMENTS = "crRbB2"  # kinds of lines that move what a PSP owes us
+ROLES = {
+    "receivable": "psp:{psp}:receivable",
+    "suspense": "suspense",
+    "fees": "psp:{psp}:fees",
+    "reserve": "psp:{psp}:reserve",
+    "balance": "psp:{psp}:balance",
+    "bank_clearing": "bank:{bank}:clearing",
+    "bank": "bank:{bank}",
+    "bank_fees": "bank:fees",
+    "losses": "platform:losses",
+    "fx": "psp:{psp}:fx",
+}
+Sides = dict[tuple[str, str], int]  # account and currency → debits less credits
+
+SUMS = (
+    Sum(
+        "settlement_lines_add_up",
+        "reconciliation",
+        "SELECT count(*) FROM settlement_sum_view",
+        "SELECT coalesce(s.settlement_no, l.settlement_no) || ' ' || coalesce(s.kind, l.kind), s.lines || ' lines, ' || s.gross,"
+        " l.lines || ' lines, ' || l.gross FROM settlement_sum_view s FULL JOIN (SELECT settlement_no, kind, currency,"
+        " count(*) AS lines, sum(gross) AS gross FROM tally_line_view GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
+        " AND l.kind = s.kind AND l.currency = s.gross_currency"
+        " WHERE (coalesce(s.lines, 0), coalesce(s.gross, 0)) <> (coalesce(l.lines, 0), coalesce(l.gross, 0))",
+    ),
+    Sum(
+        "suspense_explained",
+        "reconciliation",
+        "SELECT count(*) FROM settlement_sum_view",
+        "SELECT coalesce(s.settlement_no, l.settlement_no) || ' ' || coalesce(s.kind, l.kind), s.unknown || ' unknown',"
+        " l.gross::text FROM settlement_sum_view s FULL JOIN (SELECT settlement_no, kind, currency, sum(gross) AS gross"
+        " FROM tally_line_view WHERE NOT known GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
+        " AND l.kind = s.kind AND l.currency = s.gross_currency"
+        " WHERE coalesce(s.unknown, 0) <> coalesce(l.gross, 0)",
+    ),
+)
+
+
+def _sides() -> dict[str, Sides]:
+    return defaultdict(lambda: defaultdict(int))
+
+
+@dataclass(slots=True)
+class SettlementBooks:
+    """What is compared, by file, order, pay-out and settlement."""
+
+    files: dict[tuple[str, str], bool] = field(default_factory=dict)  # source, file → whether reconciliation has it
+    chunks: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # file → source, chunks, of which are folded
+    owed: dict[str, Sides] = field(default_factory=_sides)  # order → booked at PSPs whose files come
+    expected: dict[str, Sides] = field(default_factory=_sides)
+    wanted: dict[str, Sides] = field(default_factory=_sides)  # settlement → as reconciliation has booked it
+    booked: dict[str, Sides] = field(default_factory=_sides)  # settlement → as the ledger has
+    closing: dict[str, Sides] = field(
+        default_factory=_sides
+    )  # statement → closing less opening balance, where it is booked
+
+
+class Settlements(PageDefaults):
+    hops = (STORED, SAID, CAPTURED_HERE, SUBMITTED, MATCHED)
+    kinds = TEMPLATES
+    sums = SUMS
+    topics: tuple[PublishedIds[SettlementBooks], ...] = ()
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._books = SettlementBooks()
+
+    def read_stores(self) -> None:
+        """The ledger before reconciliation: what either has, the executor has said before."""
+        self._books = read_all(self._run.stores, self._run.settings)
+
+    def first_look(self) -> set[Finding]:
+        return set(compare(self._books))
+
+    def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
+        return set(compare(read_all(self._run.stores, self._run.settings, {finding.key for finding in suspects})))
+
+    def counted(self) -> Iterator[PlannedCheck]:
+        books = self._books
+        counts = {
+            FILES: len(books.files),
+            FOLDED: len(books.chunks),
+            EXPECTED: len(books.owed),
+            BOOKED: len(books.wanted),
+            STATEMENTS: len(books.closing),
+        }
+        for name in CHECKS:
+            yield PlannedCheck(name, counts[name], expected=False)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_all(stores: Stores, settings: Settings, keys: Collection[str] | None = None) -> SettlementBooks:
+    """With `keys` only orders of these keys; files and settlements are few, and are all read."""
+    books = SettlementBooks()
+    psps = sorted({source.psp for source in settings.settlement_sources if source.psp})
+    if psps:
+        _read_owed(stores, books, [f"psp:{psp}:receivable" for psp in psps], keys)
+        _read_expected(stores, books, psps, keys)
+    _read_settlements(stores, books, {source.name: source.bank_account for source in settings.settlement_sources})
+    _read_files(stores, books)
+    return books
+
+
+_OWED = (
+    "SELECT payment_order_id, account, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint"
+    " FROM entry_view WHERE account = ANY(%(accounts)s) AND checkout_id IS NOT NULL{among} GROUP BY 1, 2, 3"
+)
+_EXPECTED = (
+    "SELECT payment_order_id, psp, currency, sum(expected)::bigint FROM tally_view WHERE psp = ANY(%(psps)s) AND facts > 0"
+    " AND kind = ANY(%(kinds)s){among} GROUP BY 1, 2, 3"
+)
+_AMONG = " AND payment_order_id = ANY(%(keys)s)"
+
+
+def _read_owed(stores: Stores, books: SettlementBooks, accounts: list[str], keys: Collection[str] | None) -> None:
+    statement = _OWED.format(among="" if keys is None else _AMONG)
+    for order, account, currency, amount in stores.rows("ledger", statement, _given(keys, accounts=accounts)):
+        books.owed[order][account, currency] = amount
+
+
+def _read_expected(stores: Stores, books: SettlementBooks, psps: list[str], keys: Collection[str] | None) -> None:
+    statement = _EXPECTED.format(among="" if keys is None else _AMONG)
+    given = _given(keys, psps=psps, kinds=list(PAYMENTS))
+    for order, psp, currency, amount in stores.rows("reconciliation", statement, given):
+        books.expected[order][f"psp:{psp}:receivable", currency] = amount
+
+
+def _given(keys: Collection[str] | None, **more: object) -> dict[str, object]:
+    return {**more, "keys": sorted(keys or ())}
+
+
+def _read_settlements(stores: Stores, books: SettlementBooks, banks: Mapping[str, str]) -> None:
+    """The ledger first: what it has booked, reconciliation has said."""
+    booked = stores.rows(
+        "ledger",
+        "SELECT payment_order_id, account, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint"
+        " FROM entry_view WHERE template = ANY(%s) GROUP BY 1, 2, 3",
+        [list(TEMPLATES)],
+    )
+    for subject, account, currency, amount in booked:
+        books.booked[subject][account, currency] = amount
+    said = stores.rows(
+        "reconciliation",
+        "SELECT source, source || '/' || settlement || '/' || currency, psp, booked, ties FROM settlement_view",
+    )
+    for source, subject, psp, amounts, _ in said:
+        for side, amount in amounts.items():
+            role, currency = side.rsplit(" ", 1)
+            account = ROLES[role].format(psp=psp, bank=banks.get(source))
+            books.wanted[subject][account, currency] += amount
+    closing = stores.rows(
+        "reconciliation",
+        "SELECT DISTINCT source, source || '/' || settlement || '/' || currency, currency, paid - opening"
+        " FROM settlement_claim_view JOIN settlement_view USING (settlement_no) WHERE opening IS NOT NULL AND ties",
+    )
+    for source, subject, currency, moved in closing:
+        books.closing[subject][f"bank:{banks.get(source)}", currency] = moved
+
+
+def _read_files(stores: Stores, books: SettlementBooks) -> None:
+    stored = stores.rows("doors", "SELECT source, file_id FROM settlement_file_view")
+    rows = stores.rows(
+        "reconciliation",
+        "SELECT source, file_id, state, chunks, (SELECT count(*) FROM line_chunk_view c WHERE c.file_no = f.file_no)"
+        " FROM file_view f",
+    )
+    known = {(source, file_id) for source, file_id, *_ in rows}
+    books.files = {file: file in known for file in map(tuple, stored)}
+    books.chunks = {
+        file_id: (source, chunks, folded) for source, file_id, state, chunks, folded in rows if state == "folded"
+    }
+
+
+# ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compare(books: SettlementBooks) -> Iterator[Finding]:
+    for (source, file_id), known in books.files.items():
+        if not known:
+            yield Finding(
+                FILES, source, f"file {file_id[:12]} is stored, and reconciliation has not heard of it", STORED
+            )
+    for file_id, (source, chunks, folded) in books.chunks.items():
+        if chunks != folded:
+            yield Finding(FOLDED, source, f"file {file_id[:12]} is folded, with {folded} of its {chunks} chunks")
+    yield from _orders(books)
+    for subject in books.wanted.keys() | books.booked.keys():
+        wanted, booked = _moved(books.wanted.get(subject)), _moved(books.booked.get(subject))
+        if wanted != booked:
+            yield Finding(BOOKED, subject, f"the ledger has {booked}, and reconciliation wants {wanted}", MATCHED)
+    for subject, moved in books.closing.items():
+        there = {side: amount for side, amount in books.booked.get(subject, {}).items() if side in moved}
+        if _moved(there) != _moved(moved):
+            detail = f"the bank moved {_moved(moved)}, and the ledger {_moved(there)}"
+            yield Finding(STATEMENTS, subject, detail, MATCHED)
+
+
+def _orders(books: SettlementBooks) -> Iterator[Finding]:
+    for order in books.owed.keys() | books.expected.keys():
+        owed, expected = _moved(books.owed.get(order)), _moved(books.expected.get(order))
+        if owed != expected:
+            hop = CAPTURED_HERE if owed else CAPTURED
+            yield Finding(EXPECTED, order, f"PSPs owe {owed} by the ledger, and {expected} is expected", hop)
+
+
+def _moved(sides: Sides | None) -> dict[str, int]:
+    return {f"{account} {currency}": amount for (account, currency), amount in (sides or {}).items() if amount}

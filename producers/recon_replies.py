@@ -1,0 +1,315 @@
+"""The models that describe answers about reconciliation."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FileStateName = Literal[
+    "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
+]
+
+
+Day = date
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Links(_Shape):
+    self: str
+
+
+class FileRefusal(_Shape):
+    """Why the gate refuses the whole file: at the first line that does not hold. `excerpt` is masked."""
+
+    code: str
+    detail: str
+    line: int | None
+    column: str | None
+    excerpt: str
+
+
+class SettlementFile(_Shape):
+    """A file and how far it is. `file_id` is the SHA-256 of its bytes, `size` their number, both unpacked.
+
+    `why` is the code by which it is quarantined or held; `reader` and `lines` are known once it is read.
+    """
+
+    source: str
+    file_id: str
+    name: str
+    size: int
+    stored_by: str
+    received_at: datetime
+    state: FileStateName
+    why: str | None
+    refusal: FileRefusal | None
+    reader: str | None
+    lines: int | None
+    links: _Links
+
+
+class SettlementFilePage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    files: list[SettlementFile]
+    next_cursor: str | None
+
+
+class FileDecision(_Shape):
+    """What a person has decided about a file. A release that is proposed waits for another person."""
+
+    source: str
+    file_id: str
+    decision: Literal["release_proposed", "released", "discarded"]
+    decided_by: str
+    reason: str
+    decided_at: datetime
+
+
+class SettlementFileShown(SettlementFile):
+    """With all decisions about it, oldest first."""
+
+    decisions: list[FileDecision]
+
+
+# ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SourceFiles(_Shape):
+    """`came` and `counted` on the day asked for; `under_way` and `held` whenever they came."""
+
+    source: str
+    came: int
+    counted: int
+    under_way: int
+    held: int
+    newest_at: datetime | None
+
+
+class HeldFile(_Shape):
+    source: str
+    file_id: str
+    name: str
+    state: FileStateName
+    why: str | None
+    refusal: FileRefusal | None
+    received_at: datetime
+    links: _Links
+
+
+class Settlement(_Shape):
+    """What a PSP totals in one currency, or a bank statement. Booked only where it ties: where exactly one total is claimed,
+    and its lines add up to it. `net` is what they add up to, pay-outs left out; `unknown`, as much of it as no
+    fact explains, fees not taken off.
+    """
+
+    settlement_no: int
+    source: str
+    settlement: str
+    currency: str
+    psp: str
+    state: Literal["waiting", "untied", "tied", "booked"]
+    lines: int
+    unknown: str
+    net: str
+    fee: str
+    claimed: str | None
+    claims: int
+    day: Day | None
+    revision: int
+    changed_at: datetime
+
+
+class SettlementAtBank(Settlement):
+    """`at_the_bank`: what has arrived of it; null where no statement can say so."""
+
+    at_the_bank: str | None
+
+
+class SettlementPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    settlements: list[SettlementAtBank]
+    next_cursor: str | None
+
+
+class ClearingLine(_Shape):
+    """Open amounts of one station and age; a line without a fact is unknown, and stands in suspense."""
+
+    psp: str
+    station: Literal["receivable", "bank clearing", "unknown"]
+    currency: str
+    days_late: Literal["not due", "0-1", "2-3", "4-7", "8-30", "over 30"]
+    tallies: int
+    plus: str
+    minus: str
+
+
+class ClearingReport(_Shape):
+    clearing: list[ClearingLine]
+
+
+class ProofLine(_Shape):
+    equation: Literal["receivable", "suspense", "bank clearing", "bank"]
+    account: str
+    currency: str
+    ledger: str
+    explained: str
+    difference: str
+
+
+class ProofReport(_Shape):
+    proof: list[ProofLine]
+    holds: bool
+
+
+class Break(_Shape):
+    """A case: what is wrong, and with what. `amount` adds up its open items, each without its sign."""
+
+    break_id: str
+    code: str
+    subject: str
+    class_: Annotated[Literal["A", "B", "C"], Field(alias="class")]
+    state: Literal["open", "closed"]
+    source: str
+    psp: str
+    currency: str | None
+    amount: str | None
+    items: int
+    detail: dict[str, Any]
+    opened_at: datetime
+    changed_at: datetime
+
+
+class BreakPage(_Shape):
+    """Newest first. `next_cursor` leads to older ones."""
+
+    breaks: list[Break]
+    next_cursor: str | None
+
+
+class BreakItem(_Shape):
+    item: str
+    amount: str | None
+    currency: str | None
+    detail: dict[str, Any]
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class BreakAction(_Shape):
+    revision: int
+    action: str
+    actor: str
+    at: datetime
+    detail: dict[str, Any]
+
+
+class BreakShown(Break):
+    """With up to 500 items, open ones first, and all that was done."""
+
+    its_items: list[BreakItem]
+    actions: list[BreakAction]
+
+
+class BreaksOfCode(_Shape):
+    code: str
+    class_: Annotated[Literal["A", "B", "C"], Field(alias="class")]
+    currency: str | None
+    breaks: int
+    items: int
+    amount: str | None
+    oldest_at: datetime
+
+
+class ReconDay(_Shape):
+    """All of it on one screen; `settlements` are those that do not tie."""
+
+    date: Day
+    sources: list[SourceFiles]
+    held: list[HeldFile]
+    settlements: list[Settlement]
+    clearing: list[ClearingLine]
+    proof: list[ProofLine]
+    holds: bool
+    breaks: list[BreaksOfCode]
+
+
+class KindSum(_Shape):
+    """The lines of one kind (c capture, r refund, R refund reversed, b chargeback, B chargeback reversed, f fee, p pay-out, …).
+    `unknown` is as much of gross as no fact explains; fee and net are in the settlement's currency.
+    """
+
+    kind: str
+    lines: int
+    gross: str
+    unknown: str
+    gross_currency: str
+    fee: str
+    net: str
+
+
+class ClaimOfFile(_Shape):
+    """What a file says that the settlement pays out, or the statement ends with; null where it only has lines of it."""
+
+    file_id: str
+    name: str
+    state: FileStateName
+    day: Day | None
+    paid: str | None
+    opening: str | None
+
+
+class BookedOn(_Shape):
+    """What is booked of it on the account of a role: + is a debit."""
+
+    role: str
+    currency: str
+    amount: str
+
+
+class SettlementExplained(Settlement):
+    sums: list[KindSum]
+    files: list[ClaimOfFile]
+    booked: list[BookedOn]
+
+
+class TallyLine(_Shape):
+    """One line of a file. `digest` names it wherever it comes."""
+
+    source: str | None
+    file_id: str | None
+    name: str | None
+    settlement: str | None
+    digest: int
+    gross: str
+    fee: str
+
+
+class TallyExplained(_Shape):
+    """What we expect under a key, and the lines that have come. `subject`: the payment order or pay-out."""
+
+    key: str
+    kind: str
+    psp: str
+    currency: str
+    facts: int
+    due: Day | None
+    outcome: str | None
+    seller: str | None
+    expected: str
+    settled: str
+    fee: str
+    fee_expected: str | None
+    subject: str | None
+    lines: list[TallyLine]
+
+
+class Explained(_Shape):
+    settlements: list[SettlementExplained]
+    tallies: list[TallyExplained]

@@ -1,0 +1,1 @@
+"""Reconciliation: settlement files and bank statements, tied to our books."""

@@ -1,0 +1,26 @@
+"""files and their lines, executions, pay-out executions, timers → reconciliation → settlements"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from reconciliation import loading, saving
+from reconciliation.decide import Heard, decide
+from reconciliation.expected import Sources
+from reconciliation.reader import run_reader
+from reconciliation.state import Reconciliation
+from reconciliation.watermark import run_watermark
+from topics.catalog import RECONCILIATION_ROOM
+from topics.runtime.shape.consumer import Consumer
+from topics.settings import Settings
+
+
+def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
+    decider = partial(decide, sources=Sources(settings.settlement_sources))
+    return Consumer(
+        RECONCILIATION_ROOM,
+        load=loading.load,
+        decide=decider,
+        save=saving.save,
+        side_tasks={"file reader": run_reader, "watermark": run_watermark},
+    )

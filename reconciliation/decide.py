@@ -1,0 +1,102 @@
+"""One event → what changes in files, tallies, settlements and breaks, and what the ledger is told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from reconciliation import files, settling
+from reconciliation.business_days import late_at, next_boundary
+from reconciliation.expected import Fact, Sources, expected
+from reconciliation.state import Change, FactFound, Overdue, Reconciliation
+from schemas.events import TimerFired
+from schemas.money_back import Execution
+from schemas.payouts import PayoutExecution
+from schemas.settlements import (
+    Settled,
+    SettlementFileDiscarded,
+    SettlementFileReleased,
+    SettlementFileStored,
+    SettlementLines,
+    SettlementLinesEnded,
+)
+from topics.runtime.shape.consumer import Cause, Decision, Timer
+
+File = SettlementFileStored | SettlementFileReleased | SettlementFileDiscarded
+Line = SettlementLines | SettlementLinesEnded
+Heard = File | Line | Execution | PayoutExecution | TimerFired
+
+OVERDUE = "overdue"  # timers, as in `files`
+SWEEP_EVERY = timedelta(seconds=10)
+NOTHING = Decision()
+
+
+def decide(state: Reconciliation, event: Heard, cause: Cause, *, sources: Sources) -> Decision:
+    """Errors: Transient, Permanent (of `files`)."""
+    now = cause.now
+    match event:
+        case SettlementLines():
+            return files.lines(state, event, now)
+        case SettlementLinesEnded():
+            return files.ended(state, event, now)
+        case SettlementFileStored():
+            return files.stored(state, event, now)
+        case SettlementFileReleased():
+            return files.released(state, event, now)
+        case SettlementFileDiscarded():
+            return files.discarded(state, event, now)
+        case TimerFired():
+            return _timer(state, event, sources, now)
+        case _:
+            fact = expected(event, sources, now)
+            return NOTHING if fact is None else _expect(fact, sources, now)
+
+
+def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
+    match event.kind:
+        case files.LOOK:
+            return files.looked_at(state, event, now)
+        case files.SETTLE:
+            return files.settled(state, event, sources, now)
+        case files.WITHDRAW:
+            return files.withdrawn(state, event, now)
+        case files.FOLD:
+            return files.folded_again(state, event, now)
+        case files.SWEEP:
+            return _sweep(state, sources, now)
+        case _:
+            psp, _, day = event.timer_key.partition("|")
+            return Decision((Overdue(psp, day, now),), timers=(Timer(files.SWEEP, "", now),))
+
+
+def _expect(fact: Fact, sources: Sources, now: datetime) -> Decision:
+    return Decision((FactFound(fact, now),), timers=_timers_of(fact, sources, now))
+
+
+def _timers_of(fact: Fact, sources: Sources, now: datetime) -> list[Timer]:
+    """A fact may meet a line that is here already, so a sweep follows: one serves all facts of some seconds. And it may be
+    late some day."""
+    timers = [Timer(files.SWEEP, "", next_boundary(now, SWEEP_EVERY))]
+    if fact.due is not None:
+        psp = fact.reference.psp
+        timers.append(Timer(OVERDUE, f"{psp}|{fact.due.isoformat()}", late_at(sources.of[psp], fact.due)))
+    return timers
+
+
+def _sweep(state: Reconciliation, sources: Sources, now: datetime) -> Decision:
+    """Judge what facts and due days have made odd, and settle what has changed."""
+    changes: list[Change] = list(settling.judge(state, 0, sources, now))
+    events: list[Settled] = []
+    for settlement in state.settlements.values():
+        more, said = settling.settle(state, settlement, sources, now)
+        changes += more
+        events += said
+    return Decision(changes, events, timers=_after_sweep(state, changes, sources, now), revision=1)
+
+
+def _after_sweep(state: Reconciliation, changes: list[Change], sources: Sources, now: datetime) -> list[Timer]:
+    timers = [Timer(files.SWEEP, "", now)] if 0 in state.more_odd or state.more_settlements else []
+    timers += files.looks_again(changes)
+    for change in changes:
+        if isinstance(change, FactFound):
+            timers += _timers_of(change.fact, sources, now)
+    return timers

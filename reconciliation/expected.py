@@ -1,0 +1,191 @@
+"""Executions of payments and pay-outs → what we expect a PSP or a bank to say of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from reconciliation.business_days import due_day
+from reconciliation.fees import expected_fee
+from reconciliation.formats import keys
+from reconciliation.tally import BANK_ENTRY, Reference
+from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
+from schemas.money import Money
+from schemas.money_back import (
+    AuthorisationExpired,
+    CaptureFailed,
+    CaptureReversed,
+    ChargebackLost,
+    ChargebackOpened,
+    ChargebackWon,
+    DisputeInquiry,
+    Execution,
+    PaymentAuthorised,
+    PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
+    RefundReversed,
+    VoidFailed,
+)
+from schemas.payouts import (
+    PayoutExecution,
+    PayoutFailed,
+    PayoutNotSent,
+    PayoutPaid,
+    PayoutReturned,
+    PayoutSubmitted,
+    PayoutUnknown,
+    PayoutUnresolved,
+)
+from topics.settlement_sources import SettlementSource
+
+_SECOND_STAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Adds to what a tally expects, once: `digest` names it. Without a digest only the executor's word is kept."""
+
+    reference: Reference
+    currency: str
+    amount: int  # minor units, + the PSP or the bank owes us more
+    digest: int | None
+    due: date | None
+    fee: int | None = None  # None: not checked
+    fee_slack: int = 0
+    outcome: str | None = None
+    payment_order_id: str | None = None  # or the pay-out's id
+    seller: str | None = None
+
+
+class Sources:
+    """The accounts whose files are reconciled. Nothing is expected of a PSP or a bank account that has none."""
+
+    def __init__(self, sources: Sequence[SettlementSource]) -> None:
+        self.by_name: Mapping[str, SettlementSource] = {source.name: source for source in sources}
+        self.of: dict[str, SettlementSource] = {}  # by PSP or bank account; of several the first
+        for source in sources:
+            self.of.setdefault(account_of(source), source)
+
+
+def account_of(source: SettlementSource) -> str:
+    """The PSP, or the bank account, under whose name its lines are tallied."""
+    return source.psp if source.kind == "psp" else source.bank_account
+
+
+def expected(event: Execution | PayoutExecution, sources: Sources, now: datetime) -> Fact | None:
+    """What an event makes us expect; None where nothing is to come, or nobody would say so."""
+    match event:
+        case PaymentCaptured():
+            return _captured(event, sources, now)
+        case CaptureReversed():
+            return _moved(event, "c", event.call_id, -event.share.gross, sources, now)
+        case PaymentRefunded():
+            return _moved(event, "r", event.call_id, -event.share.gross, sources, now)
+        case RefundReversed():
+            return _moved(event, "R", event.call_id, event.share.gross, sources, now)
+        case ChargebackOpened():
+            kind = "b" if event.stage < _SECOND_STAGE else "2"
+            return _moved(event, kind, _dispute_key(event), -event.share.gross, sources, now)
+        case ChargebackWon():
+            return _moved(event, "B", _dispute_key(event), event.share.gross, sources, now)
+        case PaymentDeclined():
+            return _ended(event, "declined", sources)
+        case AuthorisationExpired():
+            return _ended(event, "expired", sources)
+        case OutcomeUnknown() | OutcomeUnresolved():
+            return _ended(event, "unknown", sources) if event.operation is None else None
+        case PayoutSubmitted() | PayoutPaid():
+            return _paid_out(event, "out", -event.amount, sources, now)
+        case PayoutFailed():
+            return _paid_out(event, "back", event.amount, sources, now) if event.submitted else None
+        case PayoutReturned():
+            return _paid_out(event, "back", event.returned, sources, now)
+        case PaymentPending() | PaymentAuthorised() | PaymentVoided() | CaptureFailed() | VoidFailed() | RefundFailed():
+            return None
+        case DisputeInquiry() | ChargebackLost() | PayoutUnknown() | PayoutUnresolved() | PayoutNotSent():
+            return None
+
+
+def _captured(event: PaymentCaptured, sources: Sources, now: datetime) -> Fact | None:
+    fact = _moved(event, "c", event.call_id, event.gross, sources, now)
+    if fact is None:
+        return None
+    fee = expected_fee(sources.of[event.psp].fees, event.scheme, event.gross, now.date())
+    return fact if fee is None else replace(fact, fee=fee.fee, fee_slack=fee.slack)
+
+
+_Moving = PaymentCaptured | CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
+
+
+def _dispute_key(event: ChargebackOpened | ChargebackWon) -> str | None:
+    """The PSP names a dispute by its own reference alone."""
+    return None if event.dispute_reference is None else keys.theirs(event.psp, event.dispute_reference)
+
+
+def _moved(event: _Moving, kind: str, key: str | None, amount: Money, sources: Sources, now: datetime) -> Fact | None:
+    source = sources.of.get(event.psp)
+    if source is None or key is None:
+        return None
+    return Fact(
+        Reference(key, kind, event.psp),
+        amount.currency,
+        amount.minor,
+        keys.digest(type(event).__name__, event.payment_order_id, event.part),
+        due_day(source, now, source.lag_days),
+        payment_order_id=event.payment_order_id,
+        seller=event.seller_account,
+    )
+
+
+_Ended = PaymentDeclined | AuthorisationExpired | OutcomeUnknown | OutcomeUnresolved
+
+
+def _ended(event: _Ended, outcome: str, sources: Sources) -> Fact | None:
+    """Nothing is expected; a line of it contradicts the executor, and is not simply unknown."""
+    if event.psp not in sources.of:
+        return None
+    reference = Reference(event.call_id, "c", event.psp)
+    order = event.payment_order_id
+    return Fact(
+        reference,
+        event.gross.currency,
+        0,
+        None,
+        None,
+        outcome=outcome,
+        payment_order_id=order,
+        seller=event.seller_account,
+    )
+
+
+_PaidOut = PayoutSubmitted | PayoutPaid | PayoutFailed | PayoutReturned
+
+
+def _paid_out(event: _PaidOut, way: str, amount: Money, sources: Sources, now: datetime) -> Fact | None:
+    """At the bank, under the call id of the transfer. Submitted and paid are one fact: each may be the first that is heard."""
+    source = sources.of.get(event.bank_account)
+    if source is None:
+        return None
+    return Fact(
+        Reference(event.call_id, BANK_ENTRY, event.bank_account),
+        amount.currency,
+        amount.minor,
+        keys.digest(way, event.payout_id, str(event.release_no), event.part),
+        due_day(source, now, source.lag_days),
+        payment_order_id=event.payout_id,
+        seller=event.seller_account,
+    )
+
+
+def paid_by_psp(source: SettlementSource, settlement: str, revision: int, amount: Money, now: datetime) -> Fact:
+    """At the bank: what a settlement pays out, or what a revision of it pays out more."""
+    return Fact(
+        Reference(keys.paid_out(source.bank_account, settlement), BANK_ENTRY, source.bank_account),
+        amount.currency,
+        amount.minor,
+        keys.digest("settlement", source.name, settlement, amount.currency, str(revision)),
+        due_day(source, now, 1),
+        payment_order_id=f"{source.name}/{settlement}",
+    )

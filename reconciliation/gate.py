@@ -1,0 +1,70 @@
+"""Blocks of a file's bytes → chunks of lines and the file's control; or the Refusal of the whole file.
+
+Pure: the same bytes from the same source give the same chunks, under the same reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
+from reconciliation.formats.blocks import refuse_binary, sized
+from reconciliation.formats.camt053 import Camt053
+from reconciliation.formats.native_csv import NativeCsv
+from reconciliation.formats.paypal_stl import PayPalStl
+from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal, RefusalCode
+from reconciliation.formats.stripe_payout_reconciliation import StripePayoutReconciliation
+from topics.settlement_sources import SettlementSource
+
+READERS: tuple[Reader, ...] = (
+    AdyenSettlementDetails(),
+    StripePayoutReconciliation(),
+    PayPalStl(),
+    Camt053(),
+    NativeCsv(),
+)
+
+
+def read(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> Iterator[Chunk | Control]:
+    """Chunks, then one control. Blocks may have any size; `name` is the file's. Errors: Refusal."""
+    _, found = opened(blocks, source, name)
+    return found
+
+
+def opened(blocks: Iterable[bytes], source: ReadFrom, name: str = "") -> tuple[Reader, Iterator[Chunk | Control]]:
+    """The file's reader, and what it reads. Errors: Refusal `empty`, `binary`, `wrong_format`; later those of the reader."""
+    rest = sized(blocks)
+    head = next(rest, b"")
+    reader = chosen(head, source, name)
+    return reader, reader.read(chain((head,), rest), source)
+
+
+def chosen(head: bytes, source: ReadFrom, name: str = "") -> Reader:
+    """The source's reader, or the one that is surest of these first bytes."""
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise Refusal("empty", "the file is empty")
+    refuse_binary(head)
+    sure = {reader.name: reader.sniff(head, name) for reader in READERS}
+    likely = max(READERS, key=lambda reader: sure[reader.name])
+    looks = f"it looks like {likely.name}" if sure[likely.name] else "it is in no format that is known"
+    for reader in READERS if source.format else (likely,):
+        if source.format in ("", reader.name) and source.kind in ("any", reader.of) and sure[reader.name]:
+            return reader
+    wanted = {"any": "", "psp": "a PSP's files, and ", "bank": "a bank's files, and "}[source.kind]
+    wanted = f"{source.format}, and " if source.format else wanted
+    raise Refusal("wrong_format", f"{wanted and 'its source has '}{wanted}{looks} (`tally settlement formats`)", 1)
+
+
+def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = frozenset()) -> ReadFrom:
+    """What readers must know of an account of the settings; `released`: what two persons have released the file from."""
+    return ReadFrom(
+        source.name,
+        source.psp if source.kind == "psp" else source.bank_account,
+        source.format,
+        source.accounts,
+        source.timezone,
+        source.references,
+        source.kind,
+        released,
+    )

@@ -1,0 +1,410 @@
+"""The rows that a batch needs: files first, then tallies by key, then settlements, each locked in sorted order."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from reconciliation.banking import group_of, unmatched
+from reconciliation.booking import Claim, LineSum
+from reconciliation.decide import Heard
+from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, SETTLE, SWEEP, WITHDRAW
+from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement, Statement, Unmatched
+from reconciliation.tally import BANK_ENTRY, Reference, Tally, lines_of
+from schemas.events import TimerFired
+from schemas.settlements import (
+    LineColumns,
+    SettlementFileDiscarded,
+    SettlementFileReleased,
+    SettlementFileStored,
+    SettlementLines,
+    SettlementLinesEnded,
+)
+from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.store import int_array, text_array, uuid_array
+
+SLICE = 5000  # tallies that one batch judges
+SETTLEMENTS_A_SLICE = 200
+_COLUMNS = TypeAdapter(LineColumns)
+
+
+def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Reconciliation:
+    """Executions need no rows: what they add is an upsert."""
+    state = Reconciliation()
+    fired = [event for event in events if isinstance(event, TimerFired)]
+    _load_files(conn, state, events, fired)
+    if fired:
+        _load_fired(conn, state, fired, now)
+    return state
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.mode, f.identity, f.version, f.chunks, f.lines, f.ended,"
+_FILES = f"""
+SELECT {_FILE} f.released_by, f.received_at
+FROM files f WHERE (f.source, f.file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+    OR f.file_no = ANY (%s::integer[]) ORDER BY f.file_no
+"""
+# Lines lock their file against its withdrawal alone, so that the workers of one file do not wait for each other.
+_OF_LINES, _TO_MOVE = f"{_FILES} FOR KEY SHARE OF f", f"{_FILES} FOR UPDATE OF f"
+_Named = (SettlementFileStored, SettlementFileReleased, SettlementFileDiscarded, SettlementLinesEnded, SettlementLines)
+
+
+def _load_files(conn: Connection, state: Reconciliation, events: Sequence[Heard], fired: Sequence[TimerFired]) -> None:
+    named = {(event.source, event.file_id) for event in events if isinstance(event, _Named)}
+    named |= {_name(event.timer_key) for event in fired if event.kind == LOOK}
+    numbers = {number for event in fired for number in _numbers(event)}
+    if not named and not numbers:
+        return
+    lines_alone = all(isinstance(event, SettlementLines) for event in events)
+    wanted = sorted(named)
+    rows = conn.execute(
+        _OF_LINES if lines_alone else _TO_MOVE,
+        [text_array(source for source, _ in wanted), text_array(id_ for _, id_ in wanted), int_array(sorted(numbers))],
+    )
+    state.files = {file.name: file for file in (File(*row) for row in rows)}
+
+
+def _numbers(event: TimerFired) -> list[int]:
+    """The files that a timer is about."""
+    match event.kind:
+        case "settle":
+            return [int(event.timer_key)]
+        case "withdraw" | "fold":
+            return [int(number) for number in event.timer_key.split(":")[::2]]
+        case _:
+            return []
+
+
+def _name(key: str) -> tuple[str, str]:
+    source, _, file_id = key.partition("/")
+    return source, file_id
+
+
+# ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFired], now: datetime) -> None:
+    kinds = defaultdict(list)
+    for event in fired:
+        kinds[event.kind].append(event.timer_key)
+    for key in (*kinds[WITHDRAW], *kinds[FOLD]):
+        state.chunks[key] = list(_chunks(conn, key))
+    for file in state.files.values():
+        state.progress[file.file_no] = _progress(conn, file.file_no)
+    settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
+    slices = [*([0] if SWEEP in kinds else []), *settling]
+    _load_sequences(conn, state, settling)
+    for file_no in slices:
+        _load_odd(conn, state, file_no, SLICE // len(slices), now)
+    _load_tallies(conn, state)
+    if SWEEP in kinds:
+        _load_settlements(conn, state)
+    _load_items(conn, state, [f"file|{key}" for key in kinds[LOOK]])
+
+
+_CHUNKS = """
+SELECT f.source, f.file_id, c.chunk, c.reader, c.first_line, c.first_byte, c.last_byte, c.settlements, c.currencies,
+       c.columns, c.psp
+FROM line_chunks c JOIN files f USING (file_no) WHERE c.file_no = %s AND c.chunk >= %s ORDER BY c.chunk LIMIT %s
+"""
+
+
+def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
+    file_no, first, _ = map(int, key.split(":"))
+    for row in conn.execute(_CHUNKS, [file_no, first, CHUNKS_A_SLICE], binary=True):
+        source, file_id, chunk, reader, first_line, first_byte, last_byte, settlements, currencies, columns, psp = row
+        yield SettlementLines(
+            lane=source,
+            source=source,
+            psp=psp,
+            file_id=file_id,
+            reader=reader,
+            chunk=chunk,
+            first_line=first_line,
+            first_byte=first_byte,
+            last_byte=last_byte,
+            scale=0,
+            settlements=tuple(settlements),
+            currencies=tuple(currencies),
+            lines=_COLUMNS.validate_json(zlib.decompress(columns)),
+        )
+
+
+_PROGRESS = """
+SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
+    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newer,
+    (SELECT coalesce(json_agg(json_build_array(s.currency, coalesce(n.paid, 0) - o.paid)), '[]')
+     FROM settlement_claims o JOIN settlements s USING (settlement_no)
+     LEFT JOIN settlement_claims n ON n.settlement_no = o.settlement_no AND n.file_no = f.file_no
+     WHERE o.file_no = ANY (v.older) AND o.paid IS NOT NULL)
+FROM files f CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
+        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
+        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
+            AND abs(t.fee - t.fee_expected) > t.fee_slack) AS fees
+    FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(m.file_no ORDER BY m.file_no) FILTER (WHERE m.older AND m.state IN ('held', 'folded')), '{}')
+            AS older,
+        (array_agg(m.file_no ORDER BY m.version DESC, m.file_no DESC) FILTER (WHERE m.state = 'superseded'))[1] AS superseded,
+        count(*) FILTER (WHERE m.older AND m.state IN ('gated', 'folding')) AS unfolded,
+        coalesce(bool_or(NOT m.older AND m.state = 'folded'), false) AS newer
+    FROM (
+        SELECT m.file_no, m.version, m.state, (m.version, m.file_no) < (f.version, f.file_no) AS older FROM files m
+        WHERE m.source = f.source AND m.identity = f.identity AND m.file_no <> f.file_no
+            AND f.mode = 'replace' AND m.mode = 'replace') m) v
+WHERE f.file_no = %s
+"""
+
+
+def _progress(conn: Connection, file_no: int) -> Progress:
+    (row,) = conn.execute(_PROGRESS, [file_no])
+    chunks, known, amounts, fees, older, superseded, unfolded, newer, restates = row
+    return Progress(
+        chunks, known, amounts, fees, tuple(older), superseded, unfolded, newer, tuple(map(tuple, restates))
+    )
+
+
+_SEQUENCES = """
+SELECT DISTINCT f.source, m.sequence FROM files f JOIN files m ON m.source = f.source
+WHERE f.file_no = ANY (%s::integer[]) AND m.sequence IS NOT NULL
+    AND m.state IN ('gated', 'folding', 'held', 'folded', 'superseded') AND m.reader LIKE 'adyen%%'
+"""
+SEQUENCE_MAX = 400  # numbers back in which a missing one is looked for
+
+
+def _load_sequences(conn: Connection, state: Reconciliation, settling: Sequence[int]) -> None:
+    """Of readers whose files are numbered without end: numbers of parts, or of a year's statements, start again."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for source, number in conn.execute(_SEQUENCES, [list(settling)]) if settling else ():
+        found[source].add(number)
+    for source, numbers in found.items():
+        recent = frozenset(number for number in numbers if number > max(numbers) - SEQUENCE_MAX)
+        state.sequences[source] = recent
+        _load_items(conn, state, [f"sequence|{source}/{number}" for number in range(min(recent), max(recent))])
+
+
+_ODD = """
+SELECT replace(key::text, '-', ''), kind, psp FROM odd
+WHERE file_no = %s AND look_at <= %s ORDER BY key, kind, currency, psp LIMIT %s
+"""
+
+
+def _load_odd(conn: Connection, state: Reconciliation, file_no: int, most: int, now: datetime) -> None:
+    rows = conn.execute(_ODD, [file_no, now, most]).fetchall()
+    state.odd[file_no] = list(dict.fromkeys(Reference(*row) for row in rows))
+    if len(rows) == most:
+        state.more_odd.add(file_no)
+
+
+_TALLIES = """
+SELECT replace(t.key::text, '-', ''), t.kind, t.currency, t.psp, t.expected, t.facts, t.fee_expected, t.fee_slack, t.due,
+       t.outcome, t.payment_order_id, t.seller, t.settled, t.fee, t.digests, t.lines
+FROM tallies t JOIN (SELECT DISTINCT * FROM unnest(%s::uuid[], %s::text[], %s::text[])) AS w (key, kind, psp)
+    ON t.key = w.key AND t.kind = w.kind AND t.psp = w.psp
+ORDER BY t.key, t.kind, t.currency, t.psp FOR UPDATE OF t
+"""
+
+
+def _load_tallies(conn: Connection, state: Reconciliation) -> None:
+    """All currencies of each reference, what their lines are in, and what is open for them."""
+    wanted = sorted({reference for slice_ in state.odd.values() for reference in slice_})
+    if not wanted:
+        return
+    keys, kinds, psps = zip(*wanted, strict=True)
+    rows = conn.execute(_TALLIES, [uuid_array(keys), text_array(kinds), text_array(psps)])
+    for reference, tallies in groupby(sorted(map(_tally, rows), key=_reference), key=_reference):
+        state.tallies[reference] = tuple(tallies)
+    lines = [line for tallies in state.tallies.values() for tally in tallies for line in tally.lines]
+    state.arrived = _arrived(conn, {line.file_no for line in lines})
+    state.names = _names(conn, {line.settlement_no for line in lines})
+    heard = conn.execute("SELECT until FROM heard").fetchone()
+    state.heard_until = heard[0] if heard else None
+    _load_unmatched(conn, state)
+    _load_items(conn, state, [str(reference) for reference in wanted])
+
+
+_UNMATCHED = """
+SELECT u.psp, u.currency, u.amount, replace(u.key::text, '-', ''), u.is_line, u.counterparty, u.day,
+    replace(u.pair::text, '-', '')
+FROM unmatched u
+"""
+_BY_KEY = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
+    ON u.psp = w.psp AND u.currency = w.currency AND u.key = w.key"""
+_BY_AMOUNT = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS w (psp, currency, amount)
+    ON u.psp = w.psp AND u.currency = w.currency AND u.amount = w.amount"""
+# One process pairs the entries of a bank account at a time: two could each miss what the other has just found.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('unmatched ' || psp, 0)) FROM unnest(%s::text[]) AS w (psp)"
+_DAYS = """
+SELECT settlement_no, max(day) FROM settlement_claims
+WHERE settlement_no = ANY (%s::integer[]) AND day IS NOT NULL GROUP BY settlement_no
+"""
+
+
+def _load_unmatched(conn: Connection, state: Reconciliation) -> None:
+    """Of the bank tallies of the slice: what of their amounts waits for its other half."""
+    bank = [tally for tallies in state.tallies.values() for tally in tallies if tally.kind == BANK_ENTRY]
+    if not bank:
+        return
+    conn.execute(_LOCK, [sorted({tally.psp for tally in bank})]).fetchall()
+    state.statement_days = dict(
+        conn.execute(_DAYS, [[line.settlement_no for tally in bank for line in tally.lines]]).fetchall()
+    )
+    named = [(tally.psp, tally.currency, tally.key) for tally in bank]
+    _add_unmatched(state, conn.execute(_BY_KEY, _unnest(named, uuid_array)))
+    groups = {group_of(entry) for entry in state.unmatched.values()}
+    for tally in bank:
+        entry = unmatched(tally, state.unmatched.get((tally.psp, tally.currency, tally.key)), state.statement_days)
+        groups |= {group_of(entry)} if entry else set()
+    if groups:
+        _add_unmatched(state, conn.execute(_BY_AMOUNT, _unnest(sorted(groups), int_array)))
+
+
+def _unnest(rows: Sequence[Sequence[Any]], last: Callable[[Any], Any]) -> list[Any]:
+    psps, currencies, rest = zip(*rows, strict=True)
+    return [text_array(psps), text_array(currencies), last(rest)]
+
+
+def _add_unmatched(state: Reconciliation, rows: Iterable[Sequence[Any]]) -> None:
+    for entry in (Unmatched(*row) for row in rows):
+        state.unmatched[entry.psp, entry.currency, entry.key] = entry
+
+
+def _reference(tally: Tally) -> Reference:
+    return tally.reference
+
+
+def _tally(row: Sequence[Any]) -> Tally:
+    digests, lines = row[-2:]
+    key, kind, currency, psp, expected, facts, *rest = row[:-2]
+    fee_expected, fee_slack, due, outcome, order, seller, settled, fee = rest
+    return Tally(
+        key=key,
+        kind=kind,
+        currency=currency,
+        psp=psp,
+        expected=expected,
+        facts=tuple(facts),
+        fee_expected=fee_expected,
+        fee_slack=fee_slack,
+        due=due,
+        outcome=outcome,
+        payment_order_id=order,
+        seller=seller,
+        settled=settled,
+        fee=fee,
+        lines=tuple(lines_of(digests, lines)),
+    )
+
+
+def _arrived(conn: Connection, file_nos: set[int]) -> dict[int, datetime]:
+    rows = conn.execute(
+        "SELECT file_no, received_at FROM files WHERE file_no = ANY (%s::integer[])", [sorted(file_nos)]
+    )
+    return dict(rows.fetchall())
+
+
+def _names(conn: Connection, settlement_nos: set[int]) -> dict[int, str]:
+    rows = conn.execute(
+        "SELECT settlement_no, source || '/' || settlement || '/' || currency FROM settlements"
+        " WHERE settlement_no = ANY (%s::integer[])",
+        [sorted(settlement_nos)],
+    )
+    return dict(rows.fetchall())
+
+
+# What is only recorded is closed at once, and would be recorded again.
+_ITEMS = """
+SELECT item, replace(break_id::text, '-', ''), amount FROM break_items
+WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%' OR item LIKE 'restated|%%')
+"""
+
+
+def _load_items(conn: Connection, state: Reconciliation, items: Iterable[str]) -> None:
+    rows = conn.execute(_ITEMS, [list(items)])
+    state.items |= {item: OpenItem(break_id, amount) for item, break_id, amount in rows}
+
+
+# ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Not before all its files are folded, and none of them is held. Sums are read after the lock: only its holder changes them.
+_TO_SETTLE = """
+SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.revision, s.booked FROM settlements s
+WHERE s.to_settle AND NOT EXISTS (
+    SELECT 1 FROM settlement_claims c JOIN files f USING (file_no)
+    WHERE c.settlement_no = s.settlement_no AND f.state NOT IN ('folded', 'superseded', 'discarded'))
+ORDER BY s.settlement_no LIMIT %s FOR UPDATE OF s
+"""
+_SUMS = """
+SELECT settlement_no, kind, gross_currency, lines, gross, unknown, fee, net FROM settlement_sums
+WHERE settlement_no = ANY (%s::integer[]) ORDER BY settlement_no, kind, gross_currency
+"""
+_CLAIMS = """
+SELECT c.settlement_no, c.file_no, c.paid, c.opening, f.file_id FROM settlement_claims c JOIN files f USING (file_no)
+WHERE c.settlement_no = ANY (%s::integer[]) AND f.state = 'folded' ORDER BY c.settlement_no, f.file_id
+"""
+# Lines that two files of mode replace have which are no versions of one file.
+_DUPLICATES = """
+SELECT r.settlement_no, count(DISTINCT r.digest), sum(abs(r.gross))::bigint FROM repeated_lines r
+JOIN files a ON a.file_no = r.file_no JOIN files b ON b.file_no = r.counted_file_no
+WHERE r.settlement_no = ANY (%s::integer[]) AND a.mode = 'replace' AND b.mode = 'replace' AND a.identity <> b.identity
+    AND a.state = 'folded' AND b.state = 'folded'
+GROUP BY r.settlement_no
+"""
+
+
+def _load_settlements(conn: Connection, state: Reconciliation) -> None:
+    rows = conn.execute(_TO_SETTLE, [SETTLEMENTS_A_SLICE]).fetchall()
+    state.more_settlements = len(rows) == SETTLEMENTS_A_SLICE
+    numbers = [row[0] for row in rows]
+    if not numbers:
+        return
+    sums, claims, file_ids = defaultdict(list), defaultdict(list), defaultdict(list)
+    for settlement_no, *amounts in conn.execute(_SUMS, [numbers]):
+        sums[settlement_no].append(LineSum(*amounts))
+    for settlement_no, file_no, paid, opening, file_id in conn.execute(_CLAIMS, [numbers]):
+        claims[settlement_no].append(Claim(file_no, paid, opening))
+        file_ids[settlement_no].append(file_id)
+    duplicates = {number: (lines, gross) for number, lines, gross in conn.execute(_DUPLICATES, [numbers])}
+    for number, source, settlement, currency, psp, revision, booked in rows:
+        state.settlements[number] = Settlement(
+            settlement_no=number,
+            source=source,
+            settlement=settlement,
+            currency=currency,
+            psp=psp,
+            revision=revision,
+            booked={tuple(side.split(" ")): amount for side, amount in booked.items()},
+            sums=tuple(sums[number]),
+            claims=tuple(claims[number]),
+            file_ids=tuple(file_ids[number]),
+            duplicates=duplicates.get(number, (0, 0))[0],
+            duplicates_gross=duplicates.get(number, (0, 0))[1],
+        )
+    _load_statements(conn, state)
+    subjects = [settlement.subject for settlement in state.settlements.values()]
+    _load_items(conn, state, [f"{of}|{subject}" for subject in subjects for of in ("settlement", "duplicate")])
+
+
+_STATEMENTS = """
+SELECT DISTINCT s.source, s.currency, s.settlement, c.day, c.opening, c.paid
+FROM settlements s JOIN settlement_claims c USING (settlement_no) JOIN files f USING (file_no)
+WHERE s.source = ANY (%s::text[]) AND c.opening IS NOT NULL AND c.day IS NOT NULL AND f.state = 'folded'
+"""
+
+
+def _load_statements(conn: Connection, state: Reconciliation) -> None:
+    """All statements of the bank accounts of which some are to be settled: each opens where another has closed."""
+    sources = {each.source for each in state.settlements.values() if any(c.opening is not None for c in each.claims)}
+    for source, currency, *statement in conn.execute(_STATEMENTS, [sorted(sources)]) if sources else ():
+        state.statements.setdefault((source, currency), []).append(Statement(*statement))
+    chains = state.statements.items()
+    _load_items(conn, state, [f"gap|{s}/{each.settlement}/{c}" for (s, c), chain in chains for each in chain])

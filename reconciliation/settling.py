@@ -1,0 +1,191 @@
+"""Tallies that are not simply equal, and settlements whose sums have changed → breaks, bookings, events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from reconciliation import banking
+from reconciliation.booking import Amounts, as_booked, difference, moves_suspense_alone, target, ties
+from reconciliation.breaking import Finding, judged
+from reconciliation.business_days import late_at, next_boundary
+from reconciliation.expected import Sources, paid_by_psp
+from reconciliation.matching import Code, Verdict, verdict
+from reconciliation.state import Booked, Change, FactFound, FactTakenBack, Judged, Reconciliation, Settlement, Statement
+from reconciliation.tally import BANK_ENTRY, Reference, Tally
+from schemas.money import Money
+from schemas.settlements import Settled, SettlementMatched, SettlementReclassified, StatementMatched
+from topics.settlement_sources import SettlementSource
+
+# Whoever lags may be us: nothing is called unknown before all that was published by then is heard.
+HEARING_TAKES = timedelta(minutes=10)
+LOOK_AGAIN = timedelta(minutes=1)
+_OUR_LAG = ("MISSING_INTERNAL", "UNEXPECTED_REVERSAL")
+_GROUPED = ("FEE_VARIANCE",)
+
+
+# ── tallies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) -> Iterator[Change]:
+    """Judge the loaded slice of references."""
+    references = state.odd.get(file_no, [])
+    moved: set[Reference] = set()
+    for change in _paired(state, references, sources, now):
+        if isinstance(change, FactFound | FactTakenBack):
+            moved.add(change.fact.reference)  # judged again, once its facts are saved
+        yield change
+    again, broken, whole = list[Reference](), list[Reference](), list[Reference]()
+    for reference in references:
+        if reference in moved:
+            continue
+        tallies = state.tallies.get(reference, ())
+        found = verdict(tallies, _is_late(tallies, sources, now))
+        if found and found.code in _OUR_LAG and not _is_heard(state, tallies):
+            again.append(reference)
+            continue
+        (broken if found else whole).append(reference)
+        item = str(reference)
+        finding = _finding(state, reference, tallies, found, sources) if found else None
+        yield from judged(item, finding, state.items.get(item), now)
+    if references:
+        yield Judged(
+            file_no, tuple(references), tuple(broken), tuple(whole), tuple(again), next_boundary(now, LOOK_AGAIN)
+        )
+
+
+def _paired(
+    state: Reconciliation, references: Sequence[Reference], sources: Sources, now: datetime
+) -> Iterator[Change]:
+    bank = [tally for each in references if each.kind == BANK_ENTRY for tally in state.tallies.get(each, ())]
+    return banking.pair_anew(state, bank, sources.of, now) if bank else iter(())
+
+
+def _is_late(tallies: Sequence[Tally], sources: Sources, now: datetime) -> bool:
+    due = max((tally.due for tally in tallies if tally.due and tally.facts), default=None)
+    if due is None:
+        return False
+    source = sources.of.get(tallies[0].psp)
+    return source is not None and now >= late_at(source, due)
+
+
+def _is_heard(state: Reconciliation, tallies: Sequence[Tally]) -> bool:
+    """Whether all is heard that was published until some time after the files of these lines came."""
+    came = [state.arrived[line.file_no] for tally in tallies for line in tally.lines if line.file_no in state.arrived]
+    until = state.heard_until
+    return until is not None and all(until >= at + HEARING_TAKES for at in came)
+
+
+def _finding(
+    state: Reconciliation, reference: Reference, tallies: Sequence[Tally], found: Verdict, sources: Sources
+) -> Finding:
+    named = sorted({state.names[line.settlement_no] for t in tallies for line in t.lines if line.settlement_no})
+    grouped = found.code in _GROUPED and bool(named)
+    source = sources.of.get(reference.psp)
+    detail = {
+        "settlements": named,
+        "orders": sorted({tally.payment_order_id for tally in tallies if tally.payment_order_id}),
+        "sellers": sorted({tally.seller for tally in tallies if tally.seller}),
+        "expected": {tally.currency: tally.expected for tally in tallies if tally.facts},
+        "settled": {tally.currency: tally.settled for tally in tallies if tally.lines},
+        "outcome": next((tally.outcome for tally in tallies if tally.outcome), None),
+    }
+    return Finding(
+        found.code,
+        named[0] if grouped else str(reference),
+        named[0].partition("/")[0] if named else source.name if source else "",
+        reference.psp,
+        found.currency,
+        found.amount,
+        detail,
+    )
+
+
+# ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle(
+    state: Reconciliation, settlement: Settlement, sources: Sources, now: datetime
+) -> tuple[list[Change], list[Settled]]:
+    """Book the difference between what should be booked of a settlement and what is."""
+    source = sources.by_name.get(settlement.source)
+    tied = ties(settlement.sums, settlement.claims)
+    bank = source is not None and source.kind == "bank"
+    wanted = target(settlement.sums, settlement.currency, bank) if tied else {}
+    changed = difference(wanted, settlement.booked)
+    revision = settlement.revision + bool(changed)
+    changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, tied, now)]
+    changes += _untied(state, settlement, tied, now)
+    changes += _repeated(state, settlement, now)
+    changes += _gaps(state, settlement, now)
+    if not changed or source is None:
+        return changes, []
+    paid = changed.get(("bank_clearing", settlement.currency), 0)
+    if not bank and paid and source.bank_account in sources.of:
+        money = Money(paid, settlement.currency)
+        changes.append(FactFound(paid_by_psp(source, settlement.settlement, revision, money, now), now))
+    return changes, [_event(settlement, source, revision, changed)]
+
+
+def _untied(state: Reconciliation, settlement: Settlement, tied: bool, now: datetime) -> Iterator[Change]:
+    item = f"settlement|{settlement.subject}"
+    net = sum(each.net for each in settlement.sums)
+    empty = not any(each.lines for each in settlement.sums) and not settlement.claims  # its files are withdrawn
+    finding = None
+    if not tied and not empty:
+        claims = [claim.paid for claim in settlement.claims if claim.paid is not None]
+        detail = {"lines": net, "claims": sorted(claims)}
+        finding = _about(settlement, "PAYOUT_TOTAL", net, detail)
+    yield from judged(item, finding, state.items.get(item), now)
+
+
+def _repeated(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+    """Lines that two files have are counted once: the break is only recorded."""
+    if not settlement.duplicates:
+        return
+    item = f"duplicate|{settlement.subject}"
+    finding = _about(settlement, "DUPLICATE_ROW", settlement.duplicates_gross, {"lines": settlement.duplicates})
+    yield from judged(item, finding, state.items.get(item), now, closed=True)
+
+
+def _gaps(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+    """A statement opens with what another one of its account has closed with; else one is missing between them."""
+    chain = state.statements.get((settlement.source, settlement.currency), [])
+    missing = without_predecessor(chain)
+    for each in chain:
+        item = f"gap|{settlement.source}/{each.settlement}/{settlement.currency}"
+        finding = None
+        if each in missing:
+            finding = _about(settlement, "FILE_MISSING", each.opening, {"before": each.settlement})
+            finding = finding._replace(subject=f"{settlement.source}/{settlement.currency}/{each.day.isoformat()}")
+        yield from judged(item, finding, state.items.get(item), now)
+
+
+def without_predecessor(statements: Sequence[Statement]) -> set[Statement]:
+    """Those, but the first, whose opening balance no statement of that day or before has closed with."""
+    listed = sorted(statements, key=lambda each: (each.day, each.settlement))
+    return {
+        each
+        for each in listed[1:]
+        if not any(o.closing == each.opening and o.day <= each.day and o is not each for o in listed)
+    }
+
+
+def _about(settlement: Settlement, code: Code, amount: int, detail: dict[str, object]) -> Finding:
+    return Finding(code, settlement.subject, settlement.source, settlement.psp, settlement.currency, amount, detail)
+
+
+def _event(settlement: Settlement, source: SettlementSource, revision: int, changed: Amounts) -> Settled:
+    kind: type[Settled] = SettlementMatched
+    if source.kind == "bank":
+        kind = StatementMatched
+    elif revision > 1 and moves_suspense_alone(changed):
+        kind = SettlementReclassified
+    return kind(
+        subject=settlement.subject,
+        revision=revision,
+        psp=settlement.psp,
+        bank_account=source.bank_account,
+        file_ids=settlement.file_ids,
+        amounts=as_booked(changed),
+    )

@@ -1,0 +1,282 @@
+"""The rows that a batch needs, and the changes that its events make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal, NamedTuple
+
+from reconciliation.booking import Amounts, Claim, LineSum
+from reconciliation.expected import Fact
+from reconciliation.matching import Code
+from reconciliation.tally import Reference, Tally
+from schemas.settlements import ClaimedTotal, SettlementFileStored, SettlementLines
+
+FileState = Literal[
+    "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
+]
+COUNTED: tuple[FileState, ...] = ("gated", "folding", "held", "folded")  # whose lines are tallied, or will be
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a source, and where it stands."""
+
+    file_no: int
+    source: str
+    file_id: str
+    state: FileState
+    why: str | None  # it is held
+    mode: str | None
+    identity: str | None
+    version: str | None
+    chunks: int | None
+    lines: int | None
+    ended: bool
+    released_by: str | None
+    received_at: datetime
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.source, self.file_id
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is counted of a file's lines before it is settled."""
+
+    chunks: int  # folded
+    known: int  # lines under judged kinds whose tally has a fact
+    amounts: int  # of them: another amount than expected
+    fees: int  # of them: another fee than expected
+    older: tuple[int, ...]  # files of its identity that it replaces, and whose lines still count
+    superseded: int | None  # the newest of those that it, or a newer one, has replaced
+    unfolded: int  # older files of its identity whose lines are not all folded
+    newer: bool  # whether a newer file of its identity is folded
+    restates: tuple[tuple[str, int], ...]  # currency, by how much its claims differ from those that it replaces
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a PSP totals in one currency, or a statement of a bank account."""
+
+    settlement_no: int
+    source: str
+    settlement: str
+    currency: str
+    psp: str
+    revision: int
+    booked: Amounts
+    sums: tuple[LineSum, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    file_ids: tuple[str, ...] = ()
+    duplicates: int = 0  # lines of it that came in a second file of mode replace
+    duplicates_gross: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"{self.source}/{self.settlement}/{self.currency}"
+
+
+class OpenItem(NamedTuple):
+    """What an open break holds of one item."""
+
+    break_id: str
+    amount: int
+
+
+class Unmatched(NamedTuple):
+    """A bank entry that no fact explains, or an expectation without an entry. `pair`: the key of the other one."""
+
+    psp: str  # the bank account
+    currency: str
+    amount: int
+    key: str
+    is_line: bool
+    counterparty: str  # of an expectation: the seller, or the source whose settlement it is
+    day: date  # of the statement, or on which it is due
+    pair: str | None
+
+
+class Statement(NamedTuple):
+    """A bank statement's balances, in minor units."""
+
+    settlement: str
+    day: date
+    opening: int
+    closing: int
+
+
+@dataclass
+class Reconciliation:
+    """The state of a batch."""
+
+    files: dict[tuple[str, str], File] = field(default_factory=dict)
+    progress: dict[int, Progress] = field(default_factory=dict)
+    odd: dict[int, list[Reference]] = field(default_factory=dict)  # by file; 0: of none
+    more_odd: set[int] = field(default_factory=set)  # files that have more than the slice that is loaded
+    tallies: dict[Reference, tuple[Tally, ...]] = field(default_factory=dict)
+    arrived: dict[int, datetime] = field(default_factory=dict)  # when the files of their lines came
+    names: dict[int, str] = field(default_factory=dict)  # "<source>/<settlement>/<currency>" of their lines
+    items: dict[str, OpenItem] = field(default_factory=dict)
+    unmatched: dict[tuple[str, str, str], Unmatched] = field(default_factory=dict)  # by bank account, currency, key
+    statement_days: dict[int, date] = field(default_factory=dict)  # by settlement number
+    statements: dict[tuple[str, str], list[Statement]] = field(default_factory=dict)  # by source and currency
+    sequences: dict[str, frozenset[int]] = field(default_factory=dict)  # of the files of a source
+    settlements: dict[int, Settlement] = field(default_factory=dict)  # to be settled
+    more_settlements: bool = False  # than those
+    chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # of files, by the timer's key
+    heard_until: datetime | None = None
+
+    def fold(self, change: Change) -> None:
+        """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
+        match change:
+            case FileMoved() | FileBegun():
+                self.files[change.file.name] = change.file
+            case ItemOpened():
+                self.items[change.item] = OpenItem(change.break_id, change.amount)
+            case ItemClosed():
+                self.items.pop(change.item, None)
+            case Booked():
+                self.settlements.pop(change.settlement_no, None)
+            case Judged():
+                self.odd.pop(change.file_no, None)
+            case _:
+                pass
+
+
+# ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NewFile(NamedTuple):
+    stored: SettlementFileStored
+    at: datetime
+
+
+class FileMoved(NamedTuple):
+    """A file stands elsewhere."""
+
+    file: File
+    at: datetime
+    reason: str | None = None  # a person's
+
+
+class FileBegun(NamedTuple):
+    """The first of its lines are here. Nothing else of the file is written: other lanes may do that now."""
+
+    file: File
+    at: datetime
+
+
+class ChunkFolded(NamedTuple):
+    file_no: int
+    said: SettlementLines
+    at: datetime
+
+
+class ChunkWithdrawn(NamedTuple):
+    file_no: int
+    said: SettlementLines
+    at: datetime
+
+
+class ClaimsMade(NamedTuple):
+    file_no: int
+    source: str
+    psp: str
+    claims: tuple[ClaimedTotal, ...]
+    at: datetime
+
+
+class Withdrawn(NamedTuple):
+    """All lines of a file are taken back: its settlements are settled without it."""
+
+    file_no: int
+
+
+class FactFound(NamedTuple):
+    fact: Fact
+    at: datetime
+
+
+class FactTakenBack(NamedTuple):
+    """A pairing of a bank entry that holds no more."""
+
+    fact: Fact
+    at: datetime
+
+
+class UnmatchedMoved(NamedTuple):
+    """Bank entries and expectations that have found their other half by key, and those that wait or are paired."""
+
+    gone: tuple[Unmatched, ...]
+    saved: tuple[Unmatched, ...]
+
+
+class Overdue(NamedTuple):
+    """The tallies of a PSP or bank account that are late since a day are to be judged."""
+
+    psp: str
+    day: str  # ISO 8601
+    at: datetime
+
+
+class Judged(NamedTuple):
+    """References of a slice are judged; those that must wait are looked at again."""
+
+    file_no: int
+    references: tuple[Reference, ...]
+    broken: tuple[Reference, ...]  # a break is open for them
+    whole: tuple[Reference, ...]  # no break is open for them
+    again: tuple[Reference, ...]
+    again_at: datetime
+
+
+class ItemOpened(NamedTuple):
+    item: str
+    break_id: str
+    code: Code
+    subject: str
+    source: str
+    psp: str
+    currency: str | None
+    amount: int
+    detail: Mapping[str, object]
+    at: datetime
+    closed: bool = False  # at once: counted once, booked already
+
+
+class ItemClosed(NamedTuple):
+    item: str
+    break_id: str
+    at: datetime
+
+
+class Booked(NamedTuple):
+    """A settlement is settled: what is booked of it now."""
+
+    settlement_no: int
+    revision: int
+    booked: Amounts
+    ties: bool
+    at: datetime
+
+
+Change = (
+    NewFile
+    | FileMoved
+    | FileBegun
+    | ChunkFolded
+    | ChunkWithdrawn
+    | ClaimsMade
+    | Withdrawn
+    | FactFound
+    | FactTakenBack
+    | UnmatchedMoved
+    | Overdue
+    | Judged
+    | ItemOpened
+    | ItemClosed
+    | Booked
+)

@@ -1,0 +1,21 @@
+"""Names of what both halves of a tally call the same, made from parts. Reconciliation makes them, reports look them up."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+_BETWEEN = "\x1f"  # no part holds one of its own
+
+
+def joined(parts: tuple[str, ...]) -> bytes:
+    return _BETWEEN.join(parts).encode()
+
+
+def named(*parts: str) -> str:
+    """128 bits of the parts, as 32 hex digits."""
+    return blake2b(joined(parts), digest_size=16).hexdigest()
+
+
+def paid_out(bank_account: str, settlement: str) -> str:
+    """The key under which a bank account expects what a settlement pays out."""
+    return named("bank", bank_account, settlement)

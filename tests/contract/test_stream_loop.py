@@ -1,0 +1,220 @@
+"""A room whose messages come through Faust → each has one effect, in order, whatever happens to its processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+
+from reconciliation import app, host
+from reconciliation.host import StreamLoop
+from tests.contract import probe
+from tests.contract.probe_process import SESSION_S
+from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
+from tests.contract.running import LIMIT_S, Sender, kill, nursery, send, settled, state_of, violations, wait
+from topics.runtime.delivery.apply import stop_room
+from topics.runtime.shape.consumer import Message
+from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.runtime.shape.store import Store
+from topics.settings import Settings
+
+
+@contextmanager
+def member(settings: Settings, kind: type[StreamLoop] = StreamLoop) -> Iterator[StreamLoop]:
+    """One process's loop, in a thread."""
+    stop = threading.Event()
+    loop = kind(settings, probe.build_streamed(), stop)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        stop.set()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def short_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "SESSION_S", SESSION_S)
+
+
+@contextmanager
+def held_up(books: Books, key: str) -> Iterator[None]:
+    """Batches with this key wait for us."""
+    books.run("BEGIN")
+    books.rows("SELECT 1 FROM counts WHERE key = %s FOR UPDATE", key)
+    try:
+        yield
+    finally:
+        books.run("COMMIT")
+
+
+def committed(settings: Settings) -> int:
+    """The sum of the offsets that Kafka has of the group."""
+    group = f"{settings.topic_prefix}probe-stream"
+    kafka = KafkaConsumer(kafka_config(settings) | {"group.id": group, "enable.auto.commit": False})
+    found = kafka.committed(partitions(kafka, [settings.topic_prefix + EXECUTIONS]), timeout=10)
+    kafka.close()
+    return sum(max(0, each.offset) for each in found)
+
+
+def soon(ready: Callable[[], bool], limit_s: float) -> None:
+    """Until it is so; the time that it had otherwise."""
+    end = time.monotonic() + limit_s
+    while not ready() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+# ── processes that end, stand still, come and go ─────────────────────────────────────────────────────────────────────
+
+
+def test_kills_pauses_and_newcomers_lose_and_double_nothing(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    with nursery(on_kafka) as processes:
+        killed = processes.start("stream", failpoints="after_commit=kill:4")
+        send(sender, 3)
+        assert processes.ended(killed) == -signal.SIGKILL
+        paused = processes.start("stream", failpoints="before_publish=stop:2")
+        send(sender, 2)
+        wait("it stands still", lambda: state_of(paused) == "T")
+        heir = processes.start("stream", failpoints="before_publish=kill:6")
+        send(sender, 3)
+        assert processes.ended(heir) == -signal.SIGKILL, "it has taken over what the paused one held"
+        kill(paused, signal.SIGCONT)
+        newcomer = processes.start("stream")
+        sent = send(sender, 3)
+        cut = books.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tally_probe'")
+        wait("all has its effect", lambda: settled(books, sent))
+        for pid in (paused, newcomer):
+            kill(pid, signal.SIGTERM)
+            assert processes.ended(pid) == 0
+    assert cut, "their connections were lost, too"
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+RED: dict[str, set[str]] = {"": set(), "fausts_own_offsets": {"lost"}}
+
+
+@pytest.mark.parametrize("build", RED)
+def test_what_faust_cancels_is_not_taken_for_done(build: str, on_kafka: Settings, books: Books) -> None:
+    """It acknowledges what it cancels: reading on at its offsets would lose that."""
+    sender = Sender(on_kafka)
+    with nursery(on_kafka) as processes:
+        first = processes.start("stream", sabotage=build)
+        sender.capture("k")
+        sender.flush()
+        wait("it reads", lambda: settled(books, 1))
+        with held_up(books, "k"):
+            sender.capture("k")
+            sender.flush()
+            wait("a batch is in hand", lambda: books.rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+            kill(first, signal.SIGTERM)
+            soon(lambda: committed(on_kafka) == 2, SESSION_S)
+            kill(first)
+        assert processes.ended(first) == -signal.SIGKILL
+        second = processes.start("stream", sabotage=build)
+        sender.capture("k")
+        sender.flush()
+        wait("the next is done", lambda: 3 in books.effects("k"))
+        kill(second, signal.SIGTERM)
+        assert processes.ended(second) == 0
+    assert violations(on_kafka, books, sender.sent) & {"lost", "doubled", "overtaken"} == RED[build]
+
+
+def test_a_process_whose_consumer_has_crashed_ends_with_an_error(on_kafka: Settings) -> None:
+    """Its supervisor starts it again; by itself Faust would sit there for ever."""
+    with nursery(on_kafka) as processes:
+        assert processes.ended(processes.start("stream", sabotage="consumer_thread_crashes")) == 1
+
+
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lossy(StreamLoop):
+    """Forgets every fifth message the first time."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.lost: set[tuple[str, int, int]] = set()
+
+    async def hear(self, messages: Sequence[Message]) -> None:
+        lost = {m[:3] for m in messages if m.offset % 5 == 3} - self.lost
+        self.lost |= lost
+        await super().hear([m for m in messages if m[:3] not in lost])
+
+
+def test_what_the_client_has_lost_is_read_again(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the gap that it leaves, or where nothing follows by the partition's end."""
+    monkeypatch.setattr(host, "SILENT_S", 0.5)
+    sender = Sender(on_kafka)
+    sent = send(sender, 3)
+    with member(on_kafka, Lossy) as loop:
+        wait("all is done and said", lambda: settled(books, sent))
+        assert isinstance(loop, Lossy)
+        assert loop.lost
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+def test_poison_is_a_dead_letter_each_and_the_rest_goes_on(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    good = captured("good", 1)
+    headers = headers_of(good, event_id("good", 1))
+    value = good.model_dump_json().encode()
+    sender.send(EXECUTIONS, b"a", b"\xff garbage", headers_of(good, event_id("a", 1)))
+    sender.send(EXECUTIONS, b"b", None, headers_of(good, event_id("b", 1)))
+    sender.send(EXECUTIONS, None, value, headers_of(good, event_id("c", 1)))
+    sender.send(EXECUTIONS, b"d", value, [])
+    sender.send(EXECUTIONS, b"e", b"x" * 900_000, headers_of(good, event_id("e", 1)))
+    sender.send(EXECUTIONS, b"good", value, headers)
+    sender.flush()
+    with member(on_kafka):
+        wait("the good one is done", lambda: books.effects("good") == [1])
+        wait("the others are letters", lambda: len(books.letters()) == 5)
+    assert {state for state, _ in books.letters()} == {"dead"}
+
+
+# ── stops ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stopped_room_reads_on_once_the_stop_is_lifted(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    with member(on_kafka) as loop:
+        wait("it reads", lambda: settled(books, sent))
+        store = Store(on_kafka, "probe")
+        stop_room(store, "told", "by a test")
+        store.close()
+        sent = send(sender, 1)
+        wait("it stops", lambda: loop.health.state == "stopped")
+        assert len(books.effects()) < sent
+        books.lift()
+        wait("it goes on", lambda: settled(books, sent))
+        wait("and says so", lambda: loop.health.state == "running")
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+def test_an_offset_of_kafka_ahead_of_ours_stops_the_room(on_kafka: Settings, books: Books) -> None:
+    """As after a restore: what lies between would be skipped. Kafka's offset is set back, so that the lift helps."""
+    sender = Sender(on_kafka)
+    sent = send(sender, 2)
+    with member(on_kafka):
+        wait("all is done", lambda: settled(books, sent))
+    assert committed(on_kafka) == sent
+    books.run("DELETE FROM effects")
+    books.run("DELETE FROM inbox")
+    books.run("UPDATE counts SET count = 0")
+    books.run("UPDATE positions SET next_offset = 0")
+    with member(on_kafka) as loop:
+        wait("it stops", lambda: loop.health.state == "stopped")
+        assert books.stops() == ["offset_ahead"]
+        wait("Kafka's offsets are ours", lambda: committed(on_kafka) == 0)
+        books.lift()
+        wait("all is done again", lambda: len(books.effects()) == sent)

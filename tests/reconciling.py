@@ -1,0 +1,239 @@
+"""Files of lines as the readers say them, and a room of reconciliation that hears them, for tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciliation.consumer import build
+from reconciliation.formats import keys
+from schemas.events import AnyEvent
+from schemas.money import Money
+from schemas.settlements import (
+    ClaimedTotal,
+    LineColumns,
+    Settled,
+    SettlementFileStored,
+    SettlementLines,
+    SettlementLinesEnded,
+)
+from tests.store.hearing import NOW, Hearing, _read
+from topics.runtime.delivery.fire import fire
+from topics.settings import Settings
+from topics.settlement_sources import SettlementSource
+
+ADYEN = SettlementSource(name="adyen-eu", psp="northpay", bank_account="main", lag_days=2, grace_days=2)
+SECOND = SettlementSource(name="south-eu", psp="southpay", bank_account="main")
+BANK = SettlementSource(name="bank-main", kind="bank", bank_account="main", grace_days=2)
+SOURCES = (ADYEN, SECOND, BANK)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a file, in minor units. A pay-out has no key."""
+
+    key: str
+    gross: int
+    fee: int = 0
+    kind: str = "c"
+    settlement: str = "238"
+    currency: str = "EUR"
+    net_currency: str = ""
+    net: int | None = None
+    name: str = ""  # what names the row; empty: its content
+
+    @property
+    def digest(self) -> int:
+        return keys.digest(self.name or repr(self))
+
+
+def call_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file: its lines, and what it claims of each settlement."""
+
+    rows: tuple[Row, ...]
+    claims: tuple[tuple[str, str, int], ...] = ()  # settlement, currency, minor units
+    source: SettlementSource = ADYEN
+    identity: str = ""
+    version: str = ""
+    mode: str = "replace"
+    opening: int | None = None
+    name: str = ""
+
+    @property
+    def file_id(self) -> str:
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    @property
+    def psp(self) -> str:
+        return self.source.psp if self.source.kind == "psp" else self.source.bank_account
+
+    def stored(self) -> SettlementFileStored:
+        return SettlementFileStored(
+            source=self.source.name, file_id=self.file_id, upload_id="u", name="f.csv", size=1, received_at=NOW
+        )
+
+    def chunks(self, size: int = 500) -> list[SettlementLines]:
+        return [
+            self._chunk(number, self.rows[at : at + size]) for number, at in enumerate(range(0, len(self.rows), size))
+        ]
+
+    def _chunk(self, number: int, rows: Sequence[Row]) -> SettlementLines:
+        settlements = tuple(dict.fromkeys(row.settlement for row in rows if row.settlement))
+        currencies = tuple(dict.fromkeys([c for row in rows for c in (row.currency, row.net_currency or row.currency)]))
+        zeros = [0] * len(rows)
+        return SettlementLines(
+            lane=f"{self.source.name}/{number % 2}",
+            source=self.source.name,
+            psp=self.psp,
+            file_id=self.file_id,
+            reader="test:1",
+            chunk=number,
+            first_line=1,
+            first_byte=0,
+            last_byte=0,
+            scale=0,
+            settlements=settlements,
+            currencies=currencies,
+            lines=LineColumns(
+                ops="+" * len(rows),
+                kinds="".join(row.kind for row in rows),
+                keys="".join(row.key or "0" * 32 for row in rows),
+                psp_refs=["" for _ in rows],
+                order_refs=["" for _ in rows],
+                settlements=[settlements.index(row.settlement) if row.settlement else -1 for row in rows],
+                gross=[row.gross for row in rows],
+                gross_currencies=[currencies.index(row.currency) for row in rows],
+                net=[row.gross - row.fee if row.net is None else row.net for row in rows],
+                net_currencies=[currencies.index(row.net_currency or row.currency) for row in rows],
+                fees=[row.fee for row in rows],
+                commissions=zeros,
+                markups=zeros,
+                scheme_fees=zeros,
+                interchange=zeros,
+                taxes=zeros,
+                rates=["" for _ in rows],
+                at=zeros,
+                value_days=zeros,
+                digests=[row.digest for row in rows],
+            ),
+        )
+
+    def ended(self, chunk_size: int = 500) -> SettlementLinesEnded:
+        return SettlementLinesEnded(
+            lane=f"{self.source.name}/0",
+            source=self.source.name,
+            psp=self.psp,
+            file_id=self.file_id,
+            reader="test:1",
+            chunks=len(self.chunks(chunk_size)),
+            lines=len(self.rows),
+            claims=tuple(self._claim(*claim) for claim in self.claims),
+        )
+
+    def _claim(self, settlement: str, currency: str, minor: int) -> ClaimedTotal:
+        opening = None if self.opening is None else Money(self.opening, currency)
+        return ClaimedTotal(settlement, Money(minor, currency), opening, "2026-01-05")
+
+
+def paid_out(rows: Sequence[Row], settlement: str = "238", currency: str = "EUR", **rest: Any) -> Report:
+    """A report whose pay-out line, and whose claim, are what its lines add up to."""
+    total = sum(row.gross - row.fee for row in rows)
+    payout = Row("", -total, kind="p", settlement=settlement, currency=currency)
+    return Report((*rows, payout), ((settlement, currency, total),), **rest)
+
+
+class Room(Hearing):
+    """One process of the room, with a clock that tests move."""
+
+    def __init__(self, settings: Settings, sources: Sequence[SettlementSource] = SOURCES, name: str = "a") -> None:
+        configured = settings.model_copy(update={"settlement_sources": tuple(sources)})
+        super().__init__(configured, build(configured), name)
+        self.after = timedelta(0)
+
+    def now(self) -> datetime:
+        return NOW + self.after
+
+    def hear(self, *events: AnyEvent) -> list[AnyEvent]:
+        return self.hears(*events, after=self.after)
+
+    def reads(self, report: Report, size: int = 500) -> None:
+        """As a reader does: the file is gated, its chunks and its close are said."""
+        self.hear(report.stored())
+        self.gated(report)
+        for chunk in report.chunks(size):
+            self.hear(chunk)
+        self.hear(report.ended(size))
+
+    def gated(self, report: Report) -> None:
+        with self.store.transaction() as conn:
+            conn.execute(
+                "UPDATE files SET state = 'gated', reader = 'test:1', mode = %s, identity = %s, version = %s"
+                " WHERE file_id = %s AND state = 'received'",
+                [report.mode, report.identity or report.file_id, report.version, report.file_id],
+            )
+
+    def hear_each(self, events: Sequence[AnyEvent]) -> None:
+        """A batch for each."""
+        for event in events:
+            self.hear(event)
+
+    def settles(self, after: timedelta = timedelta(0)) -> list[Settled]:
+        """Fire what is due, and what is due in some seconds, until nothing is."""
+        self.after += after
+        said: list[Settled] = []
+        for _ in range(60):
+            fired, more = self.fires()
+            said += more
+            if not fired:
+                if not self._waits():
+                    break
+                self.after += timedelta(seconds=1)
+        return said
+
+    def fires(self) -> tuple[int, list[Settled]]:
+        """Fire what is due. → how many timers, what the room said"""
+        fired, said = 0, list[Settled]()
+        for applied in fire(self.store, self.consumer, self.name, self.now()):
+            fired += applied.messages
+            said += [event for event in _read(applied.rows) if isinstance(event, Settled)]
+            self.dead += applied.dead
+            self._published([row.id for row in applied.rows])
+        self.said += said
+        return fired, said
+
+    def _waits(self) -> bool:
+        """Whether a timer is due within seconds: a sweep, or a file whose lines are not all in."""
+        with self.store.transaction() as conn:
+            row = conn.execute(
+                "SELECT 1 FROM timers WHERE due_at <= %s LIMIT 1", [self.now() + timedelta(seconds=11)]
+            ).fetchone()
+        return row is not None
+
+    def heard_all(self) -> None:
+        """All that the executor has published until now is heard."""
+        with self.store.transaction() as conn:
+            conn.execute(
+                "INSERT INTO heard (one, until) VALUES (true, %s) ON CONFLICT (one) DO UPDATE SET until = excluded.until",
+                [self.now()],
+            )
+
+    def breaks(self) -> set[tuple[str, str]]:
+        """Open ones: code, item."""
+        rows = self.rows(
+            "SELECT b.code, i.item FROM break_view b JOIN break_item_view i USING (break_id) WHERE i.closed_at IS NULL"
+        )
+        return {(row["code"], row["item"]) for row in rows}
+
+    def booked(self) -> dict[str, dict[str, int]]:
+        rows = self.rows(
+            "SELECT source || '/' || settlement || '/' || currency AS subject, booked FROM settlement_view"
+        )
+        return {row["subject"]: row["booked"] for row in rows if row["booked"]}

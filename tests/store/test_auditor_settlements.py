@@ -1,0 +1,117 @@
+"""What the auditor reads of settlements: silent on what reconciliation and ledger wrote, and not on changes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from consumers.ledger import consumer as ledger
+from operations.auditor.balances import SUMS as BALANCES
+from operations.auditor.engine.stores import Stores
+from operations.auditor.engine.sums import check_sums
+from operations.auditor.settlements import SUMS, compare, read_all
+from operations.stack.servers import Servers
+from operations.stack.settings import AllSettings, load_settings
+from reconciliation.formats import keys
+from schemas.events import AnyEvent
+from tests.captures import capture
+from tests.conftest import SECRET, copy_database, drop_database
+from tests.reconciling import BANK, SOURCES, Report, Room, Row, call_id, paid_out
+from tests.store.hearing import Hearing
+
+
+def settle(settings: AllSettings) -> None:
+    """Two captures settled with a line of nobody's, the pay-out at the bank; a third capture that is not settled yet."""
+    room, books = Room(settings, name="r"), Hearing(settings, ledger.build(settings), "l")
+    captures: list[AnyEvent] = [capture(f"order-{n}", call_id=call_id(n)) for n in (1, 2, 3)]
+    room.hear(*captures)
+    books.hears(*captures)
+    room.reads(paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34), Row(call_id(9), 500, 5)]))
+    room.settles()
+    entry = Row(keys.paid_out("main", "238"), 2895, kind="s", settlement="st-1")
+    room.reads(Report((entry,), (("st-1", "EUR", 2995),), source=BANK, opening=100))
+    room.settles()
+    assert (room.dead, room.breaks()) == (0, set())
+    books.hears(*room.said)
+    assert books.dead == 0
+    for each in (room, books):
+        each.store.close()
+
+
+@pytest.fixture(scope="module")
+def settled(servers: Servers, template: str) -> Iterator[AllSettings]:
+    """Whoever changes it puts it back."""
+    name = f"tally_b{secrets.token_hex(5)}"
+    copy_database(servers, template, name)
+    settings = load_settings(postgres=servers.postgres, database=name, secret=SECRET, settlement_sources=SOURCES)
+    settle(settings)
+    yield settings
+    drop_database(servers, name)
+
+
+def wrong(settings: AllSettings) -> dict[str, str]:
+    """Check → what it says."""
+    with Stores(settings) as stores:
+        found = {each.check: str(each) for each in compare(read_all(stores, settings))}
+        sums = check_sums(stores, (*SUMS, *BALANCES), expected=False)
+        return found | {each.name: each.detail for each in sums if not each.ok}
+
+
+def test_what_the_rooms_wrote_agrees(settled: AllSettings) -> None:
+    assert wrong(settled) == {}
+    with Stores(settled) as stores:
+        books = read_all(stores, settled)
+    assert set(books.owed) == {"order-1", "order-2", "order-3"}
+    assert books.booked["bank-main/st-1/EUR"] == {("bank:main", "EUR"): 2895, ("bank:main:clearing", "EUR"): -2895}
+    assert books.booked["adyen-eu/238/EUR"]["suspense", "EUR"] == -500
+
+
+TAMPERED = {
+    "reconciliation.tallies SET expected = expected + 1 WHERE payment_order_id = 'order-1'": {"receivables_expected"},
+    "reconciliation.tallies SET facts = '{}' WHERE payment_order_id = 'order-1'": {
+        "receivables_expected",
+        "suspense_explained",
+    },
+    "reconciliation.tallies SET payment_order_id = 'nobody' WHERE payment_order_id = 'order-3'": {
+        "receivables_expected"
+    },
+    "reconciliation.tallies SET lines[1] = lines[1] + 1 WHERE payment_order_id = 'order-1'": {
+        "settlement_lines_add_up"
+    },
+    "reconciliation.settlement_sums SET unknown = unknown + 1 WHERE kind = 'c'": {"suspense_explained"},
+    "reconciliation.settlement_sums SET gross = gross + 1 WHERE kind = 's'": {"settlement_lines_add_up"},
+    "reconciliation.settlements SET booked = booked || '{\"suspense EUR\": -499}' WHERE settlement = '238'": {
+        "settlements_booked"
+    },
+    "reconciliation.settlement_claims SET paid = paid + 1 WHERE opening IS NOT NULL": {"statements_booked"},
+    "reconciliation.files SET chunks = 2 WHERE source = 'bank-main'": {"settlement_lines_folded"},
+    "ledger.journals SET subject_id = 'adyen-eu/239/EUR' WHERE template = 'settled'": {"settlements_booked"},
+    "ledger.entries SET amount = amount + 1 WHERE journal_id ="
+    " (SELECT journal_id FROM ledger.journals WHERE template = 'statement')": {
+        "settlements_booked",
+        "statements_booked",
+        "ledger_balances",
+    },
+    "ledger.entries SET amount = amount + 1 WHERE journal_id ="
+    " (SELECT journal_id FROM ledger.journals WHERE template = 'captured' AND subject_id = 'order-3')": {
+        "receivables_expected",
+        "ledger_balances",
+    },
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED)
+def test_what_was_changed_since_is_found(change: str, settled: AllSettings, servers: Servers) -> None:
+    table = change.partition(" ")[0]
+    admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=settled.database)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")  # past the triggers
+        conn.execute(f"CREATE TEMP TABLE before AS TABLE {table}")  # type: ignore[arg-type]
+        conn.execute(f"UPDATE {change}")  # type: ignore[arg-type]
+        found = wrong(settled)
+        conn.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+        conn.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE before")  # type: ignore[arg-type]
+    assert found.keys() == TAMPERED[change]

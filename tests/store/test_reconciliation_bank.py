@@ -1,0 +1,141 @@
+"""Bank statements on a real database: entries by key and without one, balances that follow each other, files that are missing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from reconciliation.formats import keys
+from tests.payouts import submitted
+from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
+from topics.settings import Settings
+
+
+@pytest.fixture
+def room(stored: Settings) -> Iterator[Room]:
+    room = Room(stored)
+    yield room
+    room.close()
+    assert room.dead == 0
+
+
+def statement(number: int, opening: int, *rows: Row) -> Report:
+    closing = opening + sum(row.gross for row in rows)
+    entries = tuple(Row(**{**vars(row), "kind": "s", "settlement": f"st-{number}"}) for row in rows)
+    return Report(entries, ((f"st-{number}", "EUR", closing),), source=BANK, opening=opening)
+
+
+def known(key: str, amount: int) -> Row:
+    return Row(key, amount)
+
+
+def unknown(name: str, amount: int) -> Row:
+    """An entry that the bank names by a reference of its own."""
+    return Row(keys.theirs("main", name), amount, name=name)
+
+
+def test_a_payout_to_a_seller_is_seen_at_the_bank_by_its_call_id(room: Room) -> None:
+    room.hear(submitted(call_id=call_id(7)))
+    room.reads(statement(1, 20_000, known(call_id(7), -10_000)))
+    room.settles()
+    assert room.booked() == {"bank-main/st-1/EUR": {"bank EUR": -10_000, "bank_clearing EUR": 10_000}}
+    assert room.breaks() == set()
+
+
+def test_an_entry_of_another_amount_than_the_payout_is_a_break(room: Room) -> None:
+    room.hear(submitted(call_id=call_id(7)))
+    room.reads(statement(1, 20_000, known(call_id(7), -10_025)))
+    room.settles()
+    assert room.breaks() == {("BANK_AMOUNT", f"main|s|{call_id(7)}")}
+
+
+def test_a_payout_that_the_bank_does_not_show_is_missing_after_its_grace(room: Room) -> None:
+    room.hear(submitted(call_id=call_id(7)))
+    room.settles()
+    assert room.breaks() == set()
+    room.settles(after=timedelta(days=20))
+    assert room.breaks() == {("PAYOUT_MISSING", f"main|s|{call_id(7)}")}
+    room.reads(statement(1, 20_000, known(call_id(7), -10_000)))
+    room.settles()
+    assert room.breaks() == set()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_twins_without_a_key_are_paired_whatever_comes_first(room: Room, seed: int) -> None:
+    """Three settlements of one PSP pay out the same amount; the bank names none of them."""
+    reports = [paid_out([Row("", 500, kind="j", settlement=str(n), name=str(n))], str(n)) for n in range(3)]
+    statements = [statement(1, 0, unknown("x", 500), unknown("y", 500)), statement(2, 1000, unknown("z", 500))]
+    files = [*reports, *statements]
+    random.Random(seed).shuffle(files)
+    for file in files:
+        room.reads(file)
+        room.settles()
+    assert {item for code, item in room.breaks() if "|s|" in item} == set()
+    booked = room.booked()
+    assert booked["bank-main/st-1/EUR"] == {"bank EUR": 1000, "bank_clearing EUR": -1000}
+    assert booked["bank-main/st-2/EUR"] == {"bank EUR": 500, "bank_clearing EUR": -500}
+    pairs = {row["key"] for row in room.rows("SELECT key FROM unmatched_view WHERE pair IS NOT NULL")}
+    assert len(pairs) == 6
+
+
+def test_a_pair_is_given_up_when_the_payout_is_seen_by_its_key(room: Room) -> None:
+    room.reads(paid_out([Row("", 500, kind="j", settlement="9", name="9")], "9"))
+    room.reads(statement(1, 0, unknown("x", 500)))
+    room.settles()
+    assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 500, "bank_clearing EUR": -500}
+    room.reads(statement(2, 500, known(keys.paid_out("main", "9"), 500)))
+    room.settles()
+    assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 500, "suspense EUR": -500}
+    assert ("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}") in room.breaks()
+
+
+def test_payouts_of_two_sellers_in_one_amount_are_never_guessed(room: Room) -> None:
+    room.hear(submitted(call_id=call_id(7)), submitted(call_id=call_id(8), payout_id="p-8", seller_account="seller-8"))
+    room.reads(statement(1, 20_000, unknown("x", -10_000)))
+    room.settles()
+    assert room.breaks() == {("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}")}
+
+
+def test_a_statement_that_does_not_open_where_another_has_closed_is_a_gap_until_that_comes(room: Room) -> None:
+    days = [statement(1, 0, unknown("a", 5)), statement(2, 5, unknown("b", 7)), statement(3, 12, unknown("c", 9))]
+    for file in (days[0], days[2]):
+        room.reads(file)
+    room.settles()
+    assert {each for each in room.breaks() if each[0] == "FILE_MISSING"} == {("FILE_MISSING", "gap|bank-main/st-3/EUR")}
+    room.reads(days[1])
+    room.settles()
+    assert {each for each in room.breaks() if each[0] == "FILE_MISSING"} == set()
+
+
+def test_a_number_that_no_file_has_is_a_missing_file(room: Room) -> None:
+    for number in (7, 9):
+        report = paid_out([Row(call_id(number), 100, settlement=str(number))], str(number))
+        room.hear(report.stored())
+        room.gated(report)
+        with room.store.transaction() as conn:
+            conn.execute(
+                "UPDATE files SET reader = 'adyen:1', sequence = %s WHERE file_id = %s", [number, report.file_id]
+            )
+        for event in (*report.chunks(), report.ended()):
+            room.hear(event.model_copy(update={"reader": "adyen:1"}))
+    room.settles()
+    assert room.breaks() == {("FILE_MISSING", "sequence|adyen-eu/8")}
+
+
+def test_what_pays_out_in_order_ends_in_the_bank_to_the_cent(room: Room) -> None:
+    """Four days: each settlement is paid out on the day after, and the books equal the bank's closing balance."""
+    amounts = [1000, 2500, -300, 40]
+    balances = [0]
+    for amount in amounts:
+        balances.append(balances[-1] + amount)
+    for number, (opening, _) in enumerate(pairwise(balances)):
+        room.reads(paid_out([Row("", amounts[number], kind="f", settlement=str(number))], str(number)))
+        room.reads(statement(number, opening, known(keys.paid_out("main", str(number)), amounts[number])))
+    room.settles()
+    books = room.booked().values()
+    assert sum(book.get("bank EUR", 0) for book in books) == balances[-1]
+    assert sum(book.get("bank_clearing EUR", 0) for book in books) == 0

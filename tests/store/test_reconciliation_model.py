@@ -1,0 +1,172 @@
+"""Any order, any repetition: facts, files, versions and withdrawals end in what the model says, tally by tally."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.events import AnyEvent, PaymentDeclined
+from schemas.money import Money
+from schemas.settlements import SettlementFileDiscarded
+from tests.captures import capture
+from tests.model_reconciliation import Expectation, World
+from tests.money_back import capture_reversed, refunded, share
+from tests.reconciling import Report, Room, Row, call_id
+from topics.settings import Settings
+from topics.settlement_sources import FeeScheduleRow, SettlementSource
+
+WORLDS = 25
+REFERENCES = 6
+Step = AnyEvent | Callable[[Room], None]
+
+
+@dataclass
+class Tale:
+    """A world and the steps that lead to it; each list of steps keeps its own order."""
+
+    source: SettlementSource
+    world: World = field(default_factory=World)
+    steps: list[list[Step]] = field(default_factory=list)
+
+
+def source(number: int) -> SettlementSource:
+    fees = (FeeScheduleRow(valid_from=date(2020, 1, 1), percent="10"),) if number % 2 else ()
+    return SettlementSource(name=f"s{number}", psp=f"p{number}", bank_account="main", fees=fees)
+
+
+def tale(number: int, chance: random.Random) -> Tale:
+    told = Tale(source(number))
+    for each in range(chance.randint(0, 7)):
+        _fact(told, f"{number}-{each}", number * 100 + chance.randrange(REFERENCES), chance)
+    pool = [_row(f"{number}-{each}", number * 100, chance) for each in range(chance.randint(0, 9))]
+    for each in range(chance.randint(0, 4)):
+        _report(told, each, pool, chance)
+    return told
+
+
+def _fact(told: Tale, name: str, reference: int, chance: random.Random) -> None:
+    psp, currency, amount = told.source.psp, chance.choice(["EUR", "USD"]), chance.randint(1, 50)
+    kind = chance.choice("cccCrd")
+    key, money = call_id(reference), Money(amount, currency)
+    common: dict[str, Any] = {"psp": psp, "gross": money, "fee": Money(0, currency), "net": money}
+    event: AnyEvent
+    fee = (10 * amount + 50) // 100 if told.source.fees else None
+    if kind == "c":
+        event = capture(f"order-{name}", call_id=key, **common)
+        made = Expectation(name, psp, "c", key, currency, amount, fee)
+    elif kind == "C":
+        event = capture_reversed(None, share(amount, 0, currency), f"order-{name}").model_copy(
+            update={"psp": psp, "call_id": key}
+        )
+        made = Expectation(name, psp, "c", key, currency, -amount)
+    elif kind == "r":
+        event = refunded("r", share(amount, 0, currency), f"order-{name}").model_copy(
+            update={"psp": psp, "call_id": key}
+        )
+        made = Expectation(name, psp, "r", key, currency, -amount)
+    else:
+        terms = capture(f"order-{name}", **common).terms()
+        event = PaymentDeclined(**terms, psp=psp, call_id=key, code="no")  # type: ignore[arg-type]
+        made = Expectation(name, psp, "c", key, currency, None)
+    told.world.expectations.add(made)
+    told.steps += [[event]] * chance.choice([1, 1, 2])
+
+
+def _row(name: str, reference: int, chance: random.Random) -> Row:
+    kind, currency = chance.choice("cccccrf"), chance.choice(["EUR", "EUR", "USD"])
+    gross, fee = chance.randint(-20, 50), chance.randint(0, 5)
+    other = chance.random() < 0.2 and kind != "f"
+    return Row(
+        "" if kind == "f" else call_id(reference + chance.randrange(REFERENCES)),
+        gross,
+        fee,
+        kind,
+        chance.choice(["a", "b", "c"]),
+        currency,
+        net_currency="GBP" if other else "",
+        net=2 * gross - fee if other else None,
+        name=name,
+    )
+
+
+def _report(told: Tale, version: int, pool: list[Row], chance: random.Random) -> None:
+    rows = tuple(row for row in pool if chance.random() < 0.6)
+    sums: dict[tuple[str, str], int] = {}
+    for row in rows:
+        where = (row.settlement, row.net_currency or row.currency)
+        sums[where] = sums.get(where, 0) + (row.gross - row.fee if row.net is None else row.net)
+    claims = tuple((*where, net + chance.choice([0, 0, 0, 1])) for where, net in sorted(sums.items()))
+    mode, identity = chance.choice(["replace", "union"]), chance.choice("xy")
+    report = Report(rows, claims, told.source, identity, str(version), mode)
+    told.world.reports.append(report)
+    size = chance.randint(1, 4)
+    said: list[Step] = [report.stored(), lambda room: room.gated(report), *report.chunks(size), report.ended(size)]
+    said += chance.sample(report.chunks(size), chance.randint(0, len(report.chunks(size))))
+    if chance.random() < 0.2:
+        told.world.discarded.add(report.file_id)
+        discard = SettlementFileDiscarded(
+            source=told.source.name, file_id=report.file_id, discarded_by="ann", reason="wrong"
+        )
+        said.insert(chance.randint(2, len(said)), discard)
+    told.steps.append(said)
+
+
+def shuffled(lists: list[list[Step]], chance: random.Random) -> Iterator[Step]:
+    """All steps in a random order that keeps the order of each list."""
+    turns = [number for number, steps in enumerate(lists) for _ in steps]
+    chance.shuffle(turns)
+    rest = [iter(steps) for steps in lists]
+    return (next(rest[turn]) for turn in turns)
+
+
+def play(rooms: list[Room], steps: Iterator[Step], chance: random.Random) -> None:
+    """In batches of any size, by any of the processes, with sweeps in between."""
+    batch: list[AnyEvent] = []
+    for step in steps:
+        if callable(step):
+            _hear(rooms, batch, chance)
+            step(rooms[0])
+        else:
+            batch.append(step)
+        if len(batch) >= chance.randint(1, 40):
+            _hear(rooms, batch, chance)
+        if chance.random() < 0.02:
+            rooms[0].fires()
+    _hear(rooms, batch, chance)
+
+
+def _hear(rooms: list[Room], batch: list[AnyEvent], chance: random.Random) -> None:
+    if batch:
+        chance.choice(rooms).hear(*batch)
+        batch.clear()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_order_of_facts_and_files_ends_as_the_model_says(stored: Settings, seed: int) -> None:
+    chance = random.Random(seed)
+    tales = [tale(number, chance) for number in range(WORLDS)]
+    rooms = [Room(stored, [told.source for told in tales], name) for name in "ab"]
+    play(rooms, shuffled([steps for told in tales for steps in told.steps], chance), chance)
+    room = rooms[0]
+    room.settles()
+    assert _tallies(room) == {key: each for told in tales for key, each in told.world.end().amounts().items()}
+    assert room.booked() == {subject: each for told in tales for subject, each in told.world.booked().items()}
+    assert room.breaks() == {each for told in tales for each in told.world.breaks(late=False)}
+    room.after += timedelta(days=60)
+    room.heard_all()
+    room.settles()
+    assert room.breaks() == {each for told in tales for each in told.world.breaks(late=True)}
+    assert all(each.dead == 0 for each in rooms)
+    for each in rooms:
+        each.close()
+
+
+def _tallies(room: Room) -> dict[tuple[str, str, str, str], tuple[int, int, int]]:
+    rows = room.rows("SELECT psp, kind, replace(key, '-', '') AS key, currency, expected, settled, fee FROM tally_view")
+    found = {tuple(row.values())[:4]: tuple(row.values())[4:] for row in rows}
+    return {key: amounts for key, amounts in found.items() if any(amounts)}

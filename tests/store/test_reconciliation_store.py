@@ -1,0 +1,160 @@
+"""The room of reconciliation on a real database: files and facts in, tallies, bookings and breaks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from reconciliation.formats import keys
+from schemas.events import PaymentCaptured
+from schemas.settlements import (
+    SettlementFileDiscarded,
+    SettlementFileReleased,
+    SettlementMatched,
+    SettlementReclassified,
+    StatementMatched,
+)
+from tests.captures import capture
+from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
+from topics.settings import Settings
+
+
+@pytest.fixture
+def room(stored: Settings) -> Iterator[Room]:
+    room = Room(stored)
+    yield room
+    room.close()
+    assert room.dead == 0
+
+
+def captured(number: int) -> PaymentCaptured:
+    """EUR 12.34 at northpay."""
+    return capture(f"order-{number}", call_id=call_id(number))
+
+
+def test_a_settlement_whose_captures_are_known_is_booked_and_its_payout_meets_the_statement(room: Room) -> None:
+    room.hear(captured(1), captured(2))
+    room.reads(paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)]))
+    (matched,) = room.settles()
+    assert isinstance(matched, SettlementMatched)
+    assert (matched.subject, matched.revision, matched.psp, matched.bank_account) == (
+        "adyen-eu/238/EUR", 1, "northpay", "main",
+    )  # fmt: skip
+    assert {each.role: each.amount.minor for each in matched.amounts} == {
+        "receivable": -2468,
+        "fees": 68,
+        "bank_clearing": 2400,
+    }
+    entry = Row(keys.paid_out("main", "238"), 2400, kind="s", settlement="st-1")
+    room.reads(Report((entry,), (("st-1", "EUR", 2500),), source=BANK, opening=100))
+    (statement,) = room.settles()
+    assert isinstance(statement, StatementMatched)
+    assert {each.role: each.amount.minor for each in statement.amounts} == {"bank_clearing": -2400, "bank": 2400}
+    assert room.breaks() == set()
+
+
+def test_a_line_that_nobody_knows_waits_in_suspense_until_its_capture_is_heard(room: Room) -> None:
+    room.reads(paid_out([Row(call_id(1), 1234, 34)]))
+    (matched,) = room.settles()
+    assert {each.role: each.amount.minor for each in matched.amounts}["suspense"] == -1234
+    assert room.breaks() == set()  # it may be our own lag
+    room.after += timedelta(minutes=20)
+    room.heard_all()
+    room.settles()
+    assert room.breaks() == {("MISSING_INTERNAL", f"northpay|c|{call_id(1)}")}
+    room.hear(captured(1))
+    (reclassified,) = room.settles()
+    assert isinstance(reclassified, SettlementReclassified)
+    assert {each.role: each.amount.minor for each in reclassified.amounts} == {"suspense": 1234, "receivable": -1234}
+    assert room.breaks() == set()
+
+
+def test_a_line_and_its_expectation_that_commit_at_the_same_time_meet_in_one_row(room: Room, stored: Settings) -> None:
+    """Each process works on the same tallies, in opposite orders of its own."""
+    other = Room(stored, name="b")
+    numbers = range(1, 201)
+    report = paid_out([Row(call_id(number), 1234, 34) for number in numbers])
+    room.hear(report.stored())
+    room.gated(report)
+    with ThreadPoolExecutor(1) as beside:
+        folded = beside.submit(room.hear_each, report.chunks(50))
+        for at in reversed(range(1, 201, 50)):
+            other.hear(*[captured(number) for number in range(at, at + 50)])
+        folded.result()
+    other.close()
+    room.hear(report.ended(50))
+    (matched,) = room.settles()
+    assert {each.role: each.amount.minor for each in matched.amounts} == {
+        "receivable": -246_800,
+        "fees": 6_800,
+        "bank_clearing": 240_000,
+    }
+    rows = room.rows("SELECT count(*) AS tallies, sum(abs(open))::bigint AS open FROM tally_view WHERE kind = 'c'")
+    assert rows == [{"tallies": 200, "open": 0}]
+
+
+def test_two_processes_fold_the_lanes_of_one_file_and_it_is_settled_once_all_are_in(
+    room: Room, stored: Settings
+) -> None:
+    other = Room(stored, name="b")
+    report = paid_out([Row(call_id(number), 1000, 10) for number in range(1, 401)])
+    chunks = report.chunks(40)
+    room.hear(report.stored())
+    room.gated(report)
+    with ThreadPoolExecutor(1) as beside:
+        folded = beside.submit(other.hear_each, chunks[1::2][:-1])
+        room.hear_each(chunks[0::2][:-1])
+        folded.result()
+    room.hear(report.ended(40))
+    assert room.settles() == []  # a chunk of each lane is missing
+    for chunk in chunks[-2:]:
+        other.hear(chunk)
+    other.close()
+    assert [type(event) for event in room.settles()] == [SettlementMatched]
+    assert room.booked() == {
+        "adyen-eu/238/EUR": {"suspense EUR": -400_000, "fees EUR": 4_000, "bank_clearing EUR": 396_000}
+    }
+
+
+def test_a_file_that_is_odd_in_one_way_is_held_before_anything_of_it_is_booked(room: Room) -> None:
+    room.hear(*[captured(number) for number in range(1, 61)])
+    wrong = paid_out([Row(call_id(number), 123_400, 34) for number in range(1, 61)])  # another unit
+    room.reads(wrong)
+    assert room.settles() == []
+    assert [(row["state"], row["why"]) for row in room.rows("SELECT state, why FROM file_view")] == [
+        ("held", "amounts")
+    ]
+    room.hear(
+        SettlementFileDiscarded(source="adyen-eu", file_id=wrong.file_id, discarded_by="ann", reason="wrong unit")
+    )
+    assert room.settles() == []
+    assert room.booked() == {}
+    assert room.breaks() == set()
+
+
+def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_former(room: Room) -> None:
+    room.hear(captured(1), captured(2))
+    first = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1134, 34)], identity="batch 238")
+    room.reads(first)
+    room.settles()
+    second = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)], identity="batch 238")
+    room.reads(second)
+    assert room.settles() == []
+    assert room.rows("SELECT why FROM file_view WHERE state = 'held'") == [{"why": "restated"}]
+    room.hear(
+        SettlementFileReleased(
+            source="adyen-eu", file_id=second.file_id, proposed_by="ann", released_by="bob", reason="theirs"
+        )
+    )
+    (matched,) = room.settles()
+    assert (matched.revision, {each.role: each.amount.minor for each in matched.amounts}) == (
+        2,
+        {"receivable": -100, "bank_clearing": 100},
+    )
+    assert [row["state"] for row in room.rows("SELECT state FROM file_view ORDER BY file_no")] == [
+        "superseded",
+        "folded",
+    ]

@@ -1,0 +1,89 @@
+"""What the simulator writes of a settlement, in each format → lines that say the same, and a file that ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from reconciliation import gate
+from reconciliation.formats.keys import theirs
+from reconciliation.formats.shape import KINDS, ReadFrom
+from simulator.settlements import adyen, camt, native, paypal, stripe
+from simulator.settlements.bank import Entry, Statement
+from simulator.settlements.model import Row, Settlement
+from tests.simulator.settlement_cases import CAPTURE, CLOSED_US, ROWS, a_settlement
+from tests.unit.settlement_reading import Told, told
+
+SOURCE = ReadFrom("southpay-main", "southpay")
+WRITERS: dict[str, Callable[[Settlement], bytes]] = {
+    "adyen_settlement_details": lambda settlement: b"".join(adyen.write([settlement])),
+    "stripe_payout_reconciliation": lambda settlement: b"".join(stripe.write([settlement])),
+    "paypal_stl": lambda settlement: b"".join(paypal.write([settlement], CLOSED_US)),
+    "native_csv": lambda settlement: b"".join(native.write(settlement)),
+}
+LETTERS = {word: letter for letter, word in KINDS.items()}
+MORE = (
+    replace(CAPTURE, kind="refund_reversed", psp_ref="RR1", our_ref="2" * 32),
+    replace(CAPTURE, kind="chargeback", psp_ref="D1", our_ref="", gross=-10_000, net=-10_000 - CAPTURE.fee.total),
+    Row("reserve_held", CAPTURE.at, "EUR", -900, "EUR", -900),
+    Row("reserve_released", CAPTURE.at, "EUR", 900, "EUR", 900),
+    Row("adjustment", CAPTURE.at, "EUR", -5, "EUR", -5),
+)
+formats = pytest.mark.parametrize("name", WRITERS)
+
+
+def read(name: str, settlement: Settlement) -> Told:
+    data = WRITERS[name](settlement)
+    reader = gate.chosen(data[:65_536], SOURCE)
+    assert reader.name == name
+    return told(reader, data, SOURCE)
+
+
+@formats
+@pytest.mark.parametrize("rows", [ROWS, MORE], ids=["usual", "more"])
+def test_a_settlement_ties_and_pays_out_what_it_came_to(name: str, rows: tuple[Row, ...]) -> None:
+    control = read(name, a_settlement(rows)).control
+    [total] = [each for each in control.sums if each.currency == "EUR"]
+    [claim] = [each for each in control.claims if each.amount.currency == "EUR"]
+    assert total.ties
+    assert total.net == total.paid == claim.amount.minor == sum(row.net for row in rows)
+
+
+@formats
+@pytest.mark.parametrize("rows", [ROWS, MORE], ids=["usual", "more"])
+def test_each_row_is_a_line_with_its_key_and_amounts(name: str, rows: tuple[Row, ...]) -> None:
+    rows = tuple(row for row in rows if not row.rate)
+    lines = [line for line in read(name, a_settlement(rows)).lines if line.kind != "p"]
+    assert len(lines) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        assert (line.kind, line.gross, line.fee, line.net) == (LETTERS[row.kind], row.gross, row.fee.total, row.net)
+        if row.our_ref:
+            assert line.key == row.our_ref
+        elif row.kind.startswith("chargeback"):
+            assert line.key == theirs("southpay", row.psp_ref)
+
+
+@formats
+def test_what_was_paid_in_another_currency_is_a_line_of_that_currency(name: str) -> None:
+    [exchanged] = [row for row in ROWS if row.rate]
+    [line] = [
+        line for line in read(name, a_settlement(ROWS)).lines if line.gross_currency == "SEK" and line.kind == "c"
+    ]
+    assert (line.key, line.gross) == (exchanged.our_ref, exchanged.gross)
+
+
+def test_a_statement_is_read_with_what_its_entries_name() -> None:
+    call = "5" * 32
+    entries = [
+        Entry("a", CLOSED_US, 12_345, "", "southpay TX0000000007XT", "southpay"),
+        Entry("b", CLOSED_US, -2_000, call, f"pay-out {call}", "beneficiary"),
+    ]
+    statement = Statement("house", "EUR", 7, "2026-11-29", CLOSED_US, 100, 10_445, entries)
+    data = b"".join(camt.write([statement]))
+    source = ReadFrom("house-bank", "house", references=frozenset({r"TX\d{10}XT"}))
+    found = told(gate.chosen(data, source), data, source)
+    assert [line.net for line in found.lines] == [12_345, -2_000]
+    assert (found.lines[0].order_ref, found.lines[1].key) == ("TX0000000007XT", call)
+    assert found.control.sums[0].ties
