@@ -32,7 +32,8 @@ class Positions(Protocol):
     """The side of PostgreSQL. Offsets are by topic (without prefix) and partition."""
 
     def assigned(self, wheres: set[tuple[str, int]]) -> Awaitable[Offsets]:
-        """These partitions, and no others, are ours now. → where to read on; without those that cannot be placed now"""
+        """These partitions, and no others, are ours now. → where to read on, without those that cannot be placed now. Raises
+        nothing."""
 
     def to_commit(self) -> Offsets:
         """Applied offsets of partitions that are ours."""
@@ -101,6 +102,7 @@ def make_app(settings: Settings, consumer: AnyConsumer, positions: Positions) ->
         def _new_transport(self) -> Any:
             return transport(self.conf.broker_consumer, self)
 
+    (settings.home / "run").mkdir(parents=True, exist_ok=True)
     app = App(group(settings, consumer), **_options(settings))
     names = [name for topic in consumer.room.streamed for name in catalog.names(topic, settings.upstreams)]
     channel = app.topic(
@@ -129,7 +131,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "broker": [URL(f"kafka://{address}") for address in settings.kafka.split(",")],
         "broker_credentials": credentials(settings.kafka_options),
-        "datadir": str(settings.home / "stream"),  # else Faust makes a folder where the process stands
+        "datadir": str(settings.home / "run" / "faust"),  # else Faust makes a folder where the process stands
         "store": "memory://",
         "web_enabled": False,
         "autodiscover": False,

@@ -68,7 +68,7 @@ class StreamLoop:
         )
         self._set_back: Offsets = {}  # positions to commit, where Kafka's offsets are ahead of them
         self._stopped = self._held = False  # room; batch in hand
-        self._failed: BaseException | None = None  # a bug in a batch
+        self._failed: Exception | None = None  # what ends the process
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="apply")
         self._chores = [
             Chore(TIDY_EVERY_S, self._desk.tidy),
@@ -150,7 +150,11 @@ class StreamLoop:
     # ── what Faust calls ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def assigned(self, wheres: Wheres) -> Offsets:
-        return await self._in_thread(self._assign, wheres)
+        try:
+            return await self._in_thread(self._assign, wheres)
+        except Exception as error:
+            self._failed = error
+            return {}
 
     def to_commit(self) -> Offsets:
         hit("before_offsets")

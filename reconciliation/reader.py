@@ -45,6 +45,7 @@ log = structlog.get_logger()
 IDLE_S = 1.0
 RENEW_S = 15.0
 SAID_EVERY = 50  # events whose acknowledgement is waited for, and noted, together
+LANES_EACH = 16  # partition: keys are spread by their hash, and few would leave some partitions idle
 FLUSH_S = 5.0  # between two looks at the lease while Kafka is away
 SAYER = "reconciliation"
 
@@ -165,7 +166,7 @@ class FileReader:
 
     def _spooled(self, file: LeasedFile, source: SettlementSource, blocks: Iterator[bytes]) -> _Read | Refused:
         """Errors: Refusal, and those of `_read`."""
-        lanes = len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
+        lanes = LANES_EACH * len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
         read_from = gate.reads_from(source, file.released)
         reader, parts = gate.opened(blocks, read_from, file.name)
         name = reader_id(reader)

@@ -23,7 +23,14 @@ from topics.settings import Settings
 LIMIT_S = 120.0
 CHECKOUTS_MIN, CHECKOUTS_MAX = 48, 600
 PAUSE_S = 0.25  # between two checkouts
-PROCESSES = tuple(f"{'-'.join(rooms)}-{number}" for rooms in layout.ROOM_PROCESSES for number in range(1, COPIES + 1))
+# Without what no payment passes: it has tests of its own.
+HIT = tuple(name for name in NAMES if not name.startswith("file."))
+PROCESSES = tuple(
+    f"{'-'.join(rooms)}-{number}"
+    for rooms in layout.ROOM_PROCESSES
+    if rooms != ("settlements",)
+    for number in range(1, COPIES + 1)
+)
 SENDERS = tuple(name for name in PROCESSES if name.startswith("executor-"))
 AT_THE_DOOR = ("after_commit", "before_publish")
 
@@ -42,8 +49,8 @@ def whole(make_stack: Callable[..., Settings], seed: int) -> Iterator[Whole]:
 def planned(chance: random.Random) -> Mapping[str, list[str]]:
     """Each name once, on some process that passes it; the first or second time that it is passed."""
     plan: dict[str, list[str]] = {name: [] for name in PROCESSES}
-    calls = [name for name in NAMES if name.startswith("call.")]
-    steps = [name for name in NAMES if name not in calls]
+    calls = [name for name in HIT if name.startswith("call.")]
+    steps = [name for name in HIT if name not in calls]
     chance.shuffle(steps)
     for name in calls:
         plan[min(SENDERS, key=lambda process: len(plan[process]))].append(_at(name, chance))
@@ -68,7 +75,7 @@ def test_a_kill_at_any_step_changes_nothing(whole: Whole, seed: int) -> None:
 
     hit = Counter(point.partition("=")[0] for _, point in whole.killed)
     prove(whole.settings, whole.till, asked, copier, seed, hit)
-    assert set(hit) == set(NAMES), "every named point was reached, and killed"
+    assert set(hit) == set(HIT), "every named point was reached, and killed"
 
 
 def offer_until_all_are_hit(whole: Whole, seed: int) -> list[Checkout]:

@@ -7,19 +7,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from reconciliation import app, host
-from reconciliation.host import StreamLoop
+from reconciliation.host import StreamCrashed, StreamLoop
 from tests.contract import probe
 from tests.contract.probe_process import SESSION_S
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
 from tests.contract.running import LIMIT_S, Sender, kill, nursery, send, settled, state_of, violations, wait
 from topics.runtime.delivery.apply import stop_room
 from topics.runtime.shape.consumer import Message
-from topics.runtime.shape.kafka import kafka_config, partitions
+from topics.runtime.shape.kafka import kafka_config, partitions, watermarks
 from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
@@ -133,6 +137,52 @@ def test_a_process_whose_consumer_has_crashed_ends_with_an_error(on_kafka: Setti
         assert processes.ended(processes.start("stream", sabotage="consumer_thread_crashes")) == 1
 
 
+class Deaf(StreamLoop):
+    """Hears nothing, however often it reads."""
+
+    async def hear(self, messages: Sequence[Message]) -> None:
+        pass
+
+
+def test_a_process_that_stays_silent_although_there_is_more_ends(
+    on_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "SILENT_S", 0.2)
+    sender = Sender(on_kafka)
+    sender.capture("k")
+    sender.flush()
+    with pytest.raises(StreamCrashed, match="silent"):
+        Deaf(on_kafka, probe.build_streamed(), threading.Event()).run()
+
+
+def test_without_a_broker_a_process_waits_and_can_be_ended(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"kafka": "127.0.0.1:1"})
+    with member(nowhere) as loop:
+        wait("it says so", lambda: loop.health.state == "paused" and loop.health.reason.startswith("kafka"))
+
+
+def test_a_database_that_is_away_at_an_assignment_is_waited_for(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = [True]
+    place = host.start_offsets
+
+    def failing(*arguments: Any) -> Any:
+        if away:
+            raise psycopg.OperationalError("away")
+        return place(*arguments)
+
+    monkeypatch.setattr(host, "start_offsets", failing)
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    with member(on_kafka) as loop:
+        wait("it says so", lambda: loop.health.state == "paused" and loop.health.reason.startswith("database"))
+        away.clear()
+        wait("all is done", lambda: len(books.effects()) == sent)
+        wait("and it says so", lambda: loop.health.state == "running")
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -181,6 +231,16 @@ def test_poison_is_a_dead_letter_each_and_the_rest_goes_on(on_kafka: Settings, b
     assert {state for state, _ in books.letters()} == {"dead"}
 
 
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+def test_compressed_records_are_read(compression: str, on_kafka: Settings, books: Books) -> None:
+    """A producer's option, or the broker's for a topic."""
+    squeezed = on_kafka.model_copy(update={"kafka_options": {"compression.type": compression}})
+    sender = Sender(squeezed)
+    with member(on_kafka):
+        sent = send(sender, 1)
+        wait("all is done", lambda: len(books.effects()) == sent)
+
+
 # ── stops ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -218,3 +278,23 @@ def test_an_offset_of_kafka_ahead_of_ours_stops_the_room(on_kafka: Settings, boo
         wait("Kafka's offsets are ours", lambda: committed(on_kafka) == 0)
         books.lift()
         wait("all is done again", lambda: len(books.effects()) == sent)
+
+
+def test_a_message_that_kafka_has_deleted_before_it_was_read_stops_the_room(on_kafka: Settings, books: Books) -> None:
+    sender = Sender(on_kafka)
+    for _ in range(3):
+        sender.capture("k")
+    sender.flush()
+    kafka = KafkaConsumer(kafka_config(on_kafka) | {"group.id": "of a test"})
+    places = partitions(kafka, [on_kafka.topic_prefix + EXECUTIONS])
+    (where,) = [each for each in places if watermarks(kafka, each)[1] == 3]
+    kafka.close()
+    books.run("INSERT INTO positions (topic, partition, next_offset) VALUES (%s, %s, 0)", EXECUTIONS, where.partition)
+    admin = AdminClient(kafka_config(on_kafka))  # its answers come while it is there
+    deleted = admin.delete_records([TopicPartition(where.topic, where.partition, 2)])
+    for each in deleted.values():
+        each.result()
+    with member(on_kafka) as loop:
+        wait("it stops", lambda: loop.health.state == "stopped")
+    assert books.stops() == ["offset_gone"]
+    assert books.effects("k") == []

@@ -1,0 +1,105 @@
+"""A settlement file as the door stores it, and processes that read it and fold its lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from topics.settings import Settings
+from topics.settlement_sources import SettlementSource
+
+MAIN = SettlementSource(name="adyen-main", psp="adyen", bank_account="main")
+PIECE = 200_000
+WORK = {
+    "reader": """
+import threading
+from operations.stack.settings import load_settings
+from reconciliation.reader import FileReader
+FileReader(load_settings(), "reconciliation", threading.Event()).read_one()
+""",
+    "worker": """
+import signal, threading
+from operations.stack.settings import load_settings
+from reconciliation import app
+from reconciliation.consumer import build
+from reconciliation.host import StreamLoop
+app.SESSION_S, app.BATCH = 2.0, 1
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+StreamLoop(load_settings(), build(load_settings()), stop).run()
+""",
+}
+
+
+def run(settings: Settings, role: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(settings.dsn(f"tally_{role}")) as conn:
+        done = conn.execute(statement, values)  # type: ignore[call-overload]
+        return done.fetchall() if done.description else []
+
+
+def store(settings: Settings, body: bytes, name: str = "report.csv") -> str:
+    """As the door stores it and the room hears of it. → the file's id"""
+    file_id = hashlib.sha256(body).hexdigest()
+    pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+    for number, piece in enumerate(pieces):
+        statement = "INSERT INTO doors.file_chunks VALUES (%s, %s, %s)"
+        run(settings, "doors", statement, f"upload-{file_id}", number, zlib.compress(piece))
+    about = (MAIN.name, file_id, f"upload-{file_id}", name, len(body))
+    statement = "INSERT INTO doors.files VALUES (%s, %s, %s, %s, %s, %s, 'test', now(), gen_random_uuid())"
+    run(settings, "doors", statement, *about, len(pieces))
+    statement = (
+        "INSERT INTO reconciliation.files (source, file_id, upload_id, name, size, received_at, state, changed_at)"
+        " VALUES (%s, %s, %s, %s, %s, '2026-02-12', 'received', now())"
+    )
+    run(settings, "reconciliation", statement, *about)
+    return file_id
+
+
+def row(settings: Settings, columns: str) -> tuple[Any, ...]:
+    """Of the only file."""
+    (found,) = run(settings, "reconciliation", f"SELECT {columns} FROM reconciliation.files")
+    return found
+
+
+@contextmanager
+def started(settings: Settings, work: str, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own, which dies as told. `reader` reads one file; `worker` goes on until SIGTERM."""
+    variables = {
+        "TALLY_HOME": str(settings.home),
+        "TALLY_KAFKA": settings.kafka,
+        "TALLY_POSTGRES": settings.postgres,
+        "TALLY_DATABASE": settings.database,
+        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
+        "TALLY_SECRET": settings.secret,
+        "TALLY_SETTLEMENT_SOURCES": json.dumps([MAIN.model_dump(mode="json", exclude_unset=True)]),
+        "TALLY_FAILPOINTS": failpoints,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    with (settings.home / f"{work}.log").open("ab") as log:
+        argv = [sys.executable, "-c", WORK[work]]
+        process = subprocess.Popen(argv, env=inherited | variables, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended(settings: Settings, work: str, failpoints: str = "") -> int:
+    """The same, waited for. → exit code, or minus the signal."""
+    with started(settings, work, failpoints) as process:
+        return process.wait(60)
+
+
+def pass_a_minute(settings: Settings) -> None:
+    """Leases of killed readers have run out."""
+    run(settings, "reconciliation", "UPDATE reconciliation.files SET lease_until = now()")
