@@ -87,9 +87,9 @@ def expected(event: Execution | PayoutExecution, sources: Sources, now: datetime
             return _moved(event, "R", event.call_id, event.share.gross, sources, now)
         case ChargebackOpened():
             kind = "b" if event.stage < _SECOND_STAGE else "2"
-            return _moved(event, kind, _dispute_key(event), -event.share.gross, sources, now)
+            return _moved(event, kind, _dispute_key(event), -_disputed(event), sources, now)
         case ChargebackWon():
-            return _moved(event, "B", _dispute_key(event), event.share.gross, sources, now)
+            return _moved(event, "B", _dispute_key(event), _disputed(event), sources, now)
         case PaymentDeclined():
             return _ended(event, "declined", sources)
         case AuthorisationExpired():
@@ -122,6 +122,12 @@ _Moving = PaymentCaptured | CaptureReversed | PaymentRefunded | RefundReversed |
 def _dispute_key(event: ChargebackOpened | ChargebackWon) -> str | None:
     """The PSP names a dispute by its own reference alone."""
     return None if event.dispute_reference is None else keys.theirs(event.psp, event.dispute_reference)
+
+
+def _disputed(event: ChargebackOpened | ChargebackWon) -> Money:
+    """With the PSP's fee for it, or what the PSP gives back of the fee, as the ledger has booked them."""
+    gross, fee = event.share.gross, event.dispute_fee
+    return gross + fee if fee is not None and fee.currency == gross.currency else gross
 
 
 def _moved(event: _Moving, kind: str, key: str | None, amount: Money, sources: Sources, now: datetime) -> Fact | None:

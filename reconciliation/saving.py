@@ -33,6 +33,7 @@ from reconciliation.state import (
     UnmatchedMoved,
     Withdrawn,
 )
+from reconciliation.tally import DISPUTES
 from schemas.settlements import LineColumns, SettlementLines
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import int_array, text_array, uuid_array
@@ -182,13 +183,14 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
         else 0
         for settlement, currency in set(zip(of.settlements, of.net_currencies, strict=True))
     }
+    gross, fees = _disputed(of)
     columns = (
         of.kinds,
         [of.keys[place : place + 32] for place in range(0, len(of.keys), 32)],
         of.gross_currencies,
         of.digests,
-        of.gross,
-        of.fees,
+        gross,
+        fees,
         of.net,
         of.net_currencies,
         of.settlements,
@@ -209,6 +211,18 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
         )
         for kind, key, currency, digest, gross, fee, net, net_currency, settlement in zip(*columns, strict=True)
     ]
+
+
+def _disputed(of: LineColumns) -> tuple[list[int], list[int]]:
+    """Gross and fees. The fee of a dispute is part of what is disputed: so the executor says it, and the ledger books it."""
+    if DISPUTES.isdisjoint(of.kinds):
+        return of.gross, of.fees
+    same = [
+        kind in DISPUTES and one == other
+        for kind, one, other in zip(of.kinds, of.gross_currencies, of.net_currencies, strict=True)
+    ]
+    gross = [gross - fee if is_ else gross for is_, gross, fee in zip(same, of.gross, of.fees, strict=True)]
+    return gross, [0 if is_ else fee for is_, fee in zip(same, of.fees, strict=True)]
 
 
 def _in_currency_of_gross(fee: int, gross: int, net: int) -> int:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 PAYMENTS = frozenset("crRbB2")  # kinds that the PSP's receivable is made of
+DISPUTES = frozenset("bB2")
 BANK_ENTRY = "s"
 JUDGED = (*sorted(PAYMENTS), BANK_ENTRY, "j", "u")  # kinds that need a fact, or an owner
 

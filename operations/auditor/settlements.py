@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.engine.page import PageDefaults, PlannedCheck
@@ -81,6 +82,7 @@ class SettlementBooks:
     files: dict[tuple[str, str], bool] = field(default_factory=dict)  # source, file → whether reconciliation has it
     chunks: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # file → source, chunks, of which are folded
     owed: dict[str, Sides] = field(default_factory=_sides)  # order → booked at PSPs whose files come
+    older: set[str] = field(default_factory=set)  # orders that are older than the source
     expected: dict[str, Sides] = field(default_factory=_sides)
     wanted: dict[str, Sides] = field(default_factory=_sides)  # settlement → as reconciliation has booked it
     booked: dict[str, Sides] = field(default_factory=_sides)  # settlement → as the ledger has
@@ -130,7 +132,8 @@ def read_all(stores: Stores, settings: Settings, keys: Collection[str] | None = 
     books = SettlementBooks()
     psps = sorted({source.psp for source in settings.settlement_sources if source.psp})
     if psps:
-        _read_owed(stores, books, [f"psp:{psp}:receivable" for psp in psps], keys)
+        since = dict(stores.rows("reconciliation", _SINCE, [psps]))
+        _read_owed(stores, books, since, [f"psp:{psp}:receivable" for psp in psps], keys)
         _read_expected(stores, books, psps, keys)
     _read_settlements(stores, books, {source.name: source.bank_account for source in settings.settlement_sources})
     _read_files(stores, books)
@@ -138,8 +141,11 @@ def read_all(stores: Stores, settings: Settings, keys: Collection[str] | None = 
 
 
 _OWED = (
-    "SELECT payment_order_id, account, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint"
-    " FROM entry_view WHERE account = ANY(%(accounts)s) AND checkout_id IS NOT NULL{among} GROUP BY 1, 2, 3"
+    "SELECT payment_order_id, account, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint,"
+    " min(posted_at) FROM entry_view WHERE account = ANY(%(accounts)s) AND checkout_id IS NOT NULL{among} GROUP BY 1, 2, 3"
+)
+_SINCE = (
+    "SELECT 'psp:' || psp || ':receivable', min(made_at) FROM tally_view WHERE facts > 0 AND psp = ANY(%s) GROUP BY psp"
 )
 _EXPECTED = (
     "SELECT payment_order_id, psp, currency, sum(expected)::bigint FROM tally_view WHERE psp = ANY(%(psps)s) AND facts > 0"
@@ -148,9 +154,20 @@ _EXPECTED = (
 _AMONG = " AND payment_order_id = ANY(%(keys)s)"
 
 
-def _read_owed(stores: Stores, books: SettlementBooks, accounts: list[str], keys: Collection[str] | None) -> None:
+def _read_owed(
+    stores: Stores,
+    books: SettlementBooks,
+    since: Mapping[str, datetime],
+    accounts: list[str],
+    keys: Collection[str] | None,
+) -> None:
+    """Of orders that were booked before the first expectation of their PSP nothing is expected: its source came later."""
     statement = _OWED.format(among="" if keys is None else _AMONG)
-    for order, account, currency, amount in stores.rows("ledger", statement, _given(keys, accounts=accounts)):
+    for order, account, currency, amount, posted_at in stores.rows(
+        "ledger", statement, _given(keys, accounts=accounts)
+    ):
+        if account not in since or posted_at < since[account]:
+            books.older.add(order)
         books.owed[order][account, currency] = amount
 
 
@@ -232,7 +249,7 @@ def compare(books: SettlementBooks) -> Iterator[Finding]:
 
 
 def _orders(books: SettlementBooks) -> Iterator[Finding]:
-    for order in books.owed.keys() | books.expected.keys():
+    for order in (books.owed.keys() | books.expected.keys()) - books.older:
         owed, expected = _moved(books.owed.get(order)), _moved(books.expected.get(order))
         if owed != expected:
             hop = CAPTURED_HERE if owed else CAPTURED

@@ -17,22 +17,26 @@ from operations.stack.servers import Servers
 from operations.stack.settings import AllSettings, load_settings
 from reconciliation.formats import keys
 from schemas.events import AnyEvent
+from schemas.money import Money
 from tests.captures import capture
 from tests.conftest import SECRET, copy_database, drop_database
+from tests.money_back import opened, share
 from tests.reconciling import BANK, SOURCES, Report, Room, Row, call_id, paid_out
 from tests.store.hearing import Hearing
 
 
 def settle(settings: AllSettings) -> None:
-    """Two captures settled with a line of nobody's, the pay-out at the bank; a third capture that is not settled yet."""
+    """Two captures and a dispute settled with a line of nobody's, the pay-out at the bank; a third capture is not settled yet."""
     room, books = Room(settings, name="r"), Hearing(settings, ledger.build(settings), "l")
-    captures: list[AnyEvent] = [capture(f"order-{n}", call_id=call_id(n)) for n in (1, 2, 3)]
-    room.hear(*captures)
-    books.hears(*captures)
-    room.reads(paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34), Row(call_id(9), 500, 5)]))
+    disputed = opened(share(400, 0), Money(1500, "EUR"), "order-2").model_copy(update={"dispute_reference": "d-1"})
+    facts: list[AnyEvent] = [*(capture(f"order-{n}", call_id=call_id(n)) for n in (1, 2, 3)), disputed]
+    room.hear(*facts)
+    books.hears(*facts)
+    captures = [Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34), Row(call_id(9), 500, 5)]
+    room.reads(paid_out([*captures, Row(keys.theirs("northpay", "d-1"), -400, 1500, kind="b")]))
     room.settles()
-    entry = Row(keys.paid_out("main", "238"), 2895, kind="s", settlement="st-1")
-    room.reads(Report((entry,), (("st-1", "EUR", 2995),), source=BANK, opening=100))
+    entry = Row(keys.paid_out("main", "238"), 995, kind="s", settlement="st-1")
+    room.reads(Report((entry,), (("st-1", "EUR", 1095),), source=BANK, opening=100))
     room.settles()
     assert (room.dead, room.breaks()) == (0, set())
     books.hears(*room.said)
@@ -65,8 +69,13 @@ def test_what_the_rooms_wrote_agrees(settled: AllSettings) -> None:
     with Stores(settled) as stores:
         books = read_all(stores, settled)
     assert set(books.owed) == {"order-1", "order-2", "order-3"}
-    assert books.booked["bank-main/st-1/EUR"] == {("bank:main", "EUR"): 2895, ("bank:main:clearing", "EUR"): -2895}
-    assert books.booked["adyen-eu/238/EUR"]["suspense", "EUR"] == -500
+    assert books.booked["bank-main/st-1/EUR"] == {("bank:main", "EUR"): 995, ("bank:main:clearing", "EUR"): -995}
+    assert books.booked["adyen-eu/238/EUR"] == {
+        ("psp:northpay:receivable", "EUR"): -2 * 1234 + 400 + 1500,  # a dispute's fee is booked when it is opened
+        ("psp:northpay:fees", "EUR"): 2 * 34 + 5,
+        ("suspense", "EUR"): -500,
+        ("bank:main:clearing", "EUR"): 995,
+    }
 
 
 TAMPERED = {
