@@ -398,10 +398,9 @@ class _Document:
     def _version(self) -> str:
         """When the document was made, in UTC: texts that sort as the times do."""
         try:
-            at = self._when(self._made).at
-        except Unreadable:
+            return datetime.fromtimestamp(self._when(self._made).at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        except (Unreadable, ValueError, OverflowError):  # no time, or one before year 1 in UTC
             return ""
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _detail(element: Element) -> _Detail:

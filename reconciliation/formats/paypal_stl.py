@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from reconciliation.formats.amounts import ImpliedUnits, decimals_of
@@ -54,6 +55,7 @@ _OPTIONAL = (
 )
 _MONEY = re.compile(r"\b(gross|fee|fees|net|amount|tax|total)\b")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_YEARS = range(253_402_300_800)  # 1970 to 9999, in seconds
 _CARRY_CALLS = frozenset("crR")
 _DISPUTES = frozenset("bB2")
 
@@ -169,8 +171,10 @@ class _File:
     def _take_report(self, row: list[str]) -> None:
         """RH, made at, window, account, version."""
         _, made_at, _, self._account, self._version = _fields(row, 5)
-        moment = self._when(made_at)
-        self._made_at = f"{iso_day(moment.at // 86_400)} {moment.at % 86_400:05}"
+        at = self._when(made_at).at
+        if at not in _YEARS:
+            raise Unreadable("bad_row", "no report is of that time")
+        self._made_at = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _take_file(self, row: list[str]) -> None:
         self._part = number(_fields(row, 2)[1])

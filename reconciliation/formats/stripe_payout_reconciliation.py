@@ -191,7 +191,9 @@ class _Report:
         if charged_in == currency or not charged or not gross:
             return gross, currency, ""
         settled = Decimal(abs(gross)).scaleb(-DECIMALS[currency])
-        rate = _EXACT.divide(settled, Decimal(charged).scaleb(-DECIMALS[charged_in])).quantize(_RATE_UNIT)
+        rate = _EXACT.divide(settled, Decimal(charged).scaleb(-DECIMALS[charged_in])).quantize(
+            _RATE_UNIT, context=_EXACT
+        )
         return charged if gross > 0 else -charged, charged_in, f"{rate:f}".rstrip("0").rstrip(".")
 
     def _when(self, row: Sequence[str]) -> tuple[int, int]:
@@ -207,7 +209,7 @@ class _Report:
                 raise Unreadable("wrong_account", f"a row of account {masked(account)[:40]!r}")
             self._accounts.add(account)
         if _PAYOUT.fullmatch(payout) is None:
-            raise Unreadable("bad_row", "not the id of a payout", "automatic_payout_id")
+            raise Unreadable("bad_row", "not the id of a payout", self.columns.written("automatic payout id"))
         if not payout:
             self._of_no_payout += 1
         elif kind == "p":

@@ -297,6 +297,14 @@ def test_a_file_is_known_by_account_day_and_part_and_a_newer_one_is_greater() ->
     assert first.version.startswith("009 ")
 
 
+@pytest.mark.parametrize(
+    "made_at", ["0001/01/01 00:00:00 +1200", "9999/12/31 23:00:00 -1200", "2026/02/30 00:00:00 +0000"]
+)
+def test_a_report_that_was_made_at_no_time_is_refused(made_at: str) -> None:
+    refusal = refused(READER, bytes_of(report(DAY, made_at=made_at)))
+    assert (refusal.code, refusal.line) == ("bad_row", 1)
+
+
 def test_a_report_in_parts_is_a_file_each_and_the_last_claims_the_sums_of_all() -> None:
     whole = report(DAY)
     first = [*whole[:5], '"FF",1']

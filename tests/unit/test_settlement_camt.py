@@ -186,3 +186,11 @@ def test_two_persons_release_a_total_and_nothing_else() -> None:
     chunk, control = read(camt053(statement("0.00", "37.27", PAID_IN)), source)
     assert (chunk.lines.net, [each.ties for each in control.sums]) == ([3_728], [False])
     assert refused(camt053(statement("0.00", "37.27", entry("x"))), source).code == "bad_row"
+
+
+@pytest.mark.parametrize("made", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:59:59-12:00", "yesterday"])
+def test_a_document_that_was_made_at_no_time_has_no_version(made: str) -> None:
+    data = camt053(statement("1.00", "1.00")).replace(b"2026-02-12T06:00:00+01:00", made.encode())
+    [control] = gate.read([data], SOURCE)
+    assert isinstance(control, Control)
+    assert control.version == ""

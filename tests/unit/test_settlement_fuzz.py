@@ -31,11 +31,15 @@ from tests.unit.settlement_reading import Told, told
 
 SOURCE = ReadFrom("fuzzed", "psp", timezone="Europe/Berlin", references=frozenset({r"batch (\w+)"}))
 DOLLARS = settled(3, gross_currency="USD", exchange_rate="0.5", net_credit="48.80")
+EXCHANGED = stripe.row(
+    5, "charge", "8.70", "0", "8.70", customer_facing_amount="100.00", customer_facing_currency="sek"
+)
+BACK = {"balance_transaction_id": "b", "reporting_category": "refund", "gross": "-8.70", "net": "-8.70"}
 WHOLE: dict[str, bytes] = {
     "adyen_settlement_details": adyen(
         [settled(1), settled(1), DOLLARS, adyen_row("Fee", net_debit="1.00"), paid_out("245.40")]
     ),
-    "stripe_payout_reconciliation": stripe.report(stripe.DAY),
+    "stripe_payout_reconciliation": stripe.report([*stripe.DAY, EXCHANGED, {**EXCHANGED, **BACK}]),
     "paypal_stl": paypal.bytes_of(paypal.report(paypal.DAY, [paypal.PAID])),
     "camt053": camt053(
         statement("1.00", "21.00", entry("25.00", details=detail("25.00", text="batch 7")), entry("5.00", "DBIT")),

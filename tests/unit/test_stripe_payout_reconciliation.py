@@ -195,6 +195,17 @@ def test_the_customers_amount_at_the_rate_is_what_was_settled(charged: int, sett
     assert abs(line.gross * Decimal(line.rate) * units - settled) < Decimal("0.1")
 
 
+def test_a_rate_of_any_size_is_exact() -> None:
+    """A cent for billions, and billions for a cent: nobody's rate, and no reason to fail otherwise than by a break."""
+    for settled, charged, rate in (
+        ("9999999999999.00", "0.01", "999999999999900"),
+        ("0.01", "9999999999999.00", "0.000000000000001"),
+    ):
+        amounts = {"customer_facing_amount": charged, "customer_facing_currency": "usd"}
+        rows = [row(1, "charge", settled, "0", settled, **amounts), row(9, "payout", f"-{settled}", "0", f"-{settled}")]
+        assert read(rows).lines[0].rate == rate
+
+
 def test_amounts_are_of_their_currencys_decimals() -> None:
     yen = row(1, "charge", "100", "1", "99", currency="jpy")
     assert read([yen, row(9, "payout", "-99", "0", "-99", currency="jpy")]).lines[0].gross == 100
