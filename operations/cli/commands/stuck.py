@@ -70,7 +70,9 @@ def _own_finder(room: str) -> FindStuck | None:
     import importlib
     from importlib.util import find_spec
 
-    name = f"consumers.{room}.stuck"
+    from topics.catalog import room as find_room
+
+    name = f"{find_room(room).migrations}.stuck"
     return None if find_spec(name) is None else importlib.import_module(name).stuck
 
 
