@@ -91,7 +91,9 @@ def gated(
             "last_day": control.last_day or None,
             "chunks": chunks,
             "lines": control.lines,
-            "control": orjson.dumps(asdict(control) | {"sums": [each._asdict() for each in control.sums]}).decode(),
+            "control": orjson.dumps(
+                asdict(control) | {"sums": [dict(zip(each._fields, each, strict=True)) for each in control.sums]}
+            ).decode(),
             "now": now,
             "file_no": file.file_no,
             "holder": holder,

@@ -27,6 +27,9 @@ def normal(name: str) -> str:
     return _NOT_A_WORD.sub(" ", name.casefold()).strip()
 
 
+FIELD_MAX = 131_072  # characters: no field of a report comes near; a quote that is never closed does
+
+
 class Records:
     """Records that are not blank. Of the last one given: `number` (from 1), `line` (its last), `first_byte`, `last_byte`.
 
@@ -37,6 +40,7 @@ class Records:
         self.number = 0
         self.first_byte = self.last_byte = 0
         self._lines = Lines(blocks)
+        csv.field_size_limit(FIELD_MAX)  # of the process, whoever has changed it
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
 
     @property

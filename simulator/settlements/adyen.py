@@ -69,11 +69,11 @@ def write(settlements: Sequence[Settlement], *, more: bool = True) -> Iterator[b
     """The file of a batch, a line at a time; without `more` in the columns that every account has."""
     yield line(*COLUMNS, *(MORE_COLUMNS if more else ()))
     for settlement in settlements:
-        for row in (each for whole in settlement.rows for each in _unsigned(whole)):
+        for row in (each for whole in settlement.rows for each in unsigned(whole)):
             yield line(*_fields(row, settlement), *(_more(row, settlement) if more else ()))
 
 
-def _unsigned(row: Row) -> Iterator[Row]:
+def unsigned(row: Row) -> Iterator[Row]:
     """The row, and what is given back of fees as a row of its own: the columns of fees have no sign."""
     if row.fee.total >= 0 or row.kind == "fee":
         yield row

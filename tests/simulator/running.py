@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ WEBHOOK_SECRETS = {
     "southpay": "south-webhook-secret",
     "harbour": "harbour-webhook-secret",
 }
+UNASKED = range(20_000, 32_000)  # below those that Linux gives to whoever asks for any
 T = TypeVar("T")
 
 
@@ -39,9 +41,12 @@ def wait_for(question: Callable[[], T | None], limit_s: float = 20.0) -> T:
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that nobody is given who asks for any: else another process has it before ours."""
+    while True:
+        port = random.SystemRandom().choice(UNASKED)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RunningSimulator:

@@ -88,6 +88,8 @@ def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
         "payments-risk-payouts-1",
         "executor-1",
         "wallet-ledger-webhooks-1",
+        "reconciliation-1",
+        "settlements-1",
         "api",
     }
     assert {process["state"] for process in told["processes"]} == {"running"}

@@ -17,12 +17,14 @@ from consumers.wallet.consumer import build as build_wallet
 from consumers.webhooks.consumer import build as build_webhooks
 from operations.stack.settings import AllSettings
 from psp.payout_port import Accepted
+from reconciliation.consumer import build as build_reconciliation
 from schemas.events import AnyEvent, WebhookResendRequested, WebhookTestRequested
 from schemas.money import Money
 from schemas.money_back import RefundPlaced
 from tests.captures import NOW
 from tests.money_back import captured, opened, refunded, share
 from tests.payouts import given_up, placed, submitted
+from tests.reconciling import SOURCES, Row, call_id, paid_out
 from tests.unit.executor_cases import order
 from tests.unit.money_back_cases import ask_refund
 from tests.unit.payment_cases import cleared, requested
@@ -37,6 +39,7 @@ from topics.runtime.shape.store import Store
 BACK = (captured(None, share(1000, 50)), refunded("r1", share(300, 15)), opened(share(200, 10)))
 PAID_OUT = (submitted(),)
 REFUND = RefundPlaced(payment_order_id="order-1", checkout_id="c1", refund_id="r1", amount=Money(300, "EUR"))
+REPORT = paid_out([Row(call_id(1), 1234, 34)])
 HOOK = {"endpoint_id": "hook", "owner": "shop"}
 WHOLE = re.compile(r"Seq Scan|Filter: .*\)::text = ANY")
 ROOMS: Mapping[str, tuple[Any, Sequence[AnyEvent]]] = {
@@ -46,6 +49,10 @@ ROOMS: Mapping[str, tuple[Any, Sequence[AnyEvent]]] = {
     "wallet": (build_wallet, (*BACK, placed(), given_up(), *PAID_OUT)),
     "ledger": (build_ledger, (*BACK, *PAID_OUT)),
     "payouts": (build_payouts, (payout_requested(), cancelled(), frozen(), *PAID_OUT)),
+    "reconciliation": (
+        lambda settings: build_reconciliation(settings.model_copy(update={"settlement_sources": SOURCES})),
+        (*BACK, *PAID_OUT, REPORT.stored(), *REPORT.chunks(), REPORT.ended()),
+    ),
     "webhooks": (
         build_webhooks,
         (WebhookTestRequested(**HOOK), WebhookResendRequested(**HOOK, delivery_id=str(uuid4()))),

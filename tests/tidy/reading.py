@@ -9,7 +9,7 @@ from pathlib import Path
 
 from operations.stack.home import CHECKOUT
 
-PACKAGES = ("schemas", "topics", "psp", "producers", "consumers", "operations", "simulator")
+PACKAGES = ("schemas", "topics", "psp", "producers", "consumers", "reconciliation", "operations", "simulator")
 FOLDERS = (*PACKAGES, "tests", "docs", "deploy", ".ci", ".github", "benchmarks")
 
 

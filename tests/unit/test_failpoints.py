@@ -57,7 +57,7 @@ def test_a_plan_that_means_nothing_is_refused(plan: str) -> None:
 def test_every_place_is_passed_somewhere_and_no_other() -> None:
     """The names in the code are the names in the list."""
     root = Path(failpoints.__file__).parents[3]
-    files = [*root.glob("topics/**/*.py"), *root.glob("consumers/**/*.py")]
+    files = [*root.glob("topics/**/*.py"), *root.glob("consumers/**/*.py"), *root.glob("reconciliation/**/*.py")]
     text = "".join(file.read_text() for file in files)
     passed = {part.split('"')[0] for part in text.split('hit("')[1:]}
     assert passed == set(failpoints.NAMES)

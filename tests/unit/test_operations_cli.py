@@ -31,10 +31,17 @@ def test_the_version_said_is_the_projects() -> None:
 
 WITHOUT = {  # commands that need no stack
     *("up", "down", "status", "doctor", "run", "migrate"),
-    *("schemas write", "schemas check", "topics map", "bench screening"),
+    *("schemas write", "schemas check", "topics map", "bench screening", "settlement formats", "settlement check"),
     *("clock show", "clock advance", "clock set", "clock reset"),
 }
-GIVEN = {"room": "payments", "psp": "all", "delivery_id": "0" * 36}
+GIVEN = {
+    "room": "payments",
+    "psp": "all",
+    "delivery_id": "0" * 36,
+    "break_id": "0" * 32,
+    "files": __file__,
+    "folder": ".",
+}
 
 
 def leaves(command: Any, *path: str) -> Iterator[tuple[str, Any]]:

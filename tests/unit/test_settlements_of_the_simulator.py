@@ -55,7 +55,12 @@ def test_a_settlement_ties_and_pays_out_what_it_came_to(name: str, rows: tuple[R
 @pytest.mark.parametrize("rows", [ROWS, MORE], ids=["usual", "more"])
 def test_each_row_is_a_line_with_its_key_and_amounts(name: str, rows: tuple[Row, ...]) -> None:
     rows = tuple(row for row in rows if not row.rate)
-    lines = [line for line in read(name, a_settlement(rows)).lines if line.kind != "p"]
+    if name == "adyen_settlement_details":
+        told_apart = [each for row in rows for each in adyen.unsigned(row)]
+        rows, settlement = tuple(told_apart), a_settlement(rows)
+    else:
+        settlement = a_settlement(rows)
+    lines = [line for line in read(name, settlement).lines if line.kind != "p"]
     assert len(lines) == len(rows)
     for row, line in zip(rows, lines, strict=True):
         assert (line.kind, line.gross, line.fee, line.net) == (LETTERS[row.kind], row.gross, row.fee.total, row.net)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from producers.api import serve
 from producers.keys import DEMO_SCOPES, UPSTREAM_SCOPES, create_key
+from tests.simulator.running import free_port
 from topics.settings import Settings
 
 WAIT_S = 20
@@ -96,13 +96,6 @@ def _answers(door: Door) -> bool:
         return door.get("/readyz").status == 200
     except OSError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(true: Any, limit_s: float = WAIT_S) -> None:

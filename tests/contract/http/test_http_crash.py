@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.contract.http.door import Door, asked, free_port, wait_for
+from tests.contract.http.door import Door, asked, wait_for
 from tests.contract.http.test_http_claims import said, stored
+from tests.simulator.running import free_port
 from topics.runtime.outbox import outbox
 from topics.settings import Settings
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from producers import recon_replies as shapes
+from producers.keys import UPSTREAM_SCOPES
 from tests.commands import tally
 from tests.contract.http.door import Door
 
@@ -87,7 +88,7 @@ def test_what_is_known_of_a_settlement_is_explained_and_others_are_not_found(
 
 
 def test_reports_need_their_scope(door: Door) -> None:
-    keys = [door.key, door.key_for("writer", "recon:write")]
+    keys = [door.key_for("shop", *UPSTREAM_SCOPES), door.key_for("writer", "recon:write")]
     assert {door.get(ROOT + path, key=key).status for path in SHAPES for key in keys} == {403}
 
 
