@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from reconciliation import loading, saving
+from reconciliation import store
 from reconciliation.decide import Heard, decide
 from reconciliation.expected import Sources
 from reconciliation.reader import run_reader
 from reconciliation.state import Reconciliation
+from reconciliation.stuck import stuck
 from reconciliation.watermark import run_watermark
 from topics.catalog import RECONCILIATION_ROOM
 from topics.runtime.shape.consumer import Consumer
@@ -19,8 +20,9 @@ def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
     decider = partial(decide, sources=Sources(settings.settlement_sources))
     return Consumer(
         RECONCILIATION_ROOM,
-        load=loading.load,
+        load=store.load,
         decide=decider,
-        save=saving.save,
+        save=store.save,
+        find_stuck=stuck,
         side_tasks={"file reader": run_reader, "watermark": run_watermark},
     )

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from reconciliation.formats import keys
+from reconciliation.stuck import stuck
 from schemas.events import PaymentCaptured
 from schemas.settlements import (
     SettlementFileDiscarded,
@@ -19,6 +20,7 @@ from schemas.settlements import (
 )
 from tests.captures import capture
 from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
+from topics.runtime.shape.limits import StuckLimits
 from topics.settings import Settings
 
 
@@ -127,6 +129,9 @@ def test_a_file_that_is_odd_in_one_way_is_held_before_anything_of_it_is_booked(r
     assert [(row["state"], row["why"]) for row in room.rows("SELECT state, why FROM file_view")] == [
         ("held", "amounts")
     ]
+    with room.store.transaction() as conn:
+        (found,) = stuck(conn, StuckLimits(), room.now())
+    assert (found.id, found.state) == (wrong.file_id, "file_held")
     room.hear(
         SettlementFileDiscarded(source="adyen-eu", file_id=wrong.file_id, discarded_by="ann", reason="wrong unit")
     )
