@@ -103,11 +103,17 @@ def gated(
 
 
 def quarantined(conn: Connection, holder: str, file_no: int, refusal: dict[str, object], now: datetime) -> None:
-    """The file is refused as a whole; nothing of it is said."""
+    """The file is refused as a whole; nothing of it is said. `why` is the refusal's code: some may be released by persons."""
     conn.execute(
-        "UPDATE files SET state = 'quarantined', refusal = %(refusal)s, changed_at = %(now)s, lease_holder = NULL,"
-        f" lease_until = NULL {_HELD} AND state = 'reading'",
-        {"refusal": orjson.dumps(refusal).decode(), "now": now, "file_no": file_no, "holder": holder},
+        "UPDATE files SET state = 'quarantined', why = %(code)s, refusal = %(refusal)s, changed_at = %(now)s,"
+        f" lease_holder = NULL, lease_until = NULL {_HELD} AND state = 'reading'",
+        {
+            "code": refusal["code"],
+            "refusal": orjson.dumps(refusal).decode(),
+            "now": now,
+            "file_no": file_no,
+            "holder": holder,
+        },
     )
 
 

@@ -64,8 +64,8 @@ def test_the_lines_of_a_file_that_ties_are_said_once_and_then_its_close(settings
 def test_a_file_that_the_gate_refuses_says_nothing_and_keeps_the_reason(settings: Settings, reader: FileReader) -> None:
     store(settings, adyen([settled(1), paid_out("98.79")]))
     assert reader.read_one()
-    state, refusal = row(settings, "state, refusal")
-    assert (state, refusal["code"]) == ("quarantined", "bad_total")
+    state, why, refusal = row(settings, "state, why, refusal")
+    assert (state, why, refusal["code"]) == ("quarantined", "bad_total", "bad_total")
     assert said(settings) == {}
     assert not reader.read_one()
 
