@@ -76,10 +76,15 @@ class SettlementSource(BaseModel):
     lag_days: int = Field(default=2, ge=0, le=60)  # business days from a capture to its settlement
     grace_days: int = Field(default=2, ge=0, le=60)  # business days more before a missing line or entry is a break
     holidays: frozenset[date] = frozenset()  # beside weekends
-    file_days: Literal["none", "business", "every"] = "none"  # on which days a file must come
-    restate_limit: str = "100.00"  # a newer version that moves more waits for a person
+    restate_limit: _Amount = "100.00"  # a newer version of a file that moves more waits for a person
     references: frozenset[Pattern] = frozenset()  # regular expressions that find a settlement in a bank's free text
     fees: tuple[FeeScheduleRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_of_one(self) -> Self:
+        if (self.kind == "psp") != bool(self.psp):
+            raise ValueError("a source of a PSP names it (`psp`), and one of a bank names none")
+        return self
 
     @model_validator(mode="after")
     def _one_fee_a_day(self) -> Self:

@@ -7,8 +7,10 @@ import io
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import Any, get_args, get_origin
+from functools import reduce
+from operator import or_
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,14 +26,16 @@ from consumers.risk.checkout_limits import DEFAULTS
 from consumers.risk.settings import RiskLimits, RiskSettings
 from topics import payout_rules as of_payouts
 from topics import settings as of_all
+from topics import settlement_sources as of_sources
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.shape import limits as of_runtime
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settlement_sources import FeeScheduleRow, SettlementSource
 from topics.webhooks import limits as of_webhooks
 from topics.webhooks.limits import WebhookLimits
 
-MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_risk)
+MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_risk, of_sources)
 BEHIND = {
     "routing": "psps",
     "failover": "routing",
@@ -109,6 +113,8 @@ def page() -> str:
         ("`TALLY_PAYOUT_PROVIDERS`: a list of", PayoutProviderAccount),
         ("`TALLY_PAYOUTS`", PayoutRules),
         ("`approvals` of `TALLY_PAYOUTS`: a list of", ApprovalRule),
+        ("`TALLY_SETTLEMENT_SOURCES`: a list of", SettlementSource),
+        ("`fees` of `TALLY_SETTLEMENT_SOURCES`: a list of", FeeScheduleRow),
         ("`TALLY_STUCK`", StuckLimits),
         ("`TALLY_RETENTION`", Retention),
         ("`TALLY_RISK`", RiskLimits),
@@ -145,12 +151,23 @@ def table(fields: Sequence[Row], comments: Mapping[tuple[str, str], str], prefix
 
 
 def type_name(annotation: Any) -> str:
-    if get_origin(annotation) is dict:
-        annotation = dict[tuple(getattr(part, "__origin__", part) for part in get_args(annotation))]  # type: ignore[misc]
+    annotation = unannotated(annotation)
     text = (
         annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
     )
     return re.sub(r"(?:[a-z_]+\.)+([A-Za-z])", r"\1", text).replace("|", "or")
+
+
+def unannotated(annotation: Any) -> Any:
+    """The type without what stands beside it in `Annotated`: how it is checked is no part of its name."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return unannotated(parts[0])
+    if origin in (dict, frozenset, tuple):
+        return origin[tuple(map(unannotated, parts))]
+    if origin in (Union, UnionType):
+        return reduce(or_, map(unannotated, parts))
+    return annotation
 
 
 def default(value: object) -> str:

@@ -160,10 +160,18 @@ def test_a_schedule_that_cannot_be_meant_is_refused(wrong: dict[str, str]) -> No
 @pytest.mark.parametrize("zone", ["", "Europe", "Mars/Phobos", "../UTC", "/etc/passwd"])
 def test_a_source_in_no_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(ValidationError, match="time zone"):
-        SettlementSource.model_validate({"name": "north", "bank_account": "main", "timezone": zone})
+        SettlementSource.model_validate({"name": "north", "psp": "northpay", "bank_account": "main", "timezone": zone})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"psp": ""}, {"kind": "bank", "psp": "northpay"}, {"psp": "northpay", "restate_limit": "a bit"}]
+)
+def test_a_source_of_nobody_or_of_two_or_with_no_amount_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        SettlementSource.model_validate({"name": "north", "bank_account": "main", **wrong})
 
 
 def test_two_fees_from_the_same_day_on_are_refused() -> None:
     rows = [{"valid_from": "2026-01-01", "percent": "1"}, {"valid_from": "2026-01-01", "percent": "2"}]
     with pytest.raises(ValidationError, match="same scheme, currency and first day"):
-        SettlementSource.model_validate({"name": "north", "bank_account": "main", "fees": rows})
+        SettlementSource.model_validate({"name": "north", "psp": "northpay", "bank_account": "main", "fees": rows})
