@@ -103,8 +103,8 @@ def lines(state: Reconciliation, event: SettlementLines, now: datetime) -> Decis
     file = _file(state, event.source, event.file_id)
     if file.state in ("discarded", "superseded"):
         return NOTHING
-    if event.scale or "-" in event.lines.ops:
-        raise Permanent("wrong_lines", "lines with finer digits than minor units, or withdrawn ones, are not read yet")
+    if event.scale:
+        raise Permanent("wrong_lines", "lines with finer digits than minor units are not read yet")
     return Decision((*_folding(file, now), ChunkFolded(file.file_no, event, now)))
 
 

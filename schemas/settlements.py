@@ -64,7 +64,6 @@ class LineColumns:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = PART
-    ops: str  # "+", or "-" for a line that a newer version of the file withdraws
     kinds: str  # one letter a line (reconciliation.formats.shape.KINDS)
     keys: str  # 32 hex digits a line; zeros where there is none
     psp_refs: list[str]

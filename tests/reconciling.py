@@ -103,7 +103,6 @@ class Report:
             settlements=settlements,
             currencies=currencies,
             lines=LineColumns(
-                ops="+" * len(rows),
                 kinds="".join(row.kind for row in rows),
                 keys="".join(row.key or "0" * 32 for row in rows),
                 psp_refs=["" for _ in rows],

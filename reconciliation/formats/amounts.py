@@ -8,6 +8,7 @@ A reader remembers what it has read: `read = MajorUnits(2, 2)`, then `read["12.5
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -20,7 +21,7 @@ _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _RATE = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,18})?")
 
 
-class Remembered(dict[str, int]):
+class Remembered(dict[str, int], ABC):
     """Text → integer; each distinct text is parsed once. Subclasses say how."""
 
     def __missing__(self, text: str) -> int:
@@ -29,8 +30,8 @@ class Remembered(dict[str, int]):
         value = self[text] = self.parse(text)
         return value
 
-    def parse(self, text: str) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def parse(self, text: str) -> int: ...
 
 
 class MajorUnits(Remembered):

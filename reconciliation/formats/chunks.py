@@ -118,7 +118,6 @@ class Chunks:
             settlements,
             currencies,
             LineColumns(
-                "+" * len(held),
                 "".join(columns[0]),
                 "".join(columns[1]),
                 [text[:REFERENCE_MAX] for text in columns[2]],

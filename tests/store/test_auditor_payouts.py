@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +12,6 @@ from consumers.executor import consumer as executor
 from consumers.payouts import consumer as payouts
 from operations.auditor import sellers
 from operations.auditor.engine.published import PublishedIds
-from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.upstreams import DOORS_SOURCE
 from operations.auditor.payouts.compare import compare_payouts
 from operations.auditor.payouts.page import SAID
@@ -31,6 +29,7 @@ from schemas.payouts import (
     PayoutScreeningRequested,
 )
 from tests.conftest import SECRET, copy_database, drop_database
+from tests.store.changed import Changed
 from tests.store.hearing import NOW, Hearing
 from tests.store.test_payouts_store import LONG_AGO, cleared, reserved
 from tests.unit.payouts_room import HARBOUR, requested, seller
@@ -133,23 +132,6 @@ def desk(servers: Servers, template: str) -> Iterator[Desk]:
     drop_database(servers, name)
 
 
-class Changed(Stores):
-    """The stores after a change that is taken back: all of them through the one connection that has made it."""
-
-    def __init__(self, desk: Desk, statement: str) -> None:
-        self._conn = psycopg.connect(desk.dsn)
-        self._conn.execute("SET LOCAL session_replication_role = replica")  # past the triggers
-        self._conn.execute(statement)  # type: ignore[arg-type]
-
-    def rows(self, room: str, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        self._conn.execute(f"SET LOCAL search_path = {room}")  # type: ignore[arg-type]
-        return self._conn.execute(statement, values, binary=True).fetchall()  # type: ignore[arg-type]
-
-    def __exit__(self, *_: object) -> None:
-        self._conn.rollback()
-        self._conn.close()
-
-
 CASES = {
     "nothing": ("SELECT 1", set()),
     "a pay-out that no door took": ("DELETE FROM doors.operation_ids WHERE id = 'paid'", {("payouts_asked", "paid")}),
@@ -240,13 +222,13 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_auditor_is_silent_on_true_pay_outs_and_names_what_was_changed(desk: Desk, case: str) -> None:
     statement, findings = CASES[case]
-    with Changed(desk, statement) as stores:
+    with Changed(desk.dsn, statement) as stores:
         assert {(finding.check, finding.key) for finding in compare_payouts(read_all(stores))} == findings
 
 
 def test_an_approval_that_no_person_has_published_is_named(desk: Desk) -> None:
     topic = PublishedIds(SAID)
-    with Changed(desk, "SELECT 1") as stores:
+    with Changed(desk.dsn, "SELECT 1") as stores:
         books = read_all(stores)
     topic.keys = {approval.event_id: id_ for id_, found in books.approvals.items() for approval in found}
     assert list(topic.compare(books)) == []
@@ -269,5 +251,5 @@ def test_the_fixture_has_of_everything_something(desk: Desk) -> None:
 )
 def test_terms_that_payouts_has_otherwise_than_the_doors_are_named(desk: Desk, statement: str, wrong: set[str]) -> None:
     """A freeze that it has not heard, for one."""
-    with Changed(desk, statement) as stores:
+    with Changed(desk.dsn, statement) as stores:
         assert set(sellers.heard_by_payouts(stores, datetime.now(UTC) + timedelta(days=1)).wrong) == wrong

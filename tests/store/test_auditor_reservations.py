@@ -35,6 +35,7 @@ from schemas.payouts import PayoutCallEnded, PayoutNotified, PayoutRiskCleared
 from tests.captures import capture
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.store.books import NOON, Rooms
+from tests.store.changed import Changed
 from tests.unit.payouts_room import HARBOUR, NOBODY, cancelled, requested, seller
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.reading import read
@@ -121,20 +122,19 @@ def busy(truth: tuple[AllSettings, object]) -> AllSettings:
     return truth[0]
 
 
-def wrong(settings: AllSettings) -> dict[str, str]:
+def wrong(stores: Stores) -> dict[str, str]:
     """Check → what it says."""
-    with Stores(settings) as stores:
-        books = read_all(stores)
-        found = {*compare_payouts(books)}
-        found |= {each for each in orders.compare_orders(pay_in.read_all(stores)) if each.key in books.ids()}
-        sums = check_sums(stores, (*SUMS, *BALANCES, *holdings.SUMS), expected=True)
-        sums.append(check_kinds(stores, {kind for page in PAGES for kind in page.kinds}, expected=True))  # type: ignore[attr-defined]
-        return {each.check: str(each) for each in found} | {each.name: each.detail for each in sums if not each.ok}
+    books = read_all(stores)
+    found = {*compare_payouts(books)}
+    found |= {each for each in orders.compare_orders(pay_in.read_all(stores)) if each.key in books.ids()}
+    sums = check_sums(stores, (*SUMS, *BALANCES, *holdings.SUMS), expected=True)
+    sums.append(check_kinds(stores, {kind for page in PAGES for kind in page.kinds}, expected=True))  # type: ignore[attr-defined]
+    return {each.check: str(each) for each in found} | {each.name: each.detail for each in sums if not each.ok}
 
 
 def test_what_the_rooms_wrote_agrees(busy: AllSettings) -> None:
-    assert wrong(busy) == {}
     with Stores(busy) as stores:
+        assert wrong(stores) == {}
         books = read_all(stores)
         assert read_money_back(stores).orders == set(), "pay-outs are none of its business"
     states = {id_: (books.reservations[id_].state, transfer.state) for id_, transfer in books.transfers.items()}
@@ -239,13 +239,6 @@ TAMPERED = {
 
 @pytest.mark.parametrize("change", TAMPERED)
 def test_what_was_changed_since_is_found(change: str, busy: AllSettings, servers: Servers) -> None:
-    table = change.partition(" ")[0]
     admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=busy.database)
-    with psycopg.connect(admin, autocommit=True) as conn:
-        conn.execute("SET session_replication_role = replica")  # past the triggers
-        conn.execute(f"CREATE TEMP TABLE before AS TABLE {table}")  # type: ignore[arg-type]
-        conn.execute(f"UPDATE {change}")  # type: ignore[arg-type]
-        found = wrong(busy)
-        conn.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
-        conn.execute(f"INSERT INTO {table} TABLE before")  # type: ignore[arg-type]
-    assert found.keys() == TAMPERED[change]
+    with Changed(admin, f"UPDATE {change}") as stores:
+        assert wrong(stores).keys() == TAMPERED[change]

@@ -17,7 +17,7 @@ ABOUT = {"source": "main", "psp": "adyen", "file_id": "0" * 64, "reader": "plain
 def chunk(refs: list[str]) -> Chunk:
     """Lines that differ in the PSP's reference alone."""
     count = len(refs)
-    texts = {"ops": "+" * count, "kinds": "c" * count, "keys": "".join(f"{n:032x}" for n in range(count))}
+    texts = {"kinds": "c" * count, "keys": "".join(f"{n:032x}" for n in range(count))}
     lists = {column.name: [0] * count for column in fields(LineColumns)}
     lines = LineColumns(**(lists | texts | {"psp_refs": refs, "order_refs": refs, "rates": [""] * count}))  # type: ignore[arg-type]
     return Chunk(2, 100, 900, 0, ("7",), ("EUR",), lines)
