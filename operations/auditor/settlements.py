@@ -23,9 +23,9 @@ from schemas.settlements import SettlementFileStored, SettlementLines, Settlemen
 from topics.settings import Settings
 
 FILES, FOLDED = "settlement_files_heard", "settlement_lines_folded"
-EXPECTED = "receivables_expected"
+EXPECTED, AT_BANK = "receivables_expected", "payouts_expected_at_bank"
 BOOKED, STATEMENTS = "settlements_booked", "statements_booked"
-CHECKS = (FILES, FOLDED, EXPECTED, BOOKED, STATEMENTS)
+CHECKS = (FILES, FOLDED, EXPECTED, AT_BANK, BOOKED, STATEMENTS)
 STORED = heard(SettlementFileStored, "reconciliation")
 SAID = heard(SettlementLines, "reconciliation")
 CAPTURED, CAPTURED_HERE = heard(PaymentCaptured, "ledger"), heard(PaymentCaptured, "reconciliation")
@@ -84,6 +84,8 @@ class SettlementBooks:
     owed: dict[str, Sides] = field(default_factory=_sides)  # order → booked at PSPs whose files come
     older: set[str] = field(default_factory=set)  # orders that are older than the source
     expected: dict[str, Sides] = field(default_factory=_sides)
+    sent: dict[str, Sides] = field(default_factory=_sides)  # pay-out → what its bank account must show, + what it gets
+    shown: dict[str, Sides] = field(default_factory=_sides)  # pay-out → what is expected there
     wanted: dict[str, Sides] = field(default_factory=_sides)  # settlement → as reconciliation has booked it
     booked: dict[str, Sides] = field(default_factory=_sides)  # settlement → as the ledger has
     closing: dict[str, Sides] = field(
@@ -117,6 +119,7 @@ class Settlements(PageDefaults):
             FILES: len(books.files),
             FOLDED: len(books.chunks),
             EXPECTED: len(books.owed),
+            AT_BANK: len(books.sent),
             BOOKED: len(books.wanted),
             STATEMENTS: len(books.closing),
         }
@@ -135,6 +138,8 @@ def read_all(stores: Stores, settings: Settings, keys: Collection[str] | None = 
         since = dict(stores.rows("reconciliation", _SINCE, [psps]))
         _read_owed(stores, books, since, [f"psp:{psp}:receivable" for psp in psps], keys)
         _read_expected(stores, books, psps, keys)
+    if stated := sorted({source.bank_account for source in settings.settlement_sources if source.kind == "bank"}):
+        _read_payouts(stores, books, stated, keys)
     _read_settlements(stores, books, {source.name: source.bank_account for source in settings.settlement_sources})
     _read_files(stores, books)
     return books
@@ -176,6 +181,30 @@ def _read_expected(stores: Stores, books: SettlementBooks, psps: list[str], keys
     given = _given(keys, psps=psps, kinds=list(PAYMENTS))
     for order, psp, currency, amount in stores.rows("reconciliation", statement, given):
         books.expected[order][f"psp:{psp}:receivable", currency] = amount
+
+
+_SHOWN = (
+    "SELECT payment_order_id, psp, currency, sum(expected)::bigint, min(made_at) FROM tally_view WHERE psp = ANY(%(banks)s)"
+    " AND facts > 0 AND kind = 's' AND payment_order_id NOT LIKE '%%/%%' GROUP BY 1, 2, 3"
+)
+_SENT = (
+    "SELECT payout_id, bank_account, currency, CASE WHEN state IN ('submitted', 'paid', 'returned')"
+    " THEN coalesce(returned_minor, 0) - amount_minor ELSE 0 END, created_at FROM payout_view WHERE bank_account = ANY(%(banks)s)"
+)
+
+
+def _read_payouts(stores: Stores, books: SettlementBooks, banks: list[str], keys: Collection[str] | None) -> None:
+    """Pay-outs that were released before anything was expected of their bank account are older than its source."""
+    since: dict[str, datetime] = {}
+    for payout, bank, currency, amount, made_at in stores.rows("reconciliation", _SHOWN, {"banks": banks}):
+        since[bank] = min(made_at, since.get(bank, made_at))
+        if keys is None or payout in keys:
+            books.shown[payout][bank, currency] = amount
+    for payout, bank, currency, amount, created_at in stores.rows("executor", _SENT, {"banks": banks}):
+        if bank not in since or created_at < since[bank]:
+            books.shown.pop(payout, None)
+        elif keys is None or payout in keys:
+            books.sent[payout][bank, currency] = amount
 
 
 def _given(keys: Collection[str] | None, **more: object) -> dict[str, object]:
@@ -237,6 +266,10 @@ def compare(books: SettlementBooks) -> Iterator[Finding]:
         if chunks != folded:
             yield Finding(FOLDED, source, f"file {file_id[:12]} is folded, with {folded} of its {chunks} chunks")
     yield from _orders(books)
+    for payout in books.sent.keys() | books.shown.keys():
+        sent, shown = _moved(books.sent.get(payout)), _moved(books.shown.get(payout))
+        if sent != shown:
+            yield Finding(AT_BANK, payout, f"the executor has {sent} out, and {shown} is expected", SUBMITTED)
     for subject in books.wanted.keys() | books.booked.keys():
         wanted, booked = _moved(books.wanted.get(subject)), _moved(books.booked.get(subject))
         if wanted != booked:

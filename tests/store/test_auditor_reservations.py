@@ -13,7 +13,7 @@ from consumers.executor import consumer as executor
 from consumers.ledger import consumer as ledger
 from consumers.payouts import consumer as payouts
 from consumers.wallet import consumer as wallet
-from operations.auditor import holdings
+from operations.auditor import holdings, settlements
 from operations.auditor.audit import PAGES
 from operations.auditor.balances import SUMS as BALANCES
 from operations.auditor.balances import check_kinds
@@ -29,6 +29,7 @@ from operations.auditor.reservations.reading import read_all
 from operations.stack.servers import Servers
 from operations.stack.settings import AllSettings, load_settings
 from psp.payout_port import Paid, TransferState
+from reconciliation import consumer as reconciliation
 from schemas.envelope import header
 from schemas.money import Money
 from schemas.payouts import PayoutCallEnded, PayoutNotified, PayoutRiskCleared
@@ -39,6 +40,7 @@ from tests.store.changed import Changed
 from tests.unit.payouts_room import HARBOUR, NOBODY, cancelled, requested, seller
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.reading import read
+from topics.settlement_sources import SettlementSource
 
 _numbers = iter(range(1, 10_000))
 
@@ -48,8 +50,9 @@ class PayoutRooms(Rooms):
 
     def __init__(self, settings: AllSettings) -> None:
         rules = PayoutRules.model_validate(NOBODY)
-        chosen = settings.model_copy(update={"payout_providers": (HARBOUR,), "payouts": rules})
-        super().__init__(chosen, (payouts, executor, wallet, ledger))
+        sources = (SettlementSource(name="bank", kind="bank", bank_account=HARBOUR.bank_account),)
+        providers = {"payout_providers": (HARBOUR,), "payouts": rules, "settlement_sources": sources}
+        super().__init__(settings.model_copy(update=providers), (payouts, executor, wallet, ledger, reconciliation))
         self.hear(seller(destination_changed_at=NOON - timedelta(days=30)))
 
     def ask(self, payout_id: str, amount: str = "100.00") -> None:
@@ -113,7 +116,7 @@ def truth(servers: Servers, template: str) -> Iterator[tuple[AllSettings, list[t
     rooms = PayoutRooms(settings)
     make_busy(rooms)
     rooms.close()
-    yield settings, [(record.topic, header(record.headers, "ce_id") or "") for record in rooms.said]
+    yield rooms.settings, [(record.topic, header(record.headers, "ce_id") or "") for record in rooms.said]
     drop_database(servers, name)
 
 
@@ -122,19 +125,20 @@ def busy(truth: tuple[AllSettings, object]) -> AllSettings:
     return truth[0]
 
 
-def wrong(stores: Stores) -> dict[str, str]:
+def wrong(stores: Stores, settings: AllSettings) -> dict[str, str]:
     """Check → what it says."""
     books = read_all(stores)
     found = {*compare_payouts(books)}
     found |= {each for each in orders.compare_orders(pay_in.read_all(stores)) if each.key in books.ids()}
     sums = check_sums(stores, (*SUMS, *BALANCES, *holdings.SUMS), expected=True)
     sums.append(check_kinds(stores, {kind for page in PAGES for kind in page.kinds}, expected=True))  # type: ignore[attr-defined]
+    found |= {*settlements.compare(settlements.read_all(stores, settings))}
     return {each.check: str(each) for each in found} | {each.name: each.detail for each in sums if not each.ok}
 
 
 def test_what_the_rooms_wrote_agrees(busy: AllSettings) -> None:
     with Stores(busy) as stores:
-        assert wrong(stores) == {}
+        assert wrong(stores, busy) == {}
         books = read_all(stores)
         assert read_money_back(stores).orders == set(), "pay-outs are none of its business"
     states = {id_: (books.reservations[id_].state, transfer.state) for id_, transfer in books.transfers.items()}
@@ -165,6 +169,8 @@ def test_stores_and_topics_name_the_same_events(truth: tuple[AllSettings, list[t
 
 
 TAMPERED = {
+    "reconciliation.tallies SET expected = expected - 1 WHERE payment_order_id = 'paid'": {"payouts_expected_at_bank"},
+    "reconciliation.tallies SET facts = '{}' WHERE payment_order_id = 'back'": {"payouts_expected_at_bank"},
     "wallet.reservations SET amount = amount + 1 WHERE payout_id = 'waiting'": {
         "reservations_followed",
         "wallet_reserved_held",
@@ -213,6 +219,7 @@ TAMPERED = {
         "wallet_equals_payable",
     },
     "executor.payouts SET state = 'rejected' WHERE payout_id = 'sent'": {
+        "payouts_expected_at_bank",
         "payouts_in_wallet",
         "payouts_in_ledger",
         "in_transit_explained",
@@ -224,7 +231,10 @@ TAMPERED = {
         "payouts_in_ledger",
         "in_transit_explained",
     },
-    "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {"payouts_in_ledger"},
+    "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {
+        "payouts_in_ledger",
+        "payouts_expected_at_bank",
+    },
     "executor.payouts SET turn = 2 WHERE payout_id = 'paid'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET turn = 1 WHERE payout_id = 'again'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET seller_account = 's-2' WHERE payout_id = 'sent'": {"payouts_in_wallet", "payouts_in_ledger"},
@@ -241,4 +251,4 @@ TAMPERED = {
 def test_what_was_changed_since_is_found(change: str, busy: AllSettings, servers: Servers) -> None:
     admin = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=busy.database)
     with Changed(admin, f"UPDATE {change}") as stores:
-        assert wrong(stores).keys() == TAMPERED[change]
+        assert wrong(stores, busy).keys() == TAMPERED[change]
