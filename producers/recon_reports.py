@@ -59,8 +59,8 @@ SELECT source, count(*) FILTER (WHERE of_day) AS came,
 FROM (SELECT *, received_at >= %(since)s AND received_at < %(until)s AS of_day FROM file_view) f GROUP BY source
 """
 _HELD: LiteralString = """
-SELECT source, file_id, name, state, why, refusal, received_at FROM file_view
-WHERE state IN ('quarantined', 'held') ORDER BY received_at DESC, file_no DESC LIMIT 100
+SELECT source, file_id, name, state, why, CASE WHEN state = 'quarantined' THEN refusal END AS refusal, received_at
+FROM file_view WHERE state IN ('quarantined', 'held') ORDER BY received_at DESC, file_no DESC LIMIT 100
 """
 
 

@@ -13,7 +13,6 @@ from reconciliation.formats.shape import Control, Reader, RefusalCode
 from topics.runtime.shape.consumer import Connection
 
 LEASE_S = 60
-RELEASABLE: frozenset[RefusalCode] = frozenset({"bad_total", "balance_gap", "sequence_gap"})
 
 
 class LeasedFile(NamedTuple):
@@ -29,11 +28,7 @@ class LeasedFile(NamedTuple):
     reader: str | None  # "<name>:<version>" that has gated it; None: it is to be read
     chunks: int | None
     chunks_said: int  # the close counts as one more
-    refused: str | None  # the code, where two persons have released it
-
-    @property
-    def released(self) -> frozenset[RefusalCode]:
-        return frozenset(code for code in RELEASABLE if code == self.refused)
+    released: Collection[RefusalCode]  # two persons take it in spite of these
 
 
 # Files to be read, or whose lines are not all known to be said; a lease that has run out was of a reader that is gone.
@@ -48,8 +43,7 @@ UPDATE files f SET state = CASE f.state WHEN 'received' THEN 'reading' ELSE f.st
     lease_holder = %(holder)s, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
 FROM wanted WHERE f.file_no = wanted.file_no
 RETURNING f.file_no, f.source, f.file_id, f.upload_id, f.name, f.size, f.received_at,
-    CASE WHEN f.state <> 'reading' THEN f.reader END, f.chunks, f.chunks_said,
-    CASE WHEN f.released_by IS NOT NULL THEN f.refusal->>'code' END
+    CASE WHEN f.state <> 'reading' THEN f.reader END, f.chunks, f.chunks_said, f.released
 """
 _HELD: LiteralString = (
     "WHERE file_no = %(file_no)s AND lease_holder = %(holder)s AND state <> ALL('{discarded,superseded}')"

@@ -47,6 +47,7 @@ SWEEP = "sweep"
 
 READING_TAKES = timedelta(seconds=15)
 FOLDING_TAKES = timedelta(seconds=1)
+BRAKES = frozenset({"restated", "amounts", "fees"})  # why the brake holds a file
 BRAKE_AT_LEAST = 50
 BRAKE_SHARE = 20  # a twentieth of the lines whose reference is known
 CHUNKS_A_SLICE = 10
@@ -78,7 +79,8 @@ def released(state: Reconciliation, event: SettlementFileReleased, now: datetime
         return NOTHING
     by = f"{event.proposed_by}, {event.released_by}"
     to: FileState = "folding" if file.state == "held" else "received"
-    moved = replace(file, state=to, why=None, released_by=by)
+    released = (*file.released, file.why) if file.why else file.released
+    moved = replace(file, state=to, why=None, released_by=by, released=released)
     timer = _timer(SETTLE, str(file.file_no), now) if file.state == "held" else _timer(LOOK, _key(event), now)
     return Decision((FileMoved(moved, now, event.reason),), timers=(timer,))
 
@@ -148,7 +150,7 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
     if progress.newer:
         superseded = FileMoved(replace(file, state="superseded"), now)
         return Decision((superseded,), timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
-    if file.released_by is None and (why := _brake(file, progress, sources)):
+    if BRAKES.isdisjoint(file.released) and (why := _brake(file, progress, sources)):
         return Decision((FileMoved(replace(file, state="held", why=why), now),))
     if progress.older:
         old = progress.older[0]

@@ -5,7 +5,7 @@ Pure: the same bytes from the same source give the same chunks, under the same r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
@@ -56,7 +56,7 @@ def chosen(head: bytes, source: ReadFrom, name: str = "") -> Reader:
     raise Refusal("wrong_format", f"{wanted and 'its source has '}{wanted}{looks} (`tally settlement formats`)", 1)
 
 
-def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = frozenset()) -> ReadFrom:
+def reads_from(source: SettlementSource, released: Collection[RefusalCode] = ()) -> ReadFrom:
     """What readers must know of an account of the settings; `released`: what two persons have released the file from."""
     return ReadFrom(
         source.name,
@@ -66,5 +66,5 @@ def reads_from(source: SettlementSource, released: frozenset[RefusalCode] = froz
         source.timezone,
         source.references,
         source.kind,
-        released,
+        frozenset(released),
     )

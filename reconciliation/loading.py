@@ -48,7 +48,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Reconcilia
 
 _FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.mode, f.identity, f.version, f.chunks, f.lines, f.ended,"
 _FILES = f"""
-SELECT {_FILE} f.released_by, f.received_at
+SELECT {_FILE} f.released_by, f.released, f.received_at
 FROM files f WHERE (f.source, f.file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
     OR f.file_no = ANY (%s::integer[]) ORDER BY f.file_no
 """

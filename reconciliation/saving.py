@@ -67,7 +67,7 @@ UPDATE files SET state = 'folding', changed_at = %s WHERE file_no = %s AND state
 """
 _MOVED = """
 UPDATE files SET state = %s, why = %s, ended = %s, chunks = coalesce(%s, chunks), lines = coalesce(%s, lines),
-    released_by = %s, release_reason = coalesce(%s, release_reason), changed_at = %s
+    released_by = %s, released = %s, release_reason = coalesce(%s, release_reason), changed_at = %s
 WHERE file_no = %s
 """
 
@@ -84,8 +84,8 @@ def _save_files(conn: Connection, changes: Sequence[Change]) -> None:
         conn.execute(_BEGUN, (at, file_no))
     last = {change.file.file_no: change for change in _of(changes, FileMoved)}
     for file_no, (file, at, reason) in sorted(last.items()):
-        moved = (file.state, file.why, file.ended, file.chunks, file.lines, file.released_by, reason, at, file_no)
-        conn.execute(_MOVED, moved)
+        moved = (file.state, file.why, file.ended, file.chunks, file.lines, file.released_by, list(file.released))
+        conn.execute(_MOVED, (*moved, reason, at, file_no))
 
 
 # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────

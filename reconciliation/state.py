@@ -35,6 +35,7 @@ class File:
     lines: int | None
     ended: bool
     released_by: str | None
+    released: Sequence[str]  # the codes of the holds that two persons have released it from
     received_at: datetime
 
     @property

@@ -80,7 +80,7 @@ class SettlementBooks:
     """What is compared, by file, order, pay-out and settlement."""
 
     files: dict[tuple[str, str], bool] = field(default_factory=dict)  # source, file → whether reconciliation has it
-    chunks: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # file → source, chunks, of which are folded
+    chunks: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # source, file → chunks, of which are folded
     owed: dict[str, Sides] = field(default_factory=_sides)  # order → booked at PSPs whose files come
     older: set[str] = field(default_factory=set)  # orders that are older than the source
     expected: dict[str, Sides] = field(default_factory=_sides)
@@ -249,7 +249,7 @@ def _read_files(stores: Stores, books: SettlementBooks) -> None:
     known = {(source, file_id) for source, file_id, *_ in rows}
     books.files = {file: file in known for file in map(tuple, stored)}
     books.chunks = {
-        file_id: (source, chunks, folded) for source, file_id, state, chunks, folded in rows if state == "folded"
+        (source, file_id): (chunks, folded) for source, file_id, state, chunks, folded in rows if state == "folded"
     }
 
 
@@ -262,7 +262,7 @@ def compare(books: SettlementBooks) -> Iterator[Finding]:
             yield Finding(
                 FILES, source, f"file {file_id[:12]} is stored, and reconciliation has not heard of it", STORED
             )
-    for file_id, (source, chunks, folded) in books.chunks.items():
+    for (source, file_id), (chunks, folded) in books.chunks.items():
         if chunks != folded:
             yield Finding(FOLDED, source, f"file {file_id[:12]} is folded, with {folded} of its {chunks} chunks")
     yield from _orders(books)

@@ -75,7 +75,7 @@ def test_a_refused_file_that_two_persons_release_is_read_without_that_refusal(
 ) -> None:
     store(settings, adyen([settled(1), paid_out("98.79")]))
     reader.read_one()
-    run(settings, "reconciliation", "UPDATE reconciliation.files SET state = 'received', released_by = 'a, b'")
+    run(settings, "reconciliation", "UPDATE reconciliation.files SET state = 'received', released = '{bad_total}'")
     assert reader.read_one()
     assert row(settings, "state") == ("gated",)
     assert len(said(settings)) == 2

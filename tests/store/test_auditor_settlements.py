@@ -97,6 +97,12 @@ TAMPERED = {
     },
     "reconciliation.settlement_claims SET paid = paid + 1 WHERE opening IS NOT NULL": {"statements_booked"},
     "reconciliation.files SET chunks = 2 WHERE source = 'bank-main'": {"settlement_lines_folded"},
+    **{  # one file of two accounts
+        f"reconciliation.files SET file_id = 'f', chunks = chunks + (source = '{source}')::integer": {
+            "settlement_lines_folded"
+        }
+        for source in ("adyen-eu", "bank-main")
+    },
     "ledger.journals SET subject_id = 'adyen-eu/239/EUR' WHERE template = 'settled'": {"settlements_booked"},
     "ledger.entries SET amount = amount + 1 WHERE journal_id ="
     " (SELECT journal_id FROM ledger.journals WHERE template = 'statement')": {

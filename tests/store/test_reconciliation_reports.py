@@ -236,3 +236,16 @@ def test_no_cell_of_a_csv_is_a_formula_or_moves_the_cursor(value: Any, written: 
 def test_a_csv_quotes_what_would_break_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
     say_csv(["a", "b"], [{"a": 'x,"y"', "b": "two\nlines"}])
     assert capsys.readouterr().out == 'a,b\n"x,""y""",two\\nlines\n'
+
+
+def test_what_the_brake_holds_is_not_explained_by_what_the_gate_had_refused(books: Books) -> None:
+    """Two persons have released the file from that; now they decide about something else."""
+    report = paid_out([Row(call_id(1), 1234, 34)])
+    books.room.hear(report.stored())
+    for state, why, shown in (("quarantined", "bad_total", "bad_total"), ("held", "amounts", None)):
+        with books.room.store.transaction() as conn:
+            conn.execute(
+                "UPDATE files SET state = %s, why = %s, refusal = '{\"code\": \"bad_total\"}'", [state, why]
+            )
+        [held] = books.ask(recon_reports.files(SOURCES, NOW, NOW + LATE))["held"]
+        assert (held["why"], (held["refusal"] or {}).get("code")) == (why, shown)

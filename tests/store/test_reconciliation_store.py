@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from reconciliation.file_rows import lease
 from reconciliation.formats import keys
 from reconciliation.stuck import stuck
 from schemas.events import PaymentCaptured
@@ -140,6 +141,58 @@ def test_a_file_that_is_odd_in_one_way_is_held_before_anything_of_it_is_booked(r
     assert room.breaks() == set()
 
 
+def refused(room: Room, report: Report, code: str) -> None:
+    """As a reader does."""
+    with room.store.transaction() as conn:
+        conn.execute("UPDATE files SET state = 'quarantined', why = %s WHERE file_id = %s", [code, report.file_id])
+
+
+def by_two(report: Report) -> SettlementFileReleased:
+    return SettlementFileReleased(
+        source="adyen-eu", file_id=report.file_id, proposed_by="ann", released_by="bob", reason="theirs"
+    )
+
+
+def test_a_file_that_is_refused_for_two_reasons_is_read_once_both_are_released(room: Room) -> None:
+    """The second is only seen when the first is released, and the first must stay so."""
+    report = paid_out([Row(call_id(1), 1234, 34)])
+    room.hear(report.stored())
+    for code in ("bad_total", "balance_gap"):
+        refused(room, report, code)
+        room.hear(by_two(report))
+    with room.store.transaction() as conn:
+        file = lease(conn, "reader", ["adyen-eu"])
+    assert file is not None
+    assert set(file.released) == {"bad_total", "balance_gap"}
+
+
+def test_who_releases_what_the_gate_refuses_does_not_release_the_brake(room: Room) -> None:
+    room.hear(captured(1))
+    first = paid_out([Row(call_id(1), 1234, 34)], identity="batch 238")
+    room.reads(first)
+    room.settles()
+    second = paid_out([Row(call_id(1), 1134, 34)], identity="batch 238")
+    room.hear(second.stored())
+    refused(room, second, "bad_total")
+    room.hear(by_two(second))
+    room.reads(second)
+    assert room.settles() == [], "nobody has said that it replaces the first"
+    assert room.rows("SELECT why FROM file_view WHERE state = 'held'") == [{"why": "restated"}]
+    room.hear(by_two(second))
+    assert [matched.revision for matched in room.settles()] == [2]
+
+
+def test_what_is_stuck_says_whether_two_persons_can_release_it(room: Room) -> None:
+    for number, code in enumerate(("bad_total", "bad_row")):
+        report = paid_out([Row(call_id(number), 1234, 34)])
+        room.hear(report.stored())
+        refused(room, report, code)
+    with room.store.transaction() as conn:
+        releasable, unreadable = stuck(conn, StuckLimits(), room.now())
+    assert "two persons release it" in releasable.next
+    assert "release" not in unreadable.next
+
+
 def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_former(room: Room) -> None:
     room.hear(captured(1), captured(2))
     first = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1134, 34)], identity="batch 238")
@@ -149,11 +202,7 @@ def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_for
     room.reads(second)
     assert room.settles() == []
     assert room.rows("SELECT why FROM file_view WHERE state = 'held'") == [{"why": "restated"}]
-    room.hear(
-        SettlementFileReleased(
-            source="adyen-eu", file_id=second.file_id, proposed_by="ann", released_by="bob", reason="theirs"
-        )
-    )
+    room.hear(by_two(second))
     (matched,) = room.settles()
     assert (matched.revision, {each.role: each.amount.minor for each in matched.amounts}) == (
         2,

@@ -133,7 +133,7 @@ def show(file: FileId, *, source: OfSource = None, as_json: AsJson = False) -> N
         f"{one['name']}, {one['size']:,} bytes, from {one['stored_by']}",
         _state(one),
     )
-    say(*_refusal(one["refusal"]))
+    say(*_refusal(one))
     say(*(f"{d['decided_at']:%m-%d %H:%M:%S} {d['decision']} by {d['decided_by']}: {d['reason']}" for d in decisions))
 
 
@@ -183,12 +183,14 @@ def _file(settings: Settings, file: str, source: str | None) -> dict[str, Any]:
     return found[0]
 
 
-def _refusal(refusal: dict[str, Any] | None) -> list[str]:
+def _refusal(one: dict[str, Any]) -> list[str]:
+    refusal = one["refusal"]
     if not refusal:
         return []
+    was = "" if one["state"] == "quarantined" else "was refused: "
     named = [f"{name} {refusal[name]}" for name in ("line", "column") if refusal.get(name) is not None]
     at = f" at {', '.join(named)}" if named else ""
-    return [f"{refusal['code']}{at}: {refusal['detail']}", *filter(None, [refusal.get("excerpt")])]
+    return [f"{was}{refusal['code']}{at}: {refusal['detail']}", *filter(None, [refusal.get("excerpt")])]
 
 
 def _state(one: dict[str, Any]) -> str:
