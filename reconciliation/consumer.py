@@ -17,11 +17,11 @@ from topics.settings import Settings
 
 
 def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
-    decider = partial(decide, sources=Sources(settings.settlement_sources))
+    sources = Sources(settings.settlement_sources)
     return Consumer(
         RECONCILIATION_ROOM,
-        load=store.load,
-        decide=decider,
+        load=partial(store.load, sources=sources.by_name),
+        decide=partial(decide, sources=sources),
         save=store.save,
         find_stuck=stuck,
         side_tasks={"file reader": run_reader, "watermark": run_watermark},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -34,13 +34,13 @@ SETTLEMENTS_A_SLICE = 200
 _COLUMNS = TypeAdapter(LineColumns)
 
 
-def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Reconciliation:
-    """Executions need no rows: what they add is an upsert."""
+def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: Collection[str]) -> Reconciliation:
+    """`sources`: those of the settings. Executions need no rows: what they add is an upsert."""
     state = Reconciliation()
     fired = [event for event in events if isinstance(event, TimerFired)]
     _load_files(conn, state, events, fired)
     if fired:
-        _load_fired(conn, state, fired, now)
+        _load_fired(conn, state, fired, now, sources)
     return state
 
 
@@ -91,7 +91,9 @@ def _name(key: str) -> tuple[str, str]:
 # ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFired], now: datetime) -> None:
+def _load_fired(
+    conn: Connection, state: Reconciliation, fired: Sequence[TimerFired], now: datetime, sources: Collection[str]
+) -> None:
     kinds = defaultdict(list)
     for event in fired:
         kinds[event.kind].append(event.timer_key)
@@ -106,7 +108,7 @@ def _load_fired(conn: Connection, state: Reconciliation, fired: Sequence[TimerFi
         _load_odd(conn, state, file_no, SLICE // len(slices), now)
     _load_tallies(conn, state)
     if SWEEP in kinds:
-        _load_settlements(conn, state)
+        _load_settlements(conn, state, sources)
     _load_items(conn, state, [f"file|{key}" for key in kinds[LOOK]])
 
 
@@ -335,10 +337,11 @@ def _load_items(conn: Connection, state: Reconciliation, items: Iterable[str]) -
 
 # ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Not before all its files are folded, and none of them is held. Sums are read after the lock: only its holder changes them.
+# Not before all its files are folded, and none of them is held; of a source that the settings lack, once it is back.
+# Sums are read after the lock: only its holder changes them.
 _TO_SETTLE = """
 SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.revision, s.booked FROM settlements s
-WHERE s.to_settle AND NOT EXISTS (
+WHERE s.to_settle AND s.source = ANY (%s) AND NOT EXISTS (
     SELECT 1 FROM settlement_claims c JOIN files f USING (file_no)
     WHERE c.settlement_no = s.settlement_no AND f.state NOT IN ('folded', 'superseded', 'discarded'))
 ORDER BY s.settlement_no LIMIT %s FOR UPDATE OF s
@@ -361,8 +364,8 @@ GROUP BY r.settlement_no
 """
 
 
-def _load_settlements(conn: Connection, state: Reconciliation) -> None:
-    rows = conn.execute(_TO_SETTLE, [SETTLEMENTS_A_SLICE]).fetchall()
+def _load_settlements(conn: Connection, state: Reconciliation, sources: Collection[str]) -> None:
+    rows = conn.execute(_TO_SETTLE, [list(sources), SETTLEMENTS_A_SLICE]).fetchall()
     state.more_settlements = len(rows) == SETTLEMENTS_A_SLICE
     numbers = [row[0] for row in rows]
     if not numbers:

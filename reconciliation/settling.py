@@ -108,9 +108,9 @@ def settle(
     state: Reconciliation, settlement: Settlement, sources: Sources, now: datetime
 ) -> tuple[list[Change], list[Settled]]:
     """Book the difference between what should be booked of a settlement and what is."""
-    source = sources.by_name.get(settlement.source)
+    source = sources.by_name[settlement.source]
     tied = ties(settlement.sums, settlement.claims)
-    bank = source is not None and source.kind == "bank"
+    bank = source.kind == "bank"
     wanted = target(settlement.sums, settlement.currency, bank) if tied else {}
     changed = difference(wanted, settlement.booked)
     revision = settlement.revision + bool(changed)
@@ -118,7 +118,7 @@ def settle(
     changes += _untied(state, settlement, tied, now)
     changes += _repeated(state, settlement, now)
     changes += _gaps(state, settlement, now)
-    if not changed or source is None:
+    if not changed:
         return changes, []
     paid = changed.get(("bank_clearing", settlement.currency), 0)
     if not bank and paid and source.bank_account in sources.of:

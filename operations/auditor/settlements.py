@@ -80,7 +80,7 @@ class SettlementBooks:
     """What is compared, by file, order, pay-out and settlement."""
 
     files: dict[tuple[str, str], bool] = field(default_factory=dict)  # source, file → whether reconciliation has it
-    chunks: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # source, file → chunks, of which are folded
+    chunks: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # source, file → all, and those folded
     owed: dict[str, Sides] = field(default_factory=_sides)  # order → booked at PSPs whose files come
     older: set[str] = field(default_factory=set)  # orders that are older than the source
     expected: dict[str, Sides] = field(default_factory=_sides)

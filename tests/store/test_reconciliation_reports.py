@@ -244,8 +244,6 @@ def test_what_the_brake_holds_is_not_explained_by_what_the_gate_had_refused(book
     books.room.hear(report.stored())
     for state, why, shown in (("quarantined", "bad_total", "bad_total"), ("held", "amounts", None)):
         with books.room.store.transaction() as conn:
-            conn.execute(
-                "UPDATE files SET state = %s, why = %s, refusal = '{\"code\": \"bad_total\"}'", [state, why]
-            )
+            conn.execute('UPDATE files SET state = %s, why = %s, refusal = \'{"code": "bad_total"}\'', [state, why])
         [held] = books.ask(recon_reports.files(SOURCES, NOW, NOW + LATE))["held"]
         assert (held["why"], (held["refusal"] or {}).get("code")) == (why, shown)

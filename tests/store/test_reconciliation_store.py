@@ -20,7 +20,7 @@ from schemas.settlements import (
     StatementMatched,
 )
 from tests.captures import capture
-from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
+from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
 from topics.runtime.shape.limits import StuckLimits
 from topics.settings import Settings
 
@@ -212,3 +212,16 @@ def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_for
         "superseded",
         "folded",
     ]
+
+
+def test_what_changes_of_a_settlement_while_its_source_is_not_set_up_is_booked_once_it_is_again(
+    room: Room, stored: Settings
+) -> None:
+    room.reads(paid_out([Row(call_id(1), 1234, 34)]))
+    assert [event.revision for event in room.settles()] == [1], "to suspense"
+    without = Room(stored, sources=(SECOND, BANK, ADYEN.model_copy(update={"name": "adyen-new"})), name="b")
+    without.hear(captured(1))
+    assert without.settles(timedelta(minutes=1)) == []
+    without.close()
+    room.hear(captured(2))
+    assert [type(event) for event in room.settles(timedelta(minutes=2))] == [SettlementReclassified]
