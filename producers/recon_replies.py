@@ -61,11 +61,11 @@ class SettlementFilePage(_Shape):
 
 
 class FileDecision(_Shape):
-    """What a person has decided about a file. A release that is proposed waits for another person."""
+    """What a person has decided about a file. What is proposed waits for another person."""
 
     source: str
     file_id: str
-    decision: Literal["release_proposed", "released", "discarded"]
+    decision: Literal["release_proposed", "discard_proposed", "released", "discarded"]
     decided_by: str
     reason: str
     decided_at: datetime

@@ -1,7 +1,7 @@
-"""What persons decide of a file that the gate or the brake holds → a row, and the event that reconciliation hears.
+"""What persons decide of a file → a row, and the event that reconciliation hears.
 
-A release needs two persons: the first proposes it, the second releases by asking for the same. A file that is held anew needs
-both again: what was decided before its state changed counts no more.
+A file that the gate or the brake holds is released by two persons, and discarded by one; a file that counts is discarded by
+two. The first proposes, the second asks for the same. What was decided before the file's state changed counts no more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from schemas.persons import person_of
 from schemas.settlements import RELEASABLE, SettlementFileDiscarded, SettlementFileReleased
 from topics.runtime.shape.consumer import Connection
 
-Decision = Literal["release_proposed", "released", "discarded"]
+Decision = Literal["release_proposed", "discard_proposed", "released", "discarded"]
 
 LIFE = timedelta(days=7)  # of a proposal, as of others
 DECISIONS: LiteralString = (
@@ -57,6 +57,15 @@ class FileState:
         if not self.is_held:
             raise Problem("not_waiting", f"The file is {self.state}: neither the gate nor the brake holds it.")
 
+    @property
+    def counts(self) -> bool:
+        return self.state == "folded"
+
+    def check_discardable(self) -> None:
+        """Errors: Problem `not_waiting`."""
+        if not self.counts:
+            self.check_held()
+
     def check_releasable(self) -> None:
         """Errors: Problem `not_waiting`, `refused`."""
         self.check_held()
@@ -83,19 +92,13 @@ def release(file: FileState, by: str, reason: str) -> Command[Decided]:
         if last is not None and _is_again(last, file, ("release_proposed", "released"), by, reason):
             return Decided(_told(last), replayed=True), CommandEvents()
         file.check_releasable()
-        if not _counts(last, file):
+        proposal = _agreed_to(last, file, "release_proposed", by, now)
+        if proposal is None:
             return Decided(_insert(conn, file, last, "release_proposed", by, reason, now)), CommandEvents()
-        assert last is not None
-        if last["decision"] != "release_proposed":
-            raise Problem("not_waiting", f"{last['decision']} by {last['decided_by']}")
-        if last["decided_at"] + LIFE <= now:
-            return Decided(_insert(conn, file, last, "release_proposed", by, reason, now)), CommandEvents()
-        if person_of(by) == person_of(last["decided_by"]):
-            raise Problem("same_person", "Who has proposed the release cannot agree to it.")
         event = SettlementFileReleased(
             source=file.source,
             file_id=file.file_id,
-            proposed_by=last["decided_by"],
+            proposed_by=proposal["decided_by"],
             released_by=by,
             reason=reason,
         )
@@ -105,19 +108,32 @@ def release(file: FileState, by: str, reason: str) -> Command[Decided]:
 
 
 def discard(file: FileState, by: str, reason: str) -> Command[Decided]:
-    """Errors: Problem `not_waiting`."""
+    """Errors: Problem `not_waiting`, and of a file that counts `same_person`."""
 
     def work(conn: Connection, now: datetime) -> tuple[Decided, CommandEvents]:
         last = _last(conn, file)
-        if last is not None and _is_again(last, file, ("discarded",), by, reason):
+        if last is not None and _is_again(last, file, ("discard_proposed", "discarded"), by, reason):
             return Decided(_told(last), replayed=True), CommandEvents()
-        file.check_held()
-        if last is not None and _counts(last, file) and last["decision"] != "release_proposed":
-            raise Problem("not_waiting", f"{last['decision']} by {last['decided_by']}")
+        file.check_discardable()
+        if _agreed_to(last, file, "discard_proposed", by, now) is None and file.counts:
+            return Decided(_insert(conn, file, last, "discard_proposed", by, reason, now)), CommandEvents()
         event = SettlementFileDiscarded(source=file.source, file_id=file.file_id, discarded_by=by, reason=reason)
         return _said(conn, file, last, "discarded", by, reason, now, event)
 
     return Command(("settlement_file", f"{file.source}/{file.file_id}"), work)
+
+
+def _agreed_to(last: Row | None, file: FileState, proposal: Decision, by: str, now: datetime) -> Row | None:
+    """The proposal that this person agrees to, if there is one. Errors: Problem `not_waiting`, `same_person`."""
+    if last is None or not _counts(last, file):
+        return None
+    if last["decision"] in ("released", "discarded"):
+        raise Problem("not_waiting", f"{last['decision']} by {last['decided_by']}")
+    if last["decision"] != proposal or last["decided_at"] + LIFE <= now:
+        return None
+    if person_of(by) == person_of(last["decided_by"]):
+        raise Problem("same_person", f"Who has proposed the {proposal.partition('_')[0]} cannot agree to it.")
+    return last
 
 
 def _counts(last: Row | None, file: FileState) -> bool:
@@ -127,7 +143,8 @@ def _counts(last: Row | None, file: FileState) -> bool:
 
 def _is_again(last: Row, file: FileState, decisions: Sequence[Decision], by: str, reason: str) -> bool:
     same = last["decision"] in decisions and (last["decided_by"], last["reason"]) == (by, reason)
-    return same and (_counts(last, file) or not file.is_held)
+    waits = file.is_held or (file.counts and "discarded" in decisions)
+    return same and (_counts(last, file) or not waits)
 
 
 # ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -199,7 +199,9 @@ async def release(request: Request, source: str, file_id: str, caller: Caller = 
     operation_id="discard_settlement_file",
 )
 async def discard(request: Request, source: str, file_id: str, caller: Caller = needs("recon:write")) -> Response:
-    """Say of a file that the gate or the brake holds that nothing of it counts. Its bytes are kept."""
+    """Say that nothing of a file counts: of one that the gate or the brake holds at once; of one that is folded, one person
+    proposes it and another one does the same. What was booked of it is taken back; its bytes are kept.
+    """
     return await _decide(request, source, file_id, decisions.discard, caller)
 
 

@@ -225,3 +225,18 @@ def test_what_changes_of_a_settlement_while_its_source_is_not_set_up_is_booked_o
     without.close()
     room.hear(captured(2))
     assert [type(event) for event in room.settles(timedelta(minutes=2))] == [SettlementReclassified]
+
+
+def test_what_was_booked_of_a_file_is_taken_back_when_it_is_discarded(room: Room) -> None:
+    room.hear(captured(1))
+    wrong = paid_out([Row(call_id(1), 1234, 34), Row(call_id(9), 500, 5)])
+    room.reads(wrong)
+    [booked] = room.settles()
+    room.hear(SettlementFileDiscarded(source="adyen-eu", file_id=wrong.file_id, discarded_by="bob", reason="not ours"))
+    [back] = room.settles()
+    assert {each.role: -each.amount.minor for each in back.amounts} == {
+        each.role: each.amount.minor for each in booked.amounts
+    }
+    assert (room.booked(), room.breaks()) == ({}, set())
+    room.reads(paid_out([Row(call_id(1), 1234, 34)], settlement="239"))
+    assert [event.subject for event in room.settles()] == ["adyen-eu/239/EUR"]

@@ -147,7 +147,9 @@ def release(file: FileId, *, reason: Why, source: OfSource = None, name: As = No
 
 @app.command()
 def discard(file: FileId, *, reason: Why, source: OfSource = None, name: As = None, as_json: AsJson = False) -> None:
-    """Nothing of a file that the gate or the brake holds counts. Its bytes are kept."""
+    """Nothing of a file counts; its bytes are kept. One person discards what the gate or the brake holds; of a file that counts
+    already one proposes it, another one does the same, and what was booked is taken back.
+    """
     from producers.doors.settlement_decisions import discard
 
     _decide(discard, file, source, reason, name, as_json)
@@ -167,7 +169,7 @@ def _decide(decide: Any, file: str, source: str | None, reason: str, name: str |
         return
     again = ", as before" if decided.replayed else ""
     say(f"{one['source']} {one['file_id']}: {decided.row['decision']} by {decided.row['decided_by']}{again}")
-    if decided.row["decision"] == "release_proposed":
+    if decided.row["decision"].endswith("_proposed"):
         note("another person agrees: the same command, --as NAME")
 
 

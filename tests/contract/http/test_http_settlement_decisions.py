@@ -154,6 +154,26 @@ def test_a_held_file_is_discarded_by_one_person_once(held: HeldFile, anna: str, 
     assert SettlementFileDiscarded.model_validate_json(json.dumps(event)).reason == "sent by mistake"
 
 
+def test_a_file_that_counts_is_discarded_by_two_persons(held: HeldFile, anna: str, bert: str) -> None:
+    held.become("folded")
+    assert held.ask("discard", anna, "of another account").json["decision"] == "discard_proposed"
+    assert held.ask("discard", anna, "of another account").replayed
+    assert held.ask("discard", anna, "quickly").json["code"] == "same_person"
+    assert said(held.door.settings, held.file_id) == []
+    held.become("superseded")
+    assert held.ask("discard", bert, "yes").json["code"] == "not_waiting"
+    held.become("folded")
+    anew = held.ask("discard", anna, "of another account")
+    assert (anew.json["decision"], anew.replayed) == ("discard_proposed", False), "it counts since a moment ago"
+    assert held.ask("discard", bert, "yes").json["decision"] == "discarded"
+    assert held.ask("discard", bert, "yes").replayed
+    assert held.ask("discard", anna, "late").json["code"] == "not_waiting"
+    wait_for(lambda: said(held.door.settings, held.file_id))
+    [event] = said(held.door.settings, held.file_id)
+    assert SettlementFileDiscarded.model_validate_json(json.dumps(event)).discarded_by.startswith("bert ")
+    assert [one["decision"] for one in held.shown()["decisions"]] == ["discard_proposed"] * 2 + ["discarded"]
+
+
 def test_commands_list_show_release_and_discard_files(held: HeldFile, environment: dict[str, str]) -> None:
     def run(*words: str) -> Any:
         done = tally(environment, "settlement", *words)
