@@ -79,3 +79,10 @@ def test_a_pattern_that_is_none_is_found_out_at_the_start(tmp_path: Path) -> Non
     (tmp_path / "batch.csv").write_bytes(GOOD)
     said = tally(environment, "settlement", "check", "--source", "bank", str(tmp_path / "batch.csv"))
     assert (said.returncode, "is no regular expression" in said.stderr) == (2, True)
+
+
+def test_nobody_and_a_control_character_store_no_file(tmp_path: Path) -> None:
+    (tmp_path / "batch.csv").write_bytes(GOOD)
+    for name in ("", " ", "eve\x1b"):
+        said = tally({}, "settlement", "ingest", str(tmp_path / "batch.csv"), "--source", "northpay", "--as", name)
+        assert (said.returncode, "actor" in said.stderr) == (2, True), said.stderr

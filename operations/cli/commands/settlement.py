@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cli.letters.choosing import audit_note, failed, shell_user
+from operations.cli.letters.choosing import audit_note, checked_actor, failed, shell_user
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ FileId = Annotated[
 ]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept for ever.")]
 As = Annotated[
-    str | None, typer.Option("--as", "--actor", metavar="NAME", help="Who you are; else the user of this shell.")
+    str | None,
+    typer.Option(
+        "--as", "--actor", metavar="NAME", callback=checked_actor, help="Who you are; else the user of this shell."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 
@@ -177,7 +180,7 @@ def _file(settings: Settings, file: str, source: str | None) -> dict[str, Any]:
     """Exits 1 unless the beginning of an id names one file."""
     from operations.cli.settlement_rows import found_by
 
-    found = found_by(settings, file, source)
+    found = found_by(settings, file, source) if file else []
     if len(found) > 1:
         raise failed(f"tally: {file} names {len(found)} files: give more of its id, or --source")
     if not found:

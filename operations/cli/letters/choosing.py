@@ -30,7 +30,8 @@ def _maybe_reason(text: str | None) -> str | None:
     return None if text is None else _reason(text)
 
 
-def _actor(text: str | None) -> str | None:
+def checked_actor(text: str | None) -> str | None:
+    """For options. Exits 2 as `audit_note`."""
     audit_note(text, "none")
     return text
 
@@ -53,7 +54,9 @@ MaybeReason = Annotated[
         "--reason", callback=_maybe_reason, help="Why; kept for ever in the room's ops_audit. A dry run needs none."
     ),
 ]
-Actor = Annotated[str | None, typer.Option("--actor", callback=_actor, help="Who acts; else the user of this shell.")]
+Actor = Annotated[
+    str | None, typer.Option("--actor", callback=checked_actor, help="Who acts; else the user of this shell.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
