@@ -238,5 +238,5 @@ def test_what_was_booked_of_a_file_is_taken_back_when_it_is_discarded(room: Room
         each.role: each.amount.minor for each in booked.amounts
     }
     assert (room.booked(), room.breaks()) == ({}, set())
-    room.reads(paid_out([Row(call_id(1), 1234, 34)], settlement="239"))
+    room.reads(paid_out([Row(call_id(1), 1234, 34, settlement="239")], settlement="239"))
     assert [event.subject for event in room.settles()] == ["adyen-eu/239/EUR"]
