@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, LiteralString, NamedTuple
 
 from producers.doors.settlement_files import ROOT
@@ -20,7 +20,6 @@ from schemas.settlement_keys import paid_out
 from topics.settlement_sources import SettlementSource
 
 is_key = re.compile(r"[0-9a-f]{32}").fullmatch
-DAY = timedelta(days=1)
 Answer = dict[str, Any]
 Rows = list[Row]
 
@@ -62,6 +61,12 @@ _HELD: LiteralString = """
 SELECT source, file_id, name, state, why, CASE WHEN state = 'quarantined' THEN refusal END AS refusal, received_at
 FROM file_view WHERE state IN ('quarantined', 'held') ORDER BY received_at DESC, file_no DESC LIMIT 100
 """
+
+
+def whole(day: date) -> tuple[datetime, datetime]:
+    """When a day begins, and when the next one does, in UTC."""
+    since = datetime.combine(day, time(), UTC)
+    return since, since + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
 
 
 def files(sources: Sequence[SettlementSource], since: datetime, until: datetime) -> Report:
@@ -361,10 +366,10 @@ def _in_its_currency(row: Row) -> str | None:
 # ── the day ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def day(sources: Sequence[SettlementSource], of: date, since: datetime) -> Report:
-    """All of it on one screen. `since`: when that day begins."""
+def day(sources: Sequence[SettlementSource], of: date) -> Report:
+    """All of it on one screen."""
     parts = {
-        "files": files(sources, since, since + DAY),
+        "files": files(sources, *whole(of)),
         "settlements": untied(),
         "clearing": clearing(None, of),
         "proof": proof(sources),

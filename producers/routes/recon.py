@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -62,8 +61,7 @@ async def day(request: Request, asked: Annotated[DayAsked, Query()], caller: Cal
     """The day on one screen: files, settlements that do not tie, what is still out, the proof, open breaks."""
     house = house_of(request)
     of = asked.date or Clock(house.settings.clock_file).now().date()
-    report = recon_reports.day(house.settings.settlement_sources, of, datetime.combine(of, time(), UTC))
-    return replies.json(await answer(house, report))
+    return replies.json(await answer(house, recon_reports.day(house.settings.settlement_sources, of)))
 
 
 @router.get(ROOT + "/settlements", response_model=recon_replies.SettlementPage, operation_id="recon_settlements")

@@ -169,14 +169,13 @@ def test_the_day_on_one_screen_has_every_source_and_what_is_held(books: Books) -
             "UPDATE files SET state = 'quarantined', why = 'bad_total', refusal = %s WHERE file_id = %s",
             [json.dumps({"code": "bad_total", "detail": "7", "line": 3, "column": None, "excerpt": ""}), bad.file_id],
         )
-    day = NOW.replace(hour=0)
-    told = books.ask(recon_reports.day(SOURCES, NOW.date(), day))
+    told = books.ask(recon_reports.day(SOURCES, NOW.date()))
     recon_replies.ReconDay.model_validate(told)
     counted = {one["source"]: (one["came"], one["counted"], one["held"]) for one in told["sources"]}
     assert counted == {"adyen-eu": (2, 1, 1), "south-eu": (0, 0, 0), "bank-main": (0, 0, 0)}
     assert [(one["why"], one["refusal"]["line"]) for one in told["held"]] == [("bad_total", 3)]
     assert (told["holds"], told["settlements"], told["breaks"]) == (True, [], [])
-    later = books.ask(recon_reports.files([ADYEN], day + LATE, day + LATE + recon_reports.DAY))["sources"]
+    later = books.ask(recon_reports.files([ADYEN], *recon_reports.whole((NOW + LATE).date())))["sources"]
     assert [(one["came"], one["held"]) for one in later] == [(0, 1)], "what is held is shown until somebody decides"
 
 

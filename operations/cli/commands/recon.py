@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,9 +102,7 @@ def day(context: typer.Context, of: OfDay = None, as_json: AsJson = False) -> No
     from producers import recon_reports
 
     settings = _settings()
-    chosen = _day(settings, of)
-    report = recon_reports.day(settings.settlement_sources, chosen, datetime.combine(chosen, time(), UTC))
-    told = _answer(settings, report)
+    told = _answer(settings, recon_reports.day(settings.settlement_sources, _day(settings, of)))
     if as_json:
         say_json(told)
         return
@@ -149,9 +147,7 @@ def files(of: OfDay = None, as_json: AsJson = False, as_csv: AsCsv = False) -> N
     from producers import recon_reports
 
     settings = _settings()
-    since = datetime.combine(_day(settings, of), time(), UTC)
-    report = recon_reports.files(settings.settlement_sources, since, since + recon_reports.DAY)
-    told = _answer(settings, report)
+    told = _answer(settings, recon_reports.files(settings.settlement_sources, *recon_reports.whole(_day(settings, of))))
     if as_json:
         say_json(told)
     else:

@@ -19,6 +19,7 @@ ROOT = "/v1/recon"
 SHAPES: dict[str, type[BaseModel]] = {
     "": shapes.ReconDay,
     "?date=2026-01-05": shapes.ReconDay,
+    "?date=9999-12-31": shapes.ReconDay,
     "/settlements": shapes.SettlementPage,
     "/clearing?psp=northpay": shapes.ClearingReport,
     "/proof": shapes.ProofReport,
