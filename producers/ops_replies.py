@@ -184,9 +184,9 @@ class Resolution(_Shape):
     decided_at: datetime | None
     decision_reason: str | None
     event_id: str | None
-    # Of a pay-out that persons say has failed: its provider is asked before they are believed, and its yes goes before theirs.
+    # Of what persons say has failed: the PSP or provider is asked before they are believed, and its yes goes before theirs.
     answer: Literal["asked", "believed", "refused"] | None
-    answer_code: str | None  # why it was refused: what the provider's word stands for
+    answer_code: str | None  # why it was refused: the state that the word of the PSP or provider stands for
 
 
 class ResolutionPage(_Shape):

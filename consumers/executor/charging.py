@@ -133,6 +133,12 @@ def _clear(attempt: Attempt, reply: Reply) -> Captured | Authorised | Declined |
     return None
 
 
+def settles(attempt: Attempt, reply: Reply) -> bool:
+    """Whether the answer to a check is a yes or no to this charge. A check names a reference alone: amounts are compared here."""
+    clear = _clear(attempt, reply)
+    return clear is not None and (isinstance(clear, Declined) or clear.amount == attempt.placed.gross)
+
+
 def _unclear(reply: Reply) -> Reply:
     """A reply that answers something else than the charge counts as Unknown."""
     return Unknown("not_an_answer") if isinstance(reply, Clear) else reply

@@ -17,19 +17,23 @@ from consumers.executor.operation import (
     CHARGE_SEQ,
     Check,
     Checked,
+    Checking,
     Dispute,
     Operation,
+    OperationState,
     automatic_id,
 )
 from consumers.executor.payout import Payout
 from consumers.executor.state import Policy
 from psp.payout_port import TransferReply
-from psp.port import Reply
+from psp.port import Authorised, Captured, Declined, NothingHappened, NotThere, Refunded, Reply, Unknown, Voided
 from schemas.errors import Permanent
+from schemas.payouts import RESOLVED_BY_OPERATORS
 from topics.runtime.shape.consumer import Cause, Retry, Timer
 
 C = TypeVar("C", bound=Checked | Payout)
 CONTRADICTION = "contradiction"  # a timer's kind
+FAILED_BY_PERSONS = Declined(RESOLVED_BY_OPERATORS)
 
 
 class Asking(Protocol):
@@ -44,12 +48,12 @@ class Asking(Protocol):
     def end(self, call_id: str, outcome: str, /) -> None: ...
 
 
-def begin(draft: Asking, about: Checked | Payout) -> None:
-    """Ask about a settled operation, dispute or pay-out: at once, or again after the question that is open."""
+def begin(draft: Asking, about: Checked | Payout, state: Checking = "open") -> None:
+    """Ask about an operation, dispute or pay-out: at once, or again after the question that is open."""
     if about.check.open:
         _put(draft, about, replace(about.check, state="again"))
         return
-    begun = _put(draft, about, Check(about.check.number + 1, "open"))
+    begun = _put(draft, about, Check(about.check.number + 1, state))
     draft.ask(begun.check_id, _question(begun))
 
 
@@ -71,7 +75,8 @@ def unanswered(draft: Asking, about: Checked | Payout, reply: Reply | TransferRe
         return
     draft.end(about.check_id, "unresolved")
     if not _asked_again(draft, about):
-        _put(draft, about, replace(about.check, state="unanswered"))
+        is_confirming = about.check.state == "confirming"
+        _put(draft, about, replace(about.check, state=None if is_confirming else "unanswered"))
 
 
 def answered(draft: Asking, about: Checked | Payout) -> None:
@@ -79,6 +84,49 @@ def answered(draft: Asking, about: Checked | Payout) -> None:
     draft.end(about.check_id, "answered")
     if not _asked_again(draft, about):
         _put(draft, about, replace(about.check, state=None))
+
+
+def believes_persons(draft: Draft, about: Operation, reply: Reply) -> bool:
+    """Whether the "failed" of two persons is believed, since the PSP has nothing of what is unresolved, or has answered no
+    question. Where it has something, and says neither yes nor no to it, they are refused.
+    """
+    match reply:
+        case NotThere():
+            return True
+        case Unknown() | NothingHappened():
+            unanswered(draft, about, reply)
+            return draft.operations[about.key].check.state == "unanswered"
+    draft.end(about.check_id, "answered")
+    _put(draft, about, replace(about.check, state="unanswered"))
+    return False
+
+
+def end_of_unresolved(draft: Draft, about: Operation) -> Operation:
+    """The operation without its check: the PSP has spoken, so nobody needs to ask about what two persons have said."""
+    if about.check.state is None:
+        return about
+    if about.check.open:
+        draft.end(about.check_id, "answered")
+    return _put(draft, about, replace(about.check, state=None))
+
+
+def end_of_charge(draft: Draft) -> None:
+    """Settle the charge's own row as the charge is: what two persons have said of it is not asked about any more."""
+    attempt, asked = draft.attempt, draft.operations.get(("charge", automatic_id(draft.attempt.key)))
+    if asked is not None and asked.state == "unresolved" and not attempt.undecided:
+        settled = {"state": state_of_charge(attempt), "outcome_event_id": attempt.outcome_event_id}
+        draft.put(end_of_unresolved(draft, asked).evolve(draft.cause.now, **settled))
+
+
+def take_reference(draft: Draft, about: Operation, said: Reply) -> Operation:
+    """The PSP's own name replaces the one that persons gave, which may be that of another buyer's charge."""
+    if not about.named_by_persons or not isinstance(said, Captured | Authorised | Voided | Refunded):
+        return about
+    named = about.evolve(draft.cause.now, psp_reference=said.psp_reference, named_by_persons=False)
+    draft.put(named)
+    if about.is_charge:
+        draft.move(draft.attempt.state, psp_reference=said.psp_reference)
+    return named
 
 
 def contradicted(draft: Draft, about: Checked) -> None:
@@ -133,6 +181,13 @@ def _question(about: Checked | Payout) -> dict[str, object]:
             assert_never(about)
 
 
+def state_of_charge(attempt: Attempt) -> OperationState:
+    """The state of the charge's own row."""
+    if attempt.state == "unresolved":
+        return "unresolved"
+    return "failed" if attempt.state == "declined" else "done"
+
+
 def _charge(attempt: Attempt) -> Operation:
     return Operation(
         "charge",
@@ -141,7 +196,7 @@ def _charge(attempt: Attempt) -> Operation:
         CHARGE_SEQ,
         attempt.placed.gross.minor,
         final=False,
-        state="failed" if attempt.state == "declined" else "done",
+        state=state_of_charge(attempt),
         call_id=attempt.call_id,
         psp=attempt.psp,
         cause_event_id=attempt.cause_event_id,

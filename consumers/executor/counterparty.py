@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, Protocol, assert_never
 
 import orjson
@@ -62,9 +63,12 @@ class PspCounterparty:
 class ProviderCounterparty:
     """Pay-outs. Nobody else opens a destination, and here only the request to send holds it."""
 
-    def __init__(self, provider: PayoutProvider, sealer: Sealer) -> None:
+    def __init__(
+        self, provider: PayoutProvider, sealer: Sealer, countries_blocked: AbstractSet[str] = frozenset()
+    ) -> None:
         self._provider = provider
         self._sealer = sealer
+        self._countries_blocked = countries_blocked
 
     def exchange(self, call: LeasedCall) -> Exchange:
         provider, asked = self._provider, orjson.loads(call.request)
@@ -79,6 +83,8 @@ class ProviderCounterparty:
 
     def _open(self, asked: Mapping[str, Any]) -> Mapping[str, str]:
         told = asked["destination"]
+        if told.get("country") in self._countries_blocked:  # since it was released; calls of before name no country
+            raise Unsendable("blocked_country")
         try:
             sealed = base64.b64decode(told["sealed"], validate=True)
             opened = orjson.loads(self._sealer.open(sealed, f"{asked['seller_account']}:{told['type']}"))
@@ -94,8 +100,8 @@ def make_counterparties(settings: Settings) -> dict[str, Counterparty]:
     found: dict[str, Counterparty] = {name: PspCounterparty(psp) for name, psp in make_psps(settings.psps).items()}
     if settings.payout_providers:
         sealer = Sealer(bytes.fromhex(settings.derive("destinations")))
-        providers = make_providers(settings.payout_providers)
-        found |= {name: ProviderCounterparty(provider, sealer) for name, provider in providers.items()}
+        providers, blocked = make_providers(settings.payout_providers), settings.payout_countries_blocked
+        found |= {name: ProviderCounterparty(provider, sealer, blocked) for name, provider in providers.items()}
     return found
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from consumers.executor import charging, checking, disputing, operating, paying_out
-from consumers.executor.attempt import Attempt
+from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.checking import FAILED_BY_PERSONS
 from consumers.executor.draft import Draft
 from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Checked, Operation
@@ -90,8 +91,8 @@ def _apply_reply(policy: Policy, state: Attempts, event: CallEnded, cause: Cause
         raise Permanent("no_such_call", f"{event.call_id} is no call of this order")
     reply = _reply(event)
     if attempt.call_id == event.call_id:
-        if charging.contradicts(attempt, reply):
-            return _contradicted(Draft(policy, state, attempt, cause), reply)
+        if _is_checked(state, attempt, reply):
+            return _check_charge(Draft(policy, state, attempt, cause), reply)
         decision = charging.apply_reply(policy, attempt, call, event, reply, cause)
         return _begin_waiting(policy, state, attempt, decision, reply, cause)
     draft = Draft(policy, state, attempt, cause)
@@ -99,6 +100,8 @@ def _apply_reply(policy: Policy, state: Attempts, event: CallEnded, cause: Cause
     if about is None:
         return charging.of_an_earlier_call(event.call_id, reply)
     if about.check_id == event.call_id:
+        if isinstance(about, Operation) and about.kind == "charge" and attempt.undecided:
+            return _answer_persons(policy, state, attempt, call, about, reply, cause)
         _answer(draft, about, reply)
     else:
         assert isinstance(about, Operation), "disputes are only asked about"
@@ -114,11 +117,12 @@ def _apply_notification(policy: Policy, state: Attempts, event: NotificationRece
     attempt = state.attempts[call.subject]
     if attempt.call_id == event.reference:
         reply = charging.reply_of(attempt, event)
-        if charging.contradicts(attempt, reply):
-            return _contradicted(Draft(policy, state, attempt, cause), reply)
-        return _begin_waiting(
-            policy, state, attempt, charging.apply_notification(policy, attempt, call, reply, cause), reply, cause
-        )
+        if event.source == "operator":
+            return _resolve(policy, state, attempt, call, reply, cause)
+        if _is_checked(state, attempt, reply):
+            return _check_charge(Draft(policy, state, attempt, cause), reply)
+        decision = charging.apply_notification(policy, attempt, call, reply, cause)
+        return _begin_waiting(policy, state, attempt, decision, reply, cause)
     draft = Draft(policy, state, attempt, cause)
     about = _of_call(draft, event.reference)
     if not isinstance(about, Operation) or about.call_id != event.reference:
@@ -153,37 +157,88 @@ def _calls(about: Checked) -> tuple[str, ...]:
     return (about.call_id, about.check_id) if isinstance(about, Operation) else (about.check_id,)
 
 
-def _contradicted(draft: Draft, reply: Reply) -> Decision:
-    """Check a charge that the reply contradicts, instead of believing the reply."""
-    charge = checking.row_of_charge(draft)
-    if charge.kind == "charge":
-        checking.begin(draft, charge)
-    elif said := operating.clear(draft, charge, reply):
-        operating.settle(draft, charge, said)
+def _is_checked(state: Attempts, attempt: Attempt, reply: Reply) -> bool:
+    """Whether a reply about the charge contradicts it, or may name what two persons have named."""
+    rows = state.operations.get(attempt.key, {}) if attempt.operations else {}
+    return charging.contradicts(attempt, reply) or any(row.is_charge and row.named_by_persons for row in rows.values())
+
+
+def _check_charge(draft: Draft, reply: Reply) -> Decision:
+    _check(draft, checking.row_of_charge(draft), reply)
     return _finish(draft)
+
+
+def _check(draft: Draft, about: Operation, reply: Reply) -> None:
+    """Check a charge or operation that the reply contradicts, instead of believing the reply."""
+    if about.kind == "charge":
+        about = checking.take_reference(draft, about, reply)
+        if charging.contradicts(draft.attempt, reply):
+            checking.begin(draft, about)
+    elif said := operating.clear(draft, about, reply):
+        operating.settle(draft, about, said)
 
 
 def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
     """Apply the answer to a check."""
     if not isinstance(about, Operation):
         disputing.apply_reply(draft, about, reply)
+    elif not about.check.open:
+        # Another word of the PSP has come before this answer.
+        _check(draft, checking.row_of_charge(draft) if about.is_charge else about, reply)
     elif about.kind == "charge":
         _answer_of_charge(draft, about, reply)
     elif said := operating.clear(draft, about, reply):
         checking.answered(draft, about)
         operating.settle(draft, draft.operations[about.key], said, asked=True)
-    else:
+    elif about.state != "unresolved":
         checking.unanswered(draft, about, reply)
+    elif checking.believes_persons(draft, about, reply):
+        operating.settle(draft, draft.operations[about.key], FAILED_BY_PERSONS)
 
 
 def _answer_of_charge(draft: Draft, about: Operation, reply: Reply) -> None:
     """Apply the answer to a check of a charge. Money that was taken for an order that has ended without it needs a person."""
     if isinstance(reply, Captured | Authorised | Declined | Reversed):
+        about = checking.take_reference(draft, about, reply)
         checking.answered(draft, about)
         if charging.contradicts(draft.attempt, reply):
             checking.contradicted(draft, draft.operations[about.key])
     else:
         checking.unanswered(draft, about, reply)
+
+
+# ── what two persons say of a charge ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _resolve(policy: Policy, state: Attempts, attempt: Attempt, call: CallFacts, word: Reply, cause: Cause) -> Decision:
+    """Apply a yes at once, and ask the PSP whether it says the same, and under which reference: captures and refunds name it.
+    Ask before "failed" is believed. Nothing changes what the PSP has said.
+    """
+    draft, is_yes = Draft(policy, state, attempt, cause), isinstance(word, Captured | Authorised)
+    if not attempt.undecided:
+        agrees = is_yes == (attempt.state in ("authorised", "captured"))
+        return Decision() if agrees or not charging.contradicts(attempt, word) else _check_charge(draft, word)
+    if is_yes:
+        draft = Draft.after(policy, state, charging.apply_notification(policy, attempt, call, word, cause), cause)
+        checking.end_of_charge(draft)
+        charge = checking.row_of_charge(draft)
+        checking.begin(draft, charge.evolve(cause.now, named_by_persons=True), "confirming")
+    elif isinstance(word, Declined) and attempt.state == "unresolved":
+        checking.begin(draft, checking.row_of_charge(draft))
+    return _finish(draft)
+
+
+def _answer_persons(
+    policy: Policy, state: Attempts, attempt: Attempt, call: CallFacts, about: Operation, reply: Reply, cause: Cause
+) -> Decision:
+    """Apply the answer about an unresolved charge, of which two persons say that it has failed."""
+    draft, word = Draft(policy, state, attempt, cause), reply
+    if not charging.settles(attempt, reply):
+        if not (about.check.open and checking.believes_persons(draft, about, reply)):
+            return _finish(draft)
+        word = FAILED_BY_PERSONS
+    decision = charging.apply_notification(policy, attempt, call, word, cause)
+    return _begin_waiting(policy, state, attempt, decision, word, cause)
 
 
 # ── operations placed, timers due ────────────────────────────────────────────────────────────────────────────────────
@@ -264,6 +319,7 @@ def _begin_waiting(
     if not decision.changes or not (attempt.operations or taken_back):
         return decision
     draft = Draft.after(policy, state, decision, cause)
+    checking.end_of_charge(draft)
     if taken_back and draft.attempt.state == "captured":
         assert isinstance(reply, Reversed)
         operating.take_back(draft, checking.row_of_charge(draft), reply)

@@ -225,12 +225,30 @@ def apply_reply(draft: Draft, operation: Operation, call: CallFacts, act: Act, a
 
 
 def apply_notification(draft: Draft, operation: Operation, event: NotificationReceived) -> None:
-    """Apply a PSP's notification. Errors: Permanent `notification_mismatch`."""
+    """Apply a PSP's notification, or what two persons say in its place. Errors: Permanent `notification_mismatch`."""
     reply = _told(draft, operation, event)
-    if not isinstance(reply, Pending):
+    if event.source == "operator":
+        _resolve(draft, operation, reply)
+    elif not isinstance(reply, Pending):
         settle(draft, operation, reply)
     elif operation.state in ("calling", "unknown"):
         _follow(draft, operation, reply, Ask(draft.policy.ladders.ask_again_s[0], 0, "pending"))
+
+
+def _resolve(draft: Draft, operation: Operation, word: Clear | Pending) -> None:
+    """Apply what two persons say. They may have looked before the PSP spoke, so their word changes nothing that the PSP has
+    said; and before "failed" is believed the PSP is asked, who may have done it.
+    """
+    if isinstance(word, Pending) or operation.state == "waiting":
+        return
+    if not operation.open:
+        if _contradicts(operation, word):
+            checking.begin(draft, operation)
+    elif not isinstance(word, Declined):
+        settle(draft, operation, word)
+        draft.put(draft.operations[operation.key].evolve(draft.cause.now, named_by_persons=True))
+    elif operation.state == "unresolved":
+        checking.begin(draft, operation)
 
 
 def _told(draft: Draft, operation: Operation, event: NotificationReceived) -> Clear | Pending:
@@ -337,10 +355,11 @@ def settle(draft: Draft, operation: Operation, said: Clear, *, asked: bool = Fal
     """Apply a yes or no. `asked`: it answers a check, and may change a settled outcome; nothing else may. Any other word that
     comes while a check is open makes the check ask once more: the answer to the open question may be older.
     """
+    operation = checking.take_reference(draft, operation, said)
     contradicts = _contradicts(operation, said)
     if operation.open:
         draft.end(operation.call_id, "failed" if isinstance(said, Declined) else "done")
-        _move(draft, operation, said)
+        _move(draft, checking.end_of_unresolved(draft, operation), said)
     elif asked and contradicts:
         _move(draft, operation, said)
     elif not asked and operation.state != "waiting" and (contradicts or operation.check.open):

@@ -11,19 +11,21 @@ from schemas.envelope import digest
 AnyKind = Literal["charge", "capture", "void", "refund"]
 OperationState = Literal["waiting", "calling", "unknown", "pending", "unresolved", "done", "failed", "reversed"]
 DisputeState = Literal["waiting", "orphaned", "inquiry", "opened", "won", "lost"]
-Checking = Literal["open", "again", "unanswered", "contradicted"]
+Checking = Literal["open", "again", "confirming", "unanswered", "contradicted"]
 OperationKey = tuple[AnyKind, str]
 DisputeKey = tuple[str, int]
 
 OPEN: tuple[OperationState, ...] = ("calling", "unknown", "pending", "unresolved")
-CHARGE_SEQ = 0  # of the charge's own row, if it has one; operations are numbered from 1
+CHARGE_SEQ = 0  # of the charge's own row, if it has one, and of an automatic capture; operations are numbered from 1
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Questions to the PSP about a settled outcome that it contradicts.
+    """Questions to the PSP about a settled outcome that it contradicts. Of something unresolved: about the "failed" of two
+    persons, which is believed only after them.
 
     `again`: the PSP told more while a question was open, so the answer to that question may be older.
+    `confirming`: two persons have said yes; without an answer they stay believed.
     `contradicted`: the answer cannot be applied; a person has a dead letter of it.
     """
 
@@ -33,7 +35,7 @@ class Check:
 
     @property
     def open(self) -> bool:
-        return self.state in ("open", "again")
+        return self.state in ("open", "again", "confirming")
 
 
 NO_CHECK = Check()
@@ -65,6 +67,9 @@ class Operation:
     asks: int = 0
     code: str | None = None
     psp_reference: str | None = None
+    named_by_persons: bool = (
+        False  # that reference; of the charge's own row the attempt's, too: the PSP has named none yet
+    )
     outcome_event_id: str | None = None
     outcome_place: int | None = None
     revision: int = 1

@@ -15,6 +15,7 @@ import orjson
 from consumers.executor import checking
 from consumers.executor.attempt import CallFacts
 from consumers.executor.ladder import Ask, Decided, Ladder, NeverSent, Send, Standing, Unresolved, retry_after_s
+from consumers.executor.operation import Check
 from consumers.executor.payout import Payout, PayoutCallFacts, PayoutState, call_id_of
 from consumers.executor.payout_draft import PayoutDraft
 from consumers.executor.state import Policy
@@ -39,6 +40,12 @@ from schemas.payouts import (
 from topics.runtime.shape.consumer import Call, Cause, Decision, Retry
 
 UNSAID = "unspecified"
+NOTHING_OUT: tuple[PayoutState, ...] = (
+    "not_sent",
+    "rejected",
+    "failed",
+    "returned",
+)  # unless the provider has it after all
 
 
 # ── releases and withdrawals ─────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +102,11 @@ def _begin(payout: Payout) -> Decision:
         {
             **ready.amount.wire(),
             "seller_account": ready.seller_account,
-            "destination": {"type": ready.destination.type, "sealed": ready.destination.sealed},
+            "destination": {
+                "type": ready.destination.type,
+                "sealed": ready.destination.sealed,
+                "country": ready.destination.country,
+            },
         }
     )
     call = Call(payout.call_id, payout.key, "payout", ready.provider, request, ready.deadline)
@@ -292,20 +303,28 @@ def _nothing_there(draft: PayoutDraft, call: CallFacts, sent: CallFacts | None) 
 
 def _resolve(draft: PayoutDraft, call: PayoutCallFacts, word: TransferState) -> None:
     """Apply what two persons say. They may have looked before the provider spoke, so their word changes nothing that the
-    provider has said; and before "failed" is believed the provider is asked, who may have the money.
+    provider has said; and before "failed" is believed the provider is asked, who may have the money. Where no question told
+    which of two words of the provider is so, they say it.
     """
     payout, is_yes = draft.payout, isinstance(word, Accepted | Paid)
-    if is_yes and payout.undecided:
-        _decide(draft, word)
+    is_doubtful = payout.check.state == "unanswered" and payout.state in NOTHING_OUT
+    if is_yes and (payout.undecided or is_doubtful):
+        _hear(draft, word, asked=True)
         draft.move(draft.payout.state, named_by_persons=True)
     elif is_yes:
         if payout.state != "paid" and not (payout.state == "submitted" and isinstance(word, Accepted)):
             _ask_at_once(draft, call)
     elif payout.state in ("calling", "unknown"):
         draft.move(payout.state, resolution="refused", resolution_code=payout.state)
-    elif payout.state in ("unresolved", "submitted", "paid"):
+    elif payout.state in ("unresolved", "submitted", "paid") or is_doubtful:
         draft.move(payout.state, resolution="asked", resolution_code=None)
         _ask_at_once(draft, call)
+        if is_doubtful:  # its ladder has ended already: this is the last question
+            draft.put(draft.payout.evolve(draft.cause.now, check=_last_question(draft)))
+
+
+def _last_question(draft: PayoutDraft) -> Check:
+    return replace(draft.payout.check, asks=len(draft.policy.ladders.ask_again_s) - 1)
 
 
 def _answer_persons(draft: PayoutDraft) -> None:
@@ -318,7 +337,9 @@ def _answer_persons(draft: PayoutDraft) -> None:
     if state in ("submitted", "paid"):
         draft.move(state, resolution="refused", resolution_code=state)
     else:
-        draft.move(state, resolution="believed")
+        check = draft.payout.check
+        known = replace(check, state=None) if check.state == "unanswered" else check
+        draft.move(state, resolution="believed", check=known)
 
 
 # ── what becomes of it ───────────────────────────────────────────────────────────────────────────────────────────────

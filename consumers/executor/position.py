@@ -15,6 +15,7 @@ from consumers.executor.operation import (
     CHARGE_SEQ,
     OPEN,
     AnyKind,
+    Check,
     Dispute,
     DisputeKey,
     Operation,
@@ -39,7 +40,8 @@ class Position:
         self.operations = operations
         self.disputes = disputes
         if attempt.state == "captured" and not attempt.manual:
-            operations.setdefault(("capture", automatic_id(attempt.key)), _automatic(attempt))
+            asked = operations.get(("charge", automatic_id(attempt.key)))
+            operations.setdefault(("capture", automatic_id(attempt.key)), _automatic(attempt, asked))
 
     # ── amounts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,8 +179,11 @@ def _ahead(other: Operation, asked: Operation) -> bool:
     return other.key != asked.key and (other.state != "waiting" or other.seq < asked.seq)
 
 
-def _automatic(attempt: Attempt) -> Operation:
-    """An automatic charge as a capture. It is stored as a row only once a check asks about it."""
+def _automatic(attempt: Attempt, asked: Operation | None) -> Operation:
+    """An automatic charge as a capture. It is stored as a row only once a check asks about it.
+
+    `asked`: the row of a charge that was asked about before it was captured: its checks have used the first numbers.
+    """
     assert attempt.outcome_event_id is not None, "a captured charge has the event of its outcome"
     return Operation(
         "capture",
@@ -198,4 +203,5 @@ def _automatic(attempt: Attempt) -> Operation:
         outcome_event_id=attempt.outcome_event_id,
         outcome_place=0,
         revision=0,
+        check=Check(0 if asked is None else asked.check.number),
     )

@@ -102,6 +102,7 @@ OPERATIONS = Table(
     Column("asks", "int4"),
     Column("code", "text", null=True),
     Column("psp_reference", "text", null=True),
+    Column("named_by_persons", "bool"),
     *_SETTLED,
 )
 DISPUTES = Table(

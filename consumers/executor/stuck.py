@@ -47,7 +47,7 @@ ORDER BY 9, 3 LIMIT %(most)s
 """
 _UNANSWERED = """
 SELECT kind, operation_id, payment_order_id, checkout_id, psp, amount_minor, currency, changed_at
-FROM operation_view WHERE checking = 'unanswered'
+FROM operation_view WHERE checking = 'unanswered' AND state <> 'unresolved'
 UNION ALL
 SELECT 'dispute', dispute_id, payment_order_id, checkout_id, psp, amount_minor, currency, changed_at
 FROM dispute_view WHERE checking = 'unanswered'
@@ -143,7 +143,7 @@ def _payouts(conn: Connection, limits_at: Mapping[str, object], now: datetime) -
             "check" if is_unanswered else state,
             (Money(minor, currency),),
             age_s(since, now),
-            _ASKED_PROVIDER if is_unanswered else _next_of_payout(state, act, due_at),
+            _next_of_doubt(state) if is_unanswered else _next_of_payout(state, act, due_at),
         )
         for payout, provider, state, is_unanswered, minor, currency, since, act, due_at in conn.execute(
             _PAYOUTS, limits_at
@@ -151,7 +151,11 @@ def _payouts(conn: Connection, limits_at: Mapping[str, object], now: datetime) -
     ]
 
 
-_ASKED_PROVIDER = "the provider said otherwise than before, and no question told which is so; a person must look"
+def _next_of_doubt(state: str) -> str:
+    doubt = "the provider said otherwise than before, and no question told which is so"
+    if state in ("submitted", "paid"):
+        return f"{doubt}; a person must look"
+    return f"{doubt}; two persons must say it: `tally resolve` (a release that waits for it is then replayed)"
 
 
 def _next_of_payout(state: str, act: str | None, due_at: datetime | None) -> str:

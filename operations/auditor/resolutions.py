@@ -24,9 +24,12 @@ _APPROVED = (
     " WHERE state = 'approved'"
 )
 _UNDECIDED = """
-SELECT call_id, state FROM attempt_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
+SELECT call_id, state FROM attempt_view a WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
+    AND NOT EXISTS (SELECT FROM operation_view o WHERE o.payment_order_id = a.payment_order_id
+                    AND o.kind = 'charge' AND o.checking IS NOT NULL)
 UNION ALL
 SELECT call_id, state FROM operation_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
+    AND checking IS NULL
 UNION ALL
 SELECT call_id, state FROM payout_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
     AND resolution IS DISTINCT FROM 'asked'

@@ -52,7 +52,9 @@ LEFT JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call
 WHERE c.call_id = %s AND c.kind IN ('charge', 'capture', 'void', 'refund')
 UNION ALL
 SELECT c.call_id, c.kind, c.psp, p.payout_id, p.currency, NULL,
-       CASE WHEN p.call_id = c.call_id THEN p.state ELSE 'ended' END, p.provider_reference, p.amount_minor
+       CASE WHEN p.call_id <> c.call_id THEN 'ended'
+            WHEN p.checking = 'unanswered' AND p.state IN ('not_sent', 'rejected', 'failed', 'returned') THEN 'doubtful'
+            ELSE p.state END, p.provider_reference, p.amount_minor
 FROM call_view c JOIN payout_view p ON p.payout_id = c.payout_id
 WHERE c.call_id = %s AND c.kind = 'payout'
 """
@@ -62,11 +64,28 @@ COLUMNS: LiteralString = (
     " expires_at, state, decided_by, decided_at, decision_reason, event_id::text"
 )
 SELECT: LiteralString = "SELECT " + COLUMNS + " FROM proposals"
-# What the executor has made of a "failed": it asks a pay-out's provider before it believes that.
-ANSWERS: LiteralString = (
-    "SELECT call_id, resolution AS answer, resolution_code AS answer_code FROM payout_view"
-    " WHERE resolution IS NOT NULL AND call_id = ANY(%s::text[])"
-)
+# What the executor has made of a "failed": it asks the PSP or provider before it believes that. What is still unresolved
+# has a check of its own only where two persons have spoken.
+ANSWERS: LiteralString = """
+SELECT call_id, resolution AS answer, resolution_code AS answer_code FROM payout_view
+WHERE resolution IS NOT NULL AND call_id = ANY(%(calls)s::text[])
+UNION ALL
+SELECT call_id, answer, CASE answer WHEN 'refused' THEN state END
+FROM (SELECT call_id, state, CASE WHEN state IN ('failed', 'declined') THEN 'believed'
+                                  WHEN state = 'unresolved' AND checking <> 'unanswered' THEN 'asked'
+                                  ELSE 'refused' END AS answer
+      FROM (SELECT a.call_id, a.state, o.checking
+            FROM call_view c
+            JOIN attempt_view a ON a.payment_order_id = c.payment_order_id AND a.call_id = c.call_id
+            LEFT JOIN operation_view o ON o.payment_order_id = a.payment_order_id AND o.kind = 'charge'
+            WHERE c.call_id = ANY(%(calls)s::text[])
+            UNION ALL
+            SELECT o.call_id, o.state, o.checking
+            FROM call_view c
+            JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id AND o.seq > 0
+            WHERE c.call_id = ANY(%(calls)s::text[])) AS of_call
+      WHERE state <> 'unresolved' OR checking IS NOT NULL) AS answered
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +152,11 @@ def with_answers(proposals: Sequence[dict[str, Any]], answers: Sequence[Row]) ->
 
 
 def check_open(call: OpenCall, outcome: str) -> None:
-    """A yes may be said as soon as nobody knows; a no once nothing is sent or asked any more. Errors: Problem `not_waiting`."""
-    if call.state == "unresolved" or (call.state == "unknown" and outcome != "failed"):
+    """A yes may be said as soon as nobody knows; a no once nothing is sent or asked any more. Errors: Problem `not_waiting`.
+
+    `doubtful`: the provider has said otherwise than before, and answered no question about it.
+    """
+    if call.state in ("unresolved", "doubtful") or (call.state == "unknown" and outcome != "failed"):
         return
     if call.state == "unknown":
         raise Problem("not_waiting", "The PSP is still asked, and may be sent the call again: it has not failed yet.")

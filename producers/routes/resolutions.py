@@ -77,7 +77,7 @@ async def list_resolutions(
     page, more = paging.cut(rows, asked.limit, "proposed_at", "proposal_id")
     shown = [resolutions.shown(row, now) for row in page]
     calls = resolutions.asked_about(shown)
-    answers = await house.executor.rows(resolutions.ANSWERS, [calls]) if calls else []
+    answers = await house.executor.rows(resolutions.ANSWERS, {"calls": calls}) if calls else []
     return replies.json({"resolutions": resolutions.with_answers(shown, answers), "next_cursor": more})
 
 

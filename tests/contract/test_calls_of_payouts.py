@@ -260,7 +260,19 @@ def test_a_destination_that_is_not_for_this_call_is_never_sent_and_its_release_e
     other = sealed_for(desk.settings, seller, "acct-00", provider)
     event = ready_for(desk, own, "00", 1).model_copy(update={"destination": other})
     hear(desk.settings, [as_message(event, "payouts.v1", own)])
-    with calling(desk.settings):
+    never_sent(desk, desk.settings, own, why)
+
+
+def test_a_release_to_a_country_that_was_blocked_since_is_never_sent_and_ends_at_its_deadline(desk: Desk) -> None:
+    own = secrets.token_hex(3)
+    event = ready_for(desk, own, "00", 1)
+    hear(desk.settings, [as_message(event, "payouts.v1", own)])
+    blocked = frozenset({event.destination.country})
+    never_sent(desk, desk.settings.model_copy(update={"payout_countries_blocked": blocked}), own, b"blocked_country")
+
+
+def never_sent(desk: Desk, settings: Settings, own: str, why: bytes) -> None:
+    with calling(settings):
         wait_for(lambda: why in reply_of(desk))
         desk.now_is_later_by(16 * 60)
         wait_for(lambda: states(desk) == {own: "not_sent"})

@@ -166,16 +166,7 @@ def test_a_manual_order_is_captured_in_parts_by_its_authorisation(room: Room) ->
 def test_a_reversed_automatic_capture_gets_a_row_by_its_check(room: Room) -> None:
     room.hears(order())
     room.answers(yes)
-    told = NotificationReceived(
-        reference=room.call_id("charge"),
-        psp="north",
-        notification_id="evt_1",
-        source="webhook",
-        status="reversed",
-        amount=GROSS,
-        psp_reference="ch_1",
-    )
-    room.hears(told)
+    room.hears(told_of(room, "reversed"))
     assert room.rows("SELECT kind, act, state FROM call_view WHERE kind = 'check'") == [
         {"kind": "check", "act": "ask", "state": "due"}
     ]
@@ -187,14 +178,52 @@ def test_a_reversed_automatic_capture_gets_a_row_by_its_check(room: Room) -> Non
 def test_a_contradiction_is_a_dead_letter_and_leaves_no_call_open_whatever_becomes_of_the_letter(room: Room) -> None:
     room.hears(order())
     room.answers(lambda _: Declined("do_not_honor"))
-    told = {"source": "webhook", "status": "succeeded", "amount": GROSS, "psp_reference": "ch_1", "scheme": "visa"}
-    about = {"reference": room.call_id("charge"), "psp": "north", "notification_id": "evt_1"}
-    room.hears(NotificationReceived.model_validate({**about, **told}))
+    room.hears(told_of(room, "succeeded"))
     room.answers(lambda _: YES)
     assert room.rows("SELECT checking FROM operation_view") == [{"checking": "contradicted"}]
     assert room.hears(TimerFired(kind="contradiction", timer_key="order-1", due_at=NOW)) == 1
     with Stores(room.settings) as stores:
         assert young_calls(stores, NOW + timedelta(days=9)).wrong == {}
+
+
+def test_a_charge_that_two_persons_called_failed_is_captured_by_its_psp_and_can_be_taken_back_later(room: Room) -> None:
+    """The questions before and after its capture are calls of their own."""
+    never_answered(room)
+    room.hears(told_of(room, "declined", by="operator"))
+    assert room.rows("SELECT kind, state, checking FROM operation_view") == [
+        {"kind": "charge", "state": "unresolved", "checking": "open"}
+    ]
+    room.answers(lambda _: YES)
+    assert room.rows("SELECT state, checking FROM operation_view") == [{"state": "done", "checking": None}]
+    assert room.hears(told_of(room, "reversed")) == 0
+    room.answers(lambda _: Reversed("ch_1", GROSS))
+    assert room.rows("SELECT kind, state, checks FROM operation_view ORDER BY kind") == [
+        {"kind": "capture", "state": "reversed", "checks": 2},
+        {"kind": "charge", "state": "done", "checks": 1},
+    ]
+    assert room.rows("SELECT state FROM call_view WHERE state <> 'ended'") == []
+
+
+def test_a_reference_of_two_persons_stands_until_the_psp_names_its_own(room: Room) -> None:
+    never_answered(room)
+    room.hears(told_of(room, "succeeded", by="operator", reference="ch_wrong"))
+    named = "SELECT a.psp_reference, o.named_by_persons, o.checking FROM attempt_view a JOIN operation_view o USING (call_id)"
+    assert room.rows(named) == [{"psp_reference": "ch_wrong", "named_by_persons": True, "checking": "confirming"}]
+    room.answers(lambda _: YES)
+    assert room.rows(named) == [{"psp_reference": "ch_1", "named_by_persons": False, "checking": None}]
+
+
+def never_answered(room: Room) -> None:
+    room.hears(order())
+    for day in range(8):
+        room.answers(lambda _: Unknown("timeout"), NOW + timedelta(days=day))
+    assert room.rows("SELECT state FROM attempt_view") == [{"state": "unresolved"}]
+
+
+def told_of(room: Room, status: str, *, by: str = "webhook", reference: str = "ch_1") -> NotificationReceived:
+    told = {"source": by, "status": status, "amount": GROSS, "psp_reference": reference, "scheme": "visa"}
+    about = {"reference": room.call_id("charge"), "psp": "north", "notification_id": f"evt_{status}"}
+    return NotificationReceived.model_validate({**about, **told})
 
 
 def test_a_dispute_that_comes_before_its_call_is_kept_with_its_type(room: Room) -> None:

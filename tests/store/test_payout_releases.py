@@ -205,7 +205,7 @@ def next_of(room: Room) -> str:
 
 
 def answer(room: Room) -> list[tuple[str, str | None]]:
-    found = read(room.settings, "executor", ANSWERS, [[call_id_of("payout-1", 1)]])
+    found = read(room.settings, "executor", ANSWERS, {"calls": [call_id_of("payout-1", 1)]})
     return [(row["answer"], row["answer_code"]) for row in found]
 
 

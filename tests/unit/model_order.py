@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
-
-import orjson
 
 from consumers.executor.operation import Operation
 from consumers.ledger import templates
-from consumers.ledger.templates import Entries
-from consumers.wallet.decide import effect_of
-from psp.port import DisputeState, NothingHappened, NotThere, Reply, Unknown
+from psp.port import NothingHappened, Reply, Unknown
 from tests.unit.executor_cases import SETTLING_S
+from tests.unit.model_books import ModelBooks
 from tests.unit.model_psp import ModelPsp, ToldDesk
-from tests.unit.order_cases import an_order, back_policy, eur
+from tests.unit.order_cases import an_order, back_policy
 from topics.runtime.shape.consumer import Act, Call
 
 ASKED_MAX = 10
+INSIDE = ("call", "call", "time", "told", "check")
+OUTSIDE = (*INSIDE, "ask", "ask", "whim", "expire", "persons")
 TAKEN = ("calling", "unknown", "pending", "unresolved", "done")
-TAKES_BACK = {"capture_reversed": "captured", "refund_reversed": "refunded", "chargeback_won": "chargeback_opened"}
 
 
 class World:
@@ -39,9 +37,9 @@ class World:
         rules = {"fee_refund": self.rule, "fee_chargeback": self.rule}
         placed = an_order(manual=self.manual, gross=self.gross, fee=fee, **rules)  # type: ignore[arg-type]
         self.desk = ToldDesk(placed, back_policy(many=self.psp.many))
-        self.wallet, self.accounts = 0, Counter[str]()
-        self.journals: dict[tuple[str, str], Entries] = {}
-        self.asked = self.booked = self.begun = self.revision = 0  # how far each was counted
+        self.silent = r.random() < 0.1  # it answers nothing about the charge, unless persons have it asked
+        self.books = ModelBooks()
+        self.asked = self.begun = self.revision = 0  # how far each was counted
         self.flights: list[Call] = []  # sends that arrive later
         self.replies: dict[str, tuple[Act, Reply]] = {}  # what the PSP has said of calls, and we have not heard yet
 
@@ -60,19 +58,14 @@ class World:
     def sum(self, kind: str, *states: str) -> int:
         return sum(each.amount_minor for each in self.operations() if each.kind == kind and each.state in states)
 
-    # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
     def step(self, outside: bool = True) -> None:
-        steps = ("call", "call", "time", "told", "check", *(("ask", "ask", "whim", "expire") if outside else ()))
-        match self.r.choice(steps):
-            case "call":
-                self.act(lambda kind: kind != "check")
-            case "check":
-                self.act(lambda kind: kind == "check")
+        match step := self.r.choice(OUTSIDE if outside else INSIDE):
+            case "call" | "check":
+                self.act(checks=step == "check")
             case "time":
                 self.desk.now += timedelta(seconds=SETTLING_S * 2)
                 while self.flights:
-                    self.arrive(self.flights.pop(0))
+                    self.psp.take(self.flights.pop(0))
                 if self.replies:
                     call_id, (act, reply) = self.replies.popitem()
                     self.desk.answer(call_id, reply, act=act)
@@ -82,13 +75,15 @@ class World:
                 self.ask()
             case "whim" if self.r.random() < 0.6:
                 self.psp.whim()
+            case "persons" if not self.flights:
+                self.ask_persons()
             case "expire" if self.desk.timers and self.r.random() < 0.05:
                 self.psp.open = False
                 self.desk.fire()
         if self.desk.attempt.revision != self.revision:
             self.revision = self.desk.attempt.revision
             self.check_begun()
-            self.book()
+            self.books.book(self.desk.said)
 
     def ask(self) -> None:
         kind = self.r.choice(("capture", "refund", "refund", "void")) if self.manual else "refund"
@@ -104,14 +99,24 @@ class World:
         elif self.r.random() < 0.4:
             self.desk.void(id_)
 
-    def act(self, wanted: Callable[[str], bool]) -> None:
+    def ask_persons(self) -> None:
+        """Two persons, who may not know better, say that what is unresolved has failed."""
+        for each in [each for each in self.operations() if each.state == "unresolved" and not each.is_charge]:
+            self.desk.resolved(each.operation_id)
+        if self.desk.attempt.state == "unresolved":
+            self.desk.resolved("charge")
+
+    def act(self, *, checks: bool) -> None:
         """The sender takes up a call that is due; its answer comes at once, later, or never."""
-        due = [c for c in self.desk.due if wanted(self.desk.calls[c].kind) and c not in self.replies]
+        due = [c for c in self.desk.due if (self.desk.calls[c].kind == "check") == checks and c not in self.replies]
         if not due:
             return
         call = self.desk.calls[self.r.choice(due)]
         act = self.desk.due[call.id]
-        reply = self.send(call) if act == "send" else self.found(call) if self.r.random() < 0.7 else Unknown("timeout")
+        answers = self.r.random() < 0.7 or (call.kind == "check" and self.desk.attempt.undecided)
+        reply = self.send(call) if act == "send" else self.psp.found(call)
+        if (act == "ask" and not answers) or (self.silent and call.kind == "charge"):
+            reply = Unknown("timeout")
         if self.r.random() < (0.5 if call.kind == "check" else 0.1):
             self.replies[call.id] = act, reply
         else:
@@ -120,26 +125,10 @@ class World:
     def send(self, call: Call) -> Reply:
         fate = self.r.choice(("answered", "answered", "nothing", "lost", "unanswered", "late"))
         if fate in ("answered", "unanswered"):
-            self.arrive(call)
+            self.psp.take(call)
         if fate == "late":
             self.flights.append(call)
-        return {"answered": self.found(call), "nothing": NothingHappened("busy")}.get(fate, Unknown("lost"))
-
-    def arrive(self, call: Call) -> None:
-        if call.kind == "charge":
-            self.psp.charge(call.id, self.manual)
-        else:
-            asked = next(each for each in self.operations() if each.call_id == call.id)
-            self.psp.do(call, asked.amount_minor, asked.final)
-
-    def found(self, call: Call) -> Reply:
-        """What the PSP says of it now."""
-        asked = {} if call.kind != "check" else orjson.loads(call.request)
-        if asked.get("kind") == "dispute":
-            amount, status = self.psp.disputes[asked["call_id"], asked["stage"]]
-            return DisputeState(asked["call_id"], asked["stage"], status, eur(amount), None, "", None)  # type: ignore[arg-type]
-        deed = self.psp.deeds.get(asked.get("call_id", call.id))
-        return NotThere() if deed is None else deed.reply()
+        return {"answered": self.psp.found(call), "nothing": NothingHappened("busy")}.get(fate, Unknown("lost"))
 
     # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,35 +149,16 @@ class World:
         out = [each for each in self.operations() if each.state in ("calling", "unknown") and not each.is_charge]
         assert len(out) <= 1, "two calls at a PSP payment at once"
 
-    def book(self) -> None:
-        """As wallet and ledger do."""
-        for event in self.desk.said[self.booked :]:
-            booked, effect = templates.booked(event), effect_of(event)  # type: ignore[arg-type]
-            if booked is None or effect is None:
-                assert booked is effect, f"{event} moves the wallet or the ledger, and not both"
-                continue
-            assert (booked.template, booked.part) not in self.journals, f"{booked} was said twice"
-            self.journals[booked.template, booked.part] = booked.entries
-            if before := TAKES_BACK.get(booked.template):
-                turn = self.journals[before, booked.part]
-                assert {*booked.entries} == {*templates.negative(turn)}, "a reversal is not that of its turn"
-            self.wallet += effect.amount.minor
-            for entry in booked.entries:
-                self.accounts[entry.account] += entry.amount.minor * (1 if entry.direction == "debit" else -1)
-            assert not sum(self.accounts.values()), "debits are not equal to credits"
-        self.booked = len(self.desk.said)
-
     def check_end(self) -> None:
-        placed, behind = self.desk.placed, self.desk.position
+        behind, books = self.desk.position, self.books
         if all(each.state not in ("waiting", "orphaned") for each in behind.disputes.values()):
-            assert self.accounts[templates.receivable("north")] == self.psp.receivable, "our books are not the PSP's"
-        assert self.wallet == -self.accounts[templates.payable(placed.seller_account)], "wallet and ledger differ"
+            assert books.accounts[templates.receivable("north")] == self.psp.receivable, "our books are not the PSP's"
+        owed = books.accounts[templates.payable(self.desk.placed.seller_account)]
+        assert books.wallet == -owed, "wallet and ledger differ"
         taken_back = any(each.turn > 1 or each.state == "reversed" for each in self.operations())
         captured, back = self.sum("capture", "done"), self.sum("refund", "done")
         if self.rule != "none" and captured and captured == back and not (taken_back or behind.disputes):
-            assert not any(self.accounts.values()), "all was given back, and a cent stayed"
-
-    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+            assert not any(books.accounts.values()), "all was given back, and a cent stayed"
 
     def settle(self) -> None:
         for _ in range(3000):
@@ -199,7 +169,8 @@ class World:
 
     def ask_a_person(self) -> None:
         attempt = self.desk.attempt
-        lost = {o.call_id for o in self.operations() if o.state == "unresolved" or o.check.state == "unanswered"}
+        said = ("unresolved", "failed")  # failed: perhaps by persons, since the PSP had answered no question
+        lost = {o.call_id for o in self.operations() if o.state in said or o.check.state == "unanswered"}
         for ref, deed in self.psp.deeds.items():
             if deed.status == "pending":
                 self.psp.finish(ref, deed)

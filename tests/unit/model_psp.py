@@ -6,7 +6,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from psp.port import Authorised, Captured, Declined, Pending, Refunded, Reply, Reversed, Voided
+import orjson
+
+from psp.port import Authorised, Captured, Declined, DisputeState, NotThere, Pending, Refunded, Reply, Reversed, Voided
+from schemas.money import Money
 from tests.unit.order_cases import EXPIRES_AT, OrderDesk, eur
 from topics.runtime.shape.consumer import Call, Decision
 
@@ -63,17 +66,28 @@ class ModelPsp:
         lost = sum(amount for amount, status in self.disputes.values() if status in ("opened", "lost"))
         return self.sum("capture", "done") - self.sum("refund", "done") - lost
 
-    def charge(self, ref: str, manual: bool) -> None:
-        if ref not in self.deeds:
-            status = "done" if self.r.random() < 0.93 else "failed"
-            self.deeds[ref] = Deed("charge" if manual else "capture", self.gross, status)
-            self.open = manual and status == "done"
-
-    def do(self, call: Call, amount: int, final: bool) -> None:
+    def take(self, call: Call) -> None:
+        """A send has arrived; the same again changes nothing."""
         if call.id in self.deeds:
             return
+        asked = orjson.loads(call.request)
+        if call.kind == "charge":
+            manual, status = asked.get("capture") is False, "done" if self.r.random() < 0.93 else "failed"
+            self.deeds[call.id] = Deed("charge" if manual else "capture", self.gross, status)
+            self.open = manual and status == "done"
+            return
+        amount = Money.from_wire(asked["amount"], asked["currency"]).minor if "amount" in asked else 0
         deed = self.deeds[call.id] = Deed(call.kind, amount, "pending" if self.r.random() < 0.1 else "done")
-        self.finish(call.id, deed, final) if deed.status == "done" else None
+        self.finish(call.id, deed, asked.get("final", False)) if deed.status == "done" else None
+
+    def found(self, call: Call) -> Reply:
+        """What it says of a call now, or of that which a check asks about."""
+        asked = orjson.loads(call.request) if call.kind == "check" else {}
+        if asked.get("kind") == "dispute":
+            amount, status = self.disputes[asked["call_id"], asked["stage"]]
+            return DisputeState(asked["call_id"], asked["stage"], status, eur(amount), None, "", None)  # type: ignore[arg-type]
+        deed = self.deeds.get(asked.get("call_id", call.id))
+        return NotThere() if deed is None else deed.reply()
 
     def finish(self, ref: str, deed: Deed, final: bool = False) -> None:
         held, deed.status = self.sum("capture", "done", "reversed"), "failed"

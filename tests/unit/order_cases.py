@@ -18,6 +18,7 @@ from schemas.envelope import derive_id
 from schemas.events import AnyEvent, CallEnded, NotificationReceived, OrderPlaced, TimerFired
 from schemas.money import Money
 from schemas.money_back import CapturePlaced, DisputeNotified, RefundPlaced, VoidPlaced
+from schemas.payouts import RESOLVED_BY_OPERATORS
 from tests.unit.executor_cases import KEY_LIFE_S, NOW, SETTLING_S, order, policy
 from topics.runtime.shape.consumer import Call, Cause, Decision, Ended, Retry, Timer
 
@@ -157,24 +158,28 @@ class OrderDesk:
         ended = {"payment_order_id": call.subject, "call_id": call_id, "act": acted, "act_no": row.act_no}
         return self.hear(CallEnded(**ended, reply=reply.to_json(), ended_at=self.now))  # type: ignore[arg-type]
 
-    def told(self, id_: str, status: str, amount: int | None = None) -> Decision:
+    def told(self, id_: str, status: str, amount: int | None = None, **more: object) -> Decision:
         """A webhook about the operation; about the charge where it is its automatic capture's id, or "charge"."""
         about = None if id_ == "charge" else self.operation(id_)
         minor = self.placed.gross.minor if about is None else about.amount_minor
-        return self.hear(
-            NotificationReceived(
-                reference=self.attempt.call_id if about is None else about.call_id,
-                psp="north",
-                notification_id=f"evt_{next(self._events)}",
-                source="webhook",
-                status=status,  # type: ignore[arg-type]
-                amount=eur(minor if amount is None else amount),
-                psp_reference="ch_1" if about is None else f"told_{id_}",
-                scheme="visa",
-                about=None if about is None or about.is_charge else about.kind,  # type: ignore[arg-type]
-                expires_at=EXPIRES_AT if status == "authorised" else None,
-            )
-        )
+        said: dict[str, object] = {
+            "reference": self.attempt.call_id if about is None else about.call_id,
+            "psp": "north",
+            "notification_id": f"evt_{next(self._events)}",
+            "source": "webhook",
+            "status": status,
+            "amount": eur(minor if amount is None else amount),
+            "psp_reference": "ch_1" if about is None else f"told_{id_}",
+            "scheme": "visa",
+            "about": None if about is None or about.is_charge else about.kind,
+            "expires_at": EXPIRES_AT if status == "authorised" else None,
+        }
+        return self.hear(NotificationReceived(**{**said, **more}))  # type: ignore[arg-type]
+
+    def resolved(self, id_: str, status: str = "declined", reference: str = "") -> Decision:
+        """What the door says once two persons agree."""
+        code = RESOLVED_BY_OPERATORS if status == "declined" else None
+        return self.told(id_, status, source="operator", psp_reference=reference, code=code)
 
     def disputed(
         self, status: str, minor: int = GROSS, *, stage: int = 1, reference: str = "d1", fee: int | None = None

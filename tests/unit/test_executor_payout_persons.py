@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from consumers.executor.ladder import ASK_AGAIN_S
 from psp.payout_port import Accepted, Paid, Returned, TransferReply
 from psp.replies import NotThere, Unknown
+from schemas.errors import Transient
 from schemas.payouts import RESOLVED_BY_OPERATORS, PayoutFailed, PayoutNotified, PayoutReturned
 from tests.unit.executor_cases import SETTLING_S
 from tests.unit.payout_cases import (
@@ -18,6 +20,7 @@ from tests.unit.payout_cases import (
     PayoutDesk,
     notified,
     ready,
+    withdrawn,
 )
 
 UNKNOWN, NOT_THERE = Unknown("timeout"), NotThere()
@@ -216,3 +219,54 @@ def test_paid_by_persons_that_crosses_the_providers_accepted_is_asked_about(desk
     assert (desk.names(), desk.due_in[desk.check_id()]) == (["Submitted"], 0.0)
     desk.acts(FAILED, desk.check_id())
     assert desk.names() == ["Submitted", "Failed"]
+
+
+# ── where the provider contradicts itself, and answers no question about it ──────────────────────────────────────────
+
+
+@pytest.fixture
+def doubtful() -> PayoutDesk:
+    """A release that was not sent, which the provider says to have accepted; the next release waits for the answer."""
+    desk = PayoutDesk()
+    desk.hears(ready())
+    desk.hears(withdrawn())
+    desk.hears(notified(ACCEPTED))
+    for _ in ASK_AGAIN_S:
+        desk.acts(UNKNOWN, desk.check_id())
+    with pytest.raises(Transient, match="check_open"):
+        desk.hears(ready(2))
+    desk.said.clear()
+    return desk
+
+
+@pytest.mark.parametrize("last", [UNKNOWN, NOT_THERE])
+def test_the_next_release_begins_once_two_persons_say_that_nothing_went_out(
+    doubtful: PayoutDesk, last: TransferReply
+) -> None:
+    doubtful.hears(failed())
+    with pytest.raises(Transient, match="check_open"):
+        doubtful.hears(ready(2))
+    doubtful.acts(last, doubtful.check_id())
+    assert (doubtful.names(), resolution(doubtful), doubtful.payout.check.state) == ([], ("believed", None), None)
+    doubtful.hears(ready(2))
+    assert doubtful.payout.state == "calling"
+
+
+def test_the_last_question_before_that_may_still_find_the_transfer(doubtful: PayoutDesk) -> None:
+    doubtful.hears(failed())
+    doubtful.acts(ACCEPTED, doubtful.check_id())
+    assert (doubtful.names(), resolution(doubtful)) == (["Submitted#2"], ("refused", "submitted"))
+    assert doubtful.hears(ready(2)).calls == ()
+
+
+def test_two_persons_may_say_that_it_went_out_after_all(doubtful: PayoutDesk) -> None:
+    doubtful.hears(named(PAID, "tr_9"))
+    assert (doubtful.names(), doubtful.payout.provider_reference) == (["Submitted#2", "Paid#2"], "tr_9")
+    assert doubtful.hears(ready(2)).calls == (), "it is not sent once more"
+
+
+def test_what_two_persons_are_believed_about_is_not_reported_as_in_doubt(desk: PayoutDesk) -> None:
+    desk.hears(failed())
+    for _ in ASK_AGAIN_S:
+        desk.acts(UNKNOWN, desk.check_id())
+    assert (desk.payout.state, desk.payout.check.state) == ("rejected", None)

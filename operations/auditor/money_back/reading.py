@@ -20,6 +20,7 @@ from operations.auditor.money_back.books import (
 from operations.auditor.money_back.effects import KINDS
 from operations.auditor.rows import ATTEMPTS, CAPTURED, JOURNALS, MOVEMENTS, Attempt, Journal, Movement
 
+_OPERATION = ("payment_order_id", "seq", "kind")  # a charge that was asked about and its capture have one number
 _OPERATIONS = """
 SELECT payment_order_id, seq, kind, operation_id, amount_minor, fee_minor, currency, final, state, turn, call_id, psp,
     psp_reference, checks, checking, cause_event_id, outcome_event_id, outcome_place, placed_at FROM operation_view"""
@@ -46,7 +47,7 @@ def read_all(stores: Stores) -> Books:
     orders |= {row[0] for row in stores.rows("wallet", _other("movement_view", "kind"))}
     orders |= {row[2] for row in scan_by(stores, "payments", _ASKED, ("kind", "operation_id"), ("", ""))}
     orders |= {row[2] for row in scan_by(stores, "payments", _TOLD, ("dispute_id", "stage"), ("", 0))}
-    orders |= {row[0] for row in scan_by(stores, "executor", _OPERATIONS, ("payment_order_id", "seq"), ("", -1))}
+    orders |= {row[0] for row in scan_by(stores, "executor", _OPERATIONS, _OPERATION, ("", -1, ""))}
     disputes = scan_by(stores, "executor", _STAGES, ("psp", "dispute_reference", "stage"), ("", "", 0))
     orders |= {row[3] for row in disputes}
     books = Books()

@@ -21,7 +21,7 @@ def read_all(stores: Stores) -> Books:
     books.orders = {row[0]: Order(*row[1:]) for row in scan(stores, "payments", _ORDERS, "payment_order_id", "")}
     books.attempts = {row[0]: Attempt(*row[1:]) for row in scan(stores, "executor", ATTEMPTS, "payment_order_id", "")}
     books.calls = {row[0]: Call(*row[1:]) for row in scan(stores, "executor", _CALLS, "call_id", "")}
-    operations = scan_by(stores, "executor", _OPERATIONS, ("payment_order_id", "seq"), ("", -1))
+    operations = scan_by(stores, "executor", _OPERATIONS, ("payment_order_id", "seq", "kind"), ("", -1, ""))
     disputes = scan_by(stores, "executor", _DISPUTES, ("psp", "dispute_reference", "stage"), ("", "", 0))
     books.outcomes = _outcomes(operations, disputes)
     books.placed_by = dict(_placed(stores))
@@ -47,7 +47,7 @@ SELECT checkout_id, owner, status, event_id::text, (extract(epoch FROM received_
 _HISTORY = "SELECT payment_order_id, event_id::text, checkout_id, id FROM history_view"
 _PLACED = "payment_order_id IS NOT NULL AND from_status = 'NOT_STARTED' AND to_status = 'EXECUTING'"
 # What the executor last said of each operation and dispute behind a charge.
-_OPERATIONS = "SELECT payment_order_id, seq, outcome_event_id, outcome_place, state FROM operation_view"
+_OPERATIONS = "SELECT payment_order_id, seq, kind, outcome_event_id, outcome_place, state FROM operation_view"
 _DISPUTES = "SELECT psp, dispute_reference, stage, payment_order_id, outcome_event_id, outcome_place FROM dispute_view"
 
 
@@ -62,7 +62,7 @@ def _request(owner: str, event_id: str) -> Request:
 
 
 def _outcomes(operations: Iterable[tuple[Any, ...]], disputes: Iterable[tuple[Any, ...]]) -> dict[str, str]:
-    said = [(cause, place, order_id) for order_id, _, cause, place, state in operations if state != "unresolved"]
+    said = [(cause, place, order_id) for order_id, _, _, cause, place, state in operations if state != "unresolved"]
     said += [(cause, place, order_id) for *_, order_id, cause, place in disputes]
     return {event_id_of(cause, place): order_id for cause, place, order_id in said if cause}
 

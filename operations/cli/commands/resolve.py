@@ -162,7 +162,7 @@ def _proposals(settings: Settings, rest: str, values: list[object], every: bool)
     )
     found = [shown(row, now) for row in rows]
     calls = asked_about(found)
-    return with_answers(found, read(settings, "executor", ANSWERS, [calls]) if calls else [])
+    return with_answers(found, read(settings, "executor", ANSWERS, {"calls": calls}) if calls else [])
 
 
 def _tell(settings: Settings, proposed: Proposed, as_json: bool) -> None:
@@ -200,9 +200,9 @@ def _print(found: list[dict[str, Any]]) -> None:
 
 
 _ANSWERS = {
-    "asked": "the provider is asked",
+    "asked": "the PSP or provider is asked",
     "believed": "believed",
-    "refused": "refused: by the provider's word it is {}",
+    "refused": "refused: by the word of the PSP or provider it is {}",
 }
 
 

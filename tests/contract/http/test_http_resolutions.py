@@ -17,7 +17,8 @@ from operations.auditor.resolutions import faults
 from operations.stack.servers import Servers
 from producers import ops_replies
 from producers.keys import KeyRefused, create_key
-from psp.port import Unknown
+from psp.port import Captured, NotThere, Unknown
+from psp.port import Reply as PspReply
 from schemas.events import CallEnded, OrderPlaced
 from tests.commands import tally
 from tests.contract.calls_running import Desk, as_message, hear, psp_accounts
@@ -28,6 +29,7 @@ from tests.contract.http.test_http_notifications_heard import hearing, placed
 from topics.runtime.shape.clock import Clock
 
 ROOT = "/v1/ops/resolutions"
+NO_ANSWER = Unknown("timeout")
 WHY = {"evidence": "dashboard of northpay, 4 May, row 17", "reason": "no answer for two days"}
 
 
@@ -66,18 +68,34 @@ def never_answered(desk: Desk, order: str) -> None:
     assert desk.states()[order] == "unresolved"
 
 
-def answered(desk: Desk, order: str, act: Any, number: int = 0) -> None:
-    """The PSP's answer to the last send or question: none."""
-    [(call_id, act_no)] = desk.rows("SELECT id, act_no FROM calls WHERE subject = %s", order)
+def answered(
+    desk: Desk, order: str, act: Any, number: int = 0, *, kind: str = "charge", reply: PspReply = NO_ANSWER
+) -> None:
+    """The PSP's answer to the last send or question, by default none."""
+    [(call_id, act_no)] = desk.rows("SELECT id, act_no FROM calls WHERE subject = %s AND kind = %s", order, kind)
     ended = CallEnded(
         payment_order_id=order,
         call_id=str(call_id),
         act=act,
         act_no=int(str(act_no)),
-        reply=Unknown("timeout").to_json(),
+        reply=reply.to_json(),
         ended_at=datetime.now(UTC),
     )
-    hear(desk.settings, [as_message(ended, "calls", f"{order} {act} {number}")])
+    hear(desk.settings, [as_message(ended, "calls", f"{order} {kind} {act} {number}")])
+
+
+def is_asked_about(desk: Desk, order: str) -> bool:
+    return bool(desk.rows("SELECT 1 FROM calls WHERE subject = %s AND kind = 'check'", order))
+
+
+def nothing_there(desk: Desk, order: str) -> None:
+    """The PSP's answer to the question about what two persons have said."""
+    answered(desk, order, "ask", kind="check", reply=NotThere())
+
+
+def answer_to(door: Door, key: str, id_: str) -> tuple[str | None, str | None]:
+    [one] = [one for one in listed(door, key, "approved") if one["proposal_id"] == id_]
+    return one["answer"], one["answer_code"]
 
 
 def state(desk: Desk, order: OrderPlaced) -> str:
@@ -134,6 +152,8 @@ def test_the_books_follow_what_two_persons_have_said_of_a_payment(door: Door, de
         [(call_id,)] = desk.rows("SELECT call_id FROM attempts WHERE payment_order_id = %s", order)
         id_ = post(door, anna, call_id=call_id, **WHY, **outcome).json["proposal_id"]
         assert post(door, bert, f"/{id_}/approve", reason="seen").status == 202
+    wait_for(lambda: is_asked_about(desk, gone))
+    nothing_there(desk, gone)
     wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
     shown = door.get(f"/v1/payments/{cart}").json["payment_orders"]
     assert [(one["payment_order_status"], one["wallet_updated"], one["ledger_updated"]) for one in shown] == [
@@ -150,7 +170,10 @@ def test_an_unresolved_charge_fails_by_two_persons_and_its_proposal_cannot_be_us
 ) -> None:
     id_ = propose(door, anna, desk, order).json["proposal_id"]
     assert post(door, bert, f"/{id_}/approve", reason="nothing there").status == 202
-    wait_for(lambda: state(desk, order) == "declined")
+    wait_for(lambda: answer_to(door, anna, id_) == ("asked", None))
+    assert state(desk, order) == "unresolved", "the PSP is asked first"
+    nothing_there(desk, order.key)
+    assert (state(desk, order), answer_to(door, anna, id_)) == ("declined", ("believed", None))
     again = post(door, bert, f"/{id_}/approve", reason="nothing there")
     assert (again.status, again.replayed) == (202, True)
     late = post(door, door.key_for("carl", "calls:resolve"), f"/{id_}/reject", reason="no")
@@ -250,7 +273,9 @@ def test_the_auditor_finds_what_one_person_or_nobody_has_approved(
 ) -> None:
     id_ = propose(door, anna, desk, order).json["proposal_id"]
     event_id = post(door, bert, f"/{id_}/approve", reason="nothing there").json["event_id"]
-    wait_for(lambda: state(desk, order) == "declined")
+    wait_for(lambda: is_asked_about(desk, order.key))
+    assert about(door, event_id, id_, later=timedelta(days=1)) == [], "it is taken, and its PSP is asked"
+    nothing_there(desk, order.key)
     assert about(door, event_id, id_) == []
     dsn = psycopg.conninfo.make_conninfo(servers.postgres_admin, dbname=door.settings.database)
     with psycopg.connect(dsn, autocommit=True, options="-c search_path=doors") as conn:
@@ -276,8 +301,8 @@ def test_the_auditor_finds_what_one_person_or_nobody_has_approved(
 
 
 def unresolved(desk: Desk) -> str:
-    """Any call that is still unresolved."""
-    [(call_id,)] = desk.rows("SELECT call_id FROM attempts WHERE state = 'unresolved' ORDER BY call_id LIMIT 1")
+    """Any call that is still unresolved, and of which nobody has said anything."""
+    [(call_id,)] = desk.rows("SELECT call_id FROM attempts WHERE state = 'unresolved' AND operations = 0 LIMIT 1")
     return str(call_id)
 
 
@@ -300,6 +325,17 @@ def test_commands_propose_and_approve_and_refuse_the_proposer(
     assert (same.returncode, "cannot approve" in same.stderr) == (1, True)
     done = tally(environment, "resolve", "approve", id_, "--as", "bert", "--reason", "sure")
     assert (done.returncode, "approved by bert" in done.stdout) == (0, True)
-    wait_for(lambda: state(desk, order) == "declined")
+    wait_for(lambda: "the PSP or provider is asked" in tally(environment, "resolve", "list", "--all").stdout)
     assert tally(environment, "resolve", "0" * 32, *words).returncode == 1
     assert id_ in tally(environment, "resolve", "list", "--all").stdout
+
+
+def test_a_charge_that_its_psp_has_taken_is_captured_and_the_persons_are_told_so(
+    door: Door, desk: Desk, order: OrderPlaced, anna: str, bert: str
+) -> None:
+    id_ = propose(door, anna, desk, order).json["proposal_id"]
+    assert post(door, bert, f"/{id_}/approve", reason="nothing there").status == 202
+    wait_for(lambda: is_asked_about(desk, order.key))
+    taken = Captured("np_1", "visa", order.gross)
+    answered(desk, order.key, "ask", kind="check", reply=taken)
+    assert (state(desk, order), answer_to(door, anna, id_)) == ("captured", ("refused", "captured"))
