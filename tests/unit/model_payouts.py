@@ -24,25 +24,25 @@ from producers.payability import Held, Reserved, Rules, payability
 from producers.payability import Payout as Seen
 from producers.payability import Wallet as Total
 from psp.payout_port import Returned, TransferReply
-from psp.replies import NothingHappened, NotThere, Unknown
+from psp.replies import NothingHappened, Unknown
 from schemas.envelope import derive_id
 from schemas.errors import Permanent, Transient
 from schemas.events import AnyEvent, TimerFired
 from schemas.fees import Reserve
-from schemas.money import Money
 from schemas.payouts import (
     FundsReserved,
     PayoutNotified,
     PayoutNotSent,
     PayoutReady,
+    PayoutRequested,
     PayoutScreeningRequested,
     PayoutWithdrawn,
 )
+from schemas.sellers import DestinationChange
 from tests.captures import NOW as CAPTURED_AT
 from tests.money_back import refunded, share
-from tests.unit.executor_cases import SETTLING_S
-from tests.unit.model_persons import PERSONS, name_of, nothing_of
-from tests.unit.model_transfer import Transfer
+from tests.unit.model_persons import PERSONS, is_in_doubt, name_of, nothing_of
+from tests.unit.model_transfer import Provider, Transfer
 from tests.unit.payout_cases import PayoutDesk
 from tests.unit.payouts_room import _ANSWERS, HARBOUR, Room, cancelled, requested, seller
 from tests.unit.test_wallet_holdings import held
@@ -76,8 +76,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         r = self.r = random.Random(seed)
-        self.lies = r.random() < 0.25  # the provider says that nothing happened, or is there, and it is not so
-        self.silence = r.choice((0.2, 0.2, 0.2, 0.85))  # of a provider that is asked
+        self.provider = Provider(r)
         self.now = CAPTURED_AT
         self.room = Room(rules={"approvals": [{"currency": "EUR", "above": "20.00", "persons": r.choice((1, 2))}]})
         self.desk = PayoutDesk()
@@ -85,10 +84,11 @@ class World:
         self.logs: dict[tuple[str, str], list[AnyEvent]] = defaultdict(list)
         self.read: Counter[tuple[str, str, str]] = Counter()  # room, topic, key → how far
         self.timers: set[tuple[str, Timer]] = set()
-        self.transfers: dict[str, Transfer] = {}
         self.flights: list[tuple[datetime, str]] = []  # sends that may still arrive, until then
         self.replies: dict[str, TransferReply] = {}  # leased calls, answered and not yet heard
         self.approved: dict[str, set[str]] = defaultdict(set)  # who has truly approved what
+        self.changes: tuple[DestinationChange, ...] = ()
+        self.changers: dict[str, set[str]] = {}  # who had changed the destination when a pay-out was taken up
         self.questions: Counter[str] = Counter()  # screenings asked for, by pay-out
         self.cleared: dict[tuple[str, int], set[datetime]] = defaultdict(set)  # when risk has cleared which question
         self.withdrawn: set[str] = set()  # calls of releases whose withdrawal the executor has heard
@@ -139,6 +139,8 @@ class World:
         match room:
             case "payouts":
                 self.room.now = self.now
+                if isinstance(event, PayoutRequested) and event.payout_id not in self.room.state.payouts:
+                    self.changers[event.payout_id] = self.changed_so_far()
                 said = self.room.hears(event)  # type: ignore[arg-type]
                 for each in said:
                     if isinstance(each, PayoutReady):
@@ -154,6 +156,11 @@ class World:
             case "risk":
                 self.screens(event)
         self.check_always()
+
+    def changed_so_far(self) -> set[str]:
+        """Who has changed the destination, as far as payouts has heard."""
+        heard = self.room.state.sellers.get(SELLER)
+        return {name_of(each.by) for each in (heard and heard.destination_changes) or ()}
 
     def moves(self, event: AnyEvent, cause: Cause) -> None:
         decision = move(self.wallets, event, cause)  # type: ignore[arg-type]
@@ -179,7 +186,7 @@ class World:
 
     def dead_letter(self, error: Permanent) -> None:
         """Only a provider that lies brings us that far."""
-        if not self.lies or error.code != "contradiction":
+        if not self.provider.lies or error.code != "contradiction":
             raise error
 
     def screens(self, event: AnyEvent) -> None:
@@ -209,7 +216,7 @@ class World:
             return
         assert row.act == "ask" or id_ not in self.withdrawn, "sent after its release was withdrawn"
         self.desk.lease(id_)
-        reply = self.send(id_) if row.act == "send" else self.found(id_)
+        reply = self.send(id_) if row.act == "send" else self.provider.found(self.release_of(id_), self.now)
         if self.r.random() < 0.3:
             self.replies[id_] = reply
         else:
@@ -230,53 +237,25 @@ class World:
 
     def send(self, id_: str) -> TransferReply:
         fate = self.r.choice(("answered", "answered", "nothing", "lost", "unanswered", "late"))
-        if fate in ("answered", "unanswered") or (fate == "nothing" and self.lies and self.r.random() < 0.5):
+        if fate in ("answered", "unanswered") or (fate == "nothing" and self.provider.lies and self.r.random() < 0.5):
             self.arrive(id_)
         if fate == "late":
             self.flights.append((self.now + timedelta(seconds=self.r.choice((1, 14))), id_))
         if fate == "answered":
-            return self.transfers[id_].word()
+            return self.provider.transfers[id_].word()
         return NothingHappened("busy") if fate == "nothing" else Unknown("timeout")
 
     def arrive(self, id_: str) -> None:
-        """The provider takes a transfer once under its key."""
-        if id_ in self.transfers:
-            return
-        payout = self.desk.state.payouts[self.desk.calls[id_].subject]
-        status = "rejected" if self.r.random() < 0.15 else "accepted"
-        self.transfers[id_] = Transfer(id_, payout.key, payout.amount, status, self.now)
-        live = [each for each in self.transfers.values() if each.payout_id == payout.key and each.status != "rejected"]
-        assert len(live) <= 1 or self.lies, f"{payout.key} is paid out {len(live)} times"
+        self.provider.arrive(id_, self.desk.state.payouts[self.desk.calls[id_].subject], self.now)
 
-    def found(self, id_: str) -> TransferReply:
-        transfer = self.transfers.get(self.release_of(id_))
-        if self.r.random() < self.silence:
-            return Unknown("timeout")
-        if transfer is None or (self.lies and self.r.random() < 0.1):
-            return NotThere()
-        settled = self.now - transfer.arrived_at >= timedelta(seconds=SETTLING_S)
-        return transfer.word() if settled or self.r.random() < 0.5 else NotThere()
+    def _evolve(self) -> None:
+        self.provider.evolve()
 
     def release_of(self, id_: str) -> str:
         """The release's call that a call is about: a check asks about one."""
         if self.desk.row(id_).kind == "payout":
             return id_
         return self.desk.state.payouts[self.desk.row(id_).subject].call_id
-
-    def _evolve(self) -> None:
-        """The provider pays, fails, or gets money back; a liar changes its mind."""
-        if not self.transfers:
-            return
-        transfer = self.r.choice([*self.transfers.values()])
-        after = {"accepted": ("paid", "paid", "failed"), "paid": ("returned",)}.get(transfer.status, ())
-        if self.lies and transfer.status in ("rejected", "failed", "returned"):
-            after = ("accepted",)
-        if not after:
-            return
-        transfer.status = self.r.choice(after)
-        if transfer.status == "returned":
-            kept = self.r.choice((0, 0, 100))
-            transfer.returned = Money(max(1, transfer.amount.minor - kept), "EUR")
 
     def tell(
         self, transfer: Transfer, status: str | None = None, source: Any = "webhook", reference: str | None = None
@@ -377,12 +356,14 @@ class World:
     def set_seller(self, changes: bool = False) -> None:
         more: dict[str, Any] = {"destination_changed_at": self.now - timedelta(days=30)}
         if changes:
-            more = {"destination_changed_at": self.now, "destination_changed_by": "operator dan"}
-        self.say(seller(seller_revision=self.revision, state=self.state, **more))
+            who = self.r.choice(("operator dan", "shop (key 2)"))
+            self.changes = (*(each for each in self.changes if each.by != who), DestinationChange(who, self.now))
+            more = {"destination_changed_at": self.now, "destination_changed_by": who}
+        self.say(seller(seller_revision=self.revision, state=self.state, destination_changes=self.changes, **more))
 
     def _tell(self) -> None:
-        if self.transfers:
-            transfer = self.r.choice([*self.transfers.values()])
+        if self.provider.transfers:
+            transfer = self.r.choice([*self.provider.transfers.values()])
             was = {"paid": ("accepted",), "returned": ("accepted", "paid"), "failed": ("accepted",)}
             self.tell(transfer, self.r.choice((None, None, *was.get(transfer.status, ()))))
 
@@ -395,12 +376,12 @@ class World:
 
     def _resolve(self) -> None:
         """Two persons say of a call what they see, or see wrongly; and may name another transfer."""
-        open_ = [each for each in self.desk.state.payouts.values() if each.state in ("unknown", "unresolved")]
+        open_ = [each for each in self.desk.state.payouts.values() if each.state == "unknown" or is_in_doubt(each)]
         for payout in self.r.sample(open_, min(1, len(open_))):
-            transfer = self.transfers.get(payout.call_id)
+            transfer = self.provider.transfers.get(payout.call_id)
             if transfer is not None and transfer.status in ("accepted", "paid") and self.r.random() < 0.5:
                 self.tell(transfer, source="operator", reference=self.r.choice((transfer.id, "tr_other")))
-            elif payout.state == "unresolved":
+            elif payout.state != "unknown":
                 self.tell(nothing_of(payout, self.now), source="operator")
 
     def _rival(self) -> None:
@@ -419,8 +400,7 @@ class World:
         answers = self.cleared[ready.payout_id, self.questions[ready.payout_id]]
         assert payout.cleared_at in answers, "released on the answer to an older question"
         assert self.now - payout.cleared_at <= SCREENING_LIFE, "released without a fresh clearance"
-        changed = heard.destination_changed_by if payout.destination_changed_by else None
-        makers = {name_of(each) for each in (payout.requested_by, payout.destination_changed_by or "", changed or "")}
+        makers = {name_of(payout.requested_by), *self.changers[ready.payout_id]}
         persons = self.approved[ready.payout_id] - makers
         above = ready.amount.minor > 2000
         needed = (self.room.policy.persons(ready.amount) if above else 0) + (payout.destination_changed_by is not None)
@@ -428,7 +408,9 @@ class World:
         ended = [
             each for each in self.desk.said if isinstance(each, PayoutNotSent) and each.payout_id == ready.payout_id
         ]
-        assert len(ended) >= ready.release_no - 1 or self.lies, "released again before the last one surely sent nothing"
+        assert len(ended) >= ready.release_no - 1 or self.provider.lies, (
+            "released again before the last one surely sent nothing"
+        )
 
     def check_always(self) -> None:
         wallet = self.wallets.wallets[SIDE]
@@ -466,7 +448,7 @@ class World:
 
     def settle(self) -> None:
         """Everything ends: persons decide what is held, frozen and waiting, and the provider says all that it knows."""
-        self.silence = 0.2
+        self.provider.silence = 0.2
         for _ in range(6):
             self.go_on()
             self.revision += 1
@@ -478,7 +460,7 @@ class World:
                 for who in ("bob", "carol", "erin"):
                     if payout.ended is None and payout.sha256 and self.r.random() < 0.8:
                         self.approve(payout, who)
-            for transfer in self.transfers.values():
+            for transfer in self.provider.transfers.values():
                 if transfer.status == "accepted":
                     transfer.status = "paid"
             self.go_on()
@@ -503,32 +485,32 @@ class World:
     def persons_say(self) -> None:
         """What is so of each transfer, by a line of a statement; that there is none, by two persons."""
         for payout in list(self.desk.state.payouts.values()):
-            transfer = self.transfers.get(payout.call_id)
+            transfer = self.provider.transfers.get(payout.call_id)
             if transfer is not None:
                 self.tell(transfer, source="settlement_line")
-            elif payout.state == "unresolved":
+            elif is_in_doubt(payout):
                 self.tell(nothing_of(payout, self.now), source="operator")
 
     def check_end(self) -> None:
         wallet = self.wallets.wallets[SIDE]
         total = wallet.available + wallet.pending + wallet.reserved
         assert total == -self.balance(f"seller:{SELLER}:payable"), "the wallet is what we owe the seller"
-        if self.lies:
+        if self.provider.lies:
             return
         open_ = [each.payout_id for each in self.room.state.payouts.values() if each.ended is None]
         assert not open_, f"never ended: {[self.room.of(each).status for each in open_]}"
         assert wallet.reserved == 0, "reserved for ever"
-        accepted = sum(each.amount.minor for each in self.transfers.values() if each.status == "accepted")
+        accepted = sum(each.amount.minor for each in self.provider.transfers.values() if each.status == "accepted")
         assert self.balance("payouts:in-transit") == -accepted, "in transit is what the provider has not ended"
-        out = sum(each.amount.minor for each in self.transfers.values() if each.status == "paid")
+        out = sum(each.amount.minor for each in self.provider.transfers.values() if each.status == "paid")
         back = sum(
             each.amount.minor - each.returned.minor
-            for each in self.transfers.values()
+            for each in self.provider.transfers.values()
             if each.status == "returned" and each.returned is not None
         )
         assert self.balance("bank:main:clearing") == -(out + back), "our bank account is not what the provider has paid"
         assert self.balance("bank:fees") == back, "what banks have kept is not what came back less"
-        paid = {each.payout_id: each.status for each in self.transfers.values() if each.status != "rejected"}
+        paid = {each.payout_id: each.status for each in self.provider.transfers.values() if each.status != "rejected"}
         rows = self.room.state.payouts.values()
         ended = {each.payout_id: each.ended for each in rows if each.ended in ("paid", "returned")}
         told = {id_: status for id_, status in paid.items() if status not in ("failed", "accepted")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from consumers.executor.paying_out import NOTHING_OUT
 from consumers.executor.payout import Payout
 from tests.unit.model_transfer import Transfer
 
@@ -18,3 +19,8 @@ def name_of(who: str) -> str:
 def nothing_of(payout: Payout, now: datetime) -> Transfer:
     """What persons see who find no transfer."""
     return Transfer(payout.call_id, payout.key, payout.amount, "rejected", now)
+
+
+def is_in_doubt(payout: Payout) -> bool:
+    """Whether two persons may say what became of it, also that it failed: nobody asks any more."""
+    return payout.state == "unresolved" or (payout.check.state == "unanswered" and payout.state in NOTHING_OUT)
