@@ -25,7 +25,7 @@ class LeasedFile(NamedTuple):
     name: str
     size: int
     received_at: datetime
-    reader: str | None  # "<name>:<version>" that has gated it; None: it is to be read
+    reader: str | None  # the reading that has gated it (`reading_of`); None: it is to be read
     chunks: int | None
     chunks_said: int  # the close counts as one more
     released: Collection[RefusalCode]  # two persons take it in spite of these
@@ -76,7 +76,7 @@ def gated(
         " first_day = %(first_day)s, last_day = %(last_day)s, chunks = %(chunks)s, chunks_said = 0, lines = %(lines)s,"
         f" control = %(control)s, changed_at = %(now)s {_HELD} RETURNING 1",
         {
-            "reader": reader_id(reader),
+            "reader": reading_of(reader, file.reader),
             "mode": reader.mode,
             "identity": control.identity,
             "version": control.version,
@@ -118,5 +118,14 @@ def give_back(conn: Connection, holder: str, file_no: int) -> None:
     )
 
 
-def reader_id(reader: Reader) -> str:
-    return f"{reader.name}:{reader.version}"
+def reading_of(reader: Reader, before: str | None) -> str:
+    """The name of a reading, "<name>:<version>": its events count, and those of former ones no more.
+
+    Where another version has gated the file before, one number more: while processes are replaced versions may take turns, and
+    what a version said in its first turn must not pass for what it says in its second.
+    """
+    name = f"{reader.name}:{reader.version}"
+    if before is None:
+        return name
+    version, _, turn = before.partition("/")
+    return before if version == name else f"{name}/{int(turn or 1) + 1}"

@@ -103,7 +103,7 @@ def discarded(state: Reconciliation, event: SettlementFileDiscarded, now: dateti
 def lines(state: Reconciliation, event: SettlementLines, now: datetime) -> Decision:
     """Errors: Transient `file_unknown`; Permanent `wrong_lines`."""
     file = _file(state, event.source, event.file_id)
-    if file.state in ("discarded", "superseded"):
+    if file.state in ("discarded", "superseded") or _is_of_a_former_reading(event, file):
         return NOTHING
     if event.scale:
         raise Permanent("wrong_lines", "lines with finer digits than minor units are not read yet")
@@ -112,11 +112,16 @@ def lines(state: Reconciliation, event: SettlementLines, now: datetime) -> Decis
 
 def ended(state: Reconciliation, event: SettlementLinesEnded, now: datetime) -> Decision:
     file = _file(state, event.source, event.file_id)
-    if file.state in ("discarded", "superseded"):
+    if file.state in ("discarded", "superseded") or _is_of_a_former_reading(event, file):
         return NOTHING
     moved = replace(file, state=_begun(file), ended=True, chunks=event.chunks, lines=event.lines)
     claims = ClaimsMade(file.file_no, event.source, event.psp, event.claims, now)
     return Decision((FileMoved(moved, now), claims), timers=(_timer(SETTLE, str(file.file_no), now),))
+
+
+def _is_of_a_former_reading(event: SettlementLines | SettlementLinesEnded, file: File) -> bool:
+    """Another version of the reader has taken the file over, and says all of it."""
+    return file.reader is not None and event.reader != file.reader
 
 
 def _folding(file: File, now: datetime) -> tuple[FileBegun, ...]:

@@ -46,9 +46,9 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.mode, f.identity, f.version, f.chunks, f.lines, f.ended,"
+_FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.reader, f.mode, f.identity, f.version, f.chunks, f.lines"
 _FILES = f"""
-SELECT {_FILE} f.released_by, f.released, f.received_at
+SELECT {_FILE}, f.ended, f.released_by, f.released, f.received_at
 FROM files f WHERE (f.source, f.file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
     OR f.file_no = ANY (%s::integer[]) ORDER BY f.file_no
 """

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from reconciliation import file_rows, gate
-from reconciliation.file_rows import LeasedFile, reader_id
+from reconciliation.file_rows import LeasedFile, reading_of
 from reconciliation.formats.shape import Chunk, Control, Reader, Refusal
 from reconciliation.spool import Events, Spool, Spooled, delete_old
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
@@ -126,9 +126,10 @@ class FileReader:
             self._say(file, spool)
         except _LeftFile:
             log.info("left", action="read file", source=file.source, file_id=file.file_id)
-        except DamagedBytes as error:
+        except (DamagedBytes, OSError) as error:  # a disk that is full, too, is no fault of the file
             given_back = False  # looked at again once the lease has run out
-            log.error("damaged", action="read file", source=file.source, file_id=file.file_id, error=str(error))
+            trouble = "damaged" if isinstance(error, DamagedBytes) else "no spool"
+            log.error(trouble, action="read file", source=file.source, file_id=file.file_id, error=str(error))
         finally:
             if given_back:
                 self._give_back(file)
@@ -143,12 +144,12 @@ class FileReader:
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self, file: LeasedFile, source: SettlementSource) -> tuple[Spool, LeasedFile]:
-        """→ the spool, and the file as it is then. Errors: DamagedBytes, psycopg.Error, KafkaException, _LeftFile."""
+        """→ the spool, and the file as it is then. Errors: DamagedBytes, OSError, psycopg.Error, KafkaException, _LeftFile."""
         with connect_reader(self._settings, "doors", name="tally file reader", autocommit=True) as doors:
             blocks = self._blocks(doors, file)
             try:
                 found = self._spooled(file, source, blocks)
-            except (psycopg.Error, KafkaException, DamagedBytes, _LeftFile):
+            except (psycopg.Error, KafkaException, DamagedBytes, OSError, _LeftFile):
                 raise
             except Refusal as refusal:
                 names = ("code", "detail", "line", "column", "excerpt")
@@ -169,7 +170,7 @@ class FileReader:
         lanes = LANES_EACH * len(partitions(self._admin, [self._settings.topic_prefix + catalog.SETTLEMENT_LINES.name]))
         read_from = gate.reads_from(source, file.released)
         reader, parts = gate.opened(blocks, read_from, file.name)
-        name = reader_id(reader)
+        name = reading_of(reader, file.reader)
         about = {"source": file.source, "psp": read_from.psp, "file_id": file.file_id, "reader": name}
         events, controls = Events(about, lanes), list[Control]()
         spool = self._spool(file, name)
@@ -178,7 +179,7 @@ class FileReader:
 
     def _gate(self, file: LeasedFile, read: _Read) -> LeasedFile:
         """→ the file as it is then. Errors: psycopg.Error, _LeftFile."""
-        name = reader_id(read.reader)
+        name = reading_of(read.reader, file.reader)
         if name == file.reader:  # gated before; its spool was lost
             return file
         with self._store.transaction() as conn:

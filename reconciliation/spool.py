@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Spool:
     """The events of one file under one reader, in order."""
 
     def __init__(self, folder: Path, source: str, file_id: str, reader: str) -> None:
-        self.path = folder / f"{source}-{file_id}-{reader.replace(':', '-')}.spool"
+        self.path = folder / f"{source}-{file_id}-{reader.replace(':', '-').replace('/', '-')}.spool"
         self._part = self.path.with_suffix(
             f".{os.getpid()}.part"
         )  # a spool that a kill left half-written has another name
@@ -74,8 +75,9 @@ class Spool:
 def delete_old(folder: Path) -> None:
     """What readers have left that were killed, or whose file nobody wants any more."""
     for path in (*folder.glob("*.spool"), *folder.glob("*.part")):
-        if time.time() - path.stat().st_mtime > KEPT_S:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process of this home has deleted it
+            if time.time() - path.stat().st_mtime > KEPT_S:
+                path.unlink()
 
 
 class Events:

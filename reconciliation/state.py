@@ -28,6 +28,7 @@ class File:
     file_id: str
     state: FileState
     why: str | None  # it is held
+    reader: str | None  # the reading whose events count
     mode: str | None
     identity: str | None
     version: str | None

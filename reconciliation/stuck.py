@@ -11,13 +11,13 @@ from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 
 ROOM = "reconciliation"
 _FILES = """
-SELECT file_id, state, why, changed_at FROM file_view
+SELECT source, file_id, state, why, changed_at FROM file_view
 WHERE (state IN ('quarantined', 'held') OR state IN ('received', 'reading', 'gated', 'folding') AND changed_at <= %s)
 ORDER BY changed_at, file_no LIMIT %s
 """
 _TWO = "two persons release it, or one discards it (tally settlement show {file_id})"
 _ONE = "get it again; one person discards this one (tally settlement show {file_id})"
-_READER = "goes on when tally run reconciliation reads it (tally status)"
+_READER = "goes on when tally run reconciliation reads it (tally status): TALLY_SETTLEMENT_SOURCES must name {source}"
 _FOLDER = "goes on when all its lines have come (tally status, tally dlq list --room reconciliation)"
 
 
@@ -25,14 +25,14 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
     """What is stuck, oldest first. `now` is business time."""
     since = now - timedelta(seconds=limits.executing_s)
     return [
-        Stuck(ROOM, file_id, None, None, f"file_{state}", (), age_s(at, now), _next(file_id, state, why))
-        for file_id, state, why, at in conn.execute(_FILES, [since, FOUND_MAX])
+        Stuck(ROOM, file_id, None, None, f"file_{state}", (), age_s(at, now), _next(source, file_id, state, why))
+        for source, file_id, state, why, at in conn.execute(_FILES, [since, FOUND_MAX])
     ]
 
 
-def _next(file_id: str, state: str, why: str | None) -> str:
+def _next(source: str, file_id: str, state: str, why: str | None) -> str:
     if state == "held" or (state == "quarantined" and why in RELEASABLE):
         return _TWO.format(file_id=file_id)
     if state == "quarantined":
         return _ONE.format(file_id=file_id)
-    return _READER if state in ("received", "reading") else _FOLDER
+    return _READER.format(source=source) if state in ("received", "reading") else _FOLDER

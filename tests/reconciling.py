@@ -200,6 +200,8 @@ class Room(Hearing):
     def fires(self) -> tuple[int, list[Settled]]:
         """Fire what is due. → how many timers, what the room said"""
         fired, said = 0, list[Settled]()
+        with self.store.transaction() as conn:
+            conn.execute("DELETE FROM leases")  # of another process that has fired them last
         for applied in fire(self.store, self.consumer, self.name, self.now()):
             fired += applied.messages
             said += [event for event in _read(applied.rows) if isinstance(event, Settled)]
@@ -230,6 +232,14 @@ class Room(Hearing):
             "SELECT b.code, i.item FROM break_view b JOIN break_item_view i USING (break_id) WHERE i.closed_at IS NULL"
         )
         return {(row["code"], row["item"]) for row in rows}
+
+    def tallies(self) -> dict[tuple[str, str, str, str], tuple[int, int, int]]:
+        """Expected, settled, fee by PSP, kind, key and currency. Tallies of nothing are left out."""
+        rows = self.rows(
+            "SELECT psp, kind, replace(key, '-', '') AS key, currency, expected, settled, fee FROM tally_view"
+        )
+        found = {tuple(row.values())[:4]: tuple(row.values())[4:] for row in rows}
+        return {key: amounts for key, amounts in found.items() if any(amounts)}
 
     def booked(self) -> dict[str, dict[str, int]]:
         rows = self.rows(

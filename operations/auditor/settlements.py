@@ -68,6 +68,26 @@ SUMS = (
         " AND l.kind = s.kind AND l.currency = s.gross_currency"
         " WHERE coalesce(s.unknown, 0) <> coalesce(l.gross, 0)",
     ),
+    Sum(
+        "settlement_lines_once",
+        "reconciliation",
+        "SELECT coalesce(sum(lines), 0)::bigint FROM tally_view",
+        "SELECT psp || ' ' || kind || ' ' || key || ' ' || currency, 'a line', count(*) || ' times' FROM tally_line_view"
+        " WHERE (psp, kind, key, currency) IN (SELECT psp, kind, key, currency FROM tally_view WHERE lines > 1)"
+        " GROUP BY psp, kind, key, currency, digest HAVING count(*) > 1",
+    ),
+    Sum(
+        "receivables_settled",
+        "reconciliation",
+        "SELECT count(*) FROM settlement_view WHERE ties",
+        "SELECT coalesce(b.settlement_no, l.settlement_no) || ' ' || coalesce(b.side, l.side), b.amount::text, l.amount::text"
+        " FROM (SELECT settlement_no, side, amount::bigint FROM settlement_view, jsonb_each_text(booked) AS e (side, amount)"
+        " WHERE NOT to_settle AND starts_with(side, 'receivable ')) b"
+        " FULL JOIN (SELECT settlement_no, 'receivable ' || gross_currency AS side, sum(unknown - gross)::bigint AS amount"
+        " FROM settlement_sum_view JOIN settlement_view USING (settlement_no) WHERE ties AND NOT to_settle"
+        " AND position(kind IN 'crRbB2') > 0 GROUP BY 1, 2) l ON l.settlement_no = b.settlement_no AND l.side = b.side"
+        " WHERE coalesce(b.amount, 0) <> coalesce(l.amount, 0)",
+    ),
 )
 
 
@@ -243,8 +263,8 @@ def _read_files(stores: Stores, books: SettlementBooks) -> None:
     stored = stores.rows("doors", "SELECT source, file_id FROM settlement_file_view")
     rows = stores.rows(
         "reconciliation",
-        "SELECT source, file_id, state, chunks, (SELECT count(*) FROM line_chunk_view c WHERE c.file_no = f.file_no)"
-        " FROM file_view f",
+        "SELECT source, file_id, state, chunks, "
+        " (SELECT count(*) FROM line_chunk_view c WHERE c.file_no = f.file_no AND c.reader = f.reader) FROM file_view f",
     )
     known = {(source, file_id) for source, file_id, *_ in rows}
     books.files = {file: file in known for file in map(tuple, stored)}

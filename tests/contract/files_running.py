@@ -8,12 +8,17 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 
+from schemas.envelope import TYPE_PREFIX
+from schemas.events import AnyEvent
+from schemas.settlements import SettlementFileStored
+from tests.store.hearing import KIND_OF
 from topics.settings import Settings
 from topics.settlement_sources import SettlementSource
 
@@ -46,22 +51,47 @@ def run(settings: Settings, role: str, statement: str, *values: object) -> list[
         return done.fetchall() if done.description else []
 
 
-def store(settings: Settings, body: bytes, name: str = "report.csv") -> str:
-    """As the door stores it and the room hears of it. → the file's id"""
+def keep(settings: Settings, body: bytes, name: str, source: str) -> SettlementFileStored:
+    """As the door stores it. → what it says then"""
     file_id = hashlib.sha256(body).hexdigest()
     pieces = [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
     for number, piece in enumerate(pieces):
         statement = "INSERT INTO doors.file_chunks VALUES (%s, %s, %s)"
         run(settings, "doors", statement, f"upload-{file_id}", number, zlib.compress(piece))
-    about = (MAIN.name, file_id, f"upload-{file_id}", name, len(body))
+    about = (source, file_id, f"upload-{file_id}", name, len(body))
     statement = "INSERT INTO doors.files VALUES (%s, %s, %s, %s, %s, %s, 'test', now(), gen_random_uuid())"
     run(settings, "doors", statement, *about, len(pieces))
+    names = ("source", "file_id", "upload_id", "name", "size")
+    return SettlementFileStored(**dict(zip(names, about, strict=True)), received_at=datetime.now(UTC))
+
+
+def store(settings: Settings, body: bytes, name: str = "report.csv") -> str:
+    """As the door stores it and the room hears of it. → the file's id"""
+    stored = keep(settings, body, name, MAIN.name)
+    about = (stored.source, stored.file_id, stored.upload_id, stored.name, stored.size)
     statement = (
         "INSERT INTO reconciliation.files (source, file_id, upload_id, name, size, received_at, state, changed_at)"
         " VALUES (%s, %s, %s, %s, %s, '2026-02-12', 'received', now())"
     )
     run(settings, "reconciliation", statement, *about)
-    return file_id
+    return stored.file_id
+
+
+class Told:
+    """A publisher in process: what a reader says is heard at once, or kept."""
+
+    unacknowledged, failing = 0, ""
+
+    def __init__(self, hear: Callable[[AnyEvent], object]) -> None:
+        self._hear = hear
+
+    def produce(self, topic: str, key: bytes, headers: Sequence[tuple[str, bytes]], value: bytes) -> bool:
+        name = dict(headers)["ce_type"].decode().removeprefix(TYPE_PREFIX).partition(".")[0]
+        self._hear(KIND_OF[name].model_validate_json(value))
+        return True
+
+    def flush(self, seconds: float) -> None:
+        """All is said."""
 
 
 def row(settings: Settings, columns: str) -> tuple[Any, ...]:

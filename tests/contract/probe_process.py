@@ -1,6 +1,6 @@
 """Commands on stdin → processes of the probe, forked from one that has read all its modules; what became of them on stdout.
 
-`{"start": "loop" | "busy loop" | "stream" | "apply", "failpoints": "…", "sabotage": "…"}` answers with a pid,
+`{"start": "loop" | "busy loop" | "stream" | "apply" | a room, "failpoints": "…", "sabotage": "…"}` answers with a pid,
 `{"wait": pid}` with how it ended.
 At the end of stdin everything is killed. A child reads what it is to apply from `<home>/messages`, where it is not Kafka.
 """
@@ -36,6 +36,7 @@ from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 BATCH = 5
+NEED_FAUST = ("stream", "reconciliation", "settlements")
 SESSION_S = 2.0  # in place of 6: of processes with Faust
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "start" in command:
-            if command["start"] == "stream":  # read before the fork, and only by those who need it
+            if command["start"] in NEED_FAUST:  # read before the fork, and only by those who need it
                 import reconciliation.host  # noqa: F401
             pid = os.fork()
             if pid == 0:
@@ -72,8 +73,7 @@ def _child(command: dict[str, Any]) -> None:
         latest.LEASE_S = (
             4  # s, in place of 10: the heirs of the killed wait for it, as for the session, which is 3 here
         )
-        _WORK[command["start"]](load_settings())
-        status = 0
+        status = _WORK.get(command["start"], partial(run_room, name=command["start"]))(load_settings()) or 0
     except BaseException:
         traceback.print_exc()  # in the settings' probe.log
     finally:
@@ -95,6 +95,15 @@ def run_stream(settings: Settings) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     host.StreamLoop(settings, probe.build_streamed(), stop).run()
+
+
+def run_room(settings: Settings, name: str) -> int:
+    """As `tally run`, with leases of readers that end soon. → its exit code"""
+    from operations.stack.host import serve
+    from reconciliation import app, file_rows, reader, watermark
+
+    app.SESSION_S, file_rows.LEASE_S, reader.RENEW_S, watermark.EVERY_S = SESSION_S, 3, 0.5, 0.5
+    return serve(settings, [name])
 
 
 def run_apply(settings: Settings) -> None:
@@ -135,7 +144,7 @@ def _say_the_rest(publisher: Publisher, store: Store) -> None:
                 return
 
 
-_WORK: dict[str, Callable[[Settings], None]] = {
+_WORK: dict[str, Callable[[Settings], int | None]] = {
     "loop": run_loop,
     "busy loop": partial(run_loop, room=probe.BUSY_ROOM),
     "stream": run_stream,

@@ -53,6 +53,9 @@ class Nursery:
             "TALLY_SECRET": settings.secret,
             "TALLY_UPSTREAMS": json.dumps(sorted(settings.upstreams)),
             "TALLY_BATCH_MAX": str(settings.batch_max),
+            "TALLY_SETTLEMENT_SOURCES": json.dumps(
+                [each.model_dump(mode="json") for each in settings.settlement_sources]
+            ),
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
         self._parent = subprocess.Popen(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from operations.auditor.engine.stores import Stores
+from operations.auditor.settlements import FOLDED, compare, read_all
 from reconciliation import gate
+from reconciliation.formats import chunks
+from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
 from reconciliation.reader import FileReader
+from reconciliation.spool import Spool, delete_old
+from schemas.events import AnyEvent
 from schemas.settlements import SettlementLines, SettlementLinesEnded
-from tests.contract.files_running import MAIN, ended, pass_a_minute, row, run, store
+from tests.contract.files_running import MAIN, Told, ended, pass_a_minute, row, run, store
 from tests.contract.running import heard
+from tests.reconciling import Room
 from tests.settlement_files import adyen, adyen_blocks, paid_out, settled
 from topics.catalog import SETTLEMENT_LINES
 from topics.settings import Settings
@@ -114,6 +125,127 @@ def test_a_file_is_one_readers(settings: Settings, reader: FileReader) -> None:
     pass_a_minute(settings)
     assert reader.read_one(), "its reader is gone"
     assert len(said(settings)) == 2
+
+
+def test_a_file_waits_while_the_disk_is_full(settings: Settings, reader: FileReader) -> None:
+    """Its sender is told of no fault, and nothing of it is said."""
+    file_id = store(settings, adyen([settled(1), paid_out("98.80")]))
+    part = Spool(settings.home / "run", MAIN.name, file_id, "adyen_settlement_details:1").path
+    part.parent.mkdir(exist_ok=True)
+    part.with_suffix(f".{os.getpid()}.part").symlink_to("/dev/full")
+    assert reader.read_one()
+    assert row(settings, "state, why, refusal") == ("reading", None, None)
+    assert said(settings) == {}
+    assert not reader.read_one(), "until the lease has run out"
+    pass_a_minute(settings)
+    assert reader.read_one(), "there is room again"
+    assert len(said(settings)) == 2
+
+
+def test_a_folder_that_another_process_tidies_at_the_same_time_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "gone.spool").symlink_to(tmp_path / "nothing")
+    old = tmp_path / "old.spool"
+    old.touch()
+    os.utime(old, (0, 0))
+    delete_old(tmp_path)
+    assert not old.exists()
+
+
+def test_two_readers_of_one_file_whose_lease_was_lost_say_what_one_says(settings: Settings, reader: FileReader) -> None:
+    """The first one slept past its lease, and goes on in the middle of the second one's work."""
+    store(settings, b"".join(adyen_blocks(LINES)))
+    second = FileReader(settings, "reconciliation", threading.Event())
+    publisher = reader._publisher
+    say, count = publisher.produce, [0]
+
+    def produce(*record: Any) -> bool:
+        count[0] += 1
+        if count[0] == 3:
+            pass_a_minute(settings)
+            assert second.read_one()
+        return say(*record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publisher, "produce", produce)
+        assert reader.read_one()
+    second.close()
+    publisher.flush(10)
+    refs, (close,) = lines_of(said(settings))
+    assert refs[:-1] == [f"P{number:015d}" for number in range(LINES - 1)], "and then the pay-out"
+    assert row(settings, "state, chunks, chunks_said, lease_holder") == ("gated", close.chunks, close.chunks + 1, None)
+
+
+# ── readers of another version ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Broken(Exception):
+    """A reader is killed here."""
+
+
+def read_until_killed(reader: FileReader, hear: Callable[[AnyEvent], object], events: int) -> None:
+    """It says so many; its lease and its spool are lost."""
+    left = [events]
+
+    def hear_some(event: AnyEvent) -> None:
+        if not left[0]:
+            raise Broken
+        left[0] -= 1
+        hear(event)
+
+    reader._publisher = Told(hear_some)  # type: ignore[assignment]
+    with suppress(Broken):
+        assert reader.read_one()
+    pass_a_minute(reader._settings)
+    for path in (reader._settings.home / "run").glob("*.spool"):
+        path.unlink()
+
+
+def test_versions_of_a_reader_that_take_turns_count_each_line_once(
+    settings: Settings, reader: FileReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while processes are replaced, and the new ones are taken back: each says the file anew, cut in another way."""
+    room = Room(settings, (MAIN,))
+    store(settings, b"".join(adyen_blocks(LINES)))
+    late: list[AnyEvent] = []
+    read_until_killed(reader, lambda event: (late if len(late) < 2 else [room.hear(event)]).append(event), 3)
+    monkeypatch.setattr(AdyenSettlementDetails, "version", 2)
+    monkeypatch.setattr(chunks, "CHUNK_LINES", 300)
+    read_until_killed(reader, room.hear, 2)
+    room.hear(*late)  # of the first one, which had slept
+    monkeypatch.undo()
+    read_until_killed(reader, room.hear, 99)
+    room.settles()
+    assert row(settings, "state, reader, chunks, lines") == ("folded", "adyen_settlement_details:1/3", 4, LINES)
+    gross = sum(500 + number * 7919 % 100_000 for number in range(LINES - 1))
+    assert room.rows("SELECT lines, gross::bigint FROM settlement_sum_view WHERE kind = 'c'") == [
+        {"lines": LINES - 1, "gross": gross}
+    ]
+    assert room.rows("SELECT max(lines) AS most FROM tally_view") == [{"most": 1}]
+    assert sum(room.booked()["adyen-main/7/EUR"].values()) == 0
+    with Stores(settings.model_copy(update={"settlement_sources": (MAIN,)})) as stores:
+        assert FOLDED not in {each.check for each in compare(read_all(stores, settings))}
+    room.close()
+
+
+def test_the_close_of_a_former_reading_ends_no_file(settings: Settings, reader: FileReader) -> None:
+    """What it counts are chunks of its own, and the reader that has taken the file over has not said its last yet."""
+    room = Room(settings, (MAIN,))
+    store(settings, b"".join(adyen_blocks(LINES)))
+    said_first: list[AnyEvent] = []
+    read_until_killed(reader, said_first.append, 99)
+    run(settings, "reconciliation", "UPDATE reconciliation.files SET chunks_said = 0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AdyenSettlementDetails, "version", 2)
+        patch.setattr(chunks, "CHUNK_LINES", 300)
+        rest: list[AnyEvent] = []
+        read_until_killed(reader, rest.append, 99)
+    room.hear(*rest[:4])
+    room.hear(*said_first)
+    assert room.settles() == []
+    assert row(settings, "state") == ("folding",)
+    room.hear(*rest[4:])
+    assert len(room.settles()) == 1
+    room.close()
 
 
 # ── readers that are killed ──────────────────────────────────────────────────────────────────────────────────────────

@@ -90,7 +90,14 @@ TAMPERED = {
     "reconciliation.tallies SET lines[1] = lines[1] + 1 WHERE payment_order_id = 'order-1'": {
         "settlement_lines_add_up"
     },
-    "reconciliation.settlement_sums SET unknown = unknown + 1 WHERE kind = 'c'": {"suspense_explained"},
+    "reconciliation.settlement_sums SET unknown = unknown + 1 WHERE kind = 'c'": {
+        "suspense_explained",
+        "receivables_settled",
+    },
+    "reconciliation.tallies SET digests = digests || digests, lines = lines || lines WHERE payment_order_id = 'order-1'": {
+        "settlement_lines_once",
+        "settlement_lines_add_up",
+    },
     "reconciliation.settlement_sums SET gross = gross + 1 WHERE kind = 's'": {"settlement_lines_add_up"},
     "reconciliation.settlements SET booked = booked || '{\"suspense EUR\": -499}' WHERE settlement = '238'": {
         "settlements_booked"

@@ -154,7 +154,7 @@ def test_any_order_of_facts_and_files_ends_as_the_model_says(stored: Settings, s
     play(rooms, shuffled([steps for told in tales for steps in told.steps], chance), chance)
     room = rooms[0]
     room.settles()
-    assert _tallies(room) == {key: each for told in tales for key, each in told.world.end().amounts().items()}
+    assert room.tallies() == {key: each for told in tales for key, each in told.world.end().amounts().items()}
     assert room.booked() == {subject: each for told in tales for subject, each in told.world.booked().items()}
     assert room.breaks() == {each for told in tales for each in told.world.breaks(late=False)}
     room.after += timedelta(days=60)
@@ -164,9 +164,3 @@ def test_any_order_of_facts_and_files_ends_as_the_model_says(stored: Settings, s
     assert all(each.dead == 0 for each in rooms)
     for each in rooms:
         each.close()
-
-
-def _tallies(room: Room) -> dict[tuple[str, str, str, str], tuple[int, int, int]]:
-    rows = room.rows("SELECT psp, kind, replace(key, '-', '') AS key, currency, expected, settled, fee FROM tally_view")
-    found = {tuple(row.values())[:4]: tuple(row.values())[4:] for row in rows}
-    return {key: amounts for key, amounts in found.items() if any(amounts)}

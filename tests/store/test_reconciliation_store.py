@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from reconciliation.file_rows import lease
@@ -20,9 +22,14 @@ from schemas.settlements import (
     StatementMatched,
 )
 from tests.captures import capture
+from tests.contract.running import wait
 from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
+from topics.runtime.delivery import apply
 from topics.runtime.shape.limits import StuckLimits
+from topics.runtime.shape.reading import connect_reader
 from topics.settings import Settings
+
+WAITING = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
 
 
 @pytest.fixture
@@ -240,3 +247,68 @@ def test_what_was_booked_of_a_file_is_taken_back_when_it_is_discarded(room: Room
     assert (room.booked(), room.breaks()) == ({}, set())
     room.reads(paid_out([Row(call_id(1), 1234, 34, settlement="239")], settlement="239"))
     assert [event.subject for event in room.settles()] == ["adyen-eu/239/EUR"]
+
+
+def test_a_fact_whose_transaction_lasts_past_the_sweep_that_it_shares_is_not_left_out(
+    room: Room, stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep waits for all who have set it."""
+    room.reads(paid_out([Row(call_id(1), 1234, 34)]))
+    room.settles()
+    room.hear(captured(2))  # sets it, too
+    other = Room(stored, name="b")
+    other.after = room.after + timedelta(seconds=11)
+    sweep = threading.Thread(target=other.fires)
+
+    def lasts(name: str) -> None:
+        if name == "before_commit" and threading.current_thread() is not sweep:
+            sweep.start()
+            wait("it is fired, or waits", lambda: not sweep.is_alive() or waits_for_a_lock(stored))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "hit", lasts)
+        room.hear(captured(1))
+    sweep.join()
+    assert [type(event) for event in [*other.said, *other.settles()]][-1:] == [SettlementReclassified]
+    other.close()
+
+
+def waits_for_a_lock(settings: Settings) -> bool:
+    with psycopg.connect(settings.dsn("tally_reconciliation")) as conn:
+        return conn.execute(WAITING).fetchone() is not None
+
+
+# ── what waits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WAITS_FOR = {
+    "received": (600, "TALLY_SETTLEMENT_SOURCES must name adyen-eu"),
+    "reading": (600, "tally run reconciliation reads it"),
+    "gated": (600, "all its lines have come"),
+    "folding": (600, "all its lines have come"),
+    "quarantined": (0, "one person discards"),
+    "held": (0, "two persons release it"),
+}
+
+
+@pytest.mark.parametrize("state", WAITS_FOR)
+def test_tally_stuck_names_a_file_that_waits_past_its_limit_and_what_it_waits_for(room: Room, state: str) -> None:
+    limit_s, wanted = WAITS_FOR[state]
+    report = paid_out([Row(call_id(1), 1234, 34)])
+    room.hear(report.stored())
+    with room.store.transaction() as conn:
+        conn.execute("UPDATE files SET state = %s", [state])
+    at = room.now()
+    with connect_reader(room.settings, "reconciliation", name="tally stuck") as conn:
+        if limit_s:
+            assert stuck(conn, StuckLimits(), at + timedelta(seconds=limit_s - 1)) == []
+        (found,) = stuck(conn, StuckLimits(), at + timedelta(seconds=limit_s))
+    assert (found.id, found.state, found.age_s) == (report.file_id, f"file_{state}", limit_s)
+    assert wanted in found.next
+
+
+@pytest.mark.parametrize("state", ["folded", "superseded", "discarded"])
+def test_tally_stuck_leaves_out_a_file_that_is_through(room: Room, state: str) -> None:
+    room.hear(paid_out([Row(call_id(1), 1234, 34)]).stored())
+    with room.store.transaction() as conn:
+        conn.execute("UPDATE files SET state = %s", [state])
+        assert stuck(conn, StuckLimits(), room.now() + timedelta(days=60)) == []

@@ -8,6 +8,7 @@ import http.client
 import json
 import random
 import socket
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,12 +18,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from operations.cli.ingesting import STEADY_S, WatchedFolder
+from operations.cli.ingesting import STEADY_S, WatchedFolder, ingest
 from producers import recon_replies
 from producers.doors import uploads
 from producers.doors.settlement_files import file_name
 from producers.doors.uploads import PIECE
 from producers.keys import UPSTREAM_SCOPES
+from producers.problems import Problem
 from producers.trimming import trim
 from schemas.settlements import SettlementFileStored
 from tests.commands import tally
@@ -263,6 +265,21 @@ def test_tally_settlement_ingest_stores_files_packed_or_not_and_says_what_it_had
     assert [": as before, since " in line for line in again.stdout.splitlines()] == [True, True]
     unknown = tally(environment, "settlement", "ingest", str(plain), "--source", "eastpay")
     assert (unknown.returncode, "TALLY_SETTLEMENT_SOURCES" in unknown.stdout) == (1, True)
+
+
+def test_ten_gigabytes_of_zeros_in_gzip_are_refused_early_and_in_little_memory(door: Door, tmp_path: Path) -> None:
+    """Packed they are ten megabytes."""
+    bomb = tmp_path / "bomb.csv.gz"
+    bomb.write_bytes(gzip.compress(bytes(100 << 20), 9) * 100)
+    kept = left_behind(door.settings)
+    tracemalloc.start()
+    with pytest.raises(Problem, match="200 times") as refused:
+        ingest(door.settings, "northpay-main", bomb, "operator ann")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused.value.code == "file_too_large"
+    assert peak < 16 * PIECE
+    assert left_behind(door.settings) == kept
 
 
 def test_files_of_a_watched_folder_are_taken_once_they_are_steady_and_moved_by_what_became_of_them(

@@ -34,8 +34,9 @@ TIMERS = Table(
     Column("key", "text", "timer.key"),
     Column("due_at", "timestamptz", "timer.due_at"),
 )
-# The same timer set twice is one row. Set again after it has fired, it has another cause and so another id.
-_INSERT = TIMERS.insert(otherwise="ON CONFLICT (kind, key, due_at) DO NOTHING")
+# The same timer set twice is one row. Set again after it has fired, it has another cause and so another id. The row is locked:
+# who fires it waits for all who have set it, and sees what they did.
+_INSERT = TIMERS.insert(otherwise="ON CONFLICT (kind, key, due_at) DO UPDATE SET due_at = excluded.due_at")
 _DUE = f"SELECT id::text, {TIMERS.select(Timer)} FROM timers WHERE due_at <= %s ORDER BY due_at, id LIMIT %s"
 _DELETE = "DELETE FROM timers WHERE id = ANY(%s::uuid[])"
 
