@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciliation.formats import keys
+from reconciliation.formats import keys, seen
 from reconciliation.formats.amounts import ImpliedUnits, MajorUnits, Rates, decimals_of
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.refusing import Refusals, Unreadable, masked, refusal_of
@@ -157,11 +158,28 @@ def test_equal_rows_are_as_many_lines_and_the_same_ones_when_they_come_again() -
     assert sorted(again.digest(row) for row in reversed(rows)) == sorted(found)
 
 
-def test_no_row_is_forgotten_as_the_table_grows() -> None:
-    seen = keys.Occurrences()
-    first = [seen.digest(str(number)) for number in range(20_000)]
-    again = [seen.digest(str(number)) for number in range(20_000)]
+def test_no_row_is_forgotten_once_most_are_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "_RECENT", 512)
+    rows = keys.Occurrences()
+    first = [rows.digest(str(number)) for number in range(20_000)]
+    again = [rows.digest(str(number)) for number in range(20_000)]
     assert len({*first, *again}) == 40_000
+
+
+def test_rows_are_told_apart_in_memory_that_does_not_grow_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "_RECENT", 512)
+    rows = keys.Occurrences()
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            rows.digest(str(number))
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(2_000, 20_000):
+            rows.digest(str(number))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 18_000  # bytes: one for each of them
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
