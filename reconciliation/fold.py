@@ -7,7 +7,7 @@ All lock rows in one order: tallies by key, then settlements, whose sums change 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -49,13 +49,14 @@ _TYPES = ("uuid", "text", "text", "text", "int8", "int8", "int8", "int8", "int8"
 _COLUMNS = ", ".join(FoldedLine._fields)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
 # OFFSET 0 keeps the order of the arrays, which are sorted: processes that fold the same tallies do not deadlock.
-_LINES = f"(SELECT * FROM unnest({_ARRAYS}) OFFSET 0) AS l ({_COLUMNS})"
+_LINES = f"(SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY OFFSET 0) AS l ({_COLUMNS}, place)"
+_OF_LINE = ", ".join(f"l.{column}" for column in FoldedLine._fields)
 _SAME = "t.key = l.key AND t.kind = l.kind AND t.currency = l.currency AND t.psp = l.psp"
 _EQUAL = """t.settled = t.expected AND cardinality(t.facts) > 0
         AND (t.fee_expected IS NULL OR abs(t.fee - t.fee_expected) <= t.fee_slack)"""
 _SUMS = """
 SELECT settlement_no, kind, currency, count(*)::bigint, sum(gross)::bigint,
-       coalesce(sum(gross) FILTER (WHERE NOT known), 0)::bigint, sum(charged)::bigint, sum(net)::bigint
+       coalesce(sum(gross) FILTER (WHERE NOT known), 0)::bigint, sum(charged)::bigint, sum(net)::bigint, array_agg(place)
 FROM met GROUP BY settlement_no, kind, currency"""
 
 # Tallies that exist: most lines, since a fact is heard days before its line comes.
@@ -96,7 +97,7 @@ SELECT replace(key::text, '-', ''), kind, currency, psp, known FROM made
 # Lines whose digest came in another file: kept, in case that file is withdrawn.
 _REPEATED: LiteralString = f"""
 INSERT INTO repeated_lines ({_COLUMNS}, counted_file_no)
-SELECT l.*, t.lines[4 * array_position(t.digests, l.digest)]
+SELECT {_OF_LINE}, t.lines[4 * array_position(t.digests, l.digest)]
 FROM {_LINES} JOIN tallies t ON {_SAME} AND l.digest = ANY (t.digests)
 WHERE t.lines[4 * array_position(t.digests, l.digest)] <> l.file_no
 ON CONFLICT DO NOTHING
@@ -123,22 +124,39 @@ WITH met AS (
 def fold(conn: Connection, lines: Sequence[FoldedLine], now: datetime, settled: bool = False) -> list[SumChange]:
     """Fold lines of any number of files; `settled`: they are files that are settled already. → what settlements get"""
     changes: list[SumChange] = []
+    judged = [settled, now, text_array(JUDGED)]
     for batch in _rounds(lines):
-        arrays = _arrays(batch)
-        judged = [settled, now, text_array(JUDGED)]
-        met = conn.execute(_MEET, [*arrays, *judged])
-        made = conn.execute(_MAKE, [now, *arrays, *judged])
-        found = [*map(SumChange._make, met), *_sums_of_made(batch, made)]
-        if _lines(found) < len(batch):  # a fact has made a tally between the two statements; or a line is repeated
-            found += map(SumChange._make, conn.execute(_MEET, [*arrays, *judged]))
-        if _lines(found) < len(batch):
-            conn.execute(_REPEATED, arrays)
-        changes += found
+        rest = _meet(conn, batch, judged, changes)
+        rest = _make(conn, rest, now, judged, changes) if rest else rest
+        rest = _meet(conn, rest, judged, changes) if rest else rest  # a fact has made a tally between the two
+        if rest:
+            conn.execute(_REPEATED, _arrays(rest))
     return changes
 
 
-def _lines(changes: Sequence[SumChange]) -> int:
-    return sum(change.lines for change in changes)
+def _meet(
+    conn: Connection, batch: Sequence[FoldedLine], judged: Sequence[Any], changes: list[SumChange]
+) -> Sequence[FoldedLine]:
+    """→ the lines that have no tally, or have been counted"""
+    met: set[int] = set()
+    for *sums, places in conn.execute(_MEET, [*_arrays(batch), *judged]):
+        changes.append(SumChange(*sums))
+        met.update(places)
+    return [line for place, line in enumerate(batch, 1) if place not in met] if len(met) < len(batch) else ()
+
+
+def _make(
+    conn: Connection, batch: Sequence[FoldedLine], now: datetime, judged: Sequence[Any], changes: list[SumChange]
+) -> Sequence[FoldedLine]:
+    """→ the lines whose tally was there"""
+    missing = {line[:4]: line for line in batch}
+    for *key, known in conn.execute(_MAKE, [now, *_arrays(batch), *judged]):
+        line = missing.pop(tuple(key))
+        unknown = 0 if known else line.gross
+        changes.append(
+            SumChange(line.settlement_no, line.kind, line.currency, 1, line.gross, unknown, line.charged, line.net)
+        )
+    return list(missing.values())
 
 
 def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: datetime) -> list[SumChange]:
@@ -146,7 +164,7 @@ def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: d
     changes: list[SumChange] = []
     for batch in _rounds(lines):
         rows = conn.execute(_WITHDRAW, [*_arrays(batch), now, text_array(JUDGED)])
-        changes += [SumChange(*row[:3], *(-amount for amount in row[3:])) for row in rows]
+        changes += [SumChange(*row[:3], *(-amount for amount in row[3:-1])) for row in rows]
     repeated = conn.execute(_TAKE_REPEATED, [int_array(line.digest for line in lines)])
     others = [line for line in map(FoldedLine._make, repeated) if line.file_no != file_no]
     return [*changes, *fold(conn, sorted(others, key=_by_file), now, settled=True)]
@@ -159,18 +177,6 @@ DELETE FROM repeated_lines WHERE digest = ANY (%s::bigint[]) RETURNING replace(k
 
 def _by_file(line: FoldedLine) -> int:
     return line.file_no
-
-
-def _sums_of_made(batch: Sequence[FoldedLine], made: Iterable[Sequence[Any]]) -> list[SumChange]:
-    by_key = {line[:4]: line for line in batch}
-    changes = []
-    for *key, known in made:
-        line = by_key[tuple(key)]
-        unknown = 0 if known else line.gross
-        changes.append(
-            SumChange(line.settlement_no, line.kind, line.currency, 1, line.gross, unknown, line.charged, line.net)
-        )
-    return changes
 
 
 def _rounds(lines: Sequence[FoldedLine]) -> Iterator[list[FoldedLine]]:
