@@ -51,6 +51,14 @@ def test_a_desks_chores_try_letters_again_and_fire_timers(desk: RoomDesk, books:
     assert (books.effects("k"), books.effects("t")) == ([1], [1, 0])
 
 
+def test_a_timer_that_was_set_for_now_by_another_fires_in_the_next_turn(desk: RoomDesk, books: Books, log: Log) -> None:
+    bring(desk, log.capture("t", 1, "timer:again:0"))
+    books.run("UPDATE timers SET kind = 'timer:ring:0'")
+    for chore in desk.chores() * 2:
+        chore.do()
+    assert books.effects("t") == [1, 0, 0]
+
+
 @pytest.mark.usefixtures("swept_soon")
 def test_a_stopped_desk_publishes_what_is_committed_and_goes_on_after_the_lift(
     desk: RoomDesk, books: Books, log: Log

@@ -62,6 +62,7 @@ class Applied:
     revived: int = 0
     calls: int = 0
     latest: bool = False  # whether a compacted topic has dirty keys
+    due: bool = False  # whether a timer was set that is due already
 
 
 class _PositionsMoved(Exception):
@@ -408,6 +409,7 @@ def save(conn: Connection, consumer: AnyConsumer, folded: FoldedBatch, now: date
         applied.calls = len(folded.calls)
     if folded.timers:
         timers.save(conn, folded.timers)
+        applied.due = any(timer.due_at <= now for timer, _ in folded.timers)
 
 
 class _LatestMark(NamedTuple):

@@ -61,6 +61,7 @@ class RoomDesk(Desk):
         self._wake = wake
         self._ended_at = self._took_s = 0.0  # of the last batch
         self._draining, self._trimming = Chore(DRAIN_EVERY_S, self._drain), Chore(TRIM_EVERY_S, self._trim)
+        self._firing = Chore(FIRE_EVERY_S, self._fire)
 
     # ── a batch ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,7 +97,7 @@ class RoomDesk(Desk):
             self.latest = LatestPublisher(self._consumer, self.publisher, count)
             chores.append(Chore(LATEST_EVERY_S, self.publish_latest))
         if catalog.TIMERS in self._consumer.room.reads:
-            chores.append(Chore(FIRE_EVERY_S, self._fire))
+            chores.append(self._firing)
         return chores
 
     def publish_latest(self) -> None:
@@ -115,9 +116,12 @@ class RoomDesk(Desk):
         self._draining.every_s = DRAIN_EVERY_S
 
     def _fire(self) -> None:
-        """Fire due timers; the rest of many in the next turns."""
+        """Fire due timers; the rest of many in the next turns, and at once those that were set for now: work in slices."""
+        self._firing.every_s = FIRE_EVERY_S
         for applied in fire(self.store, self._consumer, self.publisher.holder, self.clock.now()):
             self._publish(applied)
+            if applied.due:
+                self._firing.every_s = 0.0
 
     def _trim(self) -> None:
         """Delete a slice of old claims; the next slice soon while there are more."""
