@@ -7,6 +7,7 @@ that neither is ever held in memory.
 from __future__ import annotations
 
 import argparse
+import csv
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -108,9 +109,18 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--number", type=int, default=1, help="of the batch")
+    parser.add_argument("--expected", type=Path, help="where to write its captures as our books know them, as CSV")
     arguments = parser.parse_args()
+    large = Large(arguments.rows, arguments.seed, number=arguments.number)
     with arguments.file.open("wb", buffering=1 << 20) as written:
-        written.writelines(Large(arguments.rows, arguments.seed).file())
+        written.writelines(large.file())
+    if arguments.expected:
+        with arguments.expected.open("w", encoding="utf-8", newline="", buffering=1 << 20) as expected:
+            csv.writer(expected).writerows(
+                (each.our_ref, each.order_ref, each.amount, each.currency, each.scheme, each.odd or "")
+                for each in large.expected()
+            )
 
 
 if __name__ == "__main__":

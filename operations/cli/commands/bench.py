@@ -1,4 +1,4 @@
-"""`tally bench pay-in | refunds | payouts | ledger | letters | outage | screening`: figures of this machine, also as JSON."""
+"""`tally bench pay-in | refunds | payouts | ledger | letters | recon | outage | screening`: figures, also as JSON."""
 
 from __future__ import annotations
 
@@ -58,10 +58,7 @@ def payouts(
     sellers: Annotated[int, typer.Option(min=1, max=10_000, help="Sellers that are paid.")] = 50,
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
-    """From HTTP accept to submitted at the provider, in wallet and ledger, on the running stack, beside the rooms alone.
-
-    What it moves stays.
-    """
+    """From HTTP accept to submitted at the provider, in wallet and ledger, on the running stack. What it moves stays."""
     from operations.bench.bookings import BookingsPlan
     from operations.bench.payouts import run
 
@@ -102,6 +99,30 @@ def letters(
     configure_logs(settings.model_copy(update={"log_level": "error"}))  # each letter logs a warning
     plan = LettersPlan(letters=letters, rate=rate)
     _show(run(settings, partial(build, "payments"), plan, note), as_json)
+
+
+@app.command()
+def recon(
+    as_json: Json = False,
+    lines: Annotated[
+        int, typer.Option(min=2000, max=10_000_000, help="Lines of the file, and of two files together.")
+    ] = 1_000_000,
+    workers: Annotated[int, typer.Option(min=1, max=12, help="Processes that fold lines.")] = 2,
+    seed: Annotated[int, typer.Option(help="Same seed, same lines.")] = 1,
+    pay_in: Annotated[
+        float, typer.Option(min=0, max=600, help="Instead: pay-in of the running stack, so many seconds a turn.")
+    ] = 0,
+) -> None:
+    """A large settlement file from the door to booked, and its floor, in a database and under a topic prefix of their own."""
+    from operations.bench import recon, recon_beside
+    from operations.stack.running import current_settings
+
+    if pay_in:
+        settings, status = _running_stack()
+        beside = recon_beside.BesidePlan(seconds=pay_in, lines=lines, workers=workers, seed=seed)
+        _show(recon_beside.run(settings, status, beside, note), as_json)
+        return
+    _show(recon.run(current_settings(), recon.ReconPlan(lines=lines, workers=workers, seed=seed), note), as_json)
 
 
 @app.command()
