@@ -99,13 +99,15 @@ def _apply_reply(policy: Policy, state: Attempts, event: CallEnded, cause: Cause
     about = _of_call(draft, event.call_id)
     if about is None:
         return charging.of_an_earlier_call(event.call_id, reply)
-    if about.check_id == event.call_id:
-        if isinstance(about, Operation) and about.kind == "charge" and attempt.undecided:
-            return _answer_persons(policy, state, attempt, call, about, reply, cause)
-        _answer(draft, about, reply)
-    else:
-        assert isinstance(about, Operation), "disputes are only asked about"
+    if not isinstance(about, Operation):
+        disputing.apply_reply(draft, about, reply)
+    elif about.call_id == event.call_id:
         operating.apply_reply(draft, about, call, event.act, event.act_no, reply)
+    else:
+        is_awaited = about.check.open and about.check_id == event.call_id
+        if about.kind == "charge" and attempt.undecided:
+            return _answer_persons(policy, state, attempt, call, about, reply, cause, is_awaited)
+        _answer(draft, about, reply, is_awaited)
     return _finish(draft)
 
 
@@ -154,7 +156,7 @@ def _of_call(draft: Draft, call_id: str) -> Checked | None:
 
 
 def _calls(about: Checked) -> tuple[str, ...]:
-    return (about.call_id, about.check_id) if isinstance(about, Operation) else (about.check_id,)
+    return (about.call_id, *about.check_ids) if isinstance(about, Operation) else (about.check_id,)
 
 
 def _is_checked(state: Attempts, attempt: Attempt, reply: Reply) -> bool:
@@ -178,12 +180,9 @@ def _check(draft: Draft, about: Operation, reply: Reply) -> None:
         operating.settle(draft, about, said)
 
 
-def _answer(draft: Draft, about: Checked, reply: Reply) -> None:
-    """Apply the answer to a check."""
-    if not isinstance(about, Operation):
-        disputing.apply_reply(draft, about, reply)
-    elif not about.check.open:
-        # Another word of the PSP has come before this answer.
+def _answer(draft: Draft, about: Operation, reply: Reply, is_awaited: bool) -> None:
+    """Apply the answer to a check; not awaited: another word of the PSP has come before it."""
+    if not is_awaited:
         _check(draft, checking.row_of_charge(draft) if about.is_charge else about, reply)
     elif about.kind == "charge":
         _answer_of_charge(draft, about, reply)
@@ -229,12 +228,19 @@ def _resolve(policy: Policy, state: Attempts, attempt: Attempt, call: CallFacts,
 
 
 def _answer_persons(
-    policy: Policy, state: Attempts, attempt: Attempt, call: CallFacts, about: Operation, reply: Reply, cause: Cause
+    policy: Policy,
+    state: Attempts,
+    attempt: Attempt,
+    call: CallFacts,
+    about: Operation,
+    reply: Reply,
+    cause: Cause,
+    is_awaited: bool,
 ) -> Decision:
     """Apply the answer about an unresolved charge, of which two persons say that it has failed."""
     draft, word = Draft(policy, state, attempt, cause), reply
     if not charging.settles(attempt, reply):
-        if not (about.check.open and checking.believes_persons(draft, about, reply)):
+        if not (is_awaited and checking.believes_persons(draft, about, reply)):
             return _finish(draft)
         word = FAILED_BY_PERSONS
     decision = charging.apply_notification(policy, attempt, call, word, cause)

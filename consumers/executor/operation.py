@@ -92,6 +92,11 @@ class Operation:
     def check_id(self) -> str:
         return check_id(self.call_id, self.check.number)
 
+    @property
+    def check_ids(self) -> tuple[str, ...]:
+        """All that were ever made: the PSP's word may end a check whose answer is under way."""
+        return tuple(check_id(self.call_id, number) for number in range(1, self.check.number + 1))
+
     def evolve(self, now: datetime, **changes: object) -> Operation:
         return replace(self, revision=self.revision + 1, changed_at=now, **changes)  # type: ignore[arg-type]
 

@@ -157,6 +157,18 @@ def test_what_waits_for_the_charge_fails_with_it_and_not_before() -> None:
     assert (order.types(), order.states()) == (["PaymentDeclined", "CaptureFailed"], {"c1": "failed"})
 
 
+def test_an_answer_to_a_question_that_another_has_followed_is_no_other_charge() -> None:
+    order = operation("c1")
+    order.resolved("c1")
+    (first,) = order.due
+    order.told("c1", "succeeded")
+    order.told("c1", "declined")
+    order.answer(first, order.yes_of("c1"), act="ask")
+    order.check_says(order.yes_of("c1"))
+    order.check_says(order.yes_of("c1"))
+    assert (order.types(), order.states(), order.due) == (["PaymentCaptured"], {"c1": "done"}, {})
+
+
 # ── "failed" of what is behind a charge ──────────────────────────────────────────────────────────────────────────────
 
 
