@@ -27,6 +27,7 @@ from tests.conftest import await_topics
 from tests.journey.books import APART
 from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
+from tests.stack.forked import forking
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
@@ -204,6 +205,7 @@ def arena(folder: Path) -> Iterator[Arena]:
     home.prepare()
     supervisor, claims = Supervisor(), PortClaims()
     with ExitStack() as stack:
+        stack.enter_context(forking())
         stack.callback(supervisor.stop)
         stack.callback(claims.release)
         ports = choose_ports(home, claims, {})

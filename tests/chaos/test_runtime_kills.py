@@ -29,7 +29,7 @@ def send_until_dead(sender: Sender, processes: Nursery, books: Books, doomed: di
                 sender.capture(key, twice=len(sender.sent[key]) % 10 == 0)
             sender.flush()
         for pid in list(alive):
-            if state_of(pid) == "Z":
+            if processes.has_ended(pid):
                 assert processes.ended(pid) == -signal.SIGKILL, alive[pid]
                 del alive[pid]
         return not alive

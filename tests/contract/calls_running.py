@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import psycopg
@@ -23,6 +22,7 @@ from schemas.envelope import Envelope, derive_id, event_type, record_headers, ut
 from schemas.events import AnyEvent, NotificationReceived, OrderPlaced
 from tests.conftest import await_topics, delete_topics
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
+from tests.stack.forked import SERVER
 from topics.runtime.delivery.apply import apply
 from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape import failpoints
@@ -167,10 +167,6 @@ def calling(settings: Settings) -> Iterator[None]:
     assert died == []
 
 
-_CLEAN = get_context("forkserver")  # children of a process that has read all modules and has no thread
-_CLEAN.set_forkserver_preload([__name__])
-
-
 @contextmanager
 def topics_for_nobody(servers: Servers) -> Iterator[str]:
     """→ the prefix of topics to which nobody listens, for all tests of a module."""
@@ -184,7 +180,7 @@ def topics_for_nobody(servers: Servers) -> Iterator[str]:
 @contextmanager
 def calling_process(settings: Settings) -> Iterator[None]:
     """The sender in a process of its own."""
-    process = _CLEAN.Process(target=_call, args=(settings, ""))
+    process = SERVER.Process(target=_call, args=(settings, ""))
     process.start()
     try:
         yield
@@ -201,7 +197,7 @@ def killed_calling(settings: Settings, failpoint: str) -> bool:
 @contextmanager
 def asleep_calling(settings: Settings, failpoint: str) -> Iterator[Callable[[], None]]:
     """A sender in a process of its own that falls asleep there. → what wakes it"""
-    process = _CLEAN.Process(target=_call, args=(settings, f"{failpoint}=stop"))
+    process = SERVER.Process(target=_call, args=(settings, f"{failpoint}=stop"))
     process.start()
     assert process.pid is not None
     pid = process.pid
@@ -223,7 +219,7 @@ def killed_hearing(settings: Settings, failpoint: str, messages: Sequence[Messag
 
 
 def _killed(work: Callable[..., None], settings: Settings, failpoint: str, *more: object) -> bool:
-    process = _CLEAN.Process(target=work, args=(settings, f"{failpoint}=kill", *more))
+    process = SERVER.Process(target=work, args=(settings, f"{failpoint}=kill", *more))
     process.start()
     process.join(60)
     process.kill()

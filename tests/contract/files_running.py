@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,34 +14,20 @@ from typing import Any
 
 import psycopg
 
+from operations.stack.settings import load_settings
+from reconciliation import app, host
+from reconciliation.consumer import build
+from reconciliation.reader import FileReader
 from schemas.envelope import TYPE_PREFIX
 from schemas.events import AnyEvent
 from schemas.settlements import SettlementFileStored
+from tests.stack.forked import Forked, fork
 from tests.store.hearing import KIND_OF
 from topics.settings import Settings
 from topics.settlement_sources import SettlementSource
 
 MAIN = SettlementSource(name="adyen-main", psp="adyen", bank_account="main")
 PIECE = 200_000
-WORK = {
-    "reader": """
-import threading
-from operations.stack.settings import load_settings
-from reconciliation.reader import FileReader
-FileReader(load_settings(), "reconciliation", threading.Event()).read_one()
-""",
-    "worker": """
-import signal, threading
-from operations.stack.settings import load_settings
-from reconciliation import app
-from reconciliation.consumer import build
-from reconciliation.host import StreamLoop
-app.SESSION_S, app.BATCH = 2.0, 1
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
-StreamLoop(load_settings(), build(load_settings()), stop).run()
-""",
-}
 
 
 def run(settings: Settings, role: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -101,8 +86,8 @@ def row(settings: Settings, columns: str) -> tuple[Any, ...]:
 
 
 @contextmanager
-def started(settings: Settings, work: str, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own, which dies as told. `reader` reads one file; `worker` goes on until SIGTERM."""
+def started(settings: Settings, work: Callable[[], None], failpoints: str = "") -> Iterator[Forked]:
+    """A process of its own, which dies as told."""
     variables = {
         "TALLY_HOME": str(settings.home),
         "TALLY_KAFKA": settings.kafka,
@@ -113,10 +98,7 @@ def started(settings: Settings, work: str, failpoints: str = "") -> Iterator[sub
         "TALLY_SETTLEMENT_SOURCES": json.dumps([MAIN.model_dump(mode="json", exclude_unset=True)]),
         "TALLY_FAILPOINTS": failpoints,
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    with (settings.home / f"{work}.log").open("ab") as log:
-        argv = [sys.executable, "-c", WORK[work]]
-        process = subprocess.Popen(argv, env=inherited | variables, stdout=log, stderr=log)
+    process = fork(settings.home / f"{work.__name__}.log", variables, work)
     try:
         yield process
     finally:
@@ -124,7 +106,20 @@ def started(settings: Settings, work: str, failpoints: str = "") -> Iterator[sub
         process.wait()
 
 
-def ended(settings: Settings, work: str, failpoints: str = "") -> int:
+def reader() -> None:
+    """Reads one file."""
+    FileReader(load_settings(), "reconciliation", threading.Event()).read_one()
+
+
+def worker() -> None:
+    """Folds lines until SIGTERM."""
+    app.SESSION_S, app.BATCH = 2.0, 1
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    host.StreamLoop(load_settings(), build(load_settings()), stop).run()
+
+
+def ended(settings: Settings, work: Callable[[], None], failpoints: str = "") -> int:
     """The same, waited for. → exit code, or minus the signal."""
     with started(settings, work, failpoints) as process:
         return process.wait(60)

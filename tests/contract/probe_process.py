@@ -1,25 +1,19 @@
-"""Commands on stdin → processes of the probe, forked from one that has read all its modules; what became of them on stdout.
-
-`{"start": "loop" | "busy loop" | "stream" | "apply" | a room, "failpoints": "…", "sabotage": "…"}` answers with a pid,
-`{"wait": pid}` with how it ended.
-At the end of stdin everything is killed. A child reads what it is to apply from `<home>/messages`, where it is not Kafka.
-"""
+"""What a process of the probe does. It reads what it is to apply from `<home>/messages`, where it is not Kafka."""
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
+from operations.stack.host import serve
 from operations.stack.settings import load_settings
+from reconciliation import app, file_rows, host, reader, watermark
 from tests.contract import probe, sabotage
 from tests.contract.rooms import EXECUTIONS
 from topics.catalog import Room
@@ -28,7 +22,6 @@ from topics.runtime.delivery.drain import drain
 from topics.runtime.outbox import latest, outbox
 from topics.runtime.outbox.outbox import Publisher
 from topics.runtime.process.kafka_loop import RoomLoop
-from topics.runtime.shape import failpoints
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.failpoints import hit
@@ -36,48 +29,21 @@ from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 BATCH = 5
-NEED_FAUST = ("stream", "reconciliation", "settlements")
 SESSION_S = 2.0  # in place of 6: of processes with Faust
 
 
-def main() -> None:
-    children: set[int] = set()
-    for line in sys.stdin:
-        command = json.loads(line)
-        if "start" in command:
-            if command["start"] in NEED_FAUST:  # read before the fork, and only by those who need it
-                import reconciliation.host  # noqa: F401
-            pid = os.fork()
-            if pid == 0:
-                _child(command)
-            children.add(pid)
-            answer: dict[str, int] = {"pid": pid}
-        else:
-            _, status = os.waitpid(command["wait"], 0)
-            children.discard(command["wait"])
-            answer = {"ended": os.waitstatus_to_exitcode(status)}
-        print(json.dumps(answer), flush=True)
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
-
-
-def _child(command: dict[str, Any]) -> None:
-    """Never returns."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+def run(work: str, build: str, sweep_after_s: float) -> None:
+    """`loop`, `busy loop`, `stream`, `apply` or a room, of the build with that sabotage. Never returns."""
     status = 1
     try:
-        failpoints._plan.update(failpoints._read(command["failpoints"]))
-        sabotage.BUILDS[command["sabotage"]]()
-        outbox.SWEEP_AFTER_S = command["sweep_after_s"]
-        latest.LEASE_S = (
-            4  # s, in place of 10: the heirs of the killed wait for it, as for the session, which is 3 here
-        )
-        status = _WORK.get(command["start"], partial(run_room, name=command["start"]))(load_settings()) or 0
+        sabotage.BUILDS[build]()
+        outbox.SWEEP_AFTER_S = sweep_after_s
+        latest.LEASE_S = 4  # s, in place of 10: the heirs of the killed wait for it, as for the session of 3 here
+        status = _WORK.get(work, partial(run_room, name=work))(load_settings()) or 0
     except BaseException:
         traceback.print_exc()  # in the settings' probe.log
     finally:
-        os._exit(status)
+        os._exit(status)  # whatever threads are left
 
 
 def run_loop(settings: Settings, room: Room = probe.ROOM) -> None:
@@ -89,8 +55,6 @@ def run_loop(settings: Settings, room: Room = probe.ROOM) -> None:
 
 def run_stream(settings: Settings) -> None:
     """The same for what comes through Faust."""
-    from reconciliation import app, host
-
     app.SESSION_S = SESSION_S
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -99,9 +63,6 @@ def run_stream(settings: Settings) -> None:
 
 def run_room(settings: Settings, name: str) -> int:
     """As `tally run`, with leases of readers that end soon. → its exit code"""
-    from operations.stack.host import serve
-    from reconciliation import app, file_rows, reader, watermark
-
     app.SESSION_S, file_rows.LEASE_S, reader.RENEW_S, watermark.EVERY_S = SESSION_S, 3, 0.5, 0.5
     return serve(settings, [name])
 
@@ -150,6 +111,3 @@ _WORK: dict[str, Callable[[Settings], int | None]] = {
     "stream": run_stream,
     "apply": run_apply,
 }
-
-if __name__ == "__main__":
-    main()

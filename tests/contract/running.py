@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,8 +18,9 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import Producer, TopicPartition
 
-from tests.contract import probe
+from tests.contract import probe, probe_process
 from tests.contract.rooms import EXECUTIONS, Books, captured, event_id, headers_of
+from tests.stack.forked import Forked, fork
 from topics import catalog
 from topics.runtime.process.kafka_loop import RoomLoop
 from topics.runtime.shape.consumer import Message
@@ -44,7 +43,8 @@ class Nursery:
     """Starts processes of the probe, and knows how they ended."""
 
     def __init__(self, settings: Settings) -> None:
-        variables = {
+        self._log = settings.home / "probe.log"
+        self._variables = {
             "TALLY_HOME": str(settings.home),
             "TALLY_KAFKA": settings.kafka,
             "TALLY_POSTGRES": settings.postgres,
@@ -57,36 +57,26 @@ class Nursery:
                 [each.model_dump(mode="json") for each in settings.settlement_sources]
             ),
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-        self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.probe_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(settings.home / "probe.log").open("ab"),
-            text=True,
-            env=inherited | variables,
-        )
+        self._children: dict[int, Forked] = {}
 
     def start(self, work: str = "loop", failpoints: str = "", sabotage: str = "", sweep_after_s: float = 2) -> int:
         """→ its pid."""
-        told = {"start": work, "failpoints": failpoints, "sabotage": sabotage, "sweep_after_s": sweep_after_s}
-        return int(self._ask(told)["pid"])
+        variables = self._variables | {"TALLY_FAILPOINTS": failpoints}
+        child = fork(self._log, variables, probe_process.run, work, sabotage, sweep_after_s)
+        self._children[child.pid] = child
+        return child.pid
+
+    def has_ended(self, pid: int) -> bool:
+        return self._children[pid].poll() is not None
 
     def ended(self, pid: int) -> int:
         """Wait for its end. → exit code, or minus the signal."""
-        return int(self._ask({"wait": pid})["ended"])
-
-    def _ask(self, command: dict[str, Any]) -> dict[str, int]:
-        assert self._parent.stdin
-        assert self._parent.stdout
-        print(json.dumps(command), file=self._parent.stdin, flush=True)
-        answer: dict[str, int] = json.loads(self._parent.stdout.readline())
-        return answer
+        return self._children[pid].wait()
 
     def close(self) -> None:
-        assert self._parent.stdin
-        self._parent.stdin.close()
-        self._parent.wait(30)
+        for child in self._children.values():
+            child.kill()
+            child.wait(30)
 
 
 @contextmanager
@@ -99,7 +89,7 @@ def nursery(settings: Settings) -> Iterator[Nursery]:
 
 
 def state_of(pid: int) -> str:
-    """As /proc says: R, S, T (stopped), Z."""
+    """As /proc says: R, S, T (stopped)."""
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rpartition(")")[2].split()[0]
 

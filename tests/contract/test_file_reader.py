@@ -21,6 +21,7 @@ from reconciliation.reader import FileReader
 from reconciliation.spool import Spool, delete_old
 from schemas.events import AnyEvent
 from schemas.settlements import SettlementLines, SettlementLinesEnded
+from tests.contract import files_running
 from tests.contract.files_running import MAIN, Told, ended, pass_a_minute, row, run, store
 from tests.contract.running import heard
 from tests.reconciling import Room
@@ -268,7 +269,7 @@ def test_readers_killed_at_every_step_say_what_one_says_undisturbed(
 ) -> None:
     store(settings, b"".join(adyen_blocks(LINES)))
     for place in PLACES[spool]:
-        assert ended(settings, "reader", place) == -signal.SIGKILL
+        assert ended(settings, files_running.reader, place) == -signal.SIGKILL
         pass_a_minute(settings)
         if spool == "lost":
             for path in (settings.home / "run").glob("*.spool"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from tests.contract.files_running import ended, pass_a_minute, row, run, started, store
+from tests.contract.files_running import ended, pass_a_minute, reader, row, run, started, store, worker
 from tests.contract.running import wait
 from tests.settlement_files import adyen_blocks
 from topics.settings import Settings
@@ -17,16 +17,16 @@ WORKERS_DIE = ("before_commit=kill:3", "before_publish=kill:3")
 def test_a_file_is_folded_once_whoever_is_killed_on_its_way(make_stack: Callable[..., Settings]) -> None:
     settings = make_stack(partitions=2)
     store(settings, b"".join(adyen_blocks(LINES)))
-    assert ended(settings, "reader", "file.between_chunks=kill:3") == -signal.SIGKILL
+    assert ended(settings, reader, "file.between_chunks=kill:3") == -signal.SIGKILL
     pass_a_minute(settings)
-    assert ended(settings, "reader") == 0, "it has said all"
+    assert ended(settings, reader) == 0, "it has said all"
     for place in WORKERS_DIE:
-        assert ended(settings, "worker", place) == -signal.SIGKILL
-    with started(settings, "worker") as one, started(settings, "worker") as other:
+        assert ended(settings, worker, place) == -signal.SIGKILL
+    with started(settings, worker) as one, started(settings, worker) as other:
         wait("all of it is folded", lambda: row(settings, "ended")[0] and folded(settings) == row(settings, "chunks"))
-        for worker in (one, other):
-            worker.terminate()
-            assert worker.wait(60) == 0
+        for each in (one, other):
+            each.terminate()
+            assert each.wait(60) == 0
     ((lines, settled, most),) = run(
         settings,
         "reconciliation",

@@ -72,7 +72,7 @@ def truth(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFact
     copy_database(servers, template, settings.database)
     try:
         apply_topics(settings)
-        with running(settings) as whole:
+        with running(settings, copies=1) as whole:
             buy(whole)
         with simulator(settings):
             yield Truth(settings, servers)

@@ -24,6 +24,7 @@ from producers.keys import UPSTREAM_SCOPES, create_key
 from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
+from tests.stack.forked import forking
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.clock import Clock
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
@@ -181,21 +182,24 @@ def settings_for(
 
 
 @contextmanager
-def running(settings: Settings, failpoints: Mapping[str, Sequence[str]] | None = None) -> Iterator[Whole]:
-    """Until the block ends. `failpoints` are as in TALLY_FAILPOINTS, by the name of a process."""
+def running(
+    settings: Settings, failpoints: Mapping[str, Sequence[str]] | None = None, copies: int = COPIES
+) -> Iterator[Whole]:
+    """Until the block ends, so many processes for each room. `failpoints` are as in TALLY_FAILPOINTS, by process."""
     home = Home(settings.home)
     home.prepare()
     till = Till(f"http://127.0.0.1:{settings.api_port}", create_key(settings, "shop", UPSTREAM_SCOPES))
     planned = {name: list(points) for name, points in (failpoints or {}).items()}
     whole = Whole(settings, home, till, failpoints=planned)
-    try:
-        whole.supervisor.add(simulator(home, settings))
-        for plan in layout.rooms_and_api(home, environment(settings), COPIES):
-            whole.start(plan.command)
-        whole.wait_until(lambda: not_ready(home, whole.rooms, till.url), START_S)
-        yield whole
-    finally:
-        whole.supervisor.stop()
+    with forking():
+        try:
+            whole.supervisor.add(simulator(home, settings))
+            for plan in layout.rooms_and_api(home, environment(settings), copies):
+                whole.start(plan.command)
+            whole.wait_until(lambda: not_ready(home, whole.rooms, till.url), START_S)
+            yield whole
+        finally:
+            whole.supervisor.stop()
 
 
 def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> list[str]:

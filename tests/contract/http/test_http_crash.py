@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from operations.stack.home import Home
+from operations.stack.layout import tally
 from tests.contract.http.door import Door, asked, wait_for
 from tests.contract.http.test_http_claims import said, stored
 from tests.simulator.running import free_port
+from tests.stack.forked import start
 from topics.runtime.outbox import outbox
 from topics.settings import Settings
 
@@ -20,12 +20,10 @@ from topics.settings import Settings
 @contextmanager
 def own_processes(door: Door, *failpoints: str) -> Iterator[list[Door]]:
     """`tally run api` on the same stack, once for each of these failpoints."""
+    Home(door.settings.home).prepare()
     ports = [free_port() for _ in failpoints]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "operations.cli.main", "run", "api"],
-            env=_environment(door.settings, port) | {"TALLY_FAILPOINTS": failpoint},
-        )
+        start(tally(Home(door.settings.home), f"api-{port}", ("run", "api"), variables(door.settings, port, failpoint)))
         for port, failpoint in zip(ports, failpoints, strict=True)
     ]
     try:
@@ -38,8 +36,8 @@ def own_processes(door: Door, *failpoints: str) -> Iterator[list[Door]]:
             process.wait()
 
 
-def _environment(settings: Settings, port: int) -> dict[str, str]:
-    given = {
+def variables(settings: Settings, port: int, failpoint: str) -> dict[str, str]:
+    return {
         "TALLY_HOME": str(settings.home),
         "TALLY_KAFKA": settings.kafka,
         "TALLY_TOPIC_PREFIX": settings.topic_prefix,
@@ -47,8 +45,8 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
         "TALLY_DATABASE": settings.database,
         "TALLY_SECRET": settings.secret,
         "TALLY_API_PORT": str(port),
+        "TALLY_FAILPOINTS": failpoint,
     }
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}, **given}
 
 
 def _listens(door: Door) -> bool:
