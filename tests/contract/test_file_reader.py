@@ -34,7 +34,7 @@ LINES = 1800
 
 @pytest.fixture
 def settings(make_stack: Callable[..., Settings]) -> Settings:
-    return make_stack(settlement_sources=(MAIN,))
+    return make_stack(settlement_sources=(MAIN,), partitions=2)
 
 
 @pytest.fixture

@@ -33,3 +33,9 @@ def text(path: Path) -> str:
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(text(path))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of the file's tree: to walk through hundreds of files again for each test would take seconds."""
+    return tuple(ast.walk(tree(path)))

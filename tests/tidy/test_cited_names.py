@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.tidy.reading import PACKAGES, python, text, tree
+from tests.tidy.reading import PACKAGES, nodes, python, text
 
 ELSEWHERE = {"rebootstrap"}  # a word of librdkafka's
 CITED = re.compile(r"`([A-Za-z_][\w.]*)(?:\(\))?`")
@@ -18,8 +18,8 @@ CITED = re.compile(r"`([A-Za-z_][\w.]*)(?:\(\))?`")
 def docstrings(path: Path) -> set[tuple[int, int]]:
     """Where they begin: line and column."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [node for node in ast.walk(tree(path)) if isinstance(node, documented) and ast.get_docstring(node, False)]
-    return {(node.body[0].lineno, node.body[0].col_offset) for node in nodes}
+    found = [node for node in nodes(path) if isinstance(node, documented) and ast.get_docstring(node, False)]
+    return {(node.body[0].lineno, node.body[0].col_offset) for node in found}
 
 
 def prose_and_names(path: Path) -> Iterator[tuple[str, bool]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from operations.stack.home import CHECKOUT
-from tests.tidy.reading import text, tree
+from tests.tidy.reading import nodes, text
 
 APACHE_2_0 = (
     "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # sha256 of the text as Apache publishes it
@@ -35,9 +35,9 @@ PAGES = (CONTRIBUTING, Path("docs/architecture.md"), Path("docs/calls.md"))
 
 def defined(path: Path) -> set[str]:
     """Functions, classes, methods and constants of a file."""
-    nodes = list(ast.walk(tree(path)))
-    named = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-    assigned = (node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    found = nodes(path)
+    named = {node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    assigned = (node for node in found if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     return named | {node.id for node in assigned}
 
 

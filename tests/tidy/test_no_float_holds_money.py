@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.reading import PACKAGES, python, tree
+from tests.tidy.reading import PACKAGES, nodes, python
 
 # Whole modules in which a float has no business: amounts are made, added, compared, booked or written here.
 MONEY = (
@@ -43,7 +43,7 @@ money_modules = [path for path in python(*PACKAGES) if str(path).startswith(MONE
 
 def floats(path: Path) -> Iterator[tuple[int, str]]:
     """Line and text of whatever is or makes a float."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         match node:
             case ast.Constant(value=float()):
                 yield node.lineno, ast.unparse(node)
@@ -55,7 +55,7 @@ def floats(path: Path) -> Iterator[tuple[int, str]]:
 
 def annotated_floats(path: Path) -> Iterator[tuple[int, str]]:
     """Line and name of each argument and field that may be a float."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         match node:
             case ast.arg(arg=name, annotation=ast.expr() as kind):
                 pass
@@ -89,7 +89,7 @@ def test_no_column_is_a_floating_point_number() -> None:
     statements = [
         (str(path), node.value)
         for path in migrations
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert len(statements) > 20

@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from tests.tidy.reading import PACKAGES, python, text, tree
+from tests.tidy.reading import PACKAGES, nodes, python, text
 
 USED = {"psycopg": {"_pipeline", "_communicate_gen"}, "aiohttp": {"_factory"}}
 
@@ -21,7 +21,7 @@ def is_private(name: str) -> bool:
 def defined(path: Path) -> set[str]:
     """Names that this file gives to functions, classes, attributes of self and constants of its own."""
     found: set[str] = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 found.add(name)
@@ -36,9 +36,9 @@ def defined(path: Path) -> set[str]:
 
 def borrowed(path: Path) -> set[str]:
     """Private names of things that are not self, and private modules."""
-    nodes = list(ast.walk(tree(path)))
-    reached = {node.attr for node in nodes if isinstance(node, ast.Attribute) and not is_own(node.value)}
-    imported = {name for node in nodes if isinstance(node, ast.ImportFrom) for name in (node.module or "").split(".")}
+    found = nodes(path)
+    reached = {node.attr for node in found if isinstance(node, ast.Attribute) and not is_own(node.value)}
+    imported = {name for node in found if isinstance(node, ast.ImportFrom) for name in (node.module or "").split(".")}
     return {name for name in reached | imported if is_private(name)}
 
 
