@@ -61,8 +61,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers.workers(config)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.ByGroup:
-    return workers.ByGroup(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.ByFile:
+    return workers.ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """The files of tests → two workers, each with servers of its own, and a third without: most tests wait more than they compute.
 
-A file stays together, as it shares what it has set up; what is longest comes first, so that both end together.
+A file stays together, as it shares what it has set up; what is longest comes first, so that all end together.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 WORKERS = 3  # with servers for each of three the load on two processors rose to 130, and connections timed out
-WITHOUT_SERVERS = "gw2"  # takes nothing but these
+WITHOUT_SERVERS = "gw2"  # takes nothing but LIGHT
+WITH_WHOLE_STACKS = "gw0"  # takes these first; another does so once nothing else is left
 LIGHT = ("tests/unit", "tests/tidy", "tests/simulator")
-# Each takes all processors for a while, or kills what it runs on: one after another, on one worker.
+# Each takes all processors for a while, or kills what it runs on: one after another, as long as there is something else.
 WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
     "tests/chaos/test_whole_stack_at_random.py",
@@ -45,36 +46,41 @@ def workers(config: pytest.Config) -> int:
     return 0 if alone else WORKERS
 
 
-def group_of(nodeid: str) -> str:
-    """What is run by one worker, in one piece."""
-    file = nodeid.partition("::")[0]
-    return "whole stacks" if file in WHOLE_STACKS else file
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def rank(nodeid: str) -> int:
     """Its place in the queue."""
-    file = nodeid.partition("::")[0]
+    file = file_of(nodeid)
     found = (number for number, start in enumerate((*WHOLE_STACKS, *LONG)) if file.startswith(start))
     return next(found, len(WHOLE_STACKS) + len(LONG))
 
 
-class ByGroup(LoadScopeScheduling):
-    """Hands out one group after another, in the order of the collection."""
+def next_file(worker: str, queue: Sequence[str]) -> str | None:
+    """Of those that wait the one for this worker; None where it has nothing more to do."""
+    if worker == WITHOUT_SERVERS:
+        return next((file for file in queue if file.startswith(LIGHT)), None)
+    mine = worker == WITH_WHOLE_STACKS
+    return next((file for file in queue if (file in WHOLE_STACKS) == mine), queue[0])
+
+
+class ByFile(LoadScopeScheduling):
+    """Hands out one file after another, in the order of the collection as far as workers differ in nothing."""
 
     def __init__(self, config: pytest.Config, log: object) -> None:
         config.option.loadscopereorder = False
         super().__init__(config, log)  # type: ignore[arg-type]
 
     def _split_scope(self, nodeid: str) -> str:
-        return group_of(nodeid)
+        return file_of(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        if node.gateway.id == WITHOUT_SERVERS:
-            light = next((group for group in self.workqueue if group.startswith(LIGHT)), None)
-            if light is None:
-                node.shutdown()
-                return
-            self.workqueue.move_to_end(light, last=False)
+        file = next_file(node.gateway.id, list(self.workqueue))
+        if file is None:
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(file, last=False)
         super()._assign_work_unit(node)
 
 

@@ -1,4 +1,4 @@
-"""How tests are shared out → whole stacks never run at the same time, and one worker starts no servers."""
+"""How tests are shared out → whole stacks run one after another, and one worker starts no servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ def test_whoever_starts_a_whole_stack_waits_for_the_others_that_do() -> None:
     files = [path for path in python("tests") if path.name.startswith("test_")]
     found = {str(path) for path in files if STARTS_ONE.search(text(path))}
     assert found == set(workers.WHOLE_STACKS)
-    assert {workers.group_of(f"{file}::test_it[a::b/c]") for file in found} == {"whole stacks"}
+    assert {workers.file_of(f"{file}::test_it[a::b/c]") for file in found} == found
+
+
+def test_one_worker_takes_the_whole_stacks_and_another_only_at_the_end() -> None:
+    stack, other, light = workers.WHOLE_STACKS[0], "tests/store/test_doors.py", "tests/unit/test_ids.py"
+    taken = {worker: workers.next_file(worker, [stack, other, light]) for worker in ("gw0", "gw1", "gw2")}
+    assert taken == {"gw0": stack, "gw1": other, "gw2": light}
+    left = {worker: workers.next_file(worker, [stack]) for worker in ("gw0", "gw1", "gw2")}
+    assert left == {"gw0": stack, "gw1": stack, "gw2": None}
+    assert workers.next_file("gw0", [other, light]) == other
 
 
 def test_tests_of_the_worker_without_servers_need_none() -> None:
