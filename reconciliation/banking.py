@@ -2,12 +2,13 @@
 
 Among transfers of one counterparty in one amount, which entry is which changes no books: they are paired in one canonical
 order, anew whenever one of them changes, so that the order of arrival does not matter. Two counterparties are never guessed.
+A bank may credit all of a PSP's pay-outs of a day as one entry.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -33,27 +34,46 @@ def group_of(entry: Unmatched) -> Group:
     return Group(entry.psp, entry.currency, entry.amount)
 
 
-def unmatched(tally: Tally, before: Unmatched | None, days: Mapping[int, date]) -> Unmatched | None:
-    """A tally with one half alone, apart from its present pair. `days`: of the statements that its lines are in."""
+class Pair(NamedTuple):
+    """So much of a line is explained by an expectation."""
+
+    line: str
+    expectation: str
+    amount: int
+
+    @property
+    def digest(self) -> int:
+        return keys.digest("pair", self.line, self.expectation)
+
+
+def paired(entries: Iterable[Unmatched]) -> list[Pair]:
+    """The present pairs: an expectation names its line; several may name one."""
+    return [Pair(entry.pair, entry.key, entry.amount) for entry in entries if entry.pair and not entry.is_line]
+
+
+def unmatched(
+    tally: Tally, before: Unmatched | None, present: Iterable[Pair], days: Mapping[int, date]
+) -> Unmatched | None:
+    """A tally with one half alone, apart from its present pairs. `days`: of the statements that its lines are in."""
     facts, expected = set(tally.facts), tally.expected
-    if before and before.pair:
-        facts.discard(_pair_digest(*_pair(before)))
-        expected -= before.amount if before.is_line else -before.amount
-    pair = before.pair if before else None
+    for pair in present:
+        if tally.key in pair[:2]:
+            facts.discard(pair.digest)
+            expected += -pair.amount if tally.key == pair.line else pair.amount
+    kept = (before.pair, before.together) if before else (None, False)
     if tally.lines and not facts:
         day = days.get(tally.lines[0].settlement_no)
         if day is None or not tally.settled:
             return None
-        return Unmatched(tally.psp, tally.currency, tally.settled, tally.key, True, "", day, pair)
+        return Unmatched(tally.psp, tally.currency, tally.settled, tally.key, True, "", day, *kept)
     if facts and not tally.lines and expected and tally.due:
-        counterparty = _counterparty(tally)
-        return Unmatched(tally.psp, tally.currency, expected, tally.key, False, counterparty, tally.due, pair)
+        return Unmatched(tally.psp, tally.currency, expected, tally.key, False, _counterparty(tally), tally.due, *kept)
     return None
 
 
 def _counterparty(tally: Tally) -> str:
-    """The seller, or the source whose settlement it is."""
-    return tally.seller or (tally.payment_order_id or "").partition("/")[0]
+    """The seller, or the source whose settlement it is, with a slash."""
+    return tally.seller or (tally.payment_order_id or "").partition("/")[0] + "/"
 
 
 def pair_anew(
@@ -61,12 +81,13 @@ def pair_anew(
 ) -> Iterator[Change]:
     """Pair the groups of these tallies. A pair moves the expectation from one tally to the other: both are equal then."""
     entries = dict(state.unmatched)
+    present = paired(state.unmatched.values())
     touched: set[Group] = set()
     moved: list[Unmatched] = []
     for tally in tallies:
         name = (tally.psp, tally.currency, tally.key)
         before = entries.pop(name, None)
-        after = unmatched(tally, before, state.statement_days)
+        after = unmatched(tally, before, present, state.statement_days)
         touched |= {group_of(entry) for entry in (before, after) if entry}
         if after:
             entries[name] = after
@@ -83,19 +104,72 @@ def _repaired(
     source: Mapping[str, SettlementSource],
     now: datetime,
 ) -> Iterator[Change]:
+    """Equal amounts first; then what is left of an account and currency, in sums."""
+    books = {group[:2] for group in touched}
     groups: dict[Group, list[Unmatched]] = defaultdict(list)
     for entry in entries.values():
         groups[group_of(entry)].append(entry)
-    had = {_pair(entry) for entry in state.unmatched.values() if entry.pair and group_of(entry) in touched}
-    wanted = {(line, other): group for group in touched for line, other in pairs(groups[group], source.get(group.psp))}
-    held = {_pair(entry): group_of(entry) for entry in state.unmatched.values() if entry.pair}
-    for each in sorted(had - wanted.keys()):
-        yield from (FactTakenBack(fact, now) for fact in _facts(held[each], *each))
-    for each in sorted(wanted.keys() - had):
-        yield from (FactFound(fact, now) for fact in _facts(wanted[each], *each))
-    partner = {key: other for line, expectation in wanted for key, other in ((line, expectation), (expectation, line))}
-    saved = [entry._replace(pair=partner.get(entry.key)) for group in touched for entry in groups[group]]
-    yield UnmatchedMoved(tuple(gone), tuple(saved))
+    equal = {
+        Pair(line, other, group.amount): group[:2]
+        for group in touched
+        for line, other in pairs(groups[group], source.get(group.psp))
+    }
+    taken = {key for pair in equal for key in pair[:2]}
+    left = [
+        entry
+        for entry in entries.values()
+        if entry.key not in taken and (group_of(entry) in touched or entry.together or not entry.pair)
+    ]
+    summed = {
+        pair: book for book in books for pair in sums([e for e in left if group_of(e)[:2] == book], source.get(book[0]))
+    }
+    had = {
+        Pair(entry.pair, entry.key, entry.amount): group_of(entry)[:2]
+        for entry in state.unmatched.values()
+        if entry.pair
+        and not entry.is_line
+        and (group_of(entry) in touched or (entry.together and group_of(entry)[:2] in books))
+    }
+    wanted = equal | summed
+    for pair in sorted(had.keys() - wanted.keys()):
+        yield from (FactTakenBack(fact, now) for fact in _facts(*had[pair], pair))
+    for pair in sorted(wanted.keys() - had.keys()):
+        yield from (FactFound(fact, now) for fact in _facts(*wanted[pair], pair))
+    yield UnmatchedMoved(tuple(gone), tuple(_saved(entries.values(), touched, had.keys(), equal.keys(), summed.keys())))
+
+
+def _saved(
+    entries: Iterable[Unmatched], touched: set[Group], had: Set[Pair], equal: Set[Pair], summed: Set[Pair]
+) -> Iterator[Unmatched]:
+    """What has changed, with its partner: a line with several names the first."""
+    partner: dict[str, str] = {}
+    for pair in sorted(equal | summed, reverse=True):
+        partner |= {pair.line: pair.expectation, pair.expectation: pair.line}
+    together = {key for pair in summed for key in pair[:2]}
+    changed = {key for pair in had ^ (equal | summed) for key in pair[:2]}
+    for entry in entries:
+        if group_of(entry) in touched or entry.key in changed:
+            yield entry._replace(pair=partner.get(entry.key), together=entry.key in together)
+
+
+def sums(entries: Iterable[Unmatched], source: SettlementSource | None) -> Iterator[Pair]:
+    """One credit for several pay-outs: exactly all that are open of one PSP and due day, and of no other PSP."""
+    if source is None:
+        return
+    listed = sorted(entries, key=lambda entry: (entry.day, entry.key))
+    of_day: dict[tuple[str, date], list[Unmatched]] = defaultdict(list)
+    for entry in listed:
+        if not entry.is_line and entry.counterparty.endswith("/"):
+            of_day[entry.counterparty, entry.day].append(entry)
+    several = {named: waiting for named, waiting in of_day.items() if len(waiting) > 1}
+    for line in (entry for entry in listed if entry.is_line):
+        fitting = [
+            named
+            for named, waiting in several.items()
+            if sum(entry.amount for entry in waiting) == line.amount and _in_time(source, named[1], line.day)
+        ]
+        if len({psp for psp, _ in fitting}) == 1:
+            yield from (Pair(line.key, entry.key, entry.amount) for entry in several.pop(min(fitting)))
 
 
 def pairs(entries: Iterable[Unmatched], source: SettlementSource | None) -> Iterator[tuple[str, str]]:
@@ -115,17 +189,6 @@ def _in_time(source: SettlementSource, due: date, day: date) -> bool:
     return due <= later(source, day, 1) and day <= later(source, due, WAIT_DAYS)
 
 
-def _pair(entry: Unmatched) -> tuple[str, str]:
-    """Line first."""
-    assert entry.pair
-    return (entry.key, entry.pair) if entry.is_line else (entry.pair, entry.key)
-
-
-def _pair_digest(line: str, expectation: str) -> int:
-    return keys.digest("pair", line, expectation)
-
-
-def _facts(group: Group, line: str, expectation: str) -> Iterator[Fact]:
-    digest = _pair_digest(line, expectation)
-    for key, amount in ((line, group.amount), (expectation, -group.amount)):
-        yield Fact(Reference(key, BANK_ENTRY, group.psp), group.currency, amount, digest, None)
+def _facts(psp: str, currency: str, pair: Pair) -> Iterator[Fact]:
+    for key, amount in ((pair.line, pair.amount), (pair.expectation, -pair.amount)):
+        yield Fact(Reference(key, BANK_ENTRY, psp), currency, amount, pair.digest, None)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
 
 from reconciliation.tally import BANK_ENTRY, PAYMENTS
 from schemas.money import Money
@@ -42,11 +44,21 @@ class Claim:
     file_no: int
     paid: int | None  # None: it has lines of the settlement, and claims nothing
     opening: int | None = None
+    kept: int = 0  # as much of it as is not paid out
+    payouts: tuple[tuple[str, int], ...] = ()  # those that the bank shows under a reference of its own
+    day: date | None = None  # of its end
 
 
-def claimed(claims: Iterable[Claim]) -> int | None:
-    """The change that all claims agree on; None if there is none, or if there are two."""
-    said = {claim.paid - (claim.opening or 0) for claim in claims if claim.paid is not None}
+class Change(NamedTuple):
+    """By how much a settlement or statement changes, and as much of it as stays at the PSP."""
+
+    amount: int
+    kept: int
+
+
+def claimed(claims: Iterable[Claim]) -> Change | None:
+    """What all claims agree on; None if there is no claim, or if there are two."""
+    said = {Change(claim.paid - (claim.opening or 0), claim.kept) for claim in claims if claim.paid is not None}
     return said.pop() if len(said) == 1 else None
 
 
@@ -56,14 +68,23 @@ def ties(sums: Sequence[LineSum], claims: Sequence[Claim]) -> bool:
     paid = [each.net for each in sums if each.kind == PAYOUT]
     return (
         change is not None
-        and change == sum(each.net for each in sums if each.kind != PAYOUT)
-        and (not paid or change == -sum(paid))
+        and change.amount == sum(each.net for each in sums if each.kind != PAYOUT)
+        and (not paid or change.amount - change.kept == -sum(paid))
     )
 
 
-def target(sums: Iterable[LineSum], currency: str, bank: bool) -> Amounts:
-    """What should be booked of a settlement that ties; sums to zero in each currency."""
-    book: Amounts = defaultdict(int)
+def paid_out(claims: Iterable[Claim], total: int) -> dict[str, int]:
+    """Pay-outs of a settlement by the bank's references; what none names is under ""."""
+    named = {
+        reference: amount for payouts in sorted(claim.payouts for claim in claims) for reference, amount in payouts
+    }
+    found = named | {"": total - sum(named.values())}
+    return {reference: amount for reference, amount in found.items() if amount}
+
+
+def target(sums: Iterable[LineSum], currency: str, bank: bool, kept: int = 0) -> Amounts:
+    """What should be booked of a settlement that ties; sums to zero in each currency. `kept`: as much as is not paid out."""
+    book: Amounts = defaultdict(int, {("balance", currency): kept, ("bank_clearing", currency): -kept})
     for each in sums:
         if each.kind == PAYOUT:
             continue

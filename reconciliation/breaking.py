@@ -21,6 +21,7 @@ class Finding(NamedTuple):
     currency: str | None
     amount: int
     detail: Mapping[str, object]
+    group: str = ""  # of what findings of one code may be worked as one case, if they are too many
 
 
 def break_id(code: Code, subject: str) -> str:
@@ -33,6 +34,8 @@ def judged(
 ) -> Iterator[ItemOpened | ItemClosed]:
     """An item has one open break at most. `closed`: the break needs nobody, it is only recorded."""
     wanted = break_id(finding.code, finding.subject) if finding else None
+    if finding and opened and finding.group and opened.break_id == break_id(finding.code, finding.group):
+        wanted = opened.break_id
     if opened and opened.break_id != wanted:
         yield ItemClosed(item, opened.break_id, now)
     if finding and wanted and (opened is None or opened != (wanted, finding.amount)):

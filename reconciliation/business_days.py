@@ -42,6 +42,14 @@ def _open_on_or_after(source: SettlementSource, day: date) -> date:
     return day
 
 
+def earlier(source: SettlementSource, day: date, days: int) -> date:
+    for _ in range(days):
+        day -= _DAY
+        while not is_open(source, day):
+            day -= _DAY
+    return day
+
+
 def later(source: SettlementSource, day: date, days: int) -> date:
     for _ in range(days):
         day = _open_on_or_after(source, day + _DAY)

@@ -1,28 +1,63 @@
-"""Items of breaks → their rows. A break's amount and state follow from its items, computed under its lock."""
+"""Items of breaks → their rows. A break's amount and state follow from its items, computed under its lock.
+
+A break has one item, or all of one cause. Of more than GROUPED_PAST open items of one code and group (a settlement, or what is
+due on one day) one break is made: a person works one cause, not a thousand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import LiteralString
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, LiteralString
 
 import orjson
 
+from reconciliation.breaking import break_id
 from reconciliation.matching import CLASSES
 from reconciliation.state import ItemClosed, ItemOpened
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import uuid_array
 
+GROUPED_PAST = 500
+# Breaks are locked in one order: those of groups first, each kind sorted.
+_ACTIVE: LiteralString = """
+SELECT replace(break_id::text, '-', '') FROM breaks WHERE break_id = ANY (%s::uuid[]) AND items > 0 ORDER BY break_id FOR UPDATE
+"""
 _LOCK: LiteralString = """
 INSERT INTO breaks AS b (break_id, code, subject, class, state, source, psp, currency, amount, items, detail, opened_at,
     changed_at, revision)
-VALUES (%s, %s, %s, %s, 'closed', %s, %s, %s, 0, 0, %s, %s, %s, 0)
+SELECT break_id, code, subject, class, 'closed', source, psp, currency, 0, 0, detail::jsonb, at, at, 0
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+    AS w (break_id, code, subject, class, source, psp, currency, detail, at) ORDER BY break_id
 ON CONFLICT (break_id) DO UPDATE SET detail = excluded.detail, changed_at = excluded.changed_at
 """
 _OPEN: LiteralString = """
-INSERT INTO break_items AS i (item, break_id, amount, currency, detail, opened_at, closed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO break_items AS i (item, break_id, group_id, amount, currency, detail, opened_at, closed_at)
+SELECT item, break_id, group_id, amount, currency, detail::jsonb, at, CASE WHEN closed THEN at END
+FROM unnest(%s::text[], %s::uuid[], %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::boolean[])
+    AS w (item, break_id, group_id, amount, currency, detail, at, closed)
 ON CONFLICT (item, break_id) DO UPDATE SET amount = excluded.amount, detail = excluded.detail, closed_at = excluded.closed_at
 """
-_CLOSE: LiteralString = "UPDATE break_items SET closed_at = %s WHERE item = %s AND break_id = %s AND closed_at IS NULL"
+_CLOSE: LiteralString = """
+UPDATE break_items i SET closed_at = w.at FROM unnest(%s::text[], %s::uuid[], %s::timestamptz[]) AS w (item, break_id, at)
+WHERE i.item = w.item AND i.break_id = w.break_id AND i.closed_at IS NULL RETURNING replace(i.break_id::text, '-', '')
+"""
+_MANY: LiteralString = """
+SELECT replace(group_id::text, '-', '') FROM break_items
+WHERE group_id = ANY (%s::uuid[]) AND break_id <> group_id AND closed_at IS NULL GROUP BY group_id HAVING count(*) > %s
+"""
+_REGROUP: LiteralString = """
+WITH gone AS (
+    UPDATE break_items SET closed_at = %(at)s
+    WHERE group_id = ANY (%(groups)s::uuid[]) AND break_id <> group_id AND closed_at IS NULL
+    RETURNING item, break_id, group_id, amount, currency, detail, opened_at
+), moved AS (
+    INSERT INTO break_items (item, break_id, group_id, amount, currency, detail, opened_at)
+    SELECT item, group_id, group_id, amount, currency, detail, opened_at FROM gone
+    ON CONFLICT (item, break_id) DO UPDATE SET amount = excluded.amount, detail = excluded.detail, closed_at = NULL
+)
+SELECT replace(break_id::text, '-', '') FROM gone
+"""
 _SUM_UP: LiteralString = """
 WITH before AS (
     SELECT break_id, state, revision FROM breaks WHERE break_id = ANY (%s::uuid[]) ORDER BY break_id FOR UPDATE
@@ -44,23 +79,70 @@ FROM after a JOIN before p USING (break_id)
 
 
 def save(conn: Connection, opened: Sequence[ItemOpened], closed: Sequence[ItemClosed]) -> None:
-    """Lock the breaks in sorted order, change their items, then count: whoever comes second counts what the first has changed."""
+    """Lock the breaks, change their items, then count: whoever comes second counts what the first has changed."""
     if not opened and not closed:
         return
-    first = {item.break_id: item for item in opened}
-    for break_id in sorted(first):
-        item = first[break_id]
-        named = (item.code, item.subject, CLASSES[item.code], item.source, item.psp, item.currency)
-        conn.execute(_LOCK, (break_id, *named, _json(item), item.at, item.at))
-    for gone in closed:
-        conn.execute(_CLOSE, (gone.at, gone.item, gone.break_id))
-    for item in opened:
-        until = item.at if item.closed else None
-        conn.execute(_OPEN, (item.item, item.break_id, item.amount, item.currency, _json(item), item.at, until))
-    touched = sorted({*first, *(gone.break_id for gone in closed)})
     at = opened[0].at if opened else closed[0].at
-    conn.execute(_SUM_UP, [uuid_array(touched), at])
+    listed = list({(item.item, item.break_id): item for item in opened}.values())
+    items = _with_groups(conn, listed)
+    _lock(conn, items)
+    left = [(one.item, one.break_id, at) for one, other in zip(listed, items, strict=True) if one is not other]
+    touched = _close(conn, [*left, *((each.item, each.break_id, each.at) for each in closed)])
+    if items:
+        conn.execute(_OPEN, [list(column) for column in zip(*map(_item_row, items), strict=True)])
+    touched |= {item.break_id for item in items} | _regrouped(conn, items)
+    conn.execute(_SUM_UP, [uuid_array(sorted(touched)), at])
 
 
-def _json(item: ItemOpened) -> str:
-    return orjson.dumps(dict(item.detail)).decode()
+def _close(conn: Connection, gone: Sequence[tuple[str, str, datetime]]) -> set[str]:
+    """→ the breaks of those that were open"""
+    if not gone:
+        return set()
+    return {row[0] for row in conn.execute(_CLOSE, [list(column) for column in zip(*gone, strict=True)])}
+
+
+def _with_groups(conn: Connection, listed: Sequence[ItemOpened]) -> list[ItemOpened]:
+    """An item goes to the break of its group where there is one."""
+    groups = sorted({group for item in listed if (group := _group_id(item))})
+    active = {row[0] for row in conn.execute(_ACTIVE, [uuid_array(groups)])} if groups else set[str]()
+    return [_moved(item, active) for item in listed]
+
+
+def _moved(item: ItemOpened, active: Collection[str]) -> ItemOpened:
+    group = _group_id(item)
+    return item if group is None or group == item.break_id or group not in active else item._replace(break_id=group)
+
+
+def _regrouped(conn: Connection, items: Sequence[ItemOpened]) -> set[str]:
+    """Move the items of groups that have too many into one break each. → the breaks that have changed"""
+    of_group = {group: item for item in items if (group := _group_id(item)) and group != item.break_id}
+    if not of_group:
+        return set()
+    many = [row[0] for row in conn.execute(_MANY, [uuid_array(sorted(of_group)), GROUPED_PAST])]
+    if not many:
+        return set()
+    _lock(conn, [of_group[group]._replace(break_id=group) for group in many])
+    moved = conn.execute(_REGROUP, {"at": items[0].at, "groups": uuid_array(sorted(many))})
+    return {row[0] for row in moved} | set(many)
+
+
+def _lock(conn: Connection, items: Sequence[ItemOpened]) -> None:
+    rows = [_break_row(item) for item in {item.break_id: item for item in items}.values()]
+    if rows:
+        conn.execute(_LOCK, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _group_id(item: ItemOpened) -> str | None:
+    return break_id(item.code, item.group) if item.group else None
+
+
+def _break_row(item: ItemOpened) -> tuple[Any, ...]:
+    grouped = item.break_id == _group_id(item)
+    subject, detail = (item.group, {"grouped": True}) if grouped else (item.subject, item.detail)
+    named = (item.break_id, item.code, subject, CLASSES[item.code], item.source, item.psp, item.currency)
+    return (*named, orjson.dumps(dict(detail)).decode(), item.at)
+
+
+def _item_row(item: ItemOpened) -> tuple[Any, ...]:
+    detail = orjson.dumps(dict(item.detail)).decode()
+    return (item.item, item.break_id, _group_id(item), item.amount, item.currency, detail, item.at, item.closed)

@@ -8,6 +8,7 @@ from reconciliation import store
 from reconciliation.decide import Heard, decide
 from reconciliation.expected import Sources
 from reconciliation.reader import run_reader
+from reconciliation.schedule_watch import run_schedule_watch
 from reconciliation.state import Reconciliation
 from reconciliation.stuck import stuck
 from reconciliation.watermark import run_watermark
@@ -24,5 +25,5 @@ def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
         decide=partial(decide, sources=sources),
         save=store.save,
         find_stuck=stuck,
-        side_tasks={"file reader": run_reader, "watermark": run_watermark},
+        side_tasks={"file reader": run_reader, "watermark": run_watermark, "schedule": run_schedule_watch},
     )

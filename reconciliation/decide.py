@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from reconciliation import files, settling
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
-from reconciliation.state import Change, FactFound, Overdue, Reconciliation
+from reconciliation.state import Change, FactFound, LateJudged, Reconciliation
 from schemas.events import TimerFired
 from schemas.money_back import Execution
 from schemas.payouts import PayoutExecution
@@ -47,25 +47,28 @@ def decide(state: Reconciliation, event: Heard, cause: Cause, *, sources: Source
         case TimerFired():
             return _timer(state, event, sources, now)
         case _:
-            fact = expected(event, sources, now)
+            fact = expected(event, sources, cause.said_at)
             return NOTHING if fact is None else _expect(fact, sources, now)
 
 
 def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
     match event.kind:
         case files.LOOK:
-            return files.looked_at(state, event, now)
+            return files.looked_at(state, event, sources, now)
         case files.SETTLE:
             return files.settled(state, event, sources, now)
         case files.WITHDRAW:
-            return files.withdrawn(state, event, now)
+            return files.withdrawn(state, event, sources, now)
         case files.FOLD:
             return files.folded_again(state, event, now)
         case files.SWEEP:
             return _sweep(state, sources, now)
+        case files.MISSED:
+            return files.files_missed(state, event.timer_key, sources, now)
         case _:
             psp, _, day = event.timer_key.partition("|")
-            return Decision((Overdue(psp, day, now),), timers=(Timer(files.SWEEP, "", now),))
+            late = LateJudged(psp, date.fromisoformat(day), date.fromisoformat(day), now)
+            return Decision((late,), timers=(Timer(files.SWEEP, "", now),))
 
 
 def _expect(fact: Fact, sources: Sources, now: datetime) -> Decision:

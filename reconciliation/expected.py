@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from reconciliation.business_days import due_day
+from reconciliation.business_days import due_day, later
 from reconciliation.fees import expected_fee
 from reconciliation.formats import keys
-from reconciliation.tally import BANK_ENTRY, Reference
-from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
+from reconciliation.tally import BANK_ENTRY, Outcome, Reference
+from schemas.events import (
+    OperationKind,
+    OutcomeUnknown,
+    OutcomeUnresolved,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentPending,
+    Terms,
+)
 from schemas.money import Money
 from schemas.money_back import (
     AuthorisationExpired,
@@ -54,7 +63,7 @@ class Fact:
     due: date | None
     fee: int | None = None  # None: not checked
     fee_slack: int = 0
-    outcome: str | None = None
+    outcome: Outcome | None = None
     payment_order_id: str | None = None  # or the pay-out's id
     seller: str | None = None
 
@@ -64,9 +73,10 @@ class Sources:
 
     def __init__(self, sources: Sequence[SettlementSource]) -> None:
         self.by_name: Mapping[str, SettlementSource] = {source.name: source for source in sources}
-        self.of: dict[str, SettlementSource] = {}  # by PSP or bank account; of several the first
+        self.all_of: dict[str, list[SettlementSource]] = defaultdict(list)  # by PSP or bank account
         for source in sources:
-            self.of.setdefault(account_of(source), source)
+            self.all_of[account_of(source)].append(source)
+        self.of = {account: several[0] for account, several in self.all_of.items()}
 
 
 def account_of(source: SettlementSource) -> str:
@@ -74,45 +84,52 @@ def account_of(source: SettlementSource) -> str:
     return source.psp if source.kind == "psp" else source.bank_account
 
 
-def expected(event: Execution | PayoutExecution, sources: Sources, now: datetime) -> Fact | None:
+def expected(event: Execution | PayoutExecution, sources: Sources, at: datetime) -> Fact | None:
     """What an event makes us expect; None where nothing is to come, or nobody would say so."""
     match event:
         case PaymentCaptured():
-            return _captured(event, sources, now)
+            return _captured(event, sources, at)
         case CaptureReversed():
-            return _moved(event, "c", event.call_id, -event.share.gross, sources, now)
+            return _moved(event, "c", event.call_id, -event.share.gross, sources, at)
         case PaymentRefunded():
-            return _moved(event, "r", event.call_id, -event.share.gross, sources, now)
+            return _moved(event, "r", event.call_id, -event.share.gross, sources, at)
         case RefundReversed():
-            return _moved(event, "R", event.call_id, event.share.gross, sources, now)
+            return _moved(event, "R", event.call_id, event.share.gross, sources, at)
         case ChargebackOpened():
             kind = "b" if event.stage < _SECOND_STAGE else "2"
-            return _moved(event, kind, _dispute_key(event), -_disputed(event), sources, now)
+            return _moved(event, kind, _dispute_key(event), -_disputed(event), sources, at)
         case ChargebackWon():
-            return _moved(event, "B", _dispute_key(event), _disputed(event), sources, now)
+            return _moved(event, "B", _dispute_key(event), _disputed(event), sources, at)
         case PaymentDeclined():
-            return _ended(event, "declined", sources)
+            return _not_expected(event, event.psp, "c", event.call_id, "declined", sources)
         case AuthorisationExpired():
-            return _ended(event, "expired", sources)
-        case OutcomeUnknown() | OutcomeUnresolved():
-            return _ended(event, "unknown", sources) if event.operation is None else None
+            return _not_expected(event, event.psp, "c", event.call_id, "expired", sources)
+        case PaymentVoided():
+            return _not_expected(event, event.psp, "c", event.charge_call_id, "voided", sources)
+        case CaptureFailed():
+            return _not_expected(event, event.psp, "c", event.call_id, "failed", sources)
+        case RefundFailed():
+            return _not_expected(event, event.psp, "r", event.call_id, "failed", sources)
+        case OutcomeUnknown() | OutcomeUnresolved() | PaymentPending():
+            outcome: Outcome = "pending" if isinstance(event, PaymentPending) else "unknown"
+            return _not_expected(event, event.psp, _LINE_OF[event.operation], event.call_id, outcome, sources)
         case PayoutSubmitted() | PayoutPaid():
-            return _paid_out(event, "out", -event.amount, sources, now)
+            return _paid_out(event, "out", -event.amount, sources, at)
         case PayoutFailed():
-            return _paid_out(event, "back", event.amount, sources, now) if event.submitted else None
+            return _paid_out(event, "back", event.amount, sources, at) if event.submitted else None
         case PayoutReturned():
-            return _paid_out(event, "back", event.returned, sources, now)
-        case PaymentPending() | PaymentAuthorised() | PaymentVoided() | CaptureFailed() | VoidFailed() | RefundFailed():
+            return _paid_out(event, "back", event.returned, sources, at)
+        case PaymentAuthorised() | VoidFailed():
             return None
         case DisputeInquiry() | ChargebackLost() | PayoutUnknown() | PayoutUnresolved() | PayoutNotSent():
             return None
 
 
-def _captured(event: PaymentCaptured, sources: Sources, now: datetime) -> Fact | None:
-    fact = _moved(event, "c", event.call_id, event.gross, sources, now)
+def _captured(event: PaymentCaptured, sources: Sources, at: datetime) -> Fact | None:
+    fact = _moved(event, "c", event.call_id, event.gross, sources, at)
     if fact is None:
         return None
-    fee = expected_fee(sources.of[event.psp].fees, event.scheme, event.gross, now.date())
+    fee = expected_fee(sources.of[event.psp].fees, event.scheme, event.gross, at.date())
     return fact if fee is None else replace(fact, fee=fee.fee, fee_slack=fee.slack)
 
 
@@ -130,7 +147,7 @@ def _disputed(event: ChargebackOpened | ChargebackWon) -> Money:
     return gross + fee if fee is not None and fee.currency == gross.currency else gross
 
 
-def _moved(event: _Moving, kind: str, key: str | None, amount: Money, sources: Sources, now: datetime) -> Fact | None:
+def _moved(event: _Moving, kind: str, key: str | None, amount: Money, sources: Sources, at: datetime) -> Fact | None:
     source = sources.of.get(event.psp)
     if source is None or key is None:
         return None
@@ -139,29 +156,29 @@ def _moved(event: _Moving, kind: str, key: str | None, amount: Money, sources: S
         amount.currency,
         amount.minor,
         keys.digest(type(event).__name__, event.payment_order_id, event.part),
-        due_day(source, now, source.lag_days),
+        due_day(source, at, source.lag_days),
         payment_order_id=event.payment_order_id,
         seller=event.seller_account,
     )
 
 
-_Ended = PaymentDeclined | AuthorisationExpired | OutcomeUnknown | OutcomeUnresolved
+_LINE_OF: Mapping[OperationKind | None, str | None] = {None: "c", "capture": "c", "refund": "r", "void": None}
 
 
-def _ended(event: _Ended, outcome: str, sources: Sources) -> Fact | None:
-    """Nothing is expected; a line of it contradicts the executor, and is not simply unknown."""
-    if event.psp not in sources.of:
+def _not_expected(
+    event: Terms, psp: str | None, kind: str | None, call_id: str | None, outcome: Outcome, sources: Sources
+) -> Fact | None:
+    """A line of it contradicts the executor, and is not simply unknown."""
+    if psp not in sources.of or kind is None or call_id is None:
         return None
-    reference = Reference(event.call_id, "c", event.psp)
-    order = event.payment_order_id
     return Fact(
-        reference,
+        Reference(call_id, kind, psp),
         event.gross.currency,
         0,
         None,
         None,
         outcome=outcome,
-        payment_order_id=order,
+        payment_order_id=event.payment_order_id,
         seller=event.seller_account,
     )
 
@@ -169,7 +186,7 @@ def _ended(event: _Ended, outcome: str, sources: Sources) -> Fact | None:
 _PaidOut = PayoutSubmitted | PayoutPaid | PayoutFailed | PayoutReturned
 
 
-def _paid_out(event: _PaidOut, way: str, amount: Money, sources: Sources, now: datetime) -> Fact | None:
+def _paid_out(event: _PaidOut, way: str, amount: Money, sources: Sources, at: datetime) -> Fact | None:
     """At the bank, under the call id of the transfer. Submitted and paid are one fact: each may be the first that is heard."""
     source = sources.of.get(event.bank_account)
     if source is None:
@@ -179,19 +196,23 @@ def _paid_out(event: _PaidOut, way: str, amount: Money, sources: Sources, now: d
         amount.currency,
         amount.minor,
         keys.digest(way, event.payout_id, str(event.release_no), event.part),
-        due_day(source, now, source.lag_days),
+        due_day(source, at, source.lag_days),
         payment_order_id=event.payout_id,
         seller=event.seller_account,
     )
 
 
-def paid_by_psp(source: SettlementSource, settlement: str, revision: int, amount: Money, now: datetime) -> Fact:
-    """At the bank: what a settlement pays out, or what a revision of it pays out more."""
+def paid_by_psp(
+    source: SettlementSource, settlement: str, reference: str, revision: int, amount: Money, day: date
+) -> Fact:
+    """At the bank: what a settlement of that day pays out, or what a revision of it pays out more. `reference`: the bank's,
+    where it has one of its own."""
+    named = (reference,) if reference else ()
     return Fact(
-        Reference(keys.paid_out(source.bank_account, settlement), BANK_ENTRY, source.bank_account),
+        Reference(keys.paid_out(source.bank_account, reference or settlement), BANK_ENTRY, source.bank_account),
         amount.currency,
         amount.minor,
-        keys.digest("settlement", source.name, settlement, amount.currency, str(revision)),
-        due_day(source, now, 1),
+        keys.digest("settlement", source.name, settlement, amount.currency, str(revision), *named),
+        later(source, day, 1),
         payment_order_id=f"{source.name}/{settlement}",
     )

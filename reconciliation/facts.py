@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 
 from reconciliation.expected import Fact
 from reconciliation.fold import SumChange
-from reconciliation.tally import lines_of
+from reconciliation.tally import OUTCOMES, lines_of
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import LITERALS
 
@@ -18,6 +18,10 @@ _TYPES = ("uuid", "text", "text", "text", "int8", "int8", "int8", "int8", "text"
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
 _FACTS = f"(SELECT * FROM unnest({_ARRAYS}) OFFSET 0) AS f ({_COLUMNS})"
 
+_IN_ORDER = f"ARRAY[{', '.join(repr(outcome) for outcome in OUTCOMES)}]"
+_LAST_OUTCOME = (
+    f"({_IN_ORDER})[greatest(array_position({_IN_ORDER}, t.outcome), array_position({_IN_ORDER}, excluded.outcome))]"
+)
 # All is a sum, a greatest or a null that absorbs: the order of facts does not matter. A row without facts is judged anew.
 _EXPECT: LiteralString = f"""
 WITH expected AS (
@@ -30,7 +34,7 @@ WITH expected AS (
         fee_expected = CASE WHEN t.facts = '{{}}' THEN excluded.fee_expected WHEN excluded.facts = '{{}}' THEN t.fee_expected
             ELSE t.fee_expected + excluded.fee_expected END,
         fee_slack = t.fee_slack + excluded.fee_slack, facts = t.facts || excluded.facts,
-        due = greatest(t.due, excluded.due), outcome = greatest(t.outcome, excluded.outcome),
+        due = greatest(t.due, excluded.due), outcome = {_LAST_OUTCOME},
         payment_order_id = greatest(t.payment_order_id, excluded.payment_order_id), seller = greatest(t.seller, excluded.seller)
     WHERE (excluded.facts[1] = ANY (t.facts)) IS NOT TRUE
     RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.broken, t.digests, t.lines

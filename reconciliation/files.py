@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
-from reconciliation import settling
+from reconciliation import schedule, settling
 from reconciliation.breaking import Finding, judged
-from reconciliation.expected import Sources
+from reconciliation.expected import Sources, account_of
 from reconciliation.state import (
     Change,
     ChunkFolded,
@@ -17,12 +19,14 @@ from reconciliation.state import (
     ClaimsMade,
     File,
     FileBegun,
+    FileCame,
     FileMoved,
     FileState,
     Judged,
     NewFile,
     Progress,
     Reconciliation,
+    Span,
     Withdrawn,
 )
 from schemas.errors import Permanent, Transient
@@ -44,6 +48,7 @@ SETTLE = "settle"
 WITHDRAW = "withdraw"
 FOLD = "fold"  # again
 SWEEP = "sweep"
+MISSED = "missed"
 
 READING_TAKES = timedelta(seconds=15)
 FOLDING_TAKES = timedelta(seconds=1)
@@ -60,16 +65,27 @@ def stored(state: Reconciliation, event: SettlementFileStored, now: datetime) ->
     return Decision((NewFile(event, now),), timers=(_timer(LOOK, _key(event), now + READING_TAKES),))
 
 
-def looked_at(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
-    """A file that the gate has refused is a break until it is discarded, released, or replaced."""
+def looked_at(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
+    """A file that the gate has refused is a break until it is discarded or released. One that it has read has come."""
     file = state.files[_name(event.timer_key)]
     item = f"file|{event.timer_key}"
     finding = None
     if file.state == "quarantined":
-        finding = Finding("FILE_REFUSED", event.timer_key, file.source, "", None, 0, {"file": file.file_no})
-    changes = tuple(judged(item, finding, state.items.get(item), now))
-    waits = file.state in ("received", "reading")
-    return Decision(changes, timers=(_timer(LOOK, event.timer_key, now + READING_TAKES),) if waits else ())
+        detail = {"file": file.file_no, "name": file.called, "why": file.why}
+        finding = Finding("FILE_REFUSED", event.timer_key, file.source, "", None, 0, detail)
+    changes: list[Change] = list(judged(item, finding, state.items.get(item), now))
+    if file.state in ("received", "reading"):
+        return Decision(changes, timers=(_timer(LOOK, event.timer_key, now + READING_TAKES),))
+    return files_missed(state, file.source, sources, now, changes)
+
+
+def files_missed(
+    state: Reconciliation, name: str, sources: Sources, now: datetime, changes: Iterable[Change] = ()
+) -> Decision:
+    """Which days of a source lack a file. The sweep judges what may be in those files."""
+    source = sources.by_name.get(name)
+    found = list(schedule.missing_files(state, source, now)) if source else []
+    return Decision((*changes, *found), timers=(_timer(SWEEP, "", now),) if found else ())
 
 
 def released(state: Reconciliation, event: SettlementFileReleased, now: datetime) -> Decision:
@@ -88,13 +104,15 @@ def released(state: Reconciliation, event: SettlementFileReleased, now: datetime
 def discarded(state: Reconciliation, event: SettlementFileDiscarded, now: datetime) -> Decision:
     """Nothing of the file counts: what is folded of it is withdrawn."""
     file = _file(state, event.source, event.file_id)
-    if file.state in ("discarded", "superseded"):
+    if file.state == "discarded":
         return NOTHING
     moved = FileMoved(replace(file, state="discarded"), now, event.reason)
+    waited = state.items.get(restated_item(file)) if file.state == "held" else None
+    decided = judged(restated_item(file), None, waited, now)
     timers = [_timer(LOOK, _key(event), now)]
     if file.state in _LINES_COUNT:
         timers.append(_timer(WITHDRAW, f"{file.file_no}:0:0", now))
-    return Decision((moved,), timers=tuple(timers))
+    return Decision((moved, *decided), timers=tuple(timers))
 
 
 # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,35 +170,39 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
     progress = state.progress[file.file_no]
     if not file.ended or file.chunks is None or progress.chunks < file.chunks or progress.unfolded:
         return Decision(timers=(_timer(SETTLE, event.timer_key, now + FOLDING_TAKES),))
-    if progress.newer:
-        superseded = FileMoved(replace(file, state="superseded"), now)
-        return Decision((superseded,), timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
+    if progress.newest:
+        superseded = (FileMoved(replace(file, state="superseded"), now), *_restated(state, file, progress, now))
+        return Decision(superseded, timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
     if BRAKES.isdisjoint(file.released) and (why := _brake(file, progress, sources)):
-        return Decision((FileMoved(replace(file, state="held", why=why), now),))
+        held = FileMoved(replace(file, state="held", why=why), now)
+        return Decision((held, *(_restated(state, file, progress, now, waits=True) if why == "restated" else ())))
     if progress.older:
-        old = progress.older[0]
-        return Decision(timers=(_timer(WITHDRAW, f"{old}:0:{file.file_no}", now),))
+        restated = tuple(_restated(state, file, progress, now))
+        return Decision(restated, timers=(_timer(WITHDRAW, f"{progress.older[0]}:0:{file.file_no}", now),))
     changes = list(settling.judge(state, file.file_no, sources, now))
     again = looks_again(changes)
     if file.file_no in state.more_odd:
         return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now), *again))
-    changes += missing_in_sequence(state, file, now)
+    changes += missing_in_sequence(state, file, sources, now)
     changes.append(FileMoved(replace(file, state="folded"), now))
+    changes += [FileCame(account_of(source), now)] if (source := sources.by_name.get(file.source)) else []
     return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
 
 
 def looks_again(changes: Sequence[Change]) -> list[Timer]:
-    """Sweeps for references that wait until we have heard more."""
-    return [_timer(SWEEP, "", each.again_at) for each in changes if isinstance(each, Judged) and each.again]
+    """Sweeps for references that wait until we have heard more, or for a file."""
+    found = [each for each in changes if isinstance(each, Judged)]
+    looks = [each.again_at for each in found if each.again] + [each.waiting_until for each in found if each.waiting]
+    return [_timer(SWEEP, "", at) for at in looks]
 
 
 def _brake(file: File, progress: Progress, sources: Sources) -> str | None:
     """Why a file must be held: too much of it is odd in one way (wrong units, wrong contract), or a person must say which of
     two versions is the newer."""
-    if progress.older and not file.version:
+    source, restated = sources.by_name.get(file.source), progress.restated
+    if restated and not file.version:
         return "restated"
-    source = sources.by_name.get(file.source)
-    if source and any(abs(minor) > _in_minor(source.restate_limit, currency) for currency, minor in progress.restates):
+    if source and restated and any(abs(moved) > _in_minor(source.restate_limit, of) for of, moved in restated.moved):
         return "restated"
     limit = max(BRAKE_AT_LEAST, progress.known // BRAKE_SHARE)
     if progress.amounts > limit:
@@ -192,19 +214,22 @@ def _in_minor(amount: str, currency: str) -> Decimal:
     return Decimal(amount).scaleb(exponent(currency))
 
 
-def missing_in_sequence(state: Reconciliation, file: File, now: datetime) -> Iterator[Change]:
-    """Numbers between those of a source's files that no file has."""
-    numbers = state.sequences.get(file.source, frozenset())
-    for number in range(min(numbers, default=0), max(numbers, default=0)):
-        item = f"sequence|{file.source}/{number}"
-        subject = f"{file.source}/{number}"
-        finding = None
-        if number not in numbers:
-            finding = Finding("FILE_MISSING", subject, file.source, "", None, 0, {"number": number})
-        yield from judged(item, finding, state.items.get(item), now)
+def missing_in_sequence(state: Reconciliation, file: File, sources: Sources, now: datetime) -> Iterator[Change]:
+    """Numbers between those of a source's files that no file has. What such a file would hold is of days between theirs."""
+    days = state.sequences.get(file.source, {})
+    source = sources.by_name.get(file.source)
+    for before, after in pairwise(sorted(days)):
+        for number in range(before, after):
+            subject = f"{file.source}/{number}"
+            item = f"sequence|{subject}"
+            finding = None
+            if number > before:
+                span = Span(days[before].first, days[after].last)
+                finding = schedule.missing_file(file.source, subject, span)
+            yield from schedule.and_late(source, judged(item, finding, state.items.get(item), now), now)
 
 
-def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:
+def withdrawn(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
     """Take back a slice of the lines of a file that counts no more. After the last, go on with the file that replaces it, or
     with the one that it had replaced."""
     old, _, new = map(int, event.timer_key.split(":"))
@@ -217,20 +242,38 @@ def withdrawn(state: Reconciliation, event: TimerFired, now: datetime) -> Decisi
     if file is None:
         return Decision(changes)
     if new:
-        changes.append(FileMoved(replace(file, state="superseded"), now))
-        changes += _restated(state, file, new, now)
+        if file.state != "discarded":  # meanwhile
+            changes.append(FileMoved(replace(file, state="superseded"), now))
         return Decision(changes, timers=(_timer(SETTLE, str(new), now),))
     before = state.progress[old].superseded if file.state == "discarded" else None
     again = [_timer(FOLD, f"{before}:0:{old}", now)] if before else []
+    if source := sources.by_name.get(file.source):
+        changes += schedule.missing_files(state, source, now)
     return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
 
 
-def _restated(state: Reconciliation, file: File, new: int, now: datetime) -> Iterator[Change]:
-    """The difference of two versions is booked: the break is only recorded."""
-    subject = f"{file.source}/{file.file_id}"
-    item = f"restated|{subject}"
-    finding = Finding("FILE_RESTATED", subject, file.source, "", None, 0, {"file": file.file_no, "replaced_by": new})
-    yield from judged(item, finding, state.items.get(item), now, closed=True)
+def restated_item(file: File) -> str:
+    """What the break of a file's versions is about: the same, whichever came first."""
+    return f"restated|{file.source}/{file.identity}"
+
+
+def _restated(
+    state: Reconciliation, file: File, progress: Progress, now: datetime, *, waits: bool = False
+) -> Iterator[Change]:
+    """A newer version that waits for a person is a break until then. Of others the difference is booked: the break is only
+    recorded, with how much more or less is claimed."""
+    item, restated = restated_item(file), progress.restated
+    opened = state.items.get(item)
+    if restated is None or (opened and not waits):
+        yield from judged(item, None, opened, now)
+        return
+    moved: dict[str, int] = defaultdict(int)
+    for currency, minor in restated.moved:
+        moved[currency] += minor
+    only, amount = min(moved.items()) if len(moved) == 1 else (None, 0)
+    detail = {"older": restated.old, "newer": restated.new, "moved": dict(moved)}
+    finding = Finding("FILE_RESTATED", f"{file.source}/{file.identity}", file.source, "", only, amount, detail)
+    yield from judged(item, finding, opened, now, closed=not waits)
 
 
 def folded_again(state: Reconciliation, event: TimerFired, now: datetime) -> Decision:

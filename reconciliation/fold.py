@@ -94,16 +94,16 @@ WITH made AS (
 SELECT replace(key::text, '-', ''), kind, currency, psp, known FROM made
 """
 
+_PLACE = "array_position(t.digests, l.digest)"
 # Lines whose digest came in another file: kept, in case that file is withdrawn.
 _REPEATED: LiteralString = f"""
-INSERT INTO repeated_lines ({_COLUMNS}, counted_file_no)
-SELECT {_OF_LINE}, t.lines[4 * array_position(t.digests, l.digest)]
+INSERT INTO repeated_lines ({_COLUMNS}, counted_file_no, same)
+SELECT {_OF_LINE}, t.lines[4 * {_PLACE}],
+    (l.gross, l.fee, l.settlement_no) = (t.lines[4 * {_PLACE} - 3], t.lines[4 * {_PLACE} - 2], t.lines[4 * {_PLACE} - 1])
 FROM {_LINES} JOIN tallies t ON {_SAME} AND l.digest = ANY (t.digests)
-WHERE t.lines[4 * array_position(t.digests, l.digest)] <> l.file_no
+WHERE t.lines[4 * {_PLACE}] <> l.file_no
 ON CONFLICT DO NOTHING
 """
-
-_PLACE = "array_position(t.digests, l.digest)"
 # Lines of a file that does not count any more.
 _WITHDRAW: LiteralString = f"""
 WITH met AS (

@@ -5,17 +5,29 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciliation.banking import group_of, unmatched
+from reconciliation.banking import group_of, paired, unmatched
 from reconciliation.booking import Claim, LineSum
 from reconciliation.decide import Heard
-from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, SETTLE, SWEEP, WITHDRAW
-from reconciliation.state import File, OpenItem, Progress, Reconciliation, Settlement, Statement, Unmatched
+from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, MISSED, SETTLE, SWEEP, WITHDRAW, restated_item
+from reconciliation.schedule import LOOK_BACK
+from reconciliation.state import (
+    COUNTED,
+    File,
+    OpenItem,
+    Progress,
+    Reconciliation,
+    Restatement,
+    Settlement,
+    Span,
+    Statement,
+    Unmatched,
+)
 from reconciliation.tally import BANK_ENTRY, Reference, Tally, lines_of
 from schemas.events import TimerFired
 from schemas.settlements import (
@@ -41,6 +53,9 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
     _load_files(conn, state, events, fired)
     if fired:
         _load_fired(conn, state, fired, now, sources)
+    discarded = [(event.source, event.file_id) for event in events if isinstance(event, SettlementFileDiscarded)]
+    if discarded:
+        _load_items(conn, state, [restated_item(state.files[name]) for name in discarded if name in state.files])
     return state
 
 
@@ -48,7 +63,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
 
 _FILE = "f.file_no, f.source, f.file_id, f.state, f.why, f.reader, f.mode, f.identity, f.version, f.chunks, f.lines"
 _FILES = f"""
-SELECT {_FILE}, f.ended, f.released_by, f.released, f.received_at
+SELECT {_FILE}, f.ended, f.released_by, f.released, f.received_at, f.name
 FROM files f WHERE (f.source, f.file_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
     OR f.file_no = ANY (%s::integer[]) ORDER BY f.file_no
 """
@@ -101,12 +116,15 @@ def _load_fired(
         state.chunks[key] = list(_chunks(conn, key))
     for file in state.files.values():
         state.progress[file.file_no] = _progress(conn, file.file_no)
+    _load_items(conn, state, [restated_item(file) for file in state.files.values()])
     settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
     slices = [*([0] if SWEEP in kinds else []), *settling]
     _load_sequences(conn, state, settling)
     for file_no in slices:
         _load_odd(conn, state, file_no, SLICE // len(slices), now)
-    _load_tallies(conn, state)
+    _load_tallies(conn, state, now)
+    if kinds.keys() & {LOOK, MISSED, WITHDRAW}:
+        _load_missing(conn, state, now)
     if SWEEP in kinds:
         _load_settlements(conn, state, sources)
     _load_items(conn, state, [f"file|{key}" for key in kinds[LOOK]])
@@ -142,11 +160,7 @@ def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
 
 _PROGRESS = """
 SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
-    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newer,
-    (SELECT coalesce(json_agg(json_build_array(s.currency, coalesce(n.paid, 0) - o.paid)), '[]')
-     FROM settlement_claims o JOIN settlements s USING (settlement_no)
-     LEFT JOIN settlement_claims n ON n.settlement_no = o.settlement_no AND n.file_no = f.file_no
-     WHERE o.file_no = ANY (v.older) AND o.paid IS NOT NULL)
+    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newest
 FROM files f CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
@@ -158,40 +172,93 @@ CROSS JOIN LATERAL (
             AS older,
         (array_agg(m.file_no ORDER BY m.version DESC, m.file_no DESC) FILTER (WHERE m.state = 'superseded'))[1] AS superseded,
         count(*) FILTER (WHERE m.older AND m.state IN ('gated', 'folding')) AS unfolded,
-        coalesce(bool_or(NOT m.older AND m.state = 'folded'), false) AS newer
+        (array_agg(m.file_no ORDER BY m.version DESC, m.file_no DESC) FILTER (WHERE NOT m.older AND m.state = 'folded'))[1]
+            AS newest
     FROM (
         SELECT m.file_no, m.version, m.state, (m.version, m.file_no) < (f.version, f.file_no) AS older FROM files m
         WHERE m.source = f.source AND m.identity = f.identity AND m.file_no <> f.file_no
             AND f.mode = 'replace' AND m.mode = 'replace') m) v
 WHERE f.file_no = %s
 """
+_MOVED = """
+SELECT s.currency, sum(CASE WHEN c.file_no = %(new)s THEN c.paid ELSE -c.paid END)::bigint
+FROM settlement_claims c JOIN settlements s USING (settlement_no) WHERE c.file_no IN (%(old)s, %(new)s) AND c.paid IS NOT NULL
+GROUP BY s.settlement_no, s.currency HAVING sum(CASE WHEN c.file_no = %(new)s THEN c.paid ELSE -c.paid END) <> 0
+ORDER BY s.settlement_no
+"""
+# Whichever of the two was folded first has counted the lines that both have.
+_RESTATED = """
+SELECT min(a.file_id), min(b.file_id), count(r.digest) = min(a.lines) AND min(a.lines) = min(b.lines)
+FROM files a JOIN files b ON b.file_no = %(new)s
+LEFT JOIN repeated_lines r ON r.same AND r.file_no IN (%(old)s, %(new)s) AND r.counted_file_no IN (%(old)s, %(new)s)
+WHERE a.file_no = %(old)s
+"""
 
 
 def _progress(conn: Connection, file_no: int) -> Progress:
     (row,) = conn.execute(_PROGRESS, [file_no])
-    chunks, known, amounts, fees, older, superseded, unfolded, newer, restates = row
-    return Progress(
-        chunks, known, amounts, fees, tuple(older), superseded, unfolded, newer, tuple(map(tuple, restates))
-    )
+    chunks, known, amounts, fees, older, superseded, unfolded, newest = row
+    restated = None
+    if newest or older:
+        old, new = (file_no, newest) if newest else (older[0], file_no)
+        restated = _restatement(conn, old, new)
+    return Progress(chunks, known, amounts, fees, tuple(older), superseded, unfolded, newest, restated)
+
+
+def _restatement(conn: Connection, old: int, new: int) -> Restatement | None:
+    """What a newer version of a file changes; None: nothing."""
+    moved = conn.execute(_MOVED, {"old": old, "new": new}).fetchall()
+    [(of_old, of_new, same)] = conn.execute(_RESTATED, {"old": old, "new": new})
+    return None if same and not moved else Restatement(of_old, of_new, tuple(moved))
 
 
 _SEQUENCES = """
-SELECT DISTINCT f.source, m.sequence FROM files f JOIN files m ON m.source = f.source
-WHERE f.file_no = ANY (%s::integer[]) AND m.sequence IS NOT NULL
-    AND m.state IN ('gated', 'folding', 'held', 'folded', 'superseded') AND m.reader LIKE 'adyen%%'
+SELECT f.source, n.number, min(coalesce(m.first_day, m.received_at::date)), max(coalesce(m.last_day, m.received_at::date))
+FROM files f JOIN files m ON m.source = f.source CROSS JOIN LATERAL (
+    SELECT m.sequence WHERE m.sequence IS NOT NULL UNION
+    SELECT s.settlement::bigint FROM settlement_claims c JOIN settlements s USING (settlement_no)
+    WHERE c.file_no = m.file_no AND m.sequence IS NULL AND s.settlement ~ '^[0-9]{1,12}$') n (number)
+WHERE f.file_no = ANY (%s::integer[]) AND m.state IN ('gated', 'folding', 'held', 'folded', 'superseded')
+    AND m.reader LIKE 'adyen%%'
+GROUP BY 1, 2
 """
 SEQUENCE_MAX = 400  # numbers back in which a missing one is looked for
 
 
 def _load_sequences(conn: Connection, state: Reconciliation, settling: Sequence[int]) -> None:
     """Of readers whose files are numbered without end: numbers of parts, or of a year's statements, start again."""
-    found: dict[str, set[int]] = defaultdict(set)
-    for source, number in conn.execute(_SEQUENCES, [list(settling)]) if settling else ():
-        found[source].add(number)
-    for source, numbers in found.items():
-        recent = frozenset(number for number in numbers if number > max(numbers) - SEQUENCE_MAX)
+    found: dict[str, dict[int, Span]] = defaultdict(dict)
+    for source, number, first, last in conn.execute(_SEQUENCES, [list(settling)]) if settling else ():
+        found[source][number] = Span(first, last)
+    for source, days in found.items():
+        recent = {number: span for number, span in days.items() if number > max(days) - SEQUENCE_MAX}
         state.sequences[source] = recent
         _load_items(conn, state, [f"sequence|{source}/{number}" for number in range(min(recent), max(recent))])
+
+
+# Days of files, those that touch each other as one.
+_CAME = """
+SELECT source, lower(days), upper(days) - 1 FROM (
+    SELECT source, unnest(range_agg(daterange(first_day, last_day, '[]'))) AS days FROM files
+    WHERE state = ANY (%s) AND first_day <= last_day AND last_day >= %s GROUP BY source) f ORDER BY 1, 2
+"""
+_MISSING = """
+SELECT i.item, replace(b.break_id::text, '-', ''), i.amount, b.source, i.detail->>'first_day', i.detail->>'last_day'
+FROM breaks b JOIN break_items i USING (break_id)
+WHERE b.code = 'FILE_MISSING' AND b.state = 'open' AND i.closed_at IS NULL
+"""
+_FOLDED = ["folded", "superseded"]
+
+
+def _load_missing(conn: Connection, state: Reconciliation, now: datetime) -> None:
+    """The days of all files of some time, and the files that are missed."""
+    since = (now - LOOK_BACK).date()
+    for spans, states in ((state.came, [*COUNTED, "superseded"]), (state.folded, _FOLDED)):
+        for source, first, last in conn.execute(_CAME, [states, since]):
+            spans.setdefault(source, []).append(Span(first, last))
+    for item, break_id, amount, source, first, last in conn.execute(_MISSING):
+        state.items[item] = OpenItem(break_id, amount)
+        state.missing.setdefault(source, []).append(Span(date.fromisoformat(first), date.fromisoformat(last)))
 
 
 _ODD = """
@@ -216,7 +283,7 @@ ORDER BY t.key, t.kind, t.currency, t.psp FOR UPDATE OF t
 """
 
 
-def _load_tallies(conn: Connection, state: Reconciliation) -> None:
+def _load_tallies(conn: Connection, state: Reconciliation, now: datetime) -> None:
     """All currencies of each reference, what their lines are in, and what is open for them."""
     wanted = sorted({reference for slice_ in state.odd.values() for reference in slice_})
     if not wanted:
@@ -225,24 +292,36 @@ def _load_tallies(conn: Connection, state: Reconciliation) -> None:
     rows = conn.execute(_TALLIES, [uuid_array(keys), text_array(kinds), text_array(psps)])
     for reference, tallies in groupby(sorted(map(_tally, rows), key=_reference), key=_reference):
         state.tallies[reference] = tuple(tallies)
-    lines = [line for tallies in state.tallies.values() for tally in tallies for line in tally.lines]
+    lines = [line for tally in _all(state) for line in tally.lines]
     state.arrived = _arrived(conn, {line.file_no for line in lines})
     state.names = _names(conn, {line.settlement_no for line in lines})
     heard = conn.execute("SELECT until FROM heard").fetchone()
     state.heard_until = heard[0] if heard else None
+    if any(each.due and each.due <= now.date() and each.settled != each.expected for each in _all(state)):
+        _load_missing(conn, state, now)
     _load_unmatched(conn, state)
     _load_items(conn, state, [str(reference) for reference in wanted])
 
 
+def _all(state: Reconciliation) -> Iterator[Tally]:
+    return (tally for tallies in state.tallies.values() for tally in tallies)
+
+
 _UNMATCHED = """
 SELECT u.psp, u.currency, u.amount, replace(u.key::text, '-', ''), u.is_line, u.counterparty, u.day,
-    replace(u.pair::text, '-', '')
+    replace(u.pair::text, '-', ''), u.together
 FROM unmatched u
 """
 _BY_KEY = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
     ON u.psp = w.psp AND u.currency = w.currency AND u.key = w.key"""
 _BY_AMOUNT = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS w (psp, currency, amount)
     ON u.psp = w.psp AND u.currency = w.currency AND u.amount = w.amount"""
+# What explains these lines; and what may explain a sum: a healthy account has little of it.
+_BY_PAIR = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
+    ON u.psp = w.psp AND u.currency = w.currency AND u.pair = w.key"""
+_LEFT = f"""{_UNMATCHED} JOIN (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])) AS w (psp, currency)
+    ON u.psp = w.psp AND u.currency = w.currency
+WHERE (u.pair IS NULL OR u.together) AND (u.is_line OR u.counterparty LIKE '%%/')"""
 # One process pairs the entries of a bank account at a time: two could each miss what the other has just found.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('unmatched ' || psp, 0)) FROM unnest(%s::text[]) AS w (psp)"
 _DAYS = """
@@ -253,7 +332,7 @@ WHERE settlement_no = ANY (%s::integer[]) AND day IS NOT NULL GROUP BY settlemen
 
 def _load_unmatched(conn: Connection, state: Reconciliation) -> None:
     """Of the bank tallies of the slice: what of their amounts waits for its other half."""
-    bank = [tally for tallies in state.tallies.values() for tally in tallies if tally.kind == BANK_ENTRY]
+    bank = [tally for tally in _all(state) if tally.kind == BANK_ENTRY]
     if not bank:
         return
     conn.execute(_LOCK, [sorted({tally.psp for tally in bank})]).fetchall()
@@ -261,10 +340,14 @@ def _load_unmatched(conn: Connection, state: Reconciliation) -> None:
         conn.execute(_DAYS, [[line.settlement_no for tally in bank for line in tally.lines]]).fetchall()
     )
     named = [(tally.psp, tally.currency, tally.key) for tally in bank]
-    _add_unmatched(state, conn.execute(_BY_KEY, _unnest(named, uuid_array)))
+    for statement in (_BY_KEY, _BY_PAIR):
+        _add_unmatched(state, conn.execute(statement, _unnest(named, uuid_array)))
+    _add_unmatched(state, conn.execute(_LEFT, _unnest(named, uuid_array)[:2]))
+    present = paired(state.unmatched.values())
     groups = {group_of(entry) for entry in state.unmatched.values()}
     for tally in bank:
-        entry = unmatched(tally, state.unmatched.get((tally.psp, tally.currency, tally.key)), state.statement_days)
+        before = state.unmatched.get((tally.psp, tally.currency, tally.key))
+        entry = unmatched(tally, before, present, state.statement_days)
         groups |= {group_of(entry)} if entry else set()
     if groups:
         _add_unmatched(state, conn.execute(_BY_AMOUNT, _unnest(sorted(groups), int_array)))
@@ -326,7 +409,7 @@ def _names(conn: Connection, settlement_nos: set[int]) -> dict[int, str]:
 # What is only recorded is closed at once, and would be recorded again.
 _ITEMS = """
 SELECT item, replace(break_id::text, '-', ''), amount FROM break_items
-WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%' OR item LIKE 'restated|%%')
+WHERE item = ANY (%s::text[]) AND (closed_at IS NULL OR item LIKE 'duplicate|%%')
 """
 
 
@@ -340,7 +423,7 @@ def _load_items(conn: Connection, state: Reconciliation, items: Iterable[str]) -
 # Not before all its files are folded, and none of them is held; of a source that the settings lack, once it is back.
 # Sums are read after the lock: only its holder changes them.
 _TO_SETTLE = """
-SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.revision, s.booked FROM settlements s
+SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.revision, s.booked, s.paid FROM settlements s
 WHERE s.to_settle AND s.source = ANY (%s) AND NOT EXISTS (
     SELECT 1 FROM settlement_claims c JOIN files f USING (file_no)
     WHERE c.settlement_no = s.settlement_no AND f.state NOT IN ('folded', 'superseded', 'discarded'))
@@ -351,7 +434,8 @@ SELECT settlement_no, kind, gross_currency, lines, gross, unknown, fee, net FROM
 WHERE settlement_no = ANY (%s::integer[]) ORDER BY settlement_no, kind, gross_currency
 """
 _CLAIMS = """
-SELECT c.settlement_no, c.file_no, c.paid, c.opening, f.file_id FROM settlement_claims c JOIN files f USING (file_no)
+SELECT c.settlement_no, c.file_no, c.paid, c.opening, c.kept, c.payouts, c.day, f.file_id, f.received_at
+FROM settlement_claims c JOIN files f USING (file_no)
 WHERE c.settlement_no = ANY (%s::integer[]) AND f.state = 'folded' ORDER BY c.settlement_no, f.file_id
 """
 # Lines that two files of mode replace have which are no versions of one file.
@@ -370,14 +454,15 @@ def _load_settlements(conn: Connection, state: Reconciliation, sources: Collecti
     numbers = [row[0] for row in rows]
     if not numbers:
         return
-    sums, claims, file_ids = defaultdict(list), defaultdict(list), defaultdict(list)
+    sums, claims, files = defaultdict(list), defaultdict(list), defaultdict(list)
     for settlement_no, *amounts in conn.execute(_SUMS, [numbers]):
         sums[settlement_no].append(LineSum(*amounts))
-    for settlement_no, file_no, paid, opening, file_id in conn.execute(_CLAIMS, [numbers]):
-        claims[settlement_no].append(Claim(file_no, paid, opening))
-        file_ids[settlement_no].append(file_id)
+    for settlement_no, file_no, paid, opening, kept, payouts, day, *file in conn.execute(_CLAIMS, [numbers]):
+        named = tuple((reference, minor) for reference, minor in payouts)
+        claims[settlement_no].append(Claim(file_no, paid, opening, kept, named, day))
+        files[settlement_no].append(file)
     duplicates = {number: (lines, gross) for number, lines, gross in conn.execute(_DUPLICATES, [numbers])}
-    for number, source, settlement, currency, psp, revision, booked in rows:
+    for number, source, settlement, currency, psp, revision, booked, paid in rows:
         state.settlements[number] = Settlement(
             settlement_no=number,
             source=source,
@@ -386,9 +471,11 @@ def _load_settlements(conn: Connection, state: Reconciliation, sources: Collecti
             psp=psp,
             revision=revision,
             booked={tuple(side.split(" ")): amount for side, amount in booked.items()},
+            paid=paid,
             sums=tuple(sums[number]),
             claims=tuple(claims[number]),
-            file_ids=tuple(file_ids[number]),
+            file_ids=tuple(file_id for file_id, _ in files[number]),
+            came_at=max((at for _, at in files[number]), default=None),
             duplicates=duplicates.get(number, (0, 0))[0],
             duplicates_gross=duplicates.get(number, (0, 0))[1],
         )

@@ -23,12 +23,13 @@ from reconciliation.state import (
     FactFound,
     FactTakenBack,
     FileBegun,
+    FileCame,
     FileMoved,
     ItemClosed,
     ItemOpened,
     Judged,
+    LateJudged,
     NewFile,
-    Overdue,
     Unmatched,
     UnmatchedMoved,
     Withdrawn,
@@ -257,12 +258,13 @@ def _save_facts(conn: Connection, changes: Sequence[Change]) -> list[SumChange]:
 
 
 # BRIN finds the blocks of a day: facts are written in the order of their due days.
-_OVERDUE = """
+_LATE = """
 INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
 SELECT 0, key, kind, currency, psp, %s FROM tallies
-WHERE due = %s::date AND psp = %s AND settled <> expected AND facts <> '{}' ORDER BY key, kind, currency
+WHERE due BETWEEN %s AND %s AND psp = %s AND settled <> expected AND facts <> '{}' ORDER BY key, kind, currency
 ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = least(odd.look_at, excluded.look_at)
 """
+_WAKEN = "UPDATE odd SET look_at = %s WHERE file_no = 0 AND psp = %s AND look_at > %s"
 _DONE = """
 DELETE FROM odd USING (
     SELECT DISTINCT * FROM unnest(%s::integer[], %s::uuid[], %s::text[], %s::text[])) AS w (file_no, key, kind, psp)
@@ -277,7 +279,7 @@ _AGAIN = """
 INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
 SELECT 0, t.key, t.kind, t.currency, t.psp, %s
 FROM tallies t JOIN unnest(%s::uuid[], %s::text[], %s::text[]) AS w (key, kind, psp)
-    ON t.key = w.key AND t.kind = w.kind AND t.psp = w.psp WHERE t.digests <> '{}'
+    ON t.key = w.key AND t.kind = w.kind AND t.psp = w.psp WHERE t.digests <> '{}' OR t.facts <> '{}'
 ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = excluded.look_at
 """
 
@@ -285,15 +287,18 @@ ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = excluded
 def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
     for gone, saved in _of(changes, UnmatchedMoved):
         _save_unmatched(conn, gone, saved)
-    for psp, day, at in _of(changes, Overdue):
-        conn.execute(_OVERDUE, [at, day, psp])
-    for file_no, references, broken, whole, again, again_at in _of(changes, Judged):
-        conn.execute(_DONE, [int_array([file_no] * len(references)), *_columns_of(references)])
-        for found, is_broken in ((broken, True), (whole, False)):
+    for each in _of(changes, Judged):
+        conn.execute(_DONE, [int_array([each.file_no] * len(each.references)), *_columns_of(each.references)])
+        for found, is_broken in ((each.broken, True), (each.whole, False)):
             if found:
                 conn.execute(_BROKEN, [is_broken, *_columns_of(found), is_broken])
-        if again:
-            conn.execute(_AGAIN, [again_at, *_columns_of(again)])
+        for found, again_at in ((each.again, each.again_at), (each.waiting, each.waiting_until)):
+            if found:
+                conn.execute(_AGAIN, [again_at, *_columns_of(found)])
+    for psp, at in _of(changes, FileCame):
+        conn.execute(_WAKEN, [at, psp, at])
+    for psp, first, last, at in _of(changes, LateJudged):
+        conn.execute(_LATE, [at, first, last, psp])
 
 
 _GONE = """
@@ -301,12 +306,12 @@ DELETE FROM unmatched u USING unnest(%s::text[], %s::text[], %s::uuid[]) AS w (p
 WHERE u.psp = w.psp AND u.currency = w.currency AND u.key = w.key
 """
 _WAITING = """
-INSERT INTO unmatched (psp, currency, amount, key, is_line, counterparty, day, pair)
-SELECT psp, currency, amount, key, is_line, counterparty, day::date, pair
-FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::boolean[], %s::text[], %s::text[], %s::uuid[])
-    AS w (psp, currency, amount, key, is_line, counterparty, day, pair)
+INSERT INTO unmatched (psp, currency, amount, key, is_line, counterparty, day, pair, together)
+SELECT psp, currency, amount, key, is_line, counterparty, day::date, pair, together
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::boolean[], %s::text[], %s::text[], %s::uuid[], %s::boolean[])
+    AS w (psp, currency, amount, key, is_line, counterparty, day, pair, together)
 ON CONFLICT (psp, currency, key) DO UPDATE SET amount = excluded.amount, is_line = excluded.is_line,
-    counterparty = excluded.counterparty, day = excluded.day, pair = excluded.pair
+    counterparty = excluded.counterparty, day = excluded.day, pair = excluded.pair, together = excluded.together
 """
 
 
@@ -340,20 +345,23 @@ ON CONFLICT (settlement_no, kind, gross_currency) DO UPDATE SET lines = s.lines 
     net = s.net + excluded.net
 """
 _CLAIM = """
-INSERT INTO settlement_claims AS c (settlement_no, file_no, paid, opening, day) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (settlement_no, file_no) DO UPDATE SET paid = excluded.paid, opening = excluded.opening, day = excluded.day
+INSERT INTO settlement_claims AS c (settlement_no, file_no, paid, opening, day, kept, payouts)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (settlement_no, file_no) DO UPDATE SET paid = excluded.paid, opening = excluded.opening, day = excluded.day,
+    kept = excluded.kept, payouts = excluded.payouts
 """
 _CLAIMED = "SELECT settlement_no FROM settlement_claims WHERE file_no = %s"
 _BOOKED = """
-UPDATE settlements SET revision = %s, booked = %s::jsonb, ties = %s, to_settle = false, changed_at = %s WHERE settlement_no = %s
+UPDATE settlements SET revision = %s, booked = %s::jsonb, paid = %s::jsonb, ties = %s, to_settle = false, changed_at = %s
+WHERE settlement_no = %s
 """
 
 
 def _save_settlements(conn: Connection, changes: Sequence[Change], sums: Sequence[SumChange]) -> None:
     """What is settled is saved before what is changed since: a fact of the same batch marks it again."""
-    for number, revision, booked, ties, at in _of(changes, Booked):
+    for number, revision, booked, paid, ties, at in _of(changes, Booked):
         written = orjson.dumps({" ".join(side): amount for side, amount in booked.items()}).decode()
-        conn.execute(_BOOKED, (revision, written, ties, at, number))
+        conn.execute(_BOOKED, (revision, written, orjson.dumps(dict(paid)).decode(), ties, at, number))
     marked = [*_claimed(conn, changes), *(change.settlement_no for change in sums if change.settlement_no)]
     if marked:
         conn.execute(_MARK, [sorted(set(marked))])
@@ -367,7 +375,9 @@ def _claimed(conn: Connection, changes: Sequence[Change]) -> list[int]:
         numbers = settlement_numbers(conn, set(places), at)
         for place, claim in sorted(zip(places, claims, strict=True), key=lambda each: each[0]):
             opening = claim.opening.minor if claim.opening else None
-            conn.execute(_CLAIM, (numbers[place], file_no, claim.amount.minor, opening, claim.day))
+            kept = claim.kept.minor if claim.kept else 0
+            payouts = orjson.dumps([(each.reference, each.amount.minor) for each in claim.payouts or ()]).decode()
+            conn.execute(_CLAIM, (numbers[place], file_no, claim.amount.minor, opening, claim.day, kept, payouts))
         marked += numbers.values()
     for (file_no,) in _of(changes, Withdrawn):
         conn.execute("DELETE FROM odd WHERE file_no = %s", (file_no,))

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 from reconciliation import banking
-from reconciliation.booking import Amounts, as_booked, difference, moves_suspense_alone, target, ties
+from reconciliation.booking import Amounts, as_booked, claimed, difference, moves_suspense_alone, paid_out, target, ties
 from reconciliation.breaking import Finding, judged
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Sources, paid_by_psp
 from reconciliation.matching import Code, Verdict, verdict
-from reconciliation.state import Booked, Change, FactFound, FactTakenBack, Judged, Reconciliation, Settlement, Statement
+from reconciliation.schedule import and_late, missing_file, waits_for_file
+from reconciliation.state import (
+    Booked,
+    Change,
+    FactFound,
+    FactTakenBack,
+    Judged,
+    Reconciliation,
+    Settlement,
+    Span,
+    Statement,
+)
 from reconciliation.tally import BANK_ENTRY, Reference, Tally
 from schemas.money import Money
 from schemas.settlements import Settled, SettlementMatched, SettlementReclassified, StatementMatched
@@ -20,6 +32,7 @@ from topics.settlement_sources import SettlementSource
 # Whoever lags may be us: nothing is called unknown before all that was published by then is heard.
 HEARING_TAKES = timedelta(minutes=10)
 LOOK_AGAIN = timedelta(minutes=1)
+WAIT_FOR_FILE = timedelta(hours=1)  # before we look without having seen one
 _OUR_LAG = ("MISSING_INTERNAL", "UNEXPECTED_REVERSAL")
 _GROUPED = ("FEE_VARIANCE",)
 
@@ -35,23 +48,26 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         if isinstance(change, FactFound | FactTakenBack):
             moved.add(change.fact.reference)  # judged again, once its facts are saved
         yield change
-    again, broken, whole = list[Reference](), list[Reference](), list[Reference]()
+    again, waiting, broken, whole = list[Reference](), list[Reference](), list[Reference](), list[Reference]()
     for reference in references:
         if reference in moved:
             continue
         tallies = state.tallies.get(reference, ())
-        found = verdict(tallies, _is_late(tallies, sources, now))
+        due = _late_since(tallies, sources, now)
+        waits = due is not None and waits_for_file(state, reference.psp, due, sources)
+        found = verdict(tallies, due is not None and not waits)
         if found and found.code in _OUR_LAG and not _is_heard(state, tallies):
             again.append(reference)
             continue
         (broken if found else whole).append(reference)
+        if waits and not found and verdict(tallies, late=True):
+            waiting.append(reference)
         item = str(reference)
         finding = _finding(state, reference, tallies, found, sources) if found else None
         yield from judged(item, finding, state.items.get(item), now)
     if references:
-        yield Judged(
-            file_no, tuple(references), tuple(broken), tuple(whole), tuple(again), next_boundary(now, LOOK_AGAIN)
-        )
+        looks = (tuple(again), next_boundary(now, LOOK_AGAIN), tuple(waiting), next_boundary(now, WAIT_FOR_FILE))
+        yield Judged(file_no, tuple(references), tuple(broken), tuple(whole), *looks)
 
 
 def _paired(
@@ -61,12 +77,11 @@ def _paired(
     return banking.pair_anew(state, bank, sources.of, now) if bank else iter(())
 
 
-def _is_late(tallies: Sequence[Tally], sources: Sources, now: datetime) -> bool:
+def _late_since(tallies: Sequence[Tally], sources: Sources, now: datetime) -> date | None:
+    """The due day, if it and its grace are over."""
     due = max((tally.due for tally in tallies if tally.due and tally.facts), default=None)
-    if due is None:
-        return False
-    source = sources.of.get(tallies[0].psp)
-    return source is not None and now >= late_at(source, due)
+    source = sources.of.get(tallies[0].psp) if tallies else None
+    return due if due and source and now >= late_at(source, due) else None
 
 
 def _is_heard(state: Reconciliation, tallies: Sequence[Tally]) -> bool:
@@ -98,7 +113,14 @@ def _finding(
         found.currency,
         found.amount,
         detail,
+        "" if grouped else _group(reference, tallies, named),
     )
+
+
+def _group(reference: Reference, tallies: Sequence[Tally], named: Sequence[str]) -> str:
+    """The settlement, or the day on which it is due."""
+    due = max((tally.due for tally in tallies if tally.due), default=None)
+    return named[0] if named else f"{reference.psp}/{due}" if due else reference.psp
 
 
 # ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,22 +131,28 @@ def settle(
 ) -> tuple[list[Change], list[Settled]]:
     """Book the difference between what should be booked of a settlement and what is."""
     source = sources.by_name[settlement.source]
-    tied = ties(settlement.sums, settlement.claims)
+    tied, change = ties(settlement.sums, settlement.claims), claimed(settlement.claims)
     bank = source.kind == "bank"
-    wanted = target(settlement.sums, settlement.currency, bank) if tied else {}
+    wanted = target(settlement.sums, settlement.currency, bank, change.kept) if tied and change else {}
     changed = difference(wanted, settlement.booked)
-    revision = settlement.revision + bool(changed)
-    changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, tied, now)]
+    paid = (
+        {} if bank or not tied else paid_out(settlement.claims, wanted.get(("bank_clearing", settlement.currency), 0))
+    )
+    moved = {ref: paid.get(ref, 0) - settlement.paid.get(ref, 0) for ref in sorted({*paid, *settlement.paid})}
+    revision = settlement.revision + (bool(changed) or any(moved.values()))
+    changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, paid, tied, now)]
     changes += _untied(state, settlement, tied, now)
     changes += _repeated(state, settlement, now)
-    changes += _gaps(state, settlement, now)
-    if not changed:
-        return changes, []
-    paid = changed.get(("bank_clearing", settlement.currency), 0)
-    if not bank and paid and source.bank_account in sources.of:
-        money = Money(paid, settlement.currency)
-        changes.append(FactFound(paid_by_psp(source, settlement.settlement, revision, money, now), now))
-    return changes, [_event(settlement, source, revision, changed)]
+    changes += _gaps(state, settlement, source, now)
+    if source.bank_account in sources.of:
+        came = (settlement.came_at or now).date()  # not when it is booked, which depends on who lags
+        day = max((claim.day for claim in settlement.claims if claim.day), default=came)
+        for reference, minor in moved.items():
+            if minor:
+                money = Money(minor, settlement.currency)
+                fact = paid_by_psp(source, settlement.settlement, reference, revision, money, day)
+                changes.append(FactFound(fact, now))
+    return changes, [_event(settlement, source, revision, changed)] if changed else []
 
 
 def _untied(state: Reconciliation, settlement: Settlement, tied: bool, now: datetime) -> Iterator[Change]:
@@ -148,7 +176,7 @@ def _repeated(state: Reconciliation, settlement: Settlement, now: datetime) -> I
     yield from judged(item, finding, state.items.get(item), now, closed=True)
 
 
-def _gaps(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+def _gaps(state: Reconciliation, settlement: Settlement, source: SettlementSource, now: datetime) -> Iterator[Change]:
     """A statement opens with what another one of its account has closed with; else one is missing between them."""
     chain = state.statements.get((settlement.source, settlement.currency), [])
     missing = without_predecessor(chain)
@@ -156,17 +184,18 @@ def _gaps(state: Reconciliation, settlement: Settlement, now: datetime) -> Itera
         item = f"gap|{settlement.source}/{each.settlement}/{settlement.currency}"
         finding = None
         if each in missing:
-            finding = _about(settlement, "FILE_MISSING", each.opening, {"before": each.settlement})
-            finding = finding._replace(subject=f"{settlement.source}/{settlement.currency}/{each.day.isoformat()}")
-        yield from judged(item, finding, state.items.get(item), now)
+            subject = f"{settlement.source}/{settlement.currency}/{each.day.isoformat()}"
+            finding = missing_file(settlement.source, subject, Span(missing[each].day, each.day))
+            finding = finding._replace(psp=settlement.psp, currency=settlement.currency, amount=each.opening)
+        yield from and_late(source, judged(item, finding, state.items.get(item), now), now)
 
 
-def without_predecessor(statements: Sequence[Statement]) -> set[Statement]:
-    """Those, but the first, whose opening balance no statement of that day or before has closed with."""
+def without_predecessor(statements: Sequence[Statement]) -> dict[Statement, Statement]:
+    """Those, but the first, whose opening balance no statement of that day or before has closed with → the one before."""
     listed = sorted(statements, key=lambda each: (each.day, each.settlement))
     return {
-        each
-        for each in listed[1:]
+        each: before
+        for before, each in pairwise(listed)
         if not any(o.closing == each.opening and o.day <= each.day and o is not each for o in listed)
     }
 

@@ -38,10 +38,19 @@ class File:
     released_by: str | None
     released: Sequence[str]  # the codes of the holds that two persons have released it from
     received_at: datetime
+    called: str  # by its sender
 
     @property
     def name(self) -> tuple[str, str]:
         return self.source, self.file_id
+
+
+class Restatement(NamedTuple):
+    """What a newer version of a file changes."""
+
+    old: str  # file id
+    new: str
+    moved: tuple[tuple[str, int], ...]  # of each settlement: currency, by how much more or less is claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,8 @@ class Progress:
     older: tuple[int, ...]  # files of its identity that it replaces, and whose lines still count
     superseded: int | None  # the newest of those that it, or a newer one, has replaced
     unfolded: int  # older files of its identity whose lines are not all folded
-    newer: bool  # whether a newer file of its identity is folded
-    restates: tuple[tuple[str, int], ...]  # currency, by how much its claims differ from those that it replaces
+    newest: int | None  # a newer file of its identity that is folded
+    restated: Restatement | None  # by it, or of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +79,11 @@ class Settlement:
     psp: str
     revision: int
     booked: Amounts
+    paid: Mapping[str, int]  # what the bank is to show, by the reference that it has there
     sums: tuple[LineSum, ...] = ()
     claims: tuple[Claim, ...] = ()
     file_ids: tuple[str, ...] = ()
+    came_at: datetime | None = None  # the newest of its files
     duplicates: int = 0  # lines of it that came in a second file of mode replace
     duplicates_gross: int = 0
 
@@ -88,6 +99,13 @@ class OpenItem(NamedTuple):
     amount: int
 
 
+class Span(NamedTuple):
+    """Days, the first and the last included."""
+
+    first: date
+    last: date
+
+
 class Unmatched(NamedTuple):
     """A bank entry that no fact explains, or an expectation without an entry. `pair`: the key of the other one."""
 
@@ -98,7 +116,8 @@ class Unmatched(NamedTuple):
     is_line: bool
     counterparty: str  # of an expectation: the seller, or the source whose settlement it is
     day: date  # of the statement, or on which it is due
-    pair: str | None
+    pair: str | None  # of a line with several, one of them
+    together: bool = False  # with others
 
 
 class Statement(NamedTuple):
@@ -125,7 +144,10 @@ class Reconciliation:
     unmatched: dict[tuple[str, str, str], Unmatched] = field(default_factory=dict)  # by bank account, currency, key
     statement_days: dict[int, date] = field(default_factory=dict)  # by settlement number
     statements: dict[tuple[str, str], list[Statement]] = field(default_factory=dict)  # by source and currency
-    sequences: dict[str, frozenset[int]] = field(default_factory=dict)  # of the files of a source
+    sequences: dict[str, dict[int, Span]] = field(default_factory=dict)  # numbers of a source's files, and their days
+    came: dict[str, list[Span]] = field(default_factory=dict)  # by source: the days of the files that have come
+    folded: dict[str, list[Span]] = field(default_factory=dict)  # of those whose lines are all judged
+    missing: dict[str, list[Span]] = field(default_factory=dict)  # of open breaks FILE_MISSING
     settlements: dict[int, Settlement] = field(default_factory=dict)  # to be settled
     more_settlements: bool = False  # than those
     chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # of files, by the timer's key
@@ -216,11 +238,19 @@ class UnmatchedMoved(NamedTuple):
     saved: tuple[Unmatched, ...]
 
 
-class Overdue(NamedTuple):
-    """The tallies of a PSP or bank account that are late since a day are to be judged."""
+class LateJudged(NamedTuple):
+    """What is due at a PSP or bank account on these days, and not settled, is to be judged."""
 
     psp: str
-    day: str  # ISO 8601
+    first: date
+    last: date
+    at: datetime
+
+
+class FileCame(NamedTuple):
+    """What waits for a file of a PSP or bank account is to be judged."""
+
+    psp: str
     at: datetime
 
 
@@ -231,8 +261,10 @@ class Judged(NamedTuple):
     references: tuple[Reference, ...]
     broken: tuple[Reference, ...]  # a break is open for them
     whole: tuple[Reference, ...]  # no break is open for them
-    again: tuple[Reference, ...]
+    again: tuple[Reference, ...]  # we may not have heard all
     again_at: datetime
+    waiting: tuple[Reference, ...]  # for a file that has not come
+    waiting_until: datetime  # at least looked at then
 
 
 class ItemOpened(NamedTuple):
@@ -245,6 +277,7 @@ class ItemOpened(NamedTuple):
     currency: str | None
     amount: int
     detail: Mapping[str, object]
+    group: str  # the subject of the break that takes it if there are too many
     at: datetime
     closed: bool = False  # at once: counted once, booked already
 
@@ -261,6 +294,7 @@ class Booked(NamedTuple):
     settlement_no: int
     revision: int
     booked: Amounts
+    paid: Mapping[str, int]
     ties: bool
     at: datetime
 
@@ -276,7 +310,8 @@ Change = (
     | FactFound
     | FactTakenBack
     | UnmatchedMoved
-    | Overdue
+    | LateJudged
+    | FileCame
     | Judged
     | ItemOpened
     | ItemClosed

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 PAYMENTS = frozenset("crRbB2")  # kinds that the PSP's receivable is made of
 DISPUTES = frozenset("bB2")
 BANK_ENTRY = "s"
+Outcome = Literal["pending", "unknown", "failed", "declined", "expired", "voided"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # of two words of the executor the later one here counts
 JUDGED = (*sorted(PAYMENTS), BANK_ENTRY, "j", "u")  # kinds that need a fact, or an owner
 
 

@@ -164,6 +164,8 @@ class CaptureFailed(Terms):
     capture_id: OperationId
     amount: Money
     code: str
+    psp: str | None = None  # older events lack it, and the call
+    call_id: str | None = None
 
 
 class VoidFailed(Terms):
@@ -179,6 +181,8 @@ class RefundFailed(Terms):
     refund_id: OperationId
     amount: Money
     code: str
+    psp: str | None = None  # older events lack it, and the call
+    call_id: str | None = None
 
 
 class PaymentVoided(Terms):
@@ -188,6 +192,7 @@ class PaymentVoided(Terms):
     released: Money
     psp: str
     call_id: str
+    charge_call_id: str | None = None  # what a settlement file would name; older events lack it
     psp_reference: str
 
 

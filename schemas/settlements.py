@@ -105,14 +105,25 @@ class SettlementLines(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedPayout:
+    """A pay-out that the bank shows under a reference of its own, as the file gives it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
+    reference: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedTotal:
-    """What a file says that a settlement pays out, or that a statement ends with."""
+    """What a file says that a settlement pays out or keeps, or that a statement ends with."""
 
     __pydantic_config__: ClassVar[ConfigDict] = PART
     settlement: str
     amount: Money  # signed: minus where the PSP takes money
     opening: Money | None = None  # of a bank statement
     day: str | None = None  # the value day, ISO 8601
+    kept: Money | None = None  # as much of the amount as stays at the PSP
+    payouts: tuple[NamedPayout, ...] | None = None
 
 
 class SettlementLinesEnded(Event):

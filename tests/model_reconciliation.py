@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from tests.reconciling import Report, Row
+from tests.store.hearing import NOW
+from topics.settlement_sources import SettlementSource
 
 Key = tuple[str, str, str, str]  # psp, kind, key, currency
 PAYMENTS = "crRbB2"
@@ -86,14 +89,28 @@ class World:
         facts, _ = self.tallies[psp, row.kind, row.key or f"{row.digest % 2**64:032x}", row.currency]
         return any(fact.amount is not None for fact in facts)
 
-    def breaks(self, late: bool) -> set[tuple[str, str]]:
-        """Code, item. `late`: all due days are over, and all is heard; else none is."""
+    def late_breaks(self, source: SettlementSource, today: date) -> set[tuple[str, str]]:
+        """All facts are of Monday, and due on Wednesday: what is missing may be in a file of these days. A file is late on the
+        fourth business day after its own."""
+        if source.files is None:
+            return self.breaks(late=True)
+        wanted = [source.files.first_day + timedelta(days=number) for number in range((today - NOW.date()).days)]
+        wanted = [day for day in wanted if day.weekday() < 5]
+        spans = [each.days for each in self.reports if each.file_id not in self.discarded and each.days]
+        missing = [day for day in wanted if not any(first <= day.isoformat() <= last for first, last in spans)]
+        waits = any(day in missing for day in wanted[:3])
+        return self.breaks(late=not waits, heard=True) | {
+            ("FILE_MISSING", f"day|{source.name}/{day}") for day in missing if day in wanted[:-3]
+        }
+
+    def breaks(self, late: bool, heard: bool | None = None) -> set[tuple[str, str]]:
+        """Code, item. `late`: all due days are over. `heard`: all that was published is; else as `late`."""
         groups: dict[str, list[tuple[str, list[Expectation], list[Row]]]] = defaultdict(list)
         for (psp, kind, key, currency), (facts, rows) in self.tallies.items():
             groups[f"{psp}|{kind}|{key}"].append((currency, facts, rows))
         found = {("PAYOUT_TOTAL", f"settlement|{subject}") for subject in self.untied()}
         for item, tallies in groups.items():
-            if code := _code(item.split("|")[1], tallies, late):
+            if code := _code(item.split("|")[1], tallies, late, late if heard is None else heard):
                 found.add((code, item))
         return found
 
@@ -135,7 +152,7 @@ def _book(known: object, rows: Iterable[tuple[str, Row]]) -> dict[str, int]:
     return {side: amount for side, amount in book.items() if amount}
 
 
-def _code(kind: str, tallies: list[tuple[str, list[Expectation], list[Row]]], late: bool) -> str | None:
+def _code(kind: str, tallies: list[tuple[str, list[Expectation], list[Row]]], late: bool, heard: bool) -> str | None:
     real = {currency: [f for f in facts if f.amount is not None] for currency, facts, _ in tallies}
     with_facts = {currency for currency, facts in real.items() if facts}
     with_lines = {currency for currency, _, rows in tallies if rows}
@@ -148,7 +165,7 @@ def _code(kind: str, tallies: list[tuple[str, list[Expectation], list[Row]]], la
     if not with_facts:
         if any(facts for _, facts, _ in tallies):
             return "STATUS_MISMATCH"
-        return None if not late else "MISSING_INTERNAL" if kind == "c" else "UNEXPECTED_REVERSAL"
+        return None if not heard else "MISSING_INTERNAL" if kind == "c" else "UNEXPECTED_REVERSAL"
     if not with_lines <= with_facts:
         return "CURRENCY"
     differ = [currency for currency in with_facts if expected[currency] != settled[currency]]

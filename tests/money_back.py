@@ -5,11 +5,14 @@ from __future__ import annotations
 from schemas.events import PaymentCaptured
 from schemas.money import Money
 from schemas.money_back import (
+    CaptureFailed,
     CaptureReversed,
     ChargebackLost,
     ChargebackOpened,
     ChargebackWon,
     PaymentRefunded,
+    PaymentVoided,
+    RefundFailed,
     RefundReversed,
     Share,
 )
@@ -36,6 +39,21 @@ def capture_reversed(
     capture_id: str | None, of: Share, order: str = "order-1", turn: int | None = None, **terms: object
 ) -> CaptureReversed:
     return CaptureReversed(**_terms(order, **terms), **PSP, capture_id=capture_id, turn=turn, share=of)  # type: ignore[arg-type]
+
+
+def voided(order: str = "order-1", **changes: object) -> PaymentVoided:
+    facts = {"void_id": "v-1", "released": Money(1234, "EUR"), "charge_call_id": "2" * 32, **PSP, **changes}
+    return PaymentVoided(**_terms(order), **facts)  # type: ignore[arg-type]
+
+
+def capture_failed(order: str = "order-1", **changes: object) -> CaptureFailed:
+    facts = {"capture_id": "c-1", "amount": Money(1234, "EUR"), "code": "no", "psp": "northpay", "call_id": "1" * 32}
+    return CaptureFailed(**_terms(order), **{**facts, **changes})  # type: ignore[arg-type]
+
+
+def refund_failed(order: str = "order-1", **changes: object) -> RefundFailed:
+    facts = {"refund_id": "r-1", "amount": Money(1234, "EUR"), "code": "no", "psp": "northpay", "call_id": "1" * 32}
+    return RefundFailed(**_terms(order), **{**facts, **changes})  # type: ignore[arg-type]
 
 
 def refunded(

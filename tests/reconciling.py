@@ -10,11 +10,13 @@ from typing import Any
 
 from reconciliation.consumer import build
 from reconciliation.formats import keys
+from reconciliation.schedule_watch import set_timers
 from schemas.events import AnyEvent
 from schemas.money import Money
 from schemas.settlements import (
     ClaimedTotal,
     LineColumns,
+    NamedPayout,
     Settled,
     SettlementFileStored,
     SettlementLines,
@@ -66,6 +68,9 @@ class Report:
     mode: str = "replace"
     opening: int | None = None
     name: str = ""
+    payouts: tuple[tuple[str, int], ...] = ()  # by the bank's reference
+    kept: int = 0
+    days: tuple[str, str] | None = None  # the first and the last one of the file, ISO 8601
 
     @property
     def file_id(self) -> str:
@@ -139,7 +144,9 @@ class Report:
 
     def _claim(self, settlement: str, currency: str, minor: int) -> ClaimedTotal:
         opening = None if self.opening is None else Money(self.opening, currency)
-        return ClaimedTotal(settlement, Money(minor, currency), opening, "2026-01-05")
+        payouts = tuple(NamedPayout(reference, Money(paid, currency)) for reference, paid in self.payouts)
+        kept = Money(self.kept, currency)
+        return ClaimedTotal(settlement, Money(minor, currency), opening, "2026-01-05", kept, payouts or None)
 
 
 def paid_out(rows: Sequence[Row], settlement: str = "238", currency: str = "EUR", **rest: Any) -> Report:
@@ -160,8 +167,8 @@ class Room(Hearing):
     def now(self) -> datetime:
         return NOW + self.after
 
-    def hear(self, *events: AnyEvent) -> list[AnyEvent]:
-        return self.hears(*events, after=self.after)
+    def hear(self, *events: AnyEvent, said_at: datetime | None = None) -> list[AnyEvent]:
+        return self.hears(*events, after=self.after, said_at=said_at)
 
     def reads(self, report: Report, size: int = 500) -> None:
         """As a reader does: the file is gated, its chunks and its close are said."""
@@ -173,11 +180,28 @@ class Room(Hearing):
 
     def gated(self, report: Report) -> None:
         with self.store.transaction() as conn:
+            first, last = report.days or (None, None)
             conn.execute(
-                "UPDATE files SET state = 'gated', reader = 'test:1', mode = %s, identity = %s, version = %s"
-                " WHERE file_id = %s AND state = 'received'",
-                [report.mode, report.identity or report.file_id, report.version, report.file_id],
+                "UPDATE files SET state = 'gated', reader = 'test:1', mode = %s, identity = %s, version = %s,"
+                " first_day = %s, last_day = %s WHERE file_id = %s AND state = 'received'",
+                [report.mode, report.identity or report.file_id, report.version, first, last, report.file_id],
             )
+
+    def refused(self, report: Report, code: str) -> None:
+        """As a reader does with a file that does not pass the gate."""
+        self.hear(report.stored())
+        with self.store.transaction() as conn:
+            conn.execute(
+                "UPDATE files SET state = 'quarantined', why = %s, refusal = %s WHERE file_id = %s",
+                [code, f'{{"code": "{code}"}}', report.file_id],
+            )
+
+    def misses_files(self, after: timedelta = timedelta(0)) -> None:
+        """Time goes on, and the schedules are looked at."""
+        self.after += after
+        with self.store.transaction() as conn:
+            set_timers(conn, self.settings.settlement_sources, set(), self.now())
+        self.settles()
 
     def hear_each(self, events: Sequence[AnyEvent]) -> None:
         """A batch for each."""

@@ -58,6 +58,16 @@ class FeeScheduleRow(BaseModel):
         return self
 
 
+class FileSchedule(BaseModel):
+    """Of which days a source must bring a file. A file is of the days from its first to its last one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_day: date  # no file of an earlier day is missed
+    days: Literal["business", "every"] = "business"
+    lag_days: int = Field(default=1, ge=0, le=60)  # business days from a day to its file; the source's grace follows
+
+
 class SettlementSource(BaseModel):
     """One account whose files we get: settlement reports of a PSP account, or statements of a bank account."""
 
@@ -76,6 +86,7 @@ class SettlementSource(BaseModel):
     lag_days: int = Field(default=2, ge=0, le=60)  # business days from a capture to its settlement
     grace_days: int = Field(default=2, ge=0, le=60)  # business days more before a missing line or entry is a break
     holidays: frozenset[date] = frozenset()  # beside weekends
+    files: FileSchedule | None = None  # None: no file is missed by its day
     restate_limit: _Amount = "100.00"  # a newer version of a file that moves more waits for a person
     references: frozenset[Pattern] = frozenset()  # regular expressions that find a settlement in a bank's free text
     fees: tuple[FeeScheduleRow, ...] = ()

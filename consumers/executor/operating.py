@@ -171,7 +171,7 @@ def _deadline(draft: Draft, asked: Operation) -> datetime:
 def _fail(draft: Draft, asked: Operation, code: str) -> None:
     facts: dict[str, object] = {_ID[asked.kind]: asked.operation_id, "code": code}
     if asked.kind != "void":
-        facts["amount"] = draft.money(asked.amount_minor)
+        facts |= {"amount": draft.money(asked.amount_minor), "psp": asked.psp, "call_id": asked.call_id}
     place = draft.publish(_FAILED[asked.kind], **facts)
     _put_outcome(draft, asked, place, state="failed", code=code)
 
@@ -441,6 +441,7 @@ def _voided(draft: Draft, operation: Operation, said: Voided, facts: dict[str, o
         PaymentVoided,
         psp=operation.psp,
         call_id=operation.call_id,
+        charge_call_id=draft.attempt.call_id,
         psp_reference=said.psp_reference,
         **released,
     )

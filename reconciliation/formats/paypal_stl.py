@@ -27,7 +27,7 @@ from reconciliation.formats.records import Columns, Records
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable, refusal_of
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal, RefusalCode
 from reconciliation.formats.times import Times, When, iso_day
-from schemas.settlements import ClaimedTotal
+from schemas.settlements import ClaimedTotal, NamedPayout
 
 _FOLLOWS: Mapping[str, frozenset[str]] = {
     "": frozenset({"RH", "FH"}),  # a later part may have no header of the report
@@ -55,6 +55,7 @@ _OPTIONAL = (
 )
 _MONEY = re.compile(r"\b(gross|fee|fees|net|amount|tax|total)\b")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REFERENCE_MAX = 100  # characters, as many as a bank's reader takes
 _YEARS = range(253_402_300_800)  # 1970 to 9999, in seconds
 _CARRY_CALLS = frozenset("crR")
 _DISPUTES = frozenset("bB2")
@@ -111,7 +112,8 @@ class _File:
         self._part = 0
         self._sections: list[_Section] = []
         self._columns: Columns | None = None
-        self._claims: dict[tuple[str, str], int] = {}  # (settlement, currency) → net
+        self._claims: dict[tuple[str, str], int] = {}  # (settlement, currency) → net, of pay-outs, too
+        self._payouts: dict[tuple[str, str], dict[str, int]] = {}  # the same → the bank's reference → amount
         self._footed: set[str] = set()  # currencies of the report
         self._takes: Mapping[str, Callable[[list[str]], None]] = {
             "RH": self._take_report,
@@ -219,6 +221,9 @@ class _File:
             section.sums[currency] = Sums()
         section.sums[currency].add(gross, moved)
         fee = -moved
+        if kind == "p" and bank_reference:
+            shown = self._payouts.setdefault((section.settlement, currency), {})
+            shown[bank_reference] = shown.get(bank_reference, 0) - gross - moved
         if kind == "f":  # what PayPal charges is a fee on nothing
             gross, fee = 0, -gross - moved
         begun = self._when(initiated)
@@ -331,11 +336,18 @@ class _File:
             first_day=first,
             last_day=last,
             lines=chunks.lines,
-            claims=tuple(ClaimedTotal(ref, money(net, cur)) for (ref, cur), net in sorted(claims.items())),
+            claims=tuple(self._claim(*where, amount) for where, amount in sorted(claims.items())),
             sums=tuple(each._replace(ties=claims.get(where) == each.net) for where, each in found.items()),
             totals=chunks.totals(),
             notes=self._columns.notes if self._columns else (),
         )
+
+    def _claim(self, settlement: str, currency: str, amount: int) -> ClaimedTotal:
+        """What the day has come to; as much of it as the footer does not show as paid out stays with PayPal."""
+        kept = money(self._claims[settlement, currency], currency)
+        named = self._payouts.get((settlement, currency), {})
+        payouts = tuple(NamedPayout(ref[:_REFERENCE_MAX], money(paid, currency)) for ref, paid in sorted(named.items()))
+        return ClaimedTotal(settlement, money(amount, currency), kept=kept, payouts=payouts or None)
 
 
 def _fields(row: Sequence[str], count: int) -> Sequence[str]:

@@ -41,10 +41,16 @@ class Hearing:
     def __post_init__(self) -> None:
         self.store = Store(self.settings, self.consumer.name)
 
-    def hears(self, *heard: AnyEvent, after: timedelta = timedelta(0), topic: str | None = None) -> list[AnyEvent]:
-        """One batch. → what the room said to it."""
+    def hears(
+        self,
+        *heard: AnyEvent,
+        after: timedelta = timedelta(0),
+        topic: str | None = None,
+        said_at: datetime | None = None,
+    ) -> list[AnyEvent]:
+        """One batch, published at `said_at` or just now. → what the room said to it."""
         now = NOW + after
-        messages = [self._message(event, topic or TOPIC_OF[type(event)], now) for event in heard]
+        messages = [self._message(event, topic or TOPIC_OF[type(event)], said_at or now) for event in heard]
         said: list[AnyEvent] = []
         for applied in apply(self.store, self.consumer, messages, None, now):
             said += _read(applied.rows)

@@ -11,7 +11,7 @@ import pytest
 
 from reconciliation.formats import keys
 from tests.payouts import submitted
-from tests.reconciling import BANK, Report, Room, Row, call_id, paid_out
+from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
 from topics.settings import Settings
 
 
@@ -139,3 +139,76 @@ def test_what_pays_out_in_order_ends_in_the_bank_to_the_cent(room: Room) -> None
     books = room.booked().values()
     assert sum(book.get("bank EUR", 0) for book in books) == balances[-1]
     assert sum(book.get("bank_clearing EUR", 0) for book in books) == 0
+
+
+def test_payouts_that_the_bank_shows_under_references_of_its_own_are_found_by_them(room: Room) -> None:
+    """A day of PayPal: two withdrawals, and the rest stays there."""
+    rows = [Row("", -150, kind="f", settlement="acc:05"), Row("", 1000, kind="h", settlement="acc:05", name="x")]
+    out = [Row("", -minor, kind="p", settlement="acc:05", name=name) for name, minor in (("b-1", 500), ("b-2", 250))]
+    day = Report((*rows, *out), (("acc:05", "EUR", 850),), payouts=(("b-1", 500), ("b-2", 250)), kept=100)
+    room.reads(day)
+    room.reads(statement(1, 0, known(keys.paid_out("main", "b-2"), 250)))
+    room.reads(statement(2, 250, known(keys.paid_out("main", "b-1"), 500)))
+    room.settles(after=timedelta(days=20))
+    assert room.breaks() == set()
+    booked = room.booked()
+    of_day = booked["adyen-eu/acc:05/EUR"]
+    assert (of_day["balance EUR"], of_day["bank_clearing EUR"]) == (100, 750)
+    assert sum(book.get("bank_clearing EUR", 0) for book in booked.values()) == 0
+
+
+def test_a_reference_that_a_newer_version_gives_moves_what_the_bank_is_to_show(room: Room) -> None:
+    rows = [Row("", 500, kind="h", settlement="9")]
+    for version, payouts in (("1", ()), ("2", (("b-9", 500),)), ("3", ())):
+        room.reads(paid_out(rows, "9", identity="day", version=version, payouts=payouts))
+        room.settles()
+        expected = room.rows(
+            "SELECT replace(key, '-', '') AS key, expected FROM tally_view WHERE kind = 's' AND expected <> 0"
+        )
+        assert expected == [{"key": keys.paid_out("main", "b-9" if payouts else "9"), "expected": 500}]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_psps_with_one_batch_number_pay_into_one_account_and_the_sums_stay_right(room: Room, seed: int) -> None:
+    files = [
+        paid_out([Row("", 500, kind="h", settlement="12")], "12"),
+        paid_out([Row("", 300, kind="h", settlement="12")], "12", source=SECOND),
+        statement(1, 0, Row(keys.paid_out("main", "12"), 300, name="a")),
+        statement(2, 300, Row(keys.paid_out("main", "12"), 500, name="b")),
+    ]
+    random.Random(seed).shuffle(files)
+    for file in files:
+        room.reads(file)
+        room.settles()
+    assert room.breaks() == set()
+    books = room.booked().values()
+    assert sum(book.get("bank_clearing EUR", 0) for book in books) == 0
+    assert sum(book.get("bank EUR", 0) for book in books) == 800
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_credit_that_is_all_of_a_psps_payouts_of_a_day_is_paired_with_them_whatever_comes_first(
+    room: Room, seed: int
+) -> None:
+    reports = [paid_out([Row("", minor, kind="h", settlement=str(minor))], str(minor)) for minor in (500, 300)]
+    files = [*reports, statement(1, 0, unknown("x", 800), unknown("y", 77))]
+    random.Random(seed).shuffle(files)
+    for file in files:
+        room.reads(file)
+        room.settles()
+    assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 877, "bank_clearing EUR": -800, "suspense EUR": -77}
+    assert room.breaks() == {("UNEXPLAINED", f"main|s|{keys.theirs('main', 'y')}")}
+    room.reads(statement(2, 877, known(keys.paid_out("main", "300"), 300)))
+    room.settles()
+    assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 877, "suspense EUR": -877}, "one of them was paid alone"
+    assert ("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}") in room.breaks()
+
+
+def test_a_credit_that_may_be_the_payouts_of_two_psps_is_not_guessed(room: Room) -> None:
+    for source in (ADYEN, SECOND):
+        for minor in (500, 300):
+            name = f"{source.psp}-{minor}"
+            room.reads(paid_out([Row("", minor, kind="h", settlement=name)], name, source=source))
+    room.reads(statement(1, 0, unknown("x", 800)))
+    room.settles()
+    assert room.breaks() == {("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}")}

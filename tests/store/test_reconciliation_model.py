@@ -17,8 +17,9 @@ from tests.captures import capture
 from tests.model_reconciliation import Expectation, World
 from tests.money_back import capture_reversed, refunded, share
 from tests.reconciling import Report, Room, Row, call_id
+from tests.store.hearing import NOW
 from topics.settings import Settings
-from topics.settlement_sources import FeeScheduleRow, SettlementSource
+from topics.settlement_sources import FeeScheduleRow, FileSchedule, SettlementSource
 
 WORLDS = 25
 REFERENCES = 6
@@ -36,7 +37,8 @@ class Tale:
 
 def source(number: int) -> SettlementSource:
     fees = (FeeScheduleRow(valid_from=date(2020, 1, 1), percent="10"),) if number % 2 else ()
-    return SettlementSource(name=f"s{number}", psp=f"p{number}", bank_account="main", fees=fees)
+    files = FileSchedule(first_day=NOW.date()) if number % 3 == 0 else None
+    return SettlementSource(name=f"s{number}", psp=f"p{number}", bank_account="main", fees=fees, files=files)
 
 
 def tale(number: int, chance: random.Random) -> Tale:
@@ -102,7 +104,8 @@ def _report(told: Tale, version: int, pool: list[Row], chance: random.Random) ->
         sums[where] = sums.get(where, 0) + (row.gross - row.fee if row.net is None else row.net)
     claims = tuple((*where, net + chance.choice([0, 0, 0, 1])) for where, net in sorted(sums.items()))
     mode, identity = chance.choice(["replace", "union"]), chance.choice("xy")
-    report = Report(rows, claims, told.source, identity, str(version), mode)
+    first, last = sorted(chance.choices(("2026-01-05", "2026-01-06", "2026-01-07", "2026-01-15"), k=2))
+    report = Report(rows, claims, told.source, identity, str(version), mode, days=(first, last))
     told.world.reports.append(report)
     size = chance.randint(1, 4)
     said: list[Step] = [report.stored(), lambda room: room.gated(report), *report.chunks(size), report.ended(size)]
@@ -159,8 +162,9 @@ def test_any_order_of_facts_and_files_ends_as_the_model_says(stored: Settings, s
     assert room.breaks() == {each for told in tales for each in told.world.breaks(late=False)}
     room.after += timedelta(days=60)
     room.heard_all()
-    room.settles()
-    assert room.breaks() == {each for told in tales for each in told.world.breaks(late=True)}
+    room.misses_files()
+    late = room.now().date()
+    assert room.breaks() == {each for told in tales for each in told.world.late_breaks(told.source, late)}
     assert all(each.dead == 0 for each in rooms)
     for each in rooms:
         each.close()

@@ -200,27 +200,6 @@ def test_what_is_stuck_says_whether_two_persons_can_release_it(room: Room) -> No
     assert "release" not in unreadable.next
 
 
-def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_former(room: Room) -> None:
-    room.hear(captured(1), captured(2))
-    first = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1134, 34)], identity="batch 238")
-    room.reads(first)
-    room.settles()
-    second = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)], identity="batch 238")
-    room.reads(second)
-    assert room.settles() == []
-    assert room.rows("SELECT why FROM file_view WHERE state = 'held'") == [{"why": "restated"}]
-    room.hear(by_two(second))
-    (matched,) = room.settles()
-    assert (matched.revision, {each.role: each.amount.minor for each in matched.amounts}) == (
-        2,
-        {"receivable": -100, "bank_clearing": 100},
-    )
-    assert [row["state"] for row in room.rows("SELECT state FROM file_view ORDER BY file_no")] == [
-        "superseded",
-        "folded",
-    ]
-
-
 def test_what_changes_of_a_settlement_while_its_source_is_not_set_up_is_booked_once_it_is_again(
     room: Room, stored: Settings
 ) -> None:

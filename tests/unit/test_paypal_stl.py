@@ -222,6 +222,7 @@ def test_a_day_ties_by_its_footers_and_claims_what_was_not_paid_out_before() -> 
     assert control.sums == (SettlementSum("ACC1:2026-11-28", "EUR", 72_35, 50_00, True),)
     [claim] = control.claims
     assert (claim.settlement, claim.amount) == ("ACC1:2026-11-28", Money(72_35, "EUR"))
+    assert claim.kept == Money(22_35, "EUR"), "what is not paid out stays with PayPal"
     assert control.totals == {"EUR": 22_35}
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciliation.banking import pairs
-from reconciliation.booking import Claim, LineSum, difference, target, ties
+from reconciliation.booking import Claim, LineSum, difference, paid_out, target, ties
 from reconciliation.business_days import due_day, late_at
 from reconciliation.expected import Sources, expected
 from reconciliation.formats import keys
@@ -21,11 +21,21 @@ from reconciliation.matching import verdict
 from reconciliation.settling import without_predecessor
 from reconciliation.state import Statement, Unmatched
 from reconciliation.tally import Tally, TallyLine
-from schemas.events import PaymentDeclined
+from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentDeclined, PaymentPending
 from schemas.money import Money
-from schemas.money_back import Chargeback
+from schemas.money_back import AuthorisationExpired, Chargeback, Execution
 from tests.captures import NOW, capture
-from tests.money_back import capture_reversed, opened, refund_reversed, refunded, share, won
+from tests.money_back import (
+    capture_failed,
+    capture_reversed,
+    opened,
+    refund_failed,
+    refund_reversed,
+    refunded,
+    share,
+    voided,
+    won,
+)
 from tests.payouts import failed, paid, refused, returned, submitted
 from tests.reconciling import ADYEN, BANK, SOURCES
 
@@ -68,6 +78,22 @@ def test_a_settlement_ties_when_one_total_is_claimed_and_its_lines_add_up_to_it(
     assert not ties(lines, [Claim(1, None)])
     assert not ties([lines[0], replace(lines[1], net=-180)], [Claim(1, 190)])
     assert ties([LineSum("s", "EUR", 1, 50, 0, 0, 50)], [Claim(1, 150, opening=100)])
+
+
+def test_what_is_not_paid_out_of_a_settlement_stays_in_the_balance_there() -> None:
+    lines = [LineSum("c", "EUR", 2, 200, 0, 10, 190), LineSum("p", "EUR", 1, -150, 0, 0, -150)]
+    assert ties(lines, [Claim(1, 190, kept=40)])
+    assert not ties(lines, [Claim(1, 190, kept=41)])
+    assert not ties(lines, [Claim(1, 190, kept=40), Claim(2, 190, kept=190)])
+    assert target(lines, "EUR", bank=False, kept=40) == {
+        ("receivable", "EUR"): -200, ("fees", "EUR"): 10, ("balance", "EUR"): 40, ("bank_clearing", "EUR"): 150,
+    }  # fmt: skip
+
+
+def test_payouts_are_expected_by_the_references_that_the_bank_shows_and_the_rest_by_the_settlement() -> None:
+    assert paid_out([Claim(1, 190)], 190) == {"": 190}
+    assert paid_out([Claim(1, 190, payouts=(("b1", 100), ("b2", 90)))], 190) == {"b1": 100, "b2": 90}
+    assert paid_out([Claim(1, 190, payouts=(("b1", 100),)), Claim(2, None)], 150) == {"b1": 100, "": 50}
 
 
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,12 +200,42 @@ def test_a_transfer_that_is_submitted_and_then_paid_is_one_fact_and_a_refused_on
     assert expected(refused(), KNOWN, NOW) is None
 
 
-def test_a_decline_is_kept_without_an_amount_and_a_psp_without_a_source_expects_nothing() -> None:
-    terms = capture().terms()
-    declined = expected(PaymentDeclined(**terms, psp="northpay", call_id="1" * 32, code="no"), KNOWN, NOW)  # type: ignore[arg-type]
-    assert declined is not None
-    assert (declined.outcome, declined.amount, declined.digest) == ("declined", 0, None)
+CALL = {"psp": "northpay", "call_id": "1" * 32}
+TERMS = capture().terms()
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "key", "outcome"),
+    [
+        (PaymentDeclined(**TERMS, **CALL, code="no"), "c", "1", "declined"),  # type: ignore[arg-type]
+        (AuthorisationExpired(**TERMS, **CALL, released=Money(1234, "EUR")), "c", "1", "expired"),  # type: ignore[arg-type]
+        (voided(), "c", "2", "voided"),  # a line of it would name the charge
+        (capture_failed(), "c", "1", "failed"),
+        (refund_failed(), "r", "1", "failed"),
+        (OutcomeUnknown(**TERMS, **CALL, reason="timeout"), "c", "1", "unknown"),  # type: ignore[arg-type]
+        (OutcomeUnresolved(**TERMS, **CALL, reason="timeout", operation="refund"), "r", "1", "unknown"),  # type: ignore[arg-type]
+        (
+            PaymentPending(**TERMS, **CALL, psp_reference="p", reason="3ds", operation="capture"),  # type: ignore[arg-type]
+            "c", "1", "pending",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "terms") else None,
+)  # fmt: skip
+def test_of_what_ends_without_money_the_outcome_is_kept_and_nothing_expected(
+    event: Execution, kind: str, key: str, outcome: str
+) -> None:
+    fact = expected(event, KNOWN, NOW)
+    assert fact is not None
+    assert (fact.reference, fact.outcome, fact.amount, fact.digest) == (
+        (key * 32, kind, "northpay"), outcome, 0, None,
+    )  # fmt: skip
+
+
+def test_nothing_is_kept_of_a_psp_without_a_source_or_of_what_does_not_name_its_call() -> None:
     assert expected(capture(psp="eastpay"), KNOWN, NOW) is None
+    assert expected(voided(charge_call_id=None), KNOWN, NOW) is None
+    assert expected(capture_failed(psp=None, call_id=None), KNOWN, NOW) is None
+    assert expected(OutcomeUnknown(**TERMS, **CALL, reason="timeout", operation="void"), KNOWN, NOW) is None  # type: ignore[arg-type]
 
 
 # ── the bank ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,6 +266,6 @@ def test_nothing_is_paired_across_counterparties_or_long_after_the_due_day() -> 
 
 def test_a_statement_needs_one_before_it_that_closes_with_its_opening_balance() -> None:
     first, second, third = (Statement(str(n), DAY + timedelta(days=n), 10 * n, 10 * n + 10) for n in range(3))
-    assert without_predecessor([third, first, second]) == set()
-    assert without_predecessor([third, first]) == {third}
-    assert without_predecessor([]) == set()
+    assert without_predecessor([third, first, second]) == {}
+    assert without_predecessor([third, first]) == {third: first}
+    assert without_predecessor([]) == {}

@@ -353,8 +353,15 @@ def decide_one(
     consumer: AnyConsumer, incoming: Incoming, state: State, now: datetime, folded: FoldedBatch
 ) -> Failure | None:
     """Decide one message and fold its decision; nothing is folded if deciding or encoding its events failed."""
+    message = incoming.message
     cause = Cause(
-        cause_id(incoming), incoming.message.topic, incoming.upstream, now, incoming.entered_ms, incoming.traceparent
+        cause_id(incoming),
+        message.topic,
+        incoming.upstream,
+        now,
+        incoming.entered_ms,
+        incoming.traceparent,
+        message.headers,
     )
     try:
         decision = consumer.decide(state, incoming.event, cause)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_arg
 
 import psycopg
 
-from schemas.envelope import EventId
+from schemas.envelope import EventId, header
 from schemas.events import AnyEvent
 from topics.catalog import Room, Topic
 from topics.runtime.shape.limits import Retention, StuckLimits
@@ -47,6 +47,14 @@ class Cause(NamedTuple):
     now: datetime
     entered_ms: int  # when the first record of this chain of events was published
     traceparent: str | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()  # of the event's record
+
+    @property
+    def said_at(self) -> datetime:
+        """When the event was published, by business time: the same however late or often it is read. A timer has no such time:
+        `now`."""
+        said = header(self.headers, "ce_time")
+        return self.now if said is None else datetime.fromisoformat(said)
 
 
 CallKind = Literal["charge", "capture", "void", "refund", "check", "payout", "payout_check"]
