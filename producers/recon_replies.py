@@ -105,7 +105,7 @@ class HeldFile(_Shape):
 class Settlement(_Shape):
     """What a PSP totals in one currency, or a bank statement. Booked only where it ties: where exactly one total is claimed,
     and its lines add up to it. `net` is what they add up to, pay-outs left out; `unknown`, as much of it as no
-    fact explains, fees not taken off.
+    fact explains, fees not taken off. It is withdrawn where no file of it counts any more.
     """
 
     settlement_no: int
@@ -113,7 +113,7 @@ class Settlement(_Shape):
     settlement: str
     currency: str
     psp: str
-    state: Literal["waiting", "untied", "tied", "booked"]
+    state: Literal["waiting", "untied", "tied", "booked", "withdrawn"]
     lines: int
     unknown: str
     net: str

@@ -97,7 +97,8 @@ LEFT JOIN LATERAL (
 ) l ON TRUE
 LEFT JOIN LATERAL (
     SELECT count(DISTINCT paid - coalesce(opening, 0)) AS claims, max(paid - coalesce(opening, 0)) AS paid, max(day) AS day
-    FROM settlement_claim_view x WHERE x.settlement_no = s.settlement_no
+    FROM settlement_claim_view x JOIN file_view f ON f.file_no = x.file_no
+    WHERE x.settlement_no = s.settlement_no AND f.state <> ALL ('{superseded,discarded}')
 ) c ON TRUE
 """
 _NEWEST: LiteralString = " ORDER BY s.settlement_no DESC LIMIT %(limit)s"
@@ -147,7 +148,7 @@ def _standing(row: Row) -> str:
     if row["ties"] is None:
         return "waiting"
     if not row["ties"]:
-        return "untied"
+        return "untied" if row["lines"] or row["claims"] else "withdrawn"
     return "booked" if row["revision"] else "tied"
 
 
@@ -388,5 +389,5 @@ def day(sources: Sequence[SettlementSource], of: date) -> Report:
 
 def untied() -> Report:
     """Settlements that do not tie, newest first."""
-    statement: LiteralString = SETTLEMENTS + " WHERE NOT s.ties" + _NEWEST
+    statement: LiteralString = SETTLEMENTS + " WHERE NOT s.ties AND (l.lines > 0 OR c.claims > 0)" + _NEWEST
     return Report({"settlements": Ask("reconciliation", statement, {"limit": 100})}, settlements_shown)

@@ -49,8 +49,6 @@ from schemas.payouts import (
 )
 from topics.settlement_sources import SettlementSource
 
-_SECOND_STAGE = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -96,8 +94,7 @@ def expected(event: Execution | PayoutExecution, sources: Sources, at: datetime)
         case RefundReversed():
             return _moved(event, "R", event.call_id, event.share.gross, sources, at)
         case ChargebackOpened():
-            kind = "b" if event.stage < _SECOND_STAGE else "2"
-            return _moved(event, kind, _dispute_key(event), -_disputed(event), sources, at)
+            return _moved(event, "b", _dispute_key(event), -_disputed(event), sources, at)
         case ChargebackWon():
             return _moved(event, "B", _dispute_key(event), _disputed(event), sources, at)
         case PaymentDeclined():

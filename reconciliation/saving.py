@@ -174,7 +174,9 @@ def _known_numbers(conn: Connection, places: Sequence[Place]) -> dict[Place, int
 
 
 def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, int]) -> list[FoldedLine]:
-    """A chunk's columns → its lines. A line without a key is tallied under its digest."""
+    """A chunk's columns → its lines. A line without a key is tallied under its digest. Both stages of a dispute are one tally:
+    some formats call each a chargeback.
+    """
     of, currencies = said.lines, said.currencies
     found = {
         (settlement, currency): numbers[
@@ -186,7 +188,7 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
     }
     gross, fees = _disputed(of)
     columns = (
-        of.kinds,
+        of.kinds.replace("2", "b"),
         [of.keys[place : place + 32] for place in range(0, len(of.keys), 32)],
         of.gross_currencies,
         of.digests,

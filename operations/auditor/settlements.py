@@ -17,6 +17,7 @@ from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import Sum
+from operations.auditor.reservations.books import IN_TRANSIT
 from schemas.events import PaymentCaptured
 from schemas.payouts import PayoutSubmitted
 from schemas.settlements import SettlementFileStored, SettlementLines, SettlementMatched
@@ -207,24 +208,31 @@ _SHOWN = (
     "SELECT payment_order_id, psp, currency, sum(expected)::bigint, min(made_at) FROM tally_view WHERE psp = ANY(%(banks)s)"
     " AND facts > 0 AND kind = 's' AND payment_order_id NOT LIKE '%%/%%' GROUP BY 1, 2, 3"
 )
-_SENT = (
-    "SELECT payout_id, bank_account, currency, CASE WHEN state IN ('submitted', 'paid', 'returned')"
-    " THEN coalesce(returned_minor, 0) - amount_minor ELSE 0 END, created_at FROM payout_view WHERE bank_account = ANY(%(banks)s)"
+_SENT = "SELECT payout_id, bank_account, created_at FROM payout_view WHERE bank_account = ANY(%(banks)s)"
+# What has left for the bank: in all turns of a pay-out, of which the executor keeps the last.
+_OUT = (
+    "SELECT payment_order_id, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint FROM entry_view"
+    " WHERE account = ANY(%(accounts)s) AND template LIKE 'payout%%'{among} GROUP BY 1, 2"
 )
 
 
 def _read_payouts(stores: Stores, books: SettlementBooks, banks: list[str], keys: Collection[str] | None) -> None:
     """Pay-outs that were released before anything was expected of their bank account are older than its source."""
+    accounts = [IN_TRANSIT, *(f"bank:{bank}:clearing" for bank in banks)]
+    out: dict[str, dict[str, int]] = defaultdict(dict)
+    statement = _OUT.format(among="" if keys is None else _AMONG)
+    for payout, currency, amount in stores.rows("ledger", statement, _given(keys, accounts=accounts)):
+        out[payout][currency] = amount
     since: dict[str, datetime] = {}
     for payout, bank, currency, amount, made_at in stores.rows("reconciliation", _SHOWN, {"banks": banks}):
         since[bank] = min(made_at, since.get(bank, made_at))
         if keys is None or payout in keys:
             books.shown[payout][bank, currency] = amount
-    for payout, bank, currency, amount, created_at in stores.rows("executor", _SENT, {"banks": banks}):
+    for payout, bank, created_at in stores.rows("executor", _SENT, {"banks": banks}):
         if bank not in since or created_at < since[bank]:
             books.shown.pop(payout, None)
         elif keys is None or payout in keys:
-            books.sent[payout][bank, currency] = amount
+            books.sent[payout] = {(bank, currency): amount for currency, amount in out[payout].items()}
 
 
 def _given(keys: Collection[str] | None, **more: object) -> dict[str, object]:
@@ -289,7 +297,7 @@ def compare(books: SettlementBooks) -> Iterator[Finding]:
     for payout in books.sent.keys() | books.shown.keys():
         sent, shown = _moved(books.sent.get(payout)), _moved(books.shown.get(payout))
         if sent != shown:
-            yield Finding(AT_BANK, payout, f"the executor has {sent} out, and {shown} is expected", SUBMITTED)
+            yield Finding(AT_BANK, payout, f"the ledger has {sent} out, and {shown} is expected", SUBMITTED)
     for subject in books.wanted.keys() | books.booked.keys():
         wanted, booked = _moved(books.wanted.get(subject)), _moved(books.booked.get(subject))
         if wanted != booked:

@@ -98,7 +98,7 @@ def make_busy(rooms: PayoutRooms) -> None:
     rooms.tell("failed", "failed")
     rooms.tell("back", "returned", 9_950)
     rooms.tell("no", "rejected")
-    rooms.tell("again", "returned")
+    rooms.tell("again", "returned", 9_950)
     rooms.tell("again", "paid")
     rooms.reply("again", Paid("tr-again"))
     rooms.ask("too-much", "9000.00")
@@ -216,10 +216,10 @@ TAMPERED = {
         "payouts_in_ledger",
         "in_transit_explained",
         "ledger_balances",
+        "payouts_expected_at_bank",
         "wallet_equals_payable",
     },
     "executor.payouts SET state = 'rejected' WHERE payout_id = 'sent'": {
-        "payouts_expected_at_bank",
         "payouts_in_wallet",
         "payouts_in_ledger",
         "in_transit_explained",
@@ -231,10 +231,7 @@ TAMPERED = {
         "payouts_in_ledger",
         "in_transit_explained",
     },
-    "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {
-        "payouts_in_ledger",
-        "payouts_expected_at_bank",
-    },
+    "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {"payouts_in_ledger"},
     "executor.payouts SET turn = 2 WHERE payout_id = 'paid'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET turn = 1 WHERE payout_id = 'again'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET seller_account = 's-2' WHERE payout_id = 'sent'": {"payouts_in_wallet", "payouts_in_ledger"},

@@ -17,6 +17,7 @@ from producers import recon_explained, recon_replies, recon_reports
 from producers.recon_reports import Answer, BreaksAsked, Report
 from reconciliation.formats import keys
 from schemas.events import AnyEvent
+from schemas.settlements import SettlementFileDiscarded
 from tests.captures import capture
 from tests.reconciling import ADYEN, BANK, SOURCES, Room, Row, call_id, paid_out
 from tests.reconciling import Report as File
@@ -246,3 +247,22 @@ def test_what_the_brake_holds_is_not_explained_by_what_the_gate_had_refused(book
             conn.execute('UPDATE files SET state = %s, why = %s, refusal = \'{"code": "bad_total"}\'', [state, why])
         [held] = books.ask(recon_reports.files(SOURCES, NOW, NOW + LATE))["held"]
         assert (held["why"], (held["refusal"] or {}).get("code")) == (why, shown)
+
+
+def test_a_settlement_is_shown_as_the_files_have_it_that_count(books: Books) -> None:
+    books.captured(1, 2)
+    first = paid_out([Row(call_id(1), 1234, 34)], identity="batch 238", version="1")
+    second = paid_out([Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)], identity="batch 238", version="2")
+    books.settle(first)
+    books.settle(second)
+    [shown] = books.ask(recon_reports.settlements(None, None, 10))["settlements"]
+    assert (shown["state"], shown["claims"], shown["claimed"]) == ("booked", 1, "24.00")
+    for file in (second, first):
+        books.room.hear(
+            SettlementFileDiscarded(source="adyen-eu", file_id=file.file_id, discarded_by="bob", reason="not ours")
+        )
+        books.settle()
+    [shown] = books.ask(recon_reports.settlements(None, None, 10))["settlements"]
+    recon_replies.SettlementAtBank.model_validate(shown | {"at_the_bank": None})
+    assert (shown["state"], shown["lines"], shown["claims"], shown["claimed"]) == ("withdrawn", 0, 0, None)
+    assert books.ask(recon_reports.untied())["settlements"] == []

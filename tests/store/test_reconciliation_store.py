@@ -23,6 +23,7 @@ from schemas.settlements import (
 )
 from tests.captures import capture
 from tests.contract.running import wait
+from tests.money_back import opened, share
 from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
 from topics.runtime.delivery import apply
 from topics.runtime.shape.limits import StuckLimits
@@ -291,3 +292,14 @@ def test_tally_stuck_leaves_out_a_file_that_is_through(room: Room, state: str) -
     with room.store.transaction() as conn:
         conn.execute("UPDATE files SET state = %s", [state])
         assert stuck(conn, StuckLimits(), room.now() + timedelta(days=60)) == []
+
+
+@pytest.mark.parametrize("second", ["b", "2"])
+def test_a_second_chargeback_ties_whether_or_not_the_report_calls_it_so(room: Room, second: str) -> None:
+    stages = [opened(share(1234, 0), stage=stage) for stage in (1, 2)]
+    room.hear(*(each.model_copy(update={"dispute_reference": "d-1"}) for each in stages))
+    key = keys.theirs("northpay", "d-1")
+    room.reads(paid_out([Row(key, -1234, kind="b"), Row(key, -1234, kind=second, name="second")]))
+    [matched] = room.settles(timedelta(days=12))
+    assert {each.role for each in matched.amounts} == {"receivable", "bank_clearing"}
+    assert {code for code, _ in room.breaks()} <= {"PAYOUT_MISSING"}

@@ -173,7 +173,7 @@ def named(dispute: Dispute) -> Dispute:
         (named(opened(TEN)), "b", -1000),
         (named(opened(TEN, Money(1500, "EUR"))), "b", -2500),
         (named(opened(TEN, Money(1500, "USD"))), "b", -1000),
-        (named(opened(TEN, stage=2)), "2", -1000),
+        (named(opened(TEN, stage=2)), "b", -1000),
         (named(won(TEN)), "B", 1000),
         (named(won(TEN, Money(500, "EUR"))), "B", 1500),
         (submitted(), "s", -10_000),
