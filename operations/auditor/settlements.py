@@ -17,7 +17,6 @@ from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores
 from operations.auditor.engine.sums import Sum
-from operations.auditor.reservations.books import IN_TRANSIT
 from schemas.events import PaymentCaptured
 from schemas.payouts import PayoutSubmitted
 from schemas.settlements import SettlementFileStored, SettlementLines, SettlementMatched
@@ -33,6 +32,7 @@ CAPTURED, CAPTURED_HERE = heard(PaymentCaptured, "ledger"), heard(PaymentCapture
 SUBMITTED = heard(PayoutSubmitted, "reconciliation")
 MATCHED = heard(SettlementMatched, "ledger")
 TEMPLATES = ("settled", "reclassified", "statement")
+IN_TRANSIT = "payouts:in-transit"
 PAYMENTS = "crRbB2"  # kinds of lines that move what a PSP owes us
 ROLES = {
     "receivable": "psp:{psp}:receivable",
