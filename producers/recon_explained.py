@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
+from producers.recon_lines import is_line, name_of, one_line, settlement_named, verbatim, with_digests
 from producers.recon_reports import (
     SETTLEMENTS,
     Answer,
@@ -17,8 +18,10 @@ from producers.recon_reports import (
     money_or_none,
     settlements_shown,
 )
+from producers.recon_steps import Steps, steps_of
+from schemas.settlement_keys import named
+from topics.settlement_sources import SettlementSource
 
-_CURRENCY = re.compile(r"/([A-Z]{3})$")
 _OF_SETTLEMENT: LiteralString = (
     " WHERE s.source = %(source)s AND s.settlement = %(settlement)s AND s.currency = coalesce(%(currency)s, s.currency)"
 )
@@ -37,7 +40,7 @@ FROM settlement_view s CROSS JOIN LATERAL jsonb_each_text(s.booked) b
 # A row for each line of a tally; one without a line where none has come.
 _TALLIES: LiteralString = """
 SELECT replace(t.key::text, '-', '') AS key, t.kind, t.psp, t.currency, t.expected, t.facts, t.settled, t.fee, t.fee_expected,
-       t.due, t.outcome, t.payment_order_id, t.seller, d.digest, t.lines[4 * d.place - 3] AS line_gross,
+       t.due, t.outcome, t.payment_order_id, t.seller, t.made_at, d.digest, t.lines[4 * d.place - 3] AS line_gross,
        t.lines[4 * d.place - 2] AS line_fee, f.file_no, f.source, f.file_id, f.name, s.settlement
 FROM tally_by_key_view t
 LEFT JOIN LATERAL unnest(t.digests) WITH ORDINALITY AS d (digest, place) ON TRUE
@@ -46,19 +49,35 @@ LEFT JOIN settlement_view s ON s.settlement_no = t.lines[4 * d.place - 1]
 WHERE t.key = ANY (%(keys)s::uuid[])
 ORDER BY t.psp, t.kind, t.key, t.currency, d.place LIMIT 1000
 """
-_CALLS: LiteralString = "SELECT call_id FROM call_view WHERE payment_order_id = %(id)s OR payout_id = %(id)s LIMIT 1000"
+# `again`: there were others before, which only the table of all calls has; that is read from end to end.
+_CALLS: LiteralString = """
+SELECT call_id, attempt_no > 1 AS again FROM attempt_view WHERE payment_order_id = %(id)s
+UNION ALL SELECT call_id, false FROM operation_view WHERE payment_order_id = %(id)s
+UNION ALL SELECT call_id, release_no > 1 FROM payout_view WHERE payout_id = %(id)s
+"""
+_CALLS_BEFORE: LiteralString = """
+SELECT call_id FROM call_view WHERE payment_order_id = %(id)s OR payout_id = %(id)s LIMIT 1000
+"""
+_DISPUTES: LiteralString = """
+SELECT DISTINCT psp, dispute_reference FROM dispute_view WHERE payment_order_id = %(id)s
+"""
+_OPERATIONS: LiteralString = """
+SELECT DISTINCT payment_order_id FROM operation_view WHERE operation_id = %(id)s
+UNION SELECT DISTINCT payment_order_id FROM dispute_view WHERE dispute_id = %(id)s LIMIT 100
+"""
+_CALLS_OF_OPERATION: LiteralString = """
+SELECT call_id FROM operation_view WHERE payment_order_id = ANY (%(orders)s) AND operation_id = %(id)s
+"""
+_DISPUTE: LiteralString = """
+SELECT DISTINCT psp, dispute_reference FROM dispute_view WHERE payment_order_id = ANY (%(orders)s) AND dispute_id = %(id)s
+"""
+TEXTS_MAX = 50  # lines whose bytes are looked up in one answer
 
 
 def settlement(name: str) -> Report:
-    """`name`: "<source>/<its reference>", and "/<currency>" where one of its currencies alone is meant."""
-    source, _, rest = name.partition("/")
-    currency = _CURRENCY.search(rest)
-    values = {
-        "source": source,
-        "settlement": _CURRENCY.sub("", rest),
-        "currency": currency and currency[1],
-        "limit": 100,
-    }
+    """`name`: as `settlement_named` takes it."""
+    of = settlement_named(name)
+    values = {"source": of.source, "settlement": of.settlement, "currency": of.currency, "limit": 100}
     order: LiteralString = " ORDER BY s.currency LIMIT %(limit)s"
 
     def shape(rows: Mapping[str, Rows]) -> Answer:
@@ -100,10 +119,49 @@ def _waterfall(currency: str, rows: Mapping[str, Rows]) -> Answer:
     }
 
 
-def calls(of: str) -> Report:
-    """The keys of an order or pay-out: the ids of the calls that carried it out."""
-    found = {"calls": Ask("executor", _CALLS, {"id": of})}
-    return Report(found, lambda rows: {"keys": [row["call_id"] for row in rows["calls"]]})
+def explained(of: str, sources: Iterable[SettlementSource]) -> Steps[Answer]:
+    """What is known of a settlement, a line, an order, a refund, a dispute, a pay-out, a key or a PSP's or bank's reference."""
+    told: Answer = {"settlements": [], "tallies": [], "lines": []}
+    if is_line(of):
+        told["lines"] = yield from one_line(of)
+        keys = [line["key"] for line in told["lines"]]
+    elif is_settlement(of):
+        return told | (yield from steps_of(settlement(of)))
+    else:
+        keys = [of] if is_key(of) else (yield from keys_of(of, sources))
+    told |= yield from steps_of(tallies(keys))
+    yield from _look_up_lines(told["tallies"])
+    return told
+
+
+def keys_of(of: str, sources: Iterable[SettlementSource]) -> Steps[list[str]]:
+    """The keys of an order or pay-out (the ids of its calls, and its disputes), of a refund or dispute, of their reference."""
+    calls = yield Ask("executor", _CALLS, {"id": of})
+    disputes = yield Ask("executor", _DISPUTES, {"id": of})
+    if any(row["again"] for row in calls):
+        calls = [*calls, *(yield Ask("executor", _CALLS_BEFORE, {"id": of}))]
+    if not calls and (orders := (yield Ask("payments", _OPERATIONS, {"id": of}))):
+        values = {"id": of, "orders": [row["payment_order_id"] for row in orders]}
+        calls = yield Ask("executor", _CALLS_OF_OPERATION, values)
+        disputes = yield Ask("executor", _DISPUTE, values)
+    accounts = {source.psp or source.bank_account for source in sources}
+    theirs = {(row["psp"], row["dispute_reference"]) for row in disputes} | {(account, of) for account in accounts}
+    return sorted({row["call_id"] for row in calls}) + sorted(named(*each) for each in theirs)
+
+
+def _look_up_lines(found: Sequence[Answer]) -> Steps[None]:
+    """Where each line stands, and what the file says there: of the first ones."""
+    by_file: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for line in [line for tally in found for line in tally["lines"]][:TEXTS_MAX]:
+        if line["file_id"] is not None:
+            by_file[line["source"], line["file_id"]].append(line)
+    for lines in by_file.values():
+        places = yield from with_digests(lines[0], [line["digest"] for line in lines])
+        for line in lines:
+            if (place := places.get(line["digest"])) is not None:
+                line |= {name: place[name] for name in ("record", "first_byte", "last_byte", "day")}
+                line["line"] = name_of(line["file_id"], place["record"])
+                line["text"] = yield from verbatim(line["source"], line["file_id"], place)
 
 
 def tallies(keys: Sequence[str]) -> Report:
@@ -119,7 +177,8 @@ def _with_lines(rows: Rows) -> list[Answer]:
         name = (row["psp"], row["kind"], row["key"], currency)
         if name not in found:
             found[name] = {
-                each: row[each] for each in ("key", "kind", "psp", "currency", "facts", "due", "outcome", "seller")
+                each: row[each]
+                for each in ("key", "kind", "psp", "currency", "facts", "due", "outcome", "seller", "made_at")
             }
             found[name] |= {each: money(row[each], currency) for each in ("expected", "settled", "fee")}
             found[name] |= {
@@ -129,6 +188,7 @@ def _with_lines(rows: Rows) -> list[Answer]:
             found[name]["lines"] = []
         if row["digest"] is not None:
             line = {each: row[each] for each in ("source", "file_id", "name", "settlement", "digest")}
+            line |= dict.fromkeys(("line", "record", "day", "first_byte", "last_byte", "text"))
             amounts = {"gross": money(row["line_gross"], currency), "fee": money(row["line_fee"], currency)}
             found[name]["lines"].append(line | amounts)
     return list(found.values())

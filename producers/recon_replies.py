@@ -280,8 +280,14 @@ class SettlementExplained(Settlement):
 
 
 class TallyLine(_Shape):
-    """One line of a file. `digest` names it wherever it comes."""
+    """One line of a file. `digest` names it wherever it comes, `line` in its file; `text` is the record itself, masked."""
 
+    line: str | None
+    record: int | None
+    first_byte: int | None
+    last_byte: int | None
+    text: str | None
+    day: Day | None
     source: str | None
     file_id: str | None
     name: str | None
@@ -302,6 +308,7 @@ class TallyExplained(_Shape):
     due: Day | None
     outcome: str | None
     seller: str | None
+    made_at: datetime
     expected: str
     settled: str
     fee: str
@@ -310,6 +317,96 @@ class TallyExplained(_Shape):
     lines: list[TallyLine]
 
 
+class FileLine(_Shape):
+    """One record of a file that was read. `line` is its name, and `first_byte` to `last_byte` are its bytes, where they are
+    known. `fee` is the sum of its parts; `counts` says whether this file's line is the one that counts.
+    """
+
+    line: str
+    source: str
+    file_id: str
+    name: str
+    state: FileStateName
+    record: int
+    first_byte: int | None
+    last_byte: int | None
+    kind: str
+    key: str
+    psp: str
+    psp_ref: str | None
+    order_ref: str | None
+    settlement: str | None
+    at: datetime
+    day: Day
+    gross: str
+    gross_currency: str
+    fee: str
+    commission: str
+    markup: str
+    scheme_fee: str
+    interchange: str
+    tax: str
+    net: str
+    currency: str
+    rate: str | None
+    digest: int
+    counts: bool
+
+
+class FileLinePage(_Shape):
+    """In the order of files and records. `next_cursor` leads on."""
+
+    lines: list[FileLine]
+    next_cursor: str | None
+
+
+class FileLineExplained(FileLine):
+    """`text`: what the file says there, with card numbers and e-mail addresses masked."""
+
+    text: str | None
+
+
 class Explained(_Shape):
     settlements: list[SettlementExplained]
     tallies: list[TallyExplained]
+    lines: list[FileLineExplained]
+
+
+# ── fees ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FeesOfKind(_Shape):
+    """The fees of the lines of one kind, scheme, currency and version of the schedule.
+
+    The parts and `charged` are in `currency`, that in which the PSP charges; all that is expected is in
+    `payment_currency`. Of the payments that are settled whole `compared` is what they were charged, `least` and `most` what the
+    schedule allows; `over` and `under` add up by how much each of them is beyond that. `agreed_since` is the first day of
+    the schedule's row; null where nothing is agreed.
+    """
+
+    kind: str
+    scheme: str | None
+    currency: str
+    payment_currency: str
+    agreed_since: Day | None
+    lines: int
+    gross: str
+    commission: str
+    markup: str
+    scheme_fee: str
+    interchange: str
+    tax: str
+    other: str
+    charged: str
+    payments: int
+    compared: str
+    least: str
+    most: str
+    over: str
+    under: str
+
+
+class FeeReport(_Shape):
+    psp: str
+    month: str
+    fees: list[FeesOfKind]

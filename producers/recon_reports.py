@@ -178,20 +178,22 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
 
 AGES = ("not due", "0-1", "2-3", "4-7", "8-30", "over 30")  # days late
 _CLEARING: LiteralString = """
-SELECT psp, CASE WHEN facts = 0 THEN 'unknown' WHEN kind = 's' THEN 'bank clearing' ELSE 'receivable' END AS station, currency,
-       CASE WHEN facts = 0 OR due IS NULL OR due >= %(today)s THEN 'not due' WHEN %(today)s - due <= 1 THEN '0-1'
+SELECT psp, CASE WHEN NOT known THEN 'unknown' WHEN kind = 's' THEN 'bank clearing' ELSE 'receivable' END AS station, currency,
+       CASE WHEN NOT known OR due IS NULL OR due >= %(today)s THEN 'not due' WHEN %(today)s - due <= 1 THEN '0-1'
             WHEN %(today)s - due <= 3 THEN '2-3' WHEN %(today)s - due <= 7 THEN '4-7' WHEN %(today)s - due <= 30 THEN '8-30'
             ELSE 'over 30' END AS days_late,
-       count(*) AS tallies, coalesce(sum(open) FILTER (WHERE open > 0), 0) AS plus,
-       coalesce(sum(open) FILTER (WHERE open < 0), 0) AS minus
-FROM tally_view WHERE open <> 0 AND kind = ANY (%(kinds)s)
+       sum(tallies)::bigint AS tallies, sum(plus) AS plus, sum(minus) AS minus
+FROM tally_sum_view WHERE kind = ANY (%(kinds)s)
 """
+_OPEN: LiteralString = " GROUP BY 1, 2, 3, 4 HAVING sum(tallies) <> 0"
 _JUDGED = list("crRbB2sju")  # kinds of lines that need a fact, or an owner
 
 
 def clearing(psp: str | None, today: date) -> Report:
     """What is still out, by how late it is: plus and minus apart, since they do not make up for each other."""
-    statement: LiteralString = _CLEARING + ("" if psp is None else " AND psp = %(psp)s") + " GROUP BY 1, 2, 3, 4"
+    statement: LiteralString = (
+        _CLEARING + ("" if psp is None else " AND psp = %(psp)s") + " GROUP BY 1, 2, 3, 4 HAVING sum(tallies) <> 0"
+    )
 
     def shape(rows: Mapping[str, Rows]) -> Answer:
         order = sorted(rows["open"], key=lambda r: (r["psp"], r["station"], r["currency"], AGES.index(r["days_late"])))
@@ -204,8 +206,8 @@ def clearing(psp: str | None, today: date) -> Report:
 # ── proof ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _EXPECTED: LiteralString = """
-SELECT psp, kind = 's' AS bank, currency, sum(expected) AS amount FROM tally_view
-WHERE facts > 0 AND kind = ANY (%(kinds)s) GROUP BY 1, 2, 3
+SELECT psp, kind = 's' AS bank, currency, sum(expected) AS amount FROM tally_sum_view
+WHERE known AND kind = ANY (%(kinds)s) GROUP BY 1, 2, 3
 """
 _BOOKED: LiteralString = """
 SELECT s.source, s.psp, split_part(b.key, ' ', 1) AS role, split_part(b.key, ' ', 2) AS currency, sum(b.value::bigint) AS amount
@@ -331,6 +333,18 @@ def breaks(asked: BreaksAsked) -> Report:
         return {"breaks": [_break(row) for row in rows["breaks"]]}
 
     return Report({"breaks": Ask("reconciliation", statement, values)}, shape)
+
+
+_BREAK_IDS: LiteralString = """
+SELECT replace(break_id, '-', '') AS id FROM break_view WHERE starts_with(replace(break_id, '-', ''), %(beginning)s) LIMIT 4
+"""
+is_beginning = re.compile(r"[0-9a-f]{6,32}").fullmatch
+
+
+def break_ids(beginning: str) -> Report:
+    """Breaks whose id begins so; four at most."""
+    ask = Ask("reconciliation", _BREAK_IDS, {"beginning": beginning})
+    return Report({"ids": ask}, lambda rows: {"ids": [row["id"] for row in rows["ids"]]})
 
 
 def one_break(break_id: str) -> Report:

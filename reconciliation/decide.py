@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from reconciliation import files, settling
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
-from reconciliation.state import Change, FactFound, LateJudged, Reconciliation
+from reconciliation.state import Change, FactFound, LateJudged, Reconciliation, Swept
 from schemas.events import TimerFired
 from schemas.money_back import Execution
 from schemas.payouts import PayoutExecution
@@ -87,7 +87,7 @@ def _timers_of(fact: Fact, sources: Sources, now: datetime) -> list[Timer]:
 
 def _sweep(state: Reconciliation, sources: Sources, now: datetime) -> Decision:
     """Judge what facts and due days have made odd, and settle what has changed."""
-    changes: list[Change] = list(settling.judge(state, 0, sources, now))
+    changes: list[Change] = [*settling.judge(state, 0, sources, now), Swept()]
     events: list[Settled] = []
     for settlement in state.settlements.values():
         more, said = settling.settle(state, settlement, sources, now)

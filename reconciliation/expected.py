@@ -60,7 +60,9 @@ class Fact:
     digest: int | None
     due: date | None
     fee: int | None = None  # None: not checked
-    fee_slack: int = 0
+    fee_slack: int = 0  # so much more may be charged
+    fee_since: date | None = None  # the first day of the terms by which the fee is expected
+    scheme: str | None = None
     outcome: Outcome | None = None
     payment_order_id: str | None = None  # or the pay-out's id
     seller: str | None = None
@@ -127,7 +129,9 @@ def _captured(event: PaymentCaptured, sources: Sources, at: datetime) -> Fact | 
     if fact is None:
         return None
     fee = expected_fee(sources.of[event.psp].fees, event.scheme, event.gross, at.date())
-    return fact if fee is None else replace(fact, fee=fee.fee, fee_slack=fee.slack)
+    if fee is None:
+        return replace(fact, scheme=event.scheme)
+    return replace(fact, scheme=event.scheme, fee=fee.fee, fee_slack=fee.slack, fee_since=fee.since)
 
 
 _Moving = PaymentCaptured | CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon

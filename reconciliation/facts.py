@@ -13,8 +13,9 @@ from reconciliation.tally import OUTCOMES, lines_of
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import LITERALS
 
-_COLUMNS = "key, kind, currency, psp, amount, digest, fee, fee_slack, due, outcome, payment_order_id, seller"
-_TYPES = ("uuid", "text", "text", "text", "int8", "int8", "int8", "int8", "text", "text", "text", "text")
+_COLUMNS = "key, kind, currency, psp, amount, digest, fee, fee_slack, fee_since, scheme, due, outcome,"
+_COLUMNS += " payment_order_id, seller"
+_TYPES = ("uuid", "text", "text", "text", "int8", "int8", "int8", "int8", *["text"] * 6)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
 _FACTS = f"(SELECT * FROM unnest({_ARRAYS}) OFFSET 0) AS f ({_COLUMNS})"
 
@@ -25,15 +26,16 @@ _LAST_OUTCOME = (
 # All is a sum, a greatest or a null that absorbs: the order of facts does not matter. A row without facts is judged anew.
 _EXPECT: LiteralString = f"""
 WITH expected AS (
-    INSERT INTO tallies AS t (key, kind, currency, psp, expected, facts, fee_expected, fee_slack, due, outcome,
-        payment_order_id, seller, made_at)
-    SELECT key, kind, currency, psp, amount, array_remove(ARRAY[digest], NULL), fee, fee_slack, due::date, outcome,
-        payment_order_id, seller, %s
+    INSERT INTO tallies AS t (key, kind, currency, psp, expected, facts, fee_expected, fee_slack, fee_since, scheme,
+        due, outcome, payment_order_id, seller, made_at)
+    SELECT key, kind, currency, psp, amount, array_remove(ARRAY[digest], NULL), fee, fee_slack, fee_since::date, scheme,
+        due::date, outcome, payment_order_id, seller, %s
     FROM {_FACTS}
     ON CONFLICT (key, kind, currency, psp) DO UPDATE SET expected = t.expected + excluded.expected,
         fee_expected = CASE WHEN t.facts = '{{}}' THEN excluded.fee_expected WHEN excluded.facts = '{{}}' THEN t.fee_expected
             ELSE t.fee_expected + excluded.fee_expected END,
         fee_slack = t.fee_slack + excluded.fee_slack, facts = t.facts || excluded.facts,
+        fee_since = greatest(t.fee_since, excluded.fee_since), scheme = greatest(t.scheme, excluded.scheme),
         due = greatest(t.due, excluded.due), outcome = {_LAST_OUTCOME},
         payment_order_id = greatest(t.payment_order_id, excluded.payment_order_id), seller = greatest(t.seller, excluded.seller)
     WHERE (excluded.facts[1] = ANY (t.facts)) IS NOT TRUE
@@ -97,9 +99,9 @@ def _rounds(facts: Sequence[Fact]) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _values(fact: Fact) -> tuple[Any, ...]:
-    due = fact.due and fact.due.isoformat()
+    since, due = (day and day.isoformat() for day in (fact.fee_since, fact.due))
     rest = (fact.outcome, fact.payment_order_id, fact.seller)
-    return (fact.amount, fact.digest, fact.fee, fact.fee_slack, due, *rest)
+    return (fact.amount, fact.digest, fact.fee, fact.fee_slack, since, fact.scheme, due, *rest)
 
 
 def _arrays(batch: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -15,10 +15,11 @@ _ROUNDINGS = {"half_up": ROUND_HALF_UP, "half_even": ROUND_HALF_EVEN, "up": ROUN
 
 
 class ExpectedFee(NamedTuple):
-    """In minor units of the capture's currency. A charged fee is as agreed where |charged − fee| ≤ slack."""
+    """In minor units of the capture's currency. A charged fee is as agreed where fee ≤ charged ≤ fee + slack."""
 
     fee: int
     slack: int
+    since: date  # the first day of the terms that were in force
 
 
 def expected_fee(
@@ -26,15 +27,13 @@ def expected_fee(
 ) -> ExpectedFee | None:
     """What the PSP may charge for a capture on a day; None where nothing is agreed for it.
 
-    Interchange and scheme fees are not the PSP's to agree: a band says how much they add at most. A fee within
-    the band is expected in its middle, half the band is the slack.
+    Interchange and scheme fees are not the PSP's to agree: a band says how much they add at most.
     """
     row = _row_in_force(schedule, scheme, captured.currency, day)
     if row is None:
         return None
-    agreed = _agreed(row, captured)
     band = _whole(_share(row.band_percent, captured.minor), ROUND_CEILING)
-    return ExpectedFee(agreed + band // 2, band - band // 2)
+    return ExpectedFee(_agreed(row, captured), band, row.valid_from)
 
 
 def _row_in_force(

@@ -53,7 +53,7 @@ _LINES = f"(SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY OFFSET 0) AS l ({_CO
 _OF_LINE = ", ".join(f"l.{column}" for column in FoldedLine._fields)
 _SAME = "t.key = l.key AND t.kind = l.kind AND t.currency = l.currency AND t.psp = l.psp"
 _EQUAL = """t.settled = t.expected AND cardinality(t.facts) > 0
-        AND (t.fee_expected IS NULL OR abs(t.fee - t.fee_expected) <= t.fee_slack)"""
+        AND (t.fee_expected IS NULL OR t.fee - t.fee_expected BETWEEN 0 AND t.fee_slack)"""
 _SUMS = """
 SELECT settlement_no, kind, currency, count(*)::bigint, sum(gross)::bigint,
        coalesce(sum(gross) FILTER (WHERE NOT known), 0)::bigint, sum(charged)::bigint, sum(net)::bigint, array_agg(place)

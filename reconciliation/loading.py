@@ -165,7 +165,7 @@ FROM files f CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
         count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
-            AND abs(t.fee - t.fee_expected) > t.fee_slack) AS fees
+            AND t.fee - t.fee_expected NOT BETWEEN 0 AND t.fee_slack) AS fees
     FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(m.file_no ORDER BY m.file_no) FILTER (WHERE m.older AND m.state IN ('held', 'folded')), '{}')

@@ -97,17 +97,16 @@ def _amount(expecting: Sequence[Tally], late: bool) -> Verdict | None:
 
 def _fee(expecting: Sequence[Tally]) -> Verdict | None:
     """A partial settlement has only a part of the fee: it is compared when the amounts agree."""
-    beyond = [
-        tally
-        for tally in expecting
-        if tally.lines
-        and tally.fee_expected is not None
-        and tally.settled == tally.expected
-        and abs(tally.fee - tally.fee_expected) > tally.fee_slack
-    ]
-    if not beyond:
-        return None
-    return _of("FEE_VARIANCE", beyond, [tally.fee - (tally.fee_expected or 0) for tally in beyond])
+    beyond = [tally for tally in expecting if tally.lines and tally.settled == tally.expected and _too_much(tally)]
+    return _of("FEE_VARIANCE", beyond, [_too_much(tally) for tally in beyond]) if beyond else None
+
+
+def _too_much(tally: Tally) -> int:
+    """By how much the fee is above what is agreed; less than 0: below."""
+    if tally.fee_expected is None:
+        return 0
+    over = tally.fee - tally.fee_expected
+    return over if over < 0 else max(0, over - tally.fee_slack)
 
 
 def _of(code: Code, tallies: Sequence[Tally], amounts: Sequence[int]) -> Verdict:

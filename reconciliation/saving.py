@@ -30,11 +30,13 @@ from reconciliation.state import (
     Judged,
     LateJudged,
     NewFile,
+    Swept,
     Unmatched,
     UnmatchedMoved,
     Withdrawn,
 )
 from reconciliation.tally import DISPUTES
+from schemas.settlement_keys import of_line
 from schemas.settlements import LineColumns, SettlementLines
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import int_array, text_array, uuid_array
@@ -49,6 +51,8 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
     _save_judged(conn, changes)  # first: what follows may make a reference odd again
     sums = [*_save_lines(conn, changes), *_save_facts(conn, changes)]
     _save_settlements(conn, changes, sums)
+    if _of(changes, Swept):
+        _merge_sums(conn)
     case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed))
 
 
@@ -200,7 +204,7 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
     )
     return [
         FoldedLine(
-            f"{digest & 0xFFFFFFFFFFFFFFFF:032x}" if key == NO_KEY else key,
+            key if key != NO_KEY else of_line(key, digest),
             kind,
             currencies[currency],
             said.psp,
@@ -329,6 +333,25 @@ def _save_unmatched(conn: Connection, gone: Sequence[Unmatched], saved: Sequence
 def _columns_of(references: Sequence[Any]) -> list[Any]:
     keys, kinds, psps = zip(*references, strict=True)
     return [uuid_array(keys), text_array(kinds), text_array(psps)]
+
+
+# Of the sums that triggers add (migration 005). Rows that another process merges are left to it.
+_MERGE = """
+WITH parts AS (
+    DELETE FROM tally_sums WHERE ctid = ANY (ARRAY(SELECT ctid FROM tally_sums FOR UPDATE SKIP LOCKED)) RETURNING *
+)
+INSERT INTO tally_sums (psp, kind, currency, known, due, tallies, plus, minus, expected, merged)
+SELECT psp, kind, currency, known, due, sum(tallies), sum(plus), sum(minus), sum(expected), true FROM parts
+GROUP BY 1, 2, 3, 4, 5 HAVING (sum(tallies), sum(plus), sum(minus), sum(expected)) <> (0, 0, 0, 0)
+"""
+_UNMERGED = "SELECT count(*) FROM (SELECT FROM tally_sums WHERE NOT merged LIMIT %s) s"
+UNMERGED_MAX = 1000  # rows that a report adds up beside the merged ones
+
+
+def _merge_sums(conn: Connection) -> None:
+    (waiting,) = conn.execute(_UNMERGED, [UNMERGED_MAX]).fetchone() or (0,)
+    if waiting == UNMERGED_MAX:
+        conn.execute(_MERGE)
 
 
 # ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────

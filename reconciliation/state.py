@@ -254,6 +254,10 @@ class FileCame(NamedTuple):
     at: datetime
 
 
+class Swept(NamedTuple):
+    """A sweep: what reports add up is merged."""
+
+
 class Judged(NamedTuple):
     """References of a slice are judged; those that must wait are looked at again."""
 
@@ -312,6 +316,7 @@ Change = (
     | UnmatchedMoved
     | LateJudged
     | FileCame
+    | Swept
     | Judged
     | ItemOpened
     | ItemClosed

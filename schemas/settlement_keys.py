@@ -19,3 +19,8 @@ def named(*parts: str) -> str:
 def paid_out(bank_account: str, settlement: str) -> str:
     """The key under which a bank account expects what a settlement pays out."""
     return named("bank", bank_account, settlement)
+
+
+def of_line(key: str, digest: int) -> str:
+    """The key under which a line is tallied: that of its digest where it has none."""
+    return key if key.strip("0") else f"{digest & 0xFFFFFFFFFFFFFFFF:032x}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
@@ -83,6 +83,8 @@ class LineColumns:
     at: list[int]  # seconds since 1970, UTC
     value_days: list[int]  # days since 1970
     digests: list[int]  # signed 64 bits: names the row wherever it comes
+    offsets: list[int] = field(default_factory=list)  # of its first byte from the chunk's; empty: not kept
+    sizes: list[int] = field(default_factory=list)  # in bytes
 
 
 class SettlementLines(Event):

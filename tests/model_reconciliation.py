@@ -178,6 +178,6 @@ def _code(kind: str, tallies: list[tuple[str, list[Expectation], list[Row]]], la
             continue
         fees = [fact.fee for fact in real[currency]]
         slack = sum(fact.fee_slack for fact in real[currency])
-        if None not in fees and abs(sum(map(_fee, rows)) - sum(fee or 0 for fee in fees)) > slack:
+        if None not in fees and not 0 <= sum(map(_fee, rows)) - sum(fee or 0 for fee in fees) <= slack:
             return "FEE_VARIANCE"
     return None

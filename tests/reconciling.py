@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from reconciliation.consumer import build
@@ -46,6 +46,8 @@ class Row:
     net_currency: str = ""
     net: int | None = None
     name: str = ""  # what names the row; empty: its content
+    parts: tuple[int, ...] = (0, 0, 0, 0, 0)  # of the fee: commission, markup, scheme, interchange, tax
+    day: date = date(2026, 1, 5)
 
     @property
     def digest(self) -> int:
@@ -118,14 +120,14 @@ class Report:
                 net=[row.gross - row.fee if row.net is None else row.net for row in rows],
                 net_currencies=[currencies.index(row.net_currency or row.currency) for row in rows],
                 fees=[row.fee for row in rows],
-                commissions=zeros,
-                markups=zeros,
-                scheme_fees=zeros,
-                interchange=zeros,
-                taxes=zeros,
+                commissions=[row.parts[0] for row in rows],
+                markups=[row.parts[1] for row in rows],
+                scheme_fees=[row.parts[2] for row in rows],
+                interchange=[row.parts[3] for row in rows],
+                taxes=[row.parts[4] for row in rows],
                 rates=["" for _ in rows],
                 at=zeros,
-                value_days=zeros,
+                value_days=[(row.day - date(1970, 1, 1)).days for row in rows],
                 digests=[row.digest for row in rows],
             ),
         )
@@ -265,8 +267,33 @@ class Room(Hearing):
         found = {tuple(row.values())[:4]: tuple(row.values())[4:] for row in rows}
         return {key: amounts for key, amounts in found.items() if any(amounts)}
 
+    def kept_sums(self) -> set[tuple[object, ...]]:
+        """What reports read of tallies."""
+        return _amounts(self.rows(_KEPT))
+
+    def counted_sums(self) -> set[tuple[object, ...]]:
+        """The same, counted from the tallies."""
+        return _amounts(self.rows(_COUNTED))
+
     def booked(self) -> dict[str, dict[str, int]]:
         rows = self.rows(
             "SELECT source || '/' || settlement || '/' || currency AS subject, booked FROM settlement_view"
         )
         return {row["subject"]: row["booked"] for row in rows if row["booked"]}
+
+
+_KEPT = """
+SELECT psp, kind, currency, known, due, sum(tallies) AS tallies, sum(plus) AS plus, sum(minus) AS minus,
+       sum(expected) AS expected FROM tally_sum_view GROUP BY 1, 2, 3, 4, 5
+"""
+_COUNTED = """
+SELECT psp, kind, currency, facts > 0 AS known, CASE WHEN open <> 0 THEN due END AS due,
+       count(*) FILTER (WHERE open <> 0) AS tallies, sum(greatest(open, 0)) AS plus, sum(least(open, 0)) AS minus,
+       sum(expected) AS expected FROM tally_view GROUP BY 1, 2, 3, 4, 5
+"""
+
+
+def _amounts(rows: Sequence[dict[str, Any]]) -> set[tuple[object, ...]]:
+    """Without those of nothing."""
+    names = ("tallies", "plus", "minus", "expected")
+    return {tuple(row.values()) for row in rows if any(row[name] for name in names)}

@@ -89,6 +89,20 @@ SUMS = (
         " AND position(kind IN 'crRbB2') > 0 GROUP BY 1, 2) l ON l.settlement_no = b.settlement_no AND l.side = b.side"
         " WHERE coalesce(b.amount, 0) <> coalesce(l.amount, 0)",
     ),
+    Sum(
+        "open_amounts_add_up",
+        "reconciliation",
+        "SELECT count(*) FROM (SELECT DISTINCT psp, kind, currency, known, due FROM tally_sum_view) s",
+        "SELECT concat_ws(' ', psp, kind, currency, known, due), concat_ws(' ', s.tallies, s.plus, s.minus, s.expected),"
+        " concat_ws(' ', t.tallies, t.plus, t.minus, t.expected) FROM (SELECT psp, kind, currency, known,"
+        " coalesce(due, 'infinity') AS due, sum(tallies) AS tallies, sum(plus) AS plus, sum(minus) AS minus,"
+        " sum(expected) AS expected FROM tally_sum_view GROUP BY 1, 2, 3, 4, 5) s FULL JOIN (SELECT psp, kind, currency,"
+        " facts > 0 AS known, CASE WHEN open <> 0 THEN coalesce(due, 'infinity') ELSE 'infinity' END AS due,"
+        " count(*) FILTER (WHERE open <> 0) AS tallies, sum(greatest(open, 0)) AS plus, sum(least(open, 0)) AS minus,"
+        " sum(expected) AS expected FROM tally_view GROUP BY 1, 2, 3, 4, 5) t USING (psp, kind, currency, known, due)"
+        " WHERE (coalesce(s.tallies, 0), coalesce(s.plus, 0), coalesce(s.minus, 0), coalesce(s.expected, 0))"
+        " <> (coalesce(t.tallies, 0), coalesce(t.plus, 0), coalesce(t.minus, 0), coalesce(t.expected, 0))",
+    ),
 )
 
 

@@ -42,7 +42,7 @@ def in_order(moments: Iterable[Moment]) -> list[Moment]:
     return sorted(moments, key=place)
 
 
-_ORDER = ("doors", "payments", "payouts", "risk", "executor", *OUTSIDE, "wallet", "ledger")
+_ORDER = ("doors", "payments", "payouts", "risk", "executor", *OUTSIDE, "wallet", "ledger", "reconciliation")
 
 
 def letters(stores: Stores, keys: Sequence[str]) -> Iterator[Moment]:

@@ -9,6 +9,8 @@ from datetime import UTC
 from operations.auditor.engine.psps import found_transfers
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import PAID_OUT, Moment, in_order, letters
+from operations.cli.timeline_settled import SettledPart, settled
+from operations.cli.timeline_settled import moments as settlings
 from psp.payout_port import TransferReference
 from psp.port import ListingError
 from psp.registry import make_providers
@@ -23,6 +25,7 @@ class PayoutTimeline:
     payout_id: str
     turn: str
     moments: tuple[Moment, ...]
+    settled: tuple[SettledPart, ...] = ()
 
 
 def payout_timeline(settings: Settings, given: str) -> PayoutTimeline | None:
@@ -41,8 +44,9 @@ def payout_timeline(settings: Settings, given: str) -> PayoutTimeline | None:
             *letters(stores, [payout_id]),
             *_provider(stores, settings, payout_id),
         ]
+        parts = settled(settings, stores, [payout_id])
         whose = _turn(stores, settings, payout_id)
-    return PayoutTimeline(payout_id, whose, tuple(in_order(moments)))
+    return PayoutTimeline(payout_id, whose, tuple(in_order([*moments, *settlings(parts)])), tuple(parts))
 
 
 def _turn(stores: Stores, settings: Settings, payout_id: str) -> str:

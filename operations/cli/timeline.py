@@ -11,6 +11,8 @@ from operations.auditor.engine.stores import Stores
 from operations.cli.moment import Moment, in_order, letters
 from operations.cli.timeline_asked import asked
 from operations.cli.timeline_calls import at_psps, behind, calls
+from operations.cli.timeline_settled import SettledPart, settled
+from operations.cli.timeline_settled import moments as settlings
 from psp.registry import make_psps
 from schemas.money import Money
 from topics.settings import Settings
@@ -24,6 +26,7 @@ class Timeline:
     checkout_id: str
     order_ids: tuple[str, ...]
     moments: tuple[Moment, ...]
+    settled: tuple[SettledPart, ...] = ()
     trace: str | None = None  # the id of its W3C trace; None of a payment that payments has not taken
 
 
@@ -54,9 +57,10 @@ def timeline(settings: Settings, given: str) -> Timeline:
             *letters(stores, [checkout_id, *order_ids]),
             *at_psps(stores, make_psps(settings.psps), order_ids),
         ]
+        parts = settled(settings, stores, order_ids)
         traces = stores.rows("payments", "SELECT trace FROM trace_view WHERE checkout_id = %s", [checkout_id])
     trace = traces[0][0] if traces else None
-    return Timeline(checkout_id, tuple(order_ids), tuple(in_order(moments)), trace)
+    return Timeline(checkout_id, tuple(order_ids), tuple(in_order([*moments, *settlings(parts)])), tuple(parts), trace)
 
 
 def _resolve(stores: Stores, given: str) -> tuple[str, list[str]]:

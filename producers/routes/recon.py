@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import paging, recon_explained, recon_replies, recon_reports, replies
+from producers import paging, recon_explained, recon_fees, recon_lines, recon_replies, recon_reports, replies
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
-from producers.recon_reports import Answer, BreaksAsked, Report
+from producers.reading import Reader
+from producers.recon_lines import LinesAsked
+from producers.recon_reports import Answer, BreaksAsked, Report, Rows
+from producers.recon_steps import Ended, Found, Steps, step
 from schemas.times import Day
 from topics.runtime.shape.clock import Clock
 
 router = APIRouter(tags=["reconciliation"])
 
 ROOT = "/v1/recon"
+FEE_LINES_MAX = 1_000_000  # that one request adds up
 
 
 class _Asked(BaseModel):
@@ -41,9 +46,26 @@ class ClearingAsked(_Asked):
 
 
 class ExplainAsked(_Asked):
-    """A settlement is "<source>/<its reference>", a key 32 hex digits."""
+    """A settlement ("<source>/<its reference>"), a line ("<file id>:<record>"), an id of ours, a key (32 hex digits), or the
+    reference that a PSP or a bank has given.
+    """
 
     of: Annotated[paging.Storable, Field(min_length=1, max_length=300)]
+
+
+class LinesQuery(_Asked):
+    """Of a settlement, "<source>/<its reference>", or of a file: its id, or at least six digits of its beginning."""
+
+    of: Annotated[paging.Storable, Field(min_length=6, max_length=300)]
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: str | None = None
+
+
+class FeesAsked(_Asked):
+    """`month`: of the lines' value days, "2026-01"."""
+
+    psp: paging.Storable
+    month: Annotated[str, Field(pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$")]
 
 
 class BreaksQuery(_Asked):
@@ -125,23 +147,54 @@ async def one_break(request: Request, break_id: str, caller: Caller = needs("rec
 async def explain(
     request: Request, asked: Annotated[ExplainAsked, Query()], caller: Caller = needs("recon:read")
 ) -> Response:
-    """Of a settlement what it is made of; of an order, pay-out or key what was expected, and each line that has come."""
+    """Of a settlement what it is made of; of an order, refund, dispute, pay-out or key what was expected, and each line that
+    has come, down to the bytes of its file.
+    """
     house = house_of(request)
-    told: Answer = {"settlements": [], "tallies": []}
-    if recon_explained.is_settlement(asked.of):
-        told |= await answer(house, recon_explained.settlement(asked.of))
-    else:
-        keys = [asked.of]
-        if not recon_reports.is_key(asked.of):
-            keys = (await answer(house, recon_explained.calls(asked.of)))["keys"]
-        told |= await answer(house, recon_explained.tallies(keys))
-    if not told["settlements"] and not told["tallies"]:
+    told = await walked(house, recon_explained.explained(asked.of, house.settings.settlement_sources))
+    if not any(told.values()):
         raise Problem("not_found")
     return replies.json(told)
 
 
+@router.get(ROOT + "/lines", response_model=recon_replies.FileLinePage, operation_id="recon_lines")
+async def lines(
+    request: Request, asked: Annotated[LinesQuery, Query()], caller: Caller = needs("recon:read")
+) -> Response:
+    """The lines of a settlement or of a file, in the order of files and records."""
+    after = (0, 0, 0) if asked.cursor is None else map(int, paging.decode(asked.cursor, int, int, int))
+    page = await walked(house_of(request), recon_lines.lines(LinesAsked(asked.of, asked.limit, *after)))
+    if not page.known:
+        raise Problem("not_found")
+    more = None if page.rest is None else paging.encode(*page.rest)
+    return replies.json({"lines": page.lines, "next_cursor": more})
+
+
+@router.get(ROOT + "/fees", response_model=recon_replies.FeeReport, operation_id="recon_fees")
+async def fees(
+    request: Request, asked: Annotated[FeesAsked, Query()], caller: Caller = needs("recon:read")
+) -> Response:
+    """What a PSP has charged in a month, part by part, and what the fee schedule lets it charge."""
+    return replies.json(await walked(house_of(request), recon_fees.fees(asked.psp, asked.month, FEE_LINES_MAX)))
+
+
+async def walked(house: House, steps: Steps[Found]) -> Found:
+    """What the steps come to. They unpack thousands of lines: beside the event loop."""
+    rows: Rows | None = None
+    while True:
+        asked = await asyncio.to_thread(step, steps, rows)
+        if isinstance(asked, Ended):
+            found: Found = asked.found
+            return found
+        rows = await _reader(house, asked.room).rows(asked.statement, asked.values)
+
+
+def _reader(house: House, room: str) -> Reader:
+    reader = getattr(house, room)
+    assert isinstance(reader, Reader)
+    return reader
+
+
 async def answer(house: House, report: Report) -> Answer:
-    readers = {"reconciliation": house.reconciliation, "ledger": house.ledger, "executor": house.executor}
-    return report.shape(
-        {name: await readers[ask.room].rows(ask.statement, ask.values) for name, ask in report.asks.items()}
-    )
+    asks = report.asks.items()
+    return report.shape({name: await _reader(house, ask.room).rows(ask.statement, ask.values) for name, ask in asks})

@@ -16,12 +16,12 @@ from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line, line_of
 from reconciliation.formats.keys import Occurrences, ours, theirs
-from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records, normal
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal
 from reconciliation.formats.times import Times
+from schemas.masking import masked
 from schemas.money import Money
 
 # docs.adyen.com, development resources, currency codes: where Adyen's decimals differ from ISO 4217's.

@@ -13,19 +13,19 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.parsers.expat import errors as expat
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import iterparse
+from defusedxml.ElementTree import DefusedXMLParser, iterparse
 
 from reconciliation.formats.amounts import MajorUnits, decimals_of
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, paid_out, theirs
-from reconciliation.formats.masking import masked
 from reconciliation.formats.refusing import Refusals, Unreadable
 from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal, SettlementSum
 from reconciliation.formats.times import LocalTimes, Times, When, iso_day
+from schemas.masking import masked
 from schemas.money import MINOR_MAX, Money
 from schemas.settlements import ClaimedTotal
 
@@ -39,8 +39,11 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _NOT_BOOKED = frozenset({"PDNG", "INFO", "FUTR"})
 _NO_REFERENCE = frozenset({"", "NOTPROVIDED", "NOT PROVIDED", "NONREF"})
 _TAKEN = {3: None, 4: "Stmt", 6: "NtryDtls"}  # by depth: within which parent an element is taken at its end
+_WITH_PLACE, _FIRST, _LAST = ("}Ntry", "}TxDtls"), "first byte", "last byte"
 _CUT_OFF = frozenset({expat.codes[expat.XML_ERROR_NO_ELEMENTS], expat.codes[expat.XML_ERROR_UNCLOSED_TOKEN]})
 _ENCODING = frozenset({expat.codes[expat.XML_ERROR_UNKNOWN_ENCODING], expat.codes[expat.XML_ERROR_INCORRECT_ENCODING]})
+
+Place = tuple[int, int]  # the first and the last byte of an element
 
 
 class Camt053:
@@ -62,7 +65,7 @@ class Camt053:
             for parent, element in _elements(blocks):
                 for line in document.take(parent, element):
                     document.lines += 1
-                    chunk = document.chunks.add(line, document.lines)
+                    chunk = document.chunks.add(line, document.lines, *document.place)
                     if chunk is not None and not refusals:
                         yield chunk
             document.check()
@@ -89,10 +92,37 @@ class _Stream:
         return block
 
 
+class _Placed(TreeBuilder):
+    """Notes the first and the last byte of entries and their details, as attributes of a name that XML does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser = DefusedXMLParser(target=self, forbid_dtd=True)
+        self._expat = self.parser.parser
+
+    def start(self, tag: str, attrs: dict[str, str]) -> Element:
+        element = super().start(tag, attrs)
+        if tag.endswith(_WITH_PLACE):
+            element.set(_FIRST, str(self._expat.CurrentByteIndex))
+        return element
+
+    def end(self, tag: str) -> Element:
+        element = super().end(tag)
+        if tag.endswith(_WITH_PLACE):
+            rest = self._expat.GetInputContext()  # from the end tag on
+            last = rest.index(b">") + (rest[1:2] == b"\0")  # UTF-16, little end first: a byte more
+            element.set(_LAST, str(self._expat.CurrentByteIndex + last))
+        return element
+
+
+def _place(element: Element) -> Place:
+    return int(element.get(_FIRST, 0)), int(element.get(_LAST, 0))
+
+
 def _elements(blocks: Iterable[bytes]) -> Iterator[tuple[str, Element]]:
     """The elements that are taken, with the name of their parent. Errors: Refusal."""
     stream = _Stream(blocks)
-    events = iterparse(stream, ("start", "end"), forbid_dtd=True)
+    events = iterparse(stream, ("start", "end"), parser=_Placed().parser)
     opened: list[Element] = []
     while True:
         try:
@@ -180,6 +210,7 @@ class _Detail(NamedTuple):
     references: tuple[str, ...] = ()  # EndToEndId first
     bank_reference: str = ""
     text: str = ""  # free text, in which a settlement may be named
+    place: Place = (0, 0)
 
 
 class _Document:
@@ -188,6 +219,7 @@ class _Document:
     def __init__(self, source: ReadFrom, refusals: Refusals) -> None:
         self.chunks = Chunks()
         self.lines = 0
+        self.place: Place = (0, 0)  # of the line that was taken last
         self._source, self._refusals = source, refusals
         self._patterns = [re.compile(pattern) for pattern in sorted(source.references)]
         self._times, self._local, self._occurrences = Times(), LocalTimes(source.timezone), Occurrences()
@@ -298,6 +330,7 @@ class _Document:
         if _text(element, "RvslInd") in ("true", "1"):
             self._now.reversed_ += amount
         for number, (minor, detail) in enumerate(parts):
+            self.place = detail.place if len(parts) > 1 else _place(element)
             yield self._line(element, number, minor, detail, When(booked.at, value_day))
 
     def _parts(self, amount: int, direction: str, batch: str, details: list[_Detail]) -> list[tuple[int, _Detail]]:
@@ -417,6 +450,7 @@ def _detail(element: Element) -> _Detail:
         tuple(each for each in references if each.upper() not in _NO_REFERENCE),
         _text(element, "Refs/AcctSvcrRef"),
         " ".join(free),
+        _place(element),
     )
 
 

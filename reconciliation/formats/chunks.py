@@ -57,6 +57,7 @@ class Chunks:
         self._held: list[Line] = []
         self._first = self._next = 0  # record numbers
         self._first_byte = self._last_byte = 0
+        self._spans: list[tuple[int, int]] = []  # the first and last byte of each line
 
     def add(self, line: Line, record: int, first_byte: int = 0, last_byte: int = 0) -> Chunk | None:
         """The chunk that is full, or whose records are not followed by this one."""
@@ -66,6 +67,7 @@ class Chunks:
             done = self._made() if held else None
             self._first, self._first_byte = record, first_byte
         self._held.append(line)
+        self._spans.append((first_byte, last_byte))
         self._next = record + 1
         self._last_byte = last_byte
         sums = self.sums.get((line.settlement, line.net_currency))
@@ -106,6 +108,8 @@ class Chunks:
 
     def _made(self) -> Chunk:
         held, self._held = self._held, []
+        spans, self._spans = self._spans, []
+        offsets, sizes = zip(*((first - self._first_byte, last - first + 1) for first, last in spans), strict=True)
         columns = tuple(zip(*held, strict=True))
         settlements, settlement_places = _places(columns[4])
         currencies, places = _places((*columns[6], *columns[8]))
@@ -127,7 +131,7 @@ class Chunks:
                 places[: len(held)],
                 list(columns[7]),
                 places[len(held) :],
-                *(list(column) for column in columns[9:]),
+                *(list(column) for column in (*columns[9:], offsets, sizes)),
             ),
         )
 

@@ -11,12 +11,12 @@ from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
-from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable, excerpt, refusal_of
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import KINDS, NO_KEY, Chunk, Control, ReadFrom, Refusal
 from reconciliation.formats.times import Times, When, day_of
+from schemas.masking import masked
 from schemas.money import Money
 
 MAGIC = "tallystick-settlement"

@@ -20,13 +20,13 @@ from reconciliation.formats.amounts import ImpliedUnits, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, ours, theirs
-from reconciliation.formats.masking import masked
 from reconciliation.formats.paypal_codes import kind_of
 from reconciliation.formats.paypal_footers import Sums, Units, count_of, differences, footer, joined, money, number
 from reconciliation.formats.records import Columns, Records
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable, refusal_of
 from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refusal, RefusalCode
 from reconciliation.formats.times import Times, When, iso_day
+from schemas.masking import masked
 from schemas.settlements import ClaimedTotal, NamedPayout
 
 _FOLLOWS: Mapping[str, frozenset[str]] = {

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from reconciliation.formats.blocks import Lines
-from reconciliation.formats.masking import masked
 from reconciliation.formats.shape import Refusal
+from schemas.masking import masked
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 

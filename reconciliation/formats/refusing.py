@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
-from reconciliation.formats.masking import masked
 from reconciliation.formats.shape import RELEASABLE, Refusal, RefusalCode
+from schemas.masking import masked
 
 _RANK = {code: rank for rank, code in enumerate(get_args(RefusalCode))}
 

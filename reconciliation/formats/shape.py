@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from reconciliation.formats.masking import masked
 from schemas import settlements
+from schemas.masking import masked
 from schemas.settlements import ClaimedTotal, LineColumns
 
 CHUNK_LINES = 500
@@ -88,7 +88,7 @@ class Chunk:
     """Up to CHUNK_LINES lines and where they stand in the file.
 
     Its lines are consecutive records of the file, so line n of the chunk is record `first_line` + n. The header of a CSV
-    is record 1; blank lines are none. In XML the bytes are 0: a record there is an entry's detail, by its number.
+    is record 1; blank lines are none. In XML a record is an entry's detail, by its number, or an entry without any.
     """
 
     first_line: int

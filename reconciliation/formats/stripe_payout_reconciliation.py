@@ -16,7 +16,6 @@ from reconciliation.formats.amounts import MajorUnits, decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line
 from reconciliation.formats.keys import Occurrences, digest, ours, theirs
-from reconciliation.formats.masking import masked
 from reconciliation.formats.records import Columns, Records, normal
 from reconciliation.formats.refusing import Cell, Refusals, Unreadable
 from reconciliation.formats.rows import chunked
@@ -24,6 +23,7 @@ from reconciliation.formats.shape import NO_KEY, Chunk, Control, ReadFrom, Refus
 from reconciliation.formats.stripe_categories import kind_of
 from reconciliation.formats.times import LocalTimes, When, iso_day
 from schemas.currencies import DECIMALS
+from schemas.masking import masked
 from schemas.money import Money
 from schemas.settlements import ClaimedTotal
 

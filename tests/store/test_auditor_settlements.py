@@ -79,10 +79,14 @@ def test_what_the_rooms_wrote_agrees(settled: AllSettings) -> None:
 
 
 TAMPERED = {
-    "reconciliation.tallies SET expected = expected + 1 WHERE payment_order_id = 'order-1'": {"receivables_expected"},
+    "reconciliation.tallies SET expected = expected + 1 WHERE payment_order_id = 'order-1'": {
+        "receivables_expected",
+        "open_amounts_add_up",
+    },
     "reconciliation.tallies SET facts = '{}' WHERE payment_order_id = 'order-1'": {
         "receivables_expected",
         "suspense_explained",
+        "open_amounts_add_up",
     },
     "reconciliation.tallies SET payment_order_id = 'nobody' WHERE payment_order_id = 'order-3'": {
         "receivables_expected"
@@ -98,6 +102,7 @@ TAMPERED = {
         "settlement_lines_once",
         "settlement_lines_add_up",
     },
+    "reconciliation.tally_sums SET expected = expected + 1 WHERE psp = 'main'": {"open_amounts_add_up"},
     "reconciliation.settlement_sums SET gross = gross + 1 WHERE kind = 's'": {"settlement_lines_add_up"},
     "reconciliation.settlements SET booked = booked || '{\"suspense EUR\": -499}' WHERE settlement = '238'": {
         "settlements_booked"

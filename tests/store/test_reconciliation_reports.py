@@ -9,19 +9,15 @@ from typing import Any
 
 import pytest
 
-from consumers.ledger.consumer import build as build_ledger
 from operations.cli import recon_explained as recon_explained_shown
 from operations.cli.csv_rows import cell, say_csv
-from operations.cli.recon_answers import answer
 from producers import recon_explained, recon_replies, recon_reports
-from producers.recon_reports import Answer, BreaksAsked, Report
-from reconciliation.formats import keys
-from schemas.events import AnyEvent
+from producers.recon_reports import BreaksAsked
 from schemas.settlements import SettlementFileDiscarded
-from tests.captures import capture
-from tests.reconciling import ADYEN, BANK, SOURCES, Room, Row, call_id, paid_out
+from tests.reconciling import ADYEN, SOURCES, Row, call_id, paid_out
 from tests.reconciling import Report as File
-from tests.store.hearing import NOW, Hearing
+from tests.store.finance import Books, statement
+from tests.store.hearing import NOW
 from topics.settings import Settings
 
 LATE = timedelta(days=12)
@@ -31,43 +27,7 @@ LATE = timedelta(days=12)
 def books(stored: Settings) -> Iterator[Books]:
     books = Books(stored)
     yield books
-    books.room.close()
-    books.ledger.close()
-    assert (books.room.dead, books.ledger.dead) == (0, 0)
-
-
-class Books:
-    """Reconciliation, and the ledger that hears what it hears and says."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.room = Room(settings)
-        self.ledger = Hearing(settings, build_ledger(settings))
-
-    def captured(self, *numbers: int) -> None:
-        """EUR 12.34 each at northpay."""
-        events = [capture(f"order-{number}", call_id=call_id(number)) for number in numbers]
-        self.room.hear(*events)
-        self.ledger.hears(*events)
-
-    def settle(self, *files: File, after: timedelta = timedelta(0)) -> None:
-        for file in files:
-            self.room.reads(file)
-        said: list[AnyEvent] = self.room.settles(after)
-        if said:
-            self.ledger.hears(*said)
-
-    def ask(self, report: Report) -> Answer:
-        return answer(self.room.settings, report)
-
-    def proof(self) -> dict[str, tuple[str, str]]:
-        told = self.ask(recon_reports.proof(SOURCES))
-        recon_replies.ProofReport.model_validate(told)
-        return {line["account"]: (line["ledger"], line["explained"]) for line in told["proof"]}
-
-
-def statement(settlement: str = "st-1", paid: int = 2400, opening: int = 100) -> File:
-    entry = Row(keys.paid_out("main", "238"), paid, kind="s", settlement=settlement)
-    return File((entry,), ((settlement, "EUR", opening + paid),), source=BANK, opening=opening)
+    books.close()
 
 
 def test_the_money_is_seen_at_each_station_and_the_proof_holds_at_each(books: Books) -> None:

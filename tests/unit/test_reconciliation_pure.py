@@ -128,7 +128,8 @@ OTHER = replace(UNKNOWN, currency="USD")
         ([replace(EQUAL, settled=-1000)], False, "AMOUNT", -2000),
         ([replace(EQUAL, kind="s", settled=1001)], False, "BANK_AMOUNT", 1),
         ([replace(EQUAL, fee=11)], True, None, 0),  # within the slack
-        ([replace(EQUAL, fee=12)], False, "FEE_VARIANCE", 2),
+        ([replace(EQUAL, fee=12)], False, "FEE_VARIANCE", 1),
+        ([replace(EQUAL, fee=9)], False, "FEE_VARIANCE", -1),
         ([replace(EQUAL, fee=99, fee_expected=None)], False, None, 0),
     ],
 )

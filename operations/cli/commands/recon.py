@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,41 @@ ITEMS = (
 )
 
 
+FEES = (
+    ("kind", "kind"),
+    ("scheme", "scheme"),
+    ("currency", "currency"),
+    ("lines", "lines"),
+    ("gross", "gross"),
+    ("commission", "commission"),
+    ("markup", "markup"),
+    ("scheme_fee", "scheme fees"),
+    ("interchange", "interchange"),
+    ("tax", "tax"),
+    ("other", "other"),
+    ("charged", "charged"),
+    ("agreed_since", "agreed since"),
+    ("payments", "compared"),
+    ("least", "from"),
+    ("most", "to"),
+    ("over", "too much"),
+    ("under", "too little"),
+)
+LINES = (
+    ("line", "line"),
+    ("kind", "kind"),
+    ("psp_ref", "their reference"),
+    ("order_ref", "order"),
+    ("day", "day"),
+    ("gross", "gross"),
+    ("gross_currency", "of"),
+    ("fee", "fee"),
+    ("net", "net"),
+    ("currency", "in"),
+    ("counts", "counts"),
+)
+
+
 @app.callback()
 def day(context: typer.Context, of: OfDay = None, as_json: AsJson = False) -> None:
     """The day on one screen: files, settlements that do not tie, what is still out, the proof, open breaks."""
@@ -168,6 +204,8 @@ def settlements(
 
     settings = _settings()
     found = cut(_answer(settings, recon_reports.settlements(source, None, limit))["settlements"], limit, "--limit")
+    if source is not None and not found:
+        _check_source(settings, source)
     rows = _answer(settings, recon_reports.at_the_bank(found, settings.settlement_sources))["settlements"]
     show(rows, "settlements", AT_BANK, as_json, as_csv, "no settlement has come")
 
@@ -180,6 +218,8 @@ def clearing(psp: OfPsp = None, as_json: AsJson = False, as_csv: AsCsv = False) 
 
     settings = _settings()
     rows = _answer(settings, recon_reports.clearing(psp, _day(settings, None)))["clearing"]
+    if psp is not None and not rows:
+        _check_account(settings, psp)
     show(rows, "clearing", CLEARING, as_json, as_csv, "nothing is out")
 
 
@@ -215,13 +255,21 @@ def list_breaks(
     from producers import recon_reports
 
     asked = recon_reports.BreaksAsked("closed" if closed else "open", code, psp, limit=limit)
-    rows = cut(_answer(_settings(), recon_reports.breaks(asked))["breaks"], limit, "--limit")
+    settings = _settings()
+    rows = cut(_answer(settings, recon_reports.breaks(asked))["breaks"], limit, "--limit")
+    if psp is not None and not rows:
+        _check_account(settings, psp)
+    if not (as_json or as_csv):
+        rows = [row | {"break_id": row["break_id"][:12]} for row in rows]
     show(rows, "breaks", BREAKS, as_json, as_csv, "no such break")
 
 
 @breaks_app.command("show")
 def show_break(
-    break_id: Annotated[str, typer.Argument(metavar="BREAK", help="Its id, as `tally recon breaks list` shows it.")],
+    break_id: Annotated[
+        str,
+        typer.Argument(metavar="BREAK", help="Its id, or the beginning as lists show it."),
+    ],
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -229,9 +277,8 @@ def show_break(
     from operations.cli.recon_answers import show, table
     from producers import recon_reports
 
-    found = _answer(_settings(), recon_reports.one_break(break_id)) if recon_reports.is_key(break_id) else {}
-    if not found:
-        raise failed(f"tally: there is no break {break_id} (`tally recon breaks list` shows them)")
+    settings = _settings()
+    found = _answer(settings, recon_reports.one_break(_break_id(settings, break_id)))
     if as_json:
         say_json(found)
     elif as_csv:
@@ -244,36 +291,97 @@ def show_break(
         say(*(f"{act['at']:%m-%d %H:%M:%S} {act['action']} by {act['actor']}" for act in found["actions"]))
 
 
+def _break_id(settings: Settings, given: str) -> str:
+    """Exits 1 unless the beginning of an id names one break."""
+    from producers import recon_reports
+
+    found = _answer(settings, recon_reports.break_ids(given))["ids"] if recon_reports.is_beginning(given) else []
+    if not found:
+        raise failed(f"tally: there is no break {given} (`tally recon breaks list` shows them)")
+    if len(found) > 1:
+        raise failed(f"tally: {given} names {len(found)} breaks: give more of its id")
+    return str(found[0])
+
+
 @app.command()
 def explain(
     of: Annotated[
         str,
         typer.Argument(
-            metavar="SETTLEMENT|ORDER|PAYOUT|KEY",
-            help="A settlement is SOURCE/REFERENCE; a key is that of a break's item.",
+            metavar="SETTLEMENT|LINE|ORDER|ID|KEY",
+            help="A settlement is SOURCE/REFERENCE, a line FILE:RECORD, a key that of a break's item; an id is that of a refund,"
+            " dispute or pay-out, or a PSP's or bank's reference.",
         ),
     ],
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Of a settlement what it is made of; of an order, a pay-out or a key what was expected, and each line that has come."""
+    """Of a settlement what it is made of; of anything else what was expected, and each line that has come, down to its bytes."""
     from operations.cli import recon_explained as shown
-    from producers import recon_explained, recon_reports
+    from operations.cli.recon_answers import walked
+    from producers import recon_explained
 
     settings = _settings()
-    if recon_explained.is_settlement(of):
-        found = _answer(settings, recon_explained.settlement(of))["settlements"]
-    else:
-        keys = [of] if recon_reports.is_key(of) else _answer(settings, recon_explained.calls(of))["keys"]
-        found = _answer(settings, recon_explained.tallies(keys))["tallies"]
-    if not found:
-        raise failed(f"tally: no file and no fact says anything of {of}")
+    found = walked(settings, recon_explained.explained(of, settings.settlement_sources))
+    if not any(found.values()):
+        raise failed(f"tally: no file and no fact says anything of {of}{_near(of, settings)}")
     if as_json:
-        say_json({"settlements" if recon_explained.is_settlement(of) else "tallies": found})
-    elif recon_explained.is_settlement(of):
-        shown.settlements(found, as_csv)
+        say_json({name: rows for name, rows in found.items() if rows})
+    elif found["settlements"]:
+        shown.settlements(found["settlements"], as_csv)
     else:
-        shown.tallies(found, as_csv)
+        shown.lines(found["lines"], as_csv)
+        if not (as_csv and found["lines"]):
+            shown.tallies(found["tallies"], as_csv)
+
+
+@app.command()
+def lines(
+    of: Annotated[
+        str, typer.Argument(metavar="SETTLEMENT|FILE", help="SOURCE/REFERENCE, or the beginning of a file's id.")
+    ],
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """The lines of a settlement or of a file, one by one; `tally recon explain LINE` shows one whole."""
+    from operations.cli.recon_answers import show, walked
+    from operations.cli.recon_explained import named_kinds
+    from producers import recon_lines
+
+    settings = _settings()
+    page = walked(settings, recon_lines.lines(recon_lines.LinesAsked(of, limit)))
+    if not page.known:
+        raise failed(f"tally: there is no settlement and no file {of}{_near(of, settings)}")
+    if page.rest is not None:
+        note(f"only {limit} are shown, there are more: --limit")
+    show(named_kinds(page.lines), "lines", LINES, as_json, as_csv, "no line has been read yet")
+
+
+@app.command()
+def fees(
+    psp: Annotated[str, typer.Option(metavar="NAME", help="The PSP.")],
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="Of the lines' value days.")],
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """What a PSP has charged in a month, part by part, and what the fee schedule lets it charge."""
+    from operations.cli.recon_answers import show, walked
+    from operations.cli.recon_explained import fee_tables, named_kinds
+    from producers import recon_fees
+
+    if not recon_fees.is_month(month):
+        raise typer.BadParameter(f"{month!r} is no month as in 2026-01", param_hint="--month")
+    settings = _settings()
+    found = walked(settings, recon_fees.fees(psp, month))
+    if not found["fees"]:
+        _check_account(settings, psp)
+    if as_json:
+        say_json(found)
+    elif as_csv or not found["fees"]:
+        show(named_kinds(found["fees"]), "fees", FEES, False, as_csv, f"{psp} has no line in {month}")
+    else:
+        fee_tables(psp, month, found["fees"])
 
 
 def _settings() -> Settings:
@@ -286,6 +394,35 @@ def _answer(settings: Settings, report: Report) -> Answer:
     from operations.cli.recon_answers import answer
 
     return answer(settings, report)
+
+
+def _check_account(settings: Settings, name: str) -> None:
+    """Exits 1 where no source is of this PSP or bank account."""
+    accounts = {source.psp or source.bank_account for source in settings.settlement_sources}
+    if name not in accounts:
+        raise failed(f"tally: no source is of {name} (TALLY_SETTLEMENT_SOURCES){close_to(name, accounts)}")
+
+
+def _check_source(settings: Settings, name: str) -> None:
+    """Exits 1 where there is no such source."""
+    names = {source.name for source in settings.settlement_sources}
+    if name not in names:
+        raise failed(f"tally: there is no source {name} (TALLY_SETTLEMENT_SOURCES){close_to(name, names)}")
+
+
+def _near(of: str, settings: Settings) -> str:
+    """Settlements that are called alike."""
+    from producers import recon_reports
+
+    if "/" not in of:
+        return ""
+    known = _answer(settings, recon_reports.settlements(None, None, 500))["settlements"]
+    return close_to(of, {f"{one['source']}/{one['settlement']}" for one in known})
+
+
+def close_to(name: str, names: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), n=3)
+    return f"; do you mean {', '.join(near)}?" if near else ""
 
 
 def _day(settings: Settings, given: str | None) -> date:

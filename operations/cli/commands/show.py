@@ -71,5 +71,6 @@ def _print(found: Timeline | PayoutTimeline) -> None:
         cells = (f"{moment.at:%m-%d %H:%M:%S.%f}"[:-3], moment.where, moment.what, moment.about, moment.detail)
         table.add_row(*cells)
     table.show()
+    say(*(f"{part.kind} of {part.about} at {part.at}: {part.state}" for part in found.settled))
     if isinstance(found, PayoutTimeline):
         say(found.turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import zlib
 from typing import Any
 
 import psycopg
@@ -24,6 +25,7 @@ SHAPES: dict[str, type[BaseModel]] = {
     "/clearing?psp=northpay": shapes.ClearingReport,
     "/proof": shapes.ProofReport,
     "/breaks?code=AMOUNT": shapes.BreakPage,
+    "/fees?psp=northpay&month=2026-01": shapes.FeeReport,
 }
 
 
@@ -106,11 +108,100 @@ def test_commands_show_the_same_for_people_scripts_and_spreadsheets(environment:
     [*_, last] = json.loads(run("settlements", "--source", psp, "--json"))["settlements"]
     assert (last["settlement"], last["state"]) == ("s-0", "waiting")
     assert "s-2" in run("settlements", "--source", psp)
-    assert run("clearing", "--psp", psp, "--csv") == "psp,station,currency,days_late,tallies,plus,minus\n"
+    assert run("clearing", "--psp", "northpay", "--csv").startswith(
+        "psp,station,currency,days_late,tallies,plus,minus\n"
+    )
+    assert run("fees", "--psp", "northpay", "--month", "2001-01", "--csv").startswith("kind,scheme,currency,")
+    assert json.loads(run("fees", "--psp", "northpay", "--month", "2001-01", "--json"))["fees"] == []
     breaks: list[Any] = json.loads(run("breaks", "list", "--psp", psp, "--json"))["breaks"]
     assert run("breaks", "list", "--psp", psp, "--csv").count(",'=HYPERLINK(1)\n") == 3
     assert "AMOUNT (class B), open: =HYPERLINK(1)" in run("breaks", "show", breaks[0]["break_id"])
     none = tally(environment, "recon", "breaks", "show", "0" * 32)
     assert (none.returncode, "there is no break" in none.stderr) == (1, True)
     assert tally(environment, "recon", "files", "--date", "5 May").returncode == 2
+    assert tally(environment, "recon", "fees", "--psp", "northpay", "--month", "2026-13").returncode == 2
     assert tally(environment, "recon", "proof").returncode in (0, 1)
+
+
+def test_what_is_asked_of_nobody_names_what_is_called_alike(environment: dict[str, str], psp: str) -> None:
+    for words, near in (
+        (("clearing", "--psp", "nortpay"), "northpay"),
+        (("fees", "--psp", "nortpay", "--month", "2001-01"), "northpay"),
+        (("settlements", "--source", "house-bnak"), "house-bank"),
+        (("explain", f"{psp}/s1"), f"{psp}/s-1"),
+        (("lines", f"{psp}/s1"), f"{psp}/s-1"),
+    ):
+        done = tally(environment, "recon", *words)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert f"do you mean {near}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "?date=2026-02-30",
+        "/fees?psp=northpay&month=2026-13",
+        "/fees?psp=northpay",
+        "/lines?of=x",
+        "/lines?of=northpay-main/1&limit=501",
+        "/explain?of=",
+        "/breaks?state=maybe",
+        "/settlements?limit=0",
+    ],
+)
+def test_a_question_that_makes_no_sense_is_a_problem_that_names_its_field(door: Door, finance: str, path: str) -> None:
+    reply = door.get(ROOT + path, key=finance)
+    assert (reply.status, reply.headers["content-type"]) == (422, "application/problem+json")
+    assert reply.json["code"] == "invalid_request"
+
+
+@pytest.fixture(scope="module")
+def file_id(door: Door, psp: str) -> str:
+    """A file of three lines of the settlement s-0, whose references are a formula and a terminal's command."""
+    file_id = secrets.token_hex(32)
+    zeros = [0] * 3
+    lists = ("gross", "net", "gross_currencies", "net_currencies", "fees", "commissions", "markups", "scheme_fees",
+             "interchange", "taxes", "at", "value_days", "settlements")  # fmt: skip
+    columns = dict.fromkeys(lists, zeros) | {
+        "kinds": "ccc", "keys": "0" * 96, "psp_refs": ["=1+1", "\x1b[2J", "x"], "order_refs": ["", "@SUM(A1)", ""],
+        "rates": [""] * 3, "digests": [1, 2, 3],
+    }  # fmt: skip
+    with psycopg.connect(door.settings.dsn("tally_reconciliation"), options="-c search_path=reconciliation") as conn:
+        [file_no] = conn.execute(
+            "INSERT INTO files (source, file_id, upload_id, name, size, received_at, state, reader, changed_at)"
+            " VALUES (%s, %s, 'u', 'f.csv', 1, now(), 'folded', 'test:1', now()) RETURNING file_no",
+            [psp, file_id],
+        ).fetchone() or [0]
+        conn.execute(
+            "INSERT INTO line_chunks (file_no, chunk, reader, psp, first_line, first_byte, last_byte, settlements, currencies,"
+            " columns) VALUES (%s, 0, 'test:1', %s, 2, 0, 9, '{s-0}', '{EUR}', %s)",
+            [file_no, psp, zlib.compress(json.dumps(columns).encode())],
+        )
+        conn.execute(
+            "INSERT INTO settlement_claims (settlement_no, file_no) SELECT settlement_no, %s FROM settlements"
+            " WHERE source = %s AND settlement = 's-0'",
+            [file_no, psp],
+        )
+    return file_id
+
+
+def test_lines_are_paged_shown_and_harmless(
+    door: Door, finance: str, psp: str, file_id: str, environment: dict[str, str]
+) -> None:
+    for of in (f"{psp}/s-0", file_id[:20]):
+        query = f"{ROOT}/lines?of={of}"
+        whole = door.get(query, key=finance)
+        shapes.FileLinePage.model_validate_json(whole.body)
+        first = door.get(query + "&limit=2", key=finance).json
+        rest = door.get(f"{query}&limit=2&cursor={first['next_cursor']}", key=finance).json
+        assert [line["record"] for line in first["lines"] + rest["lines"]] == [2, 3, 4]
+        assert (first["lines"] + rest["lines"], rest["next_cursor"]) == (whole.json["lines"], None)
+    assert door.get(f"{ROOT}/lines?of={psp}/s-9", key=finance).status == 404
+    name = f"{file_id[:12]}:3"
+    [line] = door.get(f"{ROOT}/explain?of={name}", key=finance).json["lines"]
+    assert (line["line"], line["first_byte"], line["text"]) == (name, None, None)
+    said = tally(environment, "recon", "explain", name).stdout
+    csv = tally(environment, "recon", "lines", f"{psp}/s-0", "--csv").stdout
+    assert "record 3 of f.csv" in said
+    assert [text in csv for text in (",'=1+1,", ",'@SUM(A1),", "\\x1b[2J")] == [True] * 3
+    assert "\x1b" not in said + csv + tally(environment, "recon", "lines", f"{psp}/s-0", "--json").stdout

@@ -10,7 +10,7 @@ _LONG_NUMBER = re.compile(r"\d(?:[\s\u2010-\u2015\u2212-]*+\d){12,}")  # a card'
 _ADDRESS = re.compile(r"[^\s@,;\"<>]{1,64}@[^\s@,;\"<>]{1,255}")
 
 
-def masked(text: str) -> str:
-    """At most 200 characters, without card numbers and e-mail addresses."""
-    shown = _ADDRESS.sub("[address]", text[:400])
-    return _LONG_NUMBER.sub(lambda found: "[card]" if looks_like_card_number(found[0]) else found[0], shown)[:200]
+def masked(text: str, most: int = 200) -> str:
+    """At most that many characters, without card numbers and e-mail addresses."""
+    shown = _ADDRESS.sub("[address]", text[: 2 * most])
+    return _LONG_NUMBER.sub(lambda found: "[card]" if looks_like_card_number(found[0]) else found[0], shown)[:most]
