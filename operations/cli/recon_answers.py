@@ -82,7 +82,7 @@ class _Column:
     def __init__(self, heading: str, cells: Sequence[str]) -> None:
         self.heading = heading
         self.is_number = all(_is_number(cell) for cell in cells if cell) and any(cells)
-        widest = max(map(len, cells))
+        widest = max(map(len, cells), default=0)
         word = max(map(len, heading.split()))
         self.widest = max(widest, len(heading))
         self.narrowest = max(word, widest if self.is_number else min(widest, FOLDED_MIN))
