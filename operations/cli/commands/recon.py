@@ -152,13 +152,13 @@ def _screen(told: Answer) -> None:
     wrong = [line for line in told["proof"] if line["ledger"] != line["explained"]]
     parts: list[tuple[str, Sequence[Answer], Any, str]] = [
         (f"Files of {told['date']}", told["sources"], FILES, "no source is set up (TALLY_SETTLEMENT_SOURCES)"),
-        ("Settlements that do not tie", told["settlements"], SETTLEMENTS, "every settlement ties"),
+        ("Settlements that do not tie", told["settlements"], SETTLEMENTS, "no settlement fails to tie"),
         ("Still out", told["clearing"], CLEARING, "nothing is out"),
         (
             "Proof: accounts that do not hold",
             wrong,
             PROOF,
-            f"the proof holds: {len(told['proof'])} balances are explained",
+            f"the proof holds, of {len(told['proof'])} accounts",
         ),
         ("Open breaks", told["breaks"], CODES, "no break is open"),
     ]
