@@ -12,7 +12,7 @@ test: venv ## every test, in two processes with a Kafka and PostgreSQL each, and
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-minutes 30", CHAOS_SEED=… for the same faults again
-	@$(BIN)/python -m pytest -q -s tests/chaos/test_whole_stack_at_random.py --chaos-minutes 10 $(ARGS)
+	@$(BIN)/python -m pytest -q -s tests/chaos/test_whole_stack_at_random.py tests/chaos/test_reconciliation_at_random.py --chaos-minutes 10 $(ARGS)
 
 check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests
 	$(BIN)/ruff format --check .

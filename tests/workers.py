@@ -19,6 +19,7 @@ LIGHT = ("tests/unit", "tests/tidy", "tests/simulator")
 WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
     "tests/chaos/test_whole_stack_at_random.py",
+    "tests/chaos/test_reconciliation_at_random.py",
     "tests/stack/test_up.py",
     "tests/stack/test_wheel.py",
     "tests/journey/test_verify_books.py",
