@@ -46,7 +46,7 @@ from tests.chaos.arena import SERVERS
 from tests.chaos.reconciling import LATER, SOURCES, Day, day, differing, discard, end_of, said_in_sum, undisturbed
 from tests.conftest import SECRET, await_topics
 from tests.contract.files_running import keep
-from tests.contract.running import Nursery, heard, kill, nursery, state_of
+from tests.contract.running import Nursery, heard, kill, nursery
 from tests.databases import copy_database
 from tests.journey.books import lying_about, unheard
 from tests.journey.whole import hurried, wait_until
@@ -169,7 +169,7 @@ class Hurt:
                 kill(pid, signal.SIGCONT)
                 del self._waking[pid]
         for pid, (name, point) in list(self._running.items()):
-            if state_of(pid) == "Z":
+            if self.processes.has_ended(pid):
                 self._note_end(pid, name, point)
                 self._start(name)
 
@@ -192,7 +192,7 @@ class Hurt:
             name = self.chance.choice(("kafka", "postgres", "postgres"))
             self.faults[f"kill: {name}"] += self.machine.kill(name)
             return
-        awake = [pid for pid in self._running if pid not in self._waking and state_of(pid) not in "TZ"]
+        awake = [pid for pid in self._running if pid not in self._waking and not self.processes.has_ended(pid)]
         if not awake:
             return
         pid = self.chance.choice(awake)
