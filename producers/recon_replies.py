@@ -105,7 +105,8 @@ class HeldFile(_Shape):
 class Settlement(_Shape):
     """What a PSP totals in one currency, or a bank statement. Booked only where it ties: where exactly one total is claimed,
     and its lines add up to it. `net` is what they add up to, pay-outs left out; `unknown`, as much of it as no
-    fact explains, fees not taken off. It is withdrawn where no file of it counts any more.
+    fact explains, fees not taken off; `payouts`, what is paid out of it, by the bank's references
+    ("": by its own). It is withdrawn where no file of it counts any more.
     """
 
     settlement_no: int
@@ -121,6 +122,7 @@ class Settlement(_Shape):
     claimed: str | None
     claims: int
     day: Day | None
+    payouts: dict[str, str]
     revision: int
     changed_at: datetime
 

@@ -87,7 +87,7 @@ def files(sources: Sequence[SettlementSource], since: datetime, until: datetime)
 # ── settlements ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SETTLEMENTS: LiteralString = """
-SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.ties, s.revision, s.changed_at,
+SELECT s.settlement_no, s.source, s.settlement, s.currency, s.psp, s.ties, s.revision, s.changed_at, s.paid AS payouts,
        l.lines, l.unknown, l.net, l.fee, c.claims, c.paid, c.day
 FROM settlement_view s
 LEFT JOIN LATERAL (
@@ -139,6 +139,7 @@ def _settlement(row: Row) -> Answer:
         "claimed": money_or_none(row["paid"] if row["claims"] == 1 else None, currency),
         "claims": row["claims"],
         "day": row["day"],
+        "payouts": {reference: money(minor, currency) for reference, minor in sorted(row["payouts"].items())},
         "revision": row["revision"],
         "changed_at": row["changed_at"],
     }
@@ -156,7 +157,7 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
     """What has arrived of what each of these settlements pays out; None where no statement can say so."""
     bank_of = {source.name: source.bank_account for source in sources if source.kind == "psp"}
     keys = {
-        one["settlement_no"]: paid_out(bank_of[one["source"]], one["settlement"])
+        one["settlement_no"]: bank_keys(bank_of[one["source"]], one["settlement"], one["payouts"])
         for one in shown
         if one["source"] in bank_of
     }
@@ -165,13 +166,19 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
         found = {(row["key"], row["psp"], row["currency"]): row for row in rows["at_the_bank"]}
         told = []
         for one in shown:
-            key, currency = keys.get(one["settlement_no"]), one["currency"]
-            row = found.get((key, bank_of.get(one["source"]), currency))
-            arrived = None if row is None else row["settled"]
-            told.append(one | {"at_the_bank": money_or_none(arrived, currency)})
+            wanted = [(key, bank_of[one["source"]], one["currency"]) for key in keys.get(one["settlement_no"], ())]
+            rows_of = [found[name] for name in wanted if name in found]
+            arrived = sum(row["settled"] for row in rows_of) if rows_of else None
+            told.append(one | {"at_the_bank": money_or_none(arrived, one["currency"])})
         return {"settlements": told}
 
-    return Report({"at_the_bank": Ask("reconciliation", _AT_BANK, {"keys": sorted(keys.values())})}, shape)
+    wanted = sorted(key for of_one in keys.values() for key in of_one)
+    return Report({"at_the_bank": Ask("reconciliation", _AT_BANK, {"keys": wanted})}, shape)
+
+
+def bank_keys(bank_account: str, settlement: str, payouts: Mapping[str, object]) -> list[str]:
+    """Under which its pay-outs are expected at the bank: by the bank's references, or by the settlement's own."""
+    return [paid_out(bank_account, reference or settlement) for reference in payouts or ("",)]
 
 
 # ── clearing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

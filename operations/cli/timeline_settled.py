@@ -12,10 +12,9 @@ from psycopg.rows import dict_row
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import Moment
 from producers import recon_explained
-from producers.recon_reports import Answer, Ask, Rows
+from producers.recon_reports import Answer, Ask, Rows, bank_keys
 from producers.recon_steps import Steps, steps_of, walk
 from reconciliation.formats.shape import KINDS
-from schemas.settlement_keys import paid_out
 from topics.settings import Settings
 
 WHERE = "reconciliation"
@@ -25,6 +24,10 @@ SELECT s.source, s.settlement, s.revision, f.file_id, f.received_at, coalesce(c.
 FROM settlement_view s JOIN settlement_claim_view c ON c.settlement_no = s.settlement_no
 JOIN file_view f ON f.file_no = c.file_no
 WHERE (s.source, s.settlement) IN (SELECT * FROM unnest(%(sources)s::text[], %(settlements)s::text[]))
+"""
+_PAYOUTS: LiteralString = """
+SELECT source, settlement, paid FROM settlement_view
+WHERE (source, settlement) IN (SELECT * FROM unnest(%(sources)s::text[], %(settlements)s::text[]))
 """
 _PAIRS: LiteralString = """
 SELECT replace(key, '-', '') AS key, replace(pair, '-', '') AS pair FROM unmatched_view
@@ -80,30 +83,31 @@ def _parts(settings: Settings, ids: Sequence[str]) -> Steps[list[SettledPart]]:
         keys += yield from recon_explained.keys_of(id_, settings.settlement_sources)
     found = yield from _tallies(keys)
     banks = {source.name: source.bank_account for source in settings.settlement_sources if source.kind == "psp"}
-    of_payouts = {
-        (line["source"], line["settlement"]): paid_out(banks[line["source"]], line["settlement"])
-        for tally in found
-        for line in tally["lines"]
-        if line["source"] in banks and line["settlement"]
+    payouts = yield Ask(WHERE, _PAYOUTS, _named(_settlements(found)))
+    at_bank = {
+        (row["source"], row["settlement"]): bank_keys(banks[row["source"]], row["settlement"], row["paid"])
+        for row in payouts
+        if row["source"] in banks
     }
-    arrived = yield from _tallies(list(of_payouts.values()))
-    entries = {key: [line for tally in arrived if key in (tally["key"], tally["of"]) for line in tally["lines"]]
-               for key in of_payouts.values()}  # fmt: skip
-    lines = [line for tally in (*found, *arrived) for line in tally["lines"] if line["settlement"]]
-    wanted = sorted({(line["source"], line["settlement"]) for line in lines})
-    places = yield Ask(WHERE, _PLACES, {
-        "sources": [source for source, _ in wanted], "settlements": [settlement for _, settlement in wanted],
-    })  # fmt: skip
+    arrived = yield from _tallies(sorted({key for each in at_bank.values() for key in each}))
+    places = yield Ask(WHERE, _PLACES, _named(_settlements([*found, *arrived])))
     place_of = {(row["source"], row["settlement"], row["file_id"]): row for row in places}
     parts = []
     for tally in found:
-        bank = [
-            entry
-            for name in dict.fromkeys((line["source"], line["settlement"]) for line in tally["lines"])
-            for entry in entries.get(of_payouts.get(name, ""), ())
-        ]
+        wanted = {key for name in _settlements([tally]) for key in at_bank.get(name, ())}
+        bank = [line for each in arrived if wanted & {each["key"], each["of"]} for line in each["lines"]]
         parts.append(_part(tally, bank, place_of))
     return parts
+
+
+def _settlements(tallies: Sequence[Answer]) -> list[tuple[str, str]]:
+    """Those that their lines are in: source and reference."""
+    lines = [line for tally in tallies for line in tally["lines"] if line["settlement"]]
+    return sorted({(line["source"], line["settlement"]) for line in lines})
+
+
+def _named(settlements: Sequence[tuple[str, str]]) -> dict[str, object]:
+    return {"sources": [source for source, _ in settlements], "settlements": [name for _, name in settlements]}
 
 
 def _tallies(keys: list[str]) -> Steps[list[Answer]]:

@@ -13,8 +13,9 @@ from operations.cli import recon_explained as recon_explained_shown
 from operations.cli.csv_rows import cell, say_csv
 from producers import recon_explained, recon_replies, recon_reports
 from producers.recon_reports import BreaksAsked
+from reconciliation.formats import keys
 from schemas.settlements import SettlementFileDiscarded
-from tests.reconciling import ADYEN, SOURCES, Row, call_id, paid_out
+from tests.reconciling import ADYEN, BANK, SOURCES, Row, call_id, paid_out
 from tests.reconciling import Report as File
 from tests.store.finance import Books, statement
 from tests.store.hearing import NOW
@@ -72,6 +73,18 @@ def test_a_settlement_is_shown_with_what_its_lines_add_up_to_and_what_has_arrive
         "one more than asked for says that there are more"
     )
     assert books.ask(recon_reports.settlements(None, newest[0]["settlement_no"], 1))["settlements"] == found
+
+
+def test_pay_outs_that_the_bank_names_are_looked_up_by_its_references(books: Books) -> None:
+    books.captured(1, 2)
+    rows = [Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)]
+    books.settle(paid_out(rows, payouts=(("T1", 1000), ("T2", 1400))))
+    entry = Row(keys.paid_out("main", "T1"), 1000, kind="s", settlement="st-1")
+    books.settle(File((entry,), (("st-1", "EUR", 1000),), source=BANK, opening=0))
+    found = books.ask(recon_reports.settlements("adyen-eu", None, 10))["settlements"]
+    [one] = books.ask(recon_reports.at_the_bank(found, SOURCES))["settlements"]
+    recon_replies.SettlementAtBank.model_validate(one)
+    assert (one["payouts"], one["at_the_bank"]) == ({"T1": "10.00", "T2": "14.00"}, "10.00")
 
 
 def test_what_a_line_owes_and_what_a_late_capture_owes_are_not_set_off_against_each_other(books: Books) -> None:
