@@ -274,9 +274,9 @@ def _read_settlements(stores: Stores, books: SettlementBooks, banks: Mapping[str
             books.wanted[subject][account, currency] += amount
     closing = stores.rows(
         "reconciliation",
-        "SELECT DISTINCT s.source, s.source || '/' || settlement || '/' || currency, currency, paid - opening"
-        " FROM settlement_claim_view JOIN settlement_view s USING (settlement_no) JOIN file_view f USING (file_no)"
-        " WHERE opening IS NOT NULL AND ties AND f.state = 'folded'",
+        "SELECT DISTINCT s.source, s.source || '/' || settlement || '/' || currency, currency, c.paid - c.opening"
+        " FROM settlement_claim_view c JOIN settlement_view s USING (settlement_no) JOIN file_view f USING (file_no)"
+        " WHERE c.opening IS NOT NULL AND ties AND f.state = 'folded'",
     )
     for source, subject, currency, moved in closing:
         books.closing[subject][f"bank:{banks.get(source)}", currency] = moved
