@@ -1,4 +1,4 @@
-"""200 checkouts over HTTP, two processes for each room: every order ends as its card says, and all books agree."""
+"""120 checkouts over HTTP, two processes for each room: every order ends as its card says, and all books agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def whole(make_stack: Callable[..., Settings]) -> Iterator[Whole]:
 
 
 def test_every_checkout_ends_as_its_card_says_and_all_books_agree(whole: Whole) -> None:
-    asked = checkouts(SEED, count=200, of_each_fault=3)
+    asked = checkouts(SEED, count=120, of_each_fault=3)
     copier = Copier(whole.settings, SEED)
     copier.start()
     with ThreadPoolExecutor(BUYERS_AT_ONCE) as pool:

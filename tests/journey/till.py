@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.journey.shopping import Checkout, refunded
 
 BUYERS_AT_ONCE = 6
-GIVE_UP_S = 60.0
+GIVE_UP_S = 150.0  # on a loaded machine a system that is hurt takes more than a minute to place an order
 LATER = (429, 500, 502, 503, 504)
 
 
