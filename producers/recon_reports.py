@@ -157,7 +157,7 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
     """What has arrived of what each of these settlements pays out; None where no statement can say so."""
     bank_of = {source.name: source.bank_account for source in sources if source.kind == "psp"}
     keys = {
-        one["settlement_no"]: bank_keys(bank_of[one["source"]], one["settlement"], one["payouts"])
+        one["settlement_no"]: bank_keys(bank_of[one["source"]], one["settlement"], one["currency"], one["payouts"])
         for one in shown
         if one["source"] in bank_of
     }
@@ -176,9 +176,9 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
     return Report({"at_the_bank": Ask("reconciliation", _AT_BANK, {"keys": wanted})}, shape)
 
 
-def bank_keys(bank_account: str, settlement: str, payouts: Mapping[str, object]) -> list[str]:
+def bank_keys(bank_account: str, settlement: str, currency: str, payouts: Mapping[str, object]) -> list[str]:
     """Under which its pay-outs are expected at the bank: by the bank's references, or by the settlement's own."""
-    return [paid_out(bank_account, reference or settlement) for reference in payouts or ("",)]
+    return [paid_out(bank_account, reference or settlement, currency) for reference in payouts or ("",)]
 
 
 # ── clearing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -209,8 +209,9 @@ def paid_by_psp(
     """At the bank: what a settlement of that day pays out, or what a revision of it pays out more. `reference`: the bank's,
     where it has one of its own."""
     named = (reference,) if reference else ()
+    key = keys.paid_out(source.bank_account, reference or settlement, amount.currency)
     return Fact(
-        Reference(keys.paid_out(source.bank_account, reference or settlement), BANK_ENTRY, source.bank_account),
+        Reference(key, BANK_ENTRY, source.bank_account),
         amount.currency,
         amount.minor,
         keys.digest("settlement", source.name, settlement, amount.currency, str(revision), *named),

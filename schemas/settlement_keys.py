@@ -16,9 +16,9 @@ def named(*parts: str) -> str:
     return blake2b(joined(parts), digest_size=16).hexdigest()
 
 
-def paid_out(bank_account: str, settlement: str) -> str:
-    """The key under which a bank account expects what a settlement pays out."""
-    return named("bank", bank_account, settlement)
+def paid_out(bank_account: str, settlement: str, currency: str) -> str:
+    """The key under which a bank account expects what a settlement pays out in a currency: each pay-out is one of its own."""
+    return named("bank", bank_account, settlement, currency)
 
 
 def of_line(key: str, digest: int) -> str:

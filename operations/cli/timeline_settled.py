@@ -26,7 +26,7 @@ JOIN file_view f ON f.file_no = c.file_no
 WHERE (s.source, s.settlement) IN (SELECT * FROM unnest(%(sources)s::text[], %(settlements)s::text[]))
 """
 _PAYOUTS: LiteralString = """
-SELECT source, settlement, paid FROM settlement_view
+SELECT source, settlement, currency, paid FROM settlement_view
 WHERE (source, settlement) IN (SELECT * FROM unnest(%(sources)s::text[], %(settlements)s::text[]))
 """
 _PAIRS: LiteralString = """
@@ -84,17 +84,18 @@ def _parts(settings: Settings, ids: Sequence[str]) -> Steps[list[SettledPart]]:
     found = yield from _tallies(keys)
     banks = {source.name: source.bank_account for source in settings.settlement_sources if source.kind == "psp"}
     payouts = yield Ask(WHERE, _PAYOUTS, _named(_settlements(found)))
-    at_bank = {
-        (row["source"], row["settlement"]): bank_keys(banks[row["source"]], row["settlement"], row["paid"])
-        for row in payouts
-        if row["source"] in banks
-    }
-    arrived = yield from _tallies(sorted({key for each in at_bank.values() for key in each}))
+    at_bank: dict[tuple[str, str], dict[str, list[str]]] = {}  # settlement → currency → keys of its pay-outs
+    for row in (each for each in payouts if each["source"] in banks):
+        keys_there = bank_keys(banks[row["source"]], row["settlement"], row["currency"], row["paid"])
+        at_bank.setdefault((row["source"], row["settlement"]), {})[row["currency"]] = keys_there
+    arrived = yield from _tallies(sorted({key for of in at_bank.values() for each in of.values() for key in each}))
     places = yield Ask(WHERE, _PLACES, _named(_settlements([*found, *arrived])))
     place_of = {(row["source"], row["settlement"], row["file_id"]): row for row in places}
     parts = []
     for tally in found:
-        wanted = {key for name in _settlements([tally]) for key in at_bank.get(name, ())}
+        wanted = {
+            key for name in _settlements([tally]) for key in _of_currency(at_bank.get(name, {}), tally["currency"])
+        }
         bank = [line for each in arrived if wanted & {each["key"], each["of"]} for line in each["lines"]]
         parts.append(_part(tally, bank, place_of))
     return parts
@@ -104,6 +105,11 @@ def _settlements(tallies: Sequence[Answer]) -> list[tuple[str, str]]:
     """Those that their lines are in: source and reference."""
     lines = [line for tally in tallies for line in tally["lines"] if line["settlement"]]
     return sorted({(line["source"], line["settlement"]) for line in lines})
+
+
+def _of_currency(at_bank: dict[str, list[str]], currency: str) -> list[str]:
+    """What is settled in another currency is in one of the pay-outs."""
+    return at_bank[currency] if currency in at_bank else [key for each in at_bank.values() for key in each]
 
 
 def _named(settlements: Sequence[tuple[str, str]]) -> dict[str, object]:

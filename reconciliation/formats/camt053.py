@@ -349,7 +349,9 @@ class _Document:
         entry = _text(element, "NtryRef")
         settlement = self._settlement(f"{detail.text} {_text(element, 'AddtlNtryInf')} {' '.join(detail.references)}")
         call = next((each for each in map(ours, detail.references) if each), None)
-        key = call or (paid_out(source.psp, settlement) if settlement else theirs(source.psp, reference))
+        key = call or (
+            paid_out(source.psp, settlement, statement.currency) if settlement else theirs(source.psp, reference)
+        )
         named = (reference,) if reference else (statement.id, entry, detail.text, *detail.references)
         parts = (source.name, statement.account, statement.currency, *named, str(number), str(amount), *map(str, when))
         return Line(

@@ -53,6 +53,7 @@ class Chunks:
         self.lines = 0
         self.first_day = self.last_day = 0
         self.sums: dict[tuple[str, str], list[int]] = {}
+        self._paid_on: dict[tuple[str, str], int] = {}  # the value day of a settlement's last pay-out
         self._scale = scale
         self._held: list[Line] = []
         self._first = self._next = 0  # record numbers
@@ -75,6 +76,8 @@ class Chunks:
             sums = self.sums[line.settlement, line.net_currency] = [0, 0]
         if line.kind == "p":
             sums[1] -= line.net
+            named = line.settlement, line.net_currency
+            self._paid_on[named] = max(line.value_day, self._paid_on.get(named, 0))
         else:
             sums[0] += line.net
         return done
@@ -99,8 +102,12 @@ class Chunks:
         return tuple(SettlementSum(ref, cur, net, paid, net == paid) for (ref, cur), (net, paid) in found)
 
     def claims(self) -> tuple[ClaimedTotal, ...]:
-        """What the file's own pay-out lines say that each settlement pays out: zero where it has none."""
-        return tuple(ClaimedTotal(each.settlement, Money(each.paid, each.currency)) for each in self.settlements())
+        """What the file's own pay-out lines say that each settlement pays out, and when: zero where it has none."""
+        told = ((each, self._paid_on.get((each.settlement, each.currency))) for each in self.settlements())
+        return tuple(
+            ClaimedTotal(each.settlement, Money(each.paid, each.currency), day=None if day is None else iso_day(day))
+            for each, day in told
+        )
 
     def days(self) -> tuple[str, str]:
         """ISO 8601, the first and the last value day."""

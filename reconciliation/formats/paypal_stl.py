@@ -347,7 +347,8 @@ class _File:
         kept = money(self._claims[settlement, currency], currency)
         named = self._payouts.get((settlement, currency), {})
         payouts = tuple(NamedPayout(ref[:_REFERENCE_MAX], money(paid, currency)) for ref, paid in sorted(named.items()))
-        return ClaimedTotal(settlement, money(amount, currency), kept=kept, payouts=payouts or None)
+        day = settlement.rpartition(":")[2]
+        return ClaimedTotal(settlement, money(amount, currency), day=day, kept=kept, payouts=payouts or None)
 
 
 def _fields(row: Sequence[str], count: int) -> Sequence[str]:

@@ -58,5 +58,5 @@ class Books:
 
 
 def statement(settlement: str = "st-1", paid: int = 2400, opening: int = 100) -> File:
-    entry = Row(keys.paid_out("main", "238"), paid, kind="s", settlement=settlement)
+    entry = Row(keys.paid_out("main", "238", "EUR"), paid, kind="s", settlement=settlement)
     return File((entry,), ((settlement, "EUR", opening + paid),), source=BANK, opening=opening)

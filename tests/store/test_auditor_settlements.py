@@ -37,7 +37,7 @@ def settle(settings: AllSettings) -> None:
     captures = [Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34), Row(call_id(9), 500, 5)]
     room.reads(paid_out([*captures, Row(keys.theirs("northpay", "d-1"), -400, 1500, kind="b")]))
     room.settles()
-    entry = Row(keys.paid_out("main", "238"), 995, kind="s", settlement="st-1")
+    entry = Row(keys.paid_out("main", "238", "EUR"), 995, kind="s", settlement="st-1")
     former = Row(call_id(77), 5000, kind="s", settlement="st-1")
     for version, stated, closing in (("1", former, 5100), ("2", entry, 1095)):
         claim = ("st-1", "EUR", closing)

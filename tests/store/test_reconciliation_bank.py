@@ -87,7 +87,7 @@ def test_a_pair_is_given_up_when_the_payout_is_seen_by_its_key(room: Room) -> No
     room.reads(statement(1, 0, unknown("x", 500)))
     room.settles()
     assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 500, "bank_clearing EUR": -500}
-    room.reads(statement(2, 500, known(keys.paid_out("main", "9"), 500)))
+    room.reads(statement(2, 500, known(keys.paid_out("main", "9", "EUR"), 500)))
     room.settles()
     assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 500, "suspense EUR": -500}
     assert ("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}") in room.breaks()
@@ -126,6 +126,19 @@ def test_a_number_that_no_file_has_is_a_missing_file(room: Room) -> None:
     assert room.breaks() == {("FILE_MISSING", "sequence|adyen-eu/8")}
 
 
+def test_what_a_settlement_pays_out_in_two_currencies_is_judged_each_by_itself(room: Room) -> None:
+    """Of the euros less has come, of the dollars nothing."""
+    rows = (Row("", 500, kind="f"), Row("", 700, kind="f", currency="USD"))
+    room.reads(Report(rows, (("238", "EUR", 500), ("238", "USD", 700))))
+    room.settles()
+    room.reads(statement(1, 0, known(keys.paid_out("main", "238", "EUR"), 480)))
+    room.settles(timedelta(days=20))
+    assert room.breaks() == {
+        ("BANK_AMOUNT", f"main|s|{keys.paid_out('main', '238', 'EUR')}"),
+        ("PAYOUT_MISSING", f"main|s|{keys.paid_out('main', '238', 'USD')}"),
+    }
+
+
 def test_what_pays_out_in_order_ends_in_the_bank_to_the_cent(room: Room) -> None:
     """Four days: each settlement is paid out on the day after, and the books equal the bank's closing balance."""
     amounts = [1000, 2500, -300, 40]
@@ -134,7 +147,7 @@ def test_what_pays_out_in_order_ends_in_the_bank_to_the_cent(room: Room) -> None
         balances.append(balances[-1] + amount)
     for number, (opening, _) in enumerate(pairwise(balances)):
         room.reads(paid_out([Row("", amounts[number], kind="f", settlement=str(number))], str(number)))
-        room.reads(statement(number, opening, known(keys.paid_out("main", str(number)), amounts[number])))
+        room.reads(statement(number, opening, known(keys.paid_out("main", str(number), "EUR"), amounts[number])))
     room.settles()
     books = room.booked().values()
     assert sum(book.get("bank EUR", 0) for book in books) == balances[-1]
@@ -147,8 +160,8 @@ def test_payouts_that_the_bank_shows_under_references_of_its_own_are_found_by_th
     out = [Row("", -minor, kind="p", settlement="acc:05", name=name) for name, minor in (("b-1", 500), ("b-2", 250))]
     day = Report((*rows, *out), (("acc:05", "EUR", 850),), payouts=(("b-1", 500), ("b-2", 250)), kept=100)
     room.reads(day)
-    room.reads(statement(1, 0, known(keys.paid_out("main", "b-2"), 250)))
-    room.reads(statement(2, 250, known(keys.paid_out("main", "b-1"), 500)))
+    room.reads(statement(1, 0, known(keys.paid_out("main", "b-2", "EUR"), 250)))
+    room.reads(statement(2, 250, known(keys.paid_out("main", "b-1", "EUR"), 500)))
     room.settles(after=timedelta(days=20))
     assert room.breaks() == set()
     booked = room.booked()
@@ -165,7 +178,7 @@ def test_a_reference_that_a_newer_version_gives_moves_what_the_bank_is_to_show(r
         expected = room.rows(
             "SELECT replace(key, '-', '') AS key, expected FROM tally_view WHERE kind = 's' AND expected <> 0"
         )
-        assert expected == [{"key": keys.paid_out("main", "b-9" if payouts else "9"), "expected": 500}]
+        assert expected == [{"key": keys.paid_out("main", "b-9" if payouts else "9", "EUR"), "expected": 500}]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -173,8 +186,8 @@ def test_two_psps_with_one_batch_number_pay_into_one_account_and_the_sums_stay_r
     files = [
         paid_out([Row("", 500, kind="h", settlement="12")], "12"),
         paid_out([Row("", 300, kind="h", settlement="12")], "12", source=SECOND),
-        statement(1, 0, Row(keys.paid_out("main", "12"), 300, name="a")),
-        statement(2, 300, Row(keys.paid_out("main", "12"), 500, name="b")),
+        statement(1, 0, Row(keys.paid_out("main", "12", "EUR"), 300, name="a")),
+        statement(2, 300, Row(keys.paid_out("main", "12", "EUR"), 500, name="b")),
     ]
     random.Random(seed).shuffle(files)
     for file in files:
@@ -198,7 +211,7 @@ def test_a_credit_that_is_all_of_a_psps_payouts_of_a_day_is_paired_with_them_wha
         room.settles()
     assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 877, "bank_clearing EUR": -800, "suspense EUR": -77}
     assert room.breaks() == {("UNEXPLAINED", f"main|s|{keys.theirs('main', 'y')}")}
-    room.reads(statement(2, 877, known(keys.paid_out("main", "300"), 300)))
+    room.reads(statement(2, 877, known(keys.paid_out("main", "300", "EUR"), 300)))
     room.settles()
     assert room.booked()["bank-main/st-1/EUR"] == {"bank EUR": 877, "suspense EUR": -877}, "one of them was paid alone"
     assert ("UNEXPLAINED", f"main|s|{keys.theirs('main', 'x')}") in room.breaks()

@@ -180,6 +180,6 @@ def test_a_settlement_that_is_booked_late_is_due_at_the_bank_by_when_its_file_ca
     room.reads(report)
     room.settles(after=timedelta(days=10))
     [due] = room.rows(
-        "SELECT due FROM tally_view WHERE kind = 's' AND key::uuid = %s::uuid", keys.paid_out("main", "5")
+        "SELECT due FROM tally_view WHERE kind = 's' AND key::uuid = %s::uuid", keys.paid_out("main", "5", "EUR")
     )
     assert due == {"due": date(2026, 1, 6)}

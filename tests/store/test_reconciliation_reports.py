@@ -79,7 +79,7 @@ def test_pay_outs_that_the_bank_names_are_looked_up_by_its_references(books: Boo
     books.captured(1, 2)
     rows = [Row(call_id(1), 1234, 34), Row(call_id(2), 1234, 34)]
     books.settle(paid_out(rows, payouts=(("T1", 1000), ("T2", 1400))))
-    entry = Row(keys.paid_out("main", "T1"), 1000, kind="s", settlement="st-1")
+    entry = Row(keys.paid_out("main", "T1", "EUR"), 1000, kind="s", settlement="st-1")
     books.settle(File((entry,), (("st-1", "EUR", 1000),), source=BANK, opening=0))
     found = books.ask(recon_reports.settlements("adyen-eu", None, 10))["settlements"]
     [one] = books.ask(recon_reports.at_the_bank(found, SOURCES))["settlements"]

@@ -59,7 +59,7 @@ def test_a_settlement_whose_captures_are_known_is_booked_and_its_payout_meets_th
         "fees": 68,
         "bank_clearing": 2400,
     }
-    entry = Row(keys.paid_out("main", "238"), 2400, kind="s", settlement="st-1")
+    entry = Row(keys.paid_out("main", "238", "EUR"), 2400, kind="s", settlement="st-1")
     room.reads(Report((entry,), (("st-1", "EUR", 2500),), source=BANK, opening=100))
     (statement,) = room.settles()
     assert isinstance(statement, StatementMatched)

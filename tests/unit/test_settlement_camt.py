@@ -49,7 +49,7 @@ def test_a_statement_of_every_version_is_read_entry_by_entry(version: int) -> No
         [3_728, -2_000, -150],
         [0] * 3,
     )
-    assert found.keys == keys.paid_out("house", "1042") + call(5) + "0" * 32
+    assert found.keys == keys.paid_out("house", "1042", "EUR") + call(5) + "0" * 32
     assert (found.psp_refs, found.order_refs) == (["B1", "B2", ""], ["1042", "", ""])
     assert (chunk.settlements, chunk.currencies, len(set(found.digests))) == (("ST-7",), ("EUR",), 3)
     assert (control.identity, control.version, control.sequence) == (

@@ -146,7 +146,7 @@ def test_keys_tell_psps_and_references_apart() -> None:
     assert keys.theirs("adyen", "A1") != keys.theirs("stripe", "A1")
     assert keys.theirs("ab", "c") != keys.theirs("a", "bc")
     assert (keys.theirs("adyen", ""), len(keys.theirs("adyen", "A1"))) == (NO_KEY, 32)
-    assert keys.paid_out("main", "238") != keys.paid_out("main", "239")
+    assert keys.paid_out("main", "238", "EUR") != keys.paid_out("main", "239", "EUR")
 
 
 def test_equal_rows_are_as_many_lines_and_the_same_ones_when_they_come_again() -> None:
