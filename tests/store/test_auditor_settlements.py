@@ -73,7 +73,8 @@ def test_what_the_rooms_wrote_agrees(settled: AllSettings) -> None:
         assert wrong(stores, settled) == {}
         books = read_all(stores, settled)
     assert set(books.owed) == {"order-1", "order-2", "order-3"}
-    assert books.booked["bank-main/st-1/EUR"] == {("bank:main", "EUR"): 995, ("bank:main:clearing", "EUR"): -995}
+    statement = {side: amount for side, amount in books.booked["bank-main/st-1/EUR"].items() if amount}
+    assert statement == {("bank:main", "EUR"): 995, ("bank:main:clearing", "EUR"): -995}
     assert books.booked["adyen-eu/238/EUR"] == {
         ("psp:northpay:receivable", "EUR"): -2 * 1234 + 400 + 1500,  # a dispute's fee is booked when it is opened
         ("psp:northpay:fees", "EUR"): 2 * 34 + 5,
@@ -114,7 +115,7 @@ TAMPERED = {
     "reconciliation.settlement_claims SET paid = paid + 1 WHERE opening IS NOT NULL": {"statements_booked"},
     "reconciliation.files SET chunks = 2 WHERE source = 'bank-main'": {"settlement_lines_folded"},
     **{  # one file of two accounts
-        f"reconciliation.files SET file_id = 'f', chunks = chunks + (source = '{source}')::integer": {
+        f"reconciliation.files SET file_id = 'f', chunks = chunks + (source = '{source}')::integer WHERE state = 'folded'": {
             "settlement_lines_folded"
         }
         for source in ("adyen-eu", "bank-main")
