@@ -1,6 +1,6 @@
 # The commands of a checkout. Each sets up .venv first where requirements.lock has changed.
 
-.PHONY: up test chaos check bench docs clean lock venv help
+.PHONY: up test chaos fortnight check bench docs clean lock venv help
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
@@ -13,6 +13,9 @@ test: venv ## every test, in two processes with a Kafka and PostgreSQL each, and
 
 chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-minutes 30", CHAOS_SEED=… for the same faults again
 	@$(BIN)/python -m pytest -q -s tests/chaos/test_whole_stack_at_random.py tests/chaos/test_reconciliation_at_random.py --chaos-minutes 10 $(ARGS)
+
+fortnight: venv ## reconciliation of 5,000 orders at four PSPs with faults planted; FORTNIGHT_ORDERS=…, FORTNIGHT_SEED=… for others
+	@FORTNIGHT_ORDERS=$${FORTNIGHT_ORDERS:-5000} $(BIN)/python -m pytest -q -n 0 --durations=5 tests/journey/test_fortnight.py $(ARGS)
 
 check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests
 	$(BIN)/ruff format --check .
