@@ -57,7 +57,8 @@ class Oracle:
         at_the_bank = _at_the_bank(psp, number, currency, day.day.isoformat())
         match planted["fault"]:
             case "late_row":
-                if not GRACE[psp] and day.day.weekday() < FRIDAY:  # else it comes before it is late
+                waits = any((each["fault"], each["psp"]) == ("missing_file", psp) for each in day.planted)
+                if not waits and not GRACE[psp] and day.day.weekday() < FRIDAY:  # else it comes before it is late
                     yield code, f"{psp}|c|{planted['our_ref']}", True
             case "missing_row" | "extra_row" | "declined_row" | "wrong_amount" | "wrong_fee" | "other_currency":
                 yield code, f"{psp}|c|{planted['our_ref']}", False
@@ -67,10 +68,7 @@ class Oracle:
                 yield code, f"{psp}|r|{planted['our_ref']}", False
             case "missing_file":
                 yield from ((code, item, True) for item in _missed(day.day, psp, number))
-                for batch in day.batches:  # the bank shows what it pays out a day before the file comes
-                    of_file = batch.psp == psp and (FORMATS[psp] != "native" or batch.currency == currency)
-                    if of_file and not batch.left_over and batch.currency != "GBP":
-                        yield "UNEXPLAINED", _at_the_bank(psp, number, batch.currency, day.day.isoformat()), True
+                yield from (("UNEXPLAINED", item, True) for item in _paid_before_read(day, psp, currency))
             case "truncated_file":
                 yield code, self._file(day, psp, number, currency, first=True), True
             case "restated_file":
@@ -84,6 +82,8 @@ class Oracle:
             case "wrong_total":
                 if code == "FILE_REFUSED" and not self._is_of_two(day, psp):
                     yield code, self._file(day, psp, number, currency), True
+                    others = _paid_before_read(day, psp, currency)
+                    yield from (("UNEXPLAINED", item, True) for item in others if item != at_the_bank)
                 yield "PAYOUT_TOTAL", f"settlement|{psp}/{ref}/{currency}", False
                 yield "UNEXPLAINED", at_the_bank, False
             case "payout_missing" | "bank_amount":
@@ -125,6 +125,14 @@ def _missed(day: date, psp: str, number: int) -> Iterator[str]:
         yield f"day|{psp}/{file_day(psp, day).isoformat()}"
     if FORMATS[psp] == "adyen" and day != FIRST:
         yield f"sequence|{psp}/{number}"
+
+
+def _paid_before_read(day: Day, psp: str, currency: str) -> Iterator[str]:
+    """What the bank shows of a file that comes a day later, or is read when persons have released it."""
+    for batch in day.batches:
+        of_file = batch.psp == psp and (FORMATS[psp] != "native" or batch.currency == currency)
+        if of_file and not batch.left_over and batch.currency != "GBP":  # of which nothing is left to pay out
+            yield _at_the_bank(psp, batch.number, batch.currency, day.day.isoformat())
 
 
 def _at_the_bank(psp: str, number: int, currency: str, day: str) -> str:
