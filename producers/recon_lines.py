@@ -8,16 +8,18 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import orjson
 
-from producers.doors.uploads import PIECE
-from producers.reading import Row
+from producers.pieces import PIECE
 from producers.recon_reports import Answer, Ask, Rows, money
 from producers.recon_steps import Steps
 from schemas.masking import masked
 from schemas.settlement_keys import of_line
+
+if TYPE_CHECKING:
+    from producers.reading import Row
 
 is_line = re.compile(r"([0-9a-f]{6,64}):([0-9]{1,9})").fullmatch  # a file's id, or its beginning, and a record
 SHOWN = 12  # characters of a file's id in a line's name

@@ -28,7 +28,8 @@ from operations.bench.settlement_files import PSP, SOURCE, WRONG_BY, LargeFile, 
 from producers.doors.commands import claim
 from producers.doors.commits import Commits
 from producers.doors.settlement_files import store
-from producers.doors.uploads import PIECE, Upload
+from producers.doors.uploads import Upload
+from producers.pieces import PIECE
 from reconciliation import facts, fold
 from reconciliation.expected import Fact
 from reconciliation.fold import FoldedLine

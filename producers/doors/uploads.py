@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
+from producers.pieces import PIECE
 from producers.problems import RETRY_SOON, Problem
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 
 log = structlog.get_logger()
 
-PIECE = 1 << 20  # bytes of a file in one row
+
 FILE_MAX = 2 << 30  # bytes, packed and unpacked
 RATIO_MAX = 200  # a real report packs to a tenth
 SLICE = 64  # pieces deleted in one transaction

@@ -41,6 +41,7 @@ GIVEN = {
     "break_id": "0" * 32,
     "files": __file__,
     "folder": ".",
+    "month": "2026-01",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from reconciliation.formats.adyen_settlement_details import KINDS
 from reconciliation.formats.shape import KINDS as LETTERS
 from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal
 from schemas.money import Money
+from schemas.settlements import LineColumns
 from tests.settlement_files import ADYEN, ADYEN_TAIL, adyen, adyen_row, call, csv_line, paid_out, settled
 
 SOURCE = ReadFrom("adyen-main", "adyen", accounts=frozenset({"TallyShop"}))
@@ -122,7 +124,12 @@ LAYOUTS: dict[str, Callable[[Rows], bytes]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_of_a_batch_gives_the_same_lines(layout: str) -> None:
     """Digests too: a file in another layout is no other file."""
-    assert lines(LAYOUTS[layout](batch())).lines == lines(adyen(batch())).lines
+    assert without_bytes(lines(LAYOUTS[layout](batch()))) == without_bytes(lines(adyen(batch())))
+
+
+def without_bytes(chunk: Chunk) -> LineColumns:
+    """The lines of a chunk, wherever their bytes stand in the file."""
+    return replace(chunk.lines, offsets=[], sizes=[])
 
 
 def test_of_several_batches_one_that_does_not_tie_refuses_not_the_others() -> None:
