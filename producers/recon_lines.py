@@ -8,18 +8,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import orjson
 
-from producers.pieces import PIECE
-from producers.recon_reports import Answer, Ask, Rows, money
+from producers.recon_reports import Answer, Ask, Row, Rows, money
 from producers.recon_steps import Steps
+from producers.stored_files import PIECE
 from schemas.masking import masked
 from schemas.settlement_keys import of_line
-
-if TYPE_CHECKING:
-    from producers.reading import Row
 
 is_line = re.compile(r"([0-9a-f]{6,64}):([0-9]{1,9})").fullmatch  # a file's id, or its beginning, and a record
 SHOWN = 12  # characters of a file's id in a line's name

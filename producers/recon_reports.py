@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, LiteralString, NamedTuple
 
-from producers.doors.settlement_files import ROOT
-from producers.reading import Row
+from producers.stored_files import ROOT
 from schemas.money import Money
 from schemas.settlement_keys import paid_out
 from topics.settlement_sources import SettlementSource
 
 is_key = re.compile(r"[0-9a-f]{32}").fullmatch
 Answer = dict[str, Any]
+Row = dict[str, Any]
 Rows = list[Row]
 
 

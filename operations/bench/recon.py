@@ -29,7 +29,7 @@ from producers.doors.commands import claim
 from producers.doors.commits import Commits
 from producers.doors.settlement_files import store
 from producers.doors.uploads import Upload
-from producers.pieces import PIECE
+from producers.stored_files import PIECE
 from reconciliation import facts, fold
 from reconciliation.expected import Fact
 from reconciliation.fold import FoldedLine

@@ -16,6 +16,7 @@ from producers.doors.commands import Command, CommandEvents
 from producers.doors.uploads import UploadedBytes
 from producers.problems import RETRY_SOON, Problem
 from producers.source import SOURCE
+from producers.stored_files import ROOT
 from schemas.envelope import EventId, derive_id
 from schemas.settlements import SettlementFileStored
 from topics.runtime.shape.consumer import Connection
@@ -32,7 +33,6 @@ STATES: LiteralString = (
 )
 STATE_NAMES = ("state", "why", "refusal", "reader", "lines")
 _UNHEARD: dict[str, Any] = dict.fromkeys(STATE_NAMES) | {"state": "received"}  # reconciliation has not heard of it yet
-ROOT = "/v1/settlement-files"
 
 
 @dataclass(frozen=True, slots=True)

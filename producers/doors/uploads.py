@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import psycopg
 import structlog
 
-from producers.pieces import PIECE
 from producers.problems import RETRY_SOON, Problem
+from producers.stored_files import PIECE
 from topics.runtime.shape.postgres import connect
 from topics.settings import Settings
 

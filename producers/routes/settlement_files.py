@@ -17,13 +17,14 @@ from producers.doors import settlement_decisions as decisions
 from producers.doors import settlement_files
 from producers.doors.commands import Command
 from producers.doors.settlement_decisions import DECISIONS, Decided, FileState
-from producers.doors.settlement_files import ROOT, SELECT, STATES, StoredFile, file_name, pairs, shown, source_of
+from producers.doors.settlement_files import SELECT, STATES, StoredFile, file_name, pairs, shown, source_of
 from producers.doors.uploads import FILE_MAX, Upload, UploadedBytes
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem
 from producers.reading import Row
 from producers.routes.reviews import REASON_MAX, printable
+from producers.stored_files import ROOT
 from topics.runtime.shape.store import error_kind
 
 router = APIRouter(tags=["reconciliation"])
