@@ -6,7 +6,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
@@ -34,6 +35,7 @@ STUCK_S = 1.0  # without an acknowledgement
 BUSY_S = 1.0  # without finding the queue empty
 WAIT_S, WAIT_S_MAX = 0.2, 2.0  # for it to be empty
 
+_Key = tuple[str, bytes | None]  # of a topic
 _Headers = list[tuple[str, str | bytes | None]]  # the same type as confluent-kafka spells it
 
 
@@ -316,13 +318,18 @@ class Publisher:
         self._acknowledged = []
 
     def _heal(self, store: Store) -> None:
-        """Delete the accepted rows; then publish all remaining rows with a new producer, lowest first."""
+        """Delete the accepted rows; then publish all remaining rows with a new producer, lowest first.
+
+        A broker that has nothing of a producer takes any sequence number as its first. Of a batch that it refuses librdkafka
+        still sends the next one, which would be taken: so nothing follows what was refused before it is acknowledged.
+        """
         self._healed_at = time.monotonic()
         self._producer.purge()
         self.flush(HEAL_EVERY_S)  # runs the callbacks of purged and refused records
         if not self.unacknowledged:
             self._acknowledged = self._accepted(store)
             self._delete(store)
+        refused = self._keys_refused()
         self.generation += 1
         self._producer = self._connect()
         self._handed = self._answered = 0
@@ -332,7 +339,34 @@ class Publisher:
         self._failed = None
         with store.transaction() as conn:
             rows = lowest_rows(conn, 2**62)
-        self.publish(store, rows)
+        self._publish_warily(store, rows, refused)
+
+    def _publish_warily(self, store: Store, rows: Sequence[Row], refused: Sequence[Set[_Key]]) -> None:
+        """Publish in order; of each partition in `refused` alone the first row that holds one of its keys, and on only once
+        that is acknowledged. What is left waits for the next healing, or the sweep."""
+        left, first = list(refused), 0
+        for place, row in enumerate(rows):
+            keys = {(record.topic, record.key) for record in row.records} if left else set()
+            if all(keys.isdisjoint(partition) for partition in left):
+                continue
+            left = [partition for partition in left if keys.isdisjoint(partition)]
+            self.publish(store, rows[first : place + 1])
+            self.flush(HEAL_EVERY_S)
+            if self._failed is not None or self.unacknowledged:
+                return
+            first = place + 1
+        self.publish(store, rows[first:])
+
+    def _keys_refused(self) -> list[set[_Key]]:
+        """What the broker itself has refused: of each partition the keys. Others were only purged."""
+        found: dict[tuple[str, int], set[_Key]] = defaultdict(set)
+        for record in self._refused:
+            error, topic = record.error(), record.topic() or ""
+            if error is not None and error.code() > 0:
+                key = record.key()
+                named = (topic[len(self._prefix) :], key if isinstance(key, bytes) else None)
+                found[topic, record.partition() or 0].add(named)
+        return list(found.values())
 
     def _accepted(self, store: Store) -> list[int]:
         """The queued rows that share no key with a refused record."""
@@ -360,6 +394,8 @@ class Publisher:
             self._producer.flush(timeout_s)
         except KafkaException as error:
             self._fail(error.args[0])
+        except SystemError:  # confluent-kafka's answer where the producer fails meanwhile; its callbacks have said why
+            self.poll()
         self._note_progress()
 
     def give_up_leases(self, conn: Connection) -> None:
