@@ -132,18 +132,27 @@ class MoneyBack:
             for one in books["disputes"]:
                 again = {name: one[name] for name in ("id", "stage", "status")}
                 controls(self.settings, "disputes", {"subject": order, **again})
-            for charge in books["charges"]:
-                if charge["status"] == "reversed":
-                    self._to_and_fro({"reference": order, "op": "capture", "status": "reversed"})
+            taken_back = [
+                {"reference": order, "op": "capture", "status": "reversed"}
+                for charge in books["charges"]
+                if charge["status"] == "reversed"
+            ]
+            captures = [one for one in books["operations"] if one["op"] == "capture"]
+            taken_back += [one for one in captures if one["status"] == "reversed"]
+            for one in taken_back:  # of money that has gone back since no refund would be taken back
+                self._turn(one)
             for one in books["operations"]:
-                if one["op"] in ("capture", "refund") and one["status"] in ("succeeded", "reversed"):
-                    self._to_and_fro(one)
+                moved = one["op"] in ("capture", "refund") and one["status"] in ("succeeded", "reversed")
+                if moved and one not in taken_back:
+                    self._turn(one)
+                    self._turn(_other(one))
+            for one in taken_back:
+                self._turn(_other(one))
 
-    def _to_and_fro(self, one: Mapping[str, Any]) -> None:
-        """Where it can go: of money that has gone back since nothing more is taken back."""
+    def _turn(self, one: Mapping[str, Any]) -> None:
+        """Where it can go."""
         with suppress(AssertionError):
             controls(self.settings, "reverse", _turned(one))
-            controls(self.settings, "reverse", _turned(_other(one)))
 
     def differs(self) -> list[str]:
         """How the ledger differs from the PSPs' own books."""
