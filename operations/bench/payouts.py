@@ -13,12 +13,13 @@ import orjson
 import uvloop
 
 from consumers.payouts.policy import Policy
-from operations.bench import bookings
+from operations.bench import bookings, payout_rooms
 from operations.bench.bookings import Booking, Bookings, BookingsPlan, Request
 from operations.bench.client import Client
 from operations.bench.pay_in import Load, Progress
 from operations.bench.refunds import capture
 from operations.stack.home import StackError
+from operations.stack.host import build
 from operations.stack.running import StackStatus
 from schemas.envelope import event_type
 from schemas.journals import JournalPosted
@@ -40,6 +41,7 @@ FAILURES = {
 }
 AMOUNT = "0.25"  # EUR, of each pay-out: above the least that a bank takes, below what a second person approves
 ORDERS = 1200  # captured before: about 300,000.00 EUR, enough for a million pay-outs
+ALONE = 2000  # pay-outs through the rooms alone
 NOBODY_APPROVES = '{"approvals": [{"currency": "EUR", "above": "1.00", "persons": 1}], "destination_cooling_s": 0}'
 
 
@@ -123,4 +125,7 @@ async def _run(
             plan,
             progress,
         )
-    return measured.named("payouts") | {"seed": seed}
+    progress("rooms alone", 0)
+    alone = payout_rooms.run(settings, build, ALONE)
+    ratio = {"rooms_payouts_per_s": round(alone), "ratio": round(measured.per_s / alone, 3)}
+    return measured.named("payouts") | ratio | {"seed": seed}

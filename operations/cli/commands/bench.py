@@ -58,7 +58,10 @@ def payouts(
     sellers: Annotated[int, typer.Option(min=1, max=10_000, help="Sellers that are paid.")] = 50,
     seed: Annotated[int, typer.Option(help="Same seed, same amounts and sellers.")] = 1,
 ) -> None:
-    """From HTTP accept to submitted at the provider, in wallet and ledger, on the running stack. What it moves stays."""
+    """From HTTP accept to submitted at the provider, in wallet and ledger, on the running stack, beside the rooms alone.
+
+    What it moves stays.
+    """
     from operations.bench.bookings import BookingsPlan
     from operations.bench.payouts import run
 
