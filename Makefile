@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
+# Compiled files are kept, whatever the shell says: without them each process compiles all of its modules at its start.
+export PYTHONDONTWRITEBYTECODE :=
 
 up: venv ## everything on this machine, in the foreground; Ctrl-C ends it
 	@exec $(BIN)/tally up $(ARGS)

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ from operations.stack.settings import load_settings
 from tests import workers
 from tests.databases import Copies, copy_database, drop_database
 from topics.settings import Settings
+
+# Who asks Python for no compiled files makes each process compile all of its modules: most of what a short one does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No deadline for an example: on a loaded machine one takes ten times as long as on an idle one.
 hypothesis_settings.register_profile("loaded", deadline=None)
