@@ -73,6 +73,8 @@ class Report:
     payouts: tuple[tuple[str, int], ...] = ()  # by the bank's reference
     kept: int = 0
     days: tuple[str, str] | None = None  # the first and the last one of the file, ISO 8601
+    reader: str = "test:1"
+    sequence: int | None = None
 
     @property
     def file_id(self) -> str:
@@ -101,7 +103,7 @@ class Report:
             source=self.source.name,
             psp=self.psp,
             file_id=self.file_id,
-            reader="test:1",
+            reader=self.reader,
             chunk=number,
             first_line=1,
             first_byte=0,
@@ -138,7 +140,7 @@ class Report:
             source=self.source.name,
             psp=self.psp,
             file_id=self.file_id,
-            reader="test:1",
+            reader=self.reader,
             chunks=len(self.chunks(chunk_size)),
             lines=len(self.rows),
             claims=tuple(self._claim(*claim) for claim in self.claims),
@@ -156,6 +158,11 @@ def paid_out(rows: Sequence[Row], settlement: str = "238", currency: str = "EUR"
     total = sum(row.gross - row.fee for row in rows)
     payout = Row("", -total, kind="p", settlement=settlement, currency=currency)
     return Report((*rows, payout), ((settlement, currency, total),), **rest)
+
+
+def numbered(number: int, rows: Sequence[Row], **rest: Any) -> Report:
+    """Adyen's batch of that number, read by its reader."""
+    return paid_out(rows, str(number), reader="adyen:1", sequence=number, **rest)
 
 
 class Room(Hearing):
@@ -184,9 +191,18 @@ class Room(Hearing):
         with self.store.transaction() as conn:
             first, last = report.days or (None, None)
             conn.execute(
-                "UPDATE files SET state = 'gated', reader = 'test:1', mode = %s, identity = %s, version = %s,"
+                "UPDATE files SET state = 'gated', reader = %s, mode = %s, identity = %s, version = %s, sequence = %s,"
                 " first_day = %s, last_day = %s WHERE file_id = %s AND state = 'received'",
-                [report.mode, report.identity or report.file_id, report.version, first, last, report.file_id],
+                [
+                    report.reader,
+                    report.mode,
+                    report.identity or report.file_id,
+                    report.version,
+                    report.sequence,
+                    first,
+                    last,
+                    report.file_id,
+                ],
             )
 
     def refused(self, report: Report, code: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 
@@ -11,16 +10,7 @@ import pytest
 
 from reconciliation.formats import keys
 from tests.payouts import submitted
-from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
-from topics.settings import Settings
-
-
-@pytest.fixture
-def room(stored: Settings) -> Iterator[Room]:
-    room = Room(stored)
-    yield room
-    room.close()
-    assert room.dead == 0
+from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, numbered, paid_out
 
 
 def statement(number: int, opening: int, *rows: Row) -> Report:
@@ -113,15 +103,7 @@ def test_a_statement_that_does_not_open_where_another_has_closed_is_a_gap_until_
 
 def test_a_number_that_no_file_has_is_a_missing_file(room: Room) -> None:
     for number in (7, 9):
-        report = paid_out([Row(call_id(number), 100, settlement=str(number))], str(number))
-        room.hear(report.stored())
-        room.gated(report)
-        with room.store.transaction() as conn:
-            conn.execute(
-                "UPDATE files SET reader = 'adyen:1', sequence = %s WHERE file_id = %s", [number, report.file_id]
-            )
-        for event in (*report.chunks(), report.ended()):
-            room.hear(event.model_copy(update={"reader": "adyen:1"}))
+        room.reads(numbered(number, [Row(call_id(number), 100, settlement=str(number))]))
     room.settles()
     assert room.breaks() == {("FILE_MISSING", "sequence|adyen-eu/8")}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,17 +10,8 @@ from reconciliation import case_rows
 from schemas.settlements import SettlementFileDiscarded
 from tests.captures import capture
 from tests.reconciling import Room, Row, call_id, paid_out
-from topics.settings import Settings
 
 OF_BEFORE = timedelta(minutes=20)
-
-
-@pytest.fixture
-def room(stored: Settings) -> Iterator[Room]:
-    room = Room(stored)
-    yield room
-    room.close()
-    assert room.dead == 0
 
 
 def opened(room: Room) -> list[tuple[str, str, int, int]]:

@@ -11,7 +11,7 @@ from reconciliation.formats import keys
 from schemas.settlements import SettlementFileDiscarded
 from tests.captures import capture
 from tests.payouts import submitted
-from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
+from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, numbered, paid_out
 from topics.settings import Settings
 from topics.settlement_sources import FeeScheduleRow, FileSchedule, SettlementSource
 
@@ -145,15 +145,7 @@ def test_what_would_be_in_the_batch_of_a_missing_number_is_not_missing_too(store
 
     def reads(number: int, *rows: Row, until: int) -> None:
         days = ("2026-01-05", f"2026-01-0{until}")
-        report = paid_out(rows or [Row("", 5, kind="f", settlement=str(number))], str(number), days=days)
-        room.hear(report.stored())
-        room.gated(report)
-        with room.store.transaction() as conn:
-            conn.execute(
-                "UPDATE files SET reader = 'adyen:1', sequence = %s WHERE file_id = %s", [number, report.file_id]
-            )
-        for event in (*report.chunks(), report.ended()):
-            room.hear(event.model_copy(update={"reader": "adyen:1"}))
+        room.reads(numbered(number, rows or [Row("", 5, kind="f", settlement=str(number))], days=days))
         room.settles()
 
     reads(7, until=6)

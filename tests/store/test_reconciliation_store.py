@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -31,14 +30,6 @@ from topics.runtime.shape.reading import connect_reader
 from topics.settings import Settings
 
 WAITING = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
-
-
-@pytest.fixture
-def room(stored: Settings) -> Iterator[Room]:
-    room = Room(stored)
-    yield room
-    room.close()
-    assert room.dead == 0
 
 
 def captured(number: int) -> PaymentCaptured:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,15 +10,6 @@ import pytest
 from schemas.settlements import SettlementFileDiscarded
 from tests.reconciling import Report, Room, Row, call_id, paid_out
 from tests.store.test_reconciliation_store import by_two, captured
-from topics.settings import Settings
-
-
-@pytest.fixture
-def room(stored: Settings) -> Iterator[Room]:
-    room = Room(stored)
-    yield room
-    room.close()
-    assert room.dead == 0
 
 
 def test_a_version_without_a_number_waits_for_a_person_and_then_replaces_the_former(room: Room) -> None:
