@@ -13,12 +13,20 @@ import pytest
 
 from topics.runtime.shape import failpoints
 
+IN_A_THREAD = """
+import threading
+thread = threading.Thread(target=lambda: exec({code!r}))
+thread.start()
+thread.join()
+"""
 
-def passing(plan: str, *names: str) -> subprocess.Popen[str]:
+
+def passing(plan: str, *names: str, in_a_thread: bool = False) -> subprocess.Popen[str]:
     """A process that passes these places, and says so."""
     code = "from topics.runtime.shape.failpoints import hit\n" + "".join(
         f"hit({name!r}); print({name!r}, flush=True)\n" for name in names
     )
+    code = IN_A_THREAD.format(code=code) if in_a_thread else code
     environment = os.environ | {"TALLY_FAILPOINTS": plan}
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -30,16 +38,32 @@ def test_the_nth_passing_kills() -> None:
     assert said.split() == ["after_commit", "before_publish"]
 
 
-def test_a_stopped_process_goes_on_where_it_stood() -> None:
-    process = passing("after_commit=stop", "after_commit")
+def await_stop(process: subprocess.Popen[str]) -> None:
     status = Path(f"/proc/{process.pid}/status")
     end = time.monotonic() + 30
     while "T (stopped)" not in status.read_text():
         assert time.monotonic() < end, "it did not stop"
-        os.sched_yield()
+        time.sleep(0.001)
+
+
+def test_a_stopped_process_goes_on_where_it_stood() -> None:
+    process = passing("after_commit=stop", "after_commit")
+    await_stop(process)
     process.send_signal(signal.SIGCONT)
     said, _ = process.communicate(timeout=30)
     assert (process.returncode, said.split()) == (0, ["after_commit"])
+
+
+def test_no_step_is_done_past_a_stop_by_a_thread_that_is_not_the_first() -> None:
+    """A caller that got past it began its request, slept through that request's own limit, and sent nothing."""
+    for _ in range(20):
+        process = passing("after_commit=stop", "after_commit", in_a_thread=True)
+        await_stop(process)
+        time.sleep(0.01)
+        assert process.stdout is not None
+        process.kill()
+        assert process.stdout.read() == ""
+        process.wait()
 
 
 def test_without_a_plan_nothing_happens() -> None:
