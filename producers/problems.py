@@ -106,6 +106,12 @@ CODES: Mapping[str, Code] = {
         "Invalid holder",
         "A name of at most 70 characters once it is written in the letters of SEPA payments, without control characters.",
     ),
+    "invalid_address": Code(
+        422,
+        "Invalid address",
+        "A part of an address that banks cannot be told: town 35, street 70, building and postal code 16 letters.",
+    ),
+    "address_required": Code(422, "Address required", "A destination outside the EEA needs the address of its holder."),
     "blocked_country": Code(422, "Blocked country", "Nothing is paid out to accounts of this country."),
     "invalid_schedule": Code(
         422,

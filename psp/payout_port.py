@@ -16,6 +16,8 @@ from psp.webhooks import Signature
 from schemas.money import Money
 
 TransferStatus = Literal["accepted", "paid", "rejected", "failed", "returned"]
+Opened = Mapping[str, str | Mapping[str, str]]
+"""A destination as it was sealed (schemas.destinations)."""
 
 
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +133,7 @@ class Transfer:
     call_id: str
     payout_id: str
     amount: Money
-    destination: Mapping[str, str] = field(repr=False)  # opened: `type`, `holder`, and the account by its type
+    destination: Opened = field(repr=False)  # `type`, `holder`, the account by its type, the holder's `address`
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.countries import COUNTRIES
 from schemas.requests import Country, RequestPart
-from schemas.sepa import Holder
-from schemas.text import Refusal, refuse_card_number
+from schemas.sepa import Holder, SepaText
+from schemas.text import FreeText, Refusal, refuse_card_number
 
 # Characters of an IBAN, by country: ISO 13616, as the registry of SWIFT lists them.
 _LENGTHS = """
@@ -20,6 +20,8 @@ FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 
 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24
 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30
 """
+_EEA = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK"
+EEA = frozenset(_EEA.split())
 IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _LENGTHS.split()}
 
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]+")
@@ -78,13 +80,28 @@ ProviderAccountId = Annotated[
 ]
 
 
+class Address(RequestPart):
+    """Where an account's holder lives, as ISO 20022 has it: in fields of its own, never in free lines."""
+
+    town: Annotated[str, FreeText(140), SepaText(35, "invalid_address")]
+    country: Country
+    street: Annotated[str, FreeText(200), SepaText(70, "invalid_address")] | None = None
+    building: Annotated[str, FreeText(70), SepaText(16, "invalid_address")] | None = None
+    postal_code: Annotated[str, FreeText(70), SepaText(16, "invalid_address")] | None = None
+
+
 class IbanAccount(RequestPart):
-    """A bank account that has an IBAN."""
+    """A bank account that has an IBAN. Doors refuse one outside the EEA without its holder's address."""
 
     type: Literal["iban"]
     iban: Iban
     holder: Holder
     bic: Bic | None = None
+    address: Address | None = None
+
+    @property
+    def needs_address(self) -> bool:
+        return self.country not in EEA and self.address is None
 
     @property
     def country(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from anyascii import anyascii
-from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
 
 from schemas.text import FreeText
 
@@ -40,15 +41,34 @@ def sepa_text(text: str) -> str:
     return " ".join(anyascii(unicodedata.normalize("NFC", text)).translate(_INSTEAD).split())
 
 
-def _fits(name: str) -> str:
-    if any(unicodedata.category(each)[0] == "C" or each in "\u2028\u2029" for each in name):
-        raise PydanticCustomError("invalid_holder", "without control characters and marks of direction")
-    plain = sepa_text(name)
+def written(text: str, longest: int) -> str:
+    """The text in the letters of SEPA payments. Errors: ValueError if it has none of them, or too many."""
+    plain = sepa_text(text)
     if not _SEPA.fullmatch(plain) or not any(each.isalnum() for each in plain):
-        raise PydanticCustomError("invalid_holder", "a name that can be written in the letters of SEPA payments")
-    if len(plain) > NAME_MAX:
-        raise PydanticCustomError("invalid_holder", f"at most {NAME_MAX} characters in the letters of SEPA payments")
-    return name
+        raise ValueError("cannot be written in the letters of SEPA payments")
+    if len(plain) > longest:
+        raise ValueError(f"has more than {longest} characters in the letters of SEPA payments")
+    return plain
 
 
-Holder = Annotated[str, FreeText(200), AfterValidator(_fits)]  # as it was given: risk reads it so
+@dataclass(frozen=True, slots=True)
+class SepaText:
+    """In an Annotated: refused with this code unless it can be written in so many letters. It stays as it was given."""
+
+    longest: int
+    code: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, text: str) -> str:
+        if any(unicodedata.category(each)[0] == "C" or each in "\u2028\u2029" for each in text):
+            raise PydanticCustomError(self.code, "without control characters and marks of direction")
+        try:
+            written(text, self.longest)
+        except ValueError as error:
+            raise PydanticCustomError(self.code, "{why}", {"why": f"this {error}"}) from None
+        return text
+
+
+Holder = Annotated[str, FreeText(200), SepaText(NAME_MAX, "invalid_holder")]  # risk reads it as it was given

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, assert_never
 
 import orjson
 
-from psp.payout_port import PayoutProvider, Transfer, TransferReference, TransferReply
+from psp.payout_port import Opened, PayoutProvider, Transfer, TransferReference, TransferReply
 from psp.port import Capture, Charge, Declared, HttpRequest, Operation, Psp, Reference, Refund, Reply, Void
 from psp.registry import make_providers, make_psps
 from schemas.money import Money
@@ -81,7 +81,7 @@ class ProviderCounterparty:
     def key_life_s(self, call: LeasedCall) -> float:
         return self._provider.declared.key_life_s
 
-    def _open(self, asked: Mapping[str, Any]) -> Mapping[str, str]:
+    def _open(self, asked: Mapping[str, Any]) -> Opened:
         told = asked["destination"]
         if told.get("country") in self._countries_blocked:  # since it was released; calls of before name no country
             raise Unsendable("blocked_country")
@@ -92,7 +92,7 @@ class ProviderCounterparty:
             raise Unsendable("destination_unreadable") from None
         if opened.get("provider", self._provider.name) != self._provider.name:
             raise Unsendable("other_provider")
-        return {name: value for name, value in opened.items() if isinstance(value, str)}
+        return {name: value for name, value in opened.items() if isinstance(value, str | dict)}
 
 
 def make_counterparties(settings: Settings) -> dict[str, Counterparty]:

@@ -26,7 +26,7 @@ class Sealing:
         self._providers = {provider.name for provider in settings.payout_providers}
 
     def sealed(self, seller_account: str, destination: Destination) -> dict[str, str]:
-        """A SealedDestination. Errors: Problem `blocked_country`, `no_provider`."""
+        """A SealedDestination. Errors: Problem `blocked_country`, `no_provider`, `address_required`."""
         self._check(destination)
         sealed = self._sealer.seal(_text(destination), bound_to(seller_account, destination.type))
         at = {"provider": destination.provider} if destination.type == "provider_account" else {}
@@ -53,6 +53,8 @@ class Sealing:
             raise _problem("blocked_country", "nothing is paid out to accounts of this country")
         if destination.type == "provider_account" and destination.provider not in self._providers:
             raise _problem("no_provider", "no provider of pay-outs has this name", ".provider")
+        if destination.type == "iban" and destination.needs_address:
+            raise _problem("address_required", "of accounts outside the EEA banks ask for the holder's", ".address")
 
 
 def _text(destination: Destination) -> str:

@@ -89,7 +89,7 @@ class SellerEdit:
     keeps_destination: bool = False
 
     def command(self) -> Command[Changed]:
-        """Errors, when it is done: Problem `not_found`, `id_taken`, `blocked_country`, `no_provider`; those of `change`."""
+        """Errors, when it is done: Problem `not_found`, `id_taken`, those of `Sealing.sealed` and of `change`."""
         return Command(("seller", self.seller_account), lambda conn, now: _edit(conn, now, self))
 
     def settings(self, standing: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from producers.doors.destinations import Sealing
+from producers.problems import Problem
 from schemas.destinations import IBAN_LENGTHS, Destination, IbanAccount, read_destination
 from schemas.payouts import SealedDestination
 from schemas.persons import person_of
@@ -28,6 +29,8 @@ US = {
     "holder": "Ann Smith",
     "account_type": "checking",
 }
+ADDRESS = {"town": "London", "country": "GB", "street": "Baker St", "building": "221b", "postal_code": "NW1 6XE"}
+ABROAD = {"type": "iban", "iban": "GB29NWBK60161331926819", "holder": "Ann Smith"}
 PROVIDER = {"type": "provider_account", "provider": "harbour", "account": "acct_77", "holder": "Ann", "country": "US"}
 
 # The registry's own examples (SWIFT, IBAN registry), and one of the longest.
@@ -133,6 +136,22 @@ def with_check_digits(country: str, account: str) -> str:
         (destination(holder=" "), "invalid_text destination.holder"),
         (destination(holder="---"), "invalid_holder destination.holder"),
         (destination(holder="4111 1111 1111 1111"), "card_number destination.holder"),
+        (destination(address=ADDRESS), ""),
+        (destination(address={"town": "Zürich", "country": "CH"}), ""),
+        (destination(address=None), ""),
+        (destination(address="Baker St 221b, London"), "wrong_type destination.address"),
+        (destination(address={"town": "London"}), "missing_field destination.address.country"),
+        (destination(address={"country": "GB"}), "missing_field destination.address.town"),
+        (destination(address={**ADDRESS, "country": "QQ"}), "invalid_country destination.address.country"),
+        (destination(address={**ADDRESS, "line": "221b"}), "unknown_field destination.address.line"),
+        (destination(address={**ADDRESS, "town": "x" * 36}), "invalid_address destination.address.town"),
+        (destination(address={**ADDRESS, "town": "ß" * 18}), "invalid_address destination.address.town"),  # 36 letters
+        (destination(address={**ADDRESS, "town": "A\u202eB"}), "invalid_address destination.address.town"),
+        (destination(address={**ADDRESS, "town": " "}), "invalid_text destination.address.town"),
+        (destination(address={**ADDRESS, "street": "x" * 71}), "invalid_address destination.address.street"),
+        (destination(address={**ADDRESS, "building": "x" * 17}), "invalid_address destination.address.building"),
+        (destination(address={**ADDRESS, "postal_code": "-"}), "invalid_address destination.address.postal_code"),
+        (destination(type="us_account", address=ADDRESS), "unknown_field destination.address"),
     ],
 )
 def test_a_destination_is_taken_or_the_field_at_fault_is_named(text: str, error: str) -> None:
@@ -168,6 +187,8 @@ def test_a_holder_that_is_taken_fits_whole_and_any_other_is_refused(name: str) -
         (US, "US", "021000021 … 6789"),
         ({**US, "account_number": "12345"}, "US", "021000021 … 5"),
         (PROVIDER, "US", "harbour … 77"),
+        ({**ABROAD, "address": ADDRESS}, "GB", "GB29 … 6819"),
+        (ABROAD, "GB", "GB29 … 6819"),  # sealed before banks asked for an address
     ],
 )
 def test_an_account_is_shown_by_its_ends_and_read_back_whole(one: dict[str, Any], country: str, masked: str) -> None:
@@ -229,3 +250,26 @@ def test_one_account_id_at_two_providers_is_two_accounts_and_the_same_at_one_is_
     assert seen[0].fingerprint == seen[1].fingerprint != seen[2].fingerprint
     iban = SealedDestination(**sealing.sealed("s-1", read_destination(json.dumps(IBAN))))  # type: ignore[arg-type]
     assert iban.provider is None
+
+
+def test_a_new_account_outside_the_eea_needs_its_holders_address_and_no_other_does() -> None:
+    sealing = Sealing(Settings(secret="a secret of the tests", payout_providers=(HARBOUR,)))
+    for one in (IBAN, US, PROVIDER, {**IBAN, "iban": "NO9386011117947"}, {**ABROAD, "address": ADDRESS}):
+        sealing.sealed("s-1", read_destination(json.dumps(one)))
+    for iban in ("GB29NWBK60161331926819", "CH9300762011623852957", "XK051212012345678906"):
+        with pytest.raises(Problem) as refused:
+            sealing.sealed("s-1", read_destination(json.dumps({**ABROAD, "iban": iban})))
+        assert [(each.code, each.field) for each in refused.value.errors] == [
+            ("address_required", "destination.address")
+        ]
+
+
+def test_an_address_is_sealed_with_its_account_and_changes_no_fingerprint() -> None:
+    sealing = Sealing(Settings(secret="a secret of the tests"))
+    one, other = (read_destination(json.dumps({**IBAN, **more})) for more in ({}, {"address": ADDRESS}))
+    before = sealing.sealed("s-1", one)
+    after = sealing.sealed("s-1", other)
+    assert before["fingerprint"] == after["fingerprint"] == "e5f53bfaa9fa3304"
+    assert sealing.is_same("s-1", one, before)
+    assert not sealing.is_same("s-1", other, before)
+    assert "London" not in json.dumps(after)

@@ -41,6 +41,7 @@ from topics.settings import PayoutProviderAccount, Settings
 
 ROOT, OPS = "/v1/payouts", "/v1/ops/payouts"
 IBAN = {"type": "iban", "iban": "DE89370400440532013000", "holder": "Anna Beispiel"}
+ABROAD = {**IBAN, "iban": "GB29NWBK60161331926819", "address": {"town": "London", "country": "GB"}}
 HARBOUR = PayoutProviderAccount(
     name="harbour",
     adapter="harbour",
@@ -218,7 +219,7 @@ def of_seller(door: Door, seller: str, more: str = "") -> Any:
 
 
 def test_what_the_room_refuses_is_shown_as_refused(door: Door, seller: str) -> None:
-    put(door, seller, destination={**IBAN, "iban": "GB29NWBK60161331926819"})
+    put(door, seller, destination=ABROAD)
     assert ask(door, seller).status == 202
     wait_for(lambda: status(door, f"{seller}-1") == "refused")
     assert door.get(f"{ROOT}/{seller}-1").json["code"] == "no_provider"
@@ -466,7 +467,7 @@ def test_a_pay_out_that_is_refused_says_why_and_that_nothing_is_to_do(
         True,
         "refused: insufficient_funds, nothing to do",
     )
-    put(door, seller, destination={**IBAN, "iban": "GB29NWBK60161331926819"})
+    put(door, seller, destination=ABROAD)
     cancel(door, f"{seller}-1")
     wait_for(lambda: status(door, f"{seller}-1") == "cancelled")
     assert shown(environment, f"{seller}-1")[1] == "cancelled, nothing to do"

@@ -105,6 +105,7 @@ def test_what_breaks_the_contract_names_the_field_and_registers_nobody(door: Doo
 
 
 DESTINATION = {"type": "iban", "iban": "DE89 3704 0044 0532 0130 00", "holder": "Anna Beispiel"}
+ABROAD = {**DESTINATION, "iban": "GB82WEST12345698765432", "address": {"town": "London", "country": "GB"}}
 SCHEDULE = {"currency": "EUR", "every": "week", "weekday": 1, "at": "06:00", "minimum": "25.00"}
 
 
@@ -136,6 +137,14 @@ def test_accounts_in_blocked_countries_and_at_unknown_providers_are_refused(door
     refused(put(door, "sell-9", destination={**account, "country": "DE"}), 422, "no_provider", "destination.provider")
 
 
+def test_an_account_outside_the_eea_is_refused_without_its_holders_address(door: Door) -> None:
+    bare = {name: value for name, value in ABROAD.items() if name != "address"}
+    refused(put(door, "sell-9", destination=bare), 422, "address_required", "destination.address")
+    lines = {**ABROAD, "address": {"lines": ["Baker St 221b", "London"]}}
+    refused(put(door, "sell-9", destination=lines), 422, "missing_field", "destination.address.town")
+    assert door.get(f"{ROOT}/sell-9").status == 404
+
+
 def test_a_destination_is_shown_masked_before_and_after_and_its_schedule_as_it_was_set(door: Door) -> None:
     key = door.key_for("masker")
     made = put(door, "sell-10", key, destination=DESTINATION, schedules=[SCHEDULE])
@@ -143,11 +152,11 @@ def test_a_destination_is_shown_masked_before_and_after_and_its_schedule_as_it_w
     [schedule] = made.json["schedules"]
     assert {**SCHEDULE, "every": "week"}.items() <= schedule.items()
     seller_replies.Seller.model_validate_json(made.body)
-    put(door, "sell-10", key, destination={**DESTINATION, "iban": "GB82WEST12345698765432"}, schedules=[SCHEDULE])
+    put(door, "sell-10", key, destination=ABROAD, schedules=[SCHEDULE])
     told = door.get(f"{ROOT}/sell-10/history", key=key)
     [line] = told.json["history"][0]["changes"]
     assert [line[when]["masked"] for when in ("before", "after")] == ["DE89 … 3000", "GB82 … 5432"]
-    assert not any(secret in told.body for secret in (b"sealed", b"Beispiel", b"3704", b"WEST"))
+    assert not any(secret in told.body for secret in (b"sealed", b"Beispiel", b"3704", b"WEST", b"London"))
 
 
 # ── by command ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,9 +220,8 @@ def test_operators_set_where_and_when_a_seller_is_paid_out_and_see_it_masked(
     assert "EUR every month, on day -1, at 06:00" in told
     assert "DE89 … 3000" in run(environment, "list", "--owner", "cli-shop")
     assert not any(secret in told for secret in ("sealed", "Beispiel", "3704"))
-    changed = run(
-        environment, "put", "sell-11", "--iban", "GB82WEST12345698765432", "--holder", "Bea", "--schedule", "none"
-    )
+    terms.write_text(json.dumps({"destination": ABROAD}))
+    changed = run(environment, "put", "sell-11", "--file", str(terms), "--schedule", "none")
     assert "destination: DE89 … 3000 (DE) → GB82 … 5432 (GB)" in changed
     assert "schedules: EUR every month, on day -1, at 06:00 → none" in changed
     assert "destination: GB82 … 5432 (GB) → none" in run(environment, "put", "sell-11", "--iban", "none")
