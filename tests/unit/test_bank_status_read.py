@@ -202,7 +202,6 @@ def test_any_bytes_are_a_report_or_a_refusal(raw: bytes) -> None:
 def test_a_damaged_report_is_a_report_or_a_refusal(at: int, put: bytes, gone: int) -> None:
     try:
         report = read(WHOLE[:at] + put + WHOLE[at + gone :])
-    except StatusFileError as error:
-        assert str(error)
+    except StatusFileError:
         return
     assert all(each.status in OUTCOMES for each in report.lines)
