@@ -40,6 +40,10 @@ GROUP = frozenset({*OUTCOMES, "PART"}) - {"CANC"}
 """What a file's status may be."""
 
 
+HAD_BEFORE = frozenset({"AM05", "DUPL", "DU01", "DU02", "DU03", "DU04", "DU05"})
+"""Reasons of a bank that has had the file or the line before: it says nothing of what became of the first."""
+
+
 class StatusFileError(ValueError):
     """The report cannot be read; the text says why, for people, and shows nothing of its contents but codes."""
 
@@ -180,11 +184,13 @@ class _Report:
             _refuse("not about a file of credit transfers")
         self.message_id = _id(element, "OrgnlMsgId")
         self.group = _status(element, "GrpSts", GROUP)
+        _reason(element)
 
     def _take_payment(self, element: Element) -> None:
         self.payments += 1
         self.payment_id = _id(element, "OrgnlPmtInfId")
         self.payment = _status(element, "PmtInfSts", GROUP)
+        _reason(element)
 
     def _take_line(self, element: Element) -> None:
         end_to_end_id = _id(element, "OrgnlEndToEndId")
@@ -232,9 +238,16 @@ def _status(element: Element, path: str, known: Container[str]) -> str | None:
 
 
 def _reason(element: Element) -> str | None:
-    """The first reason's code; one of the bank's own if it has no standard one."""
-    codes = [*_all(element, "StsRsnInf/Rsn/Cd"), *_all(element, "StsRsnInf/Rsn/Prtry")]
-    return decline_code(_stripped(codes[0])) if codes else None
+    """The first reason's code; one of the bank's own if it has no standard one.
+
+    Errors: StatusFileError for a repetition: whoever believed its RJCT would pay a second time what the first has paid.
+    """
+    codes = [
+        decline_code(_stripped(each)) for kind in ("Cd", "Prtry") for each in _all(element, f"StsRsnInf/Rsn/{kind}")
+    ]
+    if not HAD_BEFORE.isdisjoint(codes):
+        _refuse("the bank has had this before, and tells nothing of the first: ask it what became of that")
+    return codes[0] if codes else None
 
 
 def _amount(element: Element) -> Money | None:

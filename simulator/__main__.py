@@ -14,6 +14,8 @@ from pathlib import Path
 
 import uvloop
 
+from simulator.banking.books import BankBooks
+from simulator.banking.clerk import Clerk
 from simulator.charging import Charging
 from simulator.clock import Clock
 from simulator.commands import ControlCommands
@@ -64,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of the PSPs' books")
     parser.add_argument("--clock", type=Path, help="file with the seconds that the world is ahead of the machine")
+    parser.add_argument("--bank", type=Path, help="folder with the bank's out, sent and statuses; without it no bank")
     parser.add_argument("--webhooks", metavar="URL", help="where PSPs tell of what they did, each at URL/<psp>")
     return parser.parse_args()
 
@@ -104,12 +107,13 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     bank = Bank(memory)
     books = SettlementBooks(memory, bank, clock, SHAPES)
     settlements = SettlementRequests(books, Files(books, bank))
-    control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour, settlements)
+    clerk = Clerk(BankBooks(memory, bank), arguments.bank, clock, plans) if arguments.bank else None
+    control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour, settlements, clerk)
     charging = Charging(memory, operations, clock, random.Random(), webhooks, plans)
     simulator = Simulator(memory, operations, disputes, charging, control, SHAPES, keys, clock, harbour)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
-    telling = asyncio.create_task(harbour.run())
+    others = [asyncio.create_task(each.run()) for each in (harbour, clerk) if each is not None]
     for charge in memory.undecided(clock.now_us()):
         webhooks.tell_decided(charge)
     for operation in operations.undecided(clock.now_us()):
@@ -119,7 +123,8 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     await _asked_to_stop(committing)
     server.close()
     committing.cancel()
-    telling.cancel()
+    for other in others:
+        other.cancel()
     memory.close()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
+from simulator.banking.clerk import Clerk
 from simulator.clock import Clock
 from simulator.commands import ControlCommands
 from simulator.faults import Faults, FaultsError, read_op
@@ -45,7 +46,9 @@ class Control:
         faults: KeptFaults,
         harbour: Harbour,
         settlements: SettlementRequests,
+        clerk: Clerk | None,
     ) -> None:
+        self._clerk = clerk
         self._settlements = settlements
         self._commands = commands
         self._memory = memory
@@ -82,6 +85,8 @@ class Control:
                 return json_answer(200, await self._commands.reverse(_json(request.body)))
             case "GET", "/control/transfers":
                 return json_answer(200, self._harbour.books(request.query))
+            case "GET", "/control/bank":
+                return json_answer(200, self._at_bank().listed(request.query))
             case "POST", "/control/return":
                 return json_answer(200, await self._harbour.bring_back(_json(request.body)))
             case "POST", "/control/settle":
@@ -94,6 +99,11 @@ class Control:
                 return json_answer(200, await self._commands.dispute(_json(request.body)))
             case _:
                 return None
+
+    def _at_bank(self) -> Clerk:
+        if self._clerk is None:
+            raise Refused(Problem.INVALID, "no bank here: the simulator was started without --bank")
+        return self._clerk
 
     def _faults_now(self) -> Answer:
         return json_answer(200, {name: faults.to_json() for name, faults in self.faults.items()})

@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from simulator.tokens import Ending, Fault, TransferEnding
+from simulator.tokens import BankEnding, BankFault, Ending, Fault, TransferEnding
 
 LATENCY_MS_MAX = 60_000
-Op = Literal["charge", "capture", "void", "refund", "transfer"]
+Op = Literal["charge", "capture", "void", "refund", "transfer", "file", "line"]
 OPS: tuple[Op, ...] = get_args(Op)
 AT_PSPS: tuple[Op, ...] = ("charge", "capture", "void", "refund")
 AT_PROVIDERS: tuple[Op, ...] = ("transfer",)
-Failure = Fault | Ending | TransferEnding
-_FAILURES: Mapping[Op, tuple[type[Fault] | type[Ending] | type[TransferEnding], ...]] = {
+Failure = Fault | Ending | TransferEnding | BankFault | BankEnding
+_FAILURES: Mapping[
+    Op, tuple[type[Fault] | type[Ending] | type[TransferEnding] | type[BankFault] | type[BankEnding], ...]
+] = {
     "charge": (Fault,),  # declined or pending by its card
     "capture": (Fault, Ending),
     "void": (Fault, Ending),
     "refund": (Fault, Ending),
     "transfer": (Fault, TransferEnding),
+    "file": (BankFault,),  # this and the next: planned, never by rate
+    "line": (BankEnding,),
 }
 
 

@@ -42,6 +42,28 @@ class TransferEnding(Enum):
     SILENT = "silent"  # paid, without a webhook
 
 
+class BankEnding(Enum):
+    """What becomes of a line of a bank file that is not paid, or of which nobody is told."""
+
+    REJECTED = "rejected"  # at once
+    FAILED = "failed"  # after it was accepted
+    RETURNED = "returned"  # a day after it was paid
+    SILENT = "silent"  # paid, and no report names it
+    CANCELLED = "cancelled"  # at once
+
+
+class BankFault(Enum):
+    """A way in which a bank treats a whole file badly. The value is its name in the control API."""
+
+    REFUSED = "refused"  # nothing of it is done
+    LATE = "late"  # an hour later
+    TWICE = "twice"  # each report
+    OUT_OF_ORDER = "out_of_order"  # the last report first
+    NEVER = "never"  # done, and not told
+    WRONG_AMOUNT = "wrong_amount"  # its reports name other amounts than the file does
+    ONLY_REJECTED = "only_rejected"  # its reports name no line that is done
+
+
 UNCHARGED = frozenset({Fault.TOO_MANY, Fault.UNAVAILABLE, Fault.ERROR_UNCHARGED, Fault.TIMEOUT_UNCHARGED})
 """Nothing is kept, not even the key."""
 

@@ -25,7 +25,7 @@ class NoStack(StackError):
 
 KEPT_NAMES = (
     *("secret", "ports.json", "api-key", "environment", "state.json", "holder.json", "lock", "clock", "run", "logs"),
-    *("kafka", "postgres", "simulator"),
+    *("kafka", "postgres", "simulator", "bank"),
 )
 DRAFTS = ("postgres.", *(f".{name}." for name in KEPT_NAMES))  # left by a kill in the middle of writing
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -96,6 +96,11 @@ class Home:
         return self.path / "simulator"
 
     @property
+    def bank(self) -> Path:
+        """The folders that we and the simulator's bank share: `out`, `sent` and `statuses`."""
+        return self.path / "bank"
+
+    @property
     def demo_list(self) -> Path:
         return self.simulator / "lists" / "demo-sanctions.txt"
 
@@ -120,7 +125,7 @@ class Home:
     def _make(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
-        for folder in (self.run, self.logs, self.kafka, self.simulator):
+        for folder in (self.run, self.logs, self.kafka, self.simulator, self.bank):
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.secret.exists():
             write_private(self.secret, secrets.token_hex(32) + "\n")

@@ -73,7 +73,7 @@ def prepare(home: Home, environment: Mapping[str, str], postgres_admin: str, par
 def simulator(home: Home, settings: Settings, port: int, api_url: str = "") -> Command:
     """The simulator; with the API's address its PSPs send webhooks."""
     argv = [sys.executable, "-m", "simulator", "--host", "127.0.0.1", "--port", str(port)]
-    argv += ["--data", str(home.simulator), "--clock", str(home.clock)]
+    argv += ["--data", str(home.simulator), "--clock", str(home.clock), "--bank", str(home.bank)]
     argv += ["--webhooks", f"{api_url}/v1/psp-notifications"] if api_url else []
     names = (*PSPS, *PROVIDERS)
     secrets = {

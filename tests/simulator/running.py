@@ -56,6 +56,7 @@ class RunningSimulator:
         self._webhooks = ["--webhooks", webhooks] if webhooks else []
         self.folder = folder
         self.clock = folder / "clock"
+        self.bank = folder / "bank"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
@@ -63,6 +64,7 @@ class RunningSimulator:
     def start(self) -> None:
         argv = [sys.executable, "-m", "simulator", "--port", str(self.port)]
         argv += ["--data", str(self.folder / "data"), "--clock", str(self.clock), *self._webhooks]
+        argv += ["--bank", str(self.bank)]
         given = {"SIMULATOR_KEYS": json.dumps(KEYS), "SIMULATOR_WEBHOOK_SECRETS": json.dumps(WEBHOOK_SECRETS)}
         self._process = subprocess.Popen(argv, env={**os.environ, **given})
         wait_for(self._answers)

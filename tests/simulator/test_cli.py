@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -16,6 +17,8 @@ from psp.port import Captured, Unknown
 from psp.replies import NothingHappened
 from tests.simulator.conftest import provider_of, psps_of
 from tests.simulator.running import RunningSimulator, free_port, wait_for
+from tests.simulator.test_bank import a_file, put
+from tests.simulator.test_bank import a_transfer as a_bank_transfer
 from tests.simulator.test_charging import a_charge, charged
 from tests.simulator.test_transfers import a_transfer, transferred
 
@@ -231,3 +234,18 @@ def test_a_settled_day_is_written_in_another_format_on_request(own_simulator: Ru
     refused = tally_sim(own_simulator, "settle", *options, "--format", "paypal")
     assert isinstance(refused.exception, StackError)
     assert "KWD" in str(refused.exception)
+
+
+def test_the_bank_shows_its_files_and_the_lines_of_one_and_is_told_how_the_next_one_fares(
+    simulator: RunningSimulator,
+) -> None:
+    line, file_id = a_bank_transfer(minor=1234), uuid4().hex
+    assert told(simulator, "next", file_id, "never", "--op", "file")["planned"][-1]["fault"] == "never"
+    assert "no such fault of a file" in str(tally_sim(simulator, "next", file_id, "garbage", "--op", "file").exception)
+    put(simulator, a_file([line], file_id))
+    assert file_id in tally_sim(simulator, "bank").stdout
+    [file] = [each for each in told(simulator, "bank")["files"] if each["message_id"] == file_id]
+    assert (file["lines"], file["total"], file["refusal"], file["fault"]) == (1, 1234, None, "never")
+    assert line.call_id in tally_sim(simulator, "bank", "--reference", file_id).stdout
+    [shown] = told(simulator, "bank", "--reference", line.payout_id)["lines"]
+    assert (shown["status"], shown["amount"], shown["currency"]) == ("accepted", 1234, "EUR")

@@ -108,7 +108,7 @@ def test_the_history_cannot_be_rewritten(doors: Store) -> None:
 # ── destinations and schedules ───────────────────────────────────────────────────────────────────────────────────────
 
 
-IBAN, OTHER_IBAN = "DE89370400440532013000", "GB82WEST12345698765432"
+IBAN, OTHER_IBAN = "DE89370400440532013000", "NO9386011117947"
 SCHEDULE = {"currency": "EUR", "every": "week", "weekday": 1, "at": "06:00", "minimum": "25.00"}
 
 

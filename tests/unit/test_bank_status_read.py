@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psp.pain002 import BYTES_MAX, GROUP, OUTCOMES, LineStatus, StatusFileError, read
+from psp.pain002 import BYTES_MAX, GROUP, HAD_BEFORE, OUTCOMES, LineStatus, StatusFileError, read
 from schemas.money import Money
 
 FILE_ID = "ab" * 16
@@ -133,6 +133,17 @@ def test_a_banks_own_reason_is_kept_and_one_that_cannot_be_shown_is_unspecified(
     own = line("RJCT", code="AC01").replace("Cd>", "Prtry>")
     for told, code in ((own, "AC01"), (line("RJCT", code="a b"), "unspecified")):
         assert read(document(group(), payment([told])).encode()).lines[0].code == code
+
+
+@pytest.mark.parametrize("code", sorted(HAD_BEFORE))
+def test_a_rejection_of_a_repetition_is_none_of_the_file_that_the_bank_had_first(code: str) -> None:
+    reason = f"<StsRsnInf><Rsn><Cd>{code}</Cd></Rsn></StsRsnInf>"
+    of_group = document(group("RJCT").replace("</GrpSts>", f"</GrpSts>{reason}"))
+    of_payment = document(group(), payment([], "RJCT").replace("</PmtInfSts>", f"</PmtInfSts>{reason}"))
+    of_line = document(group("PART"), payment([line("ACSC", TWO), line("RJCT", code=code)]))
+    second = document(group(), payment([line("RJCT", code="NARR").replace("<TxInfAndSts>", f"<TxInfAndSts>{reason}")]))
+    for told in (of_group, of_payment, of_line, second):
+        assert "had this before" in refused(told)
 
 
 BOMB = "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;&a;&a;'>]>"

@@ -164,6 +164,29 @@ def _show_kept(what: str, columns: Sequence[str], reference: str | None, limit: 
     note(MINOR_UNITS)
 
 
+@app.command()
+def bank(
+    reference: Annotated[
+        str | None, typer.Option(help="a file's MsgId: its lines; or our reference there, or a pay-out's id")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=CHARGES_MAX, help="how many of the newest files")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Files of pay-outs as the bank keeps them, those that it refused too; of one, or of a pay-out, the lines."""
+    query = {"reference": reference} if reference else {"limit": str(limit + 1)}
+    told = call("GET", f"/control/bank?{urlencode(query)}")
+    if not reference:
+        told["files"] = cut(told["files"], limit, f"--limit takes up to {CHARGES_MAX}")
+    if as_json:
+        _print_json(told)
+        return
+    if told["files"]:
+        _show(("received_at", "message_id", "lines", "total", "currency", "refusal", "fault", "name"), told["files"])
+    if told.get("lines"):
+        _show(("file", "position", "payout", "reference", "amount", "currency", "status", "code"), told["lines"])
+    note(MINOR_UNITS)
+
+
 @app.command(name="return")
 def return_(
     subject: Annotated[str, typer.Argument(metavar="PAYOUT", help="a pay-out's id, or our reference at its provider")],
@@ -263,10 +286,12 @@ def reverse(
 def next_(
     subject: SubjectName,
     fault: Annotated[str, typer.Argument(metavar="FAULT", help="as the options of `tally sim faults`: 500_charged, …")],
-    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund or transfer")] = "charge",
+    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund, transfer, file or line")] = "charge",
     as_json: AsJson = False,
 ) -> None:
-    """Have the next operation of that kind on an order, or transfer of a pay-out, fail, once."""
+    """Have the next operation of that kind on an order, or transfer or bank file's line of a pay-out, fail, once. Of files
+    (--op file) the subject is a MsgId, or `bank`: whatever file comes next.
+    """
     told = call("POST", "/control/next", {"op": op, "subject": subject, "fault": fault})
     if as_json:
         _print_json(told)
