@@ -22,13 +22,17 @@ class _Shape(BaseModel):
 class Payout(_Shape):
     """Where a pay-out stands. `amount` is "all" until the wallet has reserved what is there; `code` says why it ended so.
 
-    What is null is not known yet.
+    Where it is converted, `target` of `payout_currency` is what its destination gets, at `rate`: both are of its release. What is
+    null is not known yet, or not so: without a `payout_currency` nothing is converted.
     """
 
     payout_id: str
     seller_account: str
     amount: str
     currency: str
+    payout_currency: str | None
+    target: str | None
+    rate: str | None
     description: str | None
     status: PayoutStatus
     code: str | None
@@ -114,6 +118,8 @@ _COPIED = (
     "payout_id",
     "seller_account",
     "currency",
+    "payout_currency",
+    "rate",
     "description",
     "status",
     "code",
@@ -128,6 +134,7 @@ def payout(row: Row) -> dict[str, Any]:
     """A row of `payout_view`."""
     return {name: row[name] for name in _COPIED} | {
         "amount": "all" if row["amount"] is None else decimal(row["amount"], row["currency"]),
+        "target": None if row["target"] is None else decimal(row["target"], row["payout_currency"]),
         "destination": {name: row[f"destination_{name}"] for name in SEEN},
         "received_at": row["received_at"],
         "links": links(row["payout_id"]),

@@ -113,9 +113,9 @@ def expected(event: Execution | PayoutExecution, sources: Sources, at: datetime)
             outcome: Outcome = "pending" if isinstance(event, PaymentPending) else "unknown"
             return _not_expected(event, event.psp, _LINE_OF[event.operation], event.call_id, outcome, sources)
         case PayoutSubmitted() | PayoutPaid():
-            return _paid_out(event, "out", -event.amount, sources, at)
+            return _paid_out(event, "out", -event.sent, sources, at)
         case PayoutFailed():
-            return _paid_out(event, "back", event.amount, sources, at) if event.submitted else None
+            return _paid_out(event, "back", event.sent, sources, at) if event.submitted else None
         case PayoutReturned():
             return _paid_out(event, "back", event.returned, sources, at)
         case PaymentAuthorised() | VoidFailed():

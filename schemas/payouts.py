@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from schemas.conversions import Conversion
 from schemas.events import PART, Event, RequestEvent
 from schemas.ids import NewOperationId, OperationId, Owner, SellerAccount
 from schemas.money import Money
@@ -60,6 +61,12 @@ class PayoutRequest(RequestPart):
     amount: str  # a decimal number, or "all"
     currency: str
     description: Annotated[str, FreeText(140)] | None = None
+    payout_currency: str | None = None  # of what is sent; None: the same
+
+    @property
+    def converted_to(self) -> str | None:
+        """The currency of what is sent, where it is another one."""
+        return None if self.payout_currency == self.currency else self.payout_currency
 
     @property
     def asked(self) -> Money | None:
@@ -72,6 +79,8 @@ class PayoutRequest(RequestPart):
             known_currency(self.currency)
         else:
             positive_amount(self.amount, self.currency)
+        if self.payout_currency is not None:
+            known_currency(self.payout_currency, "payout_currency")
         return self
 
 
@@ -106,11 +115,19 @@ class PayoutEvent(Event):
 
 
 class PayoutTerms(PayoutEvent):
-    """What is fixed once the money is reserved. Executor, wallet and ledger read terms nowhere else."""
+    """What is fixed once the money is reserved, and how a release converts it. Executor, wallet and ledger read terms nowhere
+    else.
+    """
 
     owner: Owner
     seller_account: SellerAccount
-    amount: Money
+    amount: Money  # in the wallet's currency
+    conversion: Conversion | None = None  # of the release; None: it is sent as it is
+
+    @property
+    def sent(self) -> Money:
+        """What the destination gets."""
+        return self.amount if self.conversion is None else self.conversion.target
 
     def terms(self) -> dict[str, object]:
         """The terms as fields of another event."""
@@ -223,6 +240,9 @@ class PayoutStatusChanged(PayoutEvent):
     currency: str
     status: PayoutStatus
     amount: Money | None = None  # None: all, not reserved yet
+    payout_currency: str | None = None  # where it is converted
+    target: Money | None = None  # what the present release sends, or the last one has sent
+    rate: str | None = None  # of that release
     code: str | None = None  # why it was refused, failed, came back, or cannot be cancelled any more
 
     def money(self) -> tuple[Money, ...]:
@@ -300,7 +320,7 @@ class PayoutFailed(PayoutExecuted):
 
 
 class PayoutReturned(PayoutExecuted):
-    """It was paid and has come back; `returned` is less than the amount where a bank has kept a charge."""
+    """It was paid and has come back; `returned` is less than what was sent where a bank has kept a charge."""
 
     returned: Money
     code: str

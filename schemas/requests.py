@@ -186,12 +186,12 @@ def positive_amount(amount: str, currency: str) -> Money:
     return money
 
 
-def known_currency(currency: str) -> None:
+def known_currency(currency: str, field: str = "currency") -> None:
     """Errors: ValidationError that names the field."""
     try:
         exponent(currency)
     except InvalidMoney as error:
-        raise broken_field("currency", error.code, str(error)) from None
+        raise broken_field(field, error.code, str(error)) from None
 
 
 def amount_at(field: str, amount: str, currency: str) -> Money:

@@ -34,6 +34,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import known_countries
+from topics.exchange_rates import FxRate, pairs_once
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.settlement_sources import SettlementSource, named_once
@@ -192,6 +193,8 @@ class Settings(BaseSettings):
         PayoutProviderAccount, ...
     ] = ()  # the first that takes a currency and country gets the pay-out
     payouts: PayoutRules = PayoutRules()
+    # What a pay-out in another currency than the wallet's is converted at. A release takes the rate of its time.
+    fx: Annotated[tuple[FxRate, ...], AfterValidator(pairs_once)] = ()
     # Countries to whose accounts nothing is paid out: doors refuse such a destination, and a pay-out to one that stands already
     # ends refused.
     payout_countries_blocked: Annotated[frozenset[str], AfterValidator(known_countries)] = frozenset(

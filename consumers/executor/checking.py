@@ -172,7 +172,7 @@ def _put(draft: Asking, about: C, check: Check) -> C:
 def _question(about: Checked | Payout) -> dict[str, object]:
     match about:
         case Payout():
-            return {"call_id": about.call_id, **about.amount.wire()}
+            return {"call_id": about.call_id, **about.sent.wire()}
         case Dispute():
             return {"kind": "dispute", "call_id": about.dispute_reference, "stage": about.stage}
         case Operation():

@@ -75,7 +75,9 @@ def release(payout: Payout | None, event: PayoutReady, cause: Cause) -> Decision
 
 
 def _terms(ready: PayoutReady) -> tuple[object, ...]:
-    return ready.terms(), ready.destination.type, ready.destination.fingerprint
+    """All that no release may change. Each has a rate of its own."""
+    own = ready.terms() | {"conversion": ready.sent.currency}
+    return own, ready.destination.type, ready.destination.fingerprint
 
 
 def _released_again(payout: Payout, event: PayoutReady, cause: Cause) -> Payout:
@@ -100,7 +102,7 @@ def _begin(payout: Payout) -> Decision:
     ready = payout.ready
     request = orjson.dumps(
         {
-            **ready.amount.wire(),
+            **ready.sent.wire(),
             "seller_account": ready.seller_account,
             "destination": {
                 "type": ready.destination.type,
@@ -186,8 +188,8 @@ def apply_notification(
 
 
 def _word(payout: Payout, event: PayoutNotified) -> TransferState:
-    if event.status != "returned" and event.amount != payout.amount:
-        why = f"it speaks of {event.amount}, and {payout.amount} was sent"
+    if event.status != "returned" and event.amount != payout.sent:
+        why = f"it speaks of {event.amount}, and {payout.sent} was sent"
         raise Permanent("notification_mismatch", why, ours=False)
     code, reference = event.code or UNSAID, event.provider_reference
     match event.status:
@@ -435,7 +437,7 @@ def _end_of(draft: PayoutDraft, word: Paid | Rejected | Failed | Returned) -> No
             _return(draft, word.code, word.amount)
         case Rejected() | Failed():
             if payout.state == "paid":
-                _return(draft, word.code, payout.amount)
+                _return(draft, word.code, payout.sent)
             else:
                 _fail(draft, word, submitted=True)
         case _:
@@ -454,7 +456,7 @@ def _fail(draft: PayoutDraft, word: Rejected | Failed, *, submitted: bool) -> No
 
 
 def _return(draft: PayoutDraft, code: str, returned: Money) -> None:
-    sent = draft.payout.amount
+    sent = draft.payout.sent
     if returned.currency != sent.currency or not 0 < returned.minor <= sent.minor:
         raise Permanent("notification_mismatch", f"{returned} came back of {sent}", ours=False)
     facts = {"returned": returned, "code": code, "provider_reference": draft.payout.provider_reference}

@@ -54,7 +54,13 @@ class Payout:
 
     @property
     def amount(self) -> Money:
+        """In the wallet's currency."""
         return self.ready.amount
+
+    @property
+    def sent(self) -> Money:
+        """What the provider is told to send."""
+        return self.ready.sent
 
     @property
     def undecided(self) -> bool:

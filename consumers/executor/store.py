@@ -41,7 +41,7 @@ from schemas.payouts import (
 from topics.runtime.calls.rows import CALLS
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import text_array
-from topics.runtime.shape.table import Column, Table
+from topics.runtime.shape.table import Column, Table, part_of
 
 
 def _as_json(event: OrderPlaced | PayoutReady) -> bytes:
@@ -140,6 +140,9 @@ PAYOUTS = Table(
     Column("bank_account", "text", "ready.bank_account"),
     Column("amount_minor", "int8", "amount.minor", fixed=True),
     Column("currency", "text", "amount.currency", fixed=True),
+    Column("sent_minor", "int8", "sent.minor"),
+    Column("sent_currency", "text", "sent.currency"),
+    Column("cost_minor", "int8", "ready.conversion", null=True, write=part_of("cost.minor")),
     Column("returned_minor", "int8", null=True),
     Column("refusals", "int4"),
     Column("asks", "int4"),

@@ -51,10 +51,12 @@ Direction = Literal["debit", "credit"]
 PLATFORM_FEES = "platform:fees"
 IN_TRANSIT = "payouts:in-transit"  # what has left the sellers, and is not at its destination yet
 BANK_FEES = "bank:fees"
+SPREAD = "platform:fx-spread"  # what we keep of conversions
 _OTHER: dict[Direction, Direction] = {"debit": "credit", "credit": "debit"}
 
 
 Entries = tuple[LedgerEntry, ...]
+Line = tuple[str, Direction, Money]
 
 
 class Booked(NamedTuple):
@@ -84,6 +86,11 @@ def payable(seller_account: str) -> str:
 def clearing(bank_account: str) -> str:
     """What a bank account of ours has paid or got, and its statement has not shown yet."""
     return f"bank:{bank_account}:clearing"
+
+
+def exchange(currency: str, to: str) -> str:
+    """What conversions have taken in of one currency, and given out of the other."""
+    return f"fx:{currency}-{to}"
 
 
 def booked(event: Booking) -> Booked | None:
@@ -161,24 +168,40 @@ def submitted(event: PayoutExecuted) -> Entries:
     """A pay-out that the provider has taken: we no longer owe it to the seller, but to its destination."""
     return _entries(
         (payable(event.seller_account), "debit", event.amount),
-        (IN_TRANSIT, "credit", event.amount),
+        *_converted(event),
+        (IN_TRANSIT, "credit", event.sent),
+    )
+
+
+def _converted(event: PayoutExecuted) -> tuple[Line, ...]:
+    """Each currency balances by itself: what the destination gets has cost us this, and the rest is ours."""
+    conversion = event.conversion
+    if conversion is None:
+        return ()
+    exchanged = exchange(event.amount.currency, conversion.target.currency)
+    return (
+        (exchanged, "credit", conversion.cost),
+        (SPREAD, "credit", conversion.spread),
+        (exchanged, "debit", conversion.target),
     )
 
 
 def paid(event: PayoutPaid) -> Entries:
     """It has arrived: our bank account has paid it."""
     return _entries(
-        (IN_TRANSIT, "debit", event.amount),
-        (clearing(event.bank_account), "credit", event.amount),
+        (IN_TRANSIT, "debit", event.sent),
+        (clearing(event.bank_account), "credit", event.sent),
     )
 
 
 def returned(event: PayoutReturned) -> Entries:
-    """It has come back: the seller gets all of it again, and what the bank has kept is ours to bear."""
-    return _entries(
-        (clearing(event.bank_account), "debit", event.returned),
-        (BANK_FEES, "debit", event.amount - event.returned),
-        (payable(event.seller_account), "credit", event.amount),
+    """It has come back: the seller gets all of it again, at the rate of the way out. What the bank has kept is ours to bear."""
+    return (
+        *_entries(
+            (clearing(event.bank_account), "debit", event.returned), (BANK_FEES, "debit", event.sent - event.returned)
+        ),
+        *negative(_entries(*_converted(event))),
+        *_entries((payable(event.seller_account), "credit", event.amount)),
     )
 
 
@@ -211,7 +234,7 @@ def negative(entries: Entries) -> Entries:
     return tuple([LedgerEntry(entry.account, _OTHER[entry.direction], entry.amount) for entry in entries])
 
 
-def _entries(*lines: tuple[str, Direction, Money]) -> Entries:
+def _entries(*lines: Line) -> Entries:
     """An amount below zero is one on the other side; of zero there is no entry."""
     return tuple([_entry(*line) for line in lines if line[2].minor])
 

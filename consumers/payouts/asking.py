@@ -44,6 +44,7 @@ def request(state: Payouts, event: PayoutRequested, cause: Cause, policy: Policy
         policy,
         cause,
         asked=None if asked is None else asked.minor,
+        payout_currency=event.converted_to,
         contents=contents,
         description=event.description,
         requested_by=event.requested_by or owner,
@@ -64,6 +65,7 @@ def made(
     asked: int | None = None,
     minimum: int | None = None,
     keep: int | None = None,
+    payout_currency: str | None = None,
     description: str | None = None,
     vouched_at: datetime | None = None,
 ) -> Payout:
@@ -83,6 +85,7 @@ def made(
         asked=asked,
         minimum=minimum,
         keep=keep,
+        payout_currency=payout_currency,
         destination=seller.destination,
         contents=contents,
         description=description,
@@ -125,14 +128,29 @@ def refusal(seller: SellerSet, event: PayoutRequested, policy: Policy) -> Reason
         return "no_destination", "seller_account: the seller has no destination"
     if policy.is_blocked(seller.destination):
         return BLOCKED, "seller_account: nothing is paid out to accounts of the destination's country"
-    if policy.provider(event.currency, seller.destination) is None:
-        return "no_provider", f"currency: nobody sends {event.currency} to {seller.destination.country}"
+    if why := _not_converted(event, policy):
+        return why
+    sent = event.converted_to or event.currency
+    if policy.provider(sent, seller.destination) is None:
+        return "no_provider", f"currency: nobody sends {sent} to {seller.destination.country}"
+    return None
+
+
+def _not_converted(event: PayoutRequested, policy: Policy) -> Reason | None:
+    """By the rates of now. A release has those of its own time; how much all is, the wallet says later."""
+    asked, to = event.asked, event.converted_to
+    if not policy.has_rate(event.currency, to):
+        return "no_rate", f"payout_currency: there is no rate from {event.currency} to {to}"
+    conversion = None if asked is None else policy.conversion(asked, to)
+    if isinstance(conversion, str):
+        return conversion, f"amount: {asked} cannot be sent as {to}"
     return None
 
 
 def contents_hash(event: PayoutRequested, key: bytes) -> str:
     """The same hash for equal requests, whichever door they came by."""
-    asked = event.model_dump(exclude={"owner", "requested_by", "received_at"}, exclude_none=True)
+    without = {"owner", "requested_by", "received_at"} | (set() if event.converted_to else {"payout_currency"})
+    asked = event.model_dump(exclude=without, exclude_none=True)
     return blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), key=key, digest_size=16).hexdigest()
 
 

@@ -10,6 +10,7 @@ from consumers.payouts.payout import Payouts
 from consumers.payouts.policy import Policy
 from consumers.payouts.stuck import stuck
 from topics.catalog import PAYOUTS_ROOM
+from topics.exchange_rates import RateTable
 from topics.runtime.shape.consumer import Consumer
 from topics.settings import Settings
 
@@ -20,6 +21,7 @@ def build(settings: Settings) -> Consumer[Payouts, Heard]:
         providers=settings.payout_providers,
         contents_key=bytes.fromhex(settings.derive("payouts:contents")),
         countries_blocked=settings.payout_countries_blocked,
+        rates=RateTable(settings.fx),
     )
     decider = partial(decide, policy=policy)
     return Consumer(PAYOUTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck)

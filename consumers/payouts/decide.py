@@ -200,6 +200,8 @@ def _executed(state: Payouts, event: PayoutExecution, cause: Cause, policy: Poli
 
 
 def _with_execution(payout: Payout, event: PayoutExecution) -> Payout:
+    if isinstance(event, PayoutSubmitted | PayoutPaid | PayoutFailed | PayoutReturned):
+        payout = payout.converted(event.conversion)  # of the release that went out, which may be an earlier one
     match event:
         case PayoutSubmitted():
             too_late = "too_late" if payout.stop == "cancelled" else None
@@ -217,7 +219,7 @@ def _with_execution(payout: Payout, event: PayoutExecution) -> Payout:
             return replace(payout, doubt="unresolved")
         case PayoutNotSent():
             current = payout.released and event.release_no == payout.release_no
-            return replace(payout, released=False, doubt=None) if current else payout
+            return replace(payout.converted(None), released=False, doubt=None) if current else payout
         case _:
             assert_never(event)
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from consumers.payouts.payout import Change, End, HistoryLine, Payout, Payouts, Release, standing
+from consumers.payouts.payout import Change, End, HistoryLine, Lack, Payout, Payouts, Release, standing
 from consumers.payouts.policy import Policy
+from schemas.conversions import Conversion
 from schemas.money import Money
 from schemas.payouts import (
     PayoutEvent,
@@ -43,6 +44,7 @@ class Step(NamedTuple):
     events: tuple[PayoutEvent, ...] = ()
     timers: tuple[Timer, ...] = ()
     ready: PayoutReady | None = None
+    lacks: Lack | None = None  # what the settings do not have
 
 
 def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) -> Step:
@@ -65,19 +67,25 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
         return Step(payout)
     if payout.reserve == "none":
         return _reserve(payout, policy)
-    if payout.reserved_at is None or payout.cleared_at is None:
+    if payout.reserved_at is None or payout.cleared_at is None or payout.amount is None:
         return Step(payout)
+    conversion = policy.conversion(Money(payout.amount, payout.currency), payout.payout_currency)
+    if isinstance(conversion, str) and conversion != "no_rate":
+        return _end(payout, "refused", conversion)
     if payout.approvals_missing:
         late = now >= payout.reserved_at + policy.approval_life
         return _end(payout, "expired", "not_approved_in_time") if late else Step(payout)
     if seller.state != "active":
         return Step(payout)
-    provider = policy.provider(payout.currency, payout.destination)
-    if provider is None:  # the settings had one when it was asked for, and may have one again
-        return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),))
+    provider = policy.provider(payout.sent_currency, payout.destination)
+    if provider is None or isinstance(
+        conversion, str
+    ):  # the settings had one when it was asked for, and may have one again
+        lacks: Lack = "no_provider" if provider is None else "no_rate"
+        return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),), lacks=lacks)
     if now - payout.cleared_at > policy.screening_life:
         return screen(payout)
-    return _release(payout, provider, now + policy.release_life)
+    return _release(payout, provider, conversion, now + policy.release_life)
 
 
 def _must_not_leave(payout: Payout, seller: SellerSet, policy: Policy) -> bool:
@@ -132,14 +140,18 @@ def _money(minor: int | None, currency: str) -> Money | None:
     return None if minor is None else Money(minor, currency)
 
 
-def _release(payout: Payout, provider: PayoutProviderAccount, deadline: datetime) -> Step:
+def _release(
+    payout: Payout, provider: PayoutProviderAccount, conversion: Conversion | None, deadline: datetime
+) -> Step:
+    """The rate is read here alone: whatever follows from the release takes it from there."""
     assert payout.amount is not None
-    released = replace(payout, release_no=payout.release_no + 1, released=True, doubt=None)
+    released = replace(payout.converted(conversion), release_no=payout.release_no + 1, released=True, doubt=None)
     ready = PayoutReady(
         payout_id=payout.payout_id,
         owner=payout.owner,
         seller_account=payout.seller_account,
         amount=Money(payout.amount, payout.currency),
+        conversion=conversion,
         release_no=released.release_no,
         deadline=deadline,
         provider=provider.name,
@@ -173,7 +185,7 @@ def advance(
     now, seller = now or cause.now, seller or state.sellers[facts.seller_account]
     before = state.payouts.get(facts.payout_id)
     step = next_step(facts, seller, now, policy)
-    stands = standing(step.payout, seller)
+    stands = standing(step.payout, seller, step.lacks)
     is_new = before is None or stands != (before.status, before.code)
     if not is_new and step.payout == before:
         return Decision(kept, timers=step.timers)
@@ -196,6 +208,7 @@ def _releases(after: Payout, step: Step, now: datetime, cause: Cause, policy: Po
         release_no=after.release_no,
         provider=step.ready.provider,
         bank_account=step.ready.bank_account,
+        conversion=step.ready.conversion,
         released_at=now,
         deadline=step.ready.deadline,
         cleared_at=after.cleared_at,
@@ -216,5 +229,8 @@ def status_changed(payout: Payout, code: str | None = None) -> PayoutStatusChang
         currency=payout.currency,
         status=payout.status,
         amount=payout.money,
+        payout_currency=payout.payout_currency,
+        target=payout.sent,
+        rate=payout.rate,
         code=code or payout.code,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
 import orjson
 
+from schemas.conversions import Conversion
 from schemas.envelope import EventId
 from schemas.ids import OWN_PREFIX
 from schemas.money import Money
@@ -22,13 +23,15 @@ Stop = Literal["cancelled", "rejected"]
 End = Literal["refused", "rejected", "cancelled", "expired", "submitted", "paid", "failed", "returned"]
 Outcome = Literal["not_sent", "unknown", "unresolved", "submitted", "paid", "failed", "returned"]  # of a release
 Doubt = Literal["unknown", "unresolved"]
+Lack = Literal["no_rate", "no_provider"]
 
 BY_SCHEDULE = "schedule"  # who asked for a pay-out that a schedule made
 
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """One pay-out. Amounts are minor units of `currency`; `asked` and, until it is reserved, `amount` are None: all.
+    """One pay-out. Amounts are minor units of `currency`; `asked` and, until it is reserved, `amount` are None: all. `target` is
+    what the present release sends, in minor units of `payout_currency` where that is another one.
 
     `status`, `code` and `changed_at` are copies for readers: whatever is decided is decided by the facts.
     """
@@ -48,6 +51,7 @@ class Payout:
     destination_changed_by: str | None  # where that was within the cooling period before the request
     received_at: datetime
     event_id: EventId
+    payout_currency: str | None = None  # None: nothing is converted
     destination_changers: tuple[str, ...] = ()  # within that period, or since others have vouched for the destination
     # facts
     screen_no: int = 0
@@ -64,6 +68,8 @@ class Payout:
     release_no: int = 0
     released: bool = False  # this release may have left
     withdrawn: int = 0  # the last release that we asked not to send
+    target: int | None = None
+    rate: str | None = None  # of that release
     doubt: Doubt | None = None  # the executor does not know whether it has left
     ended: End | None = None
     why: str | None = None  # it has ended so
@@ -83,6 +89,21 @@ class Payout:
         """What is reserved, else asked for; None: all."""
         minor = self.asked if self.amount is None else self.amount
         return None if minor is None else Money(minor, self.currency)
+
+    @property
+    def sent_currency(self) -> str:
+        return self.payout_currency or self.currency
+
+    @property
+    def sent(self) -> Money | None:
+        """What its destination gets, where it is converted; None until it is released."""
+        return None if self.target is None else Money(self.target, self.sent_currency)
+
+    def converted(self, conversion: Conversion | None) -> Payout:
+        """As a release converts it."""
+        if conversion is None:
+            return replace(self, target=None, rate=None)
+        return replace(self, target=conversion.target.minor, rate=conversion.rate)
 
     @property
     def makers(self) -> frozenset[str]:
@@ -109,6 +130,8 @@ class Payout:
             "currency": self.currency,
             "destination": self.destination.fingerprint,
         }
+        if self.payout_currency is not None:
+            approved["payout_currency"] = self.payout_currency
         return sha256(orjson.dumps(approved, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
@@ -128,8 +151,8 @@ class Standing(NamedTuple):
     code: str | None = None
 
 
-def standing(payout: Payout, seller: SellerSet) -> Standing:
-    """Where a pay-out stands after `next_step`: at the first gate that is closed."""
+def standing(payout: Payout, seller: SellerSet, lacks: Lack | None = None) -> Standing:
+    """Where a pay-out stands after `next_step`: at the first gate that is closed. `lacks`: what the settings do not have."""
     if payout.ended is not None:
         return Standing(payout.ended, payout.why)
     if payout.released:
@@ -140,7 +163,7 @@ def standing(payout: Payout, seller: SellerSet) -> Standing:
         return Standing("reserving")
     if payout.approvals_missing:
         return Standing("awaiting_approval")
-    return Standing("on_hold", "no_provider" if seller.state == "active" else f"seller_{seller.state}")
+    return Standing("on_hold", lacks or "no_provider" if seller.state == "active" else f"seller_{seller.state}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +215,7 @@ class Release:
     release_no: int
     provider: str
     bank_account: str
+    conversion: Conversion | None
     released_at: datetime
     deadline: datetime
     cleared_at: datetime  # of risk's answer that it relied on

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from schemas.conversions import Conversion, NotConverted, convert
 from schemas.money import Money
 from schemas.payouts import SealedDestination
+from topics.exchange_rates import NO_RATES, Rates
 from topics.payout_rules import PayoutRules
 from topics.settings import PayoutProviderAccount
 
@@ -20,6 +22,7 @@ class Policy:
     providers: Sequence[PayoutProviderAccount]
     contents_key: bytes  # requests hold texts of people: their hash must not be guessable
     countries_blocked: frozenset[str] = frozenset()
+    rates: Rates = NO_RATES
 
     def minimum(self, currency: str) -> Money | None:
         return self.rules.least(currency)
@@ -33,8 +36,15 @@ class Policy:
         return max(exceeded, key=lambda rule: rule.limit.minor).persons if exceeded else 0
 
     def provider(self, currency: str, destination: SealedDestination) -> PayoutProviderAccount | None:
-        """The first that takes the currency and the destination."""
+        """The first that takes the currency of what is sent, and the destination."""
         return next((each for each in self.providers if each.takes(currency, destination)), None)
+
+    def has_rate(self, currency: str, to: str | None) -> bool:
+        return to is None or self.rates.quote(currency, to) is not None
+
+    def conversion(self, amount: Money, to: str | None) -> Conversion | NotConverted | None:
+        """At the rate of this moment; None where nothing is converted."""
+        return None if to is None else convert(amount, to, self.rates.quote(amount.currency, to))
 
     def is_blocked(self, destination: SealedDestination) -> bool:
         """Whether nothing is paid out there. The door asks, too: the setting may be younger than the destination."""

@@ -29,7 +29,7 @@ from schemas.payouts import PayoutRequested, SealedDestination
 from schemas.sellers import SellerSet
 from topics.runtime.shape.consumer import Broken, Connection
 from topics.runtime.shape.store import text_array
-from topics.runtime.shape.table import Column, Table
+from topics.runtime.shape.table import Column, Table, part_of
 
 
 def _as_json(value: object) -> str:
@@ -60,6 +60,7 @@ PAYOUTS = Table(
     Column("requested_by", "text", fixed=True),
     Column("destination_changed_by", "text", null=True, fixed=True),
     Column("destination_changers", "json", write=_as_json, fixed=True),
+    Column("payout_currency", "text", null=True, fixed=True),
     Column("received_at", "timestamptz", fixed=True),
     Column("event_id", "uuid", fixed=True),
     Column("screen_no", "int4"),
@@ -76,6 +77,8 @@ PAYOUTS = Table(
     Column("release_no", "int4"),
     Column("released", "bool"),
     Column("withdrawn", "int4"),
+    Column("target", "int8", null=True),
+    Column("rate", "text", null=True),
     Column("doubt", "text", null=True),
     Column("ended", "text", null=True),
     Column("why", "text", null=True),
@@ -125,6 +128,10 @@ RELEASES = Table(
     Column("release_no", "int4", key=True),
     Column("provider", "text"),
     Column("bank_account", "text"),
+    Column("target", "int8", "conversion", null=True, write=part_of("target.minor")),
+    Column("rate", "text", "conversion", null=True, write=part_of("rate")),
+    Column("spread_bps", "int4", "conversion", null=True, write=part_of("spread_bps")),
+    Column("cost", "int8", "conversion", null=True, write=part_of("cost.minor")),
     Column("released_at", "timestamptz"),
     Column("deadline", "timestamptz"),
     Column("cleared_at", "timestamptz"),

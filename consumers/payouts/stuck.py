@@ -64,6 +64,8 @@ def _next(payout_id: str, status: PayoutStatus, code: str | None) -> str:
             return "goes on when the wallet has reserved or refused it (tally status, tally dlq list --room wallet)"
         case "awaiting_approval":
             return f"a person must approve or reject it (tally payouts show {payout_id}); ends expired if nobody does"
+        case "on_hold" if code == "no_rate":
+            return "goes on when TALLY_FX has a rate for its currencies; looks every hour"
         case "on_hold" if code == "no_provider":
             return "goes on when TALLY_PAYOUT_PROVIDERS has one for its currency and country; looks every hour"
         case "on_hold":

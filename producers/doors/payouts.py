@@ -29,7 +29,7 @@ def links(payout_id: str) -> dict[str, str]:
 class PayoutSubmission(IdSubmission[PayoutRequest]):
     """A request for a pay-out, and who makes it: "shop (key 1a2b3c4d)"."""
 
-    repeated: ClassVar[tuple[str, ...]] = ("seller_account", "amount", "currency", "description")
+    repeated: ClassVar[tuple[str, ...]] = ("seller_account", "amount", "currency", "payout_currency", "description")
     requested_by: str
 
     @property
@@ -47,6 +47,9 @@ class PayoutSubmission(IdSubmission[PayoutRequest]):
             "seller_account": request.seller_account,
             "amount": request.amount,
             "currency": request.currency,
+            "payout_currency": request.converted_to,
+            "target": None,
+            "rate": None,
             "description": request.description,
             "status": "received",
             "code": None,

@@ -51,10 +51,10 @@ JOIN attempt_view a ON a.payment_order_id = c.payment_order_id
 LEFT JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id AND o.seq > 0
 WHERE c.call_id = %s AND c.kind IN ('charge', 'capture', 'void', 'refund')
 UNION ALL
-SELECT c.call_id, c.kind, c.psp, p.payout_id, p.currency, NULL,
+SELECT c.call_id, c.kind, c.psp, p.payout_id, p.sent_currency, NULL,
        CASE WHEN p.call_id <> c.call_id THEN 'ended'
             WHEN p.checking = 'unanswered' AND p.state IN ('not_sent', 'rejected', 'failed', 'returned') THEN 'doubtful'
-            ELSE p.state END, p.provider_reference, p.amount_minor
+            ELSE p.state END, p.provider_reference, p.sent_minor
 FROM call_view c JOIN payout_view p ON p.payout_id = c.payout_id
 WHERE c.call_id = %s AND c.kind = 'payout'
 """

@@ -149,9 +149,10 @@ async def _not_in_force(house: House, seller_account: str, revision: int) -> Pro
 
 
 COLUMNS: LiteralString = (
-    "payout_id, owner, seller_account, currency, amount, description, status, detail AS code, destination_type,"
-    " destination_country, destination_masked, destination_fingerprint, provider_reference, requested_by,"
-    " destination_changed_by, destination_changers, sha256, approvals_needed, approvals_given, received_at"
+    "payout_id, owner, seller_account, currency, amount, payout_currency, target, rate, description, status,"
+    " detail AS code, destination_type, destination_country, destination_masked, destination_fingerprint,"
+    " provider_reference, requested_by, destination_changed_by, destination_changers, sha256, approvals_needed,"
+    " approvals_given, received_at"
 )
 _OWN: LiteralString = f"SELECT {COLUMNS} FROM payout_view WHERE owner = %(owner)s"
 

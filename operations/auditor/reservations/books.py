@@ -57,7 +57,10 @@ class Transfer(NamedTuple):
     bank_account: str
     state: str
     turn: int
-    returned: int | None
+    returned: int | None  # of what was sent
+    sent: int
+    sent_currency: str
+    cost: int | None  # of what was sent; None: it was not converted
 
 
 class Moved(NamedTuple):

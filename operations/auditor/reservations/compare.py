@@ -187,27 +187,39 @@ def _lines(template: str, transfer: Transfer, lines: Lines, *, is_last: bool) ->
     """The lines that the journal must have. How much came back in an earlier turn the executor does not keep: what the journal
     says is taken, if it is possible.
     """
-    amount, currency = transfer.amount, transfer.currency
-    payable, clearing = (
-        (f"seller:{transfer.seller}:payable", currency),
-        (f"bank:{transfer.bank_account}:clearing", currency),
-    )
-    in_transit, fees = (IN_TRANSIT, currency), ("bank:fees", currency)
+    sent, currency = transfer.sent, transfer.sent_currency
+    clearing, in_transit = (f"bank:{transfer.bank_account}:clearing", currency), (IN_TRANSIT, currency)
+    of_seller = {(f"seller:{transfer.seller}:payable", transfer.currency): transfer.amount, **_exchanged(transfer)}
     if template == "payout_submitted":
-        return {payable: amount, in_transit: -amount}
-    if template == "payout_paid":
-        return {in_transit: amount, clearing: -amount}
-    if template == "payout_failed":
-        return {payable: -amount, in_transit: amount}
-    back = transfer.returned if is_last and transfer.returned is not None else min(lines.get(clearing, 0), amount)
-    wanted = {clearing: back, fees: amount - back, payable: -amount}
+        wanted = {**of_seller, in_transit: -sent}
+    elif template == "payout_paid":
+        wanted = {in_transit: sent, clearing: -sent}
+    else:
+        wanted = {side: -minor for side, minor in of_seller.items()}
+        if template == "payout_failed":
+            wanted[in_transit] = sent
+        else:
+            back = transfer.returned if is_last and transfer.returned is not None else min(lines.get(clearing, 0), sent)
+            wanted |= {clearing: back, ("bank:fees", currency): sent - back}
     return {side: minor for side, minor in wanted.items() if minor}
 
 
+def _exchanged(transfer: Transfer) -> dict[tuple[str, str], int]:
+    """What was given for what is sent, and what was kept of it: each currency balances."""
+    if transfer.cost is None:
+        return {}
+    account = f"fx:{transfer.currency}-{transfer.sent_currency}"
+    return {
+        (account, transfer.currency): -transfer.cost,
+        ("platform:fx-spread", transfer.currency): transfer.cost - transfer.amount,
+        (account, transfer.sent_currency): transfer.sent,
+    }
+
+
 def _explained(story: PayoutStory) -> Iterator[Finding]:
-    """What a pay-out has in transit is its amount while it is submitted, and nothing before and after."""
+    """What a pay-out has in transit is what was sent while it is submitted, and nothing before and after."""
     transfer = story.transfer
-    wanted = {transfer.currency: transfer.amount} if transfer is not None and transfer.state == "submitted" else {}
+    wanted = {transfer.sent_currency: transfer.sent} if transfer is not None and transfer.state == "submitted" else {}
     found = {currency: minor for currency, minor in story.in_transit.items() if minor}
     if found != wanted:
         state = "unknown to the executor" if transfer is None else transfer.state

@@ -26,8 +26,8 @@ _RESERVATIONS = """
 SELECT payout_id, owner, seller_account, currency, asked, minimum, keep, amount, state, placed_by::text, moved_by::text
 FROM reservation_view"""
 _TRANSFERS = """
-SELECT payout_id, seller_account, currency, amount_minor, bank_account, state, turn, returned_minor, outcome_event_id,
-    outcome_place
+SELECT payout_id, seller_account, currency, amount_minor, bank_account, state, turn, returned_minor, sent_minor,
+    sent_currency, cost_minor, outcome_event_id, outcome_place
 FROM payout_view"""
 _MOVEMENTS = """
 SELECT payment_order_id, kind, part, cause_event_id::text, seller_account, currency, amount, to_reserved, wallet_version

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class SentPayout(NamedTuple):
-    """A pay-out as the executor has it, in its present release."""
+    """A pay-out as the executor has it, in its present release. The amount is what was sent."""
 
     release_no: int
     call_id: str

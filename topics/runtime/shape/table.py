@@ -107,6 +107,12 @@ class Statement:
         conn.execute(self.text, [literal(values[name]) for name, literal in self._literals])
 
 
+def part_of(path: str) -> Callable[[Any], object]:
+    """For `write`: the value at this path of an object that may be None."""
+    read = attrgetter(path)
+    return lambda held: None if held is None else read(held)
+
+
 def _array_of(column: Column) -> Callable[[Sequence[Any]], str | PackedArray]:
     held, literal, write = attrgetter(column.path), LITERALS[column.type], column.write
     if write is None:
