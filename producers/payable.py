@@ -11,18 +11,20 @@ from typing import Any
 from producers.doors.payouts import ApprovalSubmission
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.conversions import convert
 from schemas.ids import OWN_PREFIX
 from schemas.money import Money
 from schemas.payouts import PayoutRequest
 from schemas.persons import person_of
 from schemas.requests import FieldError
+from topics.exchange_rates import Rates
 
 SENT = ("submitted", "paid", "failed", "returned")
 ENDED = (*SENT, "refused", "rejected", "cancelled", "expired")
 
 
 def refusal(
-    asked: PayoutRequest, settings: Mapping[str, Any] | None, available: Money, least: Money | None
+    asked: PayoutRequest, settings: Mapping[str, Any] | None, available: Money, least: Money | None, rates: Rates
 ) -> Problem | None:
     """`settings` are those of the caller's seller, None where there is none; `least` is the smallest pay-out, if there is one."""
     if settings is None:
@@ -37,7 +39,16 @@ def refusal(
         return _problem("no_destination", "seller_account", "the seller has no destination yet")
     if available.minor <= 0 or available < amount:
         return _problem("insufficient_funds", "amount", "the seller's wallet has less available")
-    return _problem("below_minimum", "amount", f"less than {least} is available") if is_small else None
+    if is_small:
+        return _problem("below_minimum", "amount", f"less than {least} is available")
+    return _not_converted(amount, asked.converted_to, rates)
+
+
+def _not_converted(amount: Money, to: str | None, rates: Rates) -> Problem | None:
+    code = None if to is None else convert(amount, to, rates.quote(amount.currency, to))
+    if code == "no_rate":
+        return _problem(code, "payout_currency", f"there is no rate from {amount.currency} to {to}")
+    return _problem(code, "amount", f"{amount} cannot be sent as {to}") if isinstance(code, str) else None
 
 
 def approval_refusal(asked: ApprovalSubmission, payout: Row, said: Sequence[Row]) -> Problem | None:

@@ -122,6 +122,10 @@ CODES: Mapping[str, Code] = {
     "unknown_seller": Code(404, "Unknown seller", "There is no such seller, or it belongs to another owner."),
     "seller_closed": Code(422, "Seller closed", "Nothing is paid out to a closed seller."),
     "no_destination": Code(422, "No destination", "The seller has no destination yet."),
+    "no_rate": Code(422, "No rate", "`TALLY_FX` has no rate from the one currency to the other."),
+    "amount_too_small": Code(
+        422, "Amount too small", "Less than the smallest unit of the other currency would be sent."
+    ),
     "no_provider": Code(422, "No provider", "No provider of pay-outs is set up for this destination."),
     "below_minimum": Code(422, "Below the minimum", "So little is not paid out: `TALLY_PAYOUTS` says from when on."),
     "insufficient_funds": Code(422, "Insufficient funds", "More than the seller's wallet has available."),

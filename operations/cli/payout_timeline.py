@@ -131,7 +131,7 @@ def _risk(stores: Stores, payout_id: str) -> Iterator[Moment]:
 def _executor(stores: Stores, payout_id: str) -> Iterator[Moment]:
     for state, provider, minor, currency, code, reference, created, changed in stores.rows(
         "executor",
-        "SELECT state, provider, amount_minor, currency, code, provider_reference, created_at, changed_at FROM payout_view"
+        "SELECT state, provider, sent_minor, sent_currency, code, provider_reference, created_at, changed_at FROM payout_view"
         " WHERE payout_id = %s",
         [payout_id],
     ):
@@ -180,7 +180,7 @@ def _provider(stores: Stores, settings: Settings, payout_id: str) -> Iterator[Mo
     providers = make_providers(settings.payout_providers)
     for name, call_id, minor, currency, at in stores.rows(
         "executor",
-        "SELECT p.provider, c.call_id, p.amount_minor, p.currency, c.created_at FROM payout_view p"
+        "SELECT p.provider, c.call_id, p.sent_minor, p.sent_currency, c.created_at FROM payout_view p"
         " JOIN call_view c USING (payout_id) WHERE p.payout_id = %s AND c.kind = 'payout'",
         [payout_id],
     ):

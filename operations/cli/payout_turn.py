@@ -23,6 +23,8 @@ def turn(payout: dict[str, Any], approvals: Sequence[dict[str, Any]]) -> str:
             return "waits for the wallet"
         case "awaiting_approval":
             return _approvals(payout, approvals)
+        case "on_hold" if code == "no_rate":
+            return f"waits for a rate from {payout['currency']} to {payout['payout_currency']} (TALLY_FX); looks every hour"
         case "on_hold" if code == "no_provider":
             return "waits for a provider that takes its currency and country (TALLY_PAYOUT_PROVIDERS); looks every hour"
         case "on_hold":

@@ -29,6 +29,7 @@ from schemas.money import Money
 from schemas.payouts import PayoutRequest, PayoutStatus
 from schemas.times import Moment
 from topics.catalog import PAYOUT_REQUESTS
+from topics.exchange_rates import RateTable
 
 router = APIRouter(tags=["pay-outs"])
 
@@ -127,7 +128,8 @@ async def _refusal(house: House, asked: PayoutRequest, seller: Row | None) -> Pr
         return why
     available = Money(wallets[0]["available"] if wallets else 0, asked.currency)
     settings = seller["settings"] if seller else None
-    return refusal(asked, settings, available, house.settings.payouts.least(asked.currency))
+    least, rates = house.settings.payouts.least(asked.currency), RateTable(house.settings.fx)
+    return refusal(asked, settings, available, least, rates)
 
 
 async def _not_in_force(house: House, seller_account: str, revision: int) -> Problem | None:

@@ -38,10 +38,26 @@ from tests.conftest import SECRET, copy_database, drop_database
 from tests.store.books import NOON, Rooms
 from tests.store.changed import Changed
 from tests.unit.payouts_room import HARBOUR, NOBODY, cancelled, requested, seller
+from topics.exchange_rates import FxRate
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.reading import read
 from topics.settlement_sources import SettlementSource
 
+# 0.50 of each 100.00 is the platform's.
+RATES = tuple(
+    FxRate(currency="EUR", payout_currency=to, rate=rate, spread_bps=50)
+    for to, rate in (("USD", "1.0825"), ("JPY", "162.35"), ("BHD", "0.40815"))
+)
+# EUR 100.00 each: what is sent, and what the provider says of it. Of what comes back a bank keeps 100 minor units.
+CONVERTED: dict[str, tuple[str, int, *tuple[str, ...]]] = {
+    "usd-sent": ("USD", 10_770, "accepted"),
+    "usd-back": ("USD", 10_770, "paid", "returned"),
+    "usd-again": ("USD", 10_770, "paid", "returned", "paid"),
+    "jpy-paid": ("JPY", 16_153, "accepted", "paid"),
+    "jpy-failed": ("JPY", 16_153, "accepted", "failed"),
+    "bhd-paid": ("BHD", 40_610, "paid"),
+    "bhd-no": ("BHD", 40_610, "rejected"),
+}
 _numbers = iter(range(1, 10_000))
 
 
@@ -51,24 +67,24 @@ class PayoutRooms(Rooms):
     def __init__(self, settings: AllSettings) -> None:
         rules = PayoutRules.model_validate(NOBODY)
         sources = (SettlementSource(name="bank", kind="bank", bank_account=HARBOUR.bank_account),)
-        providers = {"payout_providers": (HARBOUR,), "payouts": rules, "settlement_sources": sources}
+        providers = {"payout_providers": (HARBOUR,), "payouts": rules, "settlement_sources": sources, "fx": RATES}
         super().__init__(settings.model_copy(update=providers), (payouts, executor, wallet, ledger, reconciliation))
         self.hear(seller(destination_changed_at=NOON - timedelta(days=30)))
 
-    def ask(self, payout_id: str, amount: str = "100.00") -> None:
+    def ask(self, payout_id: str, amount: str = "100.00", **changes: object) -> None:
         """Requested, cleared, and released if there is enough money."""
-        self.hear(requested(payout_id, amount=amount))
+        self.hear(requested(payout_id, amount=amount, **changes))
         cleared = {"screen_no": 1, "rule": "none", "list_version": "1", "score": 0, "decided_at": NOON}
         self.hear(PayoutRiskCleared(payout_id=payout_id, **cleared))  # type: ignore[arg-type]
 
-    def tell(self, payout_id: str, status: str, minor: int = 10_000) -> None:
+    def tell(self, payout_id: str, status: str, minor: int = 10_000, currency: str = "EUR") -> None:
         told = {
             "reference": self.open_calls(payout_id, every=True)[0]["call_id"],
             "provider": HARBOUR.name,
             "notification_id": f"n{next(_numbers)}",
             "source": "webhook",
             "status": status,
-            "amount": Money(minor, "EUR"),
+            "amount": Money(minor, currency),
             "provider_reference": f"tr-{payout_id}",
         }
         self.hear(PayoutNotified.model_validate(told))
@@ -101,6 +117,11 @@ def make_busy(rooms: PayoutRooms) -> None:
     rooms.tell("again", "returned", 9_950)
     rooms.tell("again", "paid")
     rooms.reply("again", Paid("tr-again"))
+    for payout_id, (to, minor, *words) in CONVERTED.items():
+        rooms.ask(payout_id, payout_currency=to)
+        for word in words:
+            rooms.tell(payout_id, word, minor - 100 if word == "returned" else minor, to)
+    rooms.reply("usd-again", Paid("tr-usd-again"))
     rooms.ask("too-much", "9000.00")
     rooms.ask("given-up", "1500.00")  # waits for a person
     rooms.hear(cancelled("given-up"))
@@ -150,9 +171,57 @@ def test_what_the_rooms_wrote_agrees(busy: AllSettings) -> None:
         "back": ("returned", "returned"),
         "no": ("released", "rejected"),
         "again": ("settled", "paid"),
+        "usd-sent": ("settled", "submitted"),
+        "usd-back": ("returned", "returned"),
+        "usd-again": ("settled", "paid"),
+        "jpy-paid": ("settled", "paid"),
+        "jpy-failed": ("returned", "failed"),
+        "bhd-paid": ("settled", "paid"),
+        "bhd-no": ("released", "rejected"),
     }
     assert (books.transfers["again"].turn, books.reservations["too-much"].state) == (2, "refused")
     assert books.reservations["given-up"].state == "released"
+
+
+ACCOUNTS = ["fx:EUR-USD", "fx:EUR-JPY", "fx:EUR-BHD", "platform:fx-spread", "bank:fees"]
+
+
+def test_a_converted_pay_out_is_booked_in_both_currencies_to_the_cent(busy: AllSettings) -> None:
+    """Three are out for good and one is under way: each has cost 99.50, and left 0.50. What came back lost 1.00 dollar twice."""
+    statement = "SELECT account, currency, debits - credits AS balance FROM account_view WHERE account = ANY(%s)"
+    found = read(busy, "ledger", statement, [ACCOUNTS])
+    balances = {(row["account"], row["currency"]): row["balance"] for row in found if row["balance"]}
+    assert balances == {
+        ("fx:EUR-USD", "EUR"): -2 * 9950,
+        ("fx:EUR-USD", "USD"): 2 * 10_770,
+        ("fx:EUR-JPY", "EUR"): -9950,
+        ("fx:EUR-JPY", "JPY"): 16_153,
+        ("fx:EUR-BHD", "EUR"): -9950,
+        ("fx:EUR-BHD", "BHD"): 40_610,
+        ("platform:fx-spread", "EUR"): -4 * 50,
+        ("bank:fees", "EUR"): 2 * 50,
+        ("bank:fees", "USD"): 2 * 100,
+    }
+    unbalanced = "SELECT currency FROM trial_balance_view WHERE debits <> credits"
+    assert read(busy, "ledger", unbalanced, []) == []
+
+
+def test_what_is_sent_is_expected_at_the_bank_in_its_own_currency(busy: AllSettings) -> None:
+    statement = "SELECT payment_order_id AS id, currency, expected FROM tally_view WHERE payment_order_id = ANY(%s)"
+    found = read(busy, "reconciliation", statement, [[*CONVERTED]])
+    assert {(row["id"], row["currency"]): row["expected"] for row in found} == {
+        ("usd-sent", "USD"): -10_770,
+        ("usd-back", "USD"): -100,
+        ("usd-again", "USD"): -10_870,
+        ("jpy-paid", "JPY"): -16_153,
+        ("jpy-failed", "JPY"): 0,
+        ("bhd-paid", "BHD"): -40_610,
+    }
+
+
+def test_the_wallet_moves_in_its_own_currency_alone(busy: AllSettings) -> None:
+    found = read(busy, "wallet", "SELECT DISTINCT currency FROM movement_view", [])
+    assert [row["currency"] for row in found] == ["EUR"]
 
 
 def test_stores_and_topics_name_the_same_events(truth: tuple[AllSettings, list[tuple[str, str]]]) -> None:
@@ -232,6 +301,19 @@ TAMPERED = {
         "in_transit_explained",
     },
     "executor.payouts SET returned_minor = 9951 WHERE payout_id = 'back'": {"payouts_in_ledger"},
+    "executor.payouts SET cost_minor = cost_minor + 1 WHERE payout_id = 'jpy-paid'": {"payouts_in_ledger"},
+    "executor.payouts SET sent_minor = sent_minor + 1 WHERE payout_id = 'usd-sent'": {
+        "payouts_in_ledger",
+        "in_transit_explained",
+    },
+    "executor.payouts SET returned_minor = returned_minor + 1 WHERE payout_id = 'usd-back'": {"payouts_in_ledger"},
+    "ledger.entries SET amount = amount + CASE direction WHEN 'credit' THEN 1 ELSE 0 END WHERE currency = 'BHD'": {
+        "payouts_in_ledger",
+        "in_transit_explained",
+        "journals_balanced",
+        "payouts_expected_at_bank",
+        "ledger_balances",
+    },
     "executor.payouts SET turn = 2 WHERE payout_id = 'paid'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET turn = 1 WHERE payout_id = 'again'": {"payouts_in_wallet", "payouts_in_ledger"},
     "executor.payouts SET seller_account = 's-2' WHERE payout_id = 'sent'": {"payouts_in_wallet", "payouts_in_ledger"},

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from consumers.payouts.decide import Heard, decide
 from consumers.payouts.payout import Approval, Change, HistoryLine, Payout, Payouts, Release
 from consumers.payouts.policy import Policy
+from schemas.conversions import Quote
 from schemas.envelope import derive_id
 from schemas.events import AnyEvent, TimerFired
 from schemas.money import Money
@@ -106,6 +107,7 @@ class Room:
     rules: dict[str, Any] = field(default_factory=lambda: dict(NOBODY))
     providers: tuple[PayoutProviderAccount, ...] = (HARBOUR,)
     blocked: frozenset[str] = frozenset()
+    rates: dict[str, Quote] = field(default_factory=dict)  # by "EUR-USD"
     now: datetime = NOW
     state: Payouts = field(default_factory=Payouts)
     said: list[AnyEvent] = field(default_factory=list)
@@ -115,7 +117,11 @@ class Room:
 
     @property
     def policy(self) -> Policy:
-        return Policy(PayoutRules.model_validate(self.rules), self.providers, b"key", self.blocked)
+        return Policy(PayoutRules.model_validate(self.rules), self.providers, b"key", self.blocked, self)
+
+    def quote(self, currency: str, payout_currency: str) -> Quote | None:
+        """As of now: a test changes the rates as it likes."""
+        return self.rates.get(f"{currency}-{payout_currency}")
 
     def hears(self, event: Heard, upstream: str | None = None) -> list[AnyEvent]:
         """→ what it says to that."""

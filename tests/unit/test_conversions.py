@@ -16,12 +16,14 @@ from topics.exchange_rates import FxRate, RateTable, pairs_once
 PAIRS = st.sampled_from(
     [("EUR", "USD"), ("EUR", "JPY"), ("EUR", "BHD"), ("JPY", "BHD"), ("BHD", "JPY"), ("USD", "CLF")]
 )
-rates = st.builds(_rate, st.integers(1, 10**12), st.integers(0, 12))
 
 
 def _rate(units: int, decimals: int) -> str:
     digits = str(units).zfill(decimals + 1)
     return f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits
+
+
+rates = st.builds(_rate, st.integers(1, 10**12), st.integers(0, 12))
 
 
 def done(amount: Money, to: str, rate: str, bps: int = 0) -> Conversion:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.ledger import templates
+from schemas.conversions import Conversion, Quote, convert
 from schemas.errors import Permanent
 from schemas.journals import JournalPosted
 from schemas.money import Money
@@ -45,6 +46,70 @@ def test_the_journal_of_each_event(event: PayoutEvent, posted: list[tuple[str, s
         None,
         None,
     )
+
+
+USD = Money(10_770, "USD")
+CONVERTED = {"conversion": Conversion(USD, "1.0825", 50, Money(9_950, "EUR"), Money(50, "EUR"))}
+EXCHANGE, SPREAD = "fx:EUR-USD", "platform:fx-spread"
+WAY_OUT = [
+    (PAYABLE, "debit", "100.00 EUR"),
+    (EXCHANGE, "credit", "99.50 EUR"),
+    (SPREAD, "credit", "0.50 EUR"),
+    (EXCHANGE, "debit", "107.70 USD"),
+    (TRANSIT, "credit", "107.70 USD"),
+]
+WAY_BACK = [
+    (EXCHANGE, "debit", "99.50 EUR"),
+    (SPREAD, "debit", "0.50 EUR"),
+    (EXCHANGE, "credit", "107.70 USD"),
+    (PAYABLE, "credit", "100.00 EUR"),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "posted"),
+    [
+        (submitted(**CONVERTED), WAY_OUT),
+        (paid(**CONVERTED), [(TRANSIT, "debit", "107.70 USD"), (CLEARING, "credit", "107.70 USD")]),
+        (failed(**CONVERTED), [(TRANSIT, "debit", "107.70 USD"), *WAY_BACK]),
+        (returned(returned=USD, **CONVERTED), [(CLEARING, "debit", "107.70 USD"), *WAY_BACK]),
+        (
+            returned(returned=Money(10_670, "USD"), **CONVERTED),
+            [(CLEARING, "debit", "106.70 USD"), (FEES, "debit", "1.00 USD"), *WAY_BACK],
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_converted_pay_out_goes_and_comes_back_at_the_rate_of_the_way_out(
+    event: PayoutEvent, posted: list[tuple[str, str, str]]
+) -> None:
+    [journal] = post(no_books(), event).events
+    assert isinstance(journal, JournalPosted)
+    assert sorted((each.account, each.direction, str(each.amount)) for each in journal.entries) == sorted(posted)
+
+
+@given(
+    st.integers(1, 10**12),
+    st.sampled_from([("USD", "1.0825"), ("JPY", "162.35"), ("BHD", "0.40815"), ("JPY", "0.0001"), ("BHD", "99999.5")]),
+    st.integers(0, 9_999),
+    st.integers(0, 10**6),
+)
+def test_whatever_is_converted_each_journal_balances_in_each_currency(
+    minor: int, rate: tuple[str, str], bps: int, kept: int
+) -> None:
+    amount, to = Money(minor, "EUR"), rate[0]
+    conversion = convert(amount, to, Quote(rate[1], bps))
+    if isinstance(conversion, str):
+        return
+    terms = {"amount": amount, "conversion": conversion}
+    sent = conversion.target.minor
+    back = returned(returned=Money(max(sent - kept, 0), to), **terms)
+    way = booked([submitted(**terms), paid(**terms), back])
+    assert [sums(journal, by_account=False) for journal in way] == [{}, {}, {}]
+    lost = min(kept, sent)
+    left = {(CLEARING, to): -lost, (FEES, to): lost} if lost else {}
+    assert sums(*way, by_account=True) == left, "the seller has all of it again, and the platform keeps no spread"
+    assert sums(*booked([submitted(**terms), failed(**terms)]), by_account=True) == {}
 
 
 @pytest.mark.parametrize("event", [refused(), unknown(), unresolved(), not_sent()])

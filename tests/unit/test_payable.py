@@ -11,6 +11,7 @@ from producers.doors.payouts import ApprovalSubmission
 from producers.payable import approval_refusal, refusal
 from schemas.money import Money
 from schemas.payouts import PayoutRequest
+from topics.exchange_rates import NO_RATES, FxRate, RateTable
 
 HASH = "a" * 64
 SELLER: dict[str, Any] = {"state": "active", "destination": {}}
@@ -42,13 +43,35 @@ def test_the_first_reason_against_a_pay_out_is_told(
     amount: str, settings: dict[str, Any] | None, available: int, code: str | None
 ) -> None:
     asked = PayoutRequest(payout_id="p", seller_account="s", amount=amount, currency="EUR")
-    why = refusal(asked, settings, euros(available), LEAST)
+    why = refusal(asked, settings, euros(available), LEAST, NO_RATES)
     assert (None if why is None else why.code) == code
 
 
 def test_without_a_minimum_a_cent_is_paid_out() -> None:
     asked = PayoutRequest(payout_id="p", seller_account="s", amount="all", currency="EUR")
-    assert refusal(asked, SELLER, euros(1), None) is None
+    assert refusal(asked, SELLER, euros(1), None, NO_RATES) is None
+
+
+RATES = RateTable([FxRate(currency="EUR", payout_currency=to, rate="1.5") for to in ("JPY", "USD")])
+
+
+@pytest.mark.parametrize(
+    ("amount", "available", "to", "code"),
+    [
+        ("0.66", 66, "JPY", "amount_too_small"),
+        ("all", 66, "JPY", "amount_too_small"),
+        ("0.67", 67, "JPY", None),
+        ("0.67", 66, "JPY", "insufficient_funds"),
+        ("all", 0, "JPY", "insufficient_funds"),
+        ("1.00", 100, "GBP", "no_rate"),
+        ("1.00", 100, "EUR", None),
+        ("1.00", 100, "USD", None),
+    ],
+)
+def test_what_cannot_be_converted_now_is_told(amount: str, available: int, to: str, code: str | None) -> None:
+    asked = PayoutRequest(payout_id="p", seller_account="s", amount=amount, currency="EUR", payout_currency=to)
+    why = refusal(asked, SELLER, euros(available), None, RATES)
+    assert (None if why is None else why.code) == code
 
 
 def said(approver: str, decision: str = "approved", why_not: str | None = None) -> dict[str, Any]:

@@ -88,6 +88,9 @@ def request(
     seller: Annotated[str, typer.Argument(metavar="SELLER", help="the seller's account")],
     amount: Annotated[str, typer.Option(help="as its currency is written; or all that is available")] = "all",
     currency: Annotated[str, typer.Option(help="ISO 4217")] = "EUR",
+    payout_currency: Annotated[
+        str | None, typer.Option("--to", help="send it in this currency, at the rate of TALLY_FX")
+    ] = None,
     id_: Annotated[str | None, typer.Option("--id", help="ours to choose; the same again is a replay")] = None,
     description: Annotated[str | None, typer.Option(help="kept with the pay-out, and given back")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="stay until it is paid or has ended otherwise")] = False,
@@ -102,7 +105,8 @@ def request(
         "amount": amount,
         "currency": currency,
     }
-    asked = api.call("POST", "/v1/payouts", body | ({"description": description} if description else {}))
+    more = {"description": description, "payout_currency": payout_currency}
+    asked = api.call("POST", "/v1/payouts", body | {name: text for name, text in more.items() if text})
     state = _watched(api, asked, timeout) if watch else asked
     if as_json:
         say_json(state)
@@ -176,7 +180,9 @@ def _standing(state: dict[str, Any]) -> str:
 
 
 def _amount(state: dict[str, Any]) -> str:
-    return f"{state['amount']} {state['currency']}"
+    """And what is sent, where it is converted."""
+    amount, to = f"{state['amount']} {state['currency']}", state["payout_currency"]
+    return amount if to is None else f"{amount} → {state['target'] or '?'} {to}"
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -198,8 +204,16 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"{_at(one['at'])}  {one['decision']} by {one['approver']}{effect}: {one['reason']}")
     for one in found["releases"]:
         became = f": {one['outcome']}" + (f" ({one['code']})" if one["code"] else "") if one["outcome"] else ""
-        lines.append(f"{_at(one['released_at'])}  release {one['release_no']} to {one['provider']}{became}")
+        lines.append(
+            f"{_at(one['released_at'])}  release {one['release_no']} to {one['provider']}{_converted(one)}{became}"
+        )
     return lines
+
+
+def _converted(release: dict[str, Any]) -> str:
+    if release["rate"] is None:
+        return ""
+    return f", {release['target']} at {release['rate']}, of which the spread is {release['spread']}"
 
 
 def _at(at: Any) -> str:
