@@ -38,7 +38,7 @@ class FxRate(BaseModel):
 
     currency: Currency
     payout_currency: Currency
-    rate: Annotated[str, AfterValidator(_is_rate)]  # "1.0825": at most 9 digits before the point and 12 after it
+    rate: Annotated[str, AfterValidator(_is_rate)]  # a string, "1.0825": at most 9 digits before the point, 12 after it
     spread_bps: int = Field(default=0, ge=0, lt=BPS)  # hundredths of a percent
 
     @model_validator(mode="after")

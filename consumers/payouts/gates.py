@@ -178,7 +178,8 @@ def advance(
     now: datetime | None = None,
     seller: SellerSet | None = None,
 ) -> Decision:
-    """Take the step that follows from new facts, and say the status once if it has changed. `kept` is stored besides.
+    """Take the step that follows from new facts, and say the status once if it, or what is sent, has changed. `kept` is stored
+    besides.
 
     `now` is the cause's, or later; `seller` where this very event sets it.
     """
@@ -186,7 +187,7 @@ def advance(
     before = state.payouts.get(facts.payout_id)
     step = next_step(facts, seller, now, policy)
     stands = standing(step.payout, seller, step.lacks)
-    is_new = before is None or stands != (before.status, before.code)
+    is_new = before is None or (stands, step.payout.sent) != ((before.status, before.code), before.sent)
     if not is_new and step.payout == before:
         return Decision(kept, timers=step.timers)
     after = replace(step.payout, status=stands.status, code=stands.code, version=step.payout.version + 1)

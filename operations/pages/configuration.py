@@ -24,9 +24,11 @@ from consumers.risk import checkout_limits
 from consumers.risk import settings as of_risk
 from consumers.risk.checkout_limits import DEFAULTS
 from consumers.risk.settings import RiskLimits, RiskSettings
+from topics import exchange_rates as of_rates
 from topics import payout_rules as of_payouts
 from topics import settings as of_all
 from topics import settlement_sources as of_sources
+from topics.exchange_rates import FxRate
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.shape import limits as of_runtime
 from topics.runtime.shape.limits import Retention, StuckLimits
@@ -35,7 +37,7 @@ from topics.settlement_sources import FeeScheduleRow, SettlementSource
 from topics.webhooks import limits as of_webhooks
 from topics.webhooks.limits import WebhookLimits
 
-MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_risk, of_sources)
+MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_rates, of_risk, of_sources)
 BEHIND = {
     "routing": "psps",
     "failover": "routing",
@@ -113,6 +115,7 @@ def page() -> str:
         ("`TALLY_PAYOUT_PROVIDERS`: a list of", PayoutProviderAccount),
         ("`TALLY_PAYOUTS`", PayoutRules),
         ("`approvals` of `TALLY_PAYOUTS`: a list of", ApprovalRule),
+        ("`TALLY_FX`: a list of", FxRate),
         ("`TALLY_SETTLEMENT_SOURCES`: a list of", SettlementSource),
         ("`fees` of `TALLY_SETTLEMENT_SOURCES`: a list of", FeeScheduleRow),
         ("`TALLY_STUCK`", StuckLimits),

@@ -43,6 +43,7 @@ class PayoutRow(NamedTuple):
     ended: str | None
     status: str
     code: str | None
+    payout_currency: str | None  # where it is converted
 
     def contents(self, payout_id: str) -> str | None:
         """The hash of what is approved, computed anew; None before the amount is fixed."""
@@ -56,6 +57,8 @@ class PayoutRow(NamedTuple):
             "currency": self.currency,
             "destination": self.fingerprint,
         }
+        if self.payout_currency is not None:
+            approved["payout_currency"] = self.payout_currency
         return sha256(orjson.dumps(approved, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def makers(self, payout_id: str) -> set[str]:

@@ -22,7 +22,7 @@ from topics.runtime.shape.decode import door_claim
 _PAYOUTS = """
 SELECT payout_id, owner, seller_account, currency, amount, is_all, destination_fingerprint, sha256, requested_by,
     destination_changed_by, destination_changers, received_at, event_id::text, screen_no, release_no, released, ended,
-    status, detail
+    status, detail, payout_currency
 FROM payout_view"""
 _SENT = "SELECT payout_id, release_no, state FROM payout_view"
 _SCREENINGS = "SELECT payout_id, screen_no, outcome, decided_at, counts FROM screening_view"
