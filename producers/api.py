@@ -55,7 +55,7 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
-HOT = {route.path: route for route in (payments.ASK, payouts.ASK)}
+HOT = {route.path: route for route in (payments.ASK, payments.OPEN_SESSION, payouts.ASK)}
 ROUTERS = (
     described(HOT.values()),
     payments.router,

@@ -41,7 +41,7 @@ class HotRoute(Generic[Body]):
     scope: str  # that the caller's key needs
     body: type[Body]
     # caller, body, Idempotency-Key, traceparent → what the door takes
-    make: Callable[[Caller, Body, str | None, str], Submission[Body]]
+    make: Callable[[Caller, Body, str | None, str], Submission[Any]]
     reply: type[BaseModel]
     tag: str
     operation_id: str

@@ -175,7 +175,7 @@ CODES: Mapping[str, Code] = {
     ),
     "invalid_email": Code(422, "Invalid e-mail", "An e-mail address of at most 254 characters."),
     "invalid_url": Code(
-        422, "Invalid URL", "An https URL without user, password and fragment, not of a private address."
+        422, "Invalid URL", "An https URL without user, password and fragment; an endpoint's not of a private address."
     ),
     "no_event_types": Code(422, "No event types", "At least one of the event types; left out: all of them."),
     "unknown_event": Code(422, "Unknown event", "There is no event type of that name."),
@@ -194,6 +194,7 @@ CODES: Mapping[str, Code] = {
     "unknown_currency": Code(422, "Unknown currency", "Not a currency of ISO 4217 that can be charged."),
     "no_orders": Code(422, "No orders", "A checkout has at least one order."),
     "too_many_orders": Code(422, "Too many orders", "A checkout has at most 100 orders."),
+    "hosted_one_order": Code(422, "One order", "A hosted page is for a checkout of one order."),
     "repeated_order_id": Code(422, "Repeated order id", "Each order of a checkout has an id of its own."),
     "too_much_metadata": Code(422, "Too much metadata", "Metadata has at most 20 entries."),
     "card_number": Code(422, "Card number", "A text looks like a card number. Send a token, never card data."),

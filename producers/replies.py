@@ -462,6 +462,11 @@ def amounts_of(order: Mapping[str, Any], amounts: Row, operations: Iterable[Row]
     }
 
 
+def next_action(row: Row) -> dict[str, Any]:
+    """A row of payments' `redirect_view` → what the buyer has to do."""
+    return {"type": "redirect_to_url", "redirect_url": row["redirect_url"], "expires_at": row["expires_at"]}
+
+
 def operation(row: Row) -> dict[str, Any]:
     """A row of payments' `operation_view` → a capture, void or refund."""
     kind, currency = row["kind"], row["currency"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar, assert_never
 
 from psp.port import (
@@ -39,11 +40,19 @@ STAGE_MAX = 9
 L = TypeVar("L", bound=Listed)
 
 
+class HostedPage(NamedTuple):
+    """Where the buyer pays a pending charge, and until when."""
+
+    url: str
+    expires_at: datetime | None
+
+
 class Line(NamedTuple, Generic[L]):
-    """One line, and the code of its decline or of what it waits for."""
+    """One line, the code of its decline or of what it waits for, and the page on which a charge waits to be paid."""
 
     listed: L
     code: str | None = None
+    page: HostedPage | None = None
 
 
 class Page(NamedTuple, Generic[L]):
@@ -124,7 +133,7 @@ def charge_reply(asked: Charge | Reference, line: Line[ListedCharge] | None) -> 
     """A PSP's line about a charge → the reply. Unknown unless the line is about the charge that we asked for."""
     if line is None:
         return Unknown("unreadable")
-    listed, code = line
+    listed, code, page = line
     if listed.reference != asked.call_id:
         return Unknown("reference_mismatch")
     if isinstance(asked, Charge) and listed.amount != asked.amount:
@@ -132,7 +141,7 @@ def charge_reply(asked: Charge | Reference, line: Line[ListedCharge] | None) -> 
     if listed.status == "declined":
         return Declined(decline_code(code), listed.psp_reference, listed.scheme or None)
     if listed.status == "pending":
-        return Pending(listed.psp_reference, decline_code(code))
+        return Pending(listed.psp_reference, decline_code(code), *(page or ()))
     if isinstance(asked, Charge) and not _as_asked(asked, listed):
         return Unknown("capture_mismatch")
     if listed.status == "voided":  # nothing was captured, and nothing can be captured any more
@@ -168,7 +177,7 @@ def operation_reply(asked: Capture | Void | Refund | Reference, line: Line[Liste
     """
     if line is None:
         return Unknown("unreadable")
-    listed, code = line
+    listed, code, _ = line
     if listed.kind != asked.kind:
         return Unknown("kind_mismatch")
     if listed.reference != asked.call_id:

@@ -103,9 +103,10 @@ class Northpay:
                 assert_never(operation)
 
     def _charge(self, charge: Charge) -> HttpRequest:
+        paid_by = {"source": charge.token} if charge.return_url is None else {"return_url": charge.return_url}
         body = {
             **_amount(charge.amount),
-            "source": charge.token,
+            **paid_by,
             "reference": charge.call_id,
             "metadata": {"order": charge.payment_order_id},
             **({} if charge.capture else {"capture": False}),

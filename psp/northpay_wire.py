@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from psp.lines import L, Line, Page, is_possible, is_possible_dispute
+from psp.lines import HostedPage, L, Line, Page, is_possible, is_possible_dispute
 from psp.port import DisputeStatus, ListedCharge, ListedDispute, ListedOperation
-from psp.wire import Wire, decline_code, is_reference, parsed
+from psp.wire import Wire, decline_code, is_page, is_reference, parsed
 from schemas.money import InvalidMoney, Money, exponent
 
 _SCHEMES = frozenset({"visa", "mastercard", "amex", "discover"})
@@ -26,6 +26,15 @@ class Metadata(Wire):
     order: str
 
 
+class Redirect(Wire):
+    url: str
+    expires_at: int
+
+
+class NextAction(Wire):
+    redirect_to_url: Redirect
+
+
 class Charge(Wire):
     id: str
     status: Literal["succeeded", "requires_capture", "declined", "pending", "canceled", "reversed"]
@@ -39,6 +48,7 @@ class Charge(Wire):
     metadata: Metadata
     created: int
     capture_before: int | None = None  # of a charge that is captured later
+    next_action: NextAction | None = None  # of a charge that the buyer pays on a page
 
 
 class Operation(Wire):
@@ -136,7 +146,15 @@ def operation(body: bytes) -> Line[ListedOperation] | None:
 
 def charge_line(told: Charge) -> Line[ListedCharge] | None:
     listed = _charge(told)
-    return None if listed is None else Line(listed, _charge_code(told))
+    if listed is None or told.next_action is None:
+        return None if listed is None else Line(listed, _charge_code(told))
+    page = _page_of(told.next_action.redirect_to_url)
+    return None if page is None else Line(listed, _charge_code(told), page)
+
+
+def _page_of(told: Redirect) -> HostedPage | None:
+    expires_at = _time(told.expires_at)
+    return HostedPage(told.url, expires_at) if expires_at is not None and is_page(told.url) else None
 
 
 def operation_line(told: Operation) -> Line[ListedOperation] | None:

@@ -82,8 +82,9 @@ class Charge:
     call_id: str
     payment_order_id: str
     amount: Money
-    token: str = field(repr=False)
+    token: str | None = field(repr=False)  # None: the buyer pays on a page of the PSP's
     capture: bool = True  # False: authorise, to be captured later
+    return_url: str | None = field(default=None, repr=False)  # where the page sends the buyer back to
 
 
 @dataclass(frozen=True, slots=True)

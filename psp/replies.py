@@ -128,13 +128,21 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The PSP has the operation and has not decided yet: ask, or wait for its webhook; never send."""
+    """The PSP has the operation and has not decided yet: ask, or wait for its webhook; never send. A charge may wait for the
+    buyer, who pays on the PSP's page until it expires.
+    """
 
     psp_reference: str
     reason: str
+    redirect_url: str | None = None
+    expires_at: datetime | None = None  # of the page, in UTC
 
     def to_json(self) -> dict[str, object]:
-        return {"reply": "pending", "psp_reference": self.psp_reference, "reason": self.reason}
+        told: dict[str, object] = {"reply": "pending", "psp_reference": self.psp_reference, "reason": self.reason}
+        if self.redirect_url is None:
+            return told
+        until = None if self.expires_at is None else self.expires_at.isoformat()
+        return {**told, "redirect_url": self.redirect_url, "expires_at": until}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,13 @@ def _read_stored(stored: Mapping[str, object]) -> Reply:
                 _text(stored["code"]), _text_or_none(stored["psp_reference"]), _text_or_none(stored["scheme"])
             )
         case "pending":
-            return Pending(_text(stored["psp_reference"]), _text(stored["reason"]))
+            until = _text_or_none(stored.get("expires_at"))
+            return Pending(
+                _text(stored["psp_reference"]),
+                _text(stored["reason"]),
+                _text_or_none(stored.get("redirect_url")),
+                None if until is None else times.instant(until),
+            )
         case "nothing_happened":
             return NothingHappened(_text(stored["reason"]), _seconds_or_none(stored["retry_after_s"]))
         case "unknown":

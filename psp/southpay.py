@@ -85,9 +85,11 @@ class Southpay:
                 assert_never(operation)
 
     def _charge(self, charge: Charge) -> HttpRequest:
+        method = {"type": "scheme", "token": charge.token}
+        paid_by = {"paymentMethod": method} if charge.return_url is None else {"returnUrl": charge.return_url}
         body = {
             "amount": wire.theirs(charge.amount),
-            "paymentMethod": {"type": "scheme", "token": charge.token},
+            **paid_by,
             "reference": charge.call_id,
             "merchantOrderReference": charge.payment_order_id,
             **({} if charge.capture else {"captureDelay": "manual"}),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from psp.lines import L, Line, Page, is_possible, is_possible_dispute
+from psp.lines import HostedPage, L, Line, Page, is_possible, is_possible_dispute
 from psp.port import DisputeStatus, ListedCharge, ListedDispute, ListedOperation, OperationKind
-from psp.wire import Wire, decline_code, is_reference, parsed
+from psp.wire import Wire, decline_code, is_page, is_reference, parsed
 from schemas import times
 from schemas.money import InvalidMoney, Money, exponent
 
@@ -45,6 +45,12 @@ class Method(Wire):
     brand: str | None = None
 
 
+class Action(Wire):
+    type: Literal["redirect"]
+    url: str
+    expiresAt: str
+
+
 class Payment(Wire):
     pspReference: str
     resultCode: Literal["Authorised", "Captured", "Refused", "Pending", "Cancelled", "Expired", "Reversed"]
@@ -57,6 +63,7 @@ class Payment(Wire):
     creationDate: str
     captureDelay: Literal["manual"] | None = None
     expiryDate: str | None = None  # of a payment that is captured later
+    action: Action | None = None  # of a payment that the buyer makes on a page
 
 
 class Modification(Wire):
@@ -151,7 +158,15 @@ def operation(body: bytes) -> Line[ListedOperation] | None:
 
 def charge_line(told: Payment) -> Line[ListedCharge] | None:
     listed = _charge(told)
-    return None if listed is None else Line(listed, _charge_code(told))
+    if listed is None or told.action is None:
+        return None if listed is None else Line(listed, _charge_code(told))
+    page = _page_of(told.action)
+    return None if page is None else Line(listed, _charge_code(told), page)
+
+
+def _page_of(told: Action) -> HostedPage | None:
+    expires_at = _time(told.expiresAt)
+    return HostedPage(told.url, expires_at) if expires_at is not None and is_page(told.url) else None
 
 
 def operation_line(told: Modification) -> Line[ListedOperation] | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from psp.port import Declined, NothingHappened, SendReply, Unknown
 from schemas.requests import repeated_field
+from schemas.urls import page_fault
 
 RETRY_AFTER_S_MAX = 86_400.0
 _REFERENCE = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
@@ -42,6 +43,11 @@ def parsed(model: type[W], body: bytes) -> W | None:
 def is_reference(text: str) -> bool:
     """Whether a PSP's id can be stored and shown."""
     return _REFERENCE.fullmatch(text) is not None
+
+
+def is_page(url: str) -> bool:
+    """Whether a buyer's browser may be sent to a PSP's URL."""
+    return page_fault(url, fragment_allowed=True) is None
 
 
 def decline_code(text: str | None) -> str:

@@ -35,6 +35,7 @@ OrderDetail = Literal[
     "held",
     "refused",
     "pending",
+    "action_required",
     "unknown",
     "unresolved",
     "declined",
@@ -258,11 +259,24 @@ _values_of = attrgetter(*_TERMS)  # once or twice for each order
 
 
 class OrderPlaced(Terms):
-    """Charge this order; with `capture` manual: authorise it, and capture when asked to."""
+    """Charge this order; with `capture` manual: authorise it, and capture when asked to. Token or return URL: the latter for
+    a page of the PSP's, on which the buyer pays.
+    """
 
     personal: ClassVar[frozenset[str]] = CARD
-    token: Token
+    token: Token | None = None
     capture: Literal["manual"] | None = None  # None: automatic, the charge takes the money
+    return_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextAction:
+    """The page on which the buyer pays. `expires_at`: until then, as far as the PSP says."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = PART
+    redirect_url: str
+    expires_at: datetime | None = None
+    type: Literal["redirect_to_url"] = "redirect_to_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +288,7 @@ class OrderState:
     payment_order_status: OrderStatus
     detail: OrderDetail
     decline_code: str | None = None  # the PSP's reason, where it was declined
+    next_action: NextAction | None = None  # of an order whose buyer has to act
 
 
 class PaymentStatusChanged(Event):
@@ -367,7 +382,7 @@ class PaymentDeclined(Terms):
 
 
 class PaymentPending(Terms):
-    """The PSP has it and has not decided: the buyer authenticates (3-D Secure), or a person there looks at it."""
+    """The PSP has it and has not decided: the buyer pays on its page or authenticates, or a person there looks at it."""
 
     psp: str
     call_id: str
@@ -375,6 +390,8 @@ class PaymentPending(Terms):
     reason: str
     operation: OperationKind | None = None  # None: the charge
     operation_id: OperationId | None = None
+    redirect_url: str | None = None  # of the page on which the buyer pays
+    expires_at: datetime | None = None  # of the page
 
 
 class OutcomeUnknown(Terms):

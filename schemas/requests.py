@@ -24,6 +24,7 @@ from schemas.ids import NewId, NewOperationId, PaymentOrderId, Token
 from schemas.money import InvalidMoney, Money, exponent
 from schemas.text import FreeText, Refusal, looks_like_card_number, refuse_card_number
 from schemas.times import Instant
+from schemas.urls import ReturnUrl
 
 BODY_MAX = 256 * 1024  # bytes, by HTTP or on a topic
 ORDERS_MAX = 100
@@ -69,9 +70,28 @@ class BuyerInfo(RequestPart):
 
 
 class PaymentMethod(RequestPart):
-    """How: a token that the PSPs know. Never card data."""
+    """How: a token that the PSPs know, or a page of the PSP's on which the buyer pays. Never card data."""
 
-    token: Token
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["token"]}, {"required": ["type", "return_url"]}]}
+    )
+    token: Token | None = None
+    type: Literal["hosted"] | None = None
+    return_url: ReturnUrl | None = None  # where the page sends the buyer back to: no proof of payment
+
+    def fault(self) -> ValidationError | None:
+        """What is missing, or too much."""
+        if self.type is None and self.return_url is None:
+            return _missing("token") if self.token is None else None
+        if self.token is not None:
+            return broken_field(("payment_method", "token"), "unknown_field", "a hosted page has no token")
+        if self.type is None:
+            return _missing("type")
+        return _missing("return_url") if self.return_url is None else None
+
+
+def _missing(field: str) -> ValidationError:
+    return broken_field(("payment_method", field), "missing_field", "this field is required")
 
 
 class RequestedOrder(RequestPart):
@@ -110,33 +130,75 @@ Capture = Annotated[
 ]
 
 
+RequestedOrders = Annotated[tuple[RequestedOrder, ...], Field(max_length=ORDERS_MAX, json_schema_extra={"minItems": 1})]
+Description = Annotated[str, FreeText(500)]
+Metadata = Annotated[dict[Annotated[str, FreeText(40)], Annotated[str, FreeText(200)]], Field(max_length=METADATA_MAX)]
+
+
 class PaymentRequest(RequestPart):
     """One checkout: who pays, how, and which sellers get what."""
 
     checkout_id: NewId
     buyer_info: BuyerInfo
     payment_method: PaymentMethod
-    payment_orders: Annotated[
-        tuple[RequestedOrder, ...], Field(max_length=ORDERS_MAX, json_schema_extra={"minItems": 1})
-    ]
+    payment_orders: RequestedOrders
     deadline: Instant | None = None
     capture: Capture | None = None  # None: automatic
-    description: Annotated[str, FreeText(500)] | None = None
-    metadata: Annotated[
-        dict[Annotated[str, FreeText(40)], Annotated[str, FreeText(200)]], Field(max_length=METADATA_MAX)
-    ] = {}
+    description: Description | None = None
+    metadata: Metadata = {}
 
     @model_validator(mode="after")
-    def _has_orders_with_own_ids(self) -> Self:
-        if not self.payment_orders:
-            raise broken_field("payment_orders", "no_orders", "a checkout has at least one order")
-        seen: set[str] = set()
-        for index, order in enumerate(self.payment_orders):
-            if order.payment_order_id in seen:
-                loc = ("payment_orders", index, "payment_order_id")
-                raise broken_field(loc, "repeated_order_id", "each order of a checkout has an id of its own")
-            seen.add(order.payment_order_id)
+    def _is_one_checkout(self) -> Self:
+        method = self.payment_method
+        if (method.token is None or method.type or method.return_url) and (fault := method.fault()):
+            raise fault
+        _check_orders(self.payment_orders)
+        if method.type is not None:
+            _check_hosted(self.payment_orders)
         return self
+
+
+class CheckoutSessionRequest(RequestPart):
+    """One checkout of one order, which the buyer pays on a page of the PSP's."""
+
+    checkout_id: NewId
+    buyer_info: BuyerInfo
+    return_url: ReturnUrl
+    payment_orders: Annotated[RequestedOrders, Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
+    deadline: Instant | None = None
+    capture: Capture | None = None
+    description: Description | None = None
+    metadata: Metadata = {}
+
+    @model_validator(mode="after")
+    def _is_one_order(self) -> Self:
+        _check_orders(self.payment_orders)
+        _check_hosted(self.payment_orders)
+        return self
+
+    def payment(self) -> PaymentRequest:
+        """The same as a request for a payment."""
+        asked = dict(self)
+        method = PaymentMethod(type="hosted", return_url=asked.pop("return_url"))
+        return PaymentRequest(payment_method=method, **asked)
+
+
+def _check_orders(orders: tuple[RequestedOrder, ...]) -> None:
+    """Errors: ValidationError that names the field at fault."""
+    if not orders:
+        raise broken_field("payment_orders", "no_orders", "a checkout has at least one order")
+    seen: set[str] = set()
+    for index, order in enumerate(orders):
+        if order.payment_order_id in seen:
+            loc = ("payment_orders", index, "payment_order_id")
+            raise broken_field(loc, "repeated_order_id", "each order of a checkout has an id of its own")
+        seen.add(order.payment_order_id)
+
+
+def _check_hosted(orders: tuple[RequestedOrder, ...]) -> None:
+    """One page takes one payment, and a payment at a PSP is one order here. Errors: ValidationError."""
+    if len(orders) > 1:
+        raise broken_field("payment_orders", "hosted_one_order", "a hosted page is for a checkout of one order")
 
 
 class _AmountRequest(RequestPart):
@@ -342,6 +404,8 @@ def contents(request: PaymentRequest) -> dict[str, str]:
 def _contents(request: PaymentRequest) -> Iterator[tuple[str, str]]:
     buyer = request.buyer_info
     optional: tuple[tuple[str, str | None], ...] = (
+        ("payment_method.token", request.payment_method.token),
+        ("payment_method.return_url", request.payment_method.return_url),
         ("buyer_info.name", buyer.name),
         ("buyer_info.email", buyer.email),
         ("buyer_info.country", buyer.country),
@@ -351,7 +415,6 @@ def _contents(request: PaymentRequest) -> Iterator[tuple[str, str]]:
     )
     yield "checkout_id", request.checkout_id
     yield "buyer_info.buyer_account", buyer.buyer_account
-    yield "payment_method.token", request.payment_method.token
     yield from ((name, text) for name, text in optional if text is not None)
     yield from ((f"metadata.{name}", text) for name, text in request.metadata.items())
     for order in request.payment_orders:

@@ -23,6 +23,7 @@ from simulator.control import Control
 from simulator.disputes import Disputes
 from simulator.faults import AT_PROVIDERS, Faults
 from simulator.harbour import Harbour
+from simulator.hosted import HostedPages
 from simulator.http import Server
 from simulator.kept_faults import KeptFaults
 from simulator.memory import Memory
@@ -68,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clock", type=Path, help="file with the seconds that the world is ahead of the machine")
     parser.add_argument("--bank", type=Path, help="folder with the bank's out, sent and statuses; without it no bank")
     parser.add_argument("--webhooks", metavar="URL", help="where PSPs tell of what they did, each at URL/<psp>")
+    parser.add_argument("--pages", metavar="URL", help="where buyers reach the PSPs' pages, if not at host and port")
     return parser.parse_args()
 
 
@@ -109,11 +111,13 @@ async def _serve(arguments: argparse.Namespace, keys: Mapping[str, str], endpoin
     settlements = SettlementRequests(books, Files(books, bank))
     clerk = Clerk(BankBooks(memory, bank), arguments.bank, clock, plans) if arguments.bank else None
     control = Control(memory, clock, SHAPES, commands, KeptFaults(memory, unset), harbour, settlements, clerk)
-    charging = Charging(memory, operations, clock, random.Random(), webhooks, plans)
-    simulator = Simulator(memory, operations, disputes, charging, control, SHAPES, keys, clock, harbour)
+    pages = HostedPages(memory, clock, random.Random(), webhooks, plans, SHAPES)
+    pages_url = arguments.pages or f"http://{arguments.host}:{arguments.port}"
+    charging = Charging(memory, operations, clock, random.Random(), webhooks, plans, pages, pages_url)
+    simulator = Simulator(memory, operations, disputes, charging, control, SHAPES, keys, clock, harbour, pages)
     server = Server(simulator.handle)
     committing = asyncio.create_task(memory.run())
-    others = [asyncio.create_task(each.run()) for each in (harbour, clerk) if each is not None]
+    others = [asyncio.create_task(each.run()) for each in (harbour, clerk, pages) if each is not None]
     for charge in memory.undecided(clock.now_us()):
         webhooks.tell_decided(charge)
     for operation in operations.undecided(clock.now_us()):

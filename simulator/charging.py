@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from simulator.clock import Clock
 from simulator.faults import Failure, Faults, Op
+from simulator.hosted import HostedPages
 from simulator.memory import Charge, ChargeRequest, Memory
 from simulator.operations import Operation, OperationBooks, OperationRequest, Plan
 from simulator.plans import Plans
 from simulator.tokens import (
     ANSWER_LOST,
+    BUYERS_CHOICE,
     OPERATION_DECLINED,
     OPERATION_PENDING_S,
     PENDING_S,
@@ -61,6 +63,8 @@ class Charging:
         rng: random.Random,
         webhooks: WebhookSender,
         plans: Plans,
+        pages: HostedPages,
+        pages_url: str,
     ) -> None:
         self._memory = memory
         self._operations = operations
@@ -68,10 +72,12 @@ class Charging:
         self._clock = clock
         self._rng = rng
         self._webhooks = webhooks
+        self._pages = pages
+        self._pages_url = pages_url
 
     async def charge(self, psp: str, asked: ChargeRequest, faults: Faults) -> Charged:
         """Errors: Refused(KEY_CONFLICT) if the key belongs to another charge."""
-        card = read_token(asked.token)
+        card = BUYERS_CHOICE if asked.return_url else read_token(asked.token)
         fault = await self._fault(psp, asked, card, faults)
         if fault in UNCHARGED:
             return Charged(None, replayed=False, fault=fault)
@@ -85,11 +91,14 @@ class Charging:
             hidden_us=self._hidden_us(fault),
             decided_us=int(PENDING_S[card.pending] * 1_000_000) if card.pending else 0,
             authorised_us=AUTHORISED_S * 1_000_000,
+            pages_url=f"{self._pages_url}/{psp}/pay",
         )
         if not kept.charge.answers(asked):
             raise Refused(Problem.KEY_CONFLICT, "this idempotency key was used for another charge")
         if not kept.replayed and (card.pending is not None or self._is_told("charge", fault, faults)):
             self._webhooks.tell(kept.charge)
+        if kept.charge.page_url and not kept.replayed:
+            self._pages.expect(kept.charge)
         return Charged(kept.charge, kept.replayed, fault)
 
     async def operate(self, psp: str, asked: OperationRequest, faults: Faults) -> Operated:

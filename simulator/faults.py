@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from simulator.tokens import BankEnding, BankFault, Ending, Fault, TransferEnding
+from simulator.tokens import BankEnding, BankFault, Ending, Fault, PageEnding, TransferEnding
 
 LATENCY_MS_MAX = 60_000
-Op = Literal["charge", "capture", "void", "refund", "transfer", "file", "line"]
+Op = Literal["charge", "capture", "void", "refund", "page", "transfer", "file", "line"]
 OPS: tuple[Op, ...] = get_args(Op)
-AT_PSPS: tuple[Op, ...] = ("charge", "capture", "void", "refund")
+AT_PSPS: tuple[Op, ...] = ("charge", "capture", "void", "refund", "page")
 AT_PROVIDERS: tuple[Op, ...] = ("transfer",)
-Failure = Fault | Ending | TransferEnding | BankFault | BankEnding
+Failure = Fault | Ending | PageEnding | TransferEnding | BankFault | BankEnding
 _FAILURES: Mapping[
-    Op, tuple[type[Fault] | type[Ending] | type[TransferEnding] | type[BankFault] | type[BankEnding], ...]
+    Op,
+    tuple[
+        type[Fault] | type[Ending] | type[PageEnding] | type[TransferEnding] | type[BankFault] | type[BankEnding], ...
+    ],
 ] = {
     "charge": (Fault,),  # declined or pending by its card
     "capture": (Fault, Ending),
     "void": (Fault, Ending),
     "refund": (Fault, Ending),
+    "page": (PageEnding,),  # a payment on the PSP's page
     "transfer": (Fault, TransferEnding),
     "file": (BankFault,),  # this and the next: planned, never by rate
     "line": (BankEnding,),

@@ -33,7 +33,9 @@ CREATE TABLE IF NOT EXISTS charges (
     visible_at INTEGER NOT NULL,    -- microseconds, by the machine's clock: look-ups and listings miss it before
     decided_at INTEGER NOT NULL DEFAULT 0, -- microseconds, by the clock that can be moved: pending before
     capture_until INTEGER NOT NULL DEFAULT 0, -- 0: the money is taken at once; else microseconds, by the same clock
-    reversed INTEGER NOT NULL DEFAULT 0    -- taken, and taken back
+    reversed INTEGER NOT NULL DEFAULT 0,   -- taken, and taken back
+    return_url TEXT NOT NULL DEFAULT '',   -- where the page sends the buyer back to; '': there is no page
+    page_url TEXT NOT NULL DEFAULT ''      -- where the buyer pays
 );
 CREATE INDEX IF NOT EXISTS charges_by_reference ON charges (reference);
 -- Callers mostly use one id for both: an index for the rest alone halves what a charge writes.
@@ -42,10 +44,13 @@ CREATE TABLE IF NOT EXISTS first_tries (psp TEXT NOT NULL, key TEXT NOT NULL, PR
 """
 _COLUMNS = (
     "seq, id, psp, key, reference, order_id, amount, currency, token, scheme, decline_code, created_at, visible_at,"
-    " decided_at, capture_until, reversed"
+    " decided_at, capture_until, reversed, return_url, page_url"
 )
-_LATER_COLUMNS = ("decided_at", "capture_until", "reversed")
-_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_LATER_COLUMNS = {
+    **dict.fromkeys(("decided_at", "capture_until", "reversed"), "INTEGER NOT NULL DEFAULT 0"),
+    **dict.fromkeys(("return_url", "page_url"), "TEXT NOT NULL DEFAULT ''"),
+}
+_INSERT = f"INSERT INTO charges ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _BY_KEY = f"""
 SELECT * FROM (
     SELECT {_COLUMNS} FROM charges WHERE reference=:key AND key=:key AND psp=:psp AND created_at>:since
@@ -55,7 +60,8 @@ SELECT * FROM (
 """
 _BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? AND psp=? AND visible_at<=? ORDER BY seq"
 _PAGE = f"SELECT {_COLUMNS} FROM charges WHERE seq>? AND psp=? AND visible_at<=? ORDER BY seq LIMIT ?"
-_UNDECIDED = f"SELECT {_COLUMNS} FROM charges WHERE decided_at>? ORDER BY seq"
+_UNDECIDED = f"SELECT {_COLUMNS} FROM charges WHERE decided_at>? AND page_url='' ORDER BY seq"
+_ON_PAGES = f"SELECT {_COLUMNS} FROM charges WHERE decided_at>? AND page_url<>'' ORDER BY seq"
 _COUNTS = "SELECT psp, decline_code IS NULL, count(*) FROM charges GROUP BY 1, 2"
 _NEWEST = f"SELECT {_COLUMNS} FROM charges ORDER BY seq DESC LIMIT ?"
 _ALL_BY_REFERENCE = f"SELECT {_COLUMNS} FROM charges WHERE reference=? OR order_id=? ORDER BY seq"
@@ -73,6 +79,7 @@ class ChargeRequest:
     currency: str
     token: str
     capture: bool = True  # False: authorise, to be captured later
+    return_url: str = ""  # not empty: the buyer pays on a page, which sends them back there
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ class Charge:
     decided_at: int
     capture_until: int = 0
     reversed: int = 0
+    return_url: str = ""
+    page_url: str = ""
 
     def pending(self, now_us: int) -> bool:
         return now_us < self.decided_at
@@ -116,8 +125,9 @@ class Charge:
 
     def answers(self, asked: ChargeRequest) -> bool:
         """Whether the charge is the requested one, and not another under the same key."""
-        mine = (self.reference, self.order_id, self.amount, self.currency, self.token, not self.manual)
-        return mine == (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token, asked.capture)
+        mine = (self.reference, self.order_id, self.amount, self.currency, self.token, not self.manual, self.return_url)
+        wanted = (asked.reference, asked.order_id, asked.amount, asked.currency, asked.token, asked.capture)
+        return mine == (*wanted, asked.return_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +201,7 @@ class Memory:
         hidden_us: int,
         decided_us: int = 0,
         authorised_us: int = 0,
+        pages_url: str = "",
     ) -> Kept:
         """The charge under this key if the PSP still knows the key, else a new one."""
 
@@ -199,10 +210,12 @@ class Memory:
             if known:
                 return Kept(known, replayed=True)
             seq = self._draw_seq()
+            id_ = new_id(seq)
             charge = Charge(
-                seq, new_id(seq), psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
+                seq, id_, psp, asked.key, asked.reference, asked.order_id, asked.amount, asked.currency,
                 asked.token, scheme, decline_code, now_us, machine_us() + hidden_us,
                 now_us + decided_us if decided_us else 0, 0 if asked.capture else now_us + authorised_us,
+                return_url=asked.return_url, page_url=f"{pages_url}/{id_}" if asked.return_url else "",
             )  # fmt: skip
             self.writing.execute(_INSERT, _row(charge))
             return Kept(charge, replayed=False)
@@ -213,12 +226,22 @@ class Memory:
         row = self.writing.execute(_BY_KEY, {"key": key, "psp": psp, "since": since_us}).fetchone()
         return Charge(*row) if row else None
 
-    def charge_of_id(self, psp: str, charge_id: str) -> Charge | None:
-        """The charge, as the open transaction sees it."""
+    def charge_of_id(self, psp: str, charge_id: str, books: sqlite3.Connection | None = None) -> Charge | None:
+        """The charge, as the open transaction sees it, or as `books` do."""
         seq = seq_of(charge_id)
-        row = self.writing.execute(f"SELECT {_COLUMNS} FROM charges WHERE seq=? AND psp=?", (seq, psp)).fetchone()
+        row = (
+            (books or self.writing)
+            .execute(f"SELECT {_COLUMNS} FROM charges WHERE seq=? AND psp=?", (seq, psp))
+            .fetchone()
+        )
         charge = Charge(*row) if row else None
         return charge if charge and charge.id == charge_id else None
+
+    def put_paid(self, charge: Charge, scheme: str | None, decline_code: str | None, now_us: int) -> Charge:
+        """Decide a charge that waits for its buyer, in the open transaction."""
+        values = (scheme, decline_code, now_us, charge.seq)
+        self.writing.execute("UPDATE charges SET scheme=?, decline_code=?, decided_at=? WHERE seq=?", values)
+        return replace(charge, scheme=scheme, decline_code=decline_code, decided_at=now_us)
 
     def put_reversed(self, charge: Charge, is_reversed: bool) -> Charge:
         """Set the charge's reversal in the open transaction."""
@@ -240,7 +263,7 @@ class Memory:
     ) -> tuple[object, ...]:
         seq = self._draw_seq()
         wanted = (asked.key, asked.reference, asked.order_id, asked.amount, asked.currency, asked.token)
-        return (seq, new_id(seq), psp, *wanted, scheme, decline, created_at, 0, 0, 0, 0)
+        return (seq, new_id(seq), psp, *wanted, scheme, decline, created_at, 0, 0, 0, 0, "", "")
 
     def _draw_seq(self) -> int:
         seq = self._next_seq
@@ -257,8 +280,12 @@ class Memory:
         return found[:limit], len(found) > limit
 
     def undecided(self, now_us: int) -> list[Charge]:
-        """The pending charges."""
+        """The pending charges that are decided by time alone."""
         return _charges(self.reading.execute(_UNDECIDED, (now_us,)))
+
+    def on_pages(self, now_us: int) -> list[Charge]:
+        """The pending charges that their buyers decide."""
+        return _charges(self.reading.execute(_ON_PAGES, (now_us,)))
 
     def newest(self, limit: int) -> list[Charge]:
         return _charges(self.reading.execute(_NEWEST, (limit,)))
@@ -292,9 +319,9 @@ def _connect(file: Path) -> sqlite3.Connection:
 def _add_columns(connection: sqlite3.Connection) -> None:
     """Add the columns that books of earlier releases lack."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(charges)")}
-    for name in _LATER_COLUMNS:
+    for name, kind in _LATER_COLUMNS.items():
         if name not in there:
-            connection.execute(f"ALTER TABLE charges ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+            connection.execute(f"ALTER TABLE charges ADD COLUMN {name} {kind}")
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:
@@ -322,7 +349,7 @@ def _row(charge: Charge) -> tuple[object, ...]:
     return (
         charge.seq, charge.id, charge.psp, charge.key, charge.reference, charge.order_id, charge.amount,
         charge.currency, charge.token, charge.scheme, charge.decline_code, charge.created_at, charge.visible_at,
-        charge.decided_at, charge.capture_until, charge.reversed,
+        charge.decided_at, charge.capture_until, charge.reversed, charge.return_url, charge.page_url,
     )  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from simulator.memory import Charge, ChargeRequest
 from simulator.operations import ChargeStatus, Operation, OperationKind, OperationRequest, Status
 from simulator.shape import Creation, Kind, LookUp, Page, Route, id_of
 from simulator.tokens import waits_for
-from simulator.wire import Problem, Refused, read_amount, read_currency, read_object, read_text, sub_object
+from simulator.wire import Problem, Refused, read_amount, read_currency, read_method, read_object, read_text, sub_object
 
-_FIELDS = frozenset({"amount", "currency", "source", "reference", "metadata"})
+_FIELDS = frozenset({"amount", "currency", "reference", "metadata"})
 _BEHIND_FIELDS: Mapping[OperationKind, frozenset[str]] = {
     "capture": frozenset({"amount", "currency", "final", "reference", "metadata"}),
     "void": frozenset({"reference", "metadata"}),
@@ -59,7 +59,8 @@ class Northpay:
         return Page(kind, request.query.get(self.cursor_parameter), request.query.get("limit"))
 
     def read_charge(self, key: str, body: bytes) -> ChargeRequest:
-        asked = read_object(body, _FIELDS, optional=frozenset({"capture"}))
+        asked = read_object(body, _FIELDS, optional=frozenset({"capture", "source", "return_url"}))
+        token, return_url = read_method(asked, "source", "return_url")
         metadata = sub_object(asked["metadata"], "metadata", frozenset({"order"}))
         return ChargeRequest(
             key=key,
@@ -67,8 +68,9 @@ class Northpay:
             order_id=read_text(metadata["order"], "metadata.order"),
             amount=read_amount(asked["amount"], "amount"),
             currency=self._currency(asked["currency"]),
-            token=read_text(asked["source"], "source"),
+            token=token,
             capture=_flag(asked.get("capture", True), "capture"),
+            return_url=return_url,
         )
 
     def read_operation(self, creation: Creation, key: str, body: bytes) -> OperationRequest:
@@ -96,6 +98,9 @@ class Northpay:
         told: dict[str, object] = {"status": _STATUSES.get(status, status), "decline_code": decline_code}
         if status == "pending":
             told["pending_reason"] = waits_for(charge.token)
+            if charge.page_url:
+                until = charge.decided_at // 1_000_000
+                told["next_action"] = {"redirect_to_url": {"url": charge.page_url, "expires_at": until}}
         if status in ("voided", "expired"):
             told["cancellation_reason"] = status
         return {

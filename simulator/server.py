@@ -13,6 +13,7 @@ from simulator.control import Control
 from simulator.disputes import Disputes
 from simulator.faults import Faults
 from simulator.harbour import Harbour
+from simulator.hosted import HostedPages
 from simulator.http import Answer, Request, Reset
 from simulator.memory import Charge, Memory, seq_of
 from simulator.operations import Operation, OperationBooks
@@ -38,6 +39,7 @@ class Simulator:
         keys: Mapping[str, str],
         clock: Clock,
         harbour: Harbour,
+        pages: HostedPages,
     ) -> None:
         self._memory = memory
         self._operations = operations
@@ -47,6 +49,7 @@ class Simulator:
         self._fronts: Mapping[str, Shape | Harbour] = {**shapes, harbour.name: harbour}
         self._keys = keys
         self._clock = clock
+        self._pages = pages
 
     async def handle(self, request: Request) -> Answer | Reset:
         front = self._fronts.get(request.path.strip("/").partition("/")[0])
@@ -67,6 +70,8 @@ class Simulator:
 
     async def _behind_front(self, front: Shape | Harbour, request: Request) -> tuple[Answer, Fault | None]:
         faults = self._control.faults[front.name]
+        if not isinstance(front, Harbour) and request.path.startswith(f"/{front.name}/pay/"):
+            return await self._pages.answer(front, request, faults), None
         if request.path == f"/{front.name}/capabilities" and request.method == "GET":
             return json_answer(200, front.capabilities() if isinstance(front, Harbour) else _capabilities(front)), None
         if faults.down:

@@ -11,9 +11,19 @@ from simulator.memory import Charge, ChargeRequest
 from simulator.operations import ChargeStatus, Operation, OperationKind, OperationRequest, Status
 from simulator.shape import Creation, Kind, LookUp, Page, Route, id_of
 from simulator.tokens import waits_for
-from simulator.wire import Problem, Refused, iso_time, read_amount, read_currency, read_object, read_text, sub_object
+from simulator.wire import (
+    Problem,
+    Refused,
+    iso_time,
+    read_amount,
+    read_currency,
+    read_method,
+    read_object,
+    read_text,
+    sub_object,
+)
 
-_FIELDS = frozenset({"amount", "paymentMethod", "reference", "merchantOrderReference"})
+_FIELDS = frozenset({"amount", "reference", "merchantOrderReference"})
 _CHANGE_FIELDS = frozenset({"type", "originalReference", "reference", "merchantOrderReference"})
 _BRANDS = {"visa": "visa", "mastercard": "mc", "amex": "amex", "discover": "discover"}
 _TYPES: Mapping[OperationKind, str] = {"capture": "Capture", "void": "Cancel", "refund": "Refund"}
@@ -96,9 +106,11 @@ class Southpay:
         return None
 
     def read_charge(self, key: str, body: bytes) -> ChargeRequest:
-        asked = read_object(body, _FIELDS, optional=frozenset({"captureDelay"}))
+        asked = read_object(body, _FIELDS, optional=frozenset({"captureDelay", "paymentMethod", "returnUrl"}))
         amount, currency = self._amount(asked["amount"])
-        method = sub_object(asked["paymentMethod"], "paymentMethod", frozenset({"type", "token"}))
+        if "paymentMethod" in asked:
+            asked["token"] = sub_object(asked["paymentMethod"], "paymentMethod", frozenset({"type", "token"}))["token"]
+        token, return_url = read_method(asked, "token", "returnUrl")
         if asked.get("captureDelay", "manual") != "manual":
             raise Refused(Problem.INVALID, "captureDelay: manual, or not there")
         return ChargeRequest(
@@ -107,8 +119,9 @@ class Southpay:
             order_id=read_text(asked["merchantOrderReference"], "merchantOrderReference"),
             amount=amount,
             currency=currency,
-            token=read_text(method["token"], "paymentMethod.token"),
+            token=token,
             capture="captureDelay" not in asked,
+            return_url=return_url,
         )
 
     def read_operation(self, creation: Creation, key: str, body: bytes) -> OperationRequest:
@@ -139,6 +152,9 @@ class Southpay:
             why = {"pendingReasonCode": waits_for(charge.token)}
         elif status == "declined":
             why = {"refusalReasonCode": charge.decline_code}
+        if status == "pending" and charge.page_url:
+            page = {"type": "redirect", "url": charge.page_url, "expiresAt": iso_time(charge.decided_at)}
+            why["action"] = page
         later = {"captureDelay": "manual", "expiryDate": iso_time(charge.capture_until)} if charge.manual else {}
         return {
             "pspReference": self.shown_id("charge", charge.id),

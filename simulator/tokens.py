@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+ON_PAGE = "on_page"  # in place of a token: the buyer pays on a page
 SCHEMES = ("visa", "mastercard", "amex", "discover")
 
 
@@ -31,6 +32,13 @@ class Ending(Enum):
     DECLINED = "declined"
     PENDING = "pending"
     PENDING_DECLINED = "pending_declined"
+
+
+class PageEnding(Enum):
+    """How the PSP tells of a payment on its page. The value is its name in the control API."""
+
+    TOLD_FIRST = "told_first"  # the webhook has arrived before the buyer is sent back
+    SILENT = "silent"  # no webhook
 
 
 class TransferEnding(Enum):
@@ -85,11 +93,15 @@ class Card:
 _FAULT_TOKENS = {
     f"tok_{fault.value}{'_once' if fault in (Fault.TOO_MANY, Fault.UNAVAILABLE) else ''}": fault for fault in Fault
 }
-PENDING_S: Mapping[str, float] = {"3ds": 3.0, "review": 30.0}
+PENDING_S: Mapping[str, float] = {"3ds": 3.0, "review": 30.0, "buyer": 1800.0}
 """How long the PSP takes to decide, by the clock that can be moved."""
 
 OPERATION_PENDING_S = 3.0
 OPERATION_DECLINED = "refused_by_issuer"
+
+PAGE_EXPIRED = "page_expired"
+BUYERS_CHOICE = Card(None, decline_code=PAGE_EXPIRED, pending="buyer")
+"""The card of a charge on a page, until the buyer has paid with one."""
 
 _PENDING = re.compile(r"tok_(3ds|review)(?:_declined_([a-z0-9_]{1,48}))?")
 _ONLY = re.compile(r"tok_only_([a-z]{1,32})")
@@ -115,6 +127,8 @@ def read_token(token: str) -> Card:
 
 def waits_for(token: str) -> str:
     """What a pending charge of this token's card waits for."""
+    if token == ON_PAGE:
+        return "buyer"
     return read_token(token).pending or "review"
 
 

@@ -56,9 +56,14 @@ class WebhookSender:
         if self._endpoint is None:
             return
         self._later(self._tell(entry, entry.created_at))
-        decided_at = 0 if isinstance(entry, Dispute) else entry.decided_at
+        decided_at = 0 if isinstance(entry, Dispute) or _waits_for_buyer(entry) else entry.decided_at
         if decided_at > self._clock.now_us():
             self._later(self._tell(entry, decided_at))
+
+    async def tell_now(self, charge: Charge) -> None:
+        """Send a webhook of the charge's state, and wait until it has arrived or is given up."""
+        if self._endpoint is not None:
+            await self._tell(charge, 0)
 
     def tell_decided(self, entry: Charge | Operation) -> None:
         """Send the webhook of an entry that was pending at a restart, when it is decided."""
@@ -114,6 +119,11 @@ class WebhookSender:
             return await asyncio.wait_for(_exchange(f"{self._endpoint.url}/{shape.name}", headers, body), REPLY_S)
         except (OSError, TimeoutError, ValueError, IndexError, asyncio.IncompleteReadError):
             return None
+
+
+def _waits_for_buyer(entry: Charge | Operation) -> bool:
+    """Whether it is paid on a page, whose end nobody knows beforehand."""
+    return isinstance(entry, Charge) and entry.page_url != ""
 
 
 def _told(shape: Shape, entry: Entry, now_us: int) -> tuple[Kind, dict[str, object]]:

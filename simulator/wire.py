@@ -10,9 +10,11 @@ from enum import Enum
 import orjson
 
 from simulator.http import Answer
+from simulator.tokens import ON_PAGE
 
 PAGE_MAX = 5000
 AMOUNT_MAX = 2**63 - 1
+_URL = re.compile(r"https?://[\x21-\x7e]{1,2000}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -64,6 +66,18 @@ def read_text(value: object, name: str) -> str:
     if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise Refused(Problem.INVALID, f"{name}: must be 1 to 255 printable ASCII characters")
     return value
+
+
+def read_method(asked: Mapping[str, object], token: str, return_url: str) -> tuple[str, str]:
+    """The charge's token and return URL, one of which a request has. Errors: Refused(INVALID)."""
+    if (token in asked) == (return_url in asked):
+        raise Refused(Problem.INVALID, f"{token} or {return_url}: one of them")
+    if token in asked:
+        return read_text(asked[token], token), ""
+    url = asked[return_url]
+    if not isinstance(url, str) or not _URL.fullmatch(url):
+        raise Refused(Problem.INVALID, f"{return_url}: must be a URL")
+    return ON_PAGE, url
 
 
 def read_amount(value: object, name: str) -> int:

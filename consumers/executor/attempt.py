@@ -39,7 +39,9 @@ class Attempt:
     psp_reference: str | None = None
     code: str | None = None
     outcome_event_id: str | None = None
-    expires_at: datetime | None = None  # of an authorisation: until then it can be captured
+    expires_at: datetime | None = (
+        None  # of an authorisation, which can be captured until then; of the page of a pending charge
+    )
     operations: int = 0  # number of its rows in `operations` and `disputes`: with 0 these tables are not read
 
     @property
@@ -53,6 +55,11 @@ class Attempt:
     @property
     def undecided(self) -> bool:
         return self.state in UNDECIDED
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the buyer pays on a page of the PSP's."""
+        return self.placed.return_url is not None
 
     @property
     def manual(self) -> bool:

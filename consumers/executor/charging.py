@@ -89,7 +89,8 @@ def _declined_unsent(order: OrderPlaced, code: str, cause: Cause) -> Decision:
 def charge_json(order: OrderPlaced) -> bytes:
     """The charge as it is stored with the call; `counterparty.operation_of` reads it."""
     later = {"capture": False} if order.capture == "manual" else {}
-    return orjson.dumps({**order.gross.wire(), "token": order.token, **later})
+    paid_by = {"token": order.token} if order.return_url is None else {"return_url": order.return_url}
+    return orjson.dumps({**order.gross.wire(), **paid_by, **later})
 
 
 # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +166,7 @@ def _follow(
             again = attempt.evolve(cause.now, refusals=verdict.refusals, asks=0)
             return _again(again, "send", verdict.due_in_s)
         case Ask():
-            return _ask(attempt, reply, verdict, cause)
+            return _ask(policy, attempt, reply, verdict, cause)
         case NeverSent():
             return _decline(attempt, verdict.why, cause, calls=(Ended(attempt.call_id, "declined"),))
         case Unresolved():
@@ -179,10 +180,10 @@ def apply_notification(policy: Policy, attempt: Attempt, call: CallFacts, reply:
     clear = _clear(attempt, reply)
     if clear is not None:
         return _decided(policy, attempt, call, clear, cause)
-    if not attempt.open or attempt.state == "pending":
-        return Decision()
+    if not attempt.open or attempt.state == "pending" or (attempt.hosted and isinstance(reply, Pending)):
+        return Decision()  # the URL of a page is in the reply to the call alone
     asked = Ask(policy.ladders.ask_again_s[0], 0, "pending" if isinstance(reply, Pending) else "unknown")
-    return _ask(attempt, reply, asked, cause)
+    return _ask(policy, attempt, reply, asked, cause)
 
 
 def reply_of(attempt: Attempt, event: NotificationReceived) -> Captured | Authorised | Declined | Pending | Reversed:
@@ -237,6 +238,7 @@ def _captured(attempt: Attempt, reply: Captured, cause: Cause) -> Decision:
         scheme=reply.scheme,
         psp_reference=reply.psp_reference,
         outcome_event_id=cause.event_id,
+        expires_at=None,
     )
     held = held_back(attempt.placed, attempt.placed.net, cause.now)
     said = _said(PaymentCaptured, attempt, psp_reference=reply.psp_reference, scheme=reply.scheme, **held)
@@ -279,7 +281,8 @@ def _declined(attempt: Attempt, reply: Declined, cause: Cause) -> Decision:
 
 
 def _decline(attempt: Attempt, code: str, cause: Cause, calls: tuple[Ended, ...], **facts: str | None) -> Decision:
-    declined = attempt.evolve(cause.now, state="declined", code=code, outcome_event_id=cause.event_id, **facts)
+    ended: dict[str, Any] = {"state": "declined", "code": code, "outcome_event_id": cause.event_id, "expires_at": None}
+    declined = attempt.evolve(cause.now, **ended, **facts)
     said = _said(PaymentDeclined, attempt, code=code, scheme=declined.scheme)
     return Decision((declined,), (said,), calls, declined.revision)
 
@@ -300,23 +303,46 @@ def _fail_over(attempt: Attempt, psp: str, outcome: str, cause: Cause) -> Decisi
     return Decision((begun,), (), (Ended(attempt.call_id, outcome), _call(begun)), begun.revision)
 
 
-def _ask(attempt: Attempt, reply: Reply, ask: Ask, cause: Cause) -> Decision:
-    """Ask until the PSP says yes or no. OutcomeUnknown and PaymentPending are published once each."""
-    facts = {"psp_reference": reply.psp_reference} if isinstance(reply, Pending) and attempt.state != "pending" else {}
+def _ask(policy: Policy, attempt: Attempt, reply: Reply, ask: Ask, cause: Cause) -> Decision:
+    """Ask until the PSP says yes or no. OutcomeUnknown and PaymentPending are published once each; the latter again where a
+    page comes only later.
+    """
+    facts: dict[str, Any] = {}
+    is_new_page = False
+    if isinstance(reply, Pending):
+        is_new_page = reply.expires_at is not None and attempt.expires_at is None
+        facts = {"psp_reference": attempt.psp_reference or reply.psp_reference}
+        facts["expires_at"] = attempt.expires_at or reply.expires_at
     asked = attempt.evolve(cause.now, state=ask.state, asks=ask.asks, **facts)
-    decision = _again(asked, "ask", ask.due_in_s)
-    if attempt.state == ask.state:
+    decision = _again(asked, "ask", _due_in_s(policy, asked, ask.due_in_s, cause))
+    if attempt.state == ask.state and not is_new_page:
         return decision
     if isinstance(reply, Pending):
-        said = _said(PaymentPending, attempt, psp_reference=reply.psp_reference, reason=reply.reason)
+        page = {"redirect_url": reply.redirect_url, "expires_at": reply.expires_at}
+        said = _said(PaymentPending, attempt, psp_reference=reply.psp_reference, reason=reply.reason, **page)
         return decision._replace(events=(said,))
     reason = reply.reason if isinstance(reply, Unknown) else "not_an_answer"
     return decision._replace(events=(_said(OutcomeUnknown, attempt, reason=reason),))
 
 
+def _due_in_s(policy: Policy, attempt: Attempt, rung_s: float, cause: Cause) -> float:
+    """Seconds until the next question: a page that has expired is asked about as soon as the PSP must know."""
+    if attempt.expires_at is None:
+        return rung_s
+    settling_s = policy.psps[attempt.psp]["charge"].settling_s
+    settled_in_s = (attempt.expires_at - cause.now).total_seconds() + settling_s
+    return min(rung_s, settled_in_s) if settled_in_s > 0 else rung_s
+
+
 def _unresolved(attempt: Attempt, reason: str, cause: Cause) -> Decision:
     """Stop asking. Only a late yes or no of the PSP can end the attempt."""
-    unresolved = attempt.evolve(cause.now, state="unresolved", code=reason, outcome_event_id=cause.event_id)
+    ended: dict[str, Any] = {
+        "state": "unresolved",
+        "code": reason,
+        "outcome_event_id": cause.event_id,
+        "expires_at": None,
+    }
+    unresolved = attempt.evolve(cause.now, **ended)
     said = _said(OutcomeUnresolved, attempt, reason=reason)
     return Decision((unresolved,), (said,), (Ended(attempt.call_id, "unresolved"),), unresolved.revision)
 

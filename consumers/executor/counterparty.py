@@ -110,7 +110,8 @@ def operation_of(call: LeasedCall) -> Operation | Reference:
     asked = orjson.loads(call.request)
     match call.kind:
         case "charge":  # written by `charging.charge_json`
-            return Charge(call.id, call.subject, _amount(asked), asked["token"], asked.get("capture", True))
+            how = asked.get("token"), asked.get("capture", True), asked.get("return_url")
+            return Charge(call.id, call.subject, _amount(asked), *how)
         case "capture":  # this and the next two: written by `operating`
             return Capture(call.id, call.subject, _amount(asked), asked["psp_reference"], asked["final"])
         case "void":

@@ -50,9 +50,9 @@ class Routing:
         return [rule for rule in self.rules if _holds(rule, order, scheme)]
 
 
-def scheme_of(token: str) -> str | None:
-    """The card scheme if the token names it."""
-    return next((scheme for prefix, scheme in _TOKENS if token.startswith(prefix)), None)
+def scheme_of(token: str | None) -> str | None:
+    """The card scheme if the token names it. On a PSP's page the buyer chooses the card."""
+    return next((scheme for prefix, scheme in _TOKENS if token and token.startswith(prefix)), None)
 
 
 def _holds(rule: RoutingRule, order: OrderPlaced, scheme: str | None) -> bool:

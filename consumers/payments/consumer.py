@@ -23,6 +23,7 @@ def build(settings: PaymentsSettings) -> Consumer[Payments, Heard]:
         fee_chargeback=None if settings.fee_chargeback == "none" else settings.fee_chargeback,
         dispute_fee_on=None if settings.dispute_fee_on == "seller" else settings.dispute_fee_on,
         sellers=settings.sellers,
+        http_return_urls=settings.webhooks.http_allowed,
     )
     decider = partial(decide, policy=policy)
     return Consumer(PAYMENTS_ROOM, load=store.load, decide=decider, save=store.save, find_stuck=stuck, sum_up=sum_up)

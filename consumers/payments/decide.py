@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import assert_never
@@ -18,6 +19,7 @@ from consumers.payments.payment import (
     OrderTerms,
     Payment,
     Payments,
+    Redirect,
     Refusal,
     SellerHeard,
     Step,
@@ -28,6 +30,7 @@ from schemas.errors import Permanent
 from schemas.events import (
     CaptureRequested,
     ChargeOutcome,
+    NextAction,
     OperationRequested,
     OrderDetail,
     OrderPlaced,
@@ -40,6 +43,7 @@ from schemas.events import (
     PaymentRefused,
     PaymentRequested,
     PaymentStatus,
+    PaymentStatusChanged,
     RefundRequested,
     RiskCleared,
     RiskHeld,
@@ -98,8 +102,9 @@ _WAITING_RANK: dict[str, int] = {
     "": 0,
     "unknown": 1,
     "pending": 2,
-    "unresolved": 3,
-    "authorised": 4,
+    "action_required": 3,
+    "unresolved": 4,
+    "authorised": 5,
 }  # an older status never replaces a newer one
 
 
@@ -163,6 +168,9 @@ def _request(state: Payments, event: PaymentRequested, cause: Cause, policy: Pol
         return _refuse(event.checkout_id, owner, "deadline_claimed", "the HTTP door alone fixes a deadline", cause)
     if cause.upstream is not None and event.received_at is not None:
         return _refuse(event.checkout_id, owner, "time_claimed", "the HTTP door alone says when it took it", cause)
+    if not policy.allows(event.payment_method.return_url):
+        detail = "payment_method.return_url: the scheme must be https"
+        return _refuse(event.checkout_id, owner, "invalid_url", detail, cause)
     asked = contents_hash(event, policy.contents_key)
     known = state.payments.get(event.checkout_id)
     if known is not None:
@@ -225,6 +233,7 @@ def _checkout(state: Payments, event: PaymentRequested, cause: Cause, policy: Po
         metadata=event.metadata,
         trace=trace_of(cause.traceparent, cause.event_id)[0],
         capture="manual" if event.capture == "manual" else None,
+        return_url=event.payment_method.return_url,
     )
 
 
@@ -300,6 +309,7 @@ def _place(payment: Payment, checkout: Checkout, terms: OrderTerms, now: datetim
         deadline=checkout.deadline,
         token=checkout.token,
         capture=checkout.capture,
+        return_url=checkout.return_url,
         **policy.terms(terms.seller),
     )
 
@@ -376,7 +386,7 @@ def _execute(state: Payments, event: ChargeOutcome, cause: Cause) -> Decision:
         case PaymentDeclined():
             return _decline(state, payment, order, event, cause)
         case PaymentPending():
-            return _wait(state, payment, order, "pending", cause)
+            return _pend(state, payment, order, event, cause)
         case OutcomeUnknown():
             return _wait(state, payment, order, "unknown", cause)
         case OutcomeUnresolved():
@@ -407,9 +417,35 @@ def _decline(state: Payments, payment: Payment, order: Order, event: PaymentDecl
     return order_moved(state, payment, moved, [moved, fact, step_of_order(order, moved, event.code, cause)], cause)
 
 
+def _pend(state: Payments, payment: Payment, order: Order, event: PaymentPending, cause: Cause) -> Decision:
+    """Wait for the PSP; for the buyer, if the PSP has a page to pay on."""
+    if event.redirect_url is None:
+        return _wait(state, payment, order, "pending", cause)
+    if not _is_later(order, "action_required"):
+        return NOTHING
+    moved = order._replace(detail="action_required", version=order.version + 1)
+    page = Redirect(order.payment_order_id, event.redirect_url, event.expires_at)
+    acting = replace(moved.state(), next_action=NextAction(page.redirect_url, page.expires_at))
+    said = PaymentStatusChanged(
+        checkout_id=payment.checkout_id,
+        owner=payment.owner,
+        status=payment.status,
+        payment_orders=tuple(
+            acting if id_ == page.payment_order_id else state.orders[id_].state() for id_ in payment.order_ids
+        ),
+    )
+    step = step_of_order(order, moved, moved.detail, cause)
+    return order_moved(state, payment, moved, [moved, page, step], cause, first=[said])
+
+
+def _is_later(order: Order, detail: OrderDetail) -> bool:
+    """Whether the order waits, and not yet for this."""
+    return order.status == "EXECUTING" and _WAITING_RANK[order.detail] < _WAITING_RANK[detail]
+
+
 def _wait(state: Payments, payment: Payment, order: Order, detail: OrderDetail, cause: Cause) -> Decision:
     """Keep the order EXECUTING while its outcome is open; its detail says why."""
-    if order.status != "EXECUTING" or _WAITING_RANK[order.detail] >= _WAITING_RANK[detail]:
+    if not _is_later(order, detail):
         return NOTHING
     moved = order._replace(detail=detail, version=order.version + 1)
     return order_moved(state, payment, moved, [moved, step_of_order(order, moved, detail, cause)], cause)

@@ -1,5 +1,5 @@
-"""Operations, disputes, authorisations, refused requests, lines of revenue ⇄ their rows. Only batches with events about them
-read and write them, under the lock of their payments.
+"""Operations, disputes, authorisations, pages, refused requests, lines of revenue ⇄ their rows. Only batches with events about
+them read and write them, under the lock of their payments.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consumers.payments.operation import Authorisation, Dispute, Operation, OperationRefusal, OperationStep
-from consumers.payments.payment import MoneyBack, OrderMoney, Payments
+from consumers.payments.payment import MoneyBack, OrderMoney, Payments, Redirect
 from consumers.payments.revenue_line import RevenueLine
 from schemas.events import OperationRequested
 from schemas.money import Money
@@ -72,6 +72,12 @@ AUTHORISATIONS = Table(
     Column("psp_reference", "text"),
     Column("authorised_at", "timestamptz"),
     Column("expires_at", "timestamptz"),
+)
+REDIRECTS = Table(
+    "redirects",
+    Column("payment_order_id", "text", key=True),
+    Column("redirect_url", "text"),
+    Column("expires_at", "timestamptz", null=True),
 )
 OPERATION_HISTORY = Table(
     "operation_history",
@@ -148,6 +154,7 @@ def read_money_back(conn: Connection, state: Payments, events: Sequence[Any]) ->
 _NEW_OPERATIONS, _MOVED_OPERATIONS = OPERATIONS.insert(), OPERATIONS.update()
 _NEW_DISPUTES, _MOVED_DISPUTES = DISPUTES.insert(), DISPUTES.update()
 _AUTHORISED = AUTHORISATIONS.insert(otherwise="ON CONFLICT (payment_order_id) DO NOTHING")
+_REDIRECTED = REDIRECTS.upsert()
 _STEPS = OPERATION_HISTORY.insert()
 _REFUSED = OPERATION_REFUSALS.insert(otherwise="ON CONFLICT (event_id) DO NOTHING")
 _REVENUE = REVENUE_LINES.insert()
@@ -167,6 +174,7 @@ def save_money_back(conn: Connection, changes: Sequence[MoneyBack]) -> None:
     _NEW_DISPUTES.run(conn, [now[key] for key in sorted(begun)])
     _MOVED_DISPUTES.run(conn, [one for key, one in now.items() if key not in begun])
     _AUTHORISED.run(conn, [change for change in changes if isinstance(change, Authorisation)])
+    _REDIRECTED.run(conn, [change for change in changes if isinstance(change, Redirect)])
     _STEPS.run(conn, [change for change in changes if isinstance(change, OperationStep)])
     _REFUSED.run(conn, [change for change in changes if isinstance(change, OperationRefusal)])
     _REVENUE.run(conn, [change for change in changes if isinstance(change, RevenueLine)])

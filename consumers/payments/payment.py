@@ -39,7 +39,7 @@ class Checkout:
 
     checkout_id: str
     buyer_account: str
-    token: str
+    token: str | None
     deadline: datetime
     terms: tuple[OrderTerms, ...]
     received_at: datetime
@@ -48,6 +48,7 @@ class Checkout:
     metadata: Mapping[str, str] = field(default_factory=dict)
     trace: str | None = None  # the trace's id, 32 hex digits, for people who look the payment up
     capture: Literal["manual"] | None = None  # None: automatic
+    return_url: str | None = None  # the buyer pays on a page of the PSP's
 
 
 class Payment(NamedTuple):
@@ -101,6 +102,14 @@ class Fact:
     captured_at: datetime | None
 
 
+class Redirect(NamedTuple):
+    """The page on which the buyer pays one order."""
+
+    payment_order_id: str
+    redirect_url: str
+    expires_at: datetime | None
+
+
 class Step(NamedTuple):
     """A line of the history: a change of status of the payment (no order named) or of one order."""
 
@@ -133,7 +142,7 @@ class SellerHeard(NamedTuple):
     at: datetime
 
 
-MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal | RevenueLine
+MoneyBack = Operation | Dispute | Authorisation | OperationStep | OperationRefusal | RevenueLine | Redirect
 Stored = Checkout | Payment | Order | Fact | Step | Refusal | SellerHeard | MoneyBack
 
 

@@ -9,6 +9,7 @@ from schemas.fees import FeeBearer, FeeRule
 from schemas.money import Money
 from schemas.requests import RequestedOrder
 from schemas.sellers import SellerSet
+from schemas.urls import is_plain_http
 
 Rule = TypeVar("Rule", bound=str)
 
@@ -24,12 +25,16 @@ class Policy:
     fee_chargeback: FeeRule | None = None
     dispute_fee_on: FeeBearer | None = None
     sellers: Literal["open", "refuse"] = "open"  # whether nobody need have registered an order's seller
+    http_return_urls: bool = False  # of loopback; https goes always
 
     def refusal(self, seller: SellerSet | None) -> str | None:
         """Why this seller, None where nobody has registered it, takes no payment."""
         if seller is None:
             return "unknown_seller" if self.sellers == "refuse" else None
         return "seller_closed" if seller.state == "closed" else None
+
+    def allows(self, return_url: str | None) -> bool:
+        return return_url is None or self.http_return_urls or not is_plain_http(return_url)
 
     def terms(self, seller: SellerSet | None) -> dict[str, Any]:
         """The rules in an order's terms: the seller's, else the installation's."""

@@ -64,7 +64,7 @@ PAYMENTS = Table(
     Column("checkout_id", "text", "payment.checkout_id", key=True),
     Column("owner", "text", "payment.owner", fixed=True),
     Column("buyer_account", "text", "checkout.buyer_account", fixed=True),
-    Column("token", "text", "checkout.token", fixed=True),
+    Column("token", "text", "checkout.token", null=True, fixed=True),
     Column("description", "text", "checkout.description", null=True, fixed=True),
     Column("metadata", "json", "checkout.metadata", fixed=True, write=_as_json),
     Column("contents", "text", "payment.contents", fixed=True),
@@ -76,6 +76,7 @@ PAYMENTS = Table(
     Column("received_at", "timestamptz", "checkout.received_at", fixed=True),
     Column("event_id", "uuid", "checkout.event_id", fixed=True),
     Column("trace", "uuid", "checkout.trace", null=True, fixed=True),
+    Column("return_url", "text", "checkout.return_url", null=True, fixed=True),
     Column("failed", "text", null=True, by_sql=True),
 )
 ORDERS = Table(
@@ -227,7 +228,7 @@ def _payments(rows: list[tuple[Any, ...]], orders: Mapping[str, Order]) -> dict[
 def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]:
     """Read requests, which never change and need no lock; only for payments whose orders are to be placed."""
     rows = conn.execute(
-        "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text, p.capture,"
+        "SELECT p.checkout_id, p.buyer_account, p.token, p.deadline, p.received_at, p.event_id::text, p.capture, p.return_url,"
         " o.payment_order_id, o.seller_account, o.currency, o.gross, o.fee, s.said"
         " FROM payments p JOIN orders o ON o.checkout_id = p.checkout_id"
         " LEFT JOIN sellers s ON s.seller_account = o.seller_account AND s.revision = o.seller_revision"
@@ -242,8 +243,18 @@ def _checkouts(conn: Connection, checkout_ids: list[str]) -> dict[str, Checkout]
         line = OrderTerms(order_id, seller, Money(gross, currency), Money(fee, currency), said and _read(said))
         terms.setdefault(checkout_id, []).append(line)
     return {
-        id_: Checkout(id_, buyer, token, deadline, tuple(terms[id_]), received_at, EventId(event_id), capture=capture)
-        for id_, (buyer, token, deadline, received_at, event_id, capture) in requests.items()
+        id_: Checkout(
+            id_,
+            buyer,
+            token,
+            deadline,
+            tuple(terms[id_]),
+            received_at,
+            EventId(event_id),
+            capture=capture,
+            return_url=url,
+        )
+        for id_, (buyer, token, deadline, received_at, event_id, capture, url) in requests.items()
     }
 
 

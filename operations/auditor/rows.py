@@ -63,7 +63,7 @@ class Journal(NamedTuple):
 
 ATTEMPTS = """
 SELECT payment_order_id, state, psp, call_id, psp_reference, gross_minor, currency, cause_event_id, outcome_event_id,
-    expires_at IS NOT NULL, operations
+    expires_at IS NOT NULL AND state <> 'pending', operations
 FROM attempt_view"""
 MOVEMENTS = """
 SELECT payment_order_id, cause_event_id::text, seller_account, currency, amount, kind, part, movement_id::text

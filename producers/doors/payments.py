@@ -130,6 +130,7 @@ def fingerprint(request: PaymentRequest, key: bytes) -> dict[str, str]:
         "buyer_info.email": buyer.email,
         "buyer_info.country": buyer.country,
         "payment_method.token": request.payment_method.token,
+        "payment_method.return_url": request.payment_method.return_url,
         "deadline": request.deadline.isoformat() if request.deadline else None,
     }
     return {

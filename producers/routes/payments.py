@@ -12,12 +12,13 @@ from producers.doors.payments import PaymentSubmission, links
 from producers.hot import HotRoute
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
-from producers.problems import Problem
+from producers.problems import Problem, broken
 from producers.reading import Row
 from producers.source import claim_of
 from schemas.events import PaymentStatus
-from schemas.requests import PaymentRequest
+from schemas.requests import CheckoutSessionRequest, FieldError, PaymentRequest
 from schemas.times import Moment
+from schemas.urls import is_plain_http
 
 router = APIRouter(tags=["payments"])
 
@@ -32,6 +33,30 @@ ASK = HotRoute(
     summary="Ask for a payment",
     description="One checkout with its orders. The same again answers the same, with `Idempotent-Replayed: true`.",
     key_meaning="Stored beside the checkout; with another checkout it is refused.",
+)
+
+
+async def _check_return_url(house: House, caller: Caller, asked: PaymentSubmission) -> None:
+    """Errors: Problem `invalid_url`, where only https goes."""
+    url = asked.request.payment_method.return_url
+    if url and is_plain_http(url) and not house.settings.webhooks.http_allowed:
+        raise broken([FieldError("return_url", "invalid_url", "the scheme must be https")])
+
+
+OPEN_SESSION = HotRoute(
+    path="/v1/checkout-sessions",
+    scope="payments:write",
+    body=CheckoutSessionRequest,
+    make=lambda caller, body, key, trace: PaymentSubmission(caller.owner, body.payment(), key, trace),
+    check=_check_return_url,
+    reply=replies.Payment,
+    tag="payments",
+    operation_id="open_checkout_session",
+    summary="Ask for a page on which the buyer pays",
+    description="A checkout of one order. Where the page is stands in the order's `next_action`, by `GET /v1/payments/{id}` or "
+    "webhook, once the PSP has said so. The buyer's return to `return_url` is no proof of payment. "
+    "The same again answers the same, with `Idempotent-Replayed: true`.",
+    key_meaning=ASK.key_meaning,
 )
 
 _COLUMNS = (
@@ -164,6 +189,18 @@ async def _add_amounts(house: House, orders: list[dict[str, Any]], owner: str) -
     operations = await house.payments.rows(_OPERATIONS, {"orders": asked, "owner": owner}) if asked else []
     for order in orders:
         order.update(replies.amounts_of(order, amounts[order["payment_order_id"]], operations))
+    await _add_pages(house, [order for order in orders if order["detail"] == "action_required"])
+
+
+async def _add_pages(house: House, orders: list[dict[str, Any]]) -> None:
+    """Add the page on which the buyer pays to these orders."""
+    ids = [order["payment_order_id"] for order in orders]
+    found = (
+        await house.payments.rows("SELECT * FROM redirect_view WHERE payment_order_id = ANY(%s)", [ids]) if ids else []
+    )
+    pages = {row["payment_order_id"]: row for row in found}
+    for order in orders:
+        order["next_action"] = replies.next_action(pages[order["payment_order_id"]])
 
 
 async def _not_yet(house: House, checkout_id: str, caller: Caller) -> Response:

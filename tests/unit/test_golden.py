@@ -27,7 +27,10 @@ BEFORE = {
     for file in (Path(__file__).parent / "schemas_before").glob("*.json")
 }
 AFTER_THE_DOORS = {  # what only doors of this release let in, and what follows from it
+    "PaymentRequested.v1.hosted",
     "PaymentRequested.v1.manual",
+    "OrderPlaced.v1.hosted",
+    "PaymentStatusChanged.v1.next-action",
     "NotificationReceived.v1.authorised",
     "NotificationReceived.v1.reversed",
     "JournalPosted.v1.part",

@@ -108,7 +108,8 @@ ORDER = "payment_orders[0]"
         ({"payment_method": {"token": ""}}, "payment_method.token", "invalid_token"),
         ({"payment_method": {"token": "a b"}}, "payment_method.token", "invalid_token"),
         ({"payment_method": {"token": CARD.replace(" ", "")}}, "payment_method.token", "card_number"),
-        ({"payment_method": {"number": "1"}}, "payment_method.token", "missing_field"),
+        ({"payment_method": {"number": "1"}}, "payment_method.number", "unknown_field"),
+        ({"payment_method": {}}, "payment_method.token", "missing_field"),
         ({"payment_orders": []}, "payment_orders", "no_orders"),
         ({"payment_orders": [order(f"o{i}") for i in range(101)]}, "payment_orders", "too_many_orders"),
         (

@@ -12,7 +12,11 @@ ENDED_AFTER = timedelta(hours=2)  # the executor tries again each hour while an 
 
 def authorisations(stores: Stores, now: datetime) -> LookResult:
     """No authorisation is past its end, unless an operation is open at the PSP or waits for a person."""
-    seen = LookResult(stores.one("executor", "SELECT count(*) FROM attempt_view WHERE expires_at IS NOT NULL")[0])
+    seen = LookResult(
+        stores.one("executor", "SELECT count(*) FROM attempt_view WHERE expires_at IS NOT NULL AND state <> 'pending'")[
+            0
+        ]
+    )
     rows = stores.rows(
         "executor",
         "SELECT payment_order_id, expires_at::text FROM attempt_view a WHERE state = 'authorised' AND expires_at < %s"
