@@ -173,6 +173,13 @@ def make_store(servers: Servers, template: str, tmp_path: Path) -> Iterator[Call
 @pytest.fixture
 def make_stack(make_store: Callable[..., Settings]) -> Iterator[Callable[..., Settings]]:
     """The same, with topics of their own."""
+    with stacks(make_store) as make:
+        yield make
+
+
+@contextmanager
+def stacks(make_store: Callable[..., Settings]) -> Iterator[Callable[..., Settings]]:
+    """A maker of settings with a database and topics of their own; topics end with the block."""
     from topics.runtime.making.topics import apply_topics
 
     made: list[Settings] = []
@@ -184,9 +191,11 @@ def make_stack(make_store: Callable[..., Settings]) -> Iterator[Callable[..., Se
         await_topics(settings)
         return settings
 
-    yield make
-    for settings in made:
-        delete_topics(settings)
+    try:
+        yield make
+    finally:
+        for settings in made:
+            delete_topics(settings)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ WHOLE_STACKS = (
     "tests/journey/test_verify_books.py",
     "tests/journey/test_pay_in.py",
     "tests/journey/test_money_back.py",
+    "tests/journey/test_hosted.py",
     "tests/journey/test_payouts.py",
     "tests/journey/test_settlements.py",
 )

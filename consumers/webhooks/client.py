@@ -15,10 +15,9 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from consumers.webhooks.queue import LeasedDelivery, Outcome
-from schemas.urls import parse_address
 from topics.runtime.calls.bounded import BoundedReply
 from topics.settings import Settings
-from topics.webhooks.addresses import Network, address_fault, url_fault
+from topics.webhooks.addresses import Network, address_fault, parse_address, url_fault
 from topics.webhooks.signing import sign
 
 REPLY_MAX = 500  # characters of a reply that are stored

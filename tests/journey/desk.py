@@ -37,19 +37,38 @@ class Desk:
         self, amount: str, fee: str = "0.00", *, manual: bool = False, currency: str = "EUR", token: str = "tok_visa"
     ) -> str:
         """One checkout of one order. → the id of both"""
+        body = self._checkout(amount, fee, currency, manual)
+        return self._taken("/v1/payments", {**body, "payment_method": {"token": token}})
+
+    def open_session(
+        self, amount: str, fee: str = "0.00", *, manual: bool = False, currency: str = "EUR", return_url: str
+    ) -> str:
+        """One checkout of one order that is paid on a page. → the id of both"""
+        return self._taken(
+            "/v1/checkout-sessions", {**self._checkout(amount, fee, currency, manual), "return_url": return_url}
+        )
+
+    def _taken(self, path: str, body: Mapping[str, object]) -> str:
+        status, answer = self.ask("POST", path, body)
+        assert status == 202, answer
+        return str(body["checkout_id"])
+
+    def _checkout(self, amount: str, fee: str, currency: str, manual: bool) -> dict[str, object]:
         id_ = self.new("order")
         order = {"payment_order_id": id_, "seller_account": f"seller-{id_}", "amount": amount, "currency": currency}
         body: dict[str, object] = {
             "checkout_id": id_,
             "buyer_info": {"buyer_account": "buyer-1", "name": "Ann Lee"},
-            "payment_method": {"token": token},
             "payment_orders": [{**order, "platform_fee": fee} if fee else order],
         }
-        if manual:
-            body["capture"] = "manual"
-        status, answer = self.ask("POST", "/v1/payments", body)
-        assert status == 202, answer
-        return id_
+        return {**body, "capture": "manual"} if manual else body
+
+    def page(self, order: str) -> str:
+        """Where the order's buyer pays, once the PSP has said so."""
+        self.shows(order, payment_order_status="EXECUTING", detail="action_required")
+        action = self.order(order)["next_action"]
+        assert action["type"] == "redirect_to_url"
+        return str(action["redirect_url"])
 
     def capture(self, order: str, amount: str, *, final: bool = False, currency: str = "EUR") -> Answer:
         body = {"capture_id": self.new("capture"), "payment_order_id": order, "amount": amount, "currency": currency}
