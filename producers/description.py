@@ -14,11 +14,12 @@ from producers.bodies import refuse_others
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews, settlement_files
-from schemas.requests import PaymentRequest
+from schemas.requests import CheckoutSessionRequest, PaymentRequest
 from schemas.sellers import SellerRequest
 
 BODIES: tuple[type[BaseModel], ...] = (
     PaymentRequest,
+    CheckoutSessionRequest,
     *money_back.BODIES,
     EndpointRequest,
     SellerRequest,

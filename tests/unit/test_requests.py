@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.money import Money
-from schemas.requests import PaymentRequest, differences, field_errors, repeated_field
+from schemas.requests import CheckoutSessionRequest, PaymentRequest, differences, field_errors, repeated_field
 
 CARD = "4111 1111 1111 1111"
 
@@ -79,6 +79,70 @@ def test_a_hundred_orders_are_taken() -> None:
 
 
 ORDER = "payment_orders[0]"
+
+
+HOSTED = {"type": "hosted", "return_url": "https://shop.example/thanks?cart=1"}
+AT_URL = "payment_method.return_url"
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "code"),
+    [
+        ({"type": "hosted"}, AT_URL, "missing_field"),
+        ({"return_url": "https://shop.example/"}, "payment_method.type", "missing_field"),
+        ({**HOSTED, "token": "tok_visa"}, "payment_method.token", "unknown_field"),
+        ({"token": "tok_visa", "return_url": "https://shop.example/"}, "payment_method.token", "unknown_field"),
+        ({**HOSTED, "type": "card"}, "payment_method.type", "invalid_parameter"),
+        ({**HOSTED, "type": None}, "payment_method.type", "missing_field"),
+        *[
+            ({"type": "hosted", "return_url": url}, AT_URL, "invalid_url")
+            for url in (
+                "http://shop.example/",
+                "http://127.0.0.1.shop.example/",
+                "javascript:alert(1)",
+                "data:text/html,x",
+                "//shop.example/",
+                "/thanks",
+                "",
+                "https://",
+                "https://ann:secret@shop.example/",
+                "https://ann@shop.example/",
+                "https://shop.example/#session",
+                "https://shop.example/a b",
+                "https://shop.example/\u00e9",
+                "https://shop.example/\n",
+                "https://evil.example\\@shop.example/",
+                "https://shop.example:0/",
+                "https://shop.example/" + "a" * 2000,
+            )
+        ],
+        ({"type": "hosted", "return_url": f"https://shop.example/?c={CARD.replace(' ', '')}"}, AT_URL, "card_number"),
+        ({"type": "hosted", "return_url": 5}, AT_URL, "wrong_type"),
+    ],
+)
+def test_a_page_has_a_return_url_that_a_browser_may_be_sent_to(method: dict[str, Any], field: str, code: str) -> None:
+    body = asked(payment_method=method, payment_orders=[order("o")])
+    assert refusals(json.dumps(body).encode()) == [(field, code)]
+
+
+@pytest.mark.parametrize(
+    "url", [HOSTED["return_url"], "https://127.0.0.1/", "http://localhost:3000/a", "http://[::1]:3/"]
+)
+def test_a_page_may_send_the_buyer_back_there(url: str) -> None:
+    body = asked(payment_method={"type": "hosted", "return_url": url}, payment_orders=[order("o")])
+    assert PaymentRequest.model_validate_json(json.dumps(body)).payment_method.return_url == url
+
+
+def test_a_page_is_for_one_order() -> None:
+    body = asked(payment_method=HOSTED, payment_orders=[order("o"), order("p")])
+    assert refusals(json.dumps(body).encode()) == [("payment_orders", "hosted_one_order")]
+
+
+def test_a_session_asks_for_the_same_as_a_payment_on_a_page() -> None:
+    body = asked(payment_method=HOSTED, payment_orders=[order("o")])
+    session = {name: value for name, value in body.items() if name != "payment_method"}
+    opened = CheckoutSessionRequest.model_validate_json(json.dumps({**session, "return_url": HOSTED["return_url"]}))
+    assert opened.payment() == PaymentRequest.model_validate_json(json.dumps(body))
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def test_an_order_of_a_seller_that_nobody_registered_says_nothing_new() -> None:
     said = json.loads(order.model_dump_json(exclude_none=True))
     assert said.keys() == set(OrderPlaced.model_fields) - {
         "capture",
+        "return_url",
         "fee_refund",
         "fee_chargeback",
         "dispute_fee_on",
