@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from schemas.payouts import PayoutStatus
 from schemas.sellers import Schedule, SellerSet
+from topics.exchange_rates import FxRate
 from topics.settings import PayoutProviderAccount
 
 Reason = Literal[
@@ -94,13 +95,14 @@ class Payout(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The installation's: who takes pay-outs, the least that is paid out by currency, how long a new destination cools,
-    the countries to which nothing is paid out.
+    the countries to which nothing is paid out, what is paid out in another currency.
     """
 
     providers: Sequence[PayoutProviderAccount] = ()
     minimum: Mapping[str, int] = field(default_factory=dict)
     cooling: timedelta = timedelta(days=1)
     countries_blocked: frozenset[str] = frozenset()
+    rates: Sequence[FxRate] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,9 @@ class _Sum:
             return "no_destination"
         if self.seller.destination.country in self.rules.countries_blocked:
             return "blocked_country"
-        if not any(each.takes(self.wallet.currency, self.seller.destination) for each in self.rules.providers):
+        rates = (each for each in self.rules.rates if each.currency == self.wallet.currency)
+        sent = {self.wallet.currency, *(each.payout_currency for each in rates)}
+        if not any(each.takes(to, self.seller.destination) for each in self.rules.providers for to in sent):
             return "no_provider"
         return "destination_cooling" if self._cools_until() is not None else None
 

@@ -53,7 +53,7 @@ def rules_of(settings: Settings) -> Rules:
     chosen = settings.payouts
     minimum = {currency: Money.parse(amount, currency).minor for currency, amount in chosen.minimum.items()}
     cooling = timedelta(seconds=chosen.destination_cooling_s)
-    return Rules(settings.payout_providers, minimum, cooling, settings.payout_countries_blocked)
+    return Rules(settings.payout_providers, minimum, cooling, settings.payout_countries_blocked, settings.fx)
 
 
 def shown(found: Payability) -> dict[str, Any]:

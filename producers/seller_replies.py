@@ -49,6 +49,7 @@ class Schedule(_Shape):
     day: int | None = None
     minimum: str | None = None
     keep: str | None = None
+    payout_currency: str | None = None
 
 
 class Seller(_Shape):

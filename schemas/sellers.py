@@ -102,10 +102,13 @@ class AskedSchedule(RequestPart):
     day: Annotated[int, AfterValidator(_day_of_month)] | None = None
     minimum: str | None = None
     keep: str | None = None
+    payout_currency: str | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         known_currency(self.currency)
+        if self.payout_currency is not None:
+            known_currency(self.payout_currency, "payout_currency")
         for field in ("minimum", "keep"):
             amount = getattr(self, field)
             if amount is not None:
@@ -152,6 +155,7 @@ class Schedule:
     day: int | None = None  # of a month: 1 to 28, or -1 for its last
     minimum: Money | None = None  # less is not paid out
     keep: Money | None = None  # so much stays
+    payout_currency: str | None = None  # of what is sent; None: the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def made(
         asked=asked,
         minimum=minimum,
         keep=keep,
-        payout_currency=payout_currency,
+        payout_currency=None if payout_currency == currency else payout_currency,
         destination=seller.destination,
         contents=contents,
         description=description,

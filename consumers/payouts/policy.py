@@ -40,7 +40,7 @@ class Policy:
         return next((each for each in self.providers if each.takes(currency, destination)), None)
 
     def has_rate(self, currency: str, to: str | None) -> bool:
-        return to is None or self.rates.quote(currency, to) is not None
+        return to in (None, currency) or self.rates.quote(currency, to) is not None
 
     def conversion(self, amount: Money, to: str | None) -> Conversion | NotConverted | None:
         """At the rate of this moment; None where nothing is converted."""

@@ -70,7 +70,7 @@ def fire(state: Payouts, event: TimerFired, cause: Cause, policy: Policy) -> Dec
     now = max(cause.now, event.due_at)
     again = Timer(SCHEDULE, event.timer_key, next_time(schedule, now))
     payout_id = scheduled_id(seller_account, currency, event.due_at)
-    if payout_id in state.payouts or not _is_payable(seller, currency, policy):
+    if payout_id in state.payouts or not _is_payable(seller, schedule, policy):
         return Decision(timers=[again])
     payout = made(
         payout_id,
@@ -80,6 +80,7 @@ def fire(state: Payouts, event: TimerFired, cause: Cause, policy: Policy) -> Dec
         cause,
         minimum=None if schedule.minimum is None else schedule.minimum.minor,
         keep=None if schedule.keep is None else schedule.keep.minor,
+        payout_currency=schedule.payout_currency,
         contents=BY_SCHEDULE,
         requested_by=BY_SCHEDULE,
         vouched_at=state.vouched_at(seller),
@@ -93,9 +94,10 @@ def _falling_on(seller: SellerSet, currency: str, due_at: datetime) -> Schedule 
     return next((each for each in own if next_time(each, due_at - _INSTANT) == due_at), None)
 
 
-def _is_payable(seller: SellerSet, currency: str, policy: Policy) -> bool:
+def _is_payable(seller: SellerSet, schedule: Schedule, policy: Policy) -> bool:
     """Else this time is left out: what is there then is paid the next time. The seller's payability says why."""
     destination = seller.destination
     if seller.state != "active" or destination is None or policy.is_blocked(destination):
         return False
-    return policy.provider(currency, destination) is not None
+    sent = schedule.payout_currency or schedule.currency
+    return policy.has_rate(schedule.currency, sent) and policy.provider(sent, destination) is not None

@@ -33,10 +33,12 @@ from tests.store.changed import Changed
 from tests.store.hearing import NOW, Hearing
 from tests.store.test_payouts_store import LONG_AGO, cleared, reserved
 from tests.unit.payouts_room import HARBOUR, requested, seller
+from topics.exchange_rates import FxRate
 from topics.payout_rules import PayoutRules
 
 RULES = {"approvals": [{"currency": "EUR", "above": "100.00", "persons": 1}]}
-ACCOUNTS = {"payouts": PayoutRules.model_validate(RULES), "payout_providers": (HARBOUR,)}
+RATES = (FxRate(currency="EUR", payout_currency="USD", rate="1.0825", spread_bps=50),)
+ACCOUNTS = {"payouts": PayoutRules.model_validate(RULES), "payout_providers": (HARBOUR,), "fx": RATES}
 
 
 class Desk:
@@ -83,14 +85,15 @@ class Desk:
         self.hear(cleared(asked.payout_id, asked.screen_no))
 
     def provider_says(self, payout_id: str, status: str) -> None:
-        (row,) = self.executor.rows("SELECT call_id, amount_minor FROM payout_view WHERE payout_id = %s", payout_id)
+        statement = "SELECT call_id, sent_minor, sent_currency FROM payout_view WHERE payout_id = %s"
+        (row,) = self.executor.rows(statement, payout_id)
         told = PayoutNotified(
             reference=row["call_id"],
             provider="harbour",
             notification_id=f"{payout_id} {status}",
             source="webhook",
             status=status,  # type: ignore[arg-type]
-            amount=Money(row["amount_minor"], "EUR"),
+            amount=Money(row["sent_minor"], row["sent_currency"]),
             provider_reference=f"tr-{payout_id}",
         )
         for said in self.executor.hears(told):
@@ -108,7 +111,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(servers: Servers, template: str) -> Iterator[Desk]:
-    """A pay-out paid, one approved and returned, one cancelled, one that waits for a person, one on its way."""
+    """A pay-out paid, one approved and returned, one cancelled, one that waits for a person, one on its way; one in dollars."""
     name = f"{template}_payouts"
     copy_database(servers, template, name)
     desk = Desk(load_settings(postgres=servers.postgres, database=name, secret=SECRET), servers)
@@ -119,11 +122,14 @@ def desk(servers: Servers, template: str) -> Iterator[Desk]:
         if payout_id != "cancelled":
             desk.hear(reserved(payout_id, minor))
     desk.hear(PayoutCancelRequested(payout_id="cancelled", owner="shop"))
-    (row,) = desk.payouts.rows("SELECT sha256 FROM payout_view WHERE payout_id = 'returned'")
-    said = {"payout_id": "returned", "decision": "approved", "sha256": row["sha256"], "reason": "seen"}
-    desk.hear(PayoutApproved(approver="shop", **said))
-    desk.hear(PayoutApproved(approver="Bob", **said))
-    for payout_id, words in (("paid", ["accepted", "paid"]), ("returned", ["paid", "returned"])):
+    desk.hear(requested("dollars", amount="200.00", payout_currency="USD"))
+    desk.hear(reserved("dollars", 20000))
+    for payout_id, persons in (("returned", ("shop", "Bob")), ("dollars", ("Carla",))):
+        (row,) = desk.payouts.rows("SELECT sha256 FROM payout_view WHERE payout_id = %s", payout_id)
+        said = {"payout_id": payout_id, "decision": "approved", "sha256": row["sha256"], "reason": "seen"}
+        for approver in persons:
+            desk.hear(PayoutApproved(approver=approver, **said))
+    for payout_id, words in (("paid", ["accepted", "paid"]), ("returned", ["paid", "returned"]), ("dollars", ["paid"])):
         for word in words:
             desk.provider_says(payout_id, word)
     assert desk.payouts.dead + desk.executor.dead == 0
@@ -187,6 +193,27 @@ CASES = {
         "UPDATE payouts.payouts SET destination_fingerprint = 'ffff' WHERE payout_id = 'returned'",
         {("payouts_approved", "returned")},
     ),
+    "another currency than was approved": (
+        "UPDATE payouts.payouts SET payout_currency = 'GBP' WHERE payout_id = 'dollars'",
+        {("payouts_approved", "dollars"), ("payouts_converted", "dollars")},
+    ),
+    "a release at another rate than it says": (
+        "UPDATE payouts.releases SET rate = '1.09' WHERE payout_id = 'dollars'",
+        {("payouts_converted", "dollars")},
+    ),
+    "a release that keeps more than it says": (
+        "UPDATE payouts.releases SET cost = cost - 1 WHERE payout_id = 'dollars'",
+        {("payouts_converted", "dollars")},
+    ),
+    "a release that was sent at another rate": (
+        "UPDATE executor.payouts SET sent_minor = sent_minor + 1 WHERE payout_id = 'dollars'",
+        {("payouts_converted", "dollars")},
+    ),
+    "a release that was converted and should not have been": (
+        "ALTER TABLE payouts.payouts DROP CONSTRAINT converted;"
+        " UPDATE payouts.payouts SET payout_currency = NULL WHERE payout_id = 'dollars'",
+        {("payouts_approved", "dollars"), ("payouts_converted", "dollars")},
+    ),
     "a release that needed more persons": (
         "ALTER TABLE payouts.releases DROP CONSTRAINT releases_check;"
         " UPDATE payouts.releases SET approvals_needed = 1 WHERE payout_id = 'out'",
@@ -238,7 +265,14 @@ def test_an_approval_that_no_person_has_published_is_named(desk: Desk) -> None:
 
 def test_the_fixture_has_of_everything_something(desk: Desk) -> None:
     rows = desk.payouts.rows("SELECT status FROM payout_view ORDER BY payout_id")
-    assert [row["status"] for row in rows] == ["cancelled", "processing", "paid", "returned", "awaiting_approval"]
+    assert [row["status"] for row in rows] == [
+        "cancelled",
+        "paid",
+        "processing",
+        "paid",
+        "returned",
+        "awaiting_approval",
+    ]
 
 
 @pytest.mark.parametrize(

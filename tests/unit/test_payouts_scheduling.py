@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.payouts.scheduling import next_time, scheduled_id
+from schemas.conversions import Quote
+from schemas.money import Money
 from schemas.payouts import PayoutPlaced, PayoutReady, PayoutStatusChanged
 from schemas.sellers import Schedule
 from tests.unit.payouts_room import DAY, HOUR, Room, cancelled, euro, names, requested, seller
@@ -104,6 +106,26 @@ def test_a_schedule_to_a_blocked_country_leaves_its_time_out_and_sets_the_next()
     seen.blocked = frozenset({"DE"})
     fired(seen)
     assert seen.state.payouts == {}
+    assert [timer.due_at for timer in seen.timers if timer.kind == "schedule"] == [SIX + DAY]
+
+
+def test_a_schedule_in_another_currency_converts_at_the_rate_of_its_release() -> None:
+    seen = scheduled(Schedule("EUR", "day", "06:00", minimum=euro(2500), payout_currency="USD"))
+    seen.rates = {"EUR-USD": Quote("1.0825", 50)}
+    id_ = fired(seen)
+    seen.screens(payout_id=id_)
+    (placed,) = seen.all_said(PayoutPlaced)
+    assert (placed.currency, placed.minimum) == ("EUR", euro(2500))
+    seen.reserves(10_000, id_)
+    (ready,) = seen.all_said(PayoutReady)
+    assert (ready.amount, ready.sent) == (euro(10_000), Money(10_770, "USD"))
+
+
+@pytest.mark.parametrize(("to", "made"), [("USD", 0), ("EUR", 1)])
+def test_a_schedule_without_a_rate_leaves_its_time_out_and_its_own_currency_needs_none(to: str, made: int) -> None:
+    seen = scheduled(Schedule("EUR", "day", "06:00", payout_currency=to))
+    fired(seen)
+    assert [each.payout_currency for each in seen.state.payouts.values()] == [None] * made
     assert [timer.due_at for timer in seen.timers if timer.kind == "schedule"] == [SIX + DAY]
 
 

@@ -93,6 +93,10 @@ class ReleaseRow(NamedTuple):
     cleared_at: datetime
     fresh_until: datetime  # by the settings at that time
     approvals_needed: int
+    target: int | None  # where it is converted, as all of the following
+    rate: str | None
+    spread_bps: int | None
+    cost: int | None
 
 
 class SentRow(NamedTuple):
@@ -100,6 +104,9 @@ class SentRow(NamedTuple):
 
     release_no: int
     state: str
+    sent: int
+    sent_currency: str
+    cost: int | None
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
+from math import ceil, floor
 
 from operations.auditor.engine.findings import Finding, heard
 from operations.auditor.payouts.books import (
@@ -14,6 +16,7 @@ from operations.auditor.payouts.books import (
     is_scheduled,
 )
 from schemas import payouts
+from schemas.money import exponent
 from schemas.persons import person_of
 
 REQUESTED = heard(payouts.PayoutRequested, "payouts")
@@ -24,6 +27,7 @@ EXECUTED = heard(payouts.PayoutSubmitted, "payouts")
 HOPS = (REQUESTED, TO_SCREEN, DECIDED, heard(payouts.PayoutApproved, "payouts"), READY, EXECUTED)
 
 ASKED, SCREENED, APPROVED, END = "payouts_asked", "payouts_screened", "payouts_approved", "payouts_end"
+CONVERTED = "payouts_converted"
 UNASKED = "no door accepted this from"
 
 # Where a pay-out has ended, by the executor's state of it. While a state is not here, the provider has not decided.
@@ -35,6 +39,7 @@ def compare_payouts(books: PayoutBooks) -> Iterator[Finding]:
     yield from _asked(books)
     yield from _screened(books)
     yield from _approved(books)
+    yield from _converted(books)
     yield from _ended(books)
 
 
@@ -109,6 +114,31 @@ def _why_it_may_not_count(payout_id: str, books: PayoutBooks, approval: Approval
     return "counted, and made it" if person_of(approval.approver) in payout.makers(payout_id) else None
 
 
+def _converted(books: PayoutBooks) -> Iterator[Finding]:
+    """Each release in another currency is converted as its rate says, to the cent; and just that was sent."""
+    for payout_id, payout, release in _each_release(books):
+        if payout is None or payout.amount is None:
+            continue
+        number, to = release.release_no, payout.payout_currency
+        found, wanted = (release.target, release.cost), _at_rate(payout.amount, payout.currency, to, release)
+        if found != wanted:
+            yield Finding(CONVERTED, payout_id, f"release {number} sends {found} at {release.rate}, not {wanted}")
+        sent = books.sent.get(payout_id)
+        if sent is not None and sent.release_no == number and (to is not None or sent.cost is not None):
+            told, there = (release.target, to, release.cost), (sent.sent, sent.sent_currency, sent.cost)
+            if told != there:
+                yield Finding(CONVERTED, payout_id, f"release {number} sends {told}, and the executor sent {there}")
+
+
+def _at_rate(amount: int, currency: str, to: str | None, release: ReleaseRow) -> tuple[int | None, int | None]:
+    """What is sent and what it costs, by fractions; None where nothing is converted."""
+    if to is None or release.rate is None or release.spread_bps is None:
+        return None, None
+    rate = Fraction(release.rate) * Fraction(10) ** (exponent(to) - exponent(currency))  # of minor units
+    target = floor(amount * (1 - Fraction(release.spread_bps, 10_000)) * rate)
+    return target, ceil(target / rate)
+
+
 def _ended(books: PayoutBooks) -> Iterator[Finding]:
     """Each pay-out stands where its history and the executor have it."""
     for payout_id, payout in books.payouts.items():
@@ -151,5 +181,6 @@ COUNTS: dict[str, Callable[[PayoutBooks], int]] = {
     ASKED: lambda books: len(books.payouts),
     SCREENED: lambda books: sum(map(len, books.releases.values())),
     APPROVED: lambda books: sum(map(len, books.releases.values())) + sum(map(len, books.approvals.values())),
+    CONVERTED: lambda books: sum(each.rate is not None for some in books.releases.values() for each in some),
     END: lambda books: len(books.payouts),
 }

@@ -24,10 +24,13 @@ SELECT payout_id, owner, seller_account, currency, amount, is_all, destination_f
     destination_changed_by, destination_changers, received_at, event_id::text, screen_no, release_no, released, ended,
     status, detail, payout_currency
 FROM payout_view"""
-_SENT = "SELECT payout_id, release_no, state FROM payout_view"
+_SENT = "SELECT payout_id, release_no, state, sent_minor, sent_currency, cost_minor FROM payout_view"
 _SCREENINGS = "SELECT payout_id, screen_no, outcome, decided_at, counts FROM screening_view"
 _APPROVALS = "SELECT payout_id, event_id::text, approver, decision, sha256, at, why_not FROM approval_view"
-_RELEASES = "SELECT payout_id, release_no, released_at, cleared_at, fresh_until, approvals_needed FROM release_view"
+_RELEASES = (
+    "SELECT payout_id, release_no, released_at, cleared_at, fresh_until, approvals_needed, target, rate, spread_bps, cost"
+    " FROM release_view"
+)
 _REQUESTS = "SELECT operation_id, owner, event_id::text FROM operation_id_view WHERE kind = 'payout'"
 
 

@@ -112,7 +112,10 @@ def put(
     holder: Annotated[str | None, typer.Option(help="whose account that is")] = None,
     schedule: Annotated[
         list[str] | None,
-        typer.Option(metavar="CURRENCY:EVERY[:DAY]@HH:MM", help="EUR:day@06:00, EUR:week:1@06:00; or none"),
+        typer.Option(
+            metavar="CURRENCY[-TO]:EVERY[:DAY]@HH:MM",
+            help="EUR:day@06:00, EUR:week:1@06:00, EUR-USD:day@06:00; or none",
+        ),
     ] = None,
     file: Annotated[
         typer.FileBinaryRead | None,
@@ -175,18 +178,19 @@ def _read(file: typer.FileBinaryRead | None) -> dict[str, Any]:
 
 
 def _schedule(text: str) -> dict[str, Any]:
-    """ "EUR:week:1@06:00" → every Monday."""
+    """ "EUR:week:1@06:00" → every Monday; "EUR-USD:day@06:00" → every day, in dollars."""
     when, _, at = text.partition("@")
-    currency, _, period = when.partition(":")
+    currencies, _, period = when.partition(":")
+    currency, _, to = currencies.partition("-")
     every, _, day = period.partition(":")
+    told = {"currency": currency, "every": every, "at": at} | ({"payout_currency": to} if to else {})
     try:
-        on = {"week": "weekday", "month": "day"}[every]
-        return {"currency": currency, "every": every, on: int(day), "at": at}
+        return told | {{"week": "weekday", "month": "day"}[every]: int(day)}
     except (KeyError, ValueError):
         if every == "day" and not day:
-            return {"currency": currency, "every": every, "at": at}
+            return told
         raise typer.BadParameter(
-            f"--schedule: {text!r} is no CURRENCY:EVERY[:DAY]@HH:MM such as EUR:week:1@06:00"
+            f"--schedule: {text!r} is no CURRENCY[-TO]:EVERY[:DAY]@HH:MM such as EUR:week:1@06:00"
         ) from None
 
 
@@ -326,10 +330,11 @@ def _value(value: Any) -> str:
 
 
 def _when(schedule: Mapping[str, Any]) -> str:
-    """ "EUR every week, on day 1, at 06:00, at least 25.00"."""
+    """ "EUR in USD every week, on day 1, at 06:00, at least 25.00"."""
+    to = f" in {schedule['payout_currency']}" if "payout_currency" in schedule else ""
     on = schedule.get("weekday", schedule.get("day"))
     told = [
-        f"{schedule['currency']} every {schedule['every']}",
+        f"{schedule['currency']}{to} every {schedule['every']}",
         "" if on is None else f"on day {on}",
         f"at {schedule['at']}",
     ]

@@ -195,7 +195,7 @@ def test_operators_register_change_freeze_and_thaw_a_seller_and_the_history_name
         (("put", "sell-7", "--owner", "cli-shop", "--reserve", "10"), 2, "PERCENT:DAYS"),
         (("put", "sell-7", "--owner", "cli-shop", "--fixed", "0.30:EUR"), 2, "--fixed needs --fee"),
         (("put", "sell-7", "--owner", "cli-shop", "--iban", "DE1"), 1, "destination.iban: an IBAN such as"),
-        (("put", "sell-7", "--owner", "cli-shop", "--schedule", "EUR:week@06:00"), 2, "CURRENCY:EVERY"),
+        (("put", "sell-7", "--owner", "cli-shop", "--schedule", "EUR:week@06:00"), 2, "CURRENCY[-TO]:EVERY"),
         (("put", "sell-7", "--owner", "cli-shop", "--schedule", "EUR:day@24:00"), 1, "schedules[0].at: a time of day"),
     ],
 )
