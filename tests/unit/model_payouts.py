@@ -25,6 +25,7 @@ from producers.payability import Payout as Seen
 from producers.payability import Wallet as Total
 from psp.payout_port import Returned, TransferReply
 from psp.replies import NothingHappened, Unknown
+from schemas.conversions import Quote
 from schemas.envelope import derive_id
 from schemas.errors import Permanent, Transient
 from schemas.events import AnyEvent, TimerFired
@@ -51,11 +52,14 @@ from topics.runtime.shape.consumer import Cause, Timer
 
 SELLER, SIDE = "s-1", ("s-1", "EUR")
 MAKERS = ("shop", "dan")
+CONVERTED = ("USD", "JPY", "BHD")
 SCREENING_LIFE = timedelta(minutes=15)
 ASKED_MAX = 6
 ROOMS = ("payouts", "wallet", "ledger", "executor", "risk")
 INSIDE = ("act",) * 4 + ("time",) * 2 + ("hear",) * 2 + ("fire",)
-OUTSIDE = ("ask",) * 3 + ("approve",) * 4 + ("evolve",) * 5 + ("tell",) * 4 + ("fund", "state", "state", "cancel")
+OUTSIDE = (
+    ("ask",) * 3 + ("approve",) * 4 + ("evolve",) * 5 + ("tell",) * 4 + ("fund", "state", "state", "cancel", "rate")
+)
 OUTSIDE += ("review", "review", "rival", "debit", "again", "resolve", "resolve")
 _TOPIC = {kind: topic.name for topic in catalog.TOPICS for kind in topic.says}
 _HEARD = {
@@ -79,6 +83,7 @@ class World:
         self.provider = Provider(r)
         self.now = CAPTURED_AT
         self.room = Room(rules={"approvals": [{"currency": "EUR", "above": "20.00", "persons": r.choice((1, 2))}]})
+        self._rate()
         self.desk = PayoutDesk()
         self.wallets, self.books = Wallets({SIDE: Wallet(*SIDE)}), Books(_Balances())
         self.logs: dict[tuple[str, str], list[AnyEvent]] = defaultdict(list)
@@ -328,7 +333,13 @@ class World:
             self.asked += 1
             amount = self.r.choice(("all", "5.00", "15.00", "24.00"))
             by = self.r.choice(("shop (key 1a2b3c4d)", "shop (key 99999999)"))
-            self.say(requested(f"po-{self.asked}", amount=amount, requested_by=by))
+            to = self.r.choice((None, None, *CONVERTED))
+            self.say(requested(f"po-{self.asked}", amount=amount, requested_by=by, payout_currency=to))
+
+    def _rate(self) -> None:
+        """Another rate, or none, from now on."""
+        rates = {to: self.r.choice((None, Quote("0.9", 0), Quote("162.357", 37))) for to in CONVERTED}
+        self.room.rates = {f"EUR-{to}": quote for to, quote in rates.items() if quote is not None}
 
     def some(self) -> Payout | None:
         return self.r.choice([*self.room.state.payouts.values()]) if self.room.state.payouts else None
@@ -438,17 +449,18 @@ class World:
         orders = [f"order-{number}" for number in range(1, self.captures + 1)]
         return [each for order in orders for each in self.wallets.holdings.of_order(order)]
 
-    def balance(self, account: str) -> int:
+    def balance(self, account: str, currency: str = "EUR") -> int:
         return sum(
             entry.amount.minor * (1 if entry.direction == "debit" else -1)
             for posting in self.books.postings.values()
             for entry in posting.journal.entries
-            if entry.account == account
+            if (entry.account, entry.amount.currency) == (account, currency)
         )
 
     def settle(self) -> None:
         """Everything ends: persons decide what is held, frozen and waiting, and the provider says all that it knows."""
         self.provider.silence = 0.2
+        self.room.rates = dict.fromkeys((f"EUR-{to}" for to in CONVERTED), Quote("1.1", 10))
         for _ in range(6):
             self.go_on()
             self.revision += 1
@@ -500,16 +512,13 @@ class World:
         open_ = [each.payout_id for each in self.room.state.payouts.values() if each.ended is None]
         assert not open_, f"never ended: {[self.room.of(each).status for each in open_]}"
         assert wallet.reserved == 0, "reserved for ever"
-        accepted = sum(each.amount.minor for each in self.provider.transfers.values() if each.status == "accepted")
-        assert self.balance("payouts:in-transit") == -accepted, "in transit is what the provider has not ended"
-        out = sum(each.amount.minor for each in self.provider.transfers.values() if each.status == "paid")
-        back = sum(
-            each.amount.minor - each.returned.minor
-            for each in self.provider.transfers.values()
-            if each.status == "returned" and each.returned is not None
-        )
-        assert self.balance("bank:main:clearing") == -(out + back), "our bank account is not what the provider has paid"
-        assert self.balance("bank:fees") == back, "what banks have kept is not what came back less"
+        for currency in ("EUR", *CONVERTED):
+            self.provider.check_bank(currency, self.balance)
+        rates = {
+            id_: each.ready.conversion.rate for id_, each in self.desk.state.payouts.items() if each.ready.conversion
+        }
+        for currency in CONVERTED:
+            self.provider.check_exchange(currency, self.balance, rates)
         paid = {each.payout_id: each.status for each in self.provider.transfers.values() if each.status != "rejected"}
         rows = self.room.state.payouts.values()
         ended = {each.payout_id: each.ended for each in rows if each.ended in ("paid", "returned")}

@@ -18,7 +18,7 @@ def name_of(who: str) -> str:
 
 def nothing_of(payout: Payout, now: datetime) -> Transfer:
     """What persons see who find no transfer."""
-    return Transfer(payout.call_id, payout.key, payout.amount, "rejected", now)
+    return Transfer(payout.call_id, payout.key, payout.sent, "rejected", now)
 
 
 def is_in_doubt(payout: Payout) -> bool:

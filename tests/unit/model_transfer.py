@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
+from math import ceil
 
 from consumers.executor.payout import Payout
 from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned, TransferReply, TransferState
@@ -56,7 +59,7 @@ class Provider:
         if id_ in self.transfers:
             return
         status = "rejected" if self.r.random() < 0.15 else "accepted"
-        self.transfers[id_] = Transfer(id_, payout.key, payout.amount, status, now)
+        self.transfers[id_] = Transfer(id_, payout.key, payout.sent, status, now)
         live = [each for each in self.transfers.values() if each.payout_id == payout.key and each.status != "rejected"]
         assert len(live) <= 1 or self.lies, f"{payout.key} is paid out {len(live)} times"
 
@@ -83,4 +86,25 @@ class Provider:
         transfer.status = self.r.choice(after)
         if transfer.status == "returned":
             kept = self.r.choice((0, 0, 100))
-            transfer.returned = Money(max(1, transfer.amount.minor - kept), "EUR")
+            transfer.returned = Money(max(1, transfer.amount.minor - kept), transfer.amount.currency)
+
+    def check_bank(self, currency: str, balance: Callable[[str, str], int]) -> None:
+        transfers = [each for each in self.transfers.values() if each.amount.currency == currency]
+        accepted = sum(each.amount.minor for each in transfers if each.status == "accepted")
+        in_transit = balance("payouts:in-transit", currency)
+        assert in_transit == -accepted, "in transit is what the provider has not ended"
+        out = sum(each.amount.minor for each in transfers if each.status == "paid")
+        returned = [(each.amount, each.returned) for each in transfers if each.status == "returned" and each.returned]
+        lost = sum(amount.minor - back.minor for amount, back in returned)
+        at_bank = balance("bank:main:clearing", currency)
+        assert at_bank == -(out + lost), "our bank account is not what the provider has paid"
+        assert balance("bank:fees", currency) == lost, "what banks have kept is not what came back less"
+
+    def check_exchange(self, currency: str, balance: Callable[[str, str], int], rates: Mapping[str, str]) -> None:
+        """What is out is exchanged, each at the rate of its own release, and nothing of what came back."""
+        live = [each for each in self.transfers.values() if each.status in ("accepted", "paid")]
+        out = [each for each in live if each.amount.currency == currency]
+        account = f"fx:EUR-{currency}"
+        assert balance(account, currency) == sum(each.amount.minor for each in out), "another amount was exchanged"
+        cents = (Fraction(each.amount.amount) / Fraction(rates[each.payout_id]) * 100 for each in out)
+        assert balance(account, "EUR") == -sum(map(ceil, cents)), "what was sent has cost something else"

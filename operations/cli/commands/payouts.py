@@ -204,16 +204,16 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"{_at(one['at'])}  {one['decision']} by {one['approver']}{effect}: {one['reason']}")
     for one in found["releases"]:
         became = f": {one['outcome']}" + (f" ({one['code']})" if one["code"] else "") if one["outcome"] else ""
-        lines.append(
-            f"{_at(one['released_at'])}  release {one['release_no']} to {one['provider']}{_converted(one)}{became}"
-        )
+        what = f"release {one['release_no']} to {one['provider']}{_converted(found, one)}{became}"
+        lines.append(f"{_at(one['released_at'])}  {what}")
     return lines
 
 
-def _converted(release: dict[str, Any]) -> str:
+def _converted(found: dict[str, Any], release: dict[str, Any]) -> str:
     if release["rate"] is None:
         return ""
-    return f", {release['target']} at {release['rate']}, of which the spread is {release['spread']}"
+    sent = f"{release['target']} {found['payout_currency']} at {release['rate']}"
+    return f", {sent}: {release['cost']} {found['currency']}, and {release['spread']} {found['currency']} are kept"
 
 
 def _at(at: Any) -> str:

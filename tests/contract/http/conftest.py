@@ -25,6 +25,9 @@ SOURCES = [
 ]
 
 
+RATES = {"USD": "1.0825", "BHD": "0.0001"}
+
+
 @pytest.fixture(scope="session")
 def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     name = f"h{secrets.token_hex(5)}"
@@ -39,6 +42,7 @@ def http_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPat
         home=home,
         upstreams={"partner"},
         settlement_sources=SOURCES,
+        fx=[{"currency": "EUR", "payout_currency": to, "rate": rate, "spread_bps": 50} for to, rate in RATES.items()],
         # Modules share the topics: a room of one hears of orders that another one placed without any payment.
         stop_at_least=10_000,
     )

@@ -157,9 +157,21 @@ def test_what_cannot_be_paid_out_is_refused_and_its_id_stays_free(door: Door, se
     assert ask(door, seller, amount="all").status == 202, "a frozen seller's waits"
 
 
+def test_what_cannot_be_converted_is_refused_and_its_currency_is_a_part_of_the_request(door: Door, seller: str) -> None:
+    refused(ask(door, seller, payout_currency="GBP"), 422, "no_rate", "payout_currency")
+    refused(ask(door, seller, amount="1.00", payout_currency="BHD"), 422, "amount_too_small", "amount")
+    first = ask(door, seller, payout_currency="EUR")
+    assert (first.status, first.json["payout_currency"]) == (202, None), "nothing is converted"
+    assert ask(door, seller).body == first.body
+    refused(ask(door, seller, payout_currency="USD"), 422, "contents_conflict", "payout_currency")
+
+
 @pytest.mark.parametrize(
     ("changed", "field", "code"),
     [
+        ({"payout_currency": "usd"}, "payout_currency", "unknown_currency"),
+        ({"payout_currency": "XXX"}, "payout_currency", "unknown_currency"),
+        ({"payout_currency": 840}, "payout_currency", "wrong_type"),
         ({"amount": "0.00"}, "amount", "not_positive"),
         ({"amount": "-1.00"}, "amount", "not_positive"),
         ({"amount": "1.5"}, "amount", "wrong_decimals"),
@@ -396,6 +408,29 @@ def test_commands_ask_show_approve_and_cancel_and_can_be_run_again(
         assert (done.returncode, done.stdout) == (0, f"{second} is cancelled\n")
     late = tally(environment, "payouts", "cancel", first)
     assert (late.returncode, late.stderr) == (1, f"tally: {first} is rejected\n")
+
+
+def test_a_pay_out_in_dollars_tells_its_target_and_rate_once_it_is_released(
+    door: Door, seller: str, environment: dict[str, str]
+) -> None:
+    id_ = f"{seller}-1"
+    asked = tally(environment, "payouts", "request", seller, "--to", "USD", "--id", id_)
+    assert asked.returncode == 0, asked.stderr
+    wait_for(lambda: status(door, id_) == "screening")
+    clear(door, id_)
+    wait_for(lambda: status(door, id_) == "awaiting_approval")
+    waiting = door.get(f"{ROOT}/{id_}").json
+    assert (waiting["payout_currency"], waiting["target"], waiting["rate"]) == ("USD", None, None)
+    assert "100.00 EUR → ? USD" in tally(environment, "payouts", "show", id_).stdout
+    for actor in ("ann", "bert"):
+        tally(environment, "payouts", "approve", id_, "--actor", actor, "--reason", "seen")
+    wait_for(lambda: status(door, id_) == "processing")
+    released = door.get(f"{ROOT}/{id_}").json
+    payout_replies.PayoutWithHistory.model_validate_json(orjson.dumps(released))
+    assert (released["amount"], released["target"], released["rate"]) == ("100.00", "107.70", "1.0825")
+    shown = tally(environment, "payouts", "show", id_).stdout
+    assert "100.00 EUR → 107.70 USD" in shown
+    assert "release 1 to harbour, 107.70 USD at 1.0825: 99.50 EUR, and 0.50 EUR are kept" in shown
 
 
 # ── what is shown, and whose turn it is ──────────────────────────────────────────────────────────────────────────────
