@@ -37,6 +37,18 @@ HARBOUR = {"name": "harbour", "adapter": "harbour", "url": "http://h", "api_key"
         ("TALLY_PAYOUT_PROVIDERS", json.dumps([{**HARBOUR, "name": "Big Bank"}]), "TALLY_PAYOUT_PROVIDERS__0__NAME"),
         ("TALLY_PAYOUTS", '{"screening_life_s": 86401}', "TALLY_PAYOUTS__SCREENING_LIFE_S: .*86400"),
         ("TALLY_PAYOUTS", '{"release_life_s": 86401}', "TALLY_PAYOUTS__RELEASE_LIFE_S: .*86400"),
+        ("TALLY_FX", '[{"currency": "EUR", "payout_currency": "USD", "rate": 1.08}]', "TALLY_FX__0__RATE"),
+        (
+            "TALLY_FX",
+            '[{"currency": "EUR", "payout_currency": "USD", "rate": "0.0"}]',
+            "TALLY_FX__0__RATE: .*more than",
+        ),
+        ("TALLY_FX", '[{"currency": "EUR", "payout_currency": "EUR", "rate": "1"}]', "TALLY_FX__0: .*EUR twice"),
+        (
+            "TALLY_FX",
+            "[" + ",".join(['{"currency": "EUR", "payout_currency": "USD", "rate": "1.08"}'] * 2) + "]",
+            "TALLY_FX: .*EUR to USD has two rates",
+        ),
         ("TALLY_UPSTREAMS", '["my shop"]', "TALLY_UPSTREAMS: .*'my shop'"),
         (
             "TALLY_RISK",
