@@ -1,7 +1,7 @@
-"""500 pay-outs to 50 sellers in four currencies, a part of them converted, on the real stack, two processes for each room, with every ending.
+"""500 pay-outs to 50 sellers in four currencies on the real stack, two processes for each room, with every ending.
 
-Some are approved, rejected, cancelled, refused; sellers are frozen while theirs are under way. In the end the provider's own
-books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the auditor finds nothing.
+Some are converted, approved, rejected, cancelled, refused; sellers are frozen while theirs are under way. In the end the
+provider's own books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the auditor finds nothing.
 """
 
 from __future__ import annotations

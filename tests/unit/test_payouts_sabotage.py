@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.executor import paying_out
+from consumers.executor.payout import Payout as Sent
 from consumers.executor.payout import PayoutCallFacts
 from consumers.ledger import templates
 from consumers.payouts import approving, decide, gates
@@ -124,7 +125,12 @@ def withdrawn_and_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paying_out, "_unresolved", again)
 
 
+def sent_in_the_wallets_currency(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Sent, "sent", Sent.amount)
+
+
 BUILDS: dict[Build, str] = {
+    sent_in_the_wallets_currency: "is not what the provider has paid|in transit is|another amount",
     withdrawn_and_sent_again: "sent after its release was withdrawn",
     released_on_an_old_clearance: "released without a fresh clearance",
     answer_to_an_older_question_believed: "released on the answer to an older question",
