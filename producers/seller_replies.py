@@ -146,7 +146,9 @@ class StatementLine(_Shape):
 
 
 class Statement(_Shape):
-    """closing = opening + the lines' amounts - `payout`, where it is a pay-out's."""
+    """closing = opening + the lines' amounts - `payout`, where it is a pay-out's. `target` is what its destination gets, where
+    that is in another currency.
+    """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -158,4 +160,7 @@ class Statement(_Shape):
     closing: str
     payout_id: str | None = None
     payout: str | None = None
+    payout_currency: str | None = None
+    target: str | None = None
+    rate: str | None = None
     lines: list[StatementLine]

@@ -11,7 +11,7 @@ import io
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, Protocol
+from typing import Any, LiteralString, NamedTuple, Protocol
 
 import orjson
 
@@ -32,6 +32,10 @@ LEFT JOIN LATERAL (SELECT wallet_version, available_after, at FROM movement_view
                    ORDER BY wallet_version DESC LIMIT 1) b ON TRUE
 WHERE m.payment_order_id = %s AND m.kind = 'reserved'
 """
+# What its destination gets, where the pay-out is converted: in payouts.
+SENT: LiteralString = (
+    "SELECT payout_currency, target, rate FROM payout_view WHERE payout_id = %s AND target IS NOT NULL"
+)
 _MOVED: LiteralString = """
 SELECT wallet_version, at, kind, payment_order_id AS subject, part, amount - to_pending - to_reserved AS changed, available_after
 FROM movement_view
@@ -48,6 +52,16 @@ class Rows(Protocol):
     """A reader of the wallet's views."""
 
     async def rows(self, statement: LiteralString, values: Values = ()) -> list[Row]: ...
+
+
+class Sent(NamedTuple):
+    """What the destination of a converted pay-out gets, and at which rate."""
+
+    target: Money
+    rate: str
+
+    def __str__(self) -> str:
+        return f"{self.target} at {self.rate}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class Statement:
     until: datetime
     payout_id: str | None = None
     payout: int = 0
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +97,8 @@ class Line:
     available: int
 
 
-def of_payout(payout_id: str, row: Row) -> Statement:
-    """From a row of RESERVED."""
+def of_payout(payout_id: str, row: Row, sent: Sequence[Row]) -> Statement:
+    """From a row of RESERVED, and of SENT where there is one."""
     return Statement(
         row["seller_account"],
         row["currency"],
@@ -95,6 +110,7 @@ def of_payout(payout_id: str, row: Row) -> Statement:
         row["at"],
         payout_id,
         row["to_reserved"],
+        next((Sent(Money(each["target"], each["payout_currency"]), each["rate"]) for each in sent), None),
     )
 
 
@@ -178,6 +194,8 @@ def head(statement: Statement) -> dict[str, Any]:
         return Money(minor, statement.currency).amount
 
     told = {"payout_id": statement.payout_id, "payout": decimal(statement.payout)} if statement.payout_id else {}
+    if (sent := statement.sent) is not None:
+        told |= {"payout_currency": sent.target.currency, "target": sent.target.amount, "rate": sent.rate}
     return {
         "seller_account": statement.seller_account,
         "currency": statement.currency,
@@ -211,7 +229,8 @@ async def as_csv(wallet: Rows, statement: Statement) -> AsyncIterator[bytes]:
     if statement.payout_id is not None:
         amount = Money(-statement.payout, currency).amount
         closing = Money(statement.closing, currency).amount
-        yield _rows([[_text(statement.until), "payout", "", statement.payout_id, "", amount, currency, closing]])
+        of = (statement.payout_id, _text(statement.sent))
+        yield _rows([[_text(statement.until), "payout", "", *of, amount, currency, closing]])
     yield _rows([_balance(statement.until, "closing", statement.closing, currency)])
 
 

@@ -30,11 +30,11 @@ class _Wallet:
 
 def found(settings: Settings, payout_id: str) -> Statement | None:
     """None if nothing was ever reserved for it."""
-    from producers.statements import RESERVED, of_payout
+    from producers.statements import RESERVED, SENT, of_payout
     from topics.runtime.shape.reading import read
 
     rows = read(settings, "wallet", RESERVED, [payout_id])
-    return of_payout(payout_id, rows[0]) if rows else None
+    return of_payout(payout_id, rows[0], read(settings, "payouts", SENT, [payout_id])) if rows else None
 
 
 def written(settings: Settings, statement: Statement, as_csv: bool) -> str:
@@ -61,7 +61,8 @@ def print_lines(settings: Settings, statement: Statement) -> None:
     table.add_row("", "opening", "", "", told["opening"])
     for line in asyncio.run(_lines(settings, statement)):
         table.add_row(*_cells(line, statement.currency))
-    table.add_row("", "pay-out", told["payout_id"], f"-{told['payout']}", told["closing"])
+    of = " · ".join(str(each) for each in (statement.payout_id, statement.sent) if each)
+    table.add_row("", "pay-out", of, f"-{told['payout']}", told["closing"])
     table.show()
 
 

@@ -103,7 +103,8 @@ async def payout_statement(request: Request, payout_id: str, caller: Caller = ne
     reserved = await house.wallet.rows(statements.RESERVED, [id_]) if own else []
     if not reserved:
         raise Problem("not_found", "There is no such pay-out, or nothing was reserved for it.")
-    return _streamed(request, statements.of_payout(id_, reserved[0]))
+    sent = await house.payouts.rows(statements.SENT, [id_])
+    return _streamed(request, statements.of_payout(id_, reserved[0], sent))
 
 
 def _streamed(request: Request, found: statements.Statement) -> Response:

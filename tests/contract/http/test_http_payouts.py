@@ -431,6 +431,12 @@ def test_a_pay_out_in_dollars_tells_its_target_and_rate_once_it_is_released(
     shown = tally(environment, "payouts", "show", id_).stdout
     assert "100.00 EUR → 107.70 USD" in shown
     assert "release 1 to harbour, 107.70 USD at 1.0825: 99.50 EUR, and 0.50 EUR are kept" in shown
+    statement = door.get(f"{ROOT}/{id_}/statement").json
+    assert (statement["payout"], statement["target"], statement["payout_currency"]) == ("100.00", "107.70", "USD")
+    assert (
+        f",payout,,{id_},107.70 USD at 1.0825,-100.00,EUR,0.00"
+        in tally(environment, "payouts", "statement", id_, "--csv").stdout
+    )
 
 
 # ── what is shown, and whose turn it is ──────────────────────────────────────────────────────────────────────────────
