@@ -241,7 +241,8 @@ def test_an_upstream_asks_and_cancels_on_a_topic_of_its_own(door: Door) -> None:
     key, seller = door.key_for("partner"), f"po-{secrets.token_hex(4)}"
     put(door, seller, key, destination=IBAN)
     wait_for(lambda: refused_for_funds(door, seller, key))
-    wanted = PayoutRequest(payout_id=f"{seller}-1", seller_account=seller, amount="all", currency="EUR")
+    dollars = {"currency": "EUR", "payout_currency": "USD"}
+    wanted = PayoutRequest(payout_id=f"{seller}-1", seller_account=seller, amount="all", **dollars)
     with UpstreamClient(door.settings.kafka, "partner", door.settings.topic_prefix) as client:
         client.send_payout(wanted)
         client.send_payout(wanted)
@@ -249,6 +250,7 @@ def test_an_upstream_asks_and_cancels_on_a_topic_of_its_own(door: Door) -> None:
         wait_for(lambda: door.get(f"{ROOT}/{seller}-1", key=key).status == 200)
         client.cancel_payout(f"{seller}-1")
     wait_for(lambda: door.get(f"{ROOT}/{seller}-1", key=key).json["status"] == "cancelled")
+    assert door.get(f"{ROOT}/{seller}-1", key=key).json["payout_currency"] == "USD"
     assert door.get(f"{ROOT}/{seller}-1").status == 404, "another owner's"
     refused(ask(door, seller, key, payout_id=f"{seller}-1", amount="12.00"), 422, "insufficient_funds", "amount")
 
