@@ -16,6 +16,7 @@ from faust.types import TP
 from yarl import URL
 
 from reconciliation.credentials import credentials
+from reconciliation.record_batches import read_broken_records
 from topics import catalog
 from topics.runtime.delivery.positions import Offsets
 from topics.runtime.shape.consumer import AnyConsumer, Message
@@ -95,6 +96,7 @@ def make_app(settings: Settings, consumer: AnyConsumer, positions: Positions) ->
 
     Errors: SettingsError if TALLY_KAFKA_OPTIONS has what aiokafka cannot do.
     """
+    read_broken_records()
     kind = type("Consumer", (StreamConsumer,), {"positions": positions, "prefix": settings.topic_prefix})
     transport = type("Transport", (driver.Transport,), {"Consumer": kind})
 

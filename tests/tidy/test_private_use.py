@@ -9,7 +9,11 @@ from pathlib import Path
 
 from tests.tidy.reading import PACKAGES, nodes, python, text
 
-USED = {"psycopg": {"_pipeline", "_communicate_gen"}, "aiohttp": {"_factory"}}
+USED = {
+    "aiokafka": {"_buffer", "_num_records", "_pos", "_read_msg"},
+    "aiohttp": {"_factory"},
+    "psycopg": {"_pipeline", "_communicate_gen"},
+}
 
 
 def is_private(name: str) -> bool:
