@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaConnectionError
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, TopicPartition
 
-from reconciliation.app import StreamConsumer, group, make_app
+from reconciliation.app import REQUEST_S, StreamConsumer, group, make_app
 from topics.runtime.delivery.positions import Offsets, earliest, start_offsets, stop_for_gone_offset
 from topics.runtime.making.revisions import refuse_older
 from topics.runtime.outbox.desk import Chore
@@ -44,6 +44,8 @@ TURN_S = 0.25
 AGAIN_S = 0.5
 TOPICS_EVERY_S = 1.0
 SILENT_S = 10.0
+PLACE_S_MAX = 10.0  # of a look-up of positions; after REQUEST_S Faust gives up, and reads nothing ever again
+RESUME_S_MAX = 2 * REQUEST_S  # without reading, though databases and brokers are there
 END_S_MAX = 10.0
 CRASHED_END_S_MAX = 1.0
 
@@ -69,6 +71,8 @@ class StreamLoop:
         self._set_back: Offsets = {}  # positions to commit, where Kafka's offsets are ahead of them
         self._stopped = self._held = False  # room; batch in hand
         self._failed: Exception | None = None  # what ends the process
+        self._slow: asyncio.Task[None] | None = None  # waits for a slow look-up
+        self._read_at = time.monotonic()  # when Faust was seen to read
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="apply")
         self._chores = [
             Chore(TIDY_EVERY_S, self._desk.tidy),
@@ -129,6 +133,10 @@ class StreamLoop:
         consumer: Any = app.consumer
         if app.crashed or app.should_stop or consumer.crashed:
             raise StreamCrashed(repr(app.crash_reason or consumer.crash_reason))
+        if app.flow_control.is_active() or self.health.state != "running":
+            self._read_at = time.monotonic()
+        elif time.monotonic() > self._read_at + RESUME_S_MAX:
+            raise StreamCrashed("it has not begun to read again after an assignment")
 
     async def _keep(self, app: faust.App) -> None:
         """Chores, and late partitions placed; every TURN_S."""
@@ -150,6 +158,15 @@ class StreamLoop:
     # ── what Faust calls ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def assigned(self, wheres: Wheres) -> Offsets:
+        """Partitions whose look-up takes long are late: they are placed once it has ended."""
+        placing = asyncio.create_task(self._assigned(wheres))
+        done, _ = await asyncio.wait({placing}, timeout=PLACE_S_MAX)
+        if done:
+            return placing.result()
+        self._slow = asyncio.create_task(self._in_thread(self._make_late, wheres))  # after it, in the thread
+        return {}
+
+    async def _assigned(self, wheres: Wheres) -> Offsets:
         try:
             return await self._in_thread(self._assign, wheres)
         except Exception as error:

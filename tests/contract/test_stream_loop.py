@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -11,9 +12,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from mode.utils.queues import FlowControlEvent
 
 from reconciliation import app, host
 from reconciliation.host import StreamCrashed, StreamLoop
@@ -183,6 +187,47 @@ def test_a_database_that_is_away_at_an_assignment_is_waited_for(
     assert violations(on_kafka, books, sender.sent) == set()
 
 
+def test_a_look_up_of_positions_that_takes_longer_than_faust_waits_is_waited_for(
+    on_kafka: Settings, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust gives up such an assignment without a word, and would sit there for ever."""
+    request_s = SESSION_S
+    monkeypatch.setattr(app, "REQUEST_S", request_s)
+    monkeypatch.setattr(host, "PLACE_S_MAX", 0.2)
+    asked, let_go, made = threading.Event(), threading.Event(), list[Any]()
+    place, make_app = host.start_offsets, host.make_app
+
+    def held(*arguments: Any) -> Any:
+        asked.set()
+        assert let_go.wait(LIMIT_S)
+        return place(*arguments)
+
+    def noting(*arguments: Any) -> Any:
+        made.append(make_app(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(host, "start_offsets", held)
+    monkeypatch.setattr(host, "make_app", noting)
+    sender = Sender(on_kafka)
+    sent = send(sender, 1)
+    with member(on_kafka):
+        assert asked.wait(LIMIT_S)
+        soon(made[-1].flow_control.is_active, 1.5 * request_s)
+        let_go.set()
+        wait("all is done", lambda: len(books.effects()) == sent, 15)
+    assert violations(on_kafka, books, sender.sent) == set()
+
+
+def test_a_process_that_never_reads_again_after_an_assignment_ends(
+    on_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else Faust may forget: its supervisor starts it again."""
+    monkeypatch.setattr(host, "RESUME_S_MAX", 0.5)
+    monkeypatch.setattr(FlowControlEvent, "resume", lambda self: None)
+    with pytest.raises(StreamCrashed, match="not begun to read"):
+        StreamLoop(on_kafka, probe.build_streamed(), threading.Event()).run()
+
+
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -229,6 +274,40 @@ def test_poison_is_a_dead_letter_each_and_the_rest_goes_on(on_kafka: Settings, b
         wait("the good one is done", lambda: books.effects("good") == [1])
         wait("the others are letters", lambda: len(books.letters()) == 5)
     assert {state for state, _ in books.letters()} == {"dead"}
+
+
+class NoText(str):
+    """A name as bytes that are no text."""
+
+    def encode(self, *_: Any) -> bytes:
+        return b"\xff\xfe"
+
+
+async def say_with_a_bad_name(settings: Settings, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    """Only a client that packs records itself can."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka)
+    await producer.start()
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 1 << 20)
+    batch.append(key=key, value=value, timestamp=None, headers=[(NoText("bad"), b"x"), *headers])
+    await producer.send_batch(batch, settings.topic_prefix + EXECUTIONS, partition=0)
+    await producer.stop()
+
+
+def test_a_header_whose_name_is_no_text_makes_a_dead_letter_and_ends_no_process(
+    on_kafka: Settings, books: Books
+) -> None:
+    sender = Sender(on_kafka)
+    event = captured("bad", 1)
+    headers = list(headers_of(event, event_id("bad", 1)))
+    with member(on_kafka):
+        sent = send(sender, 1)
+        wait("it reads", lambda: settled(books, sent))
+        asyncio.run(say_with_a_bad_name(on_kafka, b"bad", event.model_dump_json().encode(), headers))
+        sent = send(sender, 1)
+        wait("it is a letter", lambda: books.letters() == [("dead", "bad_headers")])
+        wait("the others go on", lambda: len(books.effects()) == sent)
+    assert books.rows("SELECT key, value FROM parked") == [(b"bad", event.model_dump_json().encode())]
 
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
