@@ -45,6 +45,7 @@ NOTHING = Decision()
 
 LOOK = "file"  # timers
 SETTLE = "settle"
+ON = ":on"  # ends the key of SETTLE for a file's second slice, and those after it
 WITHDRAW = "withdraw"
 FOLD = "fold"  # again
 SWEEP = "sweep"
@@ -164,16 +165,20 @@ def _file(state: Reconciliation, source: str, file_id: str) -> File:
 
 def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
     """Wait for all chunks, hold what is odd in one way, withdraw what the file replaces, judge, and let it be booked."""
-    file = _by_number(state, int(event.timer_key))
+    file = _by_number(state, settled_file(event.timer_key))
     if file is None or file.state != "folding":
         return NOTHING
     progress = state.progress[file.file_no]
-    if not file.ended or file.chunks is None or progress.chunks < file.chunks or progress.unfolded:
+    if not file.ended or not progress.is_whole or progress.unfolded:
         return Decision(timers=(_timer(SETTLE, event.timer_key, now + FOLDING_TAKES),))
     if progress.newest:
         superseded = (FileMoved(replace(file, state="superseded"), now), *_restated(state, file, progress, now))
         return Decision(superseded, timers=(_timer(WITHDRAW, f"{file.file_no}:0:0", now),))
-    if BRAKES.isdisjoint(file.released) and (why := _brake(file, progress, sources)):
+    if (
+        not is_judged_on(event.timer_key)
+        and BRAKES.isdisjoint(file.released)
+        and (why := _brake(file, progress, sources))
+    ):
         held = FileMoved(replace(file, state="held", why=why), now)
         return Decision((held, *(_restated(state, file, progress, now, waits=True) if why == "restated" else ())))
     if progress.older:
@@ -182,11 +187,20 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
     changes = list(settling.judge(state, file.file_no, sources, now))
     again = looks_again(changes)
     if file.file_no in state.more_odd:
-        return Decision(changes, timers=(_timer(SETTLE, event.timer_key, now), *again))
+        return Decision(changes, timers=(_timer(SETTLE, f"{file.file_no}{ON}", now), *again))
     changes += missing_in_sequence(state, file, sources, now)
     changes.append(FileMoved(replace(file, state="folded"), now))
     changes += [FileCame(account_of(source), now)] if (source := sources.by_name.get(file.source)) else []
     return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
+
+
+def settled_file(timer_key: str) -> int:
+    return int(timer_key.removesuffix(ON))
+
+
+def is_judged_on(timer_key: str) -> bool:
+    """Whether slices of the file are judged already: the brake has let it pass."""
+    return timer_key.endswith(ON)
 
 
 def looks_again(changes: Sequence[Change]) -> list[Timer]:
@@ -204,10 +218,12 @@ def _brake(file: File, progress: Progress, sources: Sources) -> str | None:
         return "restated"
     if source and restated and any(abs(moved) > _in_minor(source.restate_limit, of) for of, moved in restated.moved):
         return "restated"
-    limit = max(BRAKE_AT_LEAST, progress.known // BRAKE_SHARE)
-    if progress.amounts > limit:
+    if progress.odd is None:
+        return None
+    limit = max(BRAKE_AT_LEAST, progress.odd.known // BRAKE_SHARE)
+    if progress.odd.amounts > limit:
         return "amounts"
-    return "fees" if progress.fees > limit else None
+    return "fees" if progress.odd.fees > limit else None
 
 
 def _in_minor(amount: str, currency: str) -> Decimal:

@@ -14,11 +14,23 @@ from pydantic import TypeAdapter
 from reconciliation.banking import group_of, paired, unmatched
 from reconciliation.booking import Claim, LineSum
 from reconciliation.decide import Heard
-from reconciliation.files import CHUNKS_A_SLICE, FOLD, LOOK, MISSED, SETTLE, SWEEP, WITHDRAW, restated_item
+from reconciliation.files import (
+    CHUNKS_A_SLICE,
+    FOLD,
+    LOOK,
+    MISSED,
+    SETTLE,
+    SWEEP,
+    WITHDRAW,
+    is_judged_on,
+    restated_item,
+    settled_file,
+)
 from reconciliation.schedule import LOOK_BACK
 from reconciliation.state import (
     COUNTED,
     File,
+    OddLines,
     OpenItem,
     Progress,
     Reconciliation,
@@ -91,7 +103,7 @@ def _numbers(event: TimerFired) -> list[int]:
     """The files that a timer is about."""
     match event.kind:
         case "settle":
-            return [int(event.timer_key)]
+            return [settled_file(event.timer_key)]
         case "withdraw" | "fold":
             return [int(number) for number in event.timer_key.split(":")[::2]]
         case _:
@@ -114,10 +126,12 @@ def _load_fired(
         kinds[event.kind].append(event.timer_key)
     for key in (*kinds[WITHDRAW], *kinds[FOLD]):
         state.chunks[key] = list(_chunks(conn, key))
+    beginning = {settled_file(key) for key in kinds[SETTLE] if not is_judged_on(key)}
     for file in state.files.values():
-        state.progress[file.file_no] = _progress(conn, file.file_no)
+        state.progress[file.file_no] = _progress(conn, file, file.file_no in beginning)
     _load_items(conn, state, [restated_item(file) for file in state.files.values()])
-    settling = [file.file_no for file in state.files.values() if str(file.file_no) in kinds[SETTLE]]
+    wanted = {settled_file(key) for key in kinds[SETTLE]}
+    settling = [file.file_no for file in state.files.values() if file.file_no in wanted]
     slices = [*([0] if SWEEP in kinds else []), *settling]
     _load_sequences(conn, state, settling)
     for file_no in slices:
@@ -158,16 +172,17 @@ def _chunks(conn: Connection, key: str) -> Iterator[SettlementLines]:
         )
 
 
-_PROGRESS = """
-SELECT (SELECT count(*) FROM line_chunks c WHERE c.file_no = f.file_no AND c.reader = f.reader),
-    coalesce(f.lines, 0) - o.unknown, o.amounts, o.fees, v.older, v.superseded, v.unfolded, v.newest
+_FOLDED_CHUNKS = "SELECT count(*) FROM line_chunks WHERE file_no = %s AND reader = %s"
+_ODD_LINES = """
+SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
+    count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
+    count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
+        AND t.fee - t.fee_expected NOT BETWEEN 0 AND t.fee_slack) AS fees
+FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = %s
+"""
+_VERSIONS = """
+SELECT v.older, v.superseded, v.unfolded, v.newest
 FROM files f CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE t.facts = '{}') AS unknown,
-        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled <> t.expected) AS amounts,
-        count(*) FILTER (WHERE t.facts <> '{}' AND t.settled = t.expected
-            AND t.fee - t.fee_expected NOT BETWEEN 0 AND t.fee_slack) AS fees
-    FROM odd JOIN tallies t USING (key, kind, currency, psp) WHERE odd.file_no = f.file_no) o
-CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(m.file_no ORDER BY m.file_no) FILTER (WHERE m.older AND m.state IN ('held', 'folded')), '{}')
             AS older,
         (array_agg(m.file_no ORDER BY m.version DESC, m.file_no DESC) FILTER (WHERE m.state = 'superseded'))[1] AS superseded,
@@ -195,14 +210,24 @@ WHERE a.file_no = %(old)s
 """
 
 
-def _progress(conn: Connection, file_no: int) -> Progress:
-    (row,) = conn.execute(_PROGRESS, [file_no])
-    chunks, known, amounts, fees, older, superseded, unfolded, newest = row
+def _progress(conn: Connection, file: File, beginning: bool) -> Progress:
+    """Lines are counted once, before the first slice of them is judged: for each slice again it would be quadratic."""
+    is_whole, odd = _counted(conn, file) if beginning else (True, None)
+    [(older, superseded, unfolded, newest)] = conn.execute(_VERSIONS, [file.file_no])
     restated = None
     if newest or older:
-        old, new = (file_no, newest) if newest else (older[0], file_no)
+        old, new = (file.file_no, newest) if newest else (older[0], file.file_no)
         restated = _restatement(conn, old, new)
-    return Progress(chunks, known, amounts, fees, tuple(older), superseded, unfolded, newest, restated)
+    return Progress(is_whole, odd, tuple(older), superseded, unfolded, newest, restated)
+
+
+def _counted(conn: Connection, file: File) -> tuple[bool, OddLines | None]:
+    """→ whether all its lines are folded; if they are, what the brake compares"""
+    [(chunks,)] = conn.execute(_FOLDED_CHUNKS, [file.file_no, file.reader])
+    if file.chunks is None or chunks < file.chunks:
+        return False, None
+    [(unknown, amounts, fees)] = conn.execute(_ODD_LINES, [file.file_no])
+    return True, OddLines((file.lines or 0) - unknown, amounts, fees)
 
 
 def _restatement(conn: Connection, old: int, new: int) -> Restatement | None:

@@ -53,14 +53,20 @@ class Restatement(NamedTuple):
     moved: tuple[tuple[str, int], ...]  # of each settlement: currency, by how much more or less is claimed
 
 
+class OddLines(NamedTuple):
+    """What the brake compares of a file."""
+
+    known: int  # lines under judged kinds whose tally has a fact
+    amounts: int  # of them: another amount than expected
+    fees: int  # of them: another fee than expected
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What is counted of a file's lines before it is settled."""
 
-    chunks: int  # folded
-    known: int  # lines under judged kinds whose tally has a fact
-    amounts: int  # of them: another amount than expected
-    fees: int  # of them: another fee than expected
+    is_whole: bool  # all its chunks are folded
+    odd: OddLines | None  # None: not counted, since the brake is not asked
     older: tuple[int, ...]  # files of its identity that it replaces, and whose lines still count
     superseded: int | None  # the newest of those that it, or a newer one, has replaced
     unfolded: int  # older files of its identity whose lines are not all folded
