@@ -19,6 +19,7 @@ from producers.recon_reports import (
     settlements_shown,
 )
 from producers.recon_steps import Steps, steps_of
+from schemas.envelope import charge_call_id
 from schemas.settlement_keys import named
 from topics.settlement_sources import SettlementSource
 
@@ -49,14 +50,11 @@ LEFT JOIN settlement_view s ON s.settlement_no = t.lines[4 * d.place - 1]
 WHERE t.key = ANY (%(keys)s::uuid[])
 ORDER BY t.psp, t.kind, t.key, t.currency, d.place LIMIT 1000
 """
-# `again`: there were others before, which only the table of all calls has; that is read from end to end.
+# Of charges all that were made, by their number.
 _CALLS: LiteralString = """
-SELECT call_id, attempt_no > 1 AS again FROM attempt_view WHERE payment_order_id = %(id)s
-UNION ALL SELECT call_id, false FROM operation_view WHERE payment_order_id = %(id)s
-UNION ALL SELECT call_id, release_no > 1 FROM payout_view WHERE payout_id = %(id)s
-"""
-_CALLS_BEFORE: LiteralString = """
-SELECT call_id FROM call_view WHERE payment_order_id = %(id)s OR payout_id = %(id)s LIMIT 1000
+SELECT call_id, attempt_no FROM attempt_view WHERE payment_order_id = %(id)s
+UNION ALL SELECT call_id, 0 FROM operation_view WHERE payment_order_id = %(id)s
+UNION ALL (SELECT call_id, 0 FROM call_view WHERE subject = %(id)s AND kind <> 'charge' LIMIT 1000)
 """
 _DISPUTES: LiteralString = """
 SELECT DISTINCT psp, dispute_reference FROM dispute_view WHERE payment_order_id = %(id)s
@@ -138,15 +136,14 @@ def keys_of(of: str, sources: Iterable[SettlementSource]) -> Steps[list[str]]:
     """The keys of an order or pay-out (the ids of its calls, and its disputes), of a refund or dispute, of their reference."""
     calls = yield Ask("executor", _CALLS, {"id": of})
     disputes = yield Ask("executor", _DISPUTES, {"id": of})
-    if any(row["again"] for row in calls):
-        calls = [*calls, *(yield Ask("executor", _CALLS_BEFORE, {"id": of}))]
     if not calls and (orders := (yield Ask("payments", _OPERATIONS, {"id": of}))):
         values = {"id": of, "orders": [row["payment_order_id"] for row in orders]}
         calls = yield Ask("executor", _CALLS_OF_OPERATION, values)
         disputes = yield Ask("executor", _DISPUTE, values)
     accounts = {source.psp or source.bank_account for source in sources}
     theirs = {(row["psp"], row["dispute_reference"]) for row in disputes} | {(account, of) for account in accounts}
-    return sorted({row["call_id"] for row in calls}) + sorted(named(*each) for each in theirs)
+    charges = {charge_call_id(of, number) for row in calls for number in range(1, row.get("attempt_no", 0))}
+    return sorted({row["call_id"] for row in calls} | charges) + sorted(named(*each) for each in theirs)
 
 
 def _look_up_lines(found: Sequence[Answer]) -> Steps[None]:

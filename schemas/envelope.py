@@ -50,6 +50,12 @@ def digest(*parts: bytes, key: bytes = b"") -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def charge_call_id(payment_order_id: str, attempt_no: int) -> str:
+    """32 hex digits: the idempotency key and our reference at the PSP. Derived, so that a repeated decision repeats it, and an
+    order's charges are found without a list of all calls."""
+    return digest(b"charge", payment_order_id.encode(), b"%d" % attempt_no).replace("-", "")
+
+
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # the two bits that RFC 9562 fixes
 
 

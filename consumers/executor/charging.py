@@ -26,7 +26,7 @@ from consumers.executor.ladder import (
 from consumers.executor.routing import scheme_of
 from consumers.executor.state import Policy
 from psp.port import Authorised, Captured, Declined, Pending, Reply, Reversed, Unknown
-from schemas.envelope import digest
+from schemas.envelope import charge_call_id
 from schemas.errors import Permanent
 from schemas.events import (
     CallEnded,
@@ -51,11 +51,6 @@ Said = TypeVar("Said", bound=Terms)
 # ── an order ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def call_id_of(payment_order_id: str, attempt_no: int) -> str:
-    """32 hex digits: the idempotency key and our reference at the PSP. Derived, so that a repeated decision repeats it."""
-    return digest(b"charge", payment_order_id.encode(), b"%d" % attempt_no).replace("-", "")
-
-
 def place(policy: Policy, attempt: Attempt | None, order: OrderPlaced, cause: Cause) -> Decision:
     """Charge the order once."""
     if attempt is not None and attempt.placed != order:
@@ -72,7 +67,7 @@ def place(policy: Policy, attempt: Attempt | None, order: OrderPlaced, cause: Ca
 
 
 def _begin(order: OrderPlaced, psp: str, cause: Cause) -> Attempt:
-    call_id = call_id_of(order.payment_order_id, 1)
+    call_id = charge_call_id(order.payment_order_id, 1)
     scheme = scheme_of(order.token)
     return Attempt(order, 1, call_id, psp, "calling", cause.event_id, cause.now, cause.now, scheme=scheme)
 
@@ -298,7 +293,7 @@ def _other_psp(policy: Policy, attempt: Attempt, call: CallFacts, cause: Cause) 
 def _fail_over(attempt: Attempt, psp: str, outcome: str, cause: Cause) -> Decision:
     """Begin another call, with a key of its own. The last call has ended: later replies to it can only repeat its end."""
     number = attempt.attempt_no + 1
-    call_id = call_id_of(attempt.key, number)
+    call_id = charge_call_id(attempt.key, number)
     begun = attempt.evolve(cause.now, attempt_no=number, call_id=call_id, psp=psp, refusals=0, asks=0)
     return Decision((begun,), (), (Ended(attempt.call_id, outcome), _call(begun)), begun.revision)
 

@@ -128,6 +128,13 @@ def _risk(stores: Stores, payout_id: str) -> Iterator[Moment]:
         yield Moment(at, "risk", f"reviewed: {decision}", payout_id, f"by {actor}{late}")
 
 
+# `kind <> 'charge'`: the index of subjects has no others.
+CALLS = (
+    "SELECT call_id, kind, state, act, act_no, send_no, first_sent_at, due_at FROM call_view"
+    " WHERE subject = %s AND kind <> 'charge' AND payout_id IS NOT NULL"
+)
+
+
 def _executor(stores: Stores, payout_id: str) -> Iterator[Moment]:
     for state, provider, minor, currency, code, reference, created, changed in stores.rows(
         "executor",
@@ -140,7 +147,7 @@ def _executor(stores: Stores, payout_id: str) -> Iterator[Moment]:
             yield Moment(changed, "executor", state, payout_id, ", ".join(part for part in (reference, code) if part))
     for call_id, kind, call_state, act, acts, sends, sent, due in stores.rows(
         "executor",
-        "SELECT call_id, kind, state, act, act_no, send_no, first_sent_at, due_at FROM call_view WHERE payout_id = %s",
+        CALLS,
         [payout_id],
     ):
         if sent is not None:
@@ -181,7 +188,7 @@ def _provider(stores: Stores, settings: Settings, payout_id: str) -> Iterator[Mo
     for name, call_id, minor, currency, at in stores.rows(
         "executor",
         "SELECT p.provider, c.call_id, p.sent_minor, p.sent_currency, c.created_at FROM payout_view p"
-        " JOIN call_view c USING (payout_id) WHERE p.payout_id = %s AND c.kind = 'payout'",
+        " JOIN call_view c ON c.subject = p.payout_id AND c.kind <> 'charge' WHERE p.payout_id = %s AND c.kind = 'payout'",
         [payout_id],
     ):
         if (provider := providers.get(name)) is None:

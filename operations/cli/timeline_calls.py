@@ -9,6 +9,7 @@ from operations.auditor.engine.psps import found_of
 from operations.auditor.engine.stores import Stores
 from operations.cli.moment import SENT, Moment
 from psp.port import Kind, Listed, ListedCharge, ListedDispute, ListingError, Psp
+from schemas.envelope import charge_call_id
 from schemas.money import Money
 
 
@@ -40,13 +41,24 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
+_CHARGED = "SELECT payment_order_id, attempt_no FROM attempt_view WHERE payment_order_id = ANY(%s)"
+_CALL = "SELECT payment_order_id, call_id, kind, state, act, act_no, send_no, created_at, first_sent_at, due_at FROM call_view"
+# Two indexes: that of the calls' ids has all, that of their subjects has no charges.
+CALLS = f"""
+{_CALL} WHERE call_id = ANY(%(charges)s) AND payment_order_id = ANY(%(orders)s)
+UNION ALL {_CALL} WHERE subject = ANY(%(orders)s) AND kind <> 'charge' AND payment_order_id IS NOT NULL
+"""
+
+
 def calls(stores: Stores, order_ids: Sequence[str]) -> Iterator[Moment]:
     """Sends and asks. A check only asks, so it is never sent."""
+    charges = [
+        charge_call_id(order_id, number)
+        for order_id, last in stores.rows("executor", _CHARGED, [list(order_ids)])
+        for number in range(1, last + 1)
+    ]
     for order_id, call_id, kind, state, act, acts, sends, created, sent, due in stores.rows(
-        "executor",
-        "SELECT payment_order_id, call_id, kind, state, act, act_no, send_no, created_at, first_sent_at, due_at"
-        " FROM call_view WHERE payment_order_id = ANY(%s)",
-        [list(order_ids)],
+        "executor", CALLS, {"charges": charges, "orders": list(order_ids)}
     ):
         name = "" if kind == "charge" else f"{kind} "
         if sent is not None:

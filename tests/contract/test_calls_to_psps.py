@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from consumers.executor import client
-from consumers.executor.charging import call_id_of
 from consumers.executor.consumer import build
 from consumers.executor.sender import run_sender
 from consumers.executor.settings import RoutingRule
 from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
+from schemas.envelope import charge_call_id
 from tests.contract.calls_running import Desk, calling, calling_process, killed_calling, psp_accounts, topics_for_nobody
 from tests.simulator.running import RunningSimulator, free_port, wait_for
 from tests.unit.executor_cases import notification, order
@@ -198,7 +198,7 @@ def test_what_is_stuck_is_told_with_age_amount_and_what_comes_next(desk: Desk) -
 
 def test_a_notification_before_its_call_is_kept_and_taken_up(desk: Desk) -> None:
     late = placed("tok_visa", "order-late")
-    call = Call(call_id_of("order-late", 1), "order-late", "charge", "northpay", b"", late.deadline)  # type: ignore[attr-defined]
+    call = Call(charge_call_id("order-late", 1), "order-late", "charge", "northpay", b"", late.deadline)  # type: ignore[attr-defined]
     desk.tell(notification(call, psp="southpay", notification_id="evt_of_nobody"))
     desk.tell(notification(call))
     assert desk.rows("SELECT count(*) FROM notifications WHERE taken_at IS NULL") == [(2,)]

@@ -8,6 +8,9 @@ from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
+import psycopg
+import pytest
+
 from consumers.executor.consumer import build as build_executor
 from consumers.ledger.consumer import build as build_ledger
 from consumers.payments.consumer import build as build_payments
@@ -15,7 +18,10 @@ from consumers.payouts.consumer import build as build_payouts
 from consumers.risk.consumer import build as build_risk
 from consumers.wallet.consumer import build as build_wallet
 from consumers.webhooks.consumer import build as build_webhooks
+from operations.auditor.transfers import page
+from operations.cli import payout_timeline, timeline_calls
 from operations.stack.settings import AllSettings
+from producers import recon_explained
 from psp.payout_port import Accepted
 from reconciliation.consumer import build as build_reconciliation
 from schemas.events import AnyEvent, WebhookResendRequested, WebhookTestRequested
@@ -96,3 +102,23 @@ def plans(settings: AllSettings, name: str) -> Sequence[str]:
         conn.rollback()
     assert explained.plans
     return explained.plans
+
+
+ONE: Mapping[str, tuple[str, Any]] = {
+    "tally show ORDER": (timeline_calls.CALLS, {"charges": ["c" * 32], "orders": ["order-1"]}),
+    "tally show PAYOUT": (payout_timeline.CALLS, ["po_1"]),
+    "tally recon explain": (recon_explained._CALLS, {"id": "order-1"}),
+    "tally verify": (page._CALLS, [["po_1"]]),
+}
+
+
+@pytest.mark.parametrize("command", ONE)
+def test_the_calls_of_one_order_or_pay_out_are_found_without_reading_those_of_all(
+    command: str, stored: AllSettings
+) -> None:
+    statement, values = ONE[command]
+    options = "-c search_path=executor -c enable_seqscan=off"
+    with psycopg.connect(stored.dsn("tally_executor_read"), options=options) as conn:
+        plan = "\n".join(row[0] for row in conn.execute("EXPLAIN " + statement, values))  # type: ignore[operator]
+    assert "on calls" in plan
+    assert "Seq Scan on calls" not in plan

@@ -28,8 +28,11 @@ from schemas.money import Money
 _PAYOUTS = """
 SELECT payout_id, release_no, call_id, provider, state, sent_minor, sent_currency, returned_minor, provider_reference, checking
 FROM payout_view"""
-_CALLED = "SELECT DISTINCT payout_id FROM call_view WHERE payout_id IS NOT NULL"
-_CALLS = "SELECT payout_id, call_id, kind, state <> 'ended' FROM call_view WHERE payout_id = ANY(%s)"
+_CALLED = "SELECT DISTINCT payout_id FROM call_view WHERE payout_id IS NOT NULL AND kind <> 'charge'"
+_CALLS = """
+SELECT payout_id, call_id, kind, state <> 'ended' FROM call_view
+WHERE subject = ANY(%s) AND kind <> 'charge' AND payout_id IS NOT NULL
+"""
 
 
 class Transfers(PageDefaults):
