@@ -10,7 +10,7 @@ import time
 import zlib
 from collections import Counter
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from topics.catalog import CONSUMERS, names
@@ -64,8 +64,9 @@ class Copier:
             self._repeat_due(time.monotonic())
         consumer.close()
         self._repeat_due(float("inf"))
-        while self._producer.flush(1):
-            pass
+        while self._later or self._producer.flush(1):
+            self._repeat_due(float("inf"))
+            self._producer.poll(0.1)
 
     def _consider(self, record: KafkaMessage) -> None:
         """By the event's id, so that a copy is not copied."""
@@ -79,19 +80,25 @@ class Copier:
 
     def _repeat_due(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
-            record = heapq.heappop(self._later)[2]
-            topic, partition = record.topic(), record.partition()
-            assert topic is not None
-            assert partition is not None
-            self._producer.produce(
-                topic,
-                record.value(),
-                record.key(),
-                partition,
-                headers=record.headers(),
-                on_delivery=lambda error, message: self._delivered(message) if error is None else None,
-            )
+            try:
+                self._repeat(self._later[0][2])
+            except KafkaException:  # a broker that has just come back knows no topic yet
+                break
+            heapq.heappop(self._later)
         self._producer.poll(0)
+
+    def _repeat(self, record: KafkaMessage) -> None:
+        topic, partition = record.topic(), record.partition()
+        assert topic is not None
+        assert partition is not None
+        self._producer.produce(
+            topic,
+            record.value(),
+            record.key(),
+            partition,
+            headers=record.headers(),
+            on_delivery=lambda error, message: self._delivered(message) if error is None else None,
+        )
 
     def _delivered(self, message: KafkaMessage) -> None:
         self.copies += 1
