@@ -86,9 +86,10 @@ def _unknown(tallies: Sequence[Tally], settled: Sequence[Tally]) -> Verdict | No
 
 
 def _amount(expecting: Sequence[Tally], late: bool) -> Verdict | None:
-    """Too much is a break at once; too little when it is late: the rest may come with another settlement."""
+    """Too much is a break at once; too little when it is late: the rest may come with another settlement. Where a later fact
+    has changed what is expected (a capture or pay-out that came back), the line of that change may still come, too."""
     differing = [tally for tally in expecting if tally.settled != tally.expected]
-    over = [tally for tally in differing if abs(tally.settled) >= abs(tally.expected)]
+    over = [tally for tally in differing if abs(tally.settled) >= abs(tally.expected) and len(tally.facts) == 1]
     if not differing or not (over or late):
         return None
     code: Code = "BANK_AMOUNT" if expecting[0].kind == BANK_ENTRY else "AMOUNT"

@@ -170,7 +170,8 @@ def _code(kind: str, tallies: list[tuple[str, list[Expectation], list[Row]]], la
         return "CURRENCY"
     differ = [currency for currency in with_facts if expected[currency] != settled[currency]]
     if differ:
-        over = any(abs(settled[currency]) >= abs(expected[currency]) for currency in differ)
+        once = [currency for currency in differ if len(real[currency]) == 1]  # what was expected has not changed since
+        over = any(abs(settled[currency]) >= abs(expected[currency]) for currency in once)
         if over or late:
             return "AMOUNT"
     for currency, _, rows in tallies:

@@ -22,7 +22,7 @@ from schemas.settlements import (
 )
 from tests.captures import capture
 from tests.contract.running import wait
-from tests.money_back import opened, share
+from tests.money_back import capture_reversed, opened, share
 from tests.reconciling import ADYEN, BANK, SECOND, Report, Room, Row, call_id, paid_out
 from topics.runtime.delivery import apply
 from topics.runtime.shape.limits import StuckLimits
@@ -72,6 +72,25 @@ def test_a_line_that_nobody_knows_waits_in_suspense_until_its_capture_is_heard(r
     assert isinstance(reclassified, SettlementReclassified)
     assert {each.role: each.amount.minor for each in reclassified.amounts} == {"suspense": 1234, "receivable": -1234}
     assert room.breaks() == set()
+
+
+def test_a_capture_that_is_taken_back_after_it_was_settled_is_a_break_once_the_line_of_that_is_late(
+    room: Room,
+) -> None:
+    """The PSP says it in a later file; until then it is what we expect."""
+    key = "1" * 32
+    item = f"northpay|c|{key}"
+    room.hear(capture(call_id=key))
+    room.reads(paid_out([Row(key, 1234, 34)]))
+    room.settles()
+    room.hear(capture_reversed(None, share(1234, 34)))
+    room.settles()
+    assert room.breaks() == set()
+    room.settles(after=timedelta(days=20))
+    assert ("AMOUNT", item) in room.breaks()
+    room.reads(paid_out([Row(key, -1234, -34)], "239"))
+    room.settles()
+    assert ("AMOUNT", item) not in room.breaks()
 
 
 def test_a_line_and_its_expectation_that_commit_at_the_same_time_meet_in_one_row(room: Room, stored: Settings) -> None:

@@ -127,6 +127,9 @@ OTHER = replace(UNKNOWN, currency="USD")
         ([replace(EQUAL, settled=999)], True, "AMOUNT", -1),
         ([replace(EQUAL, settled=-1000)], False, "AMOUNT", -2000),
         ([replace(EQUAL, kind="s", settled=1001)], False, "BANK_AMOUNT", 1),
+        ([replace(EQUAL, facts=(7, 8), expected=0)], False, None, 0),  # taken back since: its line may come
+        ([replace(EQUAL, facts=(7, 8), expected=0)], True, "AMOUNT", 1000),
+        ([replace(EQUAL, kind="s", facts=(7, 8), expected=0)], False, None, 0),
         ([replace(EQUAL, fee=11)], True, None, 0),  # within the slack
         ([replace(EQUAL, fee=12)], False, "FEE_VARIANCE", 1),
         ([replace(EQUAL, fee=9)], False, "FEE_VARIANCE", -1),

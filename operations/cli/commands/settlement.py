@@ -85,7 +85,13 @@ def watch(
     while True:
         try:
             for taken in watched.look():
-                say(_line(_told(taken.file, taken.stored) if taken.stored else _refused(taken.file, taken.why_not)))
+                say(
+                    _line(
+                        _told(settings, taken.file, taken.stored)
+                        if taken.stored
+                        else _refused(taken.file, taken.why_not)
+                    )
+                )
         except psycopg.Error as error:
             if error_kind(error) != "away":
                 raise
@@ -249,24 +255,32 @@ def _ingest(settings: Settings, source: str, file: Path, by: str) -> dict[str, A
 
     with bytes_bar(file.name, file.stat().st_size) as moved:
         try:
-            return _told(file, ingest(settings, source, file, by, moved))
+            return _told(settings, file, ingest(settings, source, file, by, moved))
         except Problem as problem:
             return _refused(file, problem.detail, problem.code)
 
 
-def _told(file: Path, stored: StoredFile) -> dict[str, Any]:
-    return {"path": str(file), "replayed": stored.replayed, **stored.row}
+def _told(settings: Settings, file: Path, stored: StoredFile) -> dict[str, Any]:
+    """Of a file that was there before also how far it is."""
+    from operations.cli.settlement_rows import state_of
+
+    told = {"path": str(file), "replayed": stored.replayed, **stored.row}
+    return told | ({"state": state_of(settings, told["source"], told["file_id"]).state} if stored.replayed else {})
 
 
 def _refused(file: Path, why: str, code: str = "refused") -> dict[str, Any]:
     return {"path": str(file), "code": code, "detail": why}
 
 
+_DISCARDED = "; it was discarded, and nothing of it counts (`tally settlement show {}` says why): send a corrected file"
+
+
 def _line(one: dict[str, Any]) -> str:
     if "code" in one:
         return f"{one['path']}: refused: {one['detail']}"
     how = f"as before, since {one['received_at']:%Y-%m-%d %H:%M} UTC" if one["replayed"] else "stored"
-    return f"{one['path']}: {how}: {one['source']} {one['file_id']}, {one['size']:,} bytes"
+    told = f"{one['path']}: {how}: {one['source']} {one['file_id']}, {one['size']:,} bytes"
+    return told + (_DISCARDED.format(one["file_id"][:12]) if one.get("state") == "discarded" else "")
 
 
 def _operator(name: str | None) -> str:

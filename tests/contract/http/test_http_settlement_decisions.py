@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -40,10 +41,11 @@ class HeldFile:
     door: Door
     key: str
     file_id: str = ""
+    body: bytes = b""
 
     def __post_init__(self) -> None:
-        body = secrets.token_hex(20).encode()
-        reply = self.door.send("POST", ROOT + "?name=batch.csv", body, {"Content-Type": "text/csv"}, self.key)
+        self.body = secrets.token_hex(20).encode()
+        reply = self.door.send("POST", ROOT + "?name=batch.csv", self.body, {"Content-Type": "text/csv"}, self.key)
         self.file_id = reply.json["file_id"]
 
     def become(self, state: str, why: str | None = None, refusal: dict[str, Any] | None = None) -> HeldFile:
@@ -174,7 +176,9 @@ def test_a_file_that_counts_is_discarded_by_two_persons(held: HeldFile, anna: st
     assert [one["decision"] for one in held.shown()["decisions"]] == ["discard_proposed"] * 2 + ["discarded"]
 
 
-def test_commands_list_show_release_and_discard_files(held: HeldFile, environment: dict[str, str]) -> None:
+def test_commands_list_show_release_and_discard_files(
+    held: HeldFile, environment: dict[str, str], tmp_path: Path
+) -> None:
     def run(*words: str) -> Any:
         done = tally(environment, "settlement", *words)
         assert done.returncode == 0, done.stderr
@@ -196,5 +200,9 @@ def test_commands_list_show_release_and_discard_files(held: HeldFile, environmen
     assert [one["decided_by"] for one in decisions] == ["operator carl", "operator dora"]
     held.become("held", "fees")
     assert "discarded by operator dora" in run("discard", short, "--reason", "no", "--as", "dora").stdout
+    held.become("discarded")
+    (tmp_path / "again.csv").write_bytes(held.body)
+    again = run("ingest", str(tmp_path / "again.csv"), "--source", "northpay-main").stdout
+    assert f"it was discarded, and nothing of it counts (`tally settlement show {held.file_id[:12]}` says why)" in again
     none = tally(environment, "settlement", "show", "0" * 64)
     assert (none.returncode, "there is no file" in none.stderr) == (1, True)
