@@ -7,7 +7,7 @@ import random
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -35,7 +35,8 @@ class Pair:
         """Nothing more goes to that side; what it says still comes through."""
         if side not in self.ended and not side.is_closing():
             self.ended.add(side)
-            side.write_eof()
+            with suppress(OSError):  # the side has just broken off
+                side.write_eof()
 
 
 class Proxy:
