@@ -1,6 +1,6 @@
 # The commands of a checkout. Each sets up .venv first where requirements.lock has changed.
 
-.PHONY: up test chaos fortnight lint check bench docs clean lock venv help
+.PHONY: up test chaos fortnight check bench docs clean lock venv help
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
@@ -19,13 +19,11 @@ chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-mi
 fortnight: venv ## reconciliation of 5,000 orders at four PSPs with faults planted; FORTNIGHT_ORDERS=…, FORTNIGHT_SEED=… for others
 	@FORTNIGHT_ORDERS=$${FORTNIGHT_ORDERS:-5000} $(BIN)/python -m pytest -q -n 0 --durations=5 tests/journey/test_fortnight.py $(ARGS)
 
-lint: venv ## format, lint, types, imports
+check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-check: lint ## what must hold before a commit: those, docs and fast tests
 	$(BIN)/python -m pytest -q tests/unit tests/tidy
 
 bench: venv ## the two benchmarks, on the running stack

@@ -23,7 +23,7 @@ def read(path: str) -> Any:
 def test_the_workflow_does_what_ci_run_does_and_nothing_of_its_own() -> None:
     (job,) = read(".github/workflows/check.yml")["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == ["sh .ci/run"]
-    assert re.findall(r"^make ([a-z]+)$", text(Path(".ci/run")), re.MULTILINE) == ["lint", "test"]
+    assert re.findall(r"^make ([a-z]+)$", text(Path(".ci/run")), re.MULTILINE) == ["check", "test"]
 
 
 def test_the_workflow_runs_on_the_oldest_and_the_newest_python_that_we_promise() -> None:
@@ -38,7 +38,7 @@ def test_pre_commit_runs_our_own_tools_and_make_check_before_a_push() -> None:
     (repo,) = read(".pre-commit-config.yaml")["repos"]
     assert repo["repo"] == "local", "versions are those of requirements.lock"
     assert all(hook["language"] == "system" for hook in repo["hooks"])
-    checked = set(re.findall(r"^\t\$\(BIN\)/(\S+)", text(Path("Makefile")).split("\nlint:")[1].split("\n\n")[0], re.M))
+    checked = set(re.findall(r"^\t\$\(BIN\)/(\S+)", text(Path("Makefile")).split("\ncheck:")[1].split("\n\n")[0], re.M))
     programs = {hook["entry"].split()[0] for hook in repo["hooks"]} - {"make"}
     assert {program.removeprefix(".venv/bin/") for program in programs} <= checked
     assert [hook["entry"] for hook in repo["hooks"] if hook.get("stages") == ["pre-push"]] == ["make check"]
