@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,13 +86,10 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 def _local() -> Iterator[Servers]:
     from tests.stack.local import local_servers
+    from tests.stack.memory import quick_folder
 
-    home = Path(tempfile.mkdtemp(prefix="tally-test-"))
-    try:
-        with local_servers(home) as servers:
-            yield servers
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with quick_folder() as home, local_servers(home) as servers:
+        yield servers
 
 
 def _containers() -> Iterator[Servers]:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -51,6 +50,7 @@ from tests.databases import copy_database
 from tests.journey.books import lying_about, unheard
 from tests.journey.whole import hurried, wait_until
 from tests.stack import quick_servers
+from tests.stack.memory import quick_folder
 from tests.store.hearing import TOPIC_OF
 from topics import catalog
 from topics.runtime.making.migrate import migrate
@@ -117,10 +117,15 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(kafka, "properties", quick_servers.properties)
-    monkeypatch.setattr(postgres, "SETTINGS", {**postgres.SETTINGS, **quick_servers.NO_DISK})
-    home, supervisor, claims = Home(tmp_path / "home"), Supervisor(), PortClaims()
+    monkeypatch.setattr(postgres, "SETTINGS", quick_servers.POSTGRES)
+    with quick_folder() as folder:
+        yield from started(Home(folder / "home"))
+
+
+def started(home: Home) -> Iterator[Machine]:
+    supervisor, claims = Supervisor(), PortClaims()
     home.prepare()
     try:
         servers = start_servers(supervisor, home, choose_ports(home, claims, {}), lambda what, done, of: None)

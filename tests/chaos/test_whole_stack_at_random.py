@@ -11,11 +11,10 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from operations.stack import kafka
+from operations.stack import kafka, postgres
 from tests.chaos.arena import SERVERS, Arena, arena
 from tests.chaos.faults import without_end
 from tests.chaos.money_back import MoneyBack
@@ -25,6 +24,7 @@ from tests.journey.mischief import Copier
 from tests.journey.proof import prove
 from tests.journey.shopping import Checkout, checkouts
 from tests.stack import quick_servers
+from tests.stack.memory import quick_folder
 
 LIMIT_S = 240.0
 BUYERS = 12
@@ -42,9 +42,10 @@ def seed() -> int:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+def whole(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
     monkeypatch.setattr(kafka, "properties", quick_servers.properties)
-    with arena(tmp_path / "home") as found:
+    monkeypatch.setattr(postgres, "SETTINGS", quick_servers.POSTGRES)
+    with quick_folder() as folder, arena(folder / "home") as found:
         yield found
 
 

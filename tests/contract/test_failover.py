@@ -19,6 +19,7 @@ from producers.keys import create_key, list_keys
 from producers.reading import Reader
 from tests.contract.failover import ROLES, Pair, Server, pair
 from tests.contract.running import wait
+from tests.stack.memory import quick_folder
 from topics.catalog import ROOMS
 from topics.runtime.dead_letters.listing import effects, list_letters, operator_reader, operator_transaction
 from topics.runtime.making.migrate import migrate
@@ -32,8 +33,8 @@ LEASE = "INSERT INTO leases (name, holder, until) VALUES (%s, 'me', now())"
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with pair(tmp_path_factory.mktemp("pair")) as found:
+def two() -> Iterator[Pair]:
+    with quick_folder() as folder, pair(folder) as found:
         yield found
 
 

@@ -30,6 +30,7 @@ from operations.stack.home import CHECKOUT, Home, read_json
 from operations.stack.layout import TALLY
 from operations.stack.running import current_settings, stack_status
 from tests.commands import tally as in_this_process
+from tests.stack.memory import quick_folder
 from topics import catalog
 from topics.runtime.shape.kafka import watermarks
 from topics.settings import Settings
@@ -67,13 +68,14 @@ def eventually(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("up") / ANY_NAME
-    came_up = typed(home, "up", "--detach")
-    assert came_up.returncode == 0, came_up.stderr
-    yield home
-    assert typed(home, "down", "--purge").returncode == 0
-    assert not home.exists()
+def home() -> Iterator[Path]:
+    with quick_folder() as folder:
+        home = folder / ANY_NAME
+        came_up = typed(home, "up", "--detach")
+        assert came_up.returncode == 0, came_up.stderr
+        yield home
+        assert typed(home, "down", "--purge").returncode == 0
+        assert not home.exists()
 
 
 def test_a_stack_that_is_up_says_where_everything_is(home: Path) -> None:
