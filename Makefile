@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 up: venv ## everything on this machine, in the foreground; Ctrl-C ends it
 	@exec $(BIN)/tally up $(ARGS)
 
-test: venv ## every test, in two processes with a Kafka and PostgreSQL each, and a third; ARGS goes to pytest
+test: venv ## every test, in three processes with a Kafka and PostgreSQL each; ARGS goes to pytest
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-minutes 30", CHAOS_SEED=… for the same faults again

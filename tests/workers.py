@@ -1,4 +1,4 @@
-"""The files of tests → two workers, each with servers of its own, and a third without: most tests wait more than they compute.
+"""The files of tests → three workers, each with servers of its own: many tests wait more than they compute.
 
 A file stays together, as it shares what it has set up; what is longest comes first, so that all end together.
 """
@@ -11,10 +11,11 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-WORKERS = 3  # with servers for each of three the load on two processors rose to 130, and connections timed out
-WITHOUT_SERVERS = "gw2"  # takes nothing but LIGHT
+WORKERS = 3  # where all of them took whatever came, the load on two processors rose to 130, and connections timed out
+WITHOUT_PROCESSES = "gw2"  # takes LIGHT, for which it starts no servers, then ON_STORES, and nothing else
 WITH_WHOLE_STACKS = "gw0"  # takes these first; another does so once nothing else is left
 LIGHT = ("tests/unit", "tests/tidy", "tests/simulator")
+ON_STORES = ("tests/store",)
 # Each takes all processors for a while, or kills what it runs on: one after another, as long as there is something else.
 WHOLE_STACKS = (
     "tests/chaos/test_whole_stack_failpoints.py",
@@ -61,8 +62,8 @@ def rank(nodeid: str) -> int:
 
 def next_file(worker: str, queue: Sequence[str]) -> str | None:
     """Of those that wait the one for this worker; None where it has nothing more to do."""
-    if worker == WITHOUT_SERVERS:
-        return next((file for file in queue if file.startswith(LIGHT)), None)
+    if worker == WITHOUT_PROCESSES:
+        return next((file for kind in (LIGHT, ON_STORES) for file in queue if file.startswith(kind)), None)
     mine = worker == WITH_WHOLE_STACKS
     return next((file for file in queue if (file in WHOLE_STACKS) == mine), queue[0])
 

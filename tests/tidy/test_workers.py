@@ -1,4 +1,4 @@
-"""How tests are shared out → whole stacks run one after another, and one worker starts no servers."""
+"""How tests are shared out → whole stacks run one after another, and one worker starts no rooms."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ def test_whoever_starts_a_whole_stack_waits_for_the_others_that_do() -> None:
 
 
 def test_one_worker_takes_the_whole_stacks_and_another_only_at_the_end() -> None:
-    stack, other, light = workers.WHOLE_STACKS[0], "tests/store/test_doors.py", "tests/unit/test_ids.py"
-    taken = {worker: workers.next_file(worker, [stack, other, light]) for worker in ("gw0", "gw1", "gw2")}
+    stack, other, light = workers.WHOLE_STACKS[0], "tests/contract/test_failover.py", "tests/unit/test_ids.py"
+    store = "tests/store/test_doors.py"
+    taken = {worker: workers.next_file(worker, [stack, other, store, light]) for worker in ("gw0", "gw1", "gw2")}
     assert taken == {"gw0": stack, "gw1": other, "gw2": light}
+    assert [workers.next_file("gw2", queue) for queue in ([stack, other, store], [stack, other])] == [store, None]
     left = {worker: workers.next_file(worker, [stack]) for worker in ("gw0", "gw1", "gw2")}
     assert left == {"gw0": stack, "gw1": stack, "gw2": None}
     assert workers.next_file("gw0", [other, light]) == other
 
 
-def test_tests_of_the_worker_without_servers_need_none() -> None:
+def test_tests_that_begin_on_the_worker_without_processes_need_no_servers() -> None:
     files = [path for path in python("tests") if str(path).startswith(workers.LIGHT) and path.name.startswith("test_")]
     assert len(files) > 50
     needy = [
