@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -54,8 +55,8 @@ def leaves(command: Any, *path: str) -> Iterator[tuple[str, Any]]:
         yield from leaves(each, *path, name)
 
 
-APP = build(modules_for([]))
-NEEDY = {words: command for words, command in leaves(typer.main.get_command(APP)) if words not in WITHOUT}
+ALL = typer.main.get_command(build(modules_for([])))  # Typer's own runner would make it anew for each test
+NEEDY = {words: command for words, command in leaves(ALL) if words not in WITHOUT}
 
 
 def called(words: str, command: Any) -> list[str]:
@@ -83,7 +84,7 @@ def no_stack(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.usefixtures("no_stack")
 @pytest.mark.parametrize("words", NEEDY)
 def test_without_a_running_stack_every_command_says_so_and_exits_with_2(words: str) -> None:
-    result = CliRunner().invoke(APP, called(words, NEEDY[words]))
+    result = click.testing.CliRunner().invoke(ALL, called(words, NEEDY[words]))
     assert isinstance(result.exception, Exception), result.output
     assert failure_message(result.exception) == ("no stack is running here: start one with `tally up`", 2)
     assert result.stdout == ""
