@@ -114,7 +114,7 @@ def talking_to(url: str) -> Iterator[Callable[..., str]]:
 @contextmanager
 def odd_psp(answers: Answers) -> Iterator[OddPsp]:
     with OddPsp(answers) as psp:
-        thread = threading.Thread(target=psp.serve_forever)
+        thread = threading.Thread(target=psp.serve_forever, args=(0.02,))
         thread.start()
         yield psp
         psp.shutdown()

@@ -77,7 +77,7 @@ class _Talk(socketserver.BaseRequestHandler):
 @pytest.fixture(params=REPLIES)
 def endless(request: pytest.FixtureRequest) -> Iterator[Endless]:
     with Endless(REPLIES[request.param]) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

@@ -217,7 +217,7 @@ def hearing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearing]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     running = RunningSimulator(tmp_path_factory.mktemp("telling"), f"http://127.0.0.1:{server.server_address[1]}")
     hearings.append(Hearing(running, psps_of(running), provider_of(running)))
