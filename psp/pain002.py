@@ -25,6 +25,7 @@ BYTES_MAX = 10_000_000
 _NAMESPACE = re.compile(r"urn:iso:std:iso:20022:tech:xsd:pain\.002\.(?:001\.(?:0[3-9]|1[0-4])|00[23]\.03)")
 _DEPTH_MAX = 64
 _ID_MAX = 35
+_NOT_PROVIDED = "NOTPROVIDED"  # banks write it where they need not name the payment part
 _AMOUNT = re.compile(r"\+?[0-9]{1,18}(?:\.[0-9]{0,17})?", re.ASCII)
 Outcome = Literal["accepted", "paid", "failed"]
 
@@ -204,7 +205,7 @@ class _Report:
     def status_file(self) -> StatusFile:
         if self.message_id is None:
             _refuse("it names no file: OrgnlMsgId is missing")
-        if self.payments > 1 or (self.payments and self.payment_id != f"{self.message_id}-1"):
+        if self.payments > 1 or self.payment_id not in (None, _NOT_PROVIDED, f"{self.message_id}-1"):
             _refuse("our files have one payment part, and the report is about another")
         status = self._status()
         lines = list(self.lines.values())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from psp.payout_port import (
@@ -13,6 +14,7 @@ from psp.payout_port import (
     Failed,
     FoundReply,
     ListedTransfer,
+    Opened,
     Paid,
     PayoutProvider,
     Rejected,
@@ -71,6 +73,14 @@ def test_what_the_adapter_declares_is_what_the_provider_promises(
     promised = simulator.control("GET", "/harbour/capabilities")
     assert provider.declared.settling_s == promised["settling_s"]
     assert provider.declared.key_life_s == promised["key_life_s"]
+
+
+def test_a_provider_is_told_the_address_of_a_holder_outside_the_eea(provider: PayoutProvider) -> None:
+    address = {"town": "London", "country": "GB"}
+    to: Opened = {"type": "iban", "iban": "GB29NWBK60161331926819", "holder": "Ann Smith", "address": address}
+    transfer = replace(a_transfer(), destination=to)
+    assert orjson.loads(provider.transfer(transfer).body)["destination"]["address"] == address
+    assert isinstance(transferred(provider, transfer), Accepted)
 
 
 @pytest.mark.parametrize(("minor", "currency"), [(12_000, "EUR"), (500, "JPY"), (1_500, "BHD"), (1, "USD")])

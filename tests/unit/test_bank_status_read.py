@@ -125,6 +125,10 @@ def test_a_report_that_is_not_wholly_understood_is_refused_with_the_reason(told:
     assert why in refused(told)
 
 
+def test_a_payment_part_that_the_bank_does_not_name_is_the_files_only_one() -> None:
+    assert len(read(document(group("PART"), payment([line("ACSC")], id_="NOTPROVIDED")).encode()).lines) == 1
+
+
 def test_a_line_that_is_told_twice_in_the_same_words_counts_once() -> None:
     assert len(read(document(group(), payment([line("RJCT", code="AC01")] * 2)).encode()).lines) == 1
 
