@@ -1,7 +1,7 @@
 """500 pay-outs to 50 sellers in four currencies on the real stack, two processes for each room, with every ending.
 
-Some are approved, rejected, cancelled, refused; sellers are frozen while theirs are under way. In the end the provider's own
-books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the auditor finds nothing.
+Some are converted, approved, rejected, cancelled, refused; sellers are frozen while theirs are under way. In the end the
+provider's own books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the auditor finds nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.journey.desk import Desk
 from tests.journey.payees import at_provider, iban, in_ledger, money, transfers
 from tests.journey.till import Till
 from tests.journey.whole import running, settings_for
+from topics.exchange_rates import FxRate
 from topics.payout_rules import ApprovalRule, PayoutRules
+from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
 SELLERS, EACH = 50, 10
@@ -33,6 +35,11 @@ RULES = PayoutRules(
     ),
     destination_cooling_s=0,
 )
+
+RATES = [
+    FxRate(currency="EUR", payout_currency=to, rate=rate, spread_bps=50)
+    for to, rate in (("USD", "1.0825"), ("JPY", "162.35"), ("BHD", "0.40815"))
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class Payee:
         return list(ENDINGS)[self.number % len(ENDINGS)]
 
     @property
+    def paid_in(self) -> str:
+        """Most sellers with euros are paid in another currency."""
+        return CURRENCIES[self.number // 4 % 4] if self.currency == "EUR" else self.currency
+
+    @property
     def freezes(self) -> bool:
         return self.number % 7 == 0
 
@@ -72,7 +84,7 @@ class Payroll:
     def ask(self, payee: Payee, what: str, minor: int, status: str) -> str:
         id_ = f"{payee.account}-{what}"
         body = {"payout_id": id_, "seller_account": payee.account, "currency": payee.currency}
-        asked = {**body, "amount": money(minor, payee.currency)}
+        asked = {**body, "amount": money(minor, payee.currency), "payout_currency": payee.paid_in}
         code, answer = self.desk.ask("POST", "/v1/payouts", asked)
         again = self.desk.ask("POST", "/v1/payouts", asked)
         assert code == again[0], f"{asked}: {code} {answer}, then {again}"
@@ -108,7 +120,7 @@ class Payroll:
 
 @pytest.fixture
 def desk(make_stack: Callable[..., Settings]) -> Iterator[Desk]:
-    with running(settings_for(make_stack, webhooks=True, payouts=RULES)) as whole:
+    with running(settings_for(make_stack, webhooks=True, payouts=RULES, fx=RATES)) as whole:
         yield Desk(whole)
 
 
@@ -137,6 +149,20 @@ def test_500_pay_outs_end_in_every_way_and_all_books_agree(desk: Desk) -> None:
     assert max(Counter(each["payout"] for each in listed).values()) == 1, "a pay-out was sent twice"
     desk.agree()
     assert in_ledger(settings) == at_provider(settings)
+    assert kept(settings) == {"EUR": of_conversions(desk)}
+
+
+def of_conversions(desk: Desk) -> int:
+    """What we keep of those that stay paid: at these rates and amounts just the spread, without any rounding."""
+    listed = desk.whole.till.get("/v1/payouts?limit=500&status=paid")["payouts"]
+    converted = [minor(each["amount"]) for each in listed if each["target"]]
+    assert len(converted) > 10, "some were paid in another currency"
+    return sum(converted) * 50 // 10_000
+
+
+def kept(settings: Settings) -> dict[str, int]:
+    statement = "SELECT currency, credits - debits AS kept FROM account_view WHERE account = 'platform:fx-spread'"
+    return {row["currency"]: row["kept"] for row in read(settings, "ledger", statement, [])}
 
 
 def sold(desk: Desk, payee: Payee) -> None:

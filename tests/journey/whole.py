@@ -25,6 +25,7 @@ from tests.journey.books import lying_about, open_orders, unheard
 from tests.journey.till import Till
 from tests.simulator.running import free_port
 from tests.stack.forked import forking
+from topics.exchange_rates import FxRate
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.clock import Clock
 from topics.settings import PayoutProviderAccount, PspAccount, Settings
@@ -150,6 +151,7 @@ def settings_for(
     *,
     webhooks: bool = False,
     payouts: PayoutRules | None = None,
+    fx: Sequence[FxRate] = (),
     sources: Sequence[SettlementSource] = (),
 ) -> Settings:
     """An installation of its own whose PSPs are a simulator of its own, which tells by webhook where that is wanted.
@@ -177,7 +179,7 @@ def settings_for(
         webhook_secrets=("harbour-webhook-secret",) if webhooks else (),
         bank_account="harbour-main",
     )
-    more = {"payout_providers": (provider,), "payouts": payouts}
+    more = {"payout_providers": (provider,), "payouts": payouts, "fx": tuple(fx)}
     return make_stack(psps=accounts, routing=routing, api_port=free_port(), **more)
 
 
@@ -233,6 +235,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
         "TALLY_PAYOUT_PROVIDERS": json.dumps([each.model_dump(mode="json") for each in settings.payout_providers]),
         "TALLY_PAYOUTS": settings.payouts.model_dump_json(),
+        "TALLY_FX": json.dumps([each.model_dump() for each in settings.fx]),
         "TALLY_SETTLEMENT_SOURCES": json.dumps([each.model_dump(mode="json") for each in settings.settlement_sources]),
         "TALLY_ROUTING": json.dumps([r.model_dump(mode="json", exclude_unset=True) for r in settings.routing]),
     }
