@@ -73,7 +73,9 @@ def _taken(settings: Settings, asked: ApprovalSubmission) -> dict[str, Any] | No
 
 def _described(state: dict[str, Any]) -> str:
     where = f"{state['destination_masked']} ({state['destination_country']})"
-    return f"{state['payout_id']}: {state['amount']} {state['currency']} of {state['seller_account']} to {where}"
+    what = f"{state['amount']} {state['currency']}"
+    what += f", in {state['payout_currency']}," if state["payout_currency"] else ""
+    return f"{state['payout_id']}: {what} of {state['seller_account']} to {where}"
 
 
 def _say(settings: Settings, how: Claim[Any, Any], asked: Any) -> None:

@@ -20,7 +20,9 @@ from operations.auditor.resolutions import _untaken
 from producers.doors.resolutions import ANSWERS
 from psp.payout_port import TransferReply
 from psp.replies import NothingHappened, NotThere, Unknown
+from schemas.conversions import Conversion
 from schemas.events import AnyEvent
+from schemas.money import Money
 from tests.captures import NOW, apply_all, record
 from tests.store.hearing import TOPIC_OF
 from tests.store.test_wallet_holdings import in_parallel
@@ -94,6 +96,21 @@ def test_a_release_is_kept_and_its_call_is_seen_by_its_payout_without_its_destin
 
 def test_a_batch_with_a_release_its_withdrawal_and_the_next_release_sends_the_next(room: Room) -> None:
     assert room.hears(ready(), withdrawn(), ready(2)) == 0
+    assert [call.id for call in room.lease()] == [call_id_of("payout-1", 2)]
+
+
+def test_the_row_of_the_next_release_has_what_that_one_sends_and_costs(room: Room) -> None:
+    first = Conversion(Money(12_925, "USD"), "1.0825", 50, Money(11_940, "EUR"), Money(60, "EUR"))
+    second = Conversion(Money(13_200, "USD"), "1.1", 0, Money(12_000, "EUR"), Money(0, "EUR"))
+    columns = "SELECT amount_minor, currency, sent_minor, sent_currency, cost_minor FROM payout_view"
+    room.hears(ready(conversion=first))
+    assert [(*row.values(),) for row in read(room.settings, "executor", columns)] == [
+        (12_000, "EUR", 12_925, "USD", 11_940)
+    ]
+    assert room.hears(withdrawn(), ready(2, conversion=second)) == 0
+    assert [(*row.values(),) for row in read(room.settings, "executor", columns)] == [
+        (12_000, "EUR", 13_200, "USD", 12_000)
+    ]
     assert [call.id for call in room.lease()] == [call_id_of("payout-1", 2)]
 
 

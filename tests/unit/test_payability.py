@@ -29,6 +29,7 @@ from producers.payability import (
 from schemas.money import Money
 from schemas.payouts import SealedDestination
 from schemas.sellers import Schedule, SellerSet
+from topics.exchange_rates import FxRate
 from topics.settings import PayoutProviderAccount
 
 HISTORIES = int(os.environ.get("TALLY_HISTORIES", "2000"))
@@ -43,6 +44,11 @@ def provider(**more: Any) -> PayoutProviderAccount:
 
 
 RULES = Rules((provider(),), {"EUR": 100})
+
+
+def rates(**to: str) -> tuple[FxRate, ...]:
+    """From euros."""
+    return tuple(FxRate(currency="EUR", payout_currency=currency, rate=rate) for currency, rate in to.items())
 
 
 def seller(**more: Any) -> SellerSet:
@@ -150,6 +156,7 @@ def test_a_debt_is_paid_off_by_what_becomes_available_before_more_can_be_paid_ou
         ("no_provider", seller(destination=replace(IBAN, type="provider_account", provider="beta")), RULES),
         ("no_provider", seller(), Rules((provider(currencies=["USD"]),))),
         ("no_provider", seller(), Rules((provider(countries=["FR"]),))),
+        ("no_provider", seller(), Rules((provider(currencies=["USD"]),), rates=rates(JPY="162.35"))),
     ],
 )
 def test_a_closed_gate_holds_all_that_is_available_and_no_date_is_known(
@@ -158,6 +165,11 @@ def test_a_closed_gate_holds_all_that_is_available_and_no_date_is_known(
     (found,) = payability(of, Books([Wallet("EUR", 500, 10, 0)], [Held("EUR", "net", 10, NOW + HOUR)]), rules, NOW)
     assert lines(found) == [(reason, 500), ("hold_days", 10)]
     assert (found.payable_now, found.more_on) == (0, None)
+
+
+def test_money_that_a_provider_sends_in_another_currency_can_be_paid_out() -> None:
+    rules = Rules((provider(currencies=["USD"]),), rates=rates(USD="1.0825"))
+    assert explain(Books([Wallet("EUR", 500, 0, 0)]), rules=rules).payable_now == 500
 
 
 def test_a_new_destination_cools_until_it_may_be_used_without_one_more_person() -> None:

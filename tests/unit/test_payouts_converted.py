@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from consumers.payouts.stuck import _next
+from operations.cli.payout_turn import turn
 from schemas.conversions import Conversion, Quote
 from schemas.money import Money
 from schemas.payouts import PayoutReady, PayoutRefused, PayoutReleased, PayoutStatusChanged
@@ -123,6 +125,13 @@ def test_a_pay_out_whose_rate_is_taken_out_of_the_table_waits_with_one_look_an_h
     assert seen.standing() == ("screening", None)  # the answer of risk has become too old meanwhile
     seen.screens()
     assert readies(seen) == [AT_LATER]
+
+
+def test_operators_are_told_which_rate_is_waited_for() -> None:
+    code = _next("po-1", "on_hold", "no_rate")
+    assert "TALLY_FX" in code
+    row = {"payout_id": "po-1", "status": "on_hold", "code": "no_rate", "currency": "EUR", "payout_currency": "USD"}
+    assert turn(row, []) == "waits for a rate from EUR to USD (TALLY_FX); looks every hour"
 
 
 def test_a_release_that_was_not_sent_promises_no_rate_while_the_next_one_waits() -> None:

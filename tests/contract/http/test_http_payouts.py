@@ -425,7 +425,8 @@ def test_a_pay_out_in_dollars_tells_its_target_and_rate_once_it_is_released(
     assert (waiting["payout_currency"], waiting["target"], waiting["rate"]) == ("USD", None, None)
     assert "100.00 EUR → ? USD" in tally(environment, "payouts", "show", id_).stdout
     for actor in ("ann", "bert"):
-        tally(environment, "payouts", "approve", id_, "--actor", actor, "--reason", "seen")
+        approved = tally(environment, "payouts", "approve", id_, "--actor", actor, "--reason", "seen")
+        assert f"approves {id_}: 100.00 EUR, in USD, of {seller} to DE89" in approved.stderr
     wait_for(lambda: status(door, id_) == "processing")
     released = door.get(f"{ROOT}/{id_}").json
     payout_replies.PayoutWithHistory.model_validate_json(orjson.dumps(released))
