@@ -151,6 +151,14 @@ def test_a_pay_out_has_a_lane_of_its_own_and_its_owner_hears_where_it_stands() -
     assert told(hear(state, no, 2)) == [("hook", "waiting")]
 
 
+def test_the_owner_of_a_converted_pay_out_hears_what_is_sent_and_at_which_rate() -> None:
+    sent = {"payout_currency": "USD", "target": Money(10_770, "USD"), "rate": "1.0825"}
+    terms = {"payout_id": "p1", "owner": "shop", "seller_account": "s1", "currency": "EUR", "status": "processing"}
+    [delivery] = hear(knowing(HOOK), PayoutStatusChanged(**terms, **sent))
+    data = json.loads(delivery.body)["data"]
+    assert (data["target"], data["rate"]) == ({"amount": "107.70", "currency": "USD"}, "1.0825")
+
+
 def test_what_payouts_says_to_other_rooms_goes_to_nobody() -> None:
     assert hear(knowing(HOOK), placed()) == hear(knowing(HOOK), given_up()) == []
 
