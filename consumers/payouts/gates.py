@@ -78,14 +78,18 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
     if seller.state != "active":
         return Step(payout)
     provider = policy.provider(payout.sent_currency, payout.destination)
-    if provider is None or isinstance(
-        conversion, str
-    ):  # the settings had one when it was asked for, and may have one again
-        lacks: Lack = "no_provider" if provider is None else "no_rate"
-        return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),), lacks=lacks)
+    if provider is None:
+        return _wait_for(payout, "no_provider", now)
+    if isinstance(conversion, str):
+        return _wait_for(payout, "no_rate", now)
     if now - payout.cleared_at > policy.screening_life:
         return screen(payout)
     return _release(payout, provider, conversion, now + policy.release_life)
+
+
+def _wait_for(payout: Payout, lacks: Lack, now: datetime) -> Step:
+    """The settings had it when the pay-out was asked for, and may have it again."""
+    return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),), lacks=lacks)
 
 
 def _must_not_leave(payout: Payout, seller: SellerSet, policy: Policy) -> bool:
