@@ -18,6 +18,8 @@ from operations.auditor.transfers.page import Transfers
 from operations.cli.commands.stuck import find_stuck
 from operations.stack.servers import Servers
 from psp.registry import make_providers
+from schemas.conversions import Conversion
+from schemas.money import Money
 from schemas.payouts import PayoutReady
 from tests.contract.calls_running import (
     PUBLISHING,
@@ -60,6 +62,10 @@ def desk(simulator: RunningSimulator, make_store: Callable[..., Settings], prefi
     return Desk(make_store(home=simulator.folder, topic_prefix=prefix, payout_providers=providers))
 
 
+# Of accounts that end in 50.
+IN_YEN = Conversion(Money(19_384, "JPY"), "162.35", 50, Money(11_940, "EUR"), Money(60, "EUR"))
+
+
 def released(desk: Desk, payout_id: str, ending: str = "00", release_no: int = 1) -> Message:
     """A release as the room of pay-outs says it, good for 15 minutes from now."""
     event = ready_for(desk, payout_id, ending, release_no)
@@ -69,7 +75,8 @@ def released(desk: Desk, payout_id: str, ending: str = "00", release_no: int = 1
 def ready_for(desk: Desk, payout_id: str, ending: str, release_no: int) -> PayoutReady:
     deadline = Clock(desk.settings.clock_file).now() + timedelta(minutes=15)
     destination = sealed_for(desk.settings, "seller-1", f"acct-{ending}")
-    return ready(release_no, payout_id, deadline=deadline, destination=destination)
+    conversion = IN_YEN if ending == "50" else None
+    return ready(release_no, payout_id, deadline=deadline, destination=destination, conversion=conversion)
 
 
 def states(desk: Desk) -> dict[str, str]:
@@ -83,14 +90,14 @@ def transfers(desk: Desk) -> Mapping[str, list[str]]:
     listed, more = provider.read_list(send(provider.list_transfers())[2])
     assert more is None, "a test makes fewer transfers than a page holds"
     for transfer in listed:
-        assert transfer.amount == AMOUNT
+        assert transfer.amount in (AMOUNT, IN_YEN.target)
         found.setdefault(transfer.payout_id, []).append(transfer.status)
     return found
 
 
 def test_every_ending_of_a_transfer_is_known_by_asking_alone(desk: Desk) -> None:
     own = secrets.token_hex(3)
-    endings = {"00": "paid", "01": "rejected", "02": "failed", "03": "returned", "04": "paid"}
+    endings = {"00": "paid", "01": "rejected", "02": "failed", "03": "returned", "04": "paid", "50": "paid"}
     hear(desk.settings, [released(desk, f"{ending}-{own}", ending) for ending in endings])
     with calling(desk.settings):
         wait_for(lambda: set(states(desk).values()) == {"submitted", "rejected"})
@@ -100,11 +107,13 @@ def test_every_ending_of_a_transfer_is_known_by_asking_alone(desk: Desk) -> None
     assert {payout: one for payout, [one] in transfers(desk).items() if payout.endswith(own)} == states(desk)
     assert audited(desk) == {}
     desk.rows("UPDATE payouts SET state = 'paid' WHERE state = 'returned'")  # a return that nobody heard
-    desk.rows("UPDATE payouts SET amount_minor = 11_999 WHERE payout_id = %s", f"00-{own}")
+    desk.rows("UPDATE payouts SET amount_minor = 11_999, sent_minor = 11_999 WHERE payout_id = %s", f"00-{own}")
+    desk.rows("UPDATE payouts SET sent_minor = 19_383 WHERE payout_id = %s", f"50-{own}")
     desk.rows("UPDATE calls SET subject = 'of nobody' WHERE subject = %s", f"04-{own}")
     assert audited(desk) == {
         f"03-{own}": {"transfers_known"},
         f"00-{own}": {"transfers_known"},
+        f"50-{own}": {"transfers_known"},
         f"04-{own}": {"payouts_called"},
         "of nobody": {"payouts_called"},
     }
