@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import json
 import random
 import secrets
 import sqlite3
@@ -34,10 +35,11 @@ CREATE TABLE IF NOT EXISTS page_visits (
     tries INTEGER NOT NULL,         -- cards that were refused
     refused TEXT NOT NULL,          -- why the last one was
     scheme TEXT NOT NULL,           -- of the card that waits for 3-D Secure; '': none does
-    decline_code TEXT               -- of that card, once its owner is known
+    decline_code TEXT,              -- of that card, once its owner is known
+    wrong TEXT NOT NULL             -- JSON: fields of the last form that must be filled in again, and why
 )
 """
-_COLUMNS = "form, tries, refused, scheme, decline_code"
+_COLUMNS = "form, tries, refused, scheme, decline_code, wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,16 @@ class Visit:
     refused: str = ""
     scheme: str = ""
     decline_code: str | None = None
+    wrong: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a form has done. `wrong`: fields that must be filled in again."""
+    """What a form has done."""
 
     charge: Charge
     is_decided: bool = False  # by this form, now
     is_same_again: bool = False
-    wrong: Mapping[str, str] | None = None
 
 
 class HostedPages:
@@ -112,37 +114,18 @@ class HostedPages:
             return self._show(shape, charge)
         form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
         sent = await self._memory.commit(lambda: self._send(charge, form))
-        if sent.wrong is not None:
-            return self._show(shape, charge, sent.wrong, form)
         if sent.is_decided:
             await self._tell(sent.charge, faults)
         if sent.charge.pending(self._clock.now_us()) or not (sent.is_decided or sent.is_same_again):
             return _see(charge.page_url)  # a reload repeats nothing
         return _see(charge.return_url)
 
-    def _show(
-        self,
-        shape: Shape,
-        charge: Charge,
-        wrong: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
-    ) -> Answer:
+    def _show(self, shape: Shape, charge: Charge) -> Answer:
         visit, status = self._visit(charge.seq, self._memory.reading), charge.first_status(self._clock.now_us())
         ended: Step = "declined" if status == "declined" else "paid"
         step: Step = ended if status != "pending" else "3ds" if visit.scheme else "card"
-        typed = {name: (form or {}).get(name, "") for name in ("name", "expiry")}
-        view = PageView(
-            step,
-            shape.name,
-            charge,
-            shape.exponents[charge.currency],
-            secrets.token_hex(8),
-            visit.refused,
-            visit.scheme,
-            wrong or {},
-            typed,
-        )
-        return page_answer(view)
+        form, exponent, wrong = secrets.token_hex(8), shape.exponents[charge.currency], json.loads(visit.wrong)
+        return page_answer(PageView(step, shape.name, charge, exponent, form, visit.refused, visit.scheme, wrong))
 
     def _send(self, charge: Charge, form: Mapping[str, str]) -> Sent:
         """In the open transaction: do what the form asks for, unless it has been sent before or comes too late."""
@@ -154,12 +137,12 @@ class HostedPages:
             return Sent(current, is_same_again=True)
         if not current.pending(now_us):
             return Sent(current)
-        done = replace(visit, form=form.get("form", ""))
+        done = replace(visit, form=form.get("form", ""), wrong="{}")
         match form.get("act"):
             case "pay":
                 card = read_card(form, datetime.fromtimestamp(now_us / 1_000_000, UTC))
                 if not isinstance(card, PageCard):
-                    return Sent(current, wrong=card)
+                    return self._keep(current, replace(done, wrong=json.dumps(card)))
                 if card.needs_3ds:
                     waiting = replace(done, scheme=card.scheme, decline_code=card.decline_code, refused="")
                     return self._keep(current, waiting)
@@ -187,9 +170,9 @@ class HostedPages:
         return Sent(self._memory.put_paid(charge, scheme, decline_code, now_us), is_decided=True)
 
     def _keep(self, charge: Charge, visit: Visit) -> Sent:
-        values = (charge.seq, visit.form, visit.tries, visit.refused, visit.scheme, visit.decline_code)
+        values = (charge.seq, visit.form, visit.tries, visit.refused, visit.scheme, visit.decline_code, visit.wrong)
         self._memory.writing.execute(
-            f"INSERT OR REPLACE INTO page_visits (charge, {_COLUMNS}) VALUES (?,?,?,?,?,?)", values
+            f"INSERT OR REPLACE INTO page_visits (charge, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)", values
         )
         return Sent(charge)
 

@@ -38,8 +38,10 @@ header .order{opacity:.85;font-size:14px;overflow-wrap:anywhere}
 h1{font-size:20px;margin:0 0 8px}
 p{margin:0 0 16px}
 label{display:block;font-size:14px;font-weight:600;margin:0 0 16px}
-input{display:block;width:100%;margin-top:6px;padding:11px 12px;font:inherit;border:1px solid #b9c1d1;border-radius:8px;
+input{display:block;width:100%;margin-top:6px;padding:10px 12px;font:inherit;font-size:16px;font-weight:400;
+ border:1px solid #b9c1d1;border-radius:8px;
  background:#fff;color:inherit}
+input::placeholder{color:#6b7485}
 input:focus{outline:3px solid color-mix(in srgb,var(--main) 25%,transparent);border-color:var(--main)}
 input[aria-invalid=true]{border-color:#c0262d}
 .wrong{display:block;color:#c0262d;font-weight:400;margin-top:4px}
@@ -61,7 +63,7 @@ footer{margin-top:18px;font-size:13px;color:#5b6578;text-align:center}
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """One look at a page. `wrong` and `typed` are by field; a card's number and code are never shown again."""
+    """One look at a page. `wrong` is by field; what was typed is never shown again."""
 
     step: Step
     psp: str
@@ -71,7 +73,6 @@ class PageView:
     refused: str = ""
     scheme: str = ""
     wrong: Mapping[str, str] = field(default_factory=dict)
-    typed: Mapping[str, str] = field(default_factory=dict)
 
 
 def page_answer(view: PageView) -> Answer:
@@ -86,8 +87,7 @@ def page_answer(view: PageView) -> Answer:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    status = 422 if view.wrong else _STATUSES.get(view.step, 200)
-    return Answer(status, _page(view).encode(), headers, "text/html; charset=utf-8")
+    return Answer(_STATUSES.get(view.step, 200), _page(view).encode(), headers, "text/html; charset=utf-8")
 
 
 def _page(view: PageView) -> str:
@@ -149,30 +149,27 @@ def _card_form(view: PageView) -> str:
         banner = f'<div class="banner" role="alert">{why} Nothing was charged: please try another card.</div>'
     cards = "".join(f"<tr><td>{number}</td><td>{what}</td></tr>" for number, what in TEST_CARDS)
     return (
-        f'<form method="post" autocomplete="on" novalidate>{banner}{_hidden(view)}'
-        + _field(
-            view,
-            "number",
-            "Card number",
-            'inputmode="numeric" autocomplete="cc-number" placeholder="1234 1234 1234 1234"',
-        )
+        f'<form method="post" autocomplete="on">{banner}{_hidden(view)}'
+        + _field(view, "number", "Card number", "cc-number", "1234 1234 1234 1234", r"[0-9 \-]{12,24}")
         + '<div class="pair">'
-        + _field(view, "expiry", "Expiry", 'inputmode="numeric" autocomplete="cc-exp" placeholder="MM / YY"')
-        + _field(view, "cvc", "Security code", 'inputmode="numeric" autocomplete="cc-csc" placeholder="CVC"')
+        + _field(view, "expiry", "Expiry", "cc-exp", "MM / YY", "(0[1-9]|1[0-2]) */ *(20)?[0-9]{2}")
+        + _field(view, "cvc", "Security code", "cc-csc", "CVC", "[0-9]{3,4}")
         + "</div>"
-        + _field(view, "name", "Name on card", 'autocomplete="cc-name"')
-        + f'<button class="first" name="act" value="pay">Pay {_amount(view)}</button>'
-        '<button class="second" name="act" value="cancel">Cancel and go back</button></form>'
+        + '<label>Name on card<input name="name" autocomplete="cc-name" maxlength="64"></label>'
+        f'<button class="first" name="act" value="pay">Pay {_amount(view)}</button>'
+        '<button class="second" name="act" value="cancel" formnovalidate>Cancel and go back</button></form>'
         f"<details><summary>Test cards</summary><table>{cards}</table>Any later expiry date, any code.</details>"
     )
 
 
-def _field(view: PageView, name: str, label: str, more: str) -> str:
-    wrong = view.wrong.get(name)
-    value, told = escape(view.typed.get(name, "")), ""
+def _field(view: PageView, name: str, label: str, autocomplete: str, like: str, pattern: str) -> str:
+    wrong, told, mark = view.wrong.get(name), "", ""
     if wrong:
-        more, told = f'{more} aria-invalid="true"', f'<span class="wrong">{escape(wrong)}</span>'
-    return f'<label>{label}<input name="{name}" value="{value}" maxlength="64" {more}>{told}</label>'
+        mark, told = ' aria-invalid="true"', f'<span class="wrong">{escape(wrong)}</span>'
+    return (
+        f'<label>{label}<input name="{name}" inputmode="numeric" autocomplete="{autocomplete}" placeholder="{like}"'
+        f' pattern="{pattern}" title="{like}" maxlength="24" required{mark}>{told}</label>'
+    )
 
 
 def _confirmation(view: PageView) -> str:
@@ -180,7 +177,7 @@ def _confirmation(view: PageView) -> str:
         f"<h1>Confirm with your bank</h1><p>Your bank asks whether it is you who pays {_amount(view)} with your "
         f"{escape(view.scheme.capitalize())} card (3-D Secure).</p>"
         f'<form method="post">{_hidden(view)}<button class="first" name="act" value="confirm">Yes, it is me</button>'
-        '<button class="second" name="act" value="reject">No, I do not know this payment</button></form>'
+        '<button class="second" name="act" value="reject">No, this is not me</button></form>'
     )
 
 

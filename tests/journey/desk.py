@@ -117,8 +117,12 @@ class Desk:
         orders = [f"order-{number}" for number in range(1, self._numbers["order"] + 1)]
         ours, theirs = receivables(settings), owed_by_psps(settings, orders)
         assert ours == theirs, f"ours {ours}, theirs {theirs}"
-        found = verdict(settings)
+        found = self.audit()
         assert found == [], "\n".join(found)
+
+    def audit(self) -> list[str]:
+        """What the auditor finds wrong."""
+        return verdict(self.whole.settings)
 
 
 def _unlike(shown: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:

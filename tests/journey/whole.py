@@ -234,6 +234,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TALLY_PAYMENT_DEADLINE_S": str(settings.payment_deadline_s),
         "TALLY_PSPS": json.dumps([account.model_dump(mode="json") for account in settings.psps]),
         "TALLY_PAYOUT_PROVIDERS": json.dumps([each.model_dump(mode="json") for each in settings.payout_providers]),
+        "TALLY_WEBHOOKS": settings.webhooks.model_dump_json(),
         "TALLY_PAYOUTS": settings.payouts.model_dump_json(),
         "TALLY_FX": json.dumps([each.model_dump() for each in settings.fx]),
         "TALLY_SETTLEMENT_SOURCES": json.dumps([each.model_dump(mode="json") for each in settings.settlement_sources]),

@@ -55,6 +55,14 @@ def migrated(servers: Servers, template: str) -> Iterator[psycopg.Connection[Any
     drop_database(servers, name)
 
 
+def test_no_column_is_for_a_card(migrated: psycopg.Connection[Any]) -> None:
+    found = migrated.execute(
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns"
+        " WHERE column_name ~ 'card|^pan$|cvc|cvv|security_code|expiry|exp_month'"
+    ).fetchall()
+    assert found == []
+
+
 def test_tables_are_declared() -> None:
     assert {
         "payments.orders",

@@ -6,7 +6,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,24 +66,60 @@ def pay(
     capture: Annotated[
         str, typer.Option(help="automatic, or manual: authorise, and `tally capture` later")
     ] = "automatic",
+    hosted: Annotated[
+        bool, typer.Option("--hosted", help="one order, which the buyer pays on a page of the PSP's: prints where")
+    ] = False,
+    return_url: Annotated[
+        str | None, typer.Option(help="where that page sends the buyer back to; default: the API's documentation")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="stay until every order is through")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to watch at most")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout")] = False,
 ) -> None:
-    """Pay: one checkout, several orders, over the API. Exits 1 where --watch does not see it done in time."""
+    """Pay: one checkout, several orders, over the API; or one order on a page of the PSP's. Exits 1 where --watch does not see
+    it done in time.
+    """
     api = running_api()
-    request = demo_request(checkout_id or new_id(), orders, token, currency)
-    payment = api.call("POST", "/v1/payments", request if capture == "automatic" else request | {"capture": capture})
+    request = demo_request(checkout_id or new_id(), 1 if hosted else orders, token, currency)
+    if capture != "automatic":
+        request["capture"] = capture
+    if hosted:
+        request["return_url"] = return_url or f"{api.url}/docs"
+        del request["payment_method"]
+    payment = api.call("POST", "/v1/checkout-sessions" if hosted else "/v1/payments", request)
+    if hosted:
+        payment = last(follow(api, payment, REPLY_WITHIN_S, until=page_of))
+        _show_page(payment, as_json)
     if watch:
         states = follow(api, payment, timeout)
         payment = last(states) if as_json else _show_live(states)
     if as_json:
         say_json(payment)
-    elif not watch:
+    elif not watch and not hosted:
         say(payment["checkout_id"])
         note(f"accepted; `tally show {payment['checkout_id']}` says where it stands")
     if watch and not is_settled(payment):
         raise _failed(f"{payment['checkout_id']} is not done after {timeout:g} s")
+
+
+def page_of(payment: dict[str, Any]) -> str | None:
+    """Where the buyer pays; "" where nobody can any more, None while nobody can yet."""
+    orders = payment["payment_orders"]
+    action = orders[0].get("next_action") if orders else None
+    if action is not None:
+        return str(action["redirect_url"])
+    return "" if is_settled(payment) else None
+
+
+def _show_page(payment: dict[str, Any], as_json: bool) -> None:
+    url = page_of(payment)
+    if url is None:
+        raise _failed(
+            f"no PSP has named a page yet; `tally show {payment['checkout_id']}` says where the payment stands"
+        )
+    if url and not as_json:
+        say(url)
+        note(f"{payment['checkout_id']} waits for its buyer there; cards to try stand on the page")
 
 
 def running_api() -> Api:
@@ -131,11 +167,16 @@ def _order(checkout_id: str, number: int, currency: str, chance: random.Random) 
 # ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def follow(api: Api, payment: dict[str, Any], timeout_s: float) -> Iterator[tuple[float, dict[str, Any]]]:
-    """The payment again and again, with the seconds since it was accepted, until it is settled or time is up."""
+def follow(
+    api: Api, payment: dict[str, Any], timeout_s: float, until: Callable[[dict[str, Any]], object] | None = None
+) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The payment again and again, with the seconds since it was accepted, until it is settled, or `until` says something,
+    or time is up.
+    """
+    ends = until or is_settled
     started = time.monotonic()
     yield 0.0, payment
-    while not is_settled(payment) and time.monotonic() - started < timeout_s:
+    while ends(payment) in (None, False) and time.monotonic() - started < timeout_s:
         time.sleep(ASK_EVERY_S)
         payment = api.call("GET", payment["links"]["self"])
         yield time.monotonic() - started, payment
@@ -191,7 +232,7 @@ def _picture(elapsed_s: float, payment: dict[str, Any]) -> Table:
 
 def _state(order: dict[str, Any]) -> tuple[str, str]:
     """In words, and their style."""
-    if order["detail"] in ("authorised", "partly_captured"):
+    if order["detail"] in ("authorised", "partly_captured", "action_required"):
         return order["detail"].replace("_", " "), "cyan"
     return SYMBOLS.get(order["payment_order_status"], (order["detail"] or "failed", "red"))
 

@@ -60,7 +60,7 @@ def status(as_json: AsJson = False) -> None:
 def faults(
     *,
     psp: PspOption = "all",
-    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void, refund or transfer")] = None,
+    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void, refund, page or transfer")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="first set every rate and the latency to 0")] = False,
     slow: Annotated[float | None, typer.Option(**_RATE, help="answers after a second")] = None,
     too_many: Annotated[float | None, typer.Option("--429", **_RATE, help="429 with Retry-After")] = None,
@@ -81,7 +81,10 @@ def faults(
     rejected: Annotated[float | None, typer.Option(**_RATE, help="of transfers, at once")] = None,
     failed: Annotated[float | None, typer.Option(**_RATE, help="of transfers, after they were accepted")] = None,
     returned: Annotated[float | None, typer.Option(**_RATE, help="of transfers, a day after they were paid")] = None,
-    silent: Annotated[float | None, typer.Option(**_RATE, help="of transfers: paid, and no webhook tells it")] = None,
+    silent: Annotated[float | None, typer.Option(**_RATE, help="of transfers and pages: no webhook tells it")] = None,
+    told_first: Annotated[
+        float | None, typer.Option(**_RATE, help="of pages: the webhook arrives before the buyer is sent back")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make charges, what is done behind them, or transfers go wrong by rate; what is not named stays as it is. Without
@@ -106,6 +109,7 @@ def faults(
         "failed": failed,
         "returned": returned,
         "silent": silent,
+        "told_first": told_first,
     }
     changes: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
     if clear:
@@ -286,7 +290,7 @@ def reverse(
 def next_(
     subject: SubjectName,
     fault: Annotated[str, typer.Argument(metavar="FAULT", help="as the options of `tally sim faults`: 500_charged, …")],
-    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund, transfer, file or line")] = "charge",
+    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund, page, transfer, file or line")] = "charge",
     as_json: AsJson = False,
 ) -> None:
     """Have the next operation of that kind on an order, or transfer or bank file's line of a pay-out, fail, once. Of files
