@@ -84,8 +84,18 @@ PROBLEM: dict[str, Any] = {
 
 WHY = "the PSP is back"
 
+CHECKOUT_SESSION: dict[str, Any] = {
+    "checkout_id": "cart-2",
+    "buyer_info": {"buyer_account": "buyer-7", "name": "Ada Bauer", "country": "DE"},
+    "return_url": "https://shop.example.com/thanks?cart=cart-2",
+    "payment_orders": [
+        {"payment_order_id": "cart-2-1", "seller_account": "seller-3", "amount": "12.34", "currency": "EUR"}
+    ],
+}
+
 OF: dict[str, dict[str, Any]] = {
     "PaymentRequest": PAYMENT_REQUEST,
+    "CheckoutSessionRequest": CHECKOUT_SESSION,
     "CaptureRequest": CAPTURE_REQUEST,
     "VoidRequest": {"void_id": "void-1", "payment_order_id": "cart-1-1"},
     "RefundRequest": REFUND_REQUEST,

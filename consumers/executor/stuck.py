@@ -31,7 +31,8 @@ _ORDERS = f"""{_OPEN}
 SELECT a.payment_order_id, a.checkout_id, a.psp, a.state, a.gross_minor, a.currency, a.created_at,
        c.state, c.act, c.due_at, c.lease_until
 FROM open c JOIN attempt_view a ON a.payment_order_id = c.payment_order_id AND a.call_id = c.call_id
-WHERE a.created_at < {_PAST_ITS_LIMIT.format(state="a.state")} AND (a.state <> 'pending' OR coalesce(a.expires_at < %(now)s, true))
+WHERE a.created_at < {_PAST_ITS_LIMIT.format(state="a.state")}
+  AND (a.state <> 'pending' OR coalesce(a.expires_at < %(now)s, true))
 ORDER BY a.created_at, a.payment_order_id LIMIT %(most)s
 """
 _OPERATIONS = f"""{_OPEN}

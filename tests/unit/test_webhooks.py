@@ -18,6 +18,7 @@ from consumers.webhooks.sender import next_state
 from operations.stack.settings import load_settings
 from schemas.envelope import EventId, derive_id
 from schemas.events import (
+    NextAction,
     OrderState,
     PaymentCompleted,
     PaymentRefused,
@@ -128,6 +129,18 @@ def test_a_webhook_says_why_an_order_was_declined() -> None:
     event = PaymentStatusChanged(checkout_id="c1", owner="shop", status="failed", payment_orders=(order,))
     [delivery] = [change for change in hear(knowing(HOOK), event) if isinstance(change, Delivery)]
     assert json.loads(delivery.body)["data"]["payment_orders"][0]["decline_code"] == "insufficient_funds"
+
+
+def test_a_webhook_says_where_the_buyer_has_to_pay() -> None:
+    page = NextAction("https://psp.example/pay/1", datetime(2026, 1, 5, 12, 30, tzinfo=UTC))
+    order = OrderState("o1", "EXECUTING", "action_required", next_action=page)
+    event = PaymentStatusChanged(checkout_id="c1", owner="shop", status="executing", payment_orders=(order,))
+    [delivery] = [change for change in hear(knowing(HOOK), event) if isinstance(change, Delivery)]
+    assert json.loads(delivery.body)["data"]["payment_orders"][0]["next_action"] == {
+        "type": "redirect_to_url",
+        "redirect_url": "https://psp.example/pay/1",
+        "expires_at": "2026-01-05T12:30:00Z",
+    }
 
 
 def test_events_of_one_payment_form_a_lane_and_other_payments_do_not_wait() -> None:

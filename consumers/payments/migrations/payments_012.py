@@ -11,8 +11,7 @@ STATEMENTS = """
 ALTER TABLE payments
     ALTER COLUMN token DROP NOT NULL,
     ADD COLUMN return_url text,
-    ADD CONSTRAINT payments_token_or_page CHECK (num_nonnulls(token, return_url) = 1) NOT VALID;
-ALTER TABLE payments VALIDATE CONSTRAINT payments_token_or_page;
+    ADD CONSTRAINT payments_token_or_page CHECK (num_nonnulls(token, return_url) = 1);
 
 CREATE TABLE redirects (
     payment_order_id text PRIMARY KEY,

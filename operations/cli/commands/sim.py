@@ -60,7 +60,9 @@ def status(as_json: AsJson = False) -> None:
 def faults(
     *,
     psp: PspOption = "all",
-    op: Annotated[str | None, typer.Option("--op", help="charge (default), capture, void, refund, page or transfer")] = None,
+    op: Annotated[
+        str | None, typer.Option("--op", help="charge (default), capture, void, refund, page or transfer")
+    ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="first set every rate and the latency to 0")] = False,
     slow: Annotated[float | None, typer.Option(**_RATE, help="answers after a second")] = None,
     too_many: Annotated[float | None, typer.Option("--429", **_RATE, help="429 with Retry-After")] = None,
@@ -290,7 +292,9 @@ def reverse(
 def next_(
     subject: SubjectName,
     fault: Annotated[str, typer.Argument(metavar="FAULT", help="as the options of `tally sim faults`: 500_charged, …")],
-    op: Annotated[str, typer.Option("--op", help="charge, capture, void, refund, page, transfer, file or line")] = "charge",
+    op: Annotated[
+        str, typer.Option("--op", help="charge, capture, void, refund, page, transfer, file or line")
+    ] = "charge",
     as_json: AsJson = False,
 ) -> None:
     """Have the next operation of that kind on an order, or transfer or bank file's line of a pay-out, fail, once. Of files
