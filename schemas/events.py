@@ -52,7 +52,7 @@ OrderDetail = Literal[
 
 OperationKind = Literal["capture", "void", "refund"]
 NOBODY: frozenset[str] = frozenset()
-CARD = frozenset({"token"})
+CARD = frozenset({"token", "return_url"})
 BUYER = frozenset({"name", "email", "country"})
 
 # The parts of an event are dataclasses: validated when read, and made at a third of a model's cost.

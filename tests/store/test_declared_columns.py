@@ -59,6 +59,7 @@ def test_no_column_is_for_a_card(migrated: psycopg.Connection[Any]) -> None:
     found = migrated.execute(
         "SELECT table_schema, table_name, column_name FROM information_schema.columns"
         " WHERE column_name ~ 'card|^pan$|cvc|cvv|security_code|expiry|exp_month'"
+        " AND table_schema NOT IN ('information_schema', 'pg_catalog')"
     ).fetchall()
     assert found == []
 
