@@ -124,6 +124,34 @@ def test_what_other_topics_took_is_done_with_although_one_refuses(on_kafka: Sett
     store.close()
 
 
+def test_a_refused_record_holds_up_its_own_key_and_no_other(on_kafka: Settings, books: Books) -> None:
+    """All that was committed after it waited, of every key and topic, for as long as the broker refused it."""
+    limit(on_kafka, "wallet-movements.v1", 10_000)
+    store, publisher = Store(on_kafka, "probe"), Publisher(on_kafka)
+
+    def say(topic: str, key: bytes, size: int) -> None:
+        with store.transaction() as conn:
+            rows = insert(conn, [OutboxRecord(topic, key, [], b"x" * size)])()
+        publisher.publish(store, rows)
+
+    def left() -> list[tuple[int]]:
+        publisher.poll(0.05)
+        publisher.tidy(store)
+        return books.rows("SELECT count(*) FROM outbox")
+
+    say("wallet-movements.v1", b"k", 50_000)
+    wait("it is refused", lambda: publisher.flush(0.05) or publisher.failing)
+    for topic, key in (("wallet-movements.v1", b"k"), ("wallet-movements.v1", b"other"), ("probe.dlq.v1", b"other")):
+        say(topic, key, 1)
+    wait("the others are gone", lambda: left() == [(2,)], limit_s=20)
+    wait("it has been tried again, and again", lambda: left() and publisher.generation > 2)
+    limit(on_kafka, "wallet-movements.v1", 1_048_588)
+    wait("it is said too", lambda: left() == [(0,)])
+    said = [record for record in heard(on_kafka, "wallet-movements.v1") if record.key() == b"k"]
+    assert list(dict.fromkeys(len(record.value() or b"") for record in said)) == [50_000, 1]
+    store.close()
+
+
 def test_records_without_a_key_and_new_keys_have_nothing_older(on_kafka: Settings, books: Books) -> None:
     store = Store(on_kafka, "probe")
     leave(books, OutboxRecord("probe.dlq.v1", None, [], b"x"), OutboxRecord("wallet-movements.v1", b"k", [], b"x"))

@@ -150,6 +150,20 @@ def lowest_rows(conn: Connection, up_to: int) -> list[Row]:
     return [Row(id_, [load_record(record) for record in records]) for id_, records in found.fetchall()]
 
 
+def apart(rows: Iterable[Row], refused: Set[_Key]) -> tuple[list[Row], list[Row]]:
+    """Rows, lowest first → those that need not wait for what was refused; those that hold it, or a later record of a key that
+    one of these holds."""
+    free, held, waiting = [], [], set(refused)
+    for row in rows:
+        keys = {(record.topic, record.key) for record in row.records}
+        if keys.isdisjoint(waiting):
+            free.append(row)
+        else:
+            held.append(row)
+            waiting |= keys
+    return free, held
+
+
 class Publisher:
     """One Kafka producer, and the rows that it has not had acknowledged. Used by one thread; callbacks run within `poll`.
 
@@ -321,7 +335,8 @@ class Publisher:
         """Delete the accepted rows; then publish all remaining rows with a new producer, lowest first.
 
         A broker that has nothing of a producer takes any sequence number as its first. Of a batch that it refuses librdkafka
-        still sends the next one, which would be taken: so nothing follows what was refused before it is acknowledged.
+        still sends the next one, which would be taken: so nothing of its keys follows what was refused before that is
+        acknowledged. What waits for none of it goes first: a record may be refused for days.
         """
         self._healed_at = time.monotonic()
         self._producer.purge()
@@ -339,7 +354,11 @@ class Publisher:
         self._failed = None
         with store.transaction() as conn:
             rows = lowest_rows(conn, 2**62)
-        self._publish_warily(store, rows, refused)
+        free, held = apart(rows, set().union(*refused))
+        self.publish(store, free)
+        if held:
+            self.flush(HEAL_EVERY_S)
+            self._publish_warily(store, held, refused)
 
     def _publish_warily(self, store: Store, rows: Sequence[Row], refused: Sequence[Set[_Key]]) -> None:
         """Publish in order; of each partition in `refused` alone the first row that holds one of its keys, and on only once
