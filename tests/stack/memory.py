@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 MEMORY = Path("/dev/shm")
-ROOM = 4 * 1024**3  # bytes; those of two workers take less than half
+ROOM = 4 * 1024**3  # bytes; those of three workers take about half
 PREFIX = "tally-servers-"
 
 
@@ -45,8 +45,10 @@ def locked_folder(place: Path) -> tuple[Path, int]:
 
 
 def has_room(place: Path) -> bool:
-    """What is written there takes memory as well."""
-    return os.access(place, os.W_OK) and min(psutil.virtual_memory().available, shutil.disk_usage(place).free) >= ROOM
+    """What is written there takes memory from all that runs, so as much again is left to that."""
+    if not os.access(place, os.W_OK):
+        return False
+    return shutil.disk_usage(place).free >= ROOM and psutil.virtual_memory().available >= 2 * ROOM
 
 
 def delete_unless_locked(folder: Path) -> None:
