@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
+import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.stack import memory
 from topics.settings import Settings
 
 
@@ -24,3 +27,16 @@ def test_a_room_logs_in_with_its_derived_password(stack: Settings) -> None:
     with psycopg.connect(stack.dsn("tally_ledger")) as connection:
         row = connection.execute("SELECT current_user, current_database()").fetchone()
     assert row == ("tally_ledger", stack.database)
+
+
+def test_a_folder_of_servers_is_deleted_by_the_next_session_once_its_own_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MEMORY", tmp_path)
+    monkeypatch.setattr(memory, "ROOM", 0)
+    left, others = tmp_path / f"{memory.PREFIX}left", tmp_path / "of others"
+    left.mkdir()
+    others.mkdir()
+    with memory.quick_folder() as in_use, memory.quick_folder() as next_one:
+        assert {*tmp_path.iterdir()} == {others, in_use, next_one}
+    assert {*tmp_path.iterdir()} == {others}
