@@ -16,6 +16,7 @@ from producers.doors.endpoint_rows import Endpoint, change, check_limit, lease, 
 from producers.problems import Problem, broken
 from schemas.events import WebhookResendRequested, WebhookTestRequested
 from schemas.requests import FieldError
+from schemas.text import refuse_card_number
 from schemas.webhooks import EVENT_TYPES, EVERYTHING, delivery_id
 from topics.runtime.shape.consumer import Connection
 from topics.settings import Settings
@@ -43,7 +44,7 @@ class EndpointRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
-    url: str
+    url: Annotated[str, AfterValidator(refuse_card_number)]
     event_types: Annotated[tuple[str, ...], AfterValidator(_known_types)] = (EVERYTHING,)
     lease_s: Annotated[int, Field(ge=10, le=86_400)] | None = None
 

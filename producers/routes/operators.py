@@ -22,6 +22,7 @@ from producers.house import house_of, needs
 from producers.key_ring import Caller
 from producers.problems import RETRY_SOON, Problem, broken
 from schemas.requests import FieldError
+from schemas.text import refuse_card_number
 from schemas.times import Moment
 from topics.catalog import CONSUMERS
 from topics.runtime.dead_letters import acts as operators
@@ -51,7 +52,7 @@ Result = TypeVar("Result")
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("it holds control characters")
-    return text
+    return refuse_card_number(text)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]

@@ -14,6 +14,7 @@ from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
 from producers.reading import Row
+from schemas.text import refuse_card_number
 
 router = APIRouter(tags=["operators"])
 
@@ -24,7 +25,7 @@ SCREEN_NO_MAX = 2**31 - 1  # as the store counts
 def printable(text: str) -> str:
     if not text.isprintable() or not text.strip():
         raise ValueError("it is blank or holds control characters")
-    return text
+    return refuse_card_number(text)
 
 
 class ReviewRequest(BaseModel):

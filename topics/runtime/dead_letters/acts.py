@@ -13,6 +13,7 @@ from typing import Literal, LiteralString
 
 import orjson
 
+from schemas.text import looks_like_card_number
 from topics.runtime.dead_letters.listing import (
     REPLAYS_MAX,
     Filter,
@@ -68,6 +69,8 @@ def _check(what: str, text: str, limit: int) -> None:
         raise ActRefused(f"the {what} has {len(text)} characters; {limit} are the most")
     if not text.isprintable():
         raise ActRefused(f"the {what} holds a control character or a broken one")
+    if looks_like_card_number(text):
+        raise ActRefused(f"the {what} holds what looks like a card number, and would be kept")
 
 
 @dataclass(frozen=True, slots=True)
