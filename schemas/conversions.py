@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict
 
-from schemas.events import PART
 from schemas.money import DIGITS_MAX, Money, exponent
+from schemas.parts import PART
 
 BPS = 10_000  # hundredths of a percent
 NotConverted = Literal["no_rate", "amount_too_small", "amount_too_large"]

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.events import PART, Event
+from schemas.events import Event
 from schemas.ids import CheckoutId, OperationId, PaymentOrderId
 from schemas.money import Money, sums
+from schemas.parts import PART
 
 OrderTemplate = Literal[
     "captured", "capture_reversed", "refunded", "refund_reversed", "chargeback_opened", "chargeback_won"

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.events import PART, ChargeOutcome, Event, OperationKind, Terms, WalletMoved, part_of
+from schemas.events import ChargeOutcome, Event, OperationKind, Terms, WalletMoved, part_of
 from schemas.ids import CheckoutId, OperationId, Owner, PaymentOrderId, SellerAccount
 from schemas.money import Money
+from schemas.parts import PART
 
 OperationStatus = Literal["received", "processing", "succeeded", "failed", "reversed", "refused"]
 DisputeStatus = Literal["inquiry", "opened", "won", "lost"]

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from schemas.conversions import Conversion
-from schemas.events import PART, Event, RequestEvent
+from schemas.events import Event, RequestEvent
 from schemas.ids import NewOperationId, OperationId, Owner, SellerAccount
 from schemas.money import Money
+from schemas.parts import PART
 from schemas.requests import RequestPart, known_currency, positive_amount
 from schemas.text import FreeText
 from schemas.times import Instant

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field
 from pydantic_core import PydanticCustomError
 
 from schemas.destinations import Destination
-from schemas.events import PART, Event
+from schemas.events import Event
 from schemas.fees import FeeBearer, FeePlan, FeeRule, Reserve
 from schemas.ids import Owner, SellerAccount
 from schemas.money import Money
+from schemas.parts import PART
 from schemas.payouts import SealedDestination
 from schemas.requests import Country, RequestPart, amount_at, broken_field, known_currency
 from schemas.text import FreeText, Refusal

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
-from schemas.events import PART, Event
+from schemas.events import Event
 from schemas.money import Money, sums
+from schemas.parts import PART
 from schemas.text import FreeText
 from schemas.times import Instant
 
