@@ -102,9 +102,12 @@ LEFT JOIN LATERAL (
 ) c ON TRUE
 """
 _NEWEST: LiteralString = " ORDER BY s.settlement_no DESC LIMIT %(limit)s"
+# By the key, or by the amount: what is paired has its line under another key.
 _AT_BANK: LiteralString = """
-SELECT replace(key::text, '-', '') AS key, psp, currency, expected, settled FROM tally_by_key_view
+SELECT replace(key::text, '-', '') AS key, psp, currency, settled FROM tally_by_key_view
 WHERE key = ANY (%(keys)s::uuid[]) AND kind = 's'
+UNION ALL SELECT replace(key, '-', ''), psp, currency, amount FROM unmatched_view
+WHERE replace(key, '-', '') = ANY (%(keys)s::text[]) AND NOT is_line AND pair IS NOT NULL
 """
 
 
@@ -163,12 +166,14 @@ def at_the_bank(shown: Sequence[Answer], sources: Iterable[SettlementSource]) ->
     }
 
     def shape(rows: Mapping[str, Rows]) -> Answer:
-        found = {(row["key"], row["psp"], row["currency"]): row for row in rows["at_the_bank"]}
+        found: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        for row in rows["at_the_bank"]:
+            found[row["key"], row["psp"], row["currency"]].append(row["settled"])
         told = []
         for one in shown:
             wanted = [(key, bank_of[one["source"]], one["currency"]) for key in keys.get(one["settlement_no"], ())]
-            rows_of = [found[name] for name in wanted if name in found]
-            arrived = sum(row["settled"] for row in rows_of) if rows_of else None
+            entries = [minor for name in wanted for minor in found.get(name, ())]
+            arrived = sum(entries) if entries else None
             told.append(one | {"at_the_bank": money_or_none(arrived, one["currency"])})
         return {"settlements": told}
 
