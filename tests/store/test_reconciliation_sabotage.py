@@ -47,7 +47,7 @@ def expectation_looks_before_it_writes(patch: pytest.MonkeyPatch) -> None:
 
 def close_without_recount(patch: pytest.MonkeyPatch) -> None:
     progress = loading._progress
-    patch.setattr(loading, "_progress", lambda conn, file_no: replace(progress(conn, file_no), chunks=1000))
+    patch.setattr(loading, "_progress", lambda *of: replace(progress(*of), is_whole=True))
 
 
 def whole_booked_again(patch: pytest.MonkeyPatch) -> None:
