@@ -107,7 +107,7 @@ _AT_BANK: LiteralString = """
 SELECT replace(key::text, '-', '') AS key, psp, currency, settled FROM tally_by_key_view
 WHERE key = ANY (%(keys)s::uuid[]) AND kind = 's'
 UNION ALL SELECT replace(key, '-', ''), psp, currency, amount FROM unmatched_view
-WHERE replace(key, '-', '') = ANY (%(keys)s::text[]) AND NOT is_line AND pair IS NOT NULL
+WHERE key = ANY (%(keys)s::uuid[]::text[]) AND NOT is_line AND pair IS NOT NULL
 """
 
 

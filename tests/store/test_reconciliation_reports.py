@@ -90,7 +90,7 @@ def test_pay_outs_that_the_bank_names_are_looked_up_by_its_references(books: Boo
 def test_a_pay_out_that_the_bank_does_not_name_is_shown_at_the_bank_by_its_amount(books: Books) -> None:
     books.captured(1)
     books.settle(paid_out([Row(call_id(1), 1234, 34)]))
-    entry = Row("", 1200, kind="s", settlement="st-1", name="of the bank")
+    entry = Row(keys.theirs("main", "a name of the bank's"), 1200, kind="s", settlement="st-1")
     books.settle(File((entry,), (("st-1", "EUR", 1200),), source=BANK, opening=0))
     found = books.ask(recon_reports.settlements("adyen-eu", None, 10))["settlements"]
     [one] = books.ask(recon_reports.at_the_bank(found, SOURCES))["settlements"]
