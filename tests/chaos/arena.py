@@ -28,6 +28,7 @@ from tests.journey.books import APART
 from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
 from tests.stack.forked import forking
+from topics.exchange_rates import FxRate
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
@@ -260,6 +261,7 @@ def _settings(folder: Path, kafka: str, postgres: str, ports: dict[str, int]) ->
         payouts=PayoutRules(
             approvals=(ApprovalRule(currency=APART, above="1000000.00", persons=1),), destination_cooling_s=0
         ),
+        fx=(FxRate(currency=APART, payout_currency="JPY", rate="188.713", spread_bps=37),),
         routing=layout.ROUTING,
         api_port=ports["api"],
         payment_deadline_s=RATHER_LATE_S,

@@ -1,4 +1,4 @@
-"""Sellers of the orders apart → paid out, cancelled, frozen by lot, while all is hurt: nothing goes out twice.
+"""Sellers of the orders apart → paid out, some in yen, cancelled, frozen by lot, while all is hurt: nothing goes out twice.
 
 The provider's own books decide in the end: the ledger says the same, and no pay-out has two transfers.
 """
@@ -46,6 +46,7 @@ class PayingOut:
     def request(self) -> None:
         id_ = f"{APART}-payout-{self.chance.getrandbits(48):x}"
         body = {"payout_id": id_, "seller_account": self.chance.choice(SELLERS), "currency": APART}
+        body["payout_currency"] = self.chance.choice((APART, "JPY"))
         if self._ask("POST", "/v1/payouts", {**body, "amount": self.chance.choice(AMOUNTS)}, "payout"):
             self.asked.append(id_)
 
