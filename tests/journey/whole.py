@@ -32,7 +32,7 @@ from topics.settings import PayoutProviderAccount, PspAccount, Settings
 from topics.settlement_sources import SettlementSource
 
 COPIES = 2
-START_S = 60.0
+START_S = 120.0
 POLL_S = 0.2
 JUMP_EVERY_S = 2.0
 

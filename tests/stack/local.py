@@ -11,8 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from operations.stack.process import tied_to_parent
 from operations.stack.servers import Servers
+
+
+def hash_once(admin: str) -> None:
+    """The superuser's password, too: initdb knows nothing of the server's settings, and tests log in thousands of times."""
+    named = psycopg.conninfo.conninfo_to_dict(admin)
+    change = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+        sql.Identifier(str(named["user"])), sql.Literal(named["password"])
+    )
+    with psycopg.connect(admin) as conn:
+        conn.execute(change)
 
 
 @contextmanager
@@ -31,7 +44,9 @@ def local_servers(home: Path) -> Iterator[Servers]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the servers did not start; see {home}/logs and the messages above"
-        yield Servers(**json.loads(line))
+        servers = Servers(**json.loads(line))
+        hash_once(servers.postgres_admin)
+        yield servers
     finally:
         process.terminate()
         process.wait(60)
