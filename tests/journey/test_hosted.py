@@ -83,7 +83,7 @@ def back() -> Iterator[str]:
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 900, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(40_000)  # a loaded machine
     yield context
     context.close()
 
