@@ -53,7 +53,7 @@ def _records(settings: Settings) -> list[Held]:
         left = sum(high - low for low, high in (consumer.get_watermark_offsets(each, 15) for each in partitions))
         consumer.assign(partitions)
         held: list[Held] = []
-        while len(held) < left and (batch := consumer.consume(1000, 5)):
+        while len(held) < left and (batch := consumer.consume(1000, 2)):
             held += [
                 (str(m.topic()), b"%b\n%b\n%b" % (m.key() or b"", m.value() or b"", repr(m.headers()).encode()))
                 for m in batch

@@ -178,7 +178,7 @@ def test_in_a_browser_a_page_expires_by_the_psps_word(desk: Desk, tabs: BrowserC
     order = desk.open_session("10.00", return_url=back)
     page = go(tabs, desk.page(order))
     fill_in(page, VISA)
-    desk.hurry_until(lambda: [] if "has expired" in look(page.url).html else ["open"], by_s=600.0)
+    desk.hurry_until(lambda: [] if "has expired" in look(page.url).html else ["open"], by_s=1900.0)
     press(page, "Pay 10.00 EUR")
     page.get_by_text("This page has expired").wait_for()
     keep_picture(page, "6-expired")
@@ -207,5 +207,5 @@ def test_pages_that_nobody_paid_and_pages_that_were_paid_are_in_no_book_twice(de
     order = desk.open_session("11.00", return_url=BACK)
     desk.page(order)
     assert desk.audit() == []
-    desk.hurry_until(lambda: [] if desk.order(order)["payment_order_status"] == "FAILED" else ["open"], by_s=600.0)
+    desk.hurry_until(lambda: [] if desk.order(order)["payment_order_status"] == "FAILED" else ["open"], by_s=1900.0)
     desk.agree()
