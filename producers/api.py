@@ -25,6 +25,7 @@ from producers.hot import BLANKS, HotRoute, Receive, Reply, Scope, Send, describ
 from producers.house import House, furnish
 from producers.problems import Problem
 from producers.routes import (
+    bank_files,
     money,
     money_back,
     notifications,
@@ -71,6 +72,7 @@ ROUTERS = (
     reviews.router,
     payout_approvals.router,
     resolutions.router,
+    bank_files.router,
     settlement_files.router,
     recon.router,
     service.router,

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from schemas.payouts import PayoutStatus
 from schemas.sellers import Schedule, SellerSet
 from topics.exchange_rates import FxRate
-from topics.settings import PayoutProviderAccount
+from topics.payout_accounts import PayoutAccount
 
 Reason = Literal[
     "available",
@@ -98,7 +98,7 @@ class Rules:
     the countries to which nothing is paid out, what is paid out in another currency.
     """
 
-    providers: Sequence[PayoutProviderAccount] = ()
+    providers: Sequence[PayoutAccount] = ()
     minimum: Mapping[str, int] = field(default_factory=dict)
     cooling: timedelta = timedelta(days=1)
     countries_blocked: frozenset[str] = frozenset()

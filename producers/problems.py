@@ -74,6 +74,10 @@ CODES: Mapping[str, Code] = {
         422, "More than refundable", "More than was captured and neither went back nor is on its way."
     ),
     "order_disputed": Code(422, "Order disputed", "What is left of the order is disputed: the buyer's bank has it."),
+    # ── files of banks ──
+    "invalid_xml": Code(422, "No status report", "Not a pain.002 that can be read wholly: nothing of it counts."),
+    "unknown_file": Code(422, "Unknown file", "The report is about a file that we have not made."),
+    "wrong_provider": Code(422, "Wrong bank", "The report is about a file that went to another bank."),
     # ── webhook endpoints ──
     "last_secret": Code(
         409, "Last secret", "An endpoint has at least one secret. Make a new one before this is retired."

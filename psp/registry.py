@@ -12,7 +12,8 @@ from typing import Protocol
 import psp
 from psp.payout_port import PayoutProvider
 from psp.port import Psp
-from topics.settings import PayoutProviderAccount, PspAccount
+from topics.payout_accounts import PayoutProviderAccount
+from topics.settings import PspAccount
 
 
 class Adapter(Protocol):

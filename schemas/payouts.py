@@ -24,6 +24,7 @@ PayoutStatus = Literal[
     "reserving",
     "awaiting_approval",
     "on_hold",  # the seller is frozen
+    "scheduled",  # for the next cut-off of its bank
     "processing",  # released to the provider
     "submitted",  # the provider has it
     "paid",
@@ -224,6 +225,7 @@ class PayoutReady(PayoutTerms):
     provider: str
     bank_account: str  # ours at the provider: a part of the ledger's account names
     destination: SealedDestination
+    cut_off: datetime | None = None  # when it leaves, in a file with others; None: at once
 
 
 class PayoutWithdrawn(PayoutEvent):
@@ -269,10 +271,26 @@ class PayoutNotified(Event):
     reference: str  # the release's call id, as the provider gives it back
     provider: str
     notification_id: str
-    source: Literal["webhook", "settlement_line", "operator"]
+    source: Literal["webhook", "settlement_line", "operator", "bank_file"]
     status: Literal["accepted", "paid", "rejected", "failed", "returned"]
     amount: Money  # of the transfer; of a returned one, what has come back
     provider_reference: str
+    code: str | None = None
+
+    def money(self) -> tuple[Money, ...]:
+        return (self.amount,)
+
+
+class BankFileNotified(Event):
+    """What a bank, or two persons in its place, say of a whole file of ours. Repeated and unordered by nature."""
+
+    keyed_by: ClassVar[str] = "reference"
+    reference: str  # the file's id: its MsgId
+    provider: str
+    notification_id: str
+    source: Literal["bank_file", "operator"]
+    status: Literal["taken", "rejected", "not_delivered"]  # taken: the bank has it, whatever becomes of its lines
+    amount: Money  # of all its lines
     code: str | None = None
 
     def money(self) -> tuple[Money, ...]:

@@ -88,7 +88,7 @@ PAYMENT_ORDERS = Topic(
 PSP_NOTIFICATIONS = Topic(
     "psp-notifications.v1",
     "reference",
-    (events.NotificationReceived, money_back.DisputeNotified, payouts.PayoutNotified),
+    (events.NotificationReceived, money_back.DisputeNotified, payouts.PayoutNotified, payouts.BankFileNotified),
     "doors",
 )
 CALLS = Topic(

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -35,23 +35,21 @@ from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import known_countries
 from topics.exchange_rates import FxRate, pairs_once
+from topics.payout_accounts import (
+    PAYOUT_ADAPTERS,
+    AnyPayoutAccount,
+    BankFileAccount,
+    PayoutProviderAccount,
+    WebhookSecrets,
+)
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
 from topics.settlement_sources import SettlementSource, named_once
 from topics.webhooks.limits import WebhookLimits
 
-if TYPE_CHECKING:
-    from schemas.payouts import SealedDestination
-
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line that names it."""
-
-
-def _check_secret_lengths(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    if any(len(secret) < 16 for secret in secrets):
-        raise ValueError("a webhook secret has at least 16 characters")
-    return secrets
 
 
 class PspAccount(BaseModel):
@@ -63,36 +61,9 @@ class PspAccount(BaseModel):
     adapter: Literal["northpay", "southpay"]
     url: str
     api_key: str = Field(repr=False)
-    webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_check_secret_lengths)] = Field(
-        default=(), repr=False
-    )  # any of them is valid
+    webhook_secrets: WebhookSecrets = Field(default=(), repr=False)  # any of them is valid
     concurrency: int = Field(default=64, ge=1, le=1000)
     rate_per_s: float = Field(default=5000, gt=0)
-
-
-class PayoutProviderAccount(BaseModel):
-    """How one provider of pay-outs is reached, and which pay-outs it takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # unique among PSPs and providers
-    adapter: Literal["harbour"]
-    url: str
-    api_key: str = Field(repr=False)
-    webhook_secrets: Annotated[tuple[str, ...], AfterValidator(_check_secret_lengths)] = Field(
-        default=(), repr=False
-    )  # any of them is valid
-    currencies: frozenset[str] | None = None  # None: all
-    countries: frozenset[str] | None = None  # of the destination; None: all
-    bank_account: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")  # ours, as the ledger names it
-    concurrency: int = Field(default=64, ge=1, le=1000)
-    rate_per_s: float = Field(default=5000, gt=0)
-
-    def takes(self, currency: str, destination: SealedDestination) -> bool:
-        """Whether it pays out this currency to there. An account at a provider is reached by that provider alone."""
-        is_currency = self.currencies is None or currency in self.currencies
-        is_country = self.countries is None or destination.country in self.countries
-        return is_currency and is_country and destination.provider in (None, self.name)
 
 
 def _check_upstream_names(names: frozenset[str]) -> frozenset[str]:
@@ -189,9 +160,7 @@ class Settings(BaseSettings):
     payment_deadline_s: int = Field(default=3600, ge=1, le=30 * 86400)
 
     psps: tuple[PspAccount, ...] = ()
-    payout_providers: tuple[
-        PayoutProviderAccount, ...
-    ] = ()  # the first that takes a currency and country gets the pay-out
+    payout_providers: tuple[AnyPayoutAccount, ...] = ()  # the first that takes a currency and country gets the pay-out
     payouts: PayoutRules = PayoutRules()
     # What a pay-out in another currency than the wallet's is converted at. A release takes the rate of its time.
     fx: Annotated[tuple[FxRate, ...], AfterValidator(pairs_once)] = ()
@@ -218,9 +187,7 @@ class Settings(BaseSettings):
 
     @field_validator("payout_providers")
     @classmethod
-    def _named_once(
-        cls, providers: tuple[PayoutProviderAccount, ...], info: ValidationInfo
-    ) -> tuple[PayoutProviderAccount, ...]:
+    def _named_once(cls, providers: tuple[AnyPayoutAccount, ...], info: ValidationInfo) -> tuple[AnyPayoutAccount, ...]:
         """A call names its PSP or provider by this name alone."""
         names = [account.name for account in (*info.data.get("psps", ()), *providers)]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -282,6 +249,15 @@ class Settings(BaseSettings):
         return f"postgresql://{role}:{password}@{host}:{port}/{quote(self.database)}"
 
     @property
+    def bank_accounts(self) -> dict[str, BankFileAccount]:
+        """The banks that get pay-outs as files, by name."""
+        return {each.name: each for each in self.payout_providers if isinstance(each, BankFileAccount)}
+
+    @property
+    def http_providers(self) -> tuple[PayoutProviderAccount, ...]:
+        return tuple(each for each in self.payout_providers if isinstance(each, PayoutProviderAccount))
+
+    @property
     def clock_file(self) -> Path:
         return self.home / "clock"
 
@@ -298,7 +274,7 @@ def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /,
         return chosen(**{_BESIDE: beside or {}}, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"] if part != "[key]")
+        name = "TALLY_" + "__".join(str(part).upper() for part in first["loc"] if part not in _UNNAMED)
         got = "" if first["loc"][0] in _SECRET_FIELDS else f" (got {first['input']!r:.60})"
         raise SettingsError(f"{name}: {first['msg']}{got}") from None
     except Unparsable as error:
@@ -306,6 +282,7 @@ def load(chosen: type[SettingsType], beside: Mapping[str, str] | None = None, /,
         raise SettingsError(f"TALLY_{field[1].upper() if field else '…'}: not JSON: {error.__cause__}") from None
 
 
+_UNNAMED = ("[key]", *PAYOUT_ADAPTERS)  # in the place of an error, and in no name of a setting
 _SECRET_FIELDS = (
     "psps",
     "payout_providers",

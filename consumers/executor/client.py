@@ -16,7 +16,8 @@ from aiohttp.streams import StreamReader
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-from consumers.executor.counterparty import AnyReply, Counterparty, Unsendable
+from consumers.executor.counterparty import AnyReply, Counterparty
+from consumers.executor.opening import Unsendable
 from consumers.executor.pacing import Pace, Result
 from psp.payout_port import Accepted, Failed, Paid, Rejected, Returned
 from psp.port import (

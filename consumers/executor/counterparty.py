@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 import orjson
 
-from psp.payout_port import Opened, PayoutProvider, Transfer, TransferReference, TransferReply
+from consumers.executor.opening import Opener, amount_of, make_opener
+from psp.payout_port import PayoutProvider, Transfer, TransferReference, TransferReply
 from psp.port import Capture, Charge, Declared, HttpRequest, Operation, Psp, Reference, Refund, Reply, Void
 from psp.registry import make_providers, make_psps
-from schemas.money import Money
 from topics.runtime.calls.rows import LeasedCall
-from topics.sealing import Broken, Sealer
 from topics.settings import Settings
 
 AnyReply = Reply | TransferReply
@@ -26,10 +22,6 @@ class Exchange(NamedTuple):
 
     request: HttpRequest
     read: Callable[[int, Mapping[str, str], bytes], AnyReply]
-
-
-class Unsendable(Exception):
-    """The request could not be made, so nothing was sent; the message is a code."""
 
 
 class Counterparty(Protocol):
@@ -63,45 +55,28 @@ class PspCounterparty:
 class ProviderCounterparty:
     """Pay-outs. Nobody else opens a destination, and here only the request to send holds it."""
 
-    def __init__(
-        self, provider: PayoutProvider, sealer: Sealer, countries_blocked: AbstractSet[str] = frozenset()
-    ) -> None:
+    def __init__(self, provider: PayoutProvider, opener: Opener) -> None:
         self._provider = provider
-        self._sealer = sealer
-        self._countries_blocked = countries_blocked
+        self._opener = opener
 
     def exchange(self, call: LeasedCall) -> Exchange:
         provider, asked = self._provider, orjson.loads(call.request)
-        named = TransferReference(asked.get("call_id", call.id), _amount(asked))
+        named = TransferReference(asked.get("call_id", call.id), amount_of(asked))
         if call.act == "ask":
             return Exchange(provider.find(named), lambda *answer: provider.read_find(named, *answer))
-        transfer = Transfer(call.id, call.subject, named.amount, self._open(asked))
+        transfer = Transfer(call.id, call.subject, named.amount, self._opener.open(asked, self._provider.name))
         return Exchange(provider.transfer(transfer), lambda *answer: provider.read_transfer(named, *answer))
 
     def key_life_s(self, call: LeasedCall) -> float:
         return self._provider.declared.key_life_s
 
-    def _open(self, asked: Mapping[str, Any]) -> Opened:
-        told = asked["destination"]
-        if told.get("country") in self._countries_blocked:  # since it was released; calls of before name no country
-            raise Unsendable("blocked_country")
-        try:
-            sealed = base64.b64decode(told["sealed"], validate=True)
-            opened = orjson.loads(self._sealer.open(sealed, f"{asked['seller_account']}:{told['type']}"))
-        except (Broken, binascii.Error, orjson.JSONDecodeError):
-            raise Unsendable("destination_unreadable") from None
-        if opened.get("provider", self._provider.name) != self._provider.name:
-            raise Unsendable("other_provider")
-        return {name: value for name, value in opened.items() if isinstance(value, str | dict)}
-
 
 def make_counterparties(settings: Settings) -> dict[str, Counterparty]:
     """All PSPs and providers of the settings, by their names."""
     found: dict[str, Counterparty] = {name: PspCounterparty(psp) for name, psp in make_psps(settings.psps).items()}
-    if settings.payout_providers:
-        sealer = Sealer(bytes.fromhex(settings.derive("destinations")))
-        providers, blocked = make_providers(settings.payout_providers), settings.payout_countries_blocked
-        found |= {name: ProviderCounterparty(provider, sealer, blocked) for name, provider in providers.items()}
+    if settings.http_providers:
+        opener, providers = make_opener(settings), make_providers(settings.http_providers)
+        found |= {name: ProviderCounterparty(provider, opener) for name, provider in providers.items()}
     return found
 
 
@@ -111,20 +86,16 @@ def operation_of(call: LeasedCall) -> Operation | Reference:
     match call.kind:
         case "charge":  # written by `charging.charge_json`
             how = asked.get("token"), asked.get("capture", True), asked.get("return_url")
-            return Charge(call.id, call.subject, _amount(asked), *how)
+            return Charge(call.id, call.subject, amount_of(asked), *how)
         case "capture":  # this and the next two: written by `operating`
-            return Capture(call.id, call.subject, _amount(asked), asked["psp_reference"], asked["final"])
+            return Capture(call.id, call.subject, amount_of(asked), asked["psp_reference"], asked["final"])
         case "void":
             return Void(call.id, call.subject, asked["psp_reference"])
         case "refund":
-            return Refund(call.id, call.subject, _amount(asked), asked["psp_reference"])
+            return Refund(call.id, call.subject, amount_of(asked), asked["psp_reference"])
         case "check":  # written by `checking`
             return Reference(asked["kind"], asked["call_id"], asked.get("stage"))
         case "payout" | "payout_check":
             raise AssertionError("pay-outs are no operations at a PSP")
         case _:
             assert_never(call.kind)
-
-
-def _amount(asked: Mapping[str, str]) -> Money:
-    return Money.from_wire(asked["amount"], asked["currency"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from consumers.executor import charging, checking, disputing, operating, paying_out
+from consumers.executor import bank_file, charging, checking, disputing, operating, paying_out
 from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.checking import FAILED_BY_PERSONS
 from consumers.executor.draft import Draft
@@ -33,6 +33,7 @@ from schemas.money_back import (
     VoidPlaced,
 )
 from schemas.payouts import (
+    BankFileNotified,
     PayoutCallEnded,
     PayoutNotified,
     PayoutPlaced,
@@ -45,15 +46,15 @@ from schemas.payouts import (
 from topics.runtime.shape.consumer import Cause, Decision
 
 BehindCharge = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
-OfPayout = PayoutReady | PayoutWithdrawn | PayoutNotified | PayoutCallEnded
+OfPayout = PayoutReady | PayoutWithdrawn | PayoutNotified | BankFileNotified | PayoutCallEnded
 ForOthers = PayoutPlaced | PayoutReleased | PayoutStatusChanged | PayoutRefused  # on payouts.v1, for other rooms
 Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge | OfPayout | ForOthers
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
     """Errors: Permanent `order_changed`, `operation_changed`, `no_such_order`, `no_such_call`, `bad_amount`, `bad_reply`,
-    `notification_mismatch`, `contradiction`, `payout_changed`, `release_out_of_order`, `no_such_payout`; Transient
-    `check_open`.
+    `notification_mismatch`, `contradiction`, `payout_changed`, `release_out_of_order`, `no_such_payout`,
+    `no_such_file`; Transient `check_open`.
     """
     match event:
         case OrderPlaced():
@@ -68,7 +69,7 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
             return _in_trace(_apply_dispute(policy, state, event, cause), state, event.reference)
         case TimerFired():
             return _fire(policy, state, event, cause)
-        case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | PayoutCallEnded():
+        case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | BankFileNotified() | PayoutCallEnded():
             return _pay_out(policy, state, event, cause)
         case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
             return Decision()
@@ -289,6 +290,9 @@ def _pay_out(policy: Policy, state: Attempts, event: OfPayout, cause: Cause) -> 
             return paying_out.withdraw(policy, state.payouts.get(event.payout_id), call, event, cause)
         case PayoutNotified():
             return _in_trace(_apply_payout_notification(policy, state, event, cause), state, event.reference)
+        case BankFileNotified():
+            heard = bank_file.hear(state.files.get(event.reference), event, cause.now)
+            return Decision() if heard is None else Decision((heard,))
         case PayoutCallEnded():
             return _in_trace(_apply_payout_reply(policy, state, event, cause), state, event.call_id)
         case _:

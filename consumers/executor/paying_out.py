@@ -111,7 +111,7 @@ def _begin(payout: Payout) -> Decision:
             },
         }
     )
-    call = Call(payout.call_id, payout.key, "payout", ready.provider, request, ready.deadline)
+    call = Call(payout.call_id, payout.key, "payout", ready.provider, request, ready.deadline, due_at=ready.cut_off)
     return Decision((payout,), (), (call,), payout.revision)
 
 
@@ -179,6 +179,8 @@ def apply_notification(
     draft, word = PayoutDraft(policy, payout, cause), _word(payout, event)
     if event.reference != payout.call_id:
         _of_an_earlier_release(event.reference, word)
+    elif event.source == "operator" and not draft.can_ask:
+        _believe(draft, word)
     elif event.source == "operator":
         _resolve(draft, call, word)
     else:
@@ -233,6 +235,9 @@ def _follow_ladder(
 ) -> None:
     payout, policy, now = draft.payout, draft.policy, draft.cause.now
     assert payout.state in ("calling", "unknown"), "an open release"
+    if not draft.can_ask:  # no file has taken it: the next release is for another cut-off
+        _not_sent(draft, "withdrawn" if payout.withdrawn else "deadline_passed")
+        return
     standing = Standing(payout.state, payout.refusals, payout.asks)
     declared = policy.providers[payout.ready.provider]
     verdict = Ladder(call, standing, declared, policy.ladders, payout.ready.deadline, now).judge(event.act, reply)
@@ -325,6 +330,20 @@ def _resolve(draft: PayoutDraft, call: PayoutCallFacts, word: TransferState) -> 
             draft.put(draft.payout.evolve(draft.cause.now, check=_last_question(draft)))
 
 
+def _believe(draft: PayoutDraft, word: TransferState) -> None:
+    """Apply what two persons say of a pay-out at a bank: nobody can be asked. A no does not count while its file may leave."""
+    payout, is_yes = draft.payout, isinstance(word, Accepted | Paid)
+    if is_yes:
+        _hear(draft, word, asked=True)
+        draft.move(draft.payout.state, named_by_persons=True)
+    elif payout.state in ("calling", "unknown"):
+        draft.move(payout.state, resolution="refused", resolution_code=payout.state)
+    else:
+        _hear(draft, word, asked=True)
+        known = replace(draft.payout.check, state=None)
+        draft.move(draft.payout.state, resolution="believed", resolution_code=None, check=known)
+
+
 def _last_question(draft: PayoutDraft) -> Check:
     return replace(draft.payout.check, asks=len(draft.policy.ladders.ask_again_s) - 1)
 
@@ -367,7 +386,7 @@ def _hear(draft: PayoutDraft, word: TransferState, *, asked: bool) -> None:
         _go_on(draft, word, asked)
     elif isinstance(word, Accepted | Paid):
         if not asked:
-            checking.begin(draft, payout)
+            _doubt(draft, word)
         else:
             asked_anew = None if payout.resolution is None else "asked"
             draft.move(
@@ -388,7 +407,9 @@ def _decide(draft: PayoutDraft, word: TransferState) -> None:
         draft.settle(PayoutSubmitted, "submitted", facts, **facts, asks=0, code=None)
         if not isinstance(word, Accepted):
             _end_of(draft, word)
-    if draft.payout.state != "submitted":
+    if not draft.can_ask:
+        draft.put(draft.payout.evolve(draft.cause.now, check=replace(draft.payout.check, state=None)))
+    if draft.payout.state != "submitted" or not draft.can_ask:
         draft.end(draft.payout.call_id, draft.payout.state)
     elif is_called:
         draft.retry(Retry(draft.payout.call_id, "ask", draft.policy.ladders.submitted_again_s[0]))
@@ -414,10 +435,25 @@ def _go_on(draft: PayoutDraft, word: TransferState, asked: bool) -> None:
             checking.answered(draft, draft.payout)
 
 
-def _ask_at_once(draft: PayoutDraft, own: PayoutCallFacts | None = None) -> None:
-    """By the question that is to be asked anyway: a check, or the release's `own` call; else by a new check."""
+def _doubt(draft: PayoutDraft, word: Accepted | Paid) -> None:
+    """Ask about a yes after a no. A bank cannot be asked: two persons must say it, unless the word only tells that the bank
+    once had it.
+    """
     payout = draft.payout
-    if payout.state == "submitted" and payout.check.open:
+    if draft.can_ask:
+        checking.begin(draft, payout)
+    elif isinstance(word, Paid) or payout.state == "not_sent":
+        draft.move(payout.state, check=replace(payout.check, state="unanswered"))
+
+
+def _ask_at_once(draft: PayoutDraft, own: PayoutCallFacts | None = None) -> None:
+    """By the question that is to be asked anyway: a check, or the release's `own` call; else by a new check. A bank cannot be
+    asked: its word stays a doubt.
+    """
+    payout = draft.payout
+    if not draft.can_ask:
+        draft.move(payout.state, check=replace(payout.check, state="unanswered"))
+    elif payout.state == "submitted" and payout.check.open:
         draft.retry(Retry(payout.check_id, "ask", 0.0))
     elif payout.state == "submitted" and own is not None and own.lives:
         draft.retry(Retry(payout.call_id, "ask", 0.0))
@@ -468,7 +504,7 @@ def _ask_about_submitted(draft: PayoutDraft, reply: TransferReply, *, is_answer:
     `tally stuck` shows it. The reply to a send that came after the provider's notification costs no rung.
     """
     payout, rungs = draft.payout, draft.policy.ladders.submitted_again_s
-    if payout.state != "submitted":
+    if payout.state != "submitted" or not draft.can_ask:
         return
     asks, asker = payout.asks + is_answer, payout.check_id if payout.check.open else payout.call_id
     if asks < len(rungs):

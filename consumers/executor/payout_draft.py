@@ -25,6 +25,11 @@ class PayoutDraft:
         self._events: list[PayoutExecuted] = []
         self._calls: list[Call | Retry | Ended] = []
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether its provider answers questions. A bank tells of its own accord, in files."""
+        return self.payout.ready.provider not in self.policy.banks
+
     def put(self, changed: Payout) -> None:
         self.payout = changed
 

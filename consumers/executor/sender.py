@@ -24,13 +24,14 @@ from consumers.executor.ladder import KEY_MARGIN_S
 from consumers.executor.pacing import Pace
 from consumers.executor.recorder import Recorder
 from psp.port import NothingHappened, Unknown
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import LeasedCall
 from topics.runtime.dead_letters.store import is_stopped
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import PAYOUT_KINDS, AnyConsumer
 from topics.runtime.shape.store import Store, error_kind
-from topics.settings import PayoutProviderAccount, PspAccount, Settings, SettingsError
+from topics.settings import PspAccount, Settings, SettingsError
 
 log = structlog.get_logger()
 
@@ -60,7 +61,8 @@ class CallSender:
         self._clock = Clock(settings.clock_file)
         self._store = Store(settings, consumer.name)
         self._others = make_counterparties(settings)
-        accounts: tuple[PspAccount | PayoutProviderAccount, ...] = (*settings.psps, *settings.payout_providers)
+        self._known = {*self._others, *settings.bank_accounts}  # a bank's calls leave in files
+        accounts: tuple[PspAccount | PayoutProviderAccount, ...] = (*settings.psps, *settings.http_providers)
         self._paces = {account.name: Pace(account.concurrency, account.rate_per_s) for account in accounts}
         self._recorder = Recorder(settings, consumer, wake)
         self._client = PspClient(self._others, self._paces, self._done)
@@ -98,7 +100,7 @@ class CallSender:
         restarted with a new PSP before this one was. Providers likewise.
         """
         with self._store.transaction() as conn:
-            gone = {name: kind for name, kind in calls.open_at(conn) if name not in self._others}
+            gone = {name: kind for name, kind in calls.open_at(conn) if name not in self._known}
         if gone:
             is_psp = not set(gone.values()) <= set(PAYOUT_KINDS)
             raise SettingsError(

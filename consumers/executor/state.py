@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.bank_file import BankFile
 from consumers.executor.early import EarlyNotification
 from consumers.executor.ladder import Ladders
 from consumers.executor.operation import Dispute, DisputeKey, Operation, OperationKey
@@ -14,7 +16,7 @@ from consumers.executor.routing import Routing
 from consumers.executor.settings import Failover
 from psp.port import Declared, Kind
 
-Change = Attempt | Operation | Dispute | Payout | EarlyNotification
+Change = Attempt | Operation | Dispute | Payout | BankFile | EarlyNotification
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Attempts:
     disputes: dict[str, dict[DisputeKey, Dispute]] = field(default_factory=dict)
     payouts: dict[str, Payout] = field(default_factory=dict)
     payout_calls: dict[str, PayoutCallFacts] = field(default_factory=dict)
+    files: dict[str, BankFile] = field(default_factory=dict)
 
     def fold(self, change: Change) -> None:
         if isinstance(change, Attempt):
@@ -39,6 +42,8 @@ class Attempts:
             self.disputes.setdefault(change.payment_order_id, {})[change.key] = change
         elif isinstance(change, Payout):
             self.payouts[change.key] = change
+        elif isinstance(change, BankFile):
+            self.files[change.file_id] = change
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +55,4 @@ class Policy:
     failover: Failover = field(default_factory=Failover)
     ladders: Ladders = field(default_factory=Ladders)
     providers: Mapping[str, Declared] = field(default_factory=dict)  # of pay-outs
+    banks: AbstractSet[str] = frozenset()  # get pay-outs as files: they are asked nothing

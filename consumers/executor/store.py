@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from consumers.executor import early
+from consumers.executor import bank_file_rows, early
 from consumers.executor.attempt import Attempt, CallFacts
+from consumers.executor.bank_file import BankFile
 from consumers.executor.decide import Heard, OfPayout
 from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Check, Dispute, Operation
@@ -29,6 +30,7 @@ from schemas.money_back import (
     VoidPlaced,
 )
 from schemas.payouts import (
+    BankFileNotified,
     PayoutCallEnded,
     PayoutNotified,
     PayoutPlaced,
@@ -210,12 +212,14 @@ def _subjects_of(conn: Connection, calls: Iterable[str]) -> set[str]:
 
 
 def _lock_payouts(conn: Connection, events: Sequence[OfPayout], state: Attempts) -> None:
-    """Lock pay-outs, then the calls of their releases and those that the events name: while a batch decides about a
-    withdrawal nobody can lease the call.
+    """Lock files for banks and pay-outs, then the calls of their lines and releases and those that the events name: while a
+    batch decides about a withdrawal nobody can lease the call.
     """
     told = {event.reference for event in events if isinstance(event, PayoutNotified)}
-    payouts = {event.payout_id for event in events if not isinstance(event, PayoutNotified)}
-    calls = told | {event.call_id for event in events if isinstance(event, PayoutCallEnded)}
+    payouts = {event.payout_id for event in events if not isinstance(event, PayoutNotified | BankFileNotified)}
+    files = [event.reference for event in events if isinstance(event, BankFileNotified)]
+    calls = _lock_files(conn, files, state) if files else set()
+    calls |= told | {event.call_id for event in events if isinstance(event, PayoutCallEnded)}
     calls |= {call_id_of(each.payout_id, each.release_no) for each in events if isinstance(each, PayoutWithdrawn)}
     if told:
         payouts |= _subjects_of(conn, told)
@@ -226,6 +230,12 @@ def _lock_payouts(conn: Connection, events: Sequence[OfPayout], state: Attempts)
     if calls:
         for call_id, *facts in conn.execute(_LOCK_PAYOUT_CALLS, (text_array(calls),), binary=True):
             state.payout_calls[call_id] = PayoutCallFacts(*facts)
+
+
+def _lock_files(conn: Connection, file_ids: Sequence[str], state: Attempts) -> set[str]:
+    """→ the calls that will be answered by what becomes of these files"""
+    state.files |= bank_file_rows.lock(conn, file_ids)
+    return bank_file_rows.waiting_calls(conn, file_ids)
 
 
 def _read_behind(conn: Connection, state: Attempts) -> None:
@@ -255,7 +265,7 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str], list
                 orders.add(event.payment_order_id)
             case TimerFired():
                 orders.add(event.timer_key)
-            case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | PayoutCallEnded():
+            case PayoutReady() | PayoutWithdrawn() | PayoutNotified() | BankFileNotified() | PayoutCallEnded():
                 of_payouts.append(event)
             case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
                 pass
@@ -268,7 +278,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
     """Insert new attempts and update others. Of several states of one attempt the last is saved."""
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
-    others: list[Operation | Dispute | Payout | EarlyNotification] = []
+    others: list[Operation | Dispute | Payout | BankFile | EarlyNotification] = []
     for change in changes:
         if isinstance(change, Attempt):
             first_revision.setdefault(change.key, change.revision)
@@ -281,13 +291,17 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
         _save_behind(conn, others)
 
 
-def _save_behind(conn: Connection, others: Sequence[Operation | Dispute | Payout | EarlyNotification]) -> None:
+def _save_behind(
+    conn: Connection, others: Sequence[Operation | Dispute | Payout | BankFile | EarlyNotification]
+) -> None:
     early.keep(conn, [each for each in others if isinstance(each, EarlyNotification)])
     operations = {(each.payment_order_id, each.key): each for each in others if isinstance(each, Operation)}
     _SAVE_OPERATIONS.run(conn, list(operations.values()))
     disputes = {(each.psp, each.key): each for each in others if isinstance(each, Dispute)}
     _SAVE_DISPUTES.run(conn, list(disputes.values()))
     _SAVE_PAYOUTS.run(conn, list({each.key: each for each in others if isinstance(each, Payout)}.values()))
+    for file in {each.file_id: each for each in others if isinstance(each, BankFile)}.values():
+        bank_file_rows.settle(conn, file)
 
 
 def _is_new(attempt: Attempt, first_revision: int) -> bool:

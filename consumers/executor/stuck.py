@@ -68,18 +68,20 @@ LATERAL (SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund' AND sta
          FROM operation_view WHERE payment_order_id = d.payment_order_id) o
 WHERE d.disputed + o.refunded > o.captured ORDER BY d.since, d.payment_order_id
 """
-# Since its present release. A check asks where the release's own call has ended.
+# Since its present release; one for a bank since its cut-off, and at the bank nobody is asked. A check asks where the
+# release's own call has ended.
 _PAYOUTS = """
-SELECT p.payout_id, p.provider, p.state, p.checking = 'unanswered', p.amount_minor, p.currency, c.created_at, a.act,
-       a.due_at
+SELECT p.payout_id, p.provider, p.state, p.checking = 'unanswered', p.amount_minor, p.currency, s.since, a.act,
+       a.due_at, EXISTS (SELECT 1 FROM bank_file_line_view l WHERE l.call_id = p.call_id)
 FROM payout_view p JOIN call_view c ON c.call_id = p.call_id,
+LATERAL (SELECT greatest(c.created_at, CASE c.send_no WHEN 0 THEN c.due_at END) AS since) s,
 LATERAL (SELECT min(act) AS act, min(due_at) AS due_at FROM call_view
          WHERE payout_id = p.payout_id AND state <> 'ended') a
 WHERE (p.state IN ('calling', 'unknown', 'unresolved', 'submitted') OR p.checking = 'unanswered')
-  AND (p.checking = 'unanswered' OR c.created_at < CASE p.state
+  AND (p.checking = 'unanswered' OR s.since < CASE p.state
        WHEN 'calling' THEN %(calling)s WHEN 'unknown' THEN %(unknown)s WHEN 'unresolved' THEN %(now)s
        WHEN 'submitted' THEN %(submitted)s END::timestamptz)
-ORDER BY c.created_at, p.payout_id LIMIT %(most)s
+ORDER BY s.since, p.payout_id LIMIT %(most)s
 """
 _NOTIFICATIONS = """
 SELECT reference, psp, amount, currency, received_at FROM notification_view
@@ -144,9 +146,9 @@ def _payouts(conn: Connection, limits_at: Mapping[str, object], now: datetime) -
             "check" if is_unanswered else state,
             (Money(minor, currency),),
             age_s(since, now),
-            _next_of_doubt(state) if is_unanswered else _next_of_payout(state, act, due_at),
+            _next_of_doubt(state) if is_unanswered else _next_of_payout(state, act, due_at, is_filed),
         )
-        for payout, provider, state, is_unanswered, minor, currency, since, act, due_at in conn.execute(
+        for payout, provider, state, is_unanswered, minor, currency, since, act, due_at, is_filed in conn.execute(
             _PAYOUTS, limits_at
         )
     ]
@@ -159,7 +161,10 @@ def _next_of_doubt(state: str) -> str:
     return f"{doubt}; two persons must say it: `tally resolve` (a release that waits for it is then replayed)"
 
 
-def _next_of_payout(state: str, act: str | None, due_at: datetime | None) -> str:
+def _next_of_payout(state: str, act: str | None, due_at: datetime | None, is_filed: bool) -> str:
+    if is_filed:
+        waits = "a status file of its bank" if state == "submitted" else "what becomes of its bank file"
+        return f"waits for {waits} (GET /v1/ops/bank-files)"
     if state == "unresolved" and act is None:
         return "ends only by a late word of the provider, or by two persons: `tally resolve`"
     if act is None or due_at is None:

@@ -8,7 +8,7 @@ from typing import assert_never
 from consumers.payouts import asking, scheduling
 from consumers.payouts.approving import approve
 from consumers.payouts.asking import NOTHING
-from consumers.payouts.gates import APPROVAL, PROVIDER, RESERVATION, advance, screen
+from consumers.payouts.gates import APPROVAL, CUT_OFF, PROVIDER, RESERVATION, advance, screen
 from consumers.payouts.payout import Outcome, Payout, Payouts, ReleaseOutcome, Risk, Screening, SellerHeard
 from consumers.payouts.policy import Policy
 from schemas.errors import Permanent
@@ -185,7 +185,7 @@ def _on_time(state: Payouts, event: TimerFired, cause: Cause, policy: Policy) ->
     """Look at every gate again. Where a life has been made longer in the settings since, its timer is set again."""
     if event.kind == scheduling.SCHEDULE:
         return scheduling.fire(state, event, cause, policy)
-    if event.kind not in (APPROVAL, RESERVATION, PROVIDER):
+    if event.kind not in (APPROVAL, RESERVATION, PROVIDER, CUT_OFF):
         raise Permanent("unknown_timer", event.kind)
     payout, now = _payout(state, event.timer_key), max(cause.now, event.due_at)
     decided = advance(state, payout, cause, policy, now=now)

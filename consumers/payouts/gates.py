@@ -25,15 +25,17 @@ from schemas.payouts import (
     PayoutWithdrawn,
 )
 from schemas.sellers import SellerSet
+from topics.payout_accounts import PayoutAccount
 from topics.runtime.shape.consumer import Cause, Decision, Timer
-from topics.settings import PayoutProviderAccount
 
-APPROVAL, RESERVATION, PROVIDER = (
+APPROVAL, RESERVATION, PROVIDER, CUT_OFF = (
     "approval",
     "reservation",
     "provider",
+    "cut_off",
 )  # kinds of timers; their key is the pay-out's id
 
+LATE = timedelta(minutes=5)  # after its cut-off a release may be put into a file for so long
 BLOCKED = "blocked_country"  # as risk calls it
 
 
@@ -44,7 +46,7 @@ class Step(NamedTuple):
     events: tuple[PayoutEvent, ...] = ()
     timers: tuple[Timer, ...] = ()
     ready: PayoutReady | None = None
-    lacks: Lack | None = None  # what the settings do not have
+    lacks: Lack | None = None  # what it waits for, where that is neither a person nor a room
 
 
 def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) -> Step:
@@ -82,9 +84,12 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
         return _wait_for(payout, "no_provider", now)
     if isinstance(conversion, str):
         return _wait_for(payout, "no_rate", now)
+    cut_off = provider.next_cut_off(now)
+    if cut_off is not None and now < provider.leaves_from(cut_off):
+        return Step(payout, timers=(Timer(CUT_OFF, payout.payout_id, provider.leaves_from(cut_off)),), lacks="cut_off")
     if now - payout.cleared_at > policy.screening_life:
         return screen(payout)
-    return _release(payout, provider, conversion, now + policy.release_life)
+    return _release(payout, provider, conversion, now + policy.release_life, cut_off)
 
 
 def _wait_for(payout: Payout, lacks: Lack, now: datetime) -> Step:
@@ -145,7 +150,11 @@ def _money(minor: int | None, currency: str) -> Money | None:
 
 
 def _release(
-    payout: Payout, provider: PayoutProviderAccount, conversion: Conversion | None, deadline: datetime
+    payout: Payout,
+    provider: PayoutAccount,
+    conversion: Conversion | None,
+    deadline: datetime,
+    cut_off: datetime | None,
 ) -> Step:
     """The rate is read here alone: whatever follows from the release takes it from there."""
     assert payout.amount is not None
@@ -157,10 +166,11 @@ def _release(
         amount=Money(payout.amount, payout.currency),
         conversion=conversion,
         release_no=released.release_no,
-        deadline=deadline,
+        deadline=deadline if cut_off is None else cut_off + LATE,
         provider=provider.name,
         bank_account=provider.bank_account,
         destination=payout.destination,
+        cut_off=cut_off,
     )
     return Step(released, (ready,), ready=ready)
 
@@ -221,6 +231,7 @@ def _releases(after: Payout, step: Step, now: datetime, cause: Cause, policy: Po
         approvals_needed=after.approvals_needed,
         approvals=len(after.approved_by),
         event_id=cause.event_id,
+        cut_off=step.ready.cut_off,
     )
     return [release]
 

@@ -23,7 +23,7 @@ Stop = Literal["cancelled", "rejected"]
 End = Literal["refused", "rejected", "cancelled", "expired", "submitted", "paid", "failed", "returned"]
 Outcome = Literal["not_sent", "unknown", "unresolved", "submitted", "paid", "failed", "returned"]  # of a release
 Doubt = Literal["unknown", "unresolved"]
-Lack = Literal["no_rate", "no_provider"]
+Lack = Literal["no_rate", "no_provider", "cut_off"]
 
 BY_SCHEDULE = "schedule"  # who asked for a pay-out that a schedule made
 
@@ -152,7 +152,9 @@ class Standing(NamedTuple):
 
 
 def standing(payout: Payout, seller: SellerSet, lacks: Lack | None = None) -> Standing:
-    """Where a pay-out stands after `next_step`: at the first gate that is closed. `lacks`: what the settings do not have."""
+    """Where a pay-out stands after `next_step`: at the first gate that is closed. `lacks`: what the settings do not have, or a
+    cut-off that is still to come.
+    """
     if payout.ended is not None:
         return Standing(payout.ended, payout.why)
     if payout.released:
@@ -163,6 +165,8 @@ def standing(payout: Payout, seller: SellerSet, lacks: Lack | None = None) -> St
         return Standing("reserving")
     if payout.approvals_missing:
         return Standing("awaiting_approval")
+    if seller.state == "active" and lacks == "cut_off":
+        return Standing("scheduled")
     return Standing("on_hold", lacks or "no_provider" if seller.state == "active" else f"seller_{seller.state}")
 
 
@@ -223,6 +227,7 @@ class Release:
     approvals_needed: int
     approvals: int
     event_id: EventId  # the cause
+    cut_off: datetime | None = None  # of the bank's file that it leaves in
 
 
 @dataclass(frozen=True, slots=True)

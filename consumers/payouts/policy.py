@@ -10,8 +10,8 @@ from schemas.conversions import Conversion, NotConverted, convert
 from schemas.money import Money
 from schemas.payouts import SealedDestination
 from topics.exchange_rates import NO_RATES, Rates
+from topics.payout_accounts import PayoutAccount
 from topics.payout_rules import PayoutRules
-from topics.settings import PayoutProviderAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Policy:
     """What an installation chooses."""
 
     rules: PayoutRules
-    providers: Sequence[PayoutProviderAccount]
+    providers: Sequence[PayoutAccount]
     contents_key: bytes  # requests hold texts of people: their hash must not be guessable
     countries_blocked: frozenset[str] = frozenset()
     rates: Rates = NO_RATES
@@ -35,7 +35,7 @@ class Policy:
         exceeded = [rule for rule in rules if rule.limit < amount]
         return max(exceeded, key=lambda rule: rule.limit.minor).persons if exceeded else 0
 
-    def provider(self, currency: str, destination: SealedDestination) -> PayoutProviderAccount | None:
+    def provider(self, currency: str, destination: SealedDestination) -> PayoutAccount | None:
         """The first that takes the currency of what is sent, and the destination."""
         return next((each for each in self.providers if each.takes(currency, destination)), None)
 

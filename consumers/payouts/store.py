@@ -139,6 +139,7 @@ RELEASES = Table(
     Column("approvals_needed", "int2"),
     Column("approvals", "int2"),
     Column("event_id", "uuid"),
+    Column("cut_off", "timestamptz", null=True),
     Column("outcome", "text", null=True),
     Column("code", "text", null=True),
     Column("outcome_at", "timestamptz", null=True),

@@ -16,14 +16,18 @@ from topics.runtime.shape.stuck import FOUND_MAX, Stuck, age_s
 
 ROOM = "payouts"
 # Of each status the oldest, so that many that wait for a person do not hide those that wait for a room. A release of which
-# nothing is known is the executor's to report.
+# nothing is known is the executor's to report; one for a bank waits until its cut-off.
 _STUCK = """
-SELECT p.payout_id, p.status, p.detail, p.amount, p.currency, p.changed_at
+SELECT p.payout_id, p.status, p.detail, p.amount, p.currency, p.since
 FROM unnest(%s::text[], %s::timestamptz[]) AS w (status, since)
 CROSS JOIN LATERAL (
-    SELECT payout_id, status, detail, amount, currency, changed_at FROM payout_view
-    WHERE ended IS NULL AND status = w.status AND changed_at <= w.since AND doubt IS NULL ORDER BY changed_at LIMIT %s) AS p
-ORDER BY p.changed_at, p.payout_id
+    SELECT payout_id, status, detail, amount, currency, greatest(changed_at, cut_off) AS since
+    FROM payout_view LEFT JOIN LATERAL (
+        SELECT cut_off FROM release_view r WHERE payout_view.status = 'processing'
+               AND r.payout_id = payout_view.payout_id AND r.release_no = payout_view.release_no) AS release ON true
+    WHERE ended IS NULL AND status = w.status AND changed_at <= w.since AND doubt IS NULL
+          AND (cut_off IS NULL OR cut_off <= w.since) ORDER BY changed_at LIMIT %s) AS p
+ORDER BY p.since, p.payout_id
 """
 
 

@@ -184,7 +184,7 @@ def _ledger(stores: Stores, payout_id: str) -> Iterator[Moment]:
 
 def _provider(stores: Stores, settings: Settings, payout_id: str) -> Iterator[Moment]:
     """The provider's own record of every call, asked for now by our references."""
-    providers = make_providers(settings.payout_providers)
+    providers = make_providers(settings.http_providers)
     for name, call_id, minor, currency, at in stores.rows(
         "executor",
         "SELECT p.provider, c.call_id, p.sent_minor, p.sent_currency, c.created_at FROM payout_view p"

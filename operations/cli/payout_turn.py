@@ -29,6 +29,8 @@ def turn(payout: dict[str, Any], approvals: Sequence[dict[str, Any]]) -> str:
             return "waits for a provider that takes its currency and country (TALLY_PAYOUT_PROVIDERS); looks every hour"
         case "on_hold":
             return f"waits until its seller is active again (tally sellers thaw {payout['seller_account']})"
+        case "scheduled":
+            return "waits for the next cut-off of its bank"
         case "processing":
             return _sending(code)
         case "submitted":

@@ -25,19 +25,32 @@ from consumers.risk import settings as of_risk
 from consumers.risk.checkout_limits import DEFAULTS
 from consumers.risk.settings import RiskLimits, RiskSettings
 from topics import exchange_rates as of_rates
+from topics import payout_accounts as of_accounts
 from topics import payout_rules as of_payouts
 from topics import settings as of_all
 from topics import settlement_sources as of_sources
 from topics.exchange_rates import FxRate
+from topics.payout_accounts import BankFileAccount, DebtorAccount, PayoutProviderAccount
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.shape import limits as of_runtime
 from topics.runtime.shape.limits import Retention, StuckLimits
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settings import PspAccount, Settings
 from topics.settlement_sources import FeeScheduleRow, SettlementSource
 from topics.webhooks import limits as of_webhooks
 from topics.webhooks.limits import WebhookLimits
 
-MODULES = (of_all, of_runtime, of_webhooks, of_executor, of_payments, of_payouts, of_rates, of_risk, of_sources)
+MODULES = (
+    of_all,
+    of_accounts,
+    of_runtime,
+    of_webhooks,
+    of_executor,
+    of_payments,
+    of_payouts,
+    of_rates,
+    of_risk,
+    of_sources,
+)
 BEHIND = {
     "routing": "psps",
     "failover": "routing",
@@ -113,6 +126,8 @@ def page() -> str:
         ("`TALLY_ROUTING`: a list of", RoutingRule),
         ("`TALLY_FAILOVER`", Failover),
         ("`TALLY_PAYOUT_PROVIDERS`: a list of", PayoutProviderAccount),
+        ("`TALLY_PAYOUT_PROVIDERS`, for a bank:", BankFileAccount),
+        ("`debtor` of a bank in `TALLY_PAYOUT_PROVIDERS`", DebtorAccount),
         ("`TALLY_PAYOUTS`", PayoutRules),
         ("`approvals` of `TALLY_PAYOUTS`: a list of", ApprovalRule),
         ("`TALLY_FX`: a list of", FxRate),
@@ -136,12 +151,17 @@ def in_order(*models: type[BaseModel]) -> list[Row]:
     """The fields of the first model, with the additional ones of the others among them."""
     rows: dict[str, Row] = {}
     for model in models:
-        new = {name: (model.__name__, name, field) for name, field in model.model_fields.items() if name not in rows}
-        rows |= new
+        new = {name: field for name, field in model.model_fields.items() if name not in rows}
+        rows |= {name: (_owner(model, name), name, field) for name, field in new.items()}
     names = [name for name in rows if name not in BEHIND]
     for name in (name for name in BEHIND if name in rows):
         names.insert(names.index(BEHIND[name]) + 1, name)
     return [rows[name] for name in names]
+
+
+def _owner(model: type[BaseModel], name: str) -> str:
+    """The class whose lines have the field."""
+    return next(each.__name__ for each in model.__mro__ if name in inspect.get_annotations(each))
 
 
 def table(fields: Sequence[Row], comments: Mapping[tuple[str, str], str], prefix: str) -> str:

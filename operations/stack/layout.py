@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from consumers.executor.settings import RoutingRule
 from operations.stack.home import Home
 from operations.stack.process import Command
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.payout_accounts import PayoutProviderAccount
+from topics.settings import PspAccount, Settings
 from topics.settlement_sources import SettlementSource
 
 # Which rooms share a process. The executor waits for PSPs and gets one to itself; so do the reading of settlement files and

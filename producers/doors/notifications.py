@@ -64,7 +64,7 @@ class Notifications:
         """`door` takes ReceivedNotifications by `claim`."""
         self._accounts: Mapping[str, Psp | PayoutProvider] = {
             **make_psps(settings.psps),
-            **make_providers(settings.payout_providers),
+            **make_providers(settings.http_providers),
         }
         self._clock = Clock(settings.clock_file)
         self._door = door

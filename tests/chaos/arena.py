@@ -29,10 +29,11 @@ from tests.journey.till import Till
 from tests.journey.whole import COPIES, START_S, environment, not_ready, simulator, wait_until, why
 from tests.stack.forked import forking
 from topics.exchange_rates import FxRate
+from topics.payout_accounts import PayoutProviderAccount
 from topics.payout_rules import ApprovalRule, PayoutRules
 from topics.runtime.making.migrate import migrate
 from topics.runtime.making.topics import apply_topics
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settings import PspAccount, Settings
 
 RATHER_LATE_S = 7 * 86_400  # the payments' deadline: the clock jumps about, and nobody asked in vain
 SERVERS = ("kafka", "postgres")

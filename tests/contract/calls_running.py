@@ -23,13 +23,14 @@ from schemas.events import AnyEvent, NotificationReceived, OrderPlaced
 from tests.conftest import await_topics, delete_topics
 from tests.simulator.running import KEYS, WEBHOOK_SECRETS, send, wait_for
 from tests.stack.forked import SERVER
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.delivery.apply import apply
 from topics.runtime.making.topics import apply_topics
 from topics.runtime.shape import failpoints
 from topics.runtime.shape.clock import Clock
 from topics.runtime.shape.consumer import Message
 from topics.runtime.shape.store import Store
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settings import PspAccount, Settings
 
 FINAL = ("captured", "declined", "unresolved")
 OF_KAFKA = ("after_poll", "before_offsets", "after_offsets")  # a room's loop around all batches, whatever is in them

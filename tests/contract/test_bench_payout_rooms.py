@@ -12,7 +12,7 @@ from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from tests.conftest import SECRET
 from tests.databases import copy_database
-from topics.settings import PayoutProviderAccount
+from topics.payout_accounts import PayoutProviderAccount
 
 RULES = {"approvals": [{"currency": "EUR", "above": "1.00", "persons": 1}], "destination_cooling_s": 0}
 HARBOUR = PayoutProviderAccount(

@@ -26,9 +26,10 @@ from tests.journey.till import Till
 from tests.simulator.running import free_port
 from tests.stack.forked import forking
 from topics.exchange_rates import FxRate
+from topics.payout_accounts import PayoutProviderAccount
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.clock import Clock
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settings import PspAccount, Settings
 from topics.settlement_sources import SettlementSource
 
 COPIES = 2

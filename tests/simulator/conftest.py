@@ -11,7 +11,8 @@ from psp.payout_port import PayoutProvider
 from psp.port import Psp
 from psp.registry import make_providers, make_psps
 from tests.simulator.running import KEYS, RunningSimulator
-from topics.settings import PayoutProviderAccount, PspAccount
+from topics.payout_accounts import PayoutProviderAccount
+from topics.settings import PspAccount
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,12 @@ from tests.captures import NOW, apply_all, record
 from tests.store.hearing import TOPIC_OF
 from tests.store.test_wallet_holdings import in_parallel
 from tests.unit.payout_cases import ACCEPTED, PAID, REJECTED, RETURNED, notified, ready, withdrawn
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.calls import rows as calls
 from topics.runtime.calls.rows import CallReply, LeasedCall
 from topics.runtime.shape.reading import read
 from topics.runtime.shape.store import Store
-from topics.settings import PayoutProviderAccount, Settings
+from topics.settings import Settings
 
 ROUNDS = 1000
 

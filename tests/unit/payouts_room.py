@@ -33,9 +33,9 @@ from schemas.payouts import (
     SealedDestination,
 )
 from schemas.sellers import SellerSet
+from topics.payout_accounts import PayoutProviderAccount
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.consumer import Cause, Decision, Timer
-from topics.settings import PayoutProviderAccount
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -30,7 +30,7 @@ from psp.webhooks import genuine, mac
 from schemas.money import Money
 from tests.unit.payout_cases import notified
 from tests.unit.test_psp_replies import BODIES, HEADERS, as_bytes
-from topics.settings import PayoutProviderAccount
+from topics.payout_accounts import PayoutProviderAccount
 
 HARBOUR = Harbour("harbour", "http://provider.test/harbour", "secret-key", ("s" * 16,))
 AMOUNT = Money(12_000, "EUR")

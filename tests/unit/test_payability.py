@@ -30,7 +30,7 @@ from schemas.money import Money
 from schemas.payouts import SealedDestination
 from schemas.sellers import Schedule, SellerSet
 from topics.exchange_rates import FxRate
-from topics.settings import PayoutProviderAccount
+from topics.payout_accounts import PayoutProviderAccount
 
 HISTORIES = int(os.environ.get("TALLY_HISTORIES", "2000"))
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)

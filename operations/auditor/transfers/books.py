@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class TransferBooks:
     """By pay-out, and by our reference."""
 
     payouts: dict[str, SentPayout] = field(default_factory=dict)
+    banks: Collection[str] = ()  # get pay-outs as files
     calls: dict[str, list[PayoutCall]] = field(default_factory=lambda: defaultdict(list))
     listed: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
 

@@ -41,7 +41,7 @@ class Transfers(PageDefaults):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._books = TransferBooks()
+        self._books = TransferBooks(banks=run.settings.bank_accounts)
         self._silent = ""  # why a provider's listing could not be read; empty if it could
 
     def read_stores(self) -> None:
@@ -52,7 +52,7 @@ class Transfers(PageDefaults):
 
     def read_psps(self) -> None:
         try:
-            for provider in make_providers(self._run.settings.payout_providers).values():
+            for provider in make_providers(self._run.settings.http_providers).values():
                 for page in psps.listed_transfers(provider):
                     add_lines(self._books, provider.name, page)
         except ListingError as error:
@@ -64,7 +64,7 @@ class Transfers(PageDefaults):
     def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
         now: set[Finding] = set()
         for some in slices(sorted({finding.key for finding in suspects})):
-            books = TransferBooks()
+            books = TransferBooks(banks=self._run.settings.bank_accounts)
             add_payouts(self._run.stores, books, some)
             self._find(books, some)
             now |= set(self._compare(books))
@@ -93,7 +93,7 @@ class Transfers(PageDefaults):
         for reference, lines in self._books.listed.items():
             listed = (line for line in lines if line.payout_id in payout_ids)
             wanted |= {(line.provider, reference, line.amount, line.currency) for line in listed}
-        providers = make_providers(self._run.settings.payout_providers)
+        providers = make_providers(self._run.settings.http_providers)
         try:
             for name, reference, minor, currency in sorted(wanted):
                 if name in providers:

@@ -16,8 +16,9 @@ from producers.trimming import trim
 from psp.webhooks import TOLERANCE_S, mac
 from tests.contract.http.door import Door, Reply, open_door
 from tests.northpay import charge
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.shape.store import Store
-from topics.settings import PayoutProviderAccount, PspAccount, Settings
+from topics.settings import PspAccount, Settings
 
 OLD, NEW = "the-old-secret-0123", "the-new-secret-0123"
 SECRETS = (OLD, NEW)

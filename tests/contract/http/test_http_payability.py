@@ -21,8 +21,9 @@ from tests.contract.http.rooms import captured, execute
 from tests.contract.http.test_http_payouts import IBAN
 from tests.contract.http.test_http_sellers import put
 from topics.catalog import PAYOUTS
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.process.kafka_loop import RoomLoop
-from topics.settings import PayoutProviderAccount, Settings
+from topics.settings import Settings
 
 
 @pytest.fixture(scope="module", autouse=True)

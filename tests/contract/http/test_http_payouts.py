@@ -36,8 +36,9 @@ from tests.contract.http.rooms import captured, execute
 from tests.contract.http.test_http_bad_input import refused
 from tests.contract.http.test_http_sellers import put
 from topics.catalog import PAYOUT_EXECUTIONS, PAYOUT_RISK_DECISIONS
+from topics.payout_accounts import PayoutProviderAccount
 from topics.runtime.process.kafka_loop import RoomLoop
-from topics.settings import PayoutProviderAccount, Settings
+from topics.settings import Settings
 
 ROOT, OPS = "/v1/payouts", "/v1/ops/payouts"
 IBAN = {"type": "iban", "iban": "DE89370400440532013000", "holder": "Anna Beispiel"}

@@ -88,6 +88,10 @@ class _NewCall(NamedTuple):
     traceparent: str | None
     now: datetime
 
+    @property
+    def due_at(self) -> datetime:
+        return self.call.due_at or self.now
+
 
 CALLS = Table(
     "calls",
@@ -107,7 +111,7 @@ CALLS = Table(
     Column("first_sent_at", "timestamptz", null=True, by_sql=True),
     Column("sent_until", "timestamptz", null=True, by_sql=True),
     Column("acted_at", "timestamptz", null=True, by_sql=True),
-    Column("due_at", "timestamptz", "now"),
+    Column("due_at", "timestamptz"),
     Column("lease_until", "timestamptz", null=True, by_sql=True),
     Column("leased_by", "text", null=True, by_sql=True),
     Column("reply", "bytea", null=True, by_sql=True),
@@ -126,7 +130,7 @@ CausedCall = tuple[Call | Retry | Ended, EventId, str | None]  # with the id of 
 
 
 def save(conn: Connection, calls: Sequence[CausedCall], now: datetime) -> None:
-    """Insert new calls, due at once; retry or end others, but retry none that is being sent now. The last change of each
+    """Insert new calls; retry or end others, but retry none that is being sent now. The last change of each
     call counts.
     """
     new: list[tuple[Call, EventId, str | None]] = []

@@ -76,6 +76,7 @@ class Call:
     request: bytes  # JSON that the client turns into the PSP's request
     deadline: datetime  # no first send after it
     act: Act = "send"
+    due_at: datetime | None = None  # None: at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,34 @@
+"""Pay-outs for a bank on PostgreSQL and a real folder: closed into a file once, written once, and settled by what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.executor.payout import call_id_of
+from consumers.executor.settings import ExecutorSettings
+from tests.store.bank import BankRoom, bank_account
+from topics.settings import Settings
+
+
+@pytest.fixture
+def room(make_store: Callable[..., Settings], tmp_path: Path) -> Iterator[BankRoom]:
+    settings = make_store(payout_providers=(bank_account(tmp_path / "bank"),))
+    room = BankRoom(ExecutorSettings(**settings.model_dump()))
+    yield room
+    room.close()
+
+
+def test_a_pay_out_leaves_in_a_file_at_its_cut_off_and_is_paid_when_the_bank_says_so(room: BankRoom) -> None:
+    room.releases("po-1")
+    room.look()
+    assert (room.states(), room.files()) == ({"po-1": "calling"}, {})
+    file_id = room.delivers()
+    assert (room.states(), room.files()) == ({"po-1": "submitted"}, {file_id: "delivered"})
+    assert room.end_to_end_ids(file_id) == [call_id_of("po-1", 1)]
+    assert f"<MsgId>{file_id}</MsgId>" in room.written(file_id)
+    assert "<ReqdExctnDt><Dt>2026-03-02</Dt></ReqdExctnDt>" in room.written(file_id)
+    assert room.hears(room.file_word(file_id, "taken"), room.word("po-1", "paid")) == 0
+    assert room.states() == {"po-1": "paid"}
