@@ -275,7 +275,7 @@ def _through(settings: Settings, ways: dict[str, Proxy]) -> Settings:
     port = ways["psp"].port
     accounts = tuple(a.model_copy(update={"url": f"http://127.0.0.1:{port}/{a.name}"}) for a in settings.psps)
     providers = tuple(
-        a.model_copy(update={"url": f"http://127.0.0.1:{port}/{a.name}"}) for a in settings.payout_providers
+        a.model_copy(update={"url": f"http://127.0.0.1:{port}/{a.name}"}) for a in settings.http_providers
     )
     own = {"kafka": ways["kafka"].address, "postgres": ways["postgres"].address, "psps": accounts}
     own |= {"payout_providers": providers}

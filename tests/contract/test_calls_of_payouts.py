@@ -86,7 +86,7 @@ def states(desk: Desk) -> dict[str, str]:
 def transfers(desk: Desk) -> Mapping[str, list[str]]:
     """The provider's own books: statuses by pay-out, by its own listing."""
     found: dict[str, list[str]] = {}
-    provider = make_providers(desk.settings.payout_providers)["harbour"]
+    provider = make_providers(desk.settings.http_providers)["harbour"]
     listed, more = provider.read_list(send(provider.list_transfers())[2])
     assert more is None, "a test makes fewer transfers than a page holds"
     for transfer in listed:

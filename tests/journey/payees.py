@@ -34,7 +34,7 @@ def money(minor: int, currency: str) -> str:
 
 def transfers(settings: Settings) -> Iterator[dict[str, Any]]:
     """All that the provider has, from its own listing."""
-    provider = settings.payout_providers[0]
+    provider = settings.http_providers[0]
     after = ""
     while True:
         url = f"{provider.url}/v1/transfers?limit=1000{after}"

@@ -223,7 +223,7 @@ def not_ready(home: Home, processes: Mapping[str, Watched], api_url: str) -> lis
 
 def simulator(home: Home, settings: Settings) -> Command:
     port = int(settings.psps[0].url.rpartition(":")[2].partition("/")[0])
-    accounts = (*settings.psps, *settings.payout_providers)
+    accounts = (*settings.psps, *settings.http_providers)
     keys = json.dumps({account.name: account.api_key for account in accounts})
     secrets = {account.name: account.webhook_secrets[0] for account in accounts if account.webhook_secrets}
     api_url = f"http://127.0.0.1:{settings.api_port}" if secrets else ""
