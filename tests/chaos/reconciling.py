@@ -165,10 +165,12 @@ def discard(file_id: str) -> SettlementFileDiscarded:
 
 # Without numbers and times: they are drawn in the order in which all came. And without what a file left behind that was
 # discarded, before its lines were folded or after: nothing.
+# What was booked and taken back is nothing: a file may be discarded before it is booked, or after.
 _END: dict[str, LiteralString] = {
     "tallies": "SELECT psp, kind, key::text, currency, expected, settled, fee, outcome, payment_order_id, broken,"
     " (SELECT array_agg(f ORDER BY f) FROM unnest(facts) f), (SELECT array_agg(d ORDER BY d) FROM unnest(digests) d)"
-    " FROM tallies WHERE facts <> '{}' OR digests <> '{}' ORDER BY psp, kind, key, currency",
+    " FROM tallies WHERE (facts <> '{}' OR digests <> '{}') AND NOT (kind = 's' AND expected = 0 AND digests = '{}')"
+    " ORDER BY psp, kind, key, currency",
     "lines": "SELECT file_id, count(*), sum(gross)::bigint, sum(l.fee)::bigint FROM tally_line_view l JOIN files USING (file_no)"
     " GROUP BY file_id ORDER BY file_id",
     "settlements": "SELECT source, settlement, currency, booked, ties, to_settle FROM settlements s"
@@ -196,7 +198,10 @@ def said_in_sum(events: Iterable[Settled]) -> dict[str, dict[str, int]]:
     for event in events:
         for each in event.amounts:
             sums[event.subject][f"{each.role} {each.amount.currency}"] += each.amount.minor
-    return {subject: {side: minor for side, minor in sorted(sides.items()) if minor} for subject, sides in sums.items()}
+    found = {
+        subject: {side: minor for side, minor in sorted(sides.items()) if minor} for subject, sides in sums.items()
+    }
+    return {subject: sides for subject, sides in found.items() if sides}
 
 
 def differing(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
