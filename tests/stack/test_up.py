@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -169,14 +169,20 @@ def test_pay_in_is_measured_beside_its_floor_and_the_floor_leaves_nothing(
     monkeypatch.setattr(pay_in, "FILLING_S", 1.0)
     settings = current_settings(home=home)
     before = databases_and_topics(settings)
-    plan = pay_in.PayInPlan(history_orders=300, measure_s=1, latency_s=1, backlog_orders=300)
-    figures = pay_in.run(settings, stack_status(Home(home)), plan, 1, lambda phase, share: None)
+    figures = measured(home, settings, 1)
+    if figures["orders_per_s"] == 0:  # a starved machine ends no order in a second
+        figures = measured(home, settings, 10)
     assert list(figures)[:3] == ["ratio", "orders_per_s", "floor_orders_per_s"], "what travels comes first"
     orders, floor, ratio = (float(str(figures[name])) for name in ("orders_per_s", "floor_orders_per_s", "ratio"))
     assert orders > 0
     assert ratio == pytest.approx(orders / floor, abs=0.002)
     eventually(lambda: databases_and_topics(settings) == before)
     assert tally(home, "verify").returncode == 0, "the PSPs' books know nothing of the floor"
+
+
+def measured(home: Path, settings: Settings, seconds: float) -> Mapping[str, object]:
+    plan = pay_in.PayInPlan(history_orders=300, measure_s=seconds, latency_s=1, backlog_orders=300)
+    return pay_in.run(settings, stack_status(Home(home)), plan, 1, lambda phase, share: None)
 
 
 def databases_and_topics(settings: Settings) -> tuple[set[str], set[str]]:
