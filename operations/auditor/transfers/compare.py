@@ -39,7 +39,7 @@ def compare_calls(books: TransferBooks) -> Iterator[Finding]:
 
 
 def compare_listings(books: TransferBooks) -> Iterator[Finding]:
-    """A bank that gets files has no listing: `bank_files_whole` looks at those."""
+    """A bank that gets files has no listing that could be asked."""
     for payout_id, payout in books.payouts.items():
         if payout.provider in books.banks:
             continue
