@@ -1,7 +1,9 @@
-"""500 pay-outs to 50 sellers in four currencies on the real stack, two processes for each room, with every ending.
+"""500 pay-outs to 50 sellers in four currencies on the real stack, two processes for each room, with every ending; and 1,000
+by files to a bank, by executors that are killed at each step of a file.
 
 Some are converted, approved, rejected, cancelled, refused; sellers are frozen while theirs are under way. In the end the
-provider's own books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the auditor finds nothing.
+provider's and the bank's own books, the ledger and the wallets are equal to the cent, no transfer was made twice, and the
+auditor finds nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 
 from producers.keys import create_key
+from tests.journey import bank_payees
+from tests.journey.bank_payees import BankMail, at_bank, austrian, sums_at_bank
 from tests.journey.desk import Desk
 from tests.journey.payees import at_provider, iban, in_ledger, money, transfers
 from tests.journey.till import Till
@@ -26,6 +30,11 @@ from topics.runtime.shape.reading import read
 from topics.settings import Settings
 
 SELLERS, EACH = 50, 10
+BANKED, BANKED_EACH = 20, 50
+FILE_STEPS = {
+    "executor-1": ["bank_file.closed=kill:1", "bank_file.renamed=kill:1"],
+    "executor-2": ["bank_file.closed=kill:1", "bank_file.delivered=kill:1"],
+}
 CURRENCIES = ("EUR", "USD", "JPY", "BHD")
 ENDINGS = {"50": "paid", "01": "failed", "02": "failed", "03": "returned", "04": "paid"}  # by the account's last digits
 UNIT = 10_000  # minor units of a small pay-out; twice as much needs an approval
@@ -69,8 +78,40 @@ class Payee:
     def freezes(self) -> bool:
         return self.number % 7 == 0
 
+    @property
+    def funds(self) -> int:
+        return UNIT * 2 * EACH
+
     def destination(self) -> dict[str, str]:
         return {"type": "iban", "iban": iban(self.number, self.ending), "holder": f"Payee {self.number}"}
+
+
+@dataclass(frozen=True)
+class BankPayee(Payee):
+    """A seller whose account only the bank reaches."""
+
+    @property
+    def account(self) -> str:
+        return f"banked-{self.number % len(bank_payees.ENDINGS)}-{self.number}"
+
+    @property
+    def currency(self) -> str:
+        return "EUR"
+
+    @property
+    def paid_in(self) -> str:
+        return "EUR"
+
+    @property
+    def ending(self) -> str:
+        return list(bank_payees.ENDINGS)[self.number % len(bank_payees.ENDINGS)]
+
+    @property
+    def funds(self) -> int:
+        return UNIT * 2 * BANKED_EACH
+
+    def destination(self) -> dict[str, str]:
+        return {"type": "iban", "iban": austrian(self.number, self.ending), "holder": f"Banked {self.number}"}
 
 
 @dataclass
@@ -112,15 +153,27 @@ class Payroll:
 
     def unlike(self, returned: str = "returned") -> list[str]:
         """What has not become of pay-outs yet; of those that come back, whether they are `returned` yet."""
-        listed = self.desk.whole.till.get("/v1/payouts?limit=500")["payouts"]
-        statuses = {each["payout_id"]: each["status"] for each in listed}
+        statuses = dict(self._listed())
         wanted = {id_: returned if status == "returned" else status for id_, status in self.wanted.items()}
         return [f"{id_} is {statuses.get(id_)}" for id_, status in wanted.items() if statuses.get(id_) != status]
+
+    def _listed(self) -> Iterator[tuple[str, str]]:
+        cursor = ""
+        while True:
+            page = self.desk.whole.till.get(f"/v1/payouts?limit=500{cursor}")
+            yield from ((each["payout_id"], each["status"]) for each in page["payouts"])
+            if page["next_cursor"] is None:
+                return
+            cursor = f"&cursor={page['next_cursor']}"
 
 
 @pytest.fixture
 def desk(make_stack: Callable[..., Settings]) -> Iterator[Desk]:
-    with running(settings_for(make_stack, webhooks=True, payouts=RULES, fx=RATES)) as whole:
+    settings = settings_for(make_stack, webhooks=True, payouts=RULES, fx=RATES)
+    providers = (bank_payees.bank_account(settings.home), *settings.payout_providers)
+    settings = settings.model_copy(update={"payout_providers": providers})
+    bank_payees.begin_on_a_monday(settings)
+    with running(settings, FILE_STEPS) as whole:
         yield Desk(whole)
 
 
@@ -128,7 +181,9 @@ def test_500_pay_outs_end_in_every_way_and_all_books_agree(desk: Desk) -> None:
     settings = desk.whole.settings
     key = create_key(settings, "treasury", ("payouts:approve", "ops:read"))
     payroll = Payroll(desk, Till(desk.whole.till.url, key))
-    payees = [Payee(number) for number in range(SELLERS)]
+    mail = BankMail(settings, Till(desk.whole.till.url, create_key(settings, "mail", ("recon:write",))))
+    banked = [BankPayee(number) for number in range(BANKED)]
+    payees = [*(Payee(number) for number in range(SELLERS)), *banked]
     with ThreadPoolExecutor(8) as pool:
         for payee in payees:
             sold(desk, payee)
@@ -136,19 +191,22 @@ def test_500_pay_outs_end_in_every_way_and_all_books_agree(desk: Desk) -> None:
         adds_up(desk, payees)
         list(pool.map(lambda payee: pay_out(payroll, payee), payees))
         adds_up(desk, payees)
-        list(pool.map(lambda payee: decided(payroll, payee), payees))
-        for payee in payees:
+        list(pool.map(lambda payee: decided(payroll, payee), payees[:SELLERS]))
+        for payee in payees[:SELLERS]:
             if payee.freezes:
                 put(desk, payee, "active")
-    desk.hurry_until(lambda: payroll.unlike("paid"), by_s=300.0)
+    desk.hurry_until(mail.carried(lambda: payroll.unlike("paid")), by_s=300.0)
     adds_up(desk, payees)
-    desk.hurry_until(payroll.unlike, by_s=86_400.0)
+    desk.hurry_until(mail.carried(payroll.unlike), by_s=86_400.0)
     adds_up(desk, payees)
-    assert len(payroll.wanted) == SELLERS * (EACH - 1)
-    listed = list(transfers(settings))
-    assert max(Counter(each["payout"] for each in listed).values()) == 1, "a pay-out was sent twice"
+    assert len(payroll.wanted) == SELLERS * (EACH - 1) + BANKED * BANKED_EACH
+    sent = Counter(each["payout"] for each in (*transfers(settings), *at_bank(settings)))
+    assert set(sent.values()) == {1}, "a pay-out was sent twice"
+    assert sum(sent[id_] for id_ in payroll.wanted if id_.startswith("banked")) == BANKED * BANKED_EACH
+    assert mail.unknown == 0
+    assert {point for _, point in desk.whole.killed} == {point for points in FILE_STEPS.values() for point in points}
     desk.agree()
-    assert in_ledger(settings) == at_provider(settings)
+    assert in_ledger(settings) == at_provider(settings) + sums_at_bank(settings)
     assert kept(settings) == {"EUR": of_conversions(desk)}
 
 
@@ -177,7 +235,7 @@ def sold(desk: Desk, payee: Payee) -> None:
             {
                 "payment_order_id": order,
                 "seller_account": payee.account,
-                "amount": money(UNIT * 2 * EACH, payee.currency),
+                "amount": money(payee.funds, payee.currency),
                 "currency": payee.currency,
             }
         ],
@@ -203,7 +261,13 @@ def wallet(desk: Desk, payee: Payee) -> dict[str, Any]:
 
 
 def pay_out(payroll: Payroll, payee: Payee) -> None:
-    """Six small ones, among them what a freeze overtakes; three that wait for a person; one that is too much."""
+    """By the bank small ones alone. Others: six small ones, among them what a freeze overtakes; three that wait for a person; one
+    that is too much.
+    """
+    if isinstance(payee, BankPayee):
+        for number in range(BANKED_EACH):
+            payroll.ask(payee, f"small-{number}", UNIT, bank_payees.ENDINGS[payee.ending])
+        return
     ends = ENDINGS[payee.ending]
     for number in range(6):
         if payee.freezes and number == 3:

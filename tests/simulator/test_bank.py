@@ -42,10 +42,10 @@ def simulator(module_simulator: RunningSimulator) -> Iterator[RunningSimulator]:
     module_simulator.control("PUT", "/control/faults", {"psp": "all", "clear": True, "down": False})
 
 
-def iban(ending: str, country: str = "DE") -> str:
-    account = f"3704004453201300{ending}"
-    number = int("".join(str(int(each, 36)) for each in f"{account}{country}00"))
-    return f"{country}{98 - number % 97:02}{account}"
+def iban(ending: str, country: str = "DE", account: str = "3704004453201300") -> str:
+    """With check digits (ISO 7064)."""
+    number = int("".join(str(int(each, 36)) for each in f"{account}{ending}{country}00"))
+    return f"{country}{98 - number % 97:02}{account}{ending}"
 
 
 def a_transfer(ending: str = "00", minor: int = 1250, currency: str = "EUR", **more: Any) -> Transfer:
