@@ -11,12 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from topics.payout_accounts import BankFileAccount, DebtorAccount
-
 from operations.stack.home import Home, write_private
 from tests.journey.payees import Sums
 from tests.journey.till import Till
 from tests.simulator.test_bank import iban
+from topics.payout_accounts import BankFileAccount, DebtorAccount
 from topics.settings import Settings
 
 BANK = "house-bank"
