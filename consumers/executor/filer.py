@@ -70,7 +70,7 @@ class Filer:
         self._store.close()
 
     def look_safely(self) -> bool:
-        """As `look`. → False while the database or a bank's folder is away, or a file cannot be written."""
+        """As `look`. → False while the database or a bank's folder is away."""
         try:
             self.look()
             return True
@@ -78,7 +78,7 @@ class Filer:
             if error_kind(error) != "away":
                 raise
             log.warning("database away", action="file", error=str(error).strip()[:200])
-        except (OSError, Unsendable, BankFileError) as error:
+        except OSError as error:
             log.error("bank file not delivered", action="file", error=f"{type(error).__name__}: {error}"[:200])
         return False
 
@@ -145,9 +145,22 @@ class Filer:
         try:
             sha256, size = self._write(file, unnamed)
             self._give_name(file, unnamed, sha256, size, leased_at)
+        except (Unsendable, BankFileError) as wrong:
+            self._give_up(file, wrong)
         finally:
             unnamed.unlink(missing_ok=True)
         return True
+
+    def _give_up(self, file: ClosedFile, wrong: Unsendable | BankFileError) -> None:
+        """A line cannot be written any more: its country was blocked since, say. Nothing has left, and nothing of this file will:
+        its pay-outs are released again, and the one that is in the way is refused then.
+        """
+        code = wrong.code if isinstance(wrong, BankFileError) else str(wrong)
+        log.error("bank file given up", action="file", provider=file.provider, file_id=file.file_id, code=code)
+        with self._store.transaction() as conn:
+            [locked] = rows.lock(conn, [file.file_id]).values()
+            if locked.state == "closed":
+                rows.settle(conn, locked.to("not_delivered", self._clock.now(), code))
 
     def _write(self, file: ClosedFile, to: Path) -> tuple[str, int]:
         """Write the file, and wait until it is on the disk. → its digest and size"""

@@ -27,7 +27,7 @@ CREATE TABLE bank_files (
     lease_until timestamptz,                 -- machine time
     leased_by text,
     UNIQUE (provider, cut_off, currency, number),
-    CHECK ((state = 'closed') = (sha256 IS NULL)),
+    CHECK (CASE state WHEN 'closed' THEN sha256 IS NULL WHEN 'not_delivered' THEN true ELSE sha256 IS NOT NULL END),
     CHECK ((state IN ('closed', 'delivering')) >= (lease_until IS NOT NULL))
 );
 CREATE TABLE bank_file_lines (
