@@ -41,10 +41,11 @@ class Transfers(PageDefaults):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._books = TransferBooks(banks=run.settings.bank_accounts)
+        self._books = TransferBooks()
         self._silent = ""  # why a provider's listing could not be read; empty if it could
 
     def read_stores(self) -> None:
+        self._books = TransferBooks(banks=self._run.settings.bank_accounts)
         ids = {row[0] for row in scan(self._run.stores, "executor", _PAYOUTS, "payout_id", "")}
         ids |= {row[0] for row in self._run.stores.rows("executor", _CALLED)}
         for some in slices(sorted(ids)):
