@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
+from producers.bank_folders import BankFolders
 from producers.connections import Connection
 from producers.description import describe, methods, nothing_undocumented
 from producers.hot import BLANKS, HotRoute, Receive, Reply, Scope, Send, described, each_once
@@ -134,11 +135,14 @@ async def _watch(server: uvicorn.Server, stop: threading.Event) -> None:
 def make_app(settings: Settings) -> Api:
     """The ASGI application. Its lifespan opens and closes doors and connections."""
     house = furnish(settings)
+    folders = BankFolders(house)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         house.door.start(asyncio.get_running_loop())
+        folders.start()
         yield
+        await folders.close()
         await house.close()
 
     app = _documented(lifespan)

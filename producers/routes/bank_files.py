@@ -20,6 +20,7 @@ from psp.pain002 import BYTES_MAX
 router = APIRouter(tags=["operators"])
 
 ROOT = "/v1/ops/bank-files"
+TOO_LARGE = "A status file has at most 10 MB."
 _REPLAYED: dict[int | str, dict[str, Any]] = {
     202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
 }
@@ -101,19 +102,16 @@ async def _body(request: Request) -> bytes:
     """Errors: Problem `file_too_large`."""
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > BYTES_MAX:
-        raise Problem("file_too_large", _TOO_LARGE, headers=[(b"connection", b"close")])
+        raise Problem("file_too_large", TOO_LARGE, headers=[(b"connection", b"close")])
     body = bytearray()
     try:
         async for data in request.stream():
             body += data
             if len(body) > BYTES_MAX:
-                raise Problem("file_too_large", _TOO_LARGE, headers=[(b"connection", b"close")])
+                raise Problem("file_too_large", TOO_LARGE, headers=[(b"connection", b"close")])
     except ClientDisconnect:
         raise Problem("invalid_request", "The body ended early.") from None
     return bytes(body)
-
-
-_TOO_LARGE = "A status file has at most 10 MB."
 
 
 @router.get(ROOT, response_model=bank_file_replies.BankFilePage, operation_id="list_bank_files")

@@ -63,6 +63,26 @@ def show(payout_id: PayoutId, as_json: AsJson = False) -> None:
         say(line)
 
 
+@app.command("files")
+def files_(
+    file_id: Annotated[str | None, typer.Argument(metavar="FILE", help="a file's id: its lines and reports")] = None,
+    state: Annotated[str | None, typer.Option(help="closed, delivered, unresolved, …")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="at most so many files, or lines")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Files for banks, newest first; or one file, its lines, and what its bank has told of it."""
+    from operations.cli.bank_files import file, files, print_file, print_files
+
+    api = running_api()
+    found = {"files": files(api, state, limit)} if file_id is None else file(api, file_id, limit)
+    if as_json:
+        say_json(found)
+    elif file_id is None:
+        print_files(found["files"])
+    else:
+        print_file(found)
+
+
 @app.command()
 def statement(
     payout_id: PayoutId,

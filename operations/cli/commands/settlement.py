@@ -73,14 +73,15 @@ def watch(
     """
     import psycopg
 
-    from operations.cli.ingesting import WatchedFolder
+    from operations.cli.ingesting import ingest
     from operations.stack.running import current_settings
     from producers.doors.settlement_files import source_of
+    from producers.watched_folder import WatchedFolder
     from topics.runtime.shape.store import error_kind
 
-    settings = current_settings()
+    settings, by = current_settings(), _operator(name)
     _refusing(lambda: source_of(settings, source))
-    watched = WatchedFolder(settings, source, folder, _operator(name))
+    watched = WatchedFolder(folder, lambda file: ingest(settings, source, file, by))
     note(f"{folder} is watched for files of {source}; Ctrl-C ends")
     while True:
         try:

@@ -1,14 +1,20 @@
-"""Banks' reports over HTTP: taken once, refused as a whole, heard by the executor; files as operators see them."""
+"""Banks' reports over HTTP and from a folder: taken once, heard by the executor; files as operators see them."""
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers.executor.settings import ExecutorSettings
+from operations.stack.home import Home, write_json, write_private
+from psp.pain002 import BYTES_MAX
+from tests.commands import tally
 from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_notifications_heard import hearing
 from tests.store.bank import HOUSE_BANK, BankRoom, bank_account, report
@@ -25,8 +31,11 @@ def banking(http_stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @pytest.fixture(scope="module")
 def door(banking: Settings) -> Iterator[Door]:
-    with open_door(banking) as door:
-        yield door
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("producers.watched_folder.STEADY_S", 0.2)
+        patched.setattr("producers.bank_folders.LOOK_S", 0.05)
+        with open_door(banking) as door:
+            yield door
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +60,131 @@ def test_a_report_comes_to_the_pay_outs_that_it_names_and_to_no_other(door: Door
     assert (answer.status, answer.json) == (202, {"file_id": file_id, "matched": 2, "unknown": 0})
     wait_for(lambda: executor.states() | {paid: "paid", failed: "failed"} == executor.states())
     assert executor.states()[silent] == "submitted"
+
+
+@pytest.fixture
+def folder(executor: BankRoom) -> Path:
+    """Of the house bank's reports. At the first test it was away when the door was opened."""
+    assert executor.bank.statuses is not None
+    executor.bank.statuses.mkdir(exist_ok=True)
+    return executor.bank.statuses
+
+
+def put(folder: Path, name: str, body: bytes) -> None:
+    """As banks' clients do."""
+    hidden = folder / f".{name}.part"
+    hidden.write_bytes(body)
+    hidden.rename(folder / name)
+
+
+def reports(door: Door, file_id: str) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = door.get(f"/v1/ops/bank-files/{file_id}").json["reports"]
+    return told
+
+
+def test_a_report_in_the_folder_counts_once_and_is_moved_to_done(door: Door, executor: BankRoom, folder: Path) -> None:
+    own = secrets.token_hex(3)
+    paid, silent = f"paid-{own}", f"silent-{own}"
+    executor.releases(paid, silent)
+    file_id = executor.delivers()
+    told = report(file_id, "PART", {executor.call(paid): "ACSC"})
+    put(folder, f"{own}.xml", told)
+    wait_for((folder / "done" / f"{own}.xml").exists)
+    wait_for(lambda: executor.states() | {paid: "paid"} == executor.states())
+    assert executor.states()[silent] == "submitted"
+    assert [(each["stored_by"], each["matched"]) for each in reports(door, file_id)] == [("watched folder", 1)]
+    assert tell(door, told).replayed, "it is the same report, whichever way it comes"
+
+
+def test_a_report_that_was_stored_before_it_could_be_moved_is_moved_and_says_nothing_new(
+    door: Door, executor: BankRoom, folder: Path
+) -> None:
+    own = secrets.token_hex(3)
+    executor.releases(f"again-{own}")
+    file_id = executor.delivers()
+    told = report(file_id, None, {executor.call(f"again-{own}"): "ACSC"})
+    assert tell(door, told).status == 202
+    before = reports(door, file_id)
+    put(folder, f"{own}.xml", told)
+    wait_for((folder / "done" / f"{own}.xml").exists)
+    assert reports(door, file_id) == before
+    assert len(before) == 1
+
+
+def test_what_is_no_report_of_ours_is_moved_to_refused_beside_the_reason(
+    door: Door, executor: BankRoom, folder: Path
+) -> None:
+    own = secrets.token_hex(3)
+    bad = {
+        "invalid_xml": b"<Document>",
+        "unknown_file": report("ab" * 16, "RJCT"),
+        "file_too_large": b" " * (BYTES_MAX + 1),
+    }
+    (folder / f"half-{own}.xml.part").write_bytes(b"<Document>")
+    for code, body in bad.items():
+        put(folder, f"{code}-{own}.xml", body)
+    for code, body in bad.items():
+        refused = folder / "refused" / f"{code}-{own}.xml"
+        wait_for(refused.exists)
+        assert refused.read_bytes() == body
+        assert refused.with_name(refused.name + ".reason").read_text().startswith(f"{code}: ")
+    assert (folder / f"half-{own}.xml.part").exists(), "it is written still"
+
+
+@pytest.fixture
+def commands(door: Door, environment: dict[str, str]) -> dict[str, str]:
+    """What commands of a running stack with these banks see: `environment` is of this module's door."""
+    home = Home(door.settings.home)
+    write_json(home.state, {"api_url": f"http://127.0.0.1:{door.port}"})
+    write_private(home.api_key, door.key + "\n")
+    return environment | {"TALLY_HOME": str(home.path)}
+
+
+def test_the_commands_show_a_file_its_lines_and_what_the_bank_has_told(
+    door: Door, executor: BankRoom, commands: dict[str, str]
+) -> None:
+    own = secrets.token_hex(3)
+    failed, silent = f"failed-{own}", f"silent-{own}"
+    executor.releases(failed, silent)
+    file_id = executor.delivers()
+    call = executor.call(failed)
+    assert tell(door, report(file_id, "PART", {call: "RJCT AC04", "ab" * 16: "ACSC"})).status == 202
+    wait_for(lambda: executor.states()[failed] == "failed")
+    [listed] = [
+        one
+        for one in json.loads(tally(commands, "payouts", "files", "--json").stdout)["files"]
+        if one["file_id"] == file_id
+    ]
+    assert (listed["state"], listed["states"]) == ("delivered", {"failed": 1, "submitted": 1})
+    assert file_id in tally(commands, "payouts", "files", "--state", "delivered").stdout
+    assert file_id not in tally(commands, "payouts", "files", "--state", "rejected").stdout
+    shown = json.loads(tally(commands, "payouts", "files", file_id, "--json").stdout)
+    assert {line["payout_id"]: (line["state"], line["code"]) for line in shown["lines"]} == {
+        failed: ("failed", "AC04"),
+        silent: ("submitted", None),
+    }
+    said = tally(commands, "payouts", "files", file_id).stdout
+    for part in (call, "failed (AC04)", "report PART", "2 named, 1 told on, 1 unknown", f"{'ab' * 16} ACSC: not_ours"):
+        assert part in said
+    way = json.loads(tally(commands, "show", file_id, "--json").stdout)
+    assert [moment["what"] for moment in way["moments"] if moment["where"] == "executor"] == [
+        "closed",
+        "delivering",
+        "delivered",
+    ]
+    assert [moment["what"] for moment in way["moments"] if moment["where"] == "doors"] == ["report PART"]
+    assert "its lines: 1 failed, 1 submitted" in tally(commands, "show", file_id).stdout
+
+
+def test_a_list_or_a_file_that_is_cut_says_so_and_one_that_is_not_there_exits_with_the_reason(
+    executor: BankRoom, commands: dict[str, str]
+) -> None:
+    own = secrets.token_hex(3)
+    executor.releases(f"one-{own}", f"two-{own}")
+    file_id = executor.delivers()
+    cut = tally(commands, "payouts", "files", file_id, "--limit", "1", "--json")
+    assert [line["position"] for line in json.loads(cut.stdout)["lines"]] == [1]
+    assert "only 1 are shown" in cut.stderr
+    gone = tally(commands, "payouts", "files", "ab" * 16)
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "There is no such thing" in gone.stderr or "Not found" in gone.stderr

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from operations.cli.ingesting import STEADY_S, WatchedFolder, ingest
+from operations.cli.ingesting import ingest
 from producers import recon_replies
 from producers.doors import uploads
 from producers.doors.settlement_files import file_name
@@ -26,6 +26,7 @@ from producers.doors.uploads import PIECE
 from producers.keys import UPSTREAM_SCOPES
 from producers.problems import Problem
 from producers.trimming import trim
+from producers.watched_folder import STEADY_S, WatchedFolder
 from schemas.settlements import SettlementFileStored
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, wait_for
@@ -288,7 +289,7 @@ def test_files_of_a_watched_folder_are_taken_once_they_are_steady_and_moved_by_w
     def names(folder: str = ".") -> list[str]:
         return sorted(file.name for file in (tmp_path / folder).iterdir() if file.is_file())
 
-    watched = WatchedFolder(door.settings, "northpay-main", tmp_path, "operator ann")
+    watched = WatchedFolder(tmp_path, lambda file: ingest(door.settings, "northpay-main", file, "operator ann"))
     body = report(400)
     (tmp_path / "good.csv").write_bytes(body[:200])
     (tmp_path / "bad.csv").write_bytes(b"")
