@@ -163,14 +163,16 @@ class Reviewed(_Shape):
 
 
 class Resolution(_Shape):
-    """What one person says has become of a call. Approved by another, the executor hears it: `event_id` is that event's."""
+    """What one person says has become of a call, or of the bank file that `call_id` names. Approved by another, the executor
+    hears it: `event_id` is that event's.
+    """
 
     proposal_id: str
     call_id: str
     kind: str
     subject: str
     psp: str
-    outcome: Literal["succeeded", "failed", "submitted"]
+    outcome: Literal["succeeded", "failed", "submitted", "delivered", "not_delivered"]
     amount: str
     currency: str
     psp_reference: str | None

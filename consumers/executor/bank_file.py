@@ -66,12 +66,16 @@ def hear(file: BankFile | None, event: BankFileNotified, now: datetime) -> BankF
     """
     if file is None or file.provider != event.provider:
         raise Permanent("no_such_file", f"{event.provider} never got {event.reference}", ours=False)
-    match event.status:
-        case "not_delivered":
+    match event.source, event.status:
+        case ("operator", "rejected") | ("bank_file", "not_delivered"):
+            raise Permanent("contradiction", f"{event.source} cannot say {event.status}", ours=False)
+        case "operator", _ if file.state == "delivering":
+            return None  # it gets its name at any moment, or is looked for
+        case _, "not_delivered":
             return file.to("not_delivered", now) if file.state == "unresolved" else None
         case _ if file.state in ("closed", "not_delivered"):
             raise Permanent("contradiction", f"{file.file_id} is {file.state}, and the bank has it", ours=False)
-        case "taken":
+        case _, "taken":
             return file.to("delivered", now) if file.state in UNKNOWN else None
-        case "rejected":
+        case _:
             return None if file.state == "rejected" else file.to("rejected", now, event.code)

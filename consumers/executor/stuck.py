@@ -83,6 +83,10 @@ WHERE (p.state IN ('calling', 'unknown', 'unresolved', 'submitted') OR p.checkin
        WHEN 'submitted' THEN %(submitted)s END::timestamptz)
 ORDER BY s.since, p.payout_id LIMIT %(most)s
 """
+_FILES = """
+SELECT file_id, provider, total_minor, currency, changed_at FROM bank_file_view WHERE state = 'unresolved'
+ORDER BY changed_at, file_id LIMIT %s
+"""
 _NOTIFICATIONS = """
 SELECT reference, psp, amount, currency, received_at FROM notification_view
 WHERE taken_at IS NULL AND received_at < %s ORDER BY received_at LIMIT %s
@@ -103,7 +107,8 @@ def stuck(conn: Connection, limits: StuckLimits, now: datetime) -> list[Stuck]:
         Stuck(ROOM, order, checkout, psp, state, (Money(minor, currency),), age_s(since, now), _next(now, state, *call))
         for order, checkout, psp, state, minor, currency, since, *call in conn.execute(_ORDERS, limits_at)
     ]
-    return found + _behind(conn, limits_at, now) + _payouts(conn, limits_at, now) + _notifications(conn, limits, now)
+    found += _behind(conn, limits_at, now) + _payouts(conn, limits_at, now)
+    return found + _files(conn, now) + _notifications(conn, limits, now)
 
 
 def _behind(conn: Connection, limits_at: Mapping[str, object], now: datetime) -> list[Stuck]:
@@ -171,6 +176,23 @@ def _next_of_payout(state: str, act: str | None, due_at: datetime | None, is_fil
         return "the provider was asked for ten days; ends only by its late word: have it send its webhook again"
     at = f"{due_at:%Y-%m-%d %H:%M:%S %Z}"
     return f"{'asks the provider' if act == 'ask' else 'is sent'} at {at}, or as soon as its breaker and rate let it"
+
+
+def _files(conn: Connection, now: datetime) -> list[Stuck]:
+    """Bank files of which nobody knows whether the bank has them."""
+    return [
+        Stuck(
+            ROOM,
+            file_id,
+            None,
+            provider,
+            "file_unresolved",
+            (Money(minor, currency),),
+            age_s(since, now),
+            f"a pain.002 of the bank ends it, or two persons: `tally resolve {file_id} --outcome delivered | not_delivered`",
+        )
+        for file_id, provider, minor, currency, since in conn.execute(_FILES, [FOUND_MAX])
+    ]
 
 
 def _amounts(minor: int, currency: str) -> tuple[Money, ...]:

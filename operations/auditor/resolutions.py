@@ -33,6 +33,8 @@ SELECT call_id, state FROM operation_view WHERE call_id = ANY(%(calls)s) AND sta
 UNION ALL
 SELECT call_id, state FROM payout_view WHERE call_id = ANY(%(calls)s) AND state IN ('unknown', 'unresolved')
     AND resolution IS DISTINCT FROM 'asked'
+UNION ALL
+SELECT file_id, state FROM bank_file_view WHERE file_id = ANY(%(calls)s) AND state = 'unresolved'
 """
 
 

@@ -1,4 +1,5 @@
-"""What a PSP or provider could not say of a call, said by two persons: one proposes the outcome, another approves it.
+"""What a PSP, provider or bank could not say of a call or bank file, said by two persons: one proposes the outcome, another
+approves it.
 
 The approval puts the outcome into the outbox in its own transaction. The executor takes it as it takes what a PSP notifies: if
 the PSP has said something else meanwhile, or says so later, the executor asks the PSP, whose answer counts.
@@ -22,22 +23,29 @@ from producers.source import SOURCE
 from schemas.envelope import derive_id
 from schemas.events import NotificationReceived
 from schemas.money import Money
-from schemas.payouts import RESOLVED_BY_OPERATORS, PayoutNotified
+from schemas.payouts import RESOLVED_BY_OPERATORS, BankFileNotified, PayoutNotified
 from schemas.persons import person_of
 from schemas.requests import FieldError
 from topics.runtime.shape.consumer import Connection
 
-CallKind = Literal["charge", "capture", "void", "refund", "payout"]
-Outcome = Literal[
-    "succeeded", "failed", "submitted"
-]  # submitted: the provider of a pay-out has it, and has not paid it yet
-Told = NotificationReceived | PayoutNotified
+CallKind = Literal["charge", "capture", "void", "refund", "payout", "bank_file"]
+FileOutcome = Literal["delivered", "not_delivered"]
+# submitted: the provider of a pay-out has it, and has not paid it yet
+Outcome = Literal["succeeded", "failed", "submitted"] | FileOutcome
+Told = NotificationReceived | PayoutNotified | BankFileNotified
 Standing = Literal["waiting", "approved", "rejected", "expired"]
 
 LIFE = timedelta(days=7)  # as an approval's: what was true then need not be true any more
-_EVENTS: dict[str, type[Told]] = {"NotificationReceived": NotificationReceived, "PayoutNotified": PayoutNotified}
+_EVENTS: dict[str, type[Told]] = {
+    each.__name__: each for each in (NotificationReceived, PayoutNotified, BankFileNotified)
+}
+_FILE_STATUS: dict[Outcome, Literal["taken", "not_delivered"]] = {
+    "delivered": "taken",
+    "not_delivered": "not_delivered",
+}
 
-# A call as the executor has it: the state of what it carries out, and the amount that a PSP would name.
+# A call as the executor has it: the state of what it carries out, and the amount that a PSP would name. A bank file stands
+# for its calls: whether the bank has it is one outcome for all.
 CALL: LiteralString = """
 SELECT c.call_id, c.kind, c.psp, c.payment_order_id AS subject, a.currency, a.scheme,
        CASE WHEN o.call_id IS NOT NULL THEN o.state WHEN a.call_id = c.call_id THEN a.state ELSE 'ended' END AS state,
@@ -49,14 +57,17 @@ SELECT c.call_id, c.kind, c.psp, c.payment_order_id AS subject, a.currency, a.sc
 FROM call_view c
 JOIN attempt_view a ON a.payment_order_id = c.payment_order_id
 LEFT JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id AND o.seq > 0
-WHERE c.call_id = %s AND c.kind IN ('charge', 'capture', 'void', 'refund')
+WHERE c.call_id = %(call_id)s AND c.kind IN ('charge', 'capture', 'void', 'refund')
 UNION ALL
 SELECT c.call_id, c.kind, c.psp, p.payout_id, p.sent_currency, NULL,
        CASE WHEN p.call_id <> c.call_id THEN 'ended'
             WHEN p.checking = 'unanswered' AND p.state IN ('not_sent', 'rejected', 'failed', 'returned') THEN 'doubtful'
             ELSE p.state END, p.provider_reference, p.sent_minor
 FROM call_view c JOIN payout_view p ON p.payout_id = c.payout_id
-WHERE c.call_id = %s AND c.kind = 'payout'
+WHERE c.call_id = %(call_id)s AND c.kind = 'payout'
+UNION ALL
+SELECT file_id, 'bank_file', provider, file_id, currency, NULL, state, NULL, total_minor
+FROM bank_file_view WHERE file_id = %(call_id)s
 """
 MANUAL: LiteralString = "SELECT capture = 'manual' AS manual FROM order_view WHERE payment_order_id = %s"
 COLUMNS: LiteralString = (
@@ -65,7 +76,7 @@ COLUMNS: LiteralString = (
 )
 SELECT: LiteralString = "SELECT " + COLUMNS + " FROM proposals"
 # What the executor has made of a "failed": it asks the PSP or provider before it believes that. What is still unresolved
-# has a check of its own only where two persons have spoken.
+# has a check of its own only where two persons have spoken. A bank file may have been found before they spoke.
 ANSWERS: LiteralString = """
 SELECT call_id, resolution AS answer, resolution_code AS answer_code FROM payout_view
 WHERE resolution IS NOT NULL AND call_id = ANY(%(calls)s::text[])
@@ -85,12 +96,19 @@ FROM (SELECT call_id, state, CASE WHEN state IN ('failed', 'declined') THEN 'bel
             JOIN operation_view o ON o.payment_order_id = c.payment_order_id AND o.call_id = c.call_id AND o.seq > 0
             WHERE c.call_id = ANY(%(calls)s::text[])) AS of_call
       WHERE state <> 'unresolved' OR checking IS NOT NULL) AS answered
+UNION ALL
+SELECT file_id, CASE state WHEN 'not_delivered' THEN 'believed' ELSE 'refused' END,
+       CASE WHEN state <> 'not_delivered' THEN state END
+FROM bank_file_view WHERE file_id = ANY(%(calls)s::text[]) AND state <> 'unresolved'
 """
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call whose outcome nobody knows, as the executor's and payments' views show it. The amount is in minor units."""
+    """A call whose outcome nobody knows, as the executor's and payments' views show it. The amount is in minor units.
+
+    Of a bank file, `call_id` and `subject` are its id, and the amount is the sum of its lines.
+    """
 
     call_id: str
     kind: CallKind
@@ -133,9 +151,9 @@ def shown(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     event = row["event"]
     return told | {
         "state": state,
-        "psp": event["provider" if row["kind"] == "payout" else "psp"],
+        "psp": event.get("provider") or event.get("psp"),
         **event["amount"],
-        "psp_reference": event["provider_reference" if row["kind"] == "payout" else "psp_reference"] or None,
+        "psp_reference": event.get("provider_reference") or event.get("psp_reference") or None,
         "answer": None,
         "answer_code": None,
     }
@@ -143,7 +161,8 @@ def shown(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def asked_about(proposals: Sequence[dict[str, Any]]) -> list[str]:
     """The calls of which ANSWERS tells."""
-    return [each["call_id"] for each in proposals if (each["state"], each["outcome"]) == ("approved", "failed")]
+    told_no = ("failed", "not_delivered")
+    return [each["call_id"] for each in proposals if each["state"] == "approved" and each["outcome"] in told_no]
 
 
 def with_answers(proposals: Sequence[dict[str, Any]], answers: Sequence[Row]) -> list[dict[str, Any]]:
@@ -164,7 +183,11 @@ def check_open(call: OpenCall, outcome: str) -> None:
 
 
 def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
-    """What the PSP or provider would have notified. Errors: Problem that names the field."""
+    """What the PSP, provider or bank would have notified. Errors: Problem that names the field."""
+    if (call.kind == "bank_file") != (said.outcome in _FILE_STATUS):
+        raise _missing("outcome", "invalid_parameter", "a bank file was delivered or not_delivered, a call was not")
+    if call.kind == "bank_file":
+        return _of_file(call, said, proposal_id)
     if said.outcome == "submitted" and call.kind != "payout":
         raise _missing("outcome", "invalid_parameter", f"a {call.kind} has succeeded or failed")
     if said.outcome != "failed" and _reference(call, said) is None:
@@ -205,6 +228,20 @@ def _of_payout(call: OpenCall, said: Resolution, proposal_id: str) -> PayoutNoti
         amount=Money(call.amount, call.currency),
         provider_reference=_reference(call, said) or "",
         code=RESOLVED_BY_OPERATORS if said.outcome == "failed" else None,
+    )
+
+
+def _of_file(file: OpenCall, said: Resolution, proposal_id: str) -> BankFileNotified:
+    for field, given in (("psp_reference", said.psp_reference), ("expires_at", said.expires_at)):
+        if given is not None:
+            raise _missing(field, "unknown_field", "a bank file has none")
+    return BankFileNotified(
+        reference=file.call_id,
+        provider=file.psp,
+        notification_id=proposal_id,
+        source="operator",
+        status=_FILE_STATUS[said.outcome],
+        amount=Money(file.amount, file.currency),
     )
 
 

@@ -1,5 +1,5 @@
-"""What a PSP could not say of a call: one person proposes it, another approves it. Keys with `calls:resolve`, in the name of
-their owners.
+"""What a PSP could not say of a call, or a bank of a file: one person proposes it, another approves it. Keys with
+`calls:resolve`, in the name of their owners.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Reference = Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
 
 
 class ResolutionRequest(BaseModel):
-    """What has become of a call, and how the proposer knows: the PSP's dashboard, a letter, a statement's line."""
+    """What has become of a call or bank file, and how the proposer knows: the PSP's dashboard, a letter, a statement's line."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
-    call_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    call_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # or a bank file's id
     outcome: Outcome
     evidence: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(printable)]
     reason: Reason
@@ -103,7 +103,8 @@ def _page(status: str) -> LiteralString:
     operation_id="propose_resolution",
 )
 async def propose(request: Request, caller: Caller = needs("calls:resolve")) -> Response:
-    """Propose what has become of a call that is unresolved, or, if it has succeeded, unknown. It waits seven days for another
+    """Propose what has become of a call that is unresolved, or, if it has succeeded, unknown; or that an unresolved bank file
+    (`call_id` is its id) was `delivered` or `not_delivered`. It waits seven days for another
     person. The same again answers the same, with `Idempotent-Replayed: true`.
     """
     wanted = await body_of(request, ResolutionRequest)
@@ -152,9 +153,9 @@ async def _decide(request: Request, proposal_id: str, approves: bool, caller: Ca
 
 async def _call(house: House, call_id: str) -> OpenCall:
     """Errors: Problem `not_found`."""
-    rows = await house.executor.rows(CALL, [call_id, call_id])
+    rows = await house.executor.rows(CALL, {"call_id": call_id})
     if not rows:
-        raise Problem("not_found", "There is no such call.")
+        raise Problem("not_found", "There is no such call or bank file.")
     manual = await house.payments.rows(MANUAL, [rows[0]["subject"]])
     return OpenCall(**rows[0], manual=bool(manual and manual[0]["manual"]))
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from consumers.executor import bank_file_rows as rows
 from consumers.executor.consumer import build
 from consumers.executor.filer import Filer
 from consumers.executor.payout import call_id_of
@@ -143,6 +144,19 @@ class BankRoom:
         self.sweep()
         [file_id] = self.files().keys() - before
         return file_id
+
+    def loses_a_file(self) -> str:
+        """The cut-off passes, and the filer dies before its one new file gets its name. → its id"""
+        self.at(CUT_OFF)
+        assert self.filer._close_one(self.bank)
+        with self.store.transaction() as conn:
+            file = rows.lease_closed(conn, [HOUSE_BANK], "dead")
+            assert file is not None
+            assert rows.begin_delivery(conn, file.file_id, "0" * 64, 1, "dead", CUT_OFF)
+        self.lose_leases()
+        self.look()
+        assert self.files()[file.file_id] == "unresolved"
+        return file.file_id
 
     def call(self, payout_id: str) -> str:
         """The EndToEndId of its first release."""

@@ -7,11 +7,22 @@ from typing import Any
 
 import pytest
 
-from producers.doors.resolutions import OpenCall, Resolution, asked_about, check_open, event_of, shown, with_answers
+from consumers.executor.bank_file import BankFile, hear
+from producers.doors.resolutions import (
+    OpenCall,
+    Resolution,
+    Told,
+    asked_about,
+    check_open,
+    event_of,
+    shown,
+    with_answers,
+)
 from producers.problems import Problem
 from psp.replies import NotThere, Unknown
+from schemas.errors import Permanent
 from schemas.events import NotificationReceived
-from schemas.payouts import PayoutNotified
+from schemas.payouts import BankFileNotified, PayoutNotified
 from tests.unit.payout_cases import AMOUNT, PayoutDesk, ready
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -86,7 +97,45 @@ def test_a_pay_out_ends_as_two_persons_say(desk: PayoutDesk, outcome: str, names
     assert desk.names()[before:] == names
 
 
-def proposal(event: NotificationReceived | PayoutNotified, state: str = "approved", **more: Any) -> dict[str, Any]:
+BANK_FILE = BankFile("a" * 32, "house-bank", "unresolved", LATER)
+
+
+def test_a_bank_file_ends_as_two_persons_say_only_while_nobody_knows() -> None:
+    def heard(state: Any, outcome: str) -> str | None:
+        told = event_of(call("bank_file", psp="house-bank"), said(outcome), "rs-1")
+        assert isinstance(told, BankFileNotified)
+        after = hear(BANK_FILE.to(state, LATER), told, LATER)
+        return None if after is None else after.state
+
+    assert [heard("unresolved", each) for each in ("delivered", "not_delivered")] == ["delivered", "not_delivered"]
+    for state in ("delivering", "delivered", "rejected"):
+        assert [heard(state, each) for each in ("delivered", "not_delivered")] == [None, None]
+    with pytest.raises(Permanent, match="the bank has it"):
+        heard("closed", "delivered")
+
+
+@pytest.mark.parametrize(("source", "status"), [("operator", "rejected"), ("bank_file", "not_delivered")])
+def test_persons_reject_no_bank_file_and_no_report_says_that_one_never_arrived(source: Any, status: Any) -> None:
+    told = event_of(call("bank_file", psp="house-bank"), said("delivered"), "rs-1")
+    with pytest.raises(Permanent, match="cannot say"):
+        hear(BANK_FILE, told.model_copy(update={"source": source, "status": status}), LATER)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "more"),
+    [
+        ("bank_file", "failed", {}),
+        ("payout", "delivered", {}),
+        ("bank_file", "delivered", {"psp_reference": "x"}),
+        ("bank_file", "not_delivered", {"expires_at": LATER}),
+    ],
+)
+def test_a_bank_file_has_outcomes_of_its_own_and_nothing_else(kind: str, outcome: str, more: dict[str, Any]) -> None:
+    with pytest.raises(Problem):
+        event_of(call(kind), said(outcome, **more), "rs-1")
+
+
+def proposal(event: Told, state: str = "approved", **more: Any) -> dict[str, Any]:
     """As the doors keep it."""
     kind = "payout" if isinstance(event, PayoutNotified) else "charge"
     row = {"call_id": event.reference, "kind": kind, "state": state, "expires_at": LATER, "outcome": "failed"}

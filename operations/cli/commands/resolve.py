@@ -1,4 +1,4 @@
-"""`tally resolve …`: what a PSP could not say of a call, said by two persons. `tally resolve CALL` proposes."""
+"""`tally resolve …`: what a PSP or bank could not say of a call or file, said by two persons. `tally resolve ID` proposes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _ProposesByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_ProposesByDefault,
-    help="What a PSP could not say of a call: one person proposes it, another one approves it.",
+    help="What a PSP could not say of a call, or a bank of a file: one person proposes it, another one approves it.",
     no_args_is_help=True,
 )
 
@@ -40,9 +40,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 
 @app.command()
 def propose(
-    call: Annotated[str, typer.Argument(metavar="CALL", help="Its id, as `tally stuck` or `tally show` shows it.")],
+    call: Annotated[
+        str, typer.Argument(metavar="CALL", help="Its id, or a bank file's, as `tally stuck` or `show` tells it.")
+    ],
     *,
-    outcome: Annotated[str, typer.Option(help="succeeded or failed; of a pay-out also submitted")],
+    outcome: Annotated[
+        str,
+        typer.Option(help="succeeded, failed; of a pay-out submitted; of a bank file delivered, not_delivered"),
+    ],
     evidence: Annotated[str, typer.Option(help="How you know: where it is written, and what.")],
     reason: Why,
     psp_reference: Annotated[
@@ -54,7 +59,7 @@ def propose(
     name: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Propose what has become of a call. `tally resolve CALL` is the same."""
+    """Propose what has become of a call or bank file. `tally resolve CALL` is the same."""
     from operations.stack.running import current_settings
     from producers.bodies import parsed
     from producers.doors.resolutions import Resolution, propose
@@ -140,9 +145,9 @@ def _call(settings: Settings, call_id: str) -> OpenCall:
     from producers.problems import Problem
     from topics.runtime.shape.reading import read
 
-    rows = read(settings, "executor", CALL, [call_id, call_id])
+    rows = read(settings, "executor", CALL, {"call_id": call_id})
     if not rows:
-        raise Problem("not_found", f"There is no call {call_id}.")
+        raise Problem("not_found", f"There is no call or bank file {call_id}.")
     manual = read(settings, "payments", MANUAL, [rows[0]["subject"]])
     return OpenCall(**rows[0], manual=bool(manual and manual[0]["manual"]))
 
@@ -175,6 +180,8 @@ def _tell(settings: Settings, proposed: Proposed, as_json: bool) -> None:
     again = ", as before" if proposed.replayed else ""
     state = told["state"] if told["state"] == "waiting" else f"{told['state']} by {told['decided_by']}"
     said = f"{told['kind']} {told['call_id']} of {told['subject']} at {told['psp']} has {told['outcome']}"
+    if told["kind"] == "bank_file":
+        said = f"bank file {told['call_id']} was {told['outcome'].replace('_', ' ')} to {told['psp']}"
     say(f"{told['proposal_id']}: {said}, {told['amount']} {told['currency']}; {state}{again}")
 
 

@@ -6,18 +6,25 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumers.executor.settings import ExecutorSettings
+from consumers.executor.stuck import stuck
+from operations.auditor.engine.records import reader
+from operations.auditor.engine.stores import Stores
+from operations.auditor.resolutions import faults
 from operations.stack.home import Home, write_json, write_private
 from psp.pain002 import BYTES_MAX
 from tests.commands import tally
 from tests.contract.http.door import Door, Reply, open_door, wait_for
 from tests.contract.http.test_http_notifications_heard import hearing
-from tests.store.bank import HOUSE_BANK, BankRoom, bank_account, report
+from tests.store.bank import CUT_OFF, HOUSE_BANK, BankRoom, bank_account, report
+from topics.runtime.shape.limits import StuckLimits
+from topics.runtime.shape.reading import connect_reader
 from topics.settings import Settings
 
 
@@ -188,3 +195,79 @@ def test_a_list_or_a_file_that_is_cut_says_so_and_one_that_is_not_there_exits_wi
     gone = tally(commands, "payouts", "files", "ab" * 16)
     assert (gone.returncode, gone.stdout) == (1, "")
     assert "There is no such thing" in gone.stderr or "Not found" in gone.stderr
+
+
+# ── files that nobody knows to have been delivered ───────────────────────────────────────────────────────────────────
+
+RESOLUTIONS = "/v1/ops/resolutions"
+WHY = {"evidence": "the bank's portal, 3 March", "reason": "the writer died"}
+
+
+@pytest.fixture(scope="module")
+def anna(door: Door) -> str:
+    return door.key_for("anna", "calls:resolve")
+
+
+@pytest.fixture(scope="module")
+def bert(door: Door) -> str:
+    return door.key_for("bert", "calls:resolve")
+
+
+def say(door: Door, key: str, path: str = "", **body: Any) -> Reply:
+    return door.send("POST", RESOLUTIONS + path, json.dumps(body).encode(), key=key)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "file_state", "payout_state"),
+    [("delivered", "delivered", "submitted"), ("not_delivered", "not_delivered", "not_sent")],
+)
+def test_two_persons_say_whether_a_file_was_delivered(
+    door: Door, executor: BankRoom, anna: str, bert: str, outcome: str, file_state: str, payout_state: str
+) -> None:
+    payout = f"po-{secrets.token_hex(3)}"
+    executor.releases(payout)
+    file_id = executor.loses_a_file()
+    with connect_reader(executor.settings, "executor", name="test") as conn:
+        [stuck_file] = [one for one in stuck(conn, StuckLimits(), CUT_OFF) if one.id == file_id]
+    assert (stuck_file.psp, stuck_file.state) == (HOUSE_BANK, "file_unresolved")
+    assert f"tally resolve {file_id} --outcome delivered" in stuck_file.next
+    proposed = say(door, anna, call_id=file_id, outcome=outcome, **WHY)
+    assert (proposed.status, proposed.json["amount"], proposed.json["psp"]) == (202, "120.00", HOUSE_BANK)
+    path = f"/{proposed.json['proposal_id']}/approve"
+    assert say(door, anna, path, reason="sure").json["code"] == "same_person"
+    assert executor.files()[file_id] == "unresolved", "one person alone changes nothing"
+    approved = say(door, bert, path, reason="seen too")
+    assert (approved.status, approved.json["state"]) == (202, "approved")
+    wait_for(lambda: executor.files()[file_id] == file_state)
+    executor.sweep()
+    assert executor.states()[payout] == payout_state
+    listed = door.get(f"{RESOLUTIONS}?status=approved&limit=500", key=anna).json["resolutions"]
+    [answer] = [each["answer"] for each in listed if each["call_id"] == file_id]
+    assert answer == ("believed" if outcome == "not_delivered" else None)
+    with Stores(door.settings) as stores, reader(door.settings) as records:
+        found = faults(stores, records, CUT_OFF + timedelta(days=1))[1]
+    assert [fault for fault in found if fault.startswith(proposed.json["proposal_id"])] == []
+    again = say(door, anna, call_id=file_id, outcome=outcome, **WHY)
+    assert (again.status, again.json["code"]) == (409, "not_waiting"), "what is known cannot be said again"
+
+
+def test_a_file_that_is_known_or_a_wrong_outcome_is_no_proposal(door: Door, executor: BankRoom, anna: str) -> None:
+    executor.releases(f"po-{secrets.token_hex(3)}")
+    file_id = executor.delivers()
+    assert say(door, anna, call_id=file_id, outcome="not_delivered", **WHY).json["code"] == "not_waiting"
+    executor.releases(f"po-{secrets.token_hex(3)}")
+    lost = executor.loses_a_file()
+    for wrong in ({"outcome": "failed"}, {"outcome": "delivered", "psp_reference": "x"}):
+        assert say(door, anna, call_id=lost, **WHY, **wrong).status in (400, 422)
+    assert executor.files()[lost] == "unresolved"
+
+
+def test_commands_say_that_a_file_was_delivered(door: Door, executor: BankRoom, environment: dict[str, str]) -> None:
+    executor.releases(f"po-{secrets.token_hex(3)}")
+    file_id = executor.loses_a_file()
+    words = ("--outcome", "delivered", "--evidence", "the bank's portal", "--reason", "the writer died")
+    made = tally(environment, "resolve", file_id, *words, "--as", "carl")
+    assert f"bank file {file_id} was delivered to {HOUSE_BANK}, 120.00 EUR; waiting" in made.stdout, made.stderr
+    done = tally(environment, "resolve", "approve", made.stdout.split(":")[0], "--reason", "seen", "--as", "dora")
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: executor.files()[file_id] == "delivered")

@@ -14,7 +14,7 @@ FOUND_MAX = 2000  # of one kind in one room, oldest first: keeps the query short
 class Stuck:
     """One order, payment, pay-out, letter or notification past its limit. `amounts` has one for each currency, none if unknown.
 
-    `id` is the id of a payment order, checkout, pay-out or letter, or a notification's reference, by `state`:
+    `id` is the id of a payment order, checkout, pay-out, file or letter, or a notification's reference, by `state`:
     waiting | calling | unknown | pending | unresolved (at a PSP) | check | double_return | notification | risk | review |
     executing | booking | a pay-out's status | file_<its state> | dead | parked (letters).
     """
