@@ -29,9 +29,8 @@ from schemas.requests import FieldError
 from topics.runtime.shape.consumer import Connection
 
 CallKind = Literal["charge", "capture", "void", "refund", "payout", "bank_file"]
-FileOutcome = Literal["delivered", "not_delivered"]
-# submitted: the provider of a pay-out has it, and has not paid it yet
-Outcome = Literal["succeeded", "failed", "submitted"] | FileOutcome
+# submitted: the provider of a pay-out has it, and has not paid it yet; the last two are of a bank file
+Outcome = Literal["succeeded", "failed", "submitted", "delivered", "not_delivered"]
 Told = NotificationReceived | PayoutNotified | BankFileNotified
 Standing = Literal["waiting", "approved", "rejected", "expired"]
 
@@ -66,7 +65,7 @@ SELECT c.call_id, c.kind, c.psp, p.payout_id, p.sent_currency, NULL,
 FROM call_view c JOIN payout_view p ON p.payout_id = c.payout_id
 WHERE c.call_id = %(call_id)s AND c.kind = 'payout'
 UNION ALL
-SELECT file_id, 'bank_file', provider, file_id, currency, NULL, state, NULL, total_minor
+SELECT file_id, 'bank_file', provider, provider, currency, NULL, state, NULL, total_minor
 FROM bank_file_view WHERE file_id = %(call_id)s
 """
 MANUAL: LiteralString = "SELECT capture = 'manual' AS manual FROM order_view WHERE payment_order_id = %s"
@@ -107,7 +106,7 @@ FROM bank_file_view WHERE file_id = ANY(%(calls)s::text[]) AND state <> 'unresol
 class OpenCall:
     """A call whose outcome nobody knows, as the executor's and payments' views show it. The amount is in minor units.
 
-    Of a bank file, `call_id` and `subject` are its id, and the amount is the sum of its lines.
+    Of a bank file, `call_id` is its id, `subject` its bank, and the amount the sum of its lines.
     """
 
     call_id: str

@@ -325,9 +325,15 @@ def test_commands_propose_and_approve_and_refuse_the_proposer(
     assert (same.returncode, "cannot approve" in same.stderr) == (1, True)
     done = tally(environment, "resolve", "approve", id_, "--as", "bert", "--reason", "sure")
     assert (done.returncode, "approved by bert" in done.stdout) == (0, True)
-    wait_for(lambda: "the PSP or provider is asked" in tally(environment, "resolve", "list", "--all").stdout)
+    wait_for(lambda: answer_by_command(environment, id_) == "asked")
     assert tally(environment, "resolve", "0" * 32, *words).returncode == 1
     assert id_ in tally(environment, "resolve", "list", "--all").stdout
+
+
+def answer_by_command(environment: dict[str, str], id_: str) -> str:
+    listed = json.loads(tally(environment, "resolve", "list", "--all", "--json").stdout)["resolutions"]
+    [answer] = [one["answer"] for one in listed if one["proposal_id"] == id_]
+    return str(answer)
 
 
 def test_a_charge_that_its_psp_has_taken_is_captured_and_the_persons_are_told_so(
