@@ -346,6 +346,7 @@ BREAKS = {
 SETTLEMENTS = set(settlements.CHECKS) | {each.name for each in settlements.SUMS}  # no source is set up
 PAYOUTS = {  # of which there are none in these books
     "approvals_said",
+    "bank_files_whole",
     "in_transit_explained",
     "payout_movements_said",
     "payouts_approved",

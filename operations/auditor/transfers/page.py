@@ -1,4 +1,4 @@
-"""The page of transfers: pay-outs in the executor, against their providers' listings."""
+"""The page of transfers: pay-outs in the executor, against their providers' listings and their banks' files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores, scan, slices
+from operations.auditor.transfers import bank_files
+from operations.auditor.transfers.bank_files import WHOLE, BankFolders
 from operations.auditor.transfers.books import Line, PayoutCall, SentPayout, TransferBooks
 from operations.auditor.transfers.compare import (
     BY_LISTINGS,
@@ -42,6 +44,9 @@ class Transfers(PageDefaults):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._books = TransferBooks()
+        self._files = 0
+        self._of_files: set[Finding] = set()
+        self._unread: list[str] = []  # folders of banks
         self._silent = ""  # why a provider's listing could not be read; empty if it could
 
     def read_stores(self) -> None:
@@ -50,6 +55,14 @@ class Transfers(PageDefaults):
         ids |= {row[0] for row in self._run.stores.rows("executor", _CALLED)}
         for some in slices(sorted(ids)):
             add_payouts(self._run.stores, self._books, some)
+        self._read_files()
+
+    def _read_files(self) -> None:
+        folders = BankFolders(self._run.settings.bank_accounts.values())
+        for file in bank_files.read(self._run.stores, folders):
+            self._files += 1
+            self._of_files |= set(bank_files.compare(file))
+        self._unread = folders.unread
 
     def read_psps(self) -> None:
         try:
@@ -60,10 +73,14 @@ class Transfers(PageDefaults):
             self._silent = str(error)
 
     def first_look(self) -> set[Finding]:
-        return set(self._compare(self._books))
+        return set(self._compare(self._books)) | self._of_files
 
     def look_again(self, suspects: Collection[Finding]) -> set[Finding]:
         now: set[Finding] = set()
+        folders = BankFolders(self._run.settings.bank_accounts.values())
+        of_files = [finding.key for finding in suspects if finding.check == WHOLE]
+        for file in bank_files.read(self._run.stores, folders, of_files):
+            now |= set(bank_files.compare(file))
         for some in slices(sorted({finding.key for finding in suspects})):
             books = TransferBooks(banks=self._run.settings.bank_accounts)
             add_payouts(self._run.stores, books, some)
@@ -78,6 +95,8 @@ class Transfers(PageDefaults):
         for name in BY_LISTINGS:
             aside = f"{further} are further at their provider" if further and name == KNOWN else ""
             yield PlannedCheck(name, lines, expected=False, unknown=self._silent, aside=aside)
+        unread = f"not read from here: {', '.join(self._unread)}" if self._unread else ""
+        yield PlannedCheck(WHOLE, self._files, expected=False, aside=unread)
 
     def _compare(self, books: TransferBooks) -> Iterator[Finding]:
         yield from compare_calls(books)

@@ -15,8 +15,10 @@ import pytest
 from consumers.executor.settings import ExecutorSettings
 from consumers.executor.stuck import stuck
 from operations.auditor.engine.records import reader
+from operations.auditor.engine.run import Patience, Run
 from operations.auditor.engine.stores import Stores
 from operations.auditor.resolutions import faults
+from operations.auditor.transfers.page import Transfers
 from operations.stack.home import Home, write_json, write_private
 from psp.pain002 import BYTES_MAX
 from tests.commands import tally
@@ -271,3 +273,23 @@ def test_commands_say_that_a_file_was_delivered(door: Door, executor: BankRoom, 
     done = tally(environment, "resolve", "approve", made.stdout.split(":")[0], "--reason", "seen", "--as", "dora")
     assert done.returncode == 0, done.stderr
     wait_for(lambda: executor.files()[file_id] == "delivered")
+
+
+def audited(door: Door, file_id: str) -> list[str]:
+    """What `bank_files_whole` finds of a file, at a second look, too."""
+    with Stores(door.settings) as stores:
+        page = Transfers(Run(door.settings, stores, None, {}, print, None, Patience()))  # type: ignore[arg-type]
+        page.read_stores()
+        suspects = {finding for finding in page.first_look() if finding.check == "bank_files_whole"}
+        [examined] = [check.examined for check in page.counted() if check.name == "bank_files_whole"]
+        assert examined > 0
+        return [each.detail for each in page.look_again(suspects) & suspects if each.key == file_id]
+
+
+def test_the_auditor_finds_a_bank_file_that_was_changed_in_its_folder(door: Door, executor: BankRoom) -> None:
+    executor.releases(f"po-{secrets.token_hex(3)}", f"po-{secrets.token_hex(3)}")
+    file_id = executor.delivers()
+    assert audited(door, file_id) == []
+    written = executor.bank.out / f"{file_id}.xml"
+    written.write_bytes(written.read_bytes().replace(b"120.00", b"920.00"))
+    assert audited(door, file_id) == [f"what lies in a folder of {HOUSE_BANK} is not what was written"]
