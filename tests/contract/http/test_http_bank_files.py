@@ -71,6 +71,36 @@ def test_a_report_comes_to_the_pay_outs_that_it_names_and_to_no_other(door: Door
     assert executor.states()[silent] == "submitted"
 
 
+def test_a_file_that_the_bank_rejects_fails_every_line_once_however_often_it_says_so(
+    door: Door, executor: BankRoom
+) -> None:
+    own = secrets.token_hex(3)
+    payouts = [f"one-{own}", f"two-{own}"]
+    executor.releases(*payouts)
+    file_id = executor.delivers()
+    answer = tell(door, report(file_id, "RJCT"))
+    assert (answer.json, answer.replayed) == ({"file_id": file_id, "matched": 2, "unknown": 0}, False)
+    wait_for(lambda: [executor.states()[each] for each in payouts] == ["failed", "failed"])
+    wait_for(lambda: executor.files()[file_id] == "rejected")
+    again = tell(door, report(file_id, "RJCT"))
+    assert (again.status, again.json, again.replayed) == (202, answer.json, True)
+    assert len(reports(door, file_id)) == 1
+
+
+def test_a_line_of_another_amount_or_not_ours_moves_nothing_and_is_shown(door: Door, executor: BankRoom) -> None:
+    own = secrets.token_hex(3)
+    doctored, paid = f"doctored-{own}", f"paid-{own}"
+    executor.releases(doctored, paid)
+    file_id = executor.delivers()
+    call, nobody = executor.call(doctored), "ab" * 16
+    told = report(file_id, "PART", {call: "ACSC", nobody: "ACSC", executor.call(paid): "ACSC"}, {call: "920.00"})
+    assert tell(door, told).json == {"file_id": file_id, "matched": 1, "unknown": 2}
+    wait_for(lambda: executor.states()[paid] == "paid")
+    assert executor.states()[doctored] == "submitted"
+    [shown] = reports(door, file_id)
+    assert {each["end_to_end_id"]: each["why"] for each in shown["odd"]} == {call: "other_amount", nobody: "not_ours"}
+
+
 @pytest.fixture
 def folder(executor: BankRoom) -> Path:
     """Of the house bank's reports. At the first test it was away when the door was opened."""
