@@ -79,6 +79,9 @@ class DebtorAccount(BaseModel):
 
 
 def _absolute(path: Path) -> Path:
+    """Errors: ValueError if it is empty: that would be wherever a process was started."""
+    if path == Path():
+        raise ValueError("names no folder")
     return path.expanduser().absolute()
 
 
@@ -107,6 +110,14 @@ class BankFileAccount(PayoutAccount):
     out: Folder  # files are put there
     sent: Folder | None = None  # where the bank's client moves what it has taken from there
     statuses: Folder | None = None  # pain.002 files are read from there, and moved to its `done` or `refused`
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> BankFileAccount:
+        """What lies in `statuses` is moved away once it is read: a file for the bank would never get there."""
+        folders = [folder for folder in (self.out, self.sent, self.statuses) if folder is not None]
+        if len(set(folders)) < len(folders):
+            raise ValueError("out, sent and statuses must be different folders")
+        return self
 
     def takes(self, currency: str, destination: SealedDestination) -> bool:
         return destination.type == "iban" and super().takes(currency, destination)

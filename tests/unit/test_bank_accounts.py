@@ -23,6 +23,7 @@ from topics.payout_accounts import BankFileAccount
         ("file_max", 0),
         ("file_max", 10_001),
         ("out", ""),
+        ("statuses", "."),
     ],
 )
 def test_a_bank_that_could_not_get_files_is_refused_by_the_field(tmp_path: Path, field: str, value: Any) -> None:
@@ -34,3 +35,10 @@ def test_a_bank_that_could_not_get_files_is_refused_by_the_field(tmp_path: Path,
     with pytest.raises(ValidationError) as refused:
         BankFileAccount.model_validate_json(json.dumps(changed))
     assert {error["loc"][0] for error in refused.value.errors()} == {field}
+
+
+@pytest.mark.parametrize("field", ["sent", "statuses"])
+def test_a_bank_has_a_folder_for_each_purpose(tmp_path: Path, field: str) -> None:
+    given = bank_account(tmp_path).model_dump(mode="json")
+    with pytest.raises(ValidationError, match="different folders"):
+        BankFileAccount.model_validate_json(json.dumps(given | {field: given["out"]}))
