@@ -169,7 +169,7 @@ def _next_of_doubt(state: str) -> str:
 def _next_of_payout(state: str, act: str | None, due_at: datetime | None, is_filed: bool) -> str:
     if is_filed:
         waits = "a status file of its bank" if state == "submitted" else "what becomes of its bank file"
-        return f"waits for {waits} (GET /v1/ops/bank-files)"
+        return f"waits for {waits} (`tally payouts files`)"
     if state == "unresolved" and act is None:
         return "ends only by a late word of the provider, or by two persons: `tally resolve`"
     if act is None or due_at is None:
