@@ -352,6 +352,7 @@ PAYOUTS = {  # of which there are none in these books
     "payouts_approved",
     "payouts_asked",
     "payouts_called",
+    "payouts_converted",
     "payouts_end",
     "payouts_in_ledger",
     "payouts_in_wallet",
