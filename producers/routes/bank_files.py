@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from producers import bank_file_replies, paging, replies
+from producers.bodies import REPLAYED
 from producers.doors import bank_status_files
 from producers.doors.bank_status_files import FILE, LINES, Taken, lines_of
 from producers.house import House, house_of, needs
@@ -21,9 +22,6 @@ router = APIRouter(tags=["operators"])
 
 ROOT = "/v1/ops/bank-files"
 TOO_LARGE = "A status file has at most 10 MB."
-_REPLAYED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}}}}
-}
 _XML = {
     "requestBody": {
         "required": True,
@@ -70,7 +68,7 @@ class BankFileLines(BaseModel):
     "/v1/bank-status-files/{provider}",
     status_code=202,
     response_model=bank_file_replies.StatusFileTaken,
-    responses=_REPLAYED,
+    responses=REPLAYED,
     openapi_extra=_XML,
     operation_id="store_bank_status_file",
 )
