@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from confluent_kafka.admin import AdminClient, TopicMetadata
 from hypothesis import settings as hypothesis_settings
 
@@ -30,6 +31,9 @@ sys.dont_write_bytecode = False
 # No deadline for an example: on a loaded machine one takes ten times as long as on an idle one.
 hypothesis_settings.register_profile("loaded", deadline=None)
 hypothesis_settings.load_profile("loaded")
+
+# Past `sys.stdout`, which a test of a command takes for what the command says: threads of rooms write meanwhile.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 # Login roles belong to the server, not to a database: sessions that share one server must agree on their passwords.
 SECRET = "the secret of every test"

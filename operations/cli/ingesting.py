@@ -19,11 +19,12 @@ Moved = Callable[[int], None]  # told how many bytes of the file were read
 
 def ingest(settings: Settings, source: str, file: Path, by: str, moved: Moved = lambda _: None) -> StoredFile:
     """Store the file for the source. A file of gzip is unpacked. Errors: Problem, OSError, psycopg.Error."""
-    from operations.cli.door_commands import run_command
+    from operations.cli.door_commands import log_to_stderr, run_command
     from producers.doors.settlement_files import file_name, source_of, store
     from producers.doors.uploads import Upload
 
     source_of(settings, source)
+    log_to_stderr()
     with file.open("rb") as opened:
         packed = opened.peek(len(GZIP)).startswith(GZIP)
         with closing(Upload(settings, packed=packed)) as upload:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
+from operations.cli.door_commands import take
 from operations.cli.letters.choosing import audit_note, failed
 from operations.cli.payout_rows import approvals, one
 from operations.cli.terminal import note
-from producers.doors.commits import Claim, Commits
+from producers.doors.commits import Claim
 from producers.doors.operation_ids import claim
 from producers.doors.payouts import ApprovalSubmission, PayoutCancelRequest, PayoutCancelSubmission, claim_approvals
 from producers.payable import ENDED
@@ -79,11 +79,10 @@ def _described(state: dict[str, Any]) -> str:
 
 
 def _say(settings: Settings, how: Claim[Any, Any], asked: Any) -> None:
-    with closing(Commits(settings, how)) as commits:
-        try:
-            commits.take_alone(asked)
-        except Problem as problem:
-            raise failed(f"tally: {problem.detail}") from None
+    try:
+        take(settings, how, asked)
+    except Problem as problem:
+        raise failed(f"tally: {problem.detail}") from None
 
 
 def _wait(look: Callable[[], Found | None], meanwhile: str) -> Found:

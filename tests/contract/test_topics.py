@@ -53,7 +53,7 @@ def add_partitions(settings: Settings, topic: str, count: int) -> None:
 
 
 def test_who_adds_partitions_under_a_running_room_is_told_of_everywhere_and_the_room_goes_on(
-    stack: Settings, servers: Servers, capsys: pytest.CaptureFixture[str]
+    stack: Settings, servers: Servers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     health, other = Health("payments", "running"), Health("wallet", "running")
     upkeep = Upkeep(stack, "payments", threading.Event(), health=health)
@@ -64,7 +64,7 @@ def test_who_adds_partitions_under_a_running_room_is_told_of_everywhere_and_the_
     upkeep.look_at_topics()
     upkeep.look_at_topics()
     assert health.notes == ["executions.v1 has 6 partitions and had 4: see docs/stops.md"]
-    assert capsys.readouterr().out.count("executions.v1 has 6") == 1, "the log says it once"
+    assert capfd.readouterr().err.count("executions.v1 has 6") == 1, "the log says it once"
     Upkeep(stack, "payments", threading.Event(), health=other).look_at_topics()
     assert other.notes == health.notes, "a process that starts later says it too"
 
@@ -87,7 +87,7 @@ def test_who_adds_partitions_under_a_running_room_is_told_of_everywhere_and_the_
         apply_topics(stack.model_copy(update={"partitions": 4}))
     told = stack.model_copy(update={"partitions": 4, "postgres_admin": servers.postgres_admin})
     prepare(told, 4)
-    assert "executions.v1 has 6 partitions, not 4" in capsys.readouterr().out, "a start says it, and goes on"
+    assert "executions.v1 has 6 partitions, not 4" in capfd.readouterr().out, "a start says it, and goes on"
 
 
 def test_a_topic_that_is_made_anew_has_the_number_that_it_was_made_with(stack: Settings) -> None:

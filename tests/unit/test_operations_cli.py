@@ -107,3 +107,10 @@ def test_a_room_without_a_secret_is_told_of_its_setting(tmp_path: Path) -> None:
     result = subprocess.run(room, cwd=tmp_path, env=where, capture_output=True, text=True, timeout=60, check=False)
     assert "TALLY_SECRET is not set" in result.stderr
     assert result.returncode == 2
+
+
+def test_a_line_of_the_log_in_a_command_is_not_amid_what_a_program_reads() -> None:
+    program = "from operations.cli.door_commands import log_to_stderr as to\nto()\nimport structlog\n"
+    program += "structlog.get_logger().warning('left to the sweep')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, "left to the sweep" in done.stderr) == ("", True)

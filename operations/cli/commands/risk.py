@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -129,18 +128,17 @@ def _review(
 
 
 def _ask(settings: Settings, held: dict[str, Any], decision: Any, actor: str, reason: str) -> None:
-    from producers.doors.commits import Commits
+    from operations.cli.door_commands import take
     from producers.doors.reviews import ReviewSubmission, claim
     from producers.problems import Problem
 
     asked = ReviewSubmission(
         held["about"], held["subject"], held["screen_no"], decision, actor, reason, held_at=held["held_at"]
     )
-    with closing(Commits(settings, claim)) as commits:
-        try:
-            commits.take_alone(asked)
-        except Problem as problem:
-            raise failed(f"tally: {problem.detail}") from None
+    try:
+        take(settings, claim, asked)
+    except Problem as problem:
+        raise failed(f"tally: {problem.detail}") from None
 
 
 def _decided(settings: Settings, held: dict[str, Any]) -> dict[str, Any]:
