@@ -375,7 +375,8 @@ def test_every_metric_in_the_docs_is_there_and_moves_with_what_it_counts(home: P
         moved = {name for name in documented - NOT_BY_A_PAYMENT if not name.startswith("tally_stuck")}
         eventually(lambda: {name for name, now in metrics(home).items() if now > before.get(name, 0)} >= moved)
     grown = {name: now - before.get(name, 0) for name, now in metrics(home).items()}
-    assert (grown["tally_duplicates_total"], grown["tally_dead_letters_total"]) == (3, 3)
+    assert grown["tally_dead_letters_total"] == 3
+    assert grown["tally_duplicates_total"] >= 3, "ours in each of three rooms; a PSP may tell its own twice meanwhile"
     for letter in json.loads(tally(home, "dlq", "list", "--each", "--json").stdout):
         assert (
             tally(home, "dlq", "discard", f"{letter['room']}/{letter['letter_id']}", "--reason", "of a test").returncode
