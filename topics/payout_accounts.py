@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -134,4 +135,17 @@ class BankFileAccount(PayoutAccount):
 
 
 AnyPayoutAccount = Annotated[PayoutProviderAccount | BankFileAccount, Field(discriminator="adapter")]
+
+
+def watched_alone(accounts: Sequence[AnyPayoutAccount]) -> None:
+    """What lies in a folder of statuses is taken for a report of its bank, and moved away: not so another bank's files.
+
+    Errors: ValueError.
+    """
+    banks = [each for each in accounts if isinstance(each, BankFileAccount)]
+    for bank, other in ((bank, other) for bank in banks for other in banks if bank is not other):
+        if bank.statuses is not None and bank.statuses in (other.out, other.sent, other.statuses):
+            raise ValueError(f"the folder of {bank.name!r}'s statuses, {bank.statuses}, is also one of {other.name!r}")
+
+
 PAYOUT_ADAPTERS = ("harbour", "pain001")

@@ -41,6 +41,7 @@ from topics.payout_accounts import (
     BankFileAccount,
     PayoutProviderAccount,
     WebhookSecrets,
+    watched_alone,
 )
 from topics.payout_rules import PayoutRules
 from topics.runtime.shape.limits import Retention, StuckLimits
@@ -193,6 +194,7 @@ class Settings(BaseSettings):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{twice!r} is the name of two accounts at PSPs or providers")
+        watched_alone(providers)
         return providers
 
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.store.bank import bank_account
 from topics.payout_accounts import BankFileAccount
+from topics.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,12 @@ def test_a_bank_has_a_folder_for_each_purpose(tmp_path: Path, field: str) -> Non
     given = bank_account(tmp_path).model_dump(mode="json")
     with pytest.raises(ValidationError, match="different folders"):
         BankFileAccount.model_validate_json(json.dumps(given | {field: given["out"]}))
+
+
+@pytest.mark.parametrize("field", ["out", "sent", "statuses"])
+def test_no_bank_has_a_folder_in_which_another_ones_reports_are_looked_for(tmp_path: Path, field: str) -> None:
+    one = bank_account(tmp_path)
+    other = one.model_copy(update={"name": "otherbank", "out": tmp_path / "out2", "sent": None, "statuses": None})
+    Settings(payout_providers=(one, other))
+    with pytest.raises(ValidationError, match=r"statuses.* is also one of 'otherbank'"):
+        Settings(payout_providers=(one, other.model_copy(update={field: one.statuses})))
