@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from reconciliation.formats import keys
-from reconciliation.matching import Code
 from reconciliation.state import ItemClosed, ItemOpened, OpenItem
+from schemas.breaks import Break, BreakChanged, BreakClass, BreakOpened, BreakResolved, Code, RecordPlace
+from schemas.money import Money
+from topics.runtime.shape.consumer import Latest
 
 
 class Finding(NamedTuple):
@@ -40,3 +42,49 @@ def judged(
         yield ItemClosed(item, opened.break_id, now)
     if finding and wanted and (opened is None or opened != (wanted, finding.amount)):
         yield ItemOpened(item, wanted, *finding, now, closed)
+
+
+# What wallet and ledger do not agree on: nobody is paid of it meanwhile.
+HOLDS_PAYOUTS: frozenset[Code] = frozenset({"LEDGER_MISSING", "WALLET_MISSING", "LEDGER_WALLET_DIFFER"})
+_SAID: Mapping[str, type[Break]] = {
+    "opened": BreakOpened,
+    "reopened": BreakOpened,
+    "changed": BreakChanged,
+    "closed": BreakResolved,
+}
+
+
+def said(
+    action: str,
+    id_: str,
+    revision: int,
+    code: Code,
+    break_class: BreakClass,
+    subject: str,
+    source: str,
+    psp: str,
+    items: int,
+    amount: int,
+    currency: str | None,
+    detail: Mapping[str, object],
+    opened_at: datetime,
+) -> Latest:
+    """What is said of a break after that action, from its row."""
+    sellers = detail.get("sellers", ())
+    assert isinstance(sellers, Sequence)
+    event = _SAID[action](
+        break_id=id_,
+        revision=revision,
+        code=code,
+        break_class=break_class,
+        subject=subject,
+        source=source,
+        psp=psp,
+        items=items,
+        amount=None if currency is None else Money(amount, currency),
+        sellers=tuple(sellers),
+        record=RecordPlace(**record) if isinstance(record := detail.get("record"), dict) else None,
+        holds_payouts=code in HOLDS_PAYOUTS,
+        opened_at=opened_at.astimezone(UTC),
+    )
+    return Latest(id_, revision, event)

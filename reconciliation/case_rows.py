@@ -13,10 +13,10 @@ from typing import Any, LiteralString
 
 import orjson
 
-from reconciliation.breaking import break_id
+from reconciliation.breaking import break_id, said
 from reconciliation.matching import CLASSES
 from reconciliation.state import ItemClosed, ItemOpened
-from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.consumer import Connection, Latest
 from topics.runtime.shape.store import text_array, uuid_array
 
 GROUPED_PAST = 500
@@ -80,21 +80,27 @@ WITH before AS (
 ), after AS (
     UPDATE breaks b SET items = c.items, amount = c.amount, state = CASE WHEN c.items > 0 THEN 'open' ELSE 'closed' END,
         revision = b.revision + 1, changed_at = %s
-    FROM counted c WHERE b.break_id = c.break_id RETURNING b.break_id, b.state, b.revision, b.items, b.amount
+    FROM counted c WHERE b.break_id = c.break_id RETURNING b.*
+), acted AS (
+    INSERT INTO break_actions (break_id, revision, action, actor, at, detail)
+    SELECT a.break_id, a.revision,
+        CASE WHEN a.state = 'closed' THEN CASE WHEN p.revision = 0 THEN 'recorded' ELSE 'closed' END
+             WHEN p.revision = 0 THEN 'opened' WHEN p.state = 'closed' THEN 'reopened' ELSE 'changed' END,
+        'reconciliation', %s, jsonb_build_object('items', a.items, 'amount', a.amount)
+    FROM after a JOIN before p USING (break_id) RETURNING break_id, action
 )
-INSERT INTO break_actions (break_id, revision, action, actor, at, detail)
-SELECT a.break_id, a.revision,
-    CASE WHEN a.state = 'closed' THEN CASE WHEN p.revision = 0 THEN 'recorded' ELSE 'closed' END
-         WHEN p.revision = 0 THEN 'opened' WHEN p.state = 'closed' THEN 'reopened' ELSE 'changed' END,
-    'reconciliation', %s, jsonb_build_object('items', a.items, 'amount', a.amount)
-FROM after a JOIN before p USING (break_id)
+SELECT acted.action, replace(a.break_id::text, '-', ''), a.revision, a.code, a.class, a.subject, a.source, a.psp, a.items,
+    a.amount, a.currency, a.detail, a.opened_at
+FROM after a JOIN acted USING (break_id) WHERE acted.action <> 'recorded' ORDER BY a.break_id
 """
 
 
-def save(conn: Connection, opened: Sequence[ItemOpened], closed: Sequence[ItemClosed]) -> None:
-    """Lock groups and breaks, change their items, then count: whoever comes second counts what the first has changed."""
+def save(conn: Connection, opened: Sequence[ItemOpened], closed: Sequence[ItemClosed]) -> list[Latest]:
+    """Lock groups and breaks, change their items, then count: whoever comes second counts what the first has changed.
+    → what is said of the breaks that were open before or are now
+    """
     if not opened and not closed:
-        return
+        return []
     at = opened[0].at if opened else closed[0].at
     listed = list({(item.item, item.break_id): item for item in opened}.values())
     groups = _locked_groups(conn, listed, closed)
@@ -103,7 +109,7 @@ def save(conn: Connection, opened: Sequence[ItemOpened], closed: Sequence[ItemCl
     touched = _moves(conn, [*left, *((each.item, each.break_id, each.at) for each in closed)], items)
     if groups:
         touched |= _regrouped(conn, groups, items, at)
-    conn.execute(_SUM_UP, [uuid_array(sorted(touched)), at, at])
+    return [said(*row) for row in conn.execute(_SUM_UP, [uuid_array(sorted(touched)), at, at])]
 
 
 def _locked_groups(conn: Connection, opened: Sequence[ItemOpened], closed: Sequence[ItemClosed]) -> list[str]:

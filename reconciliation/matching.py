@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from reconciliation.tally import BANK_ENTRY, PAYMENTS, Tally
+from schemas.breaks import BreakClass, Code
 
-Code = Literal[
-    "FILE_REFUSED",
-    "FILE_MISSING",
-    "FILE_RESTATED",
-    "MISSING_AT_PSP",
-    "MISSING_INTERNAL",
-    "UNEXPECTED_REVERSAL",
-    "STATUS_MISMATCH",
-    "AMOUNT",
-    "CURRENCY",
-    "FEE_VARIANCE",
-    "DUPLICATE_ROW",
-    "PAYOUT_TOTAL",
-    "PAYOUT_MISSING",
-    "BANK_AMOUNT",
-    "UNEXPLAINED",
-]
 # A: the system repairs it or has booked it; B: a person decides; C: nobody knows what it is.
-CLASSES: dict[Code, Literal["A", "B", "C"]] = {
+CLASSES: dict[Code, BreakClass] = {
     "FILE_REFUSED": "B",
     "FILE_MISSING": "B",
     "FILE_RESTATED": "A",

@@ -38,22 +38,22 @@ from reconciliation.state import (
 from reconciliation.tally import DISPUTES
 from schemas.settlement_keys import of_line
 from schemas.settlements import LineColumns, SettlementLines
-from topics.runtime.shape.consumer import Connection
+from topics.runtime.shape.consumer import Connection, Said
 from topics.runtime.shape.store import int_array, text_array, uuid_array
 
 Kind = TypeVar("Kind", bound=Change)
 _COLUMNS = TypeAdapter(LineColumns)
 
 
-def save(conn: Connection, changes: Sequence[Change]) -> None:
-    """All lock rows in one order: files, tallies by key, settlements, breaks."""
+def save(conn: Connection, changes: Sequence[Change]) -> Said:
+    """All lock rows in one order: files, tallies by key, settlements, breaks. → what is said of breaks"""
     _save_files(conn, changes)
     _save_judged(conn, changes)  # first: what follows may make a reference odd again
     sums = [*_save_lines(conn, changes), *_save_facts(conn, changes)]
     _save_settlements(conn, changes, sums)
     if _of(changes, Swept):
         _merge_sums(conn)
-    case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed))
+    return Said(case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed)))
 
 
 def _of(changes: Sequence[Change], kind: type[Kind]) -> list[Kind]:

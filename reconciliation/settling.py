@@ -11,7 +11,7 @@ from reconciliation.booking import Amounts, as_booked, claimed, difference, move
 from reconciliation.breaking import Finding, judged
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Sources, paid_by_psp
-from reconciliation.matching import Code, Verdict, verdict
+from reconciliation.matching import Verdict, verdict
 from reconciliation.schedule import and_late, missing_file, waits_for_file
 from reconciliation.state import (
     Booked,
@@ -25,6 +25,7 @@ from reconciliation.state import (
     Statement,
 )
 from reconciliation.tally import BANK_ENTRY, Reference, Tally
+from schemas.breaks import Code
 from schemas.money import Money
 from schemas.settlements import Settled, SettlementMatched, SettlementReclassified, StatementMatched
 from topics.settlement_sources import SettlementSource

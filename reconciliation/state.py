@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from reconciliation.booking import Amounts, Claim, LineSum
 from reconciliation.expected import Fact
-from reconciliation.matching import Code
 from reconciliation.tally import Reference, Tally
+from schemas.breaks import Code
 from schemas.settlements import ClaimedTotal, SettlementFileStored, SettlementLines
 
 FileState = Literal[

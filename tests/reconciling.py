@@ -246,10 +246,11 @@ class Room(Hearing):
             conn.execute("DELETE FROM leases")  # of another process that has fired them last
         for applied in fire(self.store, self.consumer, self.name, self.now()):
             fired += applied.messages
-            said += [event for event in _read(applied.rows) if isinstance(event, Settled)]
+            events = list(_read(applied.rows))
+            self.said += events
+            said += [event for event in events if isinstance(event, Settled)]
             self.dead += applied.dead
             self._published([row.id for row in applied.rows])
-        self.said += said
         return fired, said
 
     def _waits(self) -> bool:

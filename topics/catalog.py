@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import events, journals, money_back, payouts, sellers, settlements
+from schemas import breaks, events, journals, money_back, payouts, sellers, settlements
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -179,6 +179,7 @@ SETTLEMENT_LINES = Topic(
     7,
 )
 SETTLEMENTS = Topic("settlements.v1", "settlement or tally", get_args(settlements.Settlement), "reconciliation", None)
+BREAKS = Topic("breaks.v1", "break_id", get_args(breaks.Break), "reconciliation", None, for_readers=True)
 
 TOPICS = (
     PAYMENT_REQUESTS,
@@ -205,6 +206,7 @@ TOPICS = (
     SETTLEMENT_FILES,
     SETTLEMENT_LINES,
     SETTLEMENTS,
+    BREAKS,
 )
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
@@ -262,7 +264,7 @@ PAYOUTS_ROOM = Room(
 RECONCILIATION_ROOM = Room(
     "reconciliation",
     (SETTLEMENT_FILES, SETTLEMENT_LINES, EXECUTIONS, PAYOUT_EXECUTIONS, TIMERS),
-    (SETTLEMENT_LINES, SETTLEMENTS),
+    (SETTLEMENT_LINES, SETTLEMENTS, BREAKS),
     "reconciliation",
     gather_s=1,
     streamed=(SETTLEMENT_FILES, SETTLEMENT_LINES),

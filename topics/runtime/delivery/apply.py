@@ -31,7 +31,9 @@ from topics.runtime.shape.consumer import (
     Cause,
     Connection,
     Decision,
+    Latest,
     Message,
+    Said,
     State,
     Timer,
     Versions,
@@ -408,15 +410,28 @@ def _outbox_records(consumer: AnyConsumer, decision: Decision, cause: Cause) -> 
 
 
 def save(conn: Connection, consumer: AnyConsumer, folded: FoldedBatch, now: datetime, applied: Applied) -> None:
-    """Save the room's changes, calls and timers, and mark the dirty keys of its compacted topics."""
+    """Save the room's changes, calls and timers, mark the dirty keys of its compacted topics, and add what saving says."""
     if folded.changes:
-        applied.latest = mark_latest(conn, consumer.save(conn, folded.changes) or {})
+        saved = consumer.save(conn, folded.changes) or {}
+        if isinstance(saved, Said):
+            folded.records += [_said_by_saving(consumer, each, now) for each in saved.events]
+        else:
+            applied.latest = mark_latest(conn, saved)
     if folded.calls:
         calls.save(conn, folded.calls, now)
         applied.calls = len(folded.calls)
     if folded.timers:
         timers.save(conn, folded.timers)
         applied.due = any(timer.due_at <= now for timer, _ in folded.timers)
+
+
+def _said_by_saving(consumer: AnyConsumer, latest: Latest, now: datetime) -> OutboxRecord:
+    """The id follows from topic, key and version, whichever event has led to it."""
+    kind, topic = type(latest.event), _topic_of(consumer, type(latest.event))
+    event_id = derive_id(f"{topic.name}|{latest.key}", consumer.name, latest.version, int(now.timestamp() * 1000))
+    envelope = Envelope(event_id, f"/tallystick/{consumer.name}", event_type(kind), now, latest.version)
+    value = latest.event.__pydantic_serializer__.to_json(latest.event, exclude_none=True)
+    return OutboxRecord(topic.name, latest.key.encode(), record_headers(envelope), value)
 
 
 class _LatestMark(NamedTuple):

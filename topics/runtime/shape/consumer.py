@@ -135,7 +135,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The current record of one key on a compacted topic."""
+    """The current record of one key on a compacted topic, or what saving says of one key."""
 
     key: str
     version: int
@@ -154,7 +154,15 @@ E = TypeVar("E")  # the union of the events that it consumes
 Load = Callable[[Connection, Sequence[E], datetime], S]
 Decide = Callable[[S, E, Cause], Decision]
 Versions = Mapping[Topic, Mapping[str, int]]  # changed keys of a compacted topic → version
-Save = Callable[[Connection, Sequence[Any]], Versions | None]
+
+
+class Said(NamedTuple):
+    """Events that only saving knows, since it counts under locks: published with the batch, their ids of topic, key, version."""
+
+    events: Sequence[Latest]
+
+
+Save = Callable[[Connection, Sequence[Any]], Versions | Said | None]
 ReadLatest = Callable[[Connection, Sequence[str]], Sequence[Latest]]
 FindStuck = Callable[[Connection, StuckLimits, datetime], Sequence[Stuck]]  # by business time, oldest first
 Slice = Callable[
