@@ -55,7 +55,7 @@ MaybeReason = Annotated[
     ),
 ]
 Actor = Annotated[
-    str | None, typer.Option("--actor", callback=checked_actor, help="Who acts; else the user of this shell.")
+    str | None, typer.Option("--actor", "--as", callback=checked_actor, help="Who acts; else the user of this shell.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
