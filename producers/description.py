@@ -13,7 +13,16 @@ from producers import examples, replies
 from producers.bodies import refuse_others
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
-from producers.routes import money_back, operators, payout_approvals, payouts, resolutions, reviews, settlement_files
+from producers.routes import (
+    money_back,
+    operators,
+    payout_approvals,
+    payouts,
+    recon_closes,
+    resolutions,
+    reviews,
+    settlement_files,
+)
 from schemas.requests import CheckoutSessionRequest, PaymentRequest
 from schemas.sellers import SellerRequest
 
@@ -30,6 +39,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     *payout_approvals.BODIES,
     *resolutions.BODIES,
     *settlement_files.BODIES,
+    *recon_closes.BODIES,
 )
 
 

@@ -138,7 +138,7 @@ CODES: Mapping[str, Code] = {
         403, "Same person", "Who proposed it, asked for it, or set where a pay-out goes, does not approve it."
     ),
     "approval_stale": Code(
-        409, "Approval stale", "`sha256` is not that of the pay-out as it is now. Look at it again."
+        409, "Approval stale", "`sha256` is not that of the pay-out or report as it is now. Look at it again."
     ),
     # ── settlement files ──
     "unknown_source": Code(

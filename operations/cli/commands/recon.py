@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from operations.cli.commands import recon_closing
 from operations.cli.letters.choosing import failed
 from operations.cli.terminal import note, say, say_json
 
@@ -22,6 +23,8 @@ HELP = (
 app = typer.Typer(help=HELP, invoke_without_command=True)
 breaks_app = typer.Typer(help="Breaks: what does not tie, and must be decided or waited for.", no_args_is_help=True)
 app.add_typer(breaks_app, name="breaks")
+app.command()(recon_closing.close)
+app.command()(recon_closing.report)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV on stdout, for a spreadsheet")]
@@ -114,6 +117,21 @@ FEES = (
     ("most", "to"),
     ("over", "too much"),
     ("under", "too little"),
+)
+CLAIM = (
+    ("psp_ref", "their reference"),
+    ("our_ref", "our reference"),
+    ("day", "day"),
+    ("gross", "gross"),
+    ("charged", "charged"),
+    ("agreed", "agreed"),
+    ("difference", "difference"),
+    ("currency", "currency"),
+    ("scheme", "scheme"),
+    ("agreed_since", "agreed since"),
+    ("settlement", "settlement"),
+    ("call_id", "our id at the PSP"),
+    ("line", "line"),
 )
 LINES = (
     ("line", "line"),
@@ -362,6 +380,9 @@ def lines(
 def fees(
     psp: Annotated[str, typer.Option(metavar="NAME", help="The PSP.")],
     month: Annotated[str, typer.Option(metavar="YYYY-MM", help="Of the lines' value days.")],
+    claim: Annotated[
+        bool, typer.Option("--claim", help="A CSV for the PSP: the payments that it has charged more than agreed.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -373,6 +394,12 @@ def fees(
     if not recon_fees.is_month(month):
         raise typer.BadParameter(f"{month!r} is no month as in 2026-01", param_hint="--month")
     settings = _settings()
+    if claim:
+        rows = walked(settings, recon_fees.claims(psp, month))
+        if not rows:
+            _check_account(settings, psp)
+        show(rows, "claims", CLAIM, as_json, not as_json, "")
+        return
     found = walked(settings, recon_fees.fees(psp, month))
     if not found["fees"]:
         _check_account(settings, psp)
