@@ -27,7 +27,7 @@ _OF_DAY: LiteralString = (
 )
 _OPEN: LiteralString = """
 SELECT replace(break_id, '-', '') AS break_id, code, class, subject, source, psp, currency, amount, items, opened_at,
-       to_jsonb(b)->>'assigned_to' AS owner
+       to_jsonb(b)->>'assignee' AS owner
 FROM break_view b WHERE state = 'open' ORDER BY opened_at, code, subject LIMIT %(limit)s
 """
 # Files that are late, of this day or before.

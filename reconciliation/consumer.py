@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from reconciliation import store
+from reconciliation.archive import trim
 from reconciliation.decide import Heard, decide
 from reconciliation.expected import Sources
 from reconciliation.reader import run_reader
@@ -25,5 +26,6 @@ def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
         decide=partial(decide, sources=sources),
         save=store.save,
         find_stuck=stuck,
+        trim=trim,
         side_tasks={"file reader": run_reader, "watermark": run_watermark, "schedule": run_schedule_watch},
     )

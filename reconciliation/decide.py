@@ -8,8 +8,8 @@ from reconciliation import files, settling
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
 from reconciliation.state import Change, FactFound, LateJudged, Reconciliation, Swept
-from schemas.events import TimerFired
-from schemas.money_back import Execution
+from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, TimerFired
+from schemas.money_back import Execution, PaymentRefunded
 from schemas.payouts import PayoutExecution
 from schemas.settlements import (
     Settled,
@@ -25,6 +25,9 @@ File = SettlementFileStored | SettlementFileReleased | SettlementFileDiscarded
 Line = SettlementLines | SettlementLinesEnded
 Heard = File | Line | Execution | PayoutExecution | TimerFired
 
+YOUNG = timedelta(days=1)  # less than tallies are kept at least: see Retention
+# Each call has one of these, and few come back to it.
+_FIRST_WORDS = (PaymentCaptured, PaymentRefunded, PaymentDeclined, PaymentPending)
 OVERDUE = "overdue"  # timers, as in `files`
 SWEEP_EVERY = timedelta(seconds=10)
 NOTHING = Decision()
@@ -48,7 +51,7 @@ def decide(state: Reconciliation, event: Heard, cause: Cause, *, sources: Source
             return _timer(state, event, sources, now)
         case _:
             fact = expected(event, sources, cause.said_at)
-            return NOTHING if fact is None else _expect(fact, sources, now)
+            return NOTHING if fact is None else _expect(fact, sources, now, is_new=_is_new(event, cause))
 
 
 def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:
@@ -71,8 +74,13 @@ def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: date
             return Decision((late,), timers=(Timer(files.SWEEP, "", now),))
 
 
-def _expect(fact: Fact, sources: Sources, now: datetime) -> Decision:
-    return Decision((FactFound(fact, now),), timers=_timers_of(fact, sources, now))
+def _is_new(event: Execution | PayoutExecution, cause: Cause) -> bool:
+    """Whether it is the first word of a call, published so lately that a tally of it cannot have been archived."""
+    return isinstance(event, _FIRST_WORDS) and cause.now - cause.said_at < YOUNG
+
+
+def _expect(fact: Fact, sources: Sources, now: datetime, *, is_new: bool) -> Decision:
+    return Decision((FactFound(fact, now, is_new),), timers=_timers_of(fact, sources, now))
 
 
 def _timers_of(fact: Fact, sources: Sources, now: datetime) -> list[Timer]:

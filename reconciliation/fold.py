@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
+from reconciliation import archive
 from reconciliation.tally import JUDGED
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import LITERALS, int_array, text_array
@@ -127,6 +128,8 @@ def fold(conn: Connection, lines: Sequence[FoldedLine], now: datetime, settled: 
     judged = [settled, now, text_array(JUDGED)]
     for batch in _rounds(lines):
         rest = _meet(conn, batch, judged, changes)
+        if rest and archive.bring_back(conn, map(_name, rest)):
+            rest = _meet(conn, rest, judged, changes)
         rest = _make(conn, rest, now, judged, changes) if rest else rest
         rest = _meet(conn, rest, judged, changes) if rest else rest  # a fact has made a tally between the two
         if rest:
@@ -162,6 +165,7 @@ def _make(
 def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: datetime) -> list[SumChange]:
     """Take lines of a file back; where another file has the line too, that one counts. → what settlements lose and get"""
     changes: list[SumChange] = []
+    archive.bring_back(conn, map(_name, lines))
     for batch in _rounds(lines):
         rows = conn.execute(_WITHDRAW, [*_arrays(batch), now, text_array(JUDGED)])
         changes += [SumChange(*row[:3], *(-amount for amount in row[3:-1])) for row in rows]
@@ -173,6 +177,10 @@ def withdraw(conn: Connection, file_no: int, lines: Sequence[FoldedLine], now: d
 _TAKE_REPEATED: LiteralString = f"""
 DELETE FROM repeated_lines WHERE digest = ANY (%s::bigint[]) RETURNING replace(key::text, '-', ''), {_COLUMNS.partition(", ")[2]}
 """
+
+
+def _name(line: FoldedLine) -> archive.Name:
+    return line.key, line.kind, line.psp
 
 
 def _by_file(line: FoldedLine) -> int:

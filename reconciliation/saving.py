@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from pydantic import TypeAdapter
 
-from reconciliation import case_rows, facts, fold
+from reconciliation import archive, case_rows, facts, fold
 from reconciliation.fold import FoldedLine, SumChange
 from reconciliation.formats.shape import NO_KEY
 from reconciliation.state import (
@@ -256,6 +256,8 @@ def _save_shares(conn: Connection, shares: set[tuple[int, int]]) -> None:
 
 def _save_facts(conn: Connection, changes: Sequence[Change]) -> list[SumChange]:
     found, back = _of(changes, FactFound), _of(changes, FactTakenBack)
+    late = [each.fact.reference for each in found if not each.is_new] + [each.fact.reference for each in back]
+    archive.bring_back(conn, late)
     return (
         facts.save(conn, [each.fact for each in found], [each.fact for each in back], (found or back)[0].at)
         if (found or back)

@@ -228,6 +228,7 @@ class Withdrawn(NamedTuple):
 class FactFound(NamedTuple):
     fact: Fact
     at: datetime
+    is_new: bool = False  # no archived tally can be of it
 
 
 class FactTakenBack(NamedTuple):

@@ -48,6 +48,20 @@ ROLES = {
 }
 Sides = dict[tuple[str, str], int]  # account and currency → debits less credits
 
+# With what the partitions of the archive held that were dropped.
+_ALL_LINES = (
+    "(SELECT settlement_no, kind, currency, 1 AS lines, gross FROM tally_line_view"
+    " UNION ALL SELECT settlement_no, kind, currency, lines, gross FROM line_dropped_view)"
+)
+_UNKNOWN_LINES = (
+    "(SELECT settlement_no, kind, currency, gross FROM tally_line_view WHERE NOT known"
+    " UNION ALL SELECT settlement_no, kind, currency, unknown FROM line_dropped_view WHERE unknown <> 0)"
+)
+_ALL_TALLIES = (
+    "(SELECT psp, kind, currency, facts > 0 AS known, CASE WHEN open <> 0 THEN coalesce(due, 'infinity') ELSE 'infinity' END"
+    " AS due, (open <> 0)::integer AS tallies, greatest(open, 0) AS plus, least(open, 0) AS minus, expected FROM tally_view"
+    " UNION ALL SELECT psp, kind, currency, known, 'infinity', tallies, plus, minus, expected FROM tally_dropped_view)"
+)
 SUMS = (
     Sum(
         "settlement_lines_add_up",
@@ -55,7 +69,7 @@ SUMS = (
         "SELECT count(*) FROM settlement_sum_view",
         "SELECT coalesce(s.settlement_no, l.settlement_no) || ' ' || coalesce(s.kind, l.kind), s.lines || ' lines, ' || s.gross,"
         " l.lines || ' lines, ' || l.gross FROM settlement_sum_view s FULL JOIN (SELECT settlement_no, kind, currency,"
-        " count(*) AS lines, sum(gross) AS gross FROM tally_line_view GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
+        f" sum(lines) AS lines, sum(gross) AS gross FROM {_ALL_LINES} x GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
         " AND l.kind = s.kind AND l.currency = s.gross_currency"
         " WHERE (coalesce(s.lines, 0), coalesce(s.gross, 0)) <> (coalesce(l.lines, 0), coalesce(l.gross, 0))",
     ),
@@ -65,7 +79,7 @@ SUMS = (
         "SELECT count(*) FROM settlement_sum_view",
         "SELECT coalesce(s.settlement_no, l.settlement_no) || ' ' || coalesce(s.kind, l.kind), s.unknown || ' unknown',"
         " l.gross::text FROM settlement_sum_view s FULL JOIN (SELECT settlement_no, kind, currency, sum(gross) AS gross"
-        " FROM tally_line_view WHERE NOT known GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
+        f" FROM {_UNKNOWN_LINES} x GROUP BY 1, 2, 3) l ON l.settlement_no = s.settlement_no"
         " AND l.kind = s.kind AND l.currency = s.gross_currency"
         " WHERE coalesce(s.unknown, 0) <> coalesce(l.gross, 0)",
     ),
@@ -97,9 +111,8 @@ SUMS = (
         " concat_ws(' ', t.tallies, t.plus, t.minus, t.expected) FROM (SELECT psp, kind, currency, known,"
         " coalesce(due, 'infinity') AS due, sum(tallies) AS tallies, sum(plus) AS plus, sum(minus) AS minus,"
         " sum(expected) AS expected FROM tally_sum_view GROUP BY 1, 2, 3, 4, 5) s FULL JOIN (SELECT psp, kind, currency,"
-        " facts > 0 AS known, CASE WHEN open <> 0 THEN coalesce(due, 'infinity') ELSE 'infinity' END AS due,"
-        " count(*) FILTER (WHERE open <> 0) AS tallies, sum(greatest(open, 0)) AS plus, sum(least(open, 0)) AS minus,"
-        " sum(expected) AS expected FROM tally_view GROUP BY 1, 2, 3, 4, 5) t USING (psp, kind, currency, known, due)"
+        " known, due, sum(tallies) AS tallies, sum(plus) AS plus, sum(minus) AS minus, sum(expected) AS expected"
+        f" FROM {_ALL_TALLIES} x GROUP BY 1, 2, 3, 4, 5) t USING (psp, kind, currency, known, due)"
         " WHERE (coalesce(s.tallies, 0), coalesce(s.plus, 0), coalesce(s.minus, 0), coalesce(s.expected, 0))"
         " <> (coalesce(t.tallies, 0), coalesce(t.plus, 0), coalesce(t.minus, 0), coalesce(t.expected, 0))",
     ),
@@ -184,8 +197,11 @@ _OWED = (
     "SELECT payment_order_id, account, currency, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint,"
     " min(posted_at) FROM entry_view WHERE account = ANY(%(accounts)s) AND checkout_id IS NOT NULL{among} GROUP BY 1, 2, 3"
 )
+# What was made before the end of a month whose archive is dropped may be dropped with it.
+_KEPT_SINCE = "coalesce((SELECT max(month) + interval '1 month' FROM tally_dropped_view), '-infinity')"
 _SINCE = (
-    "SELECT 'psp:' || psp || ':receivable', min(made_at) FROM tally_view WHERE facts > 0 AND psp = ANY(%s) GROUP BY psp"
+    f"SELECT 'psp:' || psp || ':receivable', greatest(min(made_at), {_KEPT_SINCE}) FROM tally_view"
+    " WHERE facts > 0 AND psp = ANY(%s) GROUP BY psp"
 )
 _EXPECTED = (
     "SELECT payment_order_id, psp, currency, sum(expected)::bigint FROM tally_view WHERE psp = ANY(%(psps)s) AND facts > 0"
@@ -219,8 +235,8 @@ def _read_expected(stores: Stores, books: SettlementBooks, psps: list[str], keys
 
 
 _SHOWN = (
-    "SELECT payment_order_id, psp, currency, sum(expected)::bigint, min(made_at) FROM tally_view WHERE psp = ANY(%(banks)s)"
-    " AND facts > 0 AND kind = 's' AND payment_order_id NOT LIKE '%%/%%' GROUP BY 1, 2, 3"
+    f"SELECT payment_order_id, psp, currency, sum(expected)::bigint, greatest(min(made_at), {_KEPT_SINCE}) FROM tally_view"
+    " WHERE psp = ANY(%(banks)s) AND facts > 0 AND kind = 's' AND payment_order_id NOT LIKE '%%/%%' GROUP BY 1, 2, 3"
 )
 _SENT = "SELECT payout_id, bank_account, created_at FROM payout_view WHERE bank_account = ANY(%(banks)s)"
 # What has left for the bank: in all turns of a pay-out, of which the executor keeps the last.

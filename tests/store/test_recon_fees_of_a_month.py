@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -137,3 +138,39 @@ def test_a_line_in_another_currency_is_charged_in_that_and_compared_in_the_payme
     [one] = of(books)
     assert (one["currency"], one["payment_currency"], one["charged"], one["compared"]) == ("USD", "EUR", "2.20", "1.00")
     assert NOW.date() >= one["agreed_since"]
+
+
+def test_a_claim_names_each_payment_that_was_charged_more_than_agreed_and_no_other(books: Books) -> None:
+    for number in (1, 2, 3, 4, 5):
+        captured(books, number)
+    early, late = date(2026, 1, 5), date(2026, 1, 9)
+    rows = [
+        settled(1, *INTERCHANGE),  # 1.50 are agreed at most
+        settled(2, 100, 5, 20, 30, 19, day=late),
+        settled(3, 80),
+        settled(4, 100, 0, 30, 30, 0, gross=6_000, day=early),
+        settled(4, 0, 0, 0, 0, 1, gross=4_000, day=early, name="its second line"),
+        settled(5, 200, day=date(2026, 2, 1)),
+    ]
+    settle(books, paid_out(rows))
+    claimed = books.walk(recon_fees.claims("northpay", MONTH))
+    shown = [
+        tuple(one[name] for name in ("our_ref", "day", "gross", "charged", "agreed", "difference")) for one in claimed
+    ]
+    assert shown == [
+        ("order-4", early, "100.00", "1.61", "1.50", "0.11"),
+        ("order-2", late, "100.00", "1.74", "1.50", "0.24"),
+    ]
+    over = sum(Decimal(one["over"]) for one in of(books))
+    assert sum(Decimal(one["difference"]) for one in claimed) == over
+    assert {(one["currency"], one["scheme"], one["agreed_since"]) for one in claimed} == {
+        ("EUR", "visa", date(2026, 1, 1))
+    }
+    assert [one["call_id"] for one in claimed] == [call_id(4), call_id(2)]
+    assert all(one["line"].partition(":")[2] for one in claimed)
+
+
+def test_nothing_is_claimed_where_nothing_is_agreed_or_the_payment_does_not_tie(books: Books) -> None:
+    captured(books, 1)
+    settle(books, paid_out([settled(1, 900, gross=9_000), Row(call_id(9), 10_000, 900)]))
+    assert books.walk(recon_fees.claims("northpay", MONTH)) == []

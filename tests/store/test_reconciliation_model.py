@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reconciliation import saving
+from reconciliation import archive, decide, saving
 from schemas.events import AnyEvent, PaymentDeclined
 from schemas.money import Money
 from schemas.settlements import SettlementFileDiscarded
@@ -19,6 +19,7 @@ from tests.model_reconciliation import Expectation, World
 from tests.money_back import capture_reversed, refunded, share
 from tests.reconciling import Report, Room, Row, call_id
 from tests.store.hearing import NOW
+from topics.runtime.shape.limits import Retention
 from topics.settings import Settings
 from topics.settlement_sources import FeeScheduleRow, FileSchedule, SettlementSource
 
@@ -128,8 +129,8 @@ def shuffled(lists: list[list[Step]], chance: random.Random) -> Iterator[Step]:
     return (next(rest[turn]) for turn in turns)
 
 
-def play(rooms: list[Room], steps: Iterator[Step], chance: random.Random) -> None:
-    """In batches of any size, by any of the processes, with sweeps in between."""
+def play(rooms: list[Room], steps: Iterator[Step], chance: random.Random, archived: Callable[[], None]) -> None:
+    """In batches of any size, by any of the processes, with sweeps in between, and whatever is closed archived."""
     batch: list[AnyEvent] = []
     for step in steps:
         if callable(step):
@@ -141,6 +142,8 @@ def play(rooms: list[Room], steps: Iterator[Step], chance: random.Random) -> Non
             _hear(rooms, batch, chance)
         if chance.random() < 0.02:
             rooms[0].fires()
+        if chance.random() < 0.05:
+            archived()
     _hear(rooms, batch, chance)
 
 
@@ -150,17 +153,33 @@ def _hear(rooms: list[Room], batch: list[AnyEvent], chance: random.Random) -> No
         batch.clear()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+def archiver(room: Room, chance: random.Random) -> Callable[[], int]:
+    """Moves what is closed, as if it were old, in slices of any size, in this month or a later one."""
+
+    def move() -> int:
+        with room.store.transaction() as conn:
+            return archive.trim(conn, Retention(), NOW + timedelta(days=60 + 30 * chance.randrange(3)))
+
+    return move
+
+
+@pytest.mark.parametrize(("seed", "archiving"), [(1, False), (2, False), (1, True), (2, True), (3, True)])
 def test_any_order_of_facts_and_files_ends_as_the_model_says(
-    stored: Settings, seed: int, monkeypatch: pytest.MonkeyPatch
+    stored: Settings, seed: int, archiving: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Tallies come back from the archive as they were, whatever is heard of them since."""
     monkeypatch.setattr(saving, "UNMERGED_MAX", 20)
+    monkeypatch.setattr(archive, "SLICE", 7)
+    monkeypatch.setattr(decide, "YOUNG", timedelta(0))  # what is archived here is not old
     chance = random.Random(seed)
     tales = [tale(number, chance) for number in range(WORLDS)]
     rooms = [Room(stored, [told.source for told in tales], name) for name in "ab"]
-    play(rooms, shuffled([steps for told in tales for steps in told.steps], chance), chance)
-    room = rooms[0]
+    room, moved = rooms[0], list[int]()
+    move = archiver(room, chance)
+    steps = shuffled([steps for told in tales for steps in told.steps], chance)
+    play(rooms, steps, chance, (lambda: moved.append(move())) if archiving else lambda: None)
     room.settles()
+    assert bool(sum(moved)) == archiving
     assert room.tallies() == {key: each for told in tales for key, each in told.world.end().amounts().items()}
     assert room.booked() == {subject: each for told in tales for subject, each in told.world.booked().items()}
     assert room.breaks() == {each for told in tales for each in told.world.breaks(late=False)}

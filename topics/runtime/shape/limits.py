@@ -39,4 +39,6 @@ class Retention(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     psp_notifications_days: int = Field(default=90, ge=30)  # PSPs' webhooks as they came
+    tallies_days: int = Field(default=10, ge=2)  # closed tallies of reconciliation, until they are archived
+    archive_months: int = Field(default=25, ge=13)  # archived tallies, by the month in which they were archived
     webhook_deliveries_days: int = Field(default=90, ge=60)  # merchants' webhooks and the log of their attempts
