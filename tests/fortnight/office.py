@@ -47,7 +47,7 @@ class Office:
 
     def __init__(self, settings: AllSettings, name: str) -> None:
         """The settings have the fortnight's sources."""
-        self._settings = settings
+        self.settings = settings
         self._room = Room(settings, SOURCES, f"{name} room")
         self._ledger = Hearing(settings, build_ledger(settings), f"{name} ledger")
         self._bytes: dict[tuple[str, str], Bytes] = {}
@@ -178,7 +178,7 @@ class Office:
 
     def reports(self) -> dict[str, Answer]:
         """What `tally recon` shows."""
-        settings = self._settings
+        settings = self.settings
         return {
             "settlements": answer(settings, recon_reports.settlements(None, None, _MANY)),
             "clearing": answer(settings, recon_reports.clearing(None, self._room.now().date())),
@@ -188,7 +188,7 @@ class Office:
 
     def audited(self) -> dict[str, str]:
         """What the auditor finds wrong: check → what it says."""
-        with Stores(self._settings) as stores:
-            found = {each.check: str(each) for each in compare(read_all(stores, self._settings))}
+        with Stores(self.settings) as stores:
+            found = {each.check: str(each) for each in compare(read_all(stores, self.settings))}
             sums = check_sums(stores, (*SUMS, *BALANCES), expected=False)
         return found | {each.name: each.detail for each in sums if not each.ok}

@@ -115,11 +115,21 @@ def recon(
     pay_in: Annotated[
         float, typer.Option(min=0, max=600, help="Instead: pay-in of the running stack, so many seconds a turn.")
     ] = 0,
+    tallies: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100_000_000, help="Instead: fold beside so many tallies of other payments, and archive them."
+        ),
+    ] = 0,
 ) -> None:
     """A large settlement file from the door to booked, and its floor, in a database and under a topic prefix of their own."""
-    from operations.bench import recon, recon_beside
+    from operations.bench import recon, recon_beside, recon_year
     from operations.stack.running import current_settings
 
+    if tallies:
+        year = recon_year.YearPlan(tallies, lines=min(lines, recon_year.LINES_MAX), seed=seed)
+        _show(recon_year.run(current_settings(), year, note), as_json)
+        return
     if pay_in:
         settings, status = _running_stack()
         beside = recon_beside.BesidePlan(seconds=pay_in, lines=lines, workers=workers, seed=seed)
