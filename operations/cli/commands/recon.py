@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cli.commands import recon_closing
+from operations.cli import recon_closing
 from operations.cli.letters.choosing import failed
 from operations.cli.terminal import note, say, say_json
 
