@@ -117,7 +117,7 @@ GRANT SELECT ON tally_dropped_view, line_dropped_view TO tally_reconciliation_re
 """
 # Back into the one table, so that nothing is lost.
 BACK = """
-INSERT INTO tallies ({columns}) SELECT {columns} FROM tallies_done ON CONFLICT DO NOTHING;
+WITH back AS (DELETE FROM tallies_done RETURNING {columns}) INSERT INTO tallies ({columns}) SELECT {columns} FROM back;
 DROP TABLE tallies_done;
 """
 GONE = """
