@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, LiteralString
 
 from reconciliation.tally import JUDGED, OUTCOMES
@@ -17,7 +17,7 @@ from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import text_array, uuid_array
 
-SLICE = 5000  # tallies that one transaction moves
+BLOCKS = 500  # of the table of tallies, that one transaction looks through: 4 MB
 NAMED = ("key", "kind", "currency", "psp")
 COLUMNS = (
     *NAMED, "expected", "facts", "fee_expected", "fee_slack", "due", "outcome", "payment_order_id", "seller", "settled", "fee",
@@ -30,37 +30,54 @@ _SAME: LiteralString = "d.key = t.key AND d.kind = t.kind AND d.currency = t.cur
 _MOVE: LiteralString = f"""
 WITH closed AS (
     SELECT t.ctid AS place FROM tallies t
-    WHERE t.made_at < %(before)s AND NOT t.broken AND (t.settled = t.expected OR t.kind <> ALL (%(judged)s::text[]))
+    WHERE t.ctid >= %(first_block)s::tid AND t.ctid < %(next_block)s::tid
+        AND t.made_at < %(before)s AND NOT t.broken AND (t.settled = t.expected OR t.kind <> ALL (%(judged)s::text[]))
         AND NOT EXISTS (SELECT FROM odd o WHERE o.key = t.key AND o.kind = t.kind AND o.psp = t.psp)
         AND NOT EXISTS (SELECT FROM unmatched u WHERE u.key = t.key AND u.psp = t.psp AND u.currency = t.currency)
-        AND NOT EXISTS (SELECT FROM tallies_done d WHERE {_SAME} AND d.closed_on >= %(first)s AND d.closed_on <= %(today)s)
-    LIMIT %(slice)s FOR UPDATE OF t SKIP LOCKED
+        AND NOT EXISTS (SELECT FROM tallies_done d WHERE {_SAME} AND d.closed_on >= %(month)s AND d.closed_on <= %(today)s)
+    FOR UPDATE OF t SKIP LOCKED
 ), gone AS (
     DELETE FROM tallies t USING closed WHERE t.ctid = closed.place RETURNING {", ".join(f"t.{name}" for name in COLUMNS)}
 )
 INSERT INTO tallies_done ({_COLUMNS}, closed_on) SELECT {_COLUMNS}, %(today)s FROM gone
 """
+_LEASE: LiteralString = """
+SELECT day, next_block, pg_relation_size('tallies') / current_setting('block_size')::bigint FROM archive_walk
+FOR UPDATE SKIP LOCKED
+"""
+_WALKED: LiteralString = "UPDATE archive_walk SET day = %s, next_block = %s"
 _OLDEST: LiteralString = "SELECT drop_archive(%s)"
 
 
 def trim(conn: Connection, retention: Retention, now: datetime) -> int:
-    """Move one slice of closed tallies, or else drop the oldest partition that is past its time. → rows moved, or 1; 0: nothing
-    is left. `now` is business time.
+    """Look through the next blocks of tallies, once a day all of them, and move what is closed; then drop the oldest partition
+    that is past its time. → 0: nothing is left, or another process does it. `now` is business time.
     """
     today = now.date()
+    leased = conn.execute(_LEASE).fetchone()
+    if leased is None:
+        return 0
+    day, first, blocks = leased
+    first = 0 if day != today else first
+    if first is None:
+        return _drop_oldest(conn, retention, today)
     conn.execute("SELECT make_archive(%s)", [today])
     values = {
+        "first_block": f"({first},0)",
+        "next_block": f"({first + BLOCKS},0)",
         "before": now - timedelta(days=retention.tallies_days),
         "judged": list(JUDGED),
-        "first": today.replace(day=1),
+        "month": today.replace(day=1),
         "today": today,
-        "slice": SLICE,
     }
-    moved = conn.execute(_MOVE, values).rowcount
-    if moved:
-        return moved
+    conn.execute(_MOVE, values)
+    conn.execute(_WALKED, [today, first + BLOCKS if first + BLOCKS < blocks else None])
+    return 1
+
+
+def _drop_oldest(conn: Connection, retention: Retention, today: date) -> int:
     months = today.year * 12 + today.month - 1 - retention.archive_months
-    [(dropped,)] = conn.execute(_OLDEST, [today.replace(year=months // 12, month=months % 12 + 1, day=1)])
+    [(dropped,)] = conn.execute(_OLDEST, [date(months // 12, months % 12 + 1, 1)])
     return int(dropped is not None)
 
 

@@ -10,8 +10,17 @@ depends_on = None
 # Partitions are made and dropped by functions of the owner: the room's role may do neither. A key is unique in each partition;
 # no unique index of all could be without `closed_on`.
 ARCHIVE = """
-CREATE INDEX tallies_made ON tallies USING brin (made_at) WITH (pages_per_range = 16, autosummarize = on);
 CREATE TABLE tallies_done (LIKE tallies INCLUDING DEFAULTS, closed_on date NOT NULL) PARTITION BY RANGE (closed_on);
+
+-- Once a day all blocks of `tallies` are looked through; who holds the row does it. No index helps: deleted rows leave room for
+-- new ones, so that soon each block has old ones and new ones, and a BRIN index of `made_at` would name them all.
+CREATE TABLE archive_walk (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    day date,
+    next_block bigint  -- NULL: the day's walk is over
+);
+INSERT INTO archive_walk DEFAULT VALUES;
+REVOKE INSERT, DELETE ON archive_walk FROM tally_reconciliation;
 
 -- What the partitions that were dropped held, so that sums still add up.
 CREATE TABLE tallies_dropped (
@@ -124,8 +133,7 @@ GONE = """
 DROP VIEW tally_dropped_view, line_dropped_view;
 DROP FUNCTION make_archive(date);
 DROP FUNCTION drop_archive(date);
-DROP TABLE tallies_dropped, lines_dropped;
-DROP INDEX tallies_made;
+DROP TABLE tallies_dropped, lines_dropped, archive_walk;
 """
 
 

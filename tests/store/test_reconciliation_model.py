@@ -154,13 +154,22 @@ def _hear(rooms: list[Room], batch: list[AnyEvent], chance: random.Random) -> No
 
 
 def archiver(room: Room, chance: random.Random) -> Callable[[], int]:
-    """Moves what is closed, as if it were old, in slices of any size, in this month or a later one."""
+    """Moves what is closed, as if it were old, on some day of three months. → how many tallies"""
 
     def move() -> int:
-        with room.store.transaction() as conn:
-            return archive.trim(conn, Retention(), NOW + timedelta(days=60 + 30 * chance.randrange(3)))
+        at, before = NOW + timedelta(days=60 + chance.randrange(90)), _archived(room)
+        while True:
+            with room.store.transaction() as conn:
+                if not archive.trim(conn, Retention(), at):
+                    return _archived(room) - before
 
     return move
+
+
+def _archived(room: Room) -> int:
+    with room.store.transaction() as conn:
+        [(count,)] = conn.execute("SELECT count(*) FROM tallies_done")
+    return int(count)
 
 
 @pytest.mark.parametrize(("seed", "archiving"), [(1, False), (2, False), (1, True), (2, True), (3, True)])
@@ -169,7 +178,7 @@ def test_any_order_of_facts_and_files_ends_as_the_model_says(
 ) -> None:
     """Tallies come back from the archive as they were, whatever is heard of them since."""
     monkeypatch.setattr(saving, "UNMERGED_MAX", 20)
-    monkeypatch.setattr(archive, "SLICE", 7)
+    monkeypatch.setattr(archive, "BLOCKS", 1)
     monkeypatch.setattr(decide, "YOUNG", timedelta(0))  # what is archived here is not old
     chance = random.Random(seed)
     tales = [tale(number, chance) for number in range(WORLDS)]
