@@ -120,7 +120,7 @@ def test_what_waits_to_be_judged_stays_until_it_is(books: Books) -> None:
 
 
 def test_the_same_line_again_counts_once_though_its_tally_is_archived(books: Books) -> None:
-    books.captured(1, 2)
+    books.captured(1)
     row = Row(call_id(1), 1234, 34, name="row 1")
     books.settle(paid_out([row], identity="a", mode="union", days=("2026-01-05", "2026-01-05")))
     archived(books)
@@ -129,7 +129,7 @@ def test_the_same_line_again_counts_once_though_its_tally_is_archived(books: Boo
     books.settle(Report((row,), (), identity="b", mode="union"))
     assert books.room.tallies()["northpay", "c", call_id(1), "EUR"] == (1234, 1234, 34)
     assert books.room.booked() == before
-    assert books.room.breaks() == set()
+    assert {code for code, _ in books.room.breaks()} == {"PAYOUT_MISSING"}
     assert wrong(books) == {}
 
 
@@ -138,11 +138,12 @@ def test_a_second_line_of_an_archived_payment_meets_it_and_is_too_much(books: Bo
     books.settle(settled(1))
     archived(books)
     books.room.after = OLD
-    books.settle(settled(1, settlement="239"))
+    books.settle(paid_out([Row(call_id(1), 1234, 34, settlement="239")], "239"))
     books.room.heard_all()
     books.settle(after=timedelta(hours=1))
-    assert books.room.breaks() - {("PAYOUT_MISSING", "main")} >= {("AMOUNT", f"northpay|c|{call_id(1)}")}
-    assert not [code for code, _ in books.room.breaks() if code == "MISSING_INTERNAL"]
+    item = f"northpay|c|{call_id(1)}"
+    assert {code for code, each in books.room.breaks() if each == item} == {"AMOUNT"}
+    assert books.room.tallies()["northpay", "c", call_id(1), "EUR"] == (1234, 2468, 68)
     archived(books, OLD + timedelta(days=1))
     assert "c1" in hot(books), "it is in a break"
 
@@ -315,7 +316,7 @@ def test_a_partition_is_of_the_month_of_closing_and_is_dropped_after_its_time_an
     books.captured(1, 2, 3)
     books.settle(settled(1, 2, days=("2026-01-05", "2026-01-05")), statement())
     archived(books)
-    books.settle(settled(3, settlement="239"))
+    books.settle(paid_out([Row(call_id(3), 1234, 34, settlement="239")], "239"))
     archived(books, timedelta(days=60))
     assert partitions(books) == ["tallies_done_202601", "tallies_done_202603"]
     proof, clearing = books.proof(), books.ask(recon_reports.clearing(None, NOW.date()))
