@@ -27,6 +27,7 @@ from producers.house import House, furnish
 from producers.problems import Problem
 from producers.routes import (
     bank_files,
+    break_work,
     money,
     money_back,
     notifications,
@@ -74,6 +75,7 @@ ROUTERS = (
     reviews.router,
     payout_approvals.router,
     resolutions.router,
+    break_work.router,
     bank_files.router,
     settlement_files.router,
     recon_closes.router,

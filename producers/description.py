@@ -14,6 +14,7 @@ from producers.bodies import refuse_others
 from producers.doors.endpoints import EndpointRequest
 from producers.house import SCOPES_NEEDED
 from producers.routes import (
+    break_work,
     money_back,
     operators,
     payout_approvals,
@@ -40,6 +41,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     *resolutions.BODIES,
     *settlement_files.BODIES,
     *recon_closes.BODIES,
+    *break_work.BODIES,
 )
 
 

@@ -34,9 +34,10 @@ SCOPES = (
     "calls:resolve",
     "recon:read",
     "recon:write",
+    "recon:act",
 )
 # Who decides asks for nothing: such a key holds nothing that writes.
-APART = frozenset({"risk:review", "payouts:approve", "calls:resolve"})
+APART = frozenset({"risk:review", "payouts:approve", "calls:resolve", "recon:act"})
 # Of the key that `tally up` makes: a newcomer is upstream service and operator in one.
 DEMO_SCOPES = tuple(scope for scope in SCOPES if scope not in APART)
 # What looks at the whole house, or acts on it, is for operators and finance: whoever makes a key names it.

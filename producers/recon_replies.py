@@ -171,7 +171,9 @@ class ProofReport(_Shape):
 
 
 class Break(_Shape):
-    """A case: what is wrong, and with what. `amount` adds up its open items, each without its sign."""
+    """A case: what is wrong, and with what. `amount` adds up its open items, each without its sign. `state` says whether the
+    condition holds, `work` how far persons are; `decide_by` when an open one is overdue.
+    """
 
     break_id: str
     code: str
@@ -186,6 +188,9 @@ class Break(_Shape):
     detail: dict[str, Any]
     opened_at: datetime
     changed_at: datetime
+    work: Literal["open", "assigned", "proposed", "approved", "resolved", "auto_closed"]
+    assignee: str | None
+    decide_by: datetime | None
 
 
 class BreakPage(_Shape):
@@ -210,13 +215,49 @@ class BreakAction(_Shape):
     actor: str
     at: datetime
     detail: dict[str, Any]
+    operation_id: str | None
+
+
+class Suggestion(_Shape):
+    """What a person may do: an action and its fields. Nothing of it is done by itself."""
+
+    action: str
+    fields: dict[str, Any]
+    because: str
 
 
 class BreakShown(Break):
-    """With up to 500 items, open ones first, and all that was done."""
+    """With up to 500 items, open ones first, all that was done, what is proposed, and what may be done."""
 
     its_items: list[BreakItem]
     actions: list[BreakAction]
+    proposal: dict[str, Any] | None
+    suggestions: list[Suggestion]
+
+
+class BreakWork(_Shape):
+    """What a person has asked for about a break, and what became of it. `detail`: of what is done the `correction_id` and what
+    was booked and expected; of what is proposed its `sha256`, too.
+    """
+
+    operation_id: str
+    break_id: str
+    action: str
+    asked_by: str
+    asked_at: datetime
+    outcome: Literal["waiting", "done", "proposed", "refused"]
+    code: str | None
+    why: str | None
+    detail: dict[str, Any]
+
+
+class BreakWorkPreview(_Shape):
+    """What an action would do now. `sha256`: of exactly that; `second_person`: whether another person must approve it."""
+
+    action: str
+    sha256: str | None
+    second_person: bool
+    does: list[str]
 
 
 class BreaksOfCode(_Shape):

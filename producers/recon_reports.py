@@ -16,6 +16,7 @@ from typing import Any, LiteralString, NamedTuple
 from producers.stored_files import ROOT
 from schemas.money import Money
 from schemas.settlement_keys import paid_out
+from topics.break_rules import DECIDE_WITHIN, BreakLimit, decide_by, overdue_since
 from topics.settlement_sources import SettlementSource
 
 is_key = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -199,6 +200,7 @@ FROM tally_sum_view WHERE kind = ANY (%(kinds)s)
 """
 _OPEN: LiteralString = " GROUP BY 1, 2, 3, 4 HAVING sum(tallies) <> 0"
 _JUDGED = list("crRbB2sju")  # kinds of lines that need a fact, or an owner
+_OWED = list("crRbB2s")  # of which a receivable or clearing is made: adjustments stay in suspense, explained or not
 
 
 def clearing(psp: str | None, today: date) -> Report:
@@ -224,6 +226,11 @@ WHERE known AND kind = ANY (%(kinds)s) GROUP BY 1, 2, 3
 _BOOKED: LiteralString = """
 SELECT s.source, s.psp, split_part(b.key, ' ', 1) AS role, split_part(b.key, ' ', 2) AS currency, sum(b.value::bigint) AS amount
 FROM settlement_view s CROSS JOIN LATERAL jsonb_each_text(s.booked) b GROUP BY 1, 2, 3, 4
+"""
+# What persons have booked there of lines that stay in suspense: of all others their tallies expect as much more.
+_CORRECTED: LiteralString = """
+SELECT l->>3 AS currency, sum(CASE l->>1 WHEN 'debit' THEN (l->>2)::bigint ELSE -(l->>2)::bigint END) AS amount
+FROM correction_view CROSS JOIN LATERAL jsonb_array_elements(entries) AS l WHERE l->>0 = 'suspense' GROUP BY 1
 """
 _STATEMENTS: LiteralString = """
 SELECT psp, currency, (array_agg(paid ORDER BY day DESC, settlement_no DESC))[1]
@@ -260,6 +267,8 @@ def proof(sources: Sequence[SettlementSource]) -> Report:
             booked_on = _account_of(row, row["source"] in bank_sources)
             if booked_on is not None:
                 explained[booked_on, row["currency"]] += int(row["amount"])
+        for row in rows["corrected"]:
+            explained["suspense", row["currency"]] += int(row["amount"])
         for row in rows["statements"]:
             explained[f"bank:{row['psp']}", row["currency"]] += int(row["amount"])
         balances = {(row["account"], row["currency"]): int(row["balance"]) for row in rows["balances"]}
@@ -268,7 +277,8 @@ def proof(sources: Sequence[SettlementSource]) -> Report:
         return {"proof": lines, "holds": all(line["ledger"] == line["explained"] for line in lines)}
 
     asks = {
-        "expected": Ask("reconciliation", _EXPECTED, {"kinds": _JUDGED}),
+        "expected": Ask("reconciliation", _EXPECTED, {"kinds": _OWED}),
+        "corrected": Ask("reconciliation", _CORRECTED, {}),
         "booked": Ask("reconciliation", _BOOKED, {}),
         "statements": Ask("reconciliation", _STATEMENTS, {}),
         "balances": Ask("ledger", _BALANCES, {"accounts": sorted(equations)}),
@@ -298,18 +308,19 @@ def _equation(name: str, side: Side, ledger: int, explained: int) -> Answer:
 
 _BREAKS: LiteralString = """
 SELECT replace(break_id, '-', '') AS break_id, code, subject, class, state, source, psp, currency, amount, items, detail,
-       opened_at, changed_at FROM break_view WHERE state = %(state)s
+       opened_at, changed_at, work, assignee FROM break_view WHERE state = %(state)s
 """
 _BREAK: LiteralString = """
 SELECT replace(break_id, '-', '') AS break_id, code, subject, class, state, source, psp, currency, amount, items, detail,
-       opened_at, changed_at FROM break_view WHERE break_id = %(id)s::uuid::text
+       opened_at, changed_at, work, assignee, proposal FROM break_view WHERE break_id = %(id)s::uuid::text
 """
 _ITEMS: LiteralString = """
 SELECT item, amount, currency, detail, opened_at, closed_at FROM break_item_view WHERE break_id = %(id)s::uuid::text
 ORDER BY closed_at IS NOT NULL, abs(amount) DESC, item LIMIT %(limit)s
 """
 _ACTIONS: LiteralString = """
-SELECT revision, action, actor, at, detail FROM break_action_view WHERE break_id = %(id)s::uuid::text ORDER BY revision
+SELECT revision, action, actor, at, detail, operation_id FROM break_action_view
+WHERE break_id = %(id)s::uuid::text ORDER BY revision
 """
 _OPEN_BY_CODE: LiteralString = """
 SELECT code, class, currency, count(*) AS breaks, sum(items) AS items, sum(amount) AS amount, min(opened_at) AS oldest_at
@@ -328,9 +339,15 @@ class BreaksAsked:
     at: datetime | None = None
     id_: str = ""
     limit: int = 50
+    assignee: str | None = None
+    unassigned: bool = False
+    overdue_at: datetime | None = None  # those alone that are overdue then
 
 
-def breaks(asked: BreaksAsked) -> Report:
+OPEN_MAX = 10_000  # among which overdue ones are looked for
+
+
+def breaks(asked: BreaksAsked, within: Sequence[BreakLimit] = DECIDE_WITHIN) -> Report:
     statement: LiteralString = _BREAKS
     if asked.code is not None:
         statement += " AND code = %(code)s"
@@ -338,11 +355,22 @@ def breaks(asked: BreaksAsked) -> Report:
         statement += " AND psp = %(psp)s"
     if asked.at is not None:
         statement += " AND (opened_at, replace(break_id, '-', '')) < (%(at)s, %(id_)s)"
+    if asked.assignee is not None:
+        statement += " AND lower(assignee) = lower(%(assignee)s)"
+    if asked.unassigned:
+        statement += " AND assignee IS NULL AND work <> 'resolved'"
+    values = {name: getattr(asked, name) for name in ("state", "code", "psp", "at", "id_", "assignee")}
+    values["limit"] = asked.limit + 1
+    if asked.overdue_at is not None:
+        statement += " AND work <> 'resolved' AND opened_at <= %(since)s"
+        values |= {"since": overdue_since(within, asked.overdue_at), "limit": OPEN_MAX}
     statement += " ORDER BY opened_at DESC, break_id DESC LIMIT %(limit)s"
-    values = {name: getattr(asked, name) for name in ("state", "code", "psp", "at", "id_")} | {"limit": asked.limit + 1}
 
     def shape(rows: Mapping[str, Rows]) -> Answer:
-        return {"breaks": [_break(row) for row in rows["breaks"]]}
+        shown = [_break(row, within) for row in rows["breaks"]]
+        if (at := asked.overdue_at) is not None:
+            shown = [row for row in shown if row["decide_by"] and row["decide_by"] <= at][: asked.limit + 1]
+        return {"breaks": shown}
 
     return Report({"breaks": Ask("reconciliation", statement, values)}, shape)
 
@@ -359,14 +387,15 @@ def break_ids(beginning: str) -> Report:
     return Report({"ids": ask}, lambda rows: {"ids": [row["id"] for row in rows["ids"]]})
 
 
-def one_break(break_id: str) -> Report:
+def one_break(break_id: str, within: Sequence[BreakLimit] = DECIDE_WITHIN) -> Report:
     """With its items, open ones first, and all that was done. `break_id` is 32 hex digits."""
 
     def shape(rows: Mapping[str, Rows]) -> Answer:
         if not rows["break"]:
             return {}
         items = [row | {"amount": _in_its_currency(row)} for row in rows["items"]]
-        return _break(rows["break"][0]) | {"its_items": items, "actions": rows["actions"]}
+        shown = {"its_items": items, "actions": rows["actions"], "suggestions": []}  # those come after it
+        return _break(rows["break"][0], within) | shown
 
     values = {"id": break_id, "limit": ITEMS_MAX}
     asks = {"break": _BREAK, "items": _ITEMS, "actions": _ACTIONS}
@@ -382,8 +411,10 @@ def open_by_code() -> Report:
     return Report({"codes": Ask("reconciliation", _OPEN_BY_CODE, {})}, shape)
 
 
-def _break(row: Row) -> Answer:
-    return row | {"amount": _in_its_currency(row)}
+def _break(row: Row, within: Sequence[BreakLimit]) -> Answer:
+    waits = row["state"] == "open" and row["work"] != "resolved"
+    by = decide_by(within, row["class"], row["amount"], row["currency"], row["opened_at"]) if waits else None
+    return row | {"amount": _in_its_currency(row), "decide_by": by}
 
 
 def _in_its_currency(row: Row) -> str | None:

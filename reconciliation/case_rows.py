@@ -79,6 +79,12 @@ WITH before AS (
     FROM before b LEFT JOIN break_items i ON i.break_id = b.break_id AND i.closed_at IS NULL GROUP BY b.break_id
 ), after AS (
     UPDATE breaks b SET items = c.items, amount = c.amount, state = CASE WHEN c.items > 0 THEN 'open' ELSE 'closed' END,
+        work = CASE WHEN c.items = 0 THEN CASE WHEN b.work IN ('approved', 'resolved') THEN 'resolved' ELSE 'auto_closed' END
+                    WHEN b.work IN ('auto_closed', 'approved') OR b.state = 'closed'
+                        OR b.work = 'resolved' AND b.worked_amount IS DISTINCT FROM c.amount
+                    THEN CASE WHEN b.assignee IS NULL THEN 'open' ELSE 'assigned' END
+                    ELSE b.work END,
+        proposal = CASE WHEN c.items > 0 THEN b.proposal END,
         revision = b.revision + 1, changed_at = %s
     FROM counted c WHERE b.break_id = c.break_id RETURNING b.*
 ), acted AS (
@@ -91,7 +97,8 @@ WITH before AS (
 )
 SELECT acted.action, replace(a.break_id::text, '-', ''), a.revision, a.code, a.class, a.subject, a.source, a.psp, a.items,
     a.amount, a.currency, a.detail, a.opened_at
-FROM after a JOIN acted USING (break_id) WHERE acted.action <> 'recorded' ORDER BY a.break_id
+FROM after a JOIN acted USING (break_id) WHERE acted.action <> 'recorded' AND NOT (a.state = 'open' AND a.work = 'resolved')
+ORDER BY a.break_id
 """
 
 

@@ -1,4 +1,4 @@
-"""files and their lines, executions, pay-out executions, timers → reconciliation → settlements"""
+"""files and their lines, executions, pay-out executions, persons' actions, timers → reconciliation → settlements, corrections"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def build(settings: Settings) -> Consumer[Reconciliation, Heard]:
     return Consumer(
         RECONCILIATION_ROOM,
         load=partial(store.load, sources=sources.by_name),
-        decide=partial(decide, sources=sources),
+        decide=partial(decide, sources=sources, rules=settings.breaks),
         save=store.save,
         find_stuck=stuck,
         trim=trim,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from reconciliation import files, settling
+from reconciliation import files, settling, working
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
 from reconciliation.state import Change, FactFound, LateJudged, Reconciliation, Swept
-from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, TimerFired
+from schemas.break_work import BreakWorked
+from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, RiskReviewed, TimerFired
 from schemas.money_back import Execution, PaymentRefunded
 from schemas.payouts import PayoutExecution
 from schemas.settlements import (
@@ -19,11 +20,12 @@ from schemas.settlements import (
     SettlementLines,
     SettlementLinesEnded,
 )
+from topics.break_rules import BreakRules
 from topics.runtime.shape.consumer import Cause, Decision, Timer
 
 File = SettlementFileStored | SettlementFileReleased | SettlementFileDiscarded
 Line = SettlementLines | SettlementLinesEnded
-Heard = File | Line | Execution | PayoutExecution | TimerFired
+Heard = File | Line | Execution | PayoutExecution | BreakWorked | RiskReviewed | TimerFired
 
 YOUNG = timedelta(days=1)  # less than tallies are kept at least: see Retention
 # Each call has one of these, and few come back to it.
@@ -31,10 +33,13 @@ _FIRST_WORDS = (PaymentCaptured, PaymentRefunded, PaymentDeclined, PaymentPendin
 OVERDUE = "overdue"  # timers, as in `files`
 SWEEP_EVERY = timedelta(seconds=10)
 NOTHING = Decision()
+RULES = BreakRules()
 
 
-def decide(state: Reconciliation, event: Heard, cause: Cause, *, sources: Sources) -> Decision:
-    """Errors: Transient, Permanent (of `files`)."""
+def decide(
+    state: Reconciliation, event: Heard, cause: Cause, *, sources: Sources, rules: BreakRules = RULES
+) -> Decision:
+    """Errors: Transient, Permanent (of `files` and `working`)."""
     now = cause.now
     match event:
         case SettlementLines():
@@ -47,6 +52,10 @@ def decide(state: Reconciliation, event: Heard, cause: Cause, *, sources: Source
             return files.released(state, event, now)
         case SettlementFileDiscarded():
             return files.discarded(state, event, now)
+        case BreakWorked():
+            return working.work(state, event, rules, cause)
+        case RiskReviewed():
+            return NOTHING  # of risk
         case TimerFired():
             return _timer(state, event, sources, now)
         case _:

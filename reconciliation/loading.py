@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from reconciliation.banking import group_of, paired, unmatched
 from reconciliation.booking import Claim, LineSum
+from reconciliation.case_loading import load_cases, references_of
 from reconciliation.decide import Heard
 from reconciliation.files import (
     CHUNKS_A_SLICE,
@@ -41,6 +42,7 @@ from reconciliation.state import (
     Unmatched,
 )
 from reconciliation.tally import BANK_ENTRY, Reference, Tally, lines_of
+from schemas.break_work import BreakWorked
 from schemas.events import TimerFired
 from schemas.settlements import (
     LineColumns,
@@ -68,7 +70,17 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
     discarded = [(event.source, event.file_id) for event in events if isinstance(event, SettlementFileDiscarded)]
     if discarded:
         _load_items(conn, state, [restated_item(state.files[name]) for name in discarded if name in state.files])
+    worked = [event for event in events if isinstance(event, BreakWorked)]
+    if worked:
+        _load_worked(conn, state, worked)
     return state
+
+
+def _load_worked(conn: Connection, state: Reconciliation, worked: Sequence[BreakWorked]) -> None:
+    """Tallies are locked before breaks, as by whoever judges them."""
+    corrections, references = references_of(conn, worked)
+    _lock_tallies(conn, state, sorted(references))
+    load_cases(conn, state, worked, corrections)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -313,10 +325,7 @@ def _load_tallies(conn: Connection, state: Reconciliation, now: datetime) -> Non
     wanted = sorted({reference for slice_ in state.odd.values() for reference in slice_})
     if not wanted:
         return
-    keys, kinds, psps = zip(*wanted, strict=True)
-    rows = conn.execute(_TALLIES, [uuid_array(keys), text_array(kinds), text_array(psps)])
-    for reference, tallies in groupby(sorted(map(_tally, rows), key=_reference), key=_reference):
-        state.tallies[reference] = tuple(tallies)
+    _lock_tallies(conn, state, wanted)
     lines = [line for tally in _all(state) for line in tally.lines]
     state.arrived = _arrived(conn, {line.file_no for line in lines})
     state.names = _names(conn, {line.settlement_no for line in lines})
@@ -326,6 +335,15 @@ def _load_tallies(conn: Connection, state: Reconciliation, now: datetime) -> Non
         _load_missing(conn, state, now)
     _load_unmatched(conn, state)
     _load_items(conn, state, [str(reference) for reference in wanted])
+
+
+def _lock_tallies(conn: Connection, state: Reconciliation, wanted: Sequence[Reference]) -> None:
+    """All currencies of each reference, in the one order in which tallies are locked."""
+    if wanted:
+        keys, kinds, psps = zip(*wanted, strict=True)
+        rows = conn.execute(_TALLIES, [uuid_array(keys), text_array(kinds), text_array(psps)])
+        for reference, tallies in groupby(sorted(map(_tally, rows), key=_reference), key=_reference):
+            state.tallies[reference] = tuple(tallies)
 
 
 def _all(state: Reconciliation) -> Iterator[Tally]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from pydantic import TypeAdapter
 
-from reconciliation import archive, case_rows, facts, fold
+from reconciliation import archive, case_rows, case_work_rows, facts, fold
+from reconciliation.case import CaseWorked, CorrectionMade
 from reconciliation.fold import FoldedLine, SumChange
 from reconciliation.formats.shape import NO_KEY
 from reconciliation.state import (
@@ -53,7 +54,9 @@ def save(conn: Connection, changes: Sequence[Change]) -> Said:
     _save_settlements(conn, changes, sums)
     if _of(changes, Swept):
         _merge_sums(conn)
-    return Said(case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed)))
+    said = case_work_rows.save(conn, _of(changes, CaseWorked), _of(changes, CorrectionMade))
+    said += case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed))
+    return Said(said)
 
 
 def _of(changes: Sequence[Change], kind: type[Kind]) -> list[Kind]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from reconciliation.booking import Amounts, Claim, LineSum
+from reconciliation.case import Case, CaseWorked, CorrectionMade, Done
 from reconciliation.expected import Fact
 from reconciliation.tally import Reference, Tally
 from schemas.breaks import Code
@@ -158,6 +159,9 @@ class Reconciliation:
     more_settlements: bool = False  # than those
     chunks: dict[str, Sequence[SettlementLines]] = field(default_factory=dict)  # of files, by the timer's key
     heard_until: datetime | None = None
+    cases: dict[str, Case] = field(default_factory=dict)  # breaks that persons act on
+    operations: set[str] = field(default_factory=set)  # that were answered before
+    corrections: dict[str, Done] = field(default_factory=dict)  # that persons name
 
     def fold(self, change: Change) -> None:
         """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
@@ -170,10 +174,29 @@ class Reconciliation:
                 self.items.pop(change.item, None)
             case Booked():
                 self.settlements.pop(change.settlement_no, None)
+            case CaseWorked():
+                self.cases[change.case.break_id] = change.case
+                self.operations.add(change.operation_id)
+            case CorrectionMade():
+                self._fold_correction(change)
             case Judged():
                 self.odd.pop(change.file_no, None)
             case _:
                 pass
+
+    def _fold_correction(self, made: CorrectionMade) -> None:
+        """Later repairs of the batch see tallies as corrected."""
+        for psp, kind, key, currency, amount in made.repair.changes:
+            reference = Reference(key, kind, psp)
+            self.tallies[reference] = tuple(
+                replace(tally, expected=tally.expected + amount, facts=(*tally.facts, 0))
+                if tally.currency == currency
+                else tally
+                for tally in self.tallies.get(reference, ())
+            )
+        self.corrections[made.correction_id] = Done(made.correction_id, made.break_id, made.repair, False)
+        if made.repair.undoes in self.corrections:
+            self.corrections[made.repair.undoes] = replace(self.corrections[made.repair.undoes], is_undone=True)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -328,4 +351,6 @@ Change = (
     | ItemOpened
     | ItemClosed
     | Booked
+    | CaseWorked
+    | CorrectionMade
 )

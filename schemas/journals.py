@@ -17,7 +17,8 @@ OrderTemplate = Literal[
 ]
 PayoutTemplate = Literal["payout_submitted", "payout_paid", "payout_failed", "payout_returned"]
 SettlementTemplate = Literal["settled", "reclassified", "statement"]
-Template = Literal[OrderTemplate, PayoutTemplate, SettlementTemplate]
+CorrectionTemplate = Literal["corrected"]
+Template = Literal[OrderTemplate, PayoutTemplate, SettlementTemplate, CorrectionTemplate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class LedgerEntry:
 
 
 class JournalPosted(Event):
-    """A balanced journal, of a payment order, a pay-out or a settlement: debits equal credits per currency."""
+    """A balanced journal, of a payment order, a pay-out, a settlement or a correction: debits equal credits per currency."""
 
     keyed_by: ClassVar[str] = "payment_order_id"
     journal_id: str
@@ -40,6 +41,7 @@ class JournalPosted(Event):
     checkout_id: CheckoutId | None = None
     payout_id: OperationId | None = None
     settlement: str | None = None  # or bank statement, or tally: the subject of a Settled event
+    correction_id: str | None = None
     part: str | None = None  # of the order, see `part_of`; None: the whole; of a settlement: its revision
     entries: Annotated[tuple[LedgerEntry, ...], Field(min_length=2)]
 
@@ -48,8 +50,8 @@ class JournalPosted(Event):
 
     @property
     def key(self) -> str:
-        """The payment order, the pay-out or the settlement."""
-        return self.payment_order_id or self.payout_id or self.settlement or ""
+        """The payment order, the pay-out, the settlement or the correction."""
+        return self.payment_order_id or self.payout_id or self.settlement or self.correction_id or ""
 
 
 class AccountBalance(Event):

@@ -328,6 +328,26 @@ class WalletDebited(WalletMoved):
     part: str
 
 
+class WalletCorrected(Event):
+    """A correction that persons have approved has moved a wallet: so much more, or less where the amount is below zero. The
+    balances are those after it; `available` may be below zero.
+    """
+
+    keyed_by: ClassVar[str] = "wallet"
+    wallet: str  # <seller_account>:<currency>
+    correction_id: str
+    movement_id: str
+    seller_account: SellerAccount
+    amount: Money
+    available: Money
+    pending: Money
+    reserved: Money
+    wallet_version: int
+
+    def money(self) -> tuple[Money, ...]:
+        return (self.amount,)
+
+
 class FundsAvailable(Event):
     """So much of a wallet is not held back any more. The balances are those after it; `available` may be below zero."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from schemas import breaks, events, journals, money_back, payouts, sellers, settlements
+from schemas import break_work, breaks, corrections, events, journals, money_back, payouts, sellers, settlements
 from schemas.events import AnyEvent
 
 DAYS = 86_400
@@ -78,7 +78,7 @@ SCREENINGS = Topic("screenings.v1", "checkout_id", (events.ScreeningRequested,),
 RISK_DECISIONS = Topic(
     "risk-decisions.v1", "checkout_id", (events.RiskCleared, events.RiskRefused, events.RiskHeld), "risk"
 )
-OPERATOR_ACTIONS = Topic("operator-actions.v1", "subject", (events.RiskReviewed,), "doors")
+OPERATOR_ACTIONS = Topic("operator-actions.v1", "subject", (events.RiskReviewed, break_work.BreakWorked), "doors")
 PAYMENT_ORDERS = Topic(
     "payment-orders.v1",
     "payment_order_id",
@@ -99,7 +99,7 @@ EXECUTIONS = Topic("executions.v1", "payment_order_id", get_args(money_back.Exec
 WALLET_MOVEMENTS = Topic(
     "wallet-movements.v1",
     "payment_order_id",
-    (events.WalletCredited, money_back.WalletDebited, money_back.FundsAvailable),
+    (events.WalletCredited, money_back.WalletDebited, money_back.WalletCorrected, money_back.FundsAvailable),
     "wallet",
     for_readers=True,
 )
@@ -180,6 +180,7 @@ SETTLEMENT_LINES = Topic(
 )
 SETTLEMENTS = Topic("settlements.v1", "settlement or tally", get_args(settlements.Settlement), "reconciliation", None)
 BREAKS = Topic("breaks.v1", "break_id", get_args(breaks.Break), "reconciliation", None, for_readers=True)
+CORRECTIONS = Topic("corrections.v1", "correction_id", (corrections.CorrectionApproved,), "reconciliation", None)
 
 TOPICS = (
     PAYMENT_REQUESTS,
@@ -207,6 +208,7 @@ TOPICS = (
     SETTLEMENT_LINES,
     SETTLEMENTS,
     BREAKS,
+    CORRECTIONS,
 )
 
 PSEUDO_TOPICS = (CALLS, TIMERS)  # what a room hears from its own store
@@ -248,12 +250,15 @@ EXECUTOR_ROOM = Room(
 )
 WALLET_ROOM = Room(
     "wallet",
-    (EXECUTIONS, PAYOUTS, PAYOUT_EXECUTIONS, TIMERS),
+    (EXECUTIONS, PAYOUTS, PAYOUT_EXECUTIONS, CORRECTIONS, TIMERS),
     (WALLET_MOVEMENTS, PAYOUT_MOVEMENTS, WALLET_BALANCES),
     "consumers.wallet",
 )
 LEDGER_ROOM = Room(
-    "ledger", (EXECUTIONS, PAYOUT_EXECUTIONS, SETTLEMENTS), (LEDGER_ENTRIES, ACCOUNT_BALANCES), "consumers.ledger"
+    "ledger",
+    (EXECUTIONS, PAYOUT_EXECUTIONS, SETTLEMENTS, CORRECTIONS),
+    (LEDGER_ENTRIES, ACCOUNT_BALANCES),
+    "consumers.ledger",
 )
 PAYOUTS_ROOM = Room(
     "payouts",
@@ -263,8 +268,8 @@ PAYOUTS_ROOM = Room(
 )
 RECONCILIATION_ROOM = Room(
     "reconciliation",
-    (SETTLEMENT_FILES, SETTLEMENT_LINES, EXECUTIONS, PAYOUT_EXECUTIONS, TIMERS),
-    (SETTLEMENT_LINES, SETTLEMENTS, BREAKS),
+    (SETTLEMENT_FILES, SETTLEMENT_LINES, EXECUTIONS, PAYOUT_EXECUTIONS, OPERATOR_ACTIONS, TIMERS),
+    (SETTLEMENT_LINES, SETTLEMENTS, BREAKS, CORRECTIONS),
     "reconciliation",
     gather_s=1,
     streamed=(SETTLEMENT_FILES, SETTLEMENT_LINES),

@@ -34,6 +34,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as Unparsable
 
 from schemas.countries import known_countries
+from topics.break_rules import BreakRules
 from topics.exchange_rates import FxRate, pairs_once
 from topics.payout_accounts import (
     PAYOUT_ADAPTERS,
@@ -172,6 +173,7 @@ class Settings(BaseSettings):
     )
     # The PSP and bank accounts whose settlement files and statements are reconciled.
     settlement_sources: Annotated[tuple[SettlementSource, ...], AfterValidator(named_once)] = ()
+    breaks: BreakRules = BreakRules()
     stuck: StuckLimits = StuckLimits()
     retention: Retention = Retention()
     webhooks: WebhookLimits = WebhookLimits()

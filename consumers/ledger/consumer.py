@@ -1,4 +1,4 @@
-"""executions, pay-out executions, settlements → ledger → ledger entries, account balances."""
+"""executions, pay-out executions, settlements, corrections → ledger → ledger entries, account balances."""
 
 from __future__ import annotations
 

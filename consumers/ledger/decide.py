@@ -1,4 +1,4 @@
-"""(the journals and balances of a batch, an execution, one of a pay-out, or a settlement) → the event's journal. Pure."""
+"""(journals and balances of a batch, an execution, one of a pay-out, a settlement or a correction) → its journal. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from consumers.ledger import templates
 from consumers.ledger.templates import Booked, Booking
+from schemas.corrections import CorrectionApproved, check
 from schemas.envelope import EventId, derive_id
 from schemas.errors import Permanent
 from schemas.events import PaymentCaptured
@@ -66,7 +67,12 @@ class Books:
 
 
 def decide(state: Books, event: Booking, cause: Cause) -> Decision:
-    """Post each event that has a template once; other events move no money."""
+    """Post each event that has a template once; other events move no money.
+
+    Errors: Permanent `journal_differs`; of a correction those of `schemas.corrections.check`.
+    """
+    if isinstance(event, CorrectionApproved):
+        check(event)
     booked = templates.booked(event)
     return _post(state, event, booked, cause) if booked is not None and booked.entries else NOTHING
 
@@ -91,10 +97,12 @@ def _post(state: Books, event: Booking, booked: Booked, cause: Cause) -> Decisio
 
 def _subject(event: Booking) -> tuple[str, dict[str, str]]:
     """What a journal is about, and its ids as the journal's fields. Captures come first: most events are captures."""
-    if isinstance(event, PaymentCaptured) or not isinstance(event, PayoutExecuted | Settled):
+    if isinstance(event, PaymentCaptured) or not isinstance(event, PayoutExecuted | Settled | CorrectionApproved):
         return event.payment_order_id, {"payment_order_id": event.payment_order_id, "checkout_id": event.checkout_id}
     if isinstance(event, Settled):
         return event.subject, {"settlement": event.subject}
+    if isinstance(event, CorrectionApproved):
+        return event.correction_id, {"correction_id": event.correction_id}
     return event.payout_id, {"payout_id": event.payout_id}
 
 

@@ -10,9 +10,10 @@ from typing import Any, get_args
 from consumers.ledger import templates
 from consumers.ledger.decide import Balance, Books, Posting, Side
 from consumers.ledger.templates import Booking, Entries
+from schemas.corrections import CorrectionApproved, fault_of
 from schemas.envelope import EventId
 from schemas.events import PaymentCaptured
-from schemas.journals import AccountBalance, JournalPosted, LedgerEntry, SettlementTemplate
+from schemas.journals import AccountBalance, CorrectionTemplate, JournalPosted, LedgerEntry, SettlementTemplate
 from schemas.money import Money
 from topics import catalog
 from topics.runtime.shape.consumer import Connection, Cursor, Latest, Versions
@@ -80,6 +81,8 @@ def _orders_and_sides(events: Sequence[Booking]) -> tuple[list[str], set[Side]]:
             if parties not in captured:
                 captured.add(parties)
                 moved.append(templates.captured(event))
+        elif isinstance(event, CorrectionApproved) and fault_of(event.movements, event.entries):
+            continue  # never posted: no account is opened for it
         elif (booked := templates.booked(event)) is not None:
             orders.append(event.key)
             moved.append(booked.entries)
@@ -140,6 +143,8 @@ def _as_posting(
 def _subject_field(template: str, checkout_id: str | None) -> str:
     if checkout_id is not None:
         return "payment_order_id"
+    if template in get_args(CorrectionTemplate):
+        return "correction_id"
     return "settlement" if template in get_args(SettlementTemplate) else "payout_id"
 
 

@@ -1,9 +1,10 @@
-"""An execution, of an order or a pay-out, or a settlement → its template and its entries, made here alone (docs/books.md)."""
+"""An execution, of an order or a pay-out, a settlement or a correction → its template and entries (docs/books.md)."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, assert_never
 
+from schemas.corrections import CorrectionApproved
 from schemas.events import OutcomeUnknown, OutcomeUnresolved, PaymentCaptured, PaymentDeclined, PaymentPending
 from schemas.journals import LedgerEntry, Template
 from schemas.money import Money
@@ -45,7 +46,7 @@ from schemas.settlements import (
 )
 
 MoneyBack = CaptureReversed | PaymentRefunded | RefundReversed | ChargebackOpened | ChargebackWon
-Booking = Execution | PayoutExecution | Settlement
+Booking = Execution | PayoutExecution | Settlement | CorrectionApproved
 Direction = Literal["debit", "credit"]
 
 PLATFORM_FEES = "platform:fees"
@@ -124,6 +125,8 @@ def booked(event: Booking) -> Booked | None:
             return Booked("reclassified", str(event.revision), settled(event))
         case StatementMatched():
             return Booked("statement", str(event.revision), settled(event))
+        case CorrectionApproved():
+            return Booked("corrected", "", event.entries)
         case PaymentDeclined() | PaymentPending() | OutcomeUnknown() | OutcomeUnresolved():
             return None
         case PaymentAuthorised() | PaymentVoided() | AuthorisationExpired():

@@ -71,6 +71,7 @@ from schemas.money_back import (
     RefundFailed,
     RefundReversed,
     VoidFailed,
+    WalletCorrected,
     WalletDebited,
 )
 from schemas.requests import RequestedOrder, contents
@@ -93,6 +94,7 @@ Heard = (
     | WalletDebited
     | SellerSet
     | FundsAvailable
+    | WalletCorrected
 )
 
 UNDECIDED: tuple[PaymentStatus, ...] = ("received", "in_review")  # by risk
@@ -129,7 +131,7 @@ def decide(state: Payments, event: Heard, cause: Cause, policy: Policy) -> Decis
             return _hold(state, event, cause)
         case TimerFired():
             return _expire(state, event, cause)
-        case FundsAvailable():
+        case FundsAvailable() | WalletCorrected():
             return NOTHING
         case SellerSet():
             return Decision([SellerHeard(event, cause.event_id, cause.now)], revision=event.seller_revision)

@@ -31,7 +31,7 @@ from schemas.envelope import EventId
 from schemas.events import PaymentRequested, RiskCleared, RiskHeld, TimerFired
 from schemas.journals import JournalPosted
 from schemas.money import Money
-from schemas.money_back import FundsAvailable
+from schemas.money_back import FundsAvailable, WalletCorrected
 from schemas.sellers import FOR_PAYOUTS, SellerSet
 from topics.runtime.shape.consumer import Broken, Connection, Cursor
 from topics.runtime.shape.store import text_array
@@ -151,7 +151,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payments:
     about = [
         event
         for event in events
-        if not isinstance(event, Broken | SellerSet | FundsAvailable) and not _is_payouts(event)
+        if not isinstance(event, Broken | SellerSet | FundsAvailable | WalletCorrected) and not _is_payouts(event)
     ]
     checkout_ids = sorted({e.timer_key if isinstance(e, TimerFired) else e.checkout_id or "" for e in about})
     if not checkout_ids:

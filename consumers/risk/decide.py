@@ -10,11 +10,12 @@ from consumers.risk import payment_screening, payout_screening
 from consumers.risk.reviewing import key_of, review
 from consumers.risk.settings import RiskLimits
 from consumers.risk.state import Screenings
+from schemas.break_work import BreakWorked
 from schemas.events import RiskReviewed, ScreeningRequested, TimerFired
 from schemas.payouts import PayoutScreeningRequested
 from topics.runtime.shape.consumer import Cause, Decision
 
-Heard = ScreeningRequested | PayoutScreeningRequested | RiskReviewed | TimerFired
+Heard = ScreeningRequested | PayoutScreeningRequested | RiskReviewed | BreakWorked | TimerFired
 
 
 def decide(state: Screenings, event: Heard, cause: Cause, limits: RiskLimits) -> Decision:
@@ -31,6 +32,8 @@ def decide(state: Screenings, event: Heard, cause: Cause, limits: RiskLimits) ->
             return payout_screening.screen_again(state, event, cause)
         case RiskReviewed():
             return _review(state, event, cause)
+        case BreakWorked():
+            return Decision()  # of reconciliation
         case _:
             assert_never(event)
 

@@ -1,4 +1,4 @@
-"""executions, pay-outs and their executions, timers → wallet → wallet movements, pay-out movements, wallet balances."""
+"""executions, pay-outs and their executions, corrections, timers → wallet → movements of both kinds, wallet balances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(wallets, an execution, a timer or an event about a pay-out) → a movement. Pure (docs/books.md: what moves a wallet)."""
+"""(wallets, an execution, a correction, a timer or an event about a pay-out) → movements. Pure (docs/books.md)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple, assert_never
 
-from consumers.wallet import reserving
+from consumers.wallet import correcting, reserving
 from consumers.wallet.holding import AVAILABLE, Holding, held_of, taken_from
 from consumers.wallet.wallet import Kind, Movement, Purchase, Wallets, after, movement_id_of
+from schemas.corrections import CorrectionApproved
 from schemas.errors import Permanent
 from schemas.events import (
     OutcomeUnknown,
@@ -41,7 +42,7 @@ from schemas.money_back import (
 from schemas.payouts import PayoutEvent, PayoutExecution, PayoutOrder
 from topics.runtime.shape.consumer import Cause, Decision, Timer
 
-Heard = Execution | PayoutOrder | PayoutExecution | TimerFired
+Heard = Execution | PayoutOrder | PayoutExecution | CorrectionApproved | TimerFired
 
 NOTHING = Decision()
 
@@ -94,6 +95,8 @@ def decide(state: Wallets, event: Heard, cause: Cause) -> Decision:
     """
     if isinstance(event, TimerFired):
         return _release(state, event, cause)
+    if isinstance(event, CorrectionApproved):
+        return correcting.correct(state, event, cause)
     if isinstance(event, PayoutEvent):
         return reserving.decide(state, event, cause)
     effect = effect_of(event)

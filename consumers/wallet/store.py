@@ -11,6 +11,7 @@ from consumers.wallet.decide import Heard, effect_of
 from consumers.wallet.holding import Holding, Side
 from consumers.wallet.reserving import Moving
 from consumers.wallet.wallet import Change, Movement, Purchase, Reservation, Wallet, Wallets
+from schemas.corrections import CorrectionApproved, fault_of
 from schemas.events import TimerFired, WalletBalance
 from schemas.money import Money
 from schemas.money_back import Execution
@@ -122,6 +123,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
     """
     timers: list[TimerFired] = []
     payouts: list[Moving] = []
+    corrections: list[CorrectionApproved] = []
     effects: list[tuple[Execution, Money]] = []
     for event in events:
         if isinstance(event, TimerFired):
@@ -129,10 +131,12 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
         elif isinstance(event, PayoutEvent):
             if isinstance(event, Moving):
                 payouts.append(event)
+        elif isinstance(event, CorrectionApproved):
+            corrections += [] if fault_of(event.movements, event.entries) else [event]  # no wallet is opened for such
         elif (effect := effect_of(event)) is not None:
             effects.append((event, effect.amount))
     sides = {(event.seller_account, amount.currency) for event, amount in effects}
-    sides.update(map(_side_of, timers), map(_wallet_of, payouts))
+    sides.update(map(_side_of, timers), map(_wallet_of, payouts), *map(_corrected, corrections))
     if not sides:
         return Wallets()
     moved = conn.execute(_MOVED, [text_array(event.payment_order_id for event, _ in effects)]) if effects else ()
@@ -141,6 +145,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Wallets:
     for row in moved:
         state.fold(_as_movement(*row))
     _read_reservations(conn, state, sorted({event.payout_id for event in payouts}))
+    _read_corrected(conn, state, [event.correction_id for event in corrections])
     _read_holdings(conn, state, [event.payment_order_id for event, amount in effects if amount.minor < 0], timers)
     return state
 
@@ -159,6 +164,17 @@ def _read_reservations(conn: Connection, state: Wallets, payout_ids: Sequence[st
         state.fold(Reservation(*row))
     for row in conn.execute(_MOVED, ids):
         state.fold(_as_movement(*row))
+
+
+def _corrected(event: CorrectionApproved) -> list[Side]:
+    return [(movement.seller_account, movement.amount.currency) for movement in event.movements]
+
+
+def _read_corrected(conn: Connection, state: Wallets, correction_ids: Sequence[str]) -> None:
+    """What these corrections have moved by now, under the lock of their wallets."""
+    if correction_ids:
+        for row in conn.execute(_MOVED, [text_array(correction_ids)]):
+            state.fold(_as_movement(*row))
 
 
 def _side_of(timer: TimerFired) -> Side:

@@ -60,12 +60,12 @@ class Movement:
     """One effect on a wallet, with the balances after it. The amount of a debit is below zero.
 
     A movement between pockets has the amount zero. What becomes available has the wallet for its subject, and its cause for its
-    part.
+    part; a correction, which may move several wallets, has the wallet for its part.
     """
 
     movement_id: str
-    kind: Kind | Literal["available"] | PayoutKind
-    subject_id: str  # the payment order, or the pay-out
+    kind: Kind | Literal["available", "corrected"] | PayoutKind
+    subject_id: str  # the payment order, the pay-out or the correction
     part: str
     checkout_id: str | None
     cause_event_id: EventId
@@ -151,9 +151,9 @@ class Wallets:
             self.reservations[change.payout_id] = change
 
 
-def movement_id_of(cause: Cause) -> EventId:
-    """The id of the movement that a cause makes: one at most."""
-    return derive_id(cause.event_id, "wallet.movement", 0, cause.entered_ms)
+def movement_id_of(cause: Cause, place: int = 0) -> EventId:
+    """The id of the movement that a cause makes: one at most, but of a correction one for each of its wallets."""
+    return derive_id(cause.event_id, "wallet.movement", place, cause.entered_ms)
 
 
 def after(movement: Movement) -> dict[str, Any]:

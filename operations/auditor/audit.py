@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from operations.auditor import balances, holdings, resolutions, sellers, statements, webhooks
+from operations.auditor.corrections import Corrections
 from operations.auditor.engine.compare import compared
 from operations.auditor.engine.lag import check_reading, lag
 from operations.auditor.engine.latest import check_latest
@@ -33,6 +34,7 @@ PAGES: tuple[Callable[[Run], Page], ...] = (
     Reservations,
     Transfers,
     Settlements,
+    Corrections,
 )  # one for each flow of money
 PATIENCE = Patience()
 

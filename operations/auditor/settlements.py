@@ -204,10 +204,16 @@ _SINCE = (
     " WHERE facts > 0 AND psp = ANY(%s) GROUP BY psp"
 )
 _EXPECTED = (
-    "SELECT payment_order_id, psp, currency, sum(expected)::bigint FROM tally_view WHERE psp = ANY(%(psps)s) AND facts > 0"
-    " AND kind = ANY(%(kinds)s){among} GROUP BY 1, 2, 3"
+    "SELECT coalesce(payment_order_id, ''), psp, currency, sum(expected)::bigint FROM tally_view"
+    " WHERE psp = ANY(%(psps)s) AND facts > 0 AND kind = ANY(%(kinds)s){among} GROUP BY 1, 2, 3"
+)
+_CORRECTED = (
+    "SELECT coalesce(payment_order_id, ''), psp, currency, sum(f.amount)::bigint FROM correction_fact_view f"
+    " JOIN tally_by_key_view t USING (key, kind, currency, psp)"
+    " WHERE psp = ANY(%(psps)s) AND kind = ANY(%(kinds)s){among} GROUP BY 1, 2, 3"
 )
 _AMONG = " AND payment_order_id = ANY(%(keys)s)"
+_OR_NONE = " AND coalesce(payment_order_id, '') = ANY(%(keys)s)"  # of a line that a person has explained
 
 
 def _read_owed(
@@ -228,10 +234,17 @@ def _read_owed(
 
 
 def _read_expected(stores: Stores, books: SettlementBooks, psps: list[str], keys: Collection[str] | None) -> None:
-    statement = _EXPECTED.format(among="" if keys is None else _AMONG)
+    statement = _EXPECTED.format(among="" if keys is None else _OR_NONE)
     given = _given(keys, psps=psps, kinds=list(PAYMENTS))
     for order, psp, currency, amount in stores.rows("reconciliation", statement, given):
         books.expected[order][f"psp:{psp}:receivable", currency] = amount
+    for order, psp, currency, amount in stores.rows("reconciliation", _corrected(keys), given):
+        books.expected[order][f"psp:{psp}:receivable", currency] -= amount
+
+
+def _corrected(keys: Collection[str] | None) -> str:
+    """What persons have changed of that: it is in corrections, and not in what orders have booked."""
+    return _CORRECTED.format(among="" if keys is None else _OR_NONE)
 
 
 _SHOWN = (
@@ -258,6 +271,10 @@ def _read_payouts(stores: Stores, books: SettlementBooks, banks: list[str], keys
         since[bank] = min(made_at, since.get(bank, made_at))
         if keys is None or payout in keys:
             books.shown[payout][bank, currency] = amount
+    corrected = _CORRECTED.format(among="")
+    for payout, bank, currency, amount in stores.rows("reconciliation", corrected, {"psps": banks, "kinds": ["s"]}):
+        if payout in books.shown:
+            books.shown[payout][bank, currency] -= amount
     for payout, bank, created_at in stores.rows("executor", _SENT, {"banks": banks}):
         if bank not in since or created_at < since[bank]:
             books.shown.pop(payout, None)

@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from producers import paging, recon_explained, recon_fees, recon_lines, recon_replies, recon_reports, replies
+from producers import (
+    paging,
+    recon_explained,
+    recon_fees,
+    recon_lines,
+    recon_replies,
+    recon_reports,
+    recon_suggestions,
+    replies,
+)
 from producers.house import House, house_of, needs
 from producers.key_ring import Caller
 from producers.problems import Problem
@@ -69,11 +78,14 @@ class FeesAsked(_Asked):
 
 
 class BreaksQuery(_Asked):
-    """Which breaks. Without `state`: open ones."""
+    """Which breaks. Without `state`: open ones. `mine`: assigned to the key's owner."""
 
     state: Literal["open", "closed"] = "open"
     code: paging.Storable | None = None
     psp: paging.Storable | None = None
+    mine: bool = False
+    unassigned: bool = False
+    overdue: bool = False
     limit: int = Field(default=50, ge=1, le=500)
     cursor: str | None = None
 
@@ -124,23 +136,28 @@ async def breaks(
 ) -> Response:
     """Breaks, newest first."""
     at, id_ = paging.newest_first(asked.cursor)
-    report = recon_reports.breaks(
-        BreaksAsked(asked.state, asked.code, asked.psp, at if asked.cursor else None, id_, asked.limit)
+    house = house_of(request)
+    before = at if asked.cursor else None
+    mine = caller.owner if asked.mine else None
+    overdue_at = Clock(house.settings.clock_file).now() if asked.overdue else None
+    wanted = BreaksAsked(
+        asked.state, asked.code, asked.psp, before, id_, asked.limit, mine, asked.unassigned, overdue_at
     )
-    found = (await answer(house_of(request), report))["breaks"]
+    found = (await answer(house, recon_reports.breaks(wanted, house.settings.stuck.breaks)))["breaks"]
     page, more = paging.cut(found, asked.limit, "opened_at", "break_id")
     return replies.json({"breaks": page, "next_cursor": more})
 
 
 @router.get(ROOT + "/breaks/{break_id}", response_model=recon_replies.BreakShown, operation_id="recon_break")
 async def one_break(request: Request, break_id: str, caller: Caller = needs("recon:read")) -> Response:
-    """A break with its items, open ones first, and its history."""
+    """A break with its items, open ones first, its history, what is proposed, and what may be done about it."""
     if not recon_reports.is_key(break_id):
         raise Problem("not_found")
-    found = await answer(house_of(request), recon_reports.one_break(break_id))
+    house = house_of(request)
+    found = await answer(house, recon_reports.one_break(break_id, house.settings.stuck.breaks))
     if not found:
         raise Problem("not_found")
-    return replies.json(found)
+    return replies.json(found | {"suggestions": await walked(house, recon_suggestions.suggestions(found))})
 
 
 @router.get(ROOT + "/explain", response_model=recon_replies.Explained, operation_id="recon_explain")

@@ -18,7 +18,7 @@ from operations.stack.home import CHECKOUT
 from operations.stack.host import STREAMS, build
 from operations.stack.layout import ROOM_PROCESSES
 from operations.stack.settings import load_settings
-from schemas import breaks, events, journals, money_back, payouts, sellers, settlements
+from schemas import break_work, breaks, corrections, events, journals, money_back, payouts, sellers, settlements
 from schemas.events import AnyEvent
 from tests.tidy.reading import text
 from topics import catalog
@@ -48,7 +48,7 @@ BASES = {  # what several events share; never said themselves
 
 def declared() -> set[type[AnyEvent]]:
     """Every event type that schemas/ declares."""
-    modules = (breaks, events, journals, money_back, payouts, sellers, settlements)
+    modules = (break_work, breaks, corrections, events, journals, money_back, payouts, sellers, settlements)
     classes = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
     names = {module.__name__ for module in modules}
     return {kind for kind in classes if kind.__module__ in names and hasattr(kind, "version")} - BASES

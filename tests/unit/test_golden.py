@@ -36,6 +36,7 @@ AFTER_THE_DOORS = {  # what only doors of this release let in, and what follows 
     "JournalPosted.v1.part",
     "JournalPosted.v1.payout",
     "JournalPosted.v1.settlement",
+    "JournalPosted.v1.correction",
 }
 
 every_example = pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)

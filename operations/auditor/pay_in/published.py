@@ -42,9 +42,9 @@ def _with_more(books: Books) -> Collection[str]:
 
 
 def _credits(books: Books) -> Ids:
-    """What the wallet says of pay-outs is on a topic of its own."""
+    """What the wallet says of pay-outs is on a topic of its own; corrections have a page of their own."""
     of_orders = {
-        id_: [movement for movement in found if movement.kind not in PAYOUT_KINDS]
+        id_: [movement for movement in found if movement.kind not in (*PAYOUT_KINDS, "corrected")]
         for id_, found in books.movements.items()
     }
     return _of(CREDITED.speaker, of_orders)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operations.cli import recon_closing
-from operations.cli.letters.choosing import failed
+from operations.cli import break_work, recon_closing
+from operations.cli.letters.choosing import checked_actor, failed, shell_user
 from operations.cli.terminal import note, say, say_json
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ breaks_app = typer.Typer(help="Breaks: what does not tie, and must be decided or
 app.add_typer(breaks_app, name="breaks")
 app.command()(recon_closing.close)
 app.command()(recon_closing.report)
+break_work.add_to(breaks_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV on stdout, for a spreadsheet")]
@@ -78,6 +79,9 @@ BREAKS = (
     ("currency", "currency"),
     ("items", "items"),
     ("opened_at", "since (UTC)"),
+    ("work", "work"),
+    ("assignee", "whose"),
+    ("decide_by", "decide by"),
     ("subject", "subject"),
 )
 CODES = (
@@ -263,6 +267,13 @@ def list_breaks(
     code: Annotated[str | None, typer.Option(help="Of this code alone.")] = None,
     psp: OfPsp = None,
     closed: Annotated[bool, typer.Option("--closed", help="Those that are closed.")] = False,
+    mine: Annotated[bool, typer.Option("--mine", help="Those that are assigned to you.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", callback=checked_actor, help="Who you are; else the shell's user."),
+    ] = None,
+    unassigned: Annotated[bool, typer.Option("--unassigned", help="Those that nobody works.")] = False,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Those that should be decided by now.")] = False,
     limit: Limit = 50,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -272,9 +283,17 @@ def list_breaks(
     from operations.cli.recon_answers import show
     from producers import recon_reports
 
-    asked = recon_reports.BreaksAsked("closed" if closed else "open", code, psp, limit=limit)
     settings = _settings()
-    rows = cut(_answer(settings, recon_reports.breaks(asked))["breaks"], limit, "--limit")
+    asked = recon_reports.BreaksAsked(
+        "closed" if closed else "open",
+        code,
+        psp,
+        limit=limit,
+        assignee=(name or shell_user()) if mine else None,
+        unassigned=unassigned,
+        overdue_at=_now(settings) if overdue else None,
+    )
+    rows = cut(_answer(settings, recon_reports.breaks(asked, settings.stuck.breaks))["breaks"], limit, "--limit")
     if psp is not None and not rows:
         _check_account(settings, psp)
     if not (as_json or as_csv):
@@ -292,24 +311,22 @@ def show_break(
     as_csv: AsCsv = False,
 ) -> None:
     """A break with its items and its history."""
-    from operations.cli.recon_answers import show, table
-    from producers import recon_reports
+    from operations.cli.break_shown import print_break
+    from operations.cli.recon_answers import show, walked
+    from producers import recon_reports, recon_suggestions
 
     settings = _settings()
-    found = _answer(settings, recon_reports.one_break(_break_id(settings, break_id)))
+    found = _answer(settings, recon_reports.one_break(found_break(settings, break_id), settings.stuck.breaks))
+    found["suggestions"] = walked(settings, recon_suggestions.suggestions(found))
     if as_json:
         say_json(found)
     elif as_csv:
         show(found["its_items"], "items", ITEMS, False, True, "")
     else:
-        amount = f"{found['amount']} {found['currency']}" if found["currency"] else ""
-        say(f"{found['code']} (class {found['class']}), {found['state']}: {found['subject']}", amount)
-        say(*(f"{name}: {value}" for name, value in found["detail"].items() if value))
-        table(found["its_items"], ITEMS)
-        say(*(f"{act['at']:%m-%d %H:%M:%S} {act['action']} by {act['actor']}" for act in found["actions"]))
+        print_break(found, ITEMS)
 
 
-def _break_id(settings: Settings, given: str) -> str:
+def found_break(settings: Settings, given: str) -> str:
     """Exits 1 unless the beginning of an id names one break."""
     from producers import recon_reports
 
@@ -450,6 +467,12 @@ def _near(of: str, settings: Settings) -> str:
 def close_to(name: str, names: Collection[str]) -> str:
     near = difflib.get_close_matches(name, sorted(names), n=3)
     return f"; do you mean {', '.join(near)}?" if near else ""
+
+
+def _now(settings: Settings) -> datetime:
+    from topics.runtime.shape.clock import Clock
+
+    return Clock(settings.clock_file).now()
 
 
 def _day(settings: Settings, given: str | None) -> date:

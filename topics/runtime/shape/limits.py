@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from topics.break_rules import DECIDE_WITHIN, BreakLimit
+
 
 class StuckLimits(BaseModel):
     """How long money may wait in each state before `tally stuck`, the metrics and the log report it.
@@ -30,6 +32,7 @@ class StuckLimits(BaseModel):
     )  # a captured order not in wallet or ledger; a pay-out that is not reserved
     approval_s: int = Field(default=86_400, ge=1)  # a reserved pay-out that too few persons have approved
     hold_s: int = Field(default=86_400, ge=1)  # a pay-out whose seller is frozen or closed, or that no provider takes
+    breaks: tuple[BreakLimit, ...] = DECIDE_WITHIN  # breaks that nobody has decided; others have seven days
     parked_s: int = Field(default=600, ge=1)  # a letter that is still retried
 
 

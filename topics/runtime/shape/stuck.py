@@ -16,7 +16,7 @@ class Stuck:
 
     `id` is the id of a payment order, checkout, pay-out, file or letter, or a notification's reference, by `state`:
     waiting | calling | unknown | pending | unresolved (at a PSP) | check | double_return | notification | risk | review |
-    executing | booking | a pay-out's status | file_<its state> | dead | parked (letters).
+    executing | booking | a pay-out's status | file_<its state> | break_overdue | dead | parked (letters).
     """
 
     room: str
