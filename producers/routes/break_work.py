@@ -35,6 +35,7 @@ ActionName = Literal[
 Text = Annotated[str, Field(min_length=1, max_length=REASON_MAX), AfterValidator(printable)]
 Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(printable)]
 Item = Annotated[str, Field(min_length=1, max_length=ITEM_MAX)]
+Account = Annotated[Item, AfterValidator(printable)]
 
 
 class EntryRequest(BaseModel):
@@ -42,7 +43,7 @@ class EntryRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
-    account: Item
+    account: Account
     direction: Literal["debit", "credit"]
     amount: Money
 
@@ -58,7 +59,7 @@ class BreakWorkRequest(BaseModel):
     operation_id: NewOperationId
     reason: Text
     assignee: Name | None = None
-    account: Item | None = None
+    account: Account | None = None
     items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=ITEMS_MAX)] | None = None
     expectations: Annotated[tuple[Item, ...], Field(min_length=1, max_length=12)] | None = None
     correction_id: CaseId | None = None

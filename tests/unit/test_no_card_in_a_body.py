@@ -31,6 +31,9 @@ REST = {  # of which the API's description has no example
         "evidence": "a mail of the PSP",
         "reason": "seen",
     },
+    "CloseRequest": {"date": "2026-05-04", "reason": "all has come"},
+    "EntryRequest": {"account": "suspense", "direction": "debit", "amount": {"amount": "1.00", "currency": "EUR"}},
+    "BreakWorkRequest": {"operation_id": "op-1", "reason": "the bank's mail", "assignee": "ann", "account": "suspense"},
 }
 TAKEN = {model.__name__: model for model in BODIES if model is not replies.ProblemDocument}
 EXAMPLES = OF | REST

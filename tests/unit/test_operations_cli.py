@@ -46,6 +46,10 @@ GIVEN = {
 }
 
 
+ENTRY = ("--entry", "debit platform:losses 1.00 EUR", "--entry", "credit suspense 1.00 EUR")
+CHOSEN = {"recon report": ("--json",), "recon breaks propose": ENTRY}  # of options one must be given
+
+
 def leaves(command: Any, *path: str) -> Iterator[tuple[str, Any]]:
     """Every command by its words, groups left out."""
     if not hasattr(command, "commands"):
@@ -66,7 +70,7 @@ def called(words: str, command: Any) -> list[str]:
         (parameter.opts[0], GIVEN.get(parameter.name, "x")) for parameter in needed if parameter.opts[0][0] == "-"
     ]
     arguments = [GIVEN.get(parameter.name, "x") for parameter in needed if parameter.opts[0][0] != "-"]
-    return [*words.split(), *arguments, *(part for option in options for part in option)]
+    return [*words.split(), *arguments, *(part for option in options for part in option), *CHOSEN.get(words, ())]
 
 
 @pytest.fixture(params=["never started", "ended"])
