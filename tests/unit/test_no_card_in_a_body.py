@@ -20,7 +20,7 @@ CARD = "4111111111111111"
 SAID = f"the buyer wrote {CARD[:4]} {CARD[4:8]}-{CARD[8:12]} {CARD[12:]}"
 IDS = {
     *("checkout_id", "payment_order_id", "capture_id", "void_id", "refund_id", "payout_id"),
-    *("buyer_account", "seller_account", "room", "letters"),
+    *("buyer_account", "seller_account", "room", "letters", "operation_id"),
 }
 REST = {  # of which the API's description has no example
     "ReviewRequest": {"screen_no": 1, "decision": "clear", "reason": "seen"},
