@@ -25,6 +25,7 @@ PARTS = ("commission", "markup", "scheme_fee", "interchange", "tax")
 _LISTS = ("commissions", "markups", "scheme_fees", "interchange", "taxes")
 _FEE_LINES = frozenset("fi")
 _AT_ONCE = 50  # chunks
+_NOTED = "n"  # the kind of lines that count nowhere
 _EPOCH = date(1970, 1, 1)
 _DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]{1,200}encoding=["']([A-Za-z0-9._-]{1,40})["']""")
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -188,7 +189,12 @@ def shown(line: Answer, file: Row, counts: bool) -> Answer:
     amounts = {name: money(line[name], currency) for name in ("fee", *PARTS, "net")}
     told = line | amounts | {"gross": money(line["gross"], line["gross_currency"])}
     of_file = {name: file[name] for name in ("source", "file_id", "name", "state")}
-    return {"line": name_of(file["file_id"], line["record"])} | of_file | told | {"counts": counts}
+    return (
+        {"line": name_of(file["file_id"], line["record"])}
+        | of_file
+        | told
+        | {"counts": counts and line["kind"] != _NOTED}
+    )
 
 
 _CURRENCY = re.compile(r"/([A-Z]{3})$")

@@ -9,8 +9,12 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
+from reconciliation.formats.bai2 import Bai2
 from reconciliation.formats.blocks import refuse_binary, sized
 from reconciliation.formats.camt053 import Camt053
+from reconciliation.formats.camt054 import Camt054
+from reconciliation.formats.mt940 import Mt940, Mt942
+from reconciliation.formats.nacha_returns import NachaReturns
 from reconciliation.formats.native_csv import NativeCsv
 from reconciliation.formats.paypal_stl import PayPalStl
 from reconciliation.formats.shape import Chunk, Control, Reader, ReadFrom, Refusal, RefusalCode
@@ -22,6 +26,11 @@ READERS: tuple[Reader, ...] = (
     StripePayoutReconciliation(),
     PayPalStl(),
     Camt053(),
+    Camt054(),
+    Mt940(),
+    Mt942(),
+    Bai2(),
+    NachaReturns(),
     NativeCsv(),
 )
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from reconciliation import archive, case_rows, case_work_rows, facts, fold
 from reconciliation.case import CaseWorked, CorrectionMade
 from reconciliation.fold import FoldedLine, SumChange
-from reconciliation.formats.shape import NO_KEY
+from reconciliation.formats.shape import NO_KEY, NOTED
 from reconciliation.state import (
     Booked,
     Change,
@@ -181,8 +181,8 @@ def _known_numbers(conn: Connection, places: Sequence[Place]) -> dict[Place, int
 
 
 def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, int]) -> list[FoldedLine]:
-    """A chunk's columns → its lines. A line without a key is tallied under its digest. Both stages of a dispute are one tally:
-    some formats call each a chargeback.
+    """A chunk's columns → its lines but those that are only noted. A line without a key is tallied under its digest. Both
+    stages of a dispute are one tally: some formats call each a chargeback.
     """
     of, currencies = said.lines, said.currencies
     found = {
@@ -220,6 +220,7 @@ def lines_of_chunk(said: SettlementLines, file_no: int, numbers: Mapping[Place, 
             file_no,
         )
         for kind, key, currency, digest, gross, fee, net, net_currency, settlement in zip(*columns, strict=True)
+        if kind != NOTED
     ]
 
 

@@ -54,7 +54,11 @@ def lines(found: Sequence[Answer], as_csv: bool) -> None:
         say_csv([*found[0]], named_kinds(found))
         return
     for one in named_kinds(found):
-        says = "" if one["counts"] else "; does not count: another file's does, or its file is not settled yet"
+        says = (
+            ""
+            if one["counts"]
+            else "; does not count: another file's does, it is only noted, or its file is not settled yet"
+        )
         say(f"record {one['record']} of {one['name']} ({one['source']} {one['file_id']}, {one['state']}){says}")
         told = [f"{one['kind']} {one['gross']} {one['gross_currency']}", f"fee {one['fee']}"]
         parts = [f"{heading} {one[part]}" for part, heading in PARTS if Decimal(one.get(part, "0"))]

@@ -91,6 +91,7 @@ def _summary(control: Control) -> dict[str, Any]:
             }
             for each in control.sums
         ],
+        "totals": {currency: Money(minor, currency).amount for currency, minor in control.totals.items()},
         "notes": list(control.notes),
     }
 
@@ -100,14 +101,22 @@ def print_checked(told: dict[str, Any]) -> None:
         _print_refused(told["file"], told["refused"])
         return
     say(f"{told['file']}: {told['format']}, {told['identity']}")
-    say(f"{told['lines']:,} lines from {told['first_day']} to {told['last_day']}")
+    days = f" from {told['first_day']} to {told['last_day']}" if told["first_day"] else ""
+    say(f"{told['lines']:,} lines{days}")
+    if told["settlements"]:
+        _print_settlements(told)
+    else:
+        say(*[f"they add up to {amount} {currency}" for currency, amount in told["totals"].items()])
+    if told["notes"]:
+        say(f"read past: {', '.join(told['notes'])}")
+
+
+def _print_settlements(told: dict[str, Any]) -> None:
     table = titled("what its lines add up to", "settlement", "currency", "net", "paid out, or moved", "ties")
     for each in told["settlements"]:
         ties = "yes" if each["ties"] else "no: nothing of it would be booked"
         table.add_row(each["settlement"], each["currency"], each["net"], each["paid"], ties)
     table.show()
-    if told["notes"]:
-        say(f"read past: {', '.join(told['notes'])}")
 
 
 def _print_refused(file: str, refused: dict[str, Any]) -> None:

@@ -32,11 +32,14 @@ def refuse_binary(head: bytes) -> None:
         raise Refusal("binary", f"a NUL at byte {head.index(0)}")
 
 
-def first_line(head: bytes) -> str:
-    """For `sniff`: what a file begins with, whatever its bytes are, without its byte order mark and blank lines."""
+def beginning(head: bytes) -> str:
+    """For `sniff`: the text that a file begins with, whatever its bytes are, without its byte order mark and blank lines."""
     codec = next((codec for mark, codec in _UTF_16.items() if head.startswith(mark)), "utf-8")
-    text = head.decode(codec, "replace").lstrip("\ufeff \t\r\n")
-    return re.split("[\r\n]", text, maxsplit=1)[0]
+    return head.decode(codec, "replace").lstrip("\ufeff \t\r\n")
+
+
+def first_line(head: bytes) -> str:
+    return re.split("[\r\n]", beginning(head), maxsplit=1)[0]
 
 
 def sized(blocks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:

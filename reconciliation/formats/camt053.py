@@ -10,40 +10,39 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import pairwise
 from typing import Literal, NamedTuple
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder
-from xml.parsers.expat import errors as expat
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser, iterparse
+from xml.etree.ElementTree import Element
 
 from reconciliation.formats.amounts import MajorUnits, decimals_of
+from reconciliation.formats.bank_statements import (
+    SETTLEMENT_MAX,
+    BankStatement,
+    Entries,
+    Entry,
+    balance_gaps,
+    check_account,
+    control_of,
+    is_reference,
+)
+from reconciliation.formats.camt_xml import (
+    Place,
+    all_at,
+    elements,
+    is_document,
+    local_name,
+    place_of,
+    text_at,
+    texts_at,
+)
 from reconciliation.formats.chunks import Chunks, Line
-from reconciliation.formats.keys import Occurrences, ours, paid_out, theirs
 from reconciliation.formats.refusing import Refusals, Unreadable
-from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal, SettlementSum
-from reconciliation.formats.times import LocalTimes, Times, When, iso_day
+from reconciliation.formats.shape import Chunk, Control, ReadFrom, Refusal
+from reconciliation.formats.times import LocalTimes, Times, When
 from schemas.masking import masked
-from schemas.money import MINOR_MAX, Money
-from schemas.settlements import ClaimedTotal
 
-_NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001."
-_SNIFFED = re.compile(re.escape(_NAMESPACE) + r"0[2-8]\b")
-_ELEMENT_BYTES_MAX = 4 << 20  # between two elements that are taken, so that none fills the memory
-_SETTLEMENT_MAX = 100  # characters
-_DEPTH_MAX = 64
 _WHEN = re.compile(r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NOT_BOOKED = frozenset({"PDNG", "INFO", "FUTR"})
-_NO_REFERENCE = frozenset({"", "NOTPROVIDED", "NOT PROVIDED", "NONREF"})
-_TAKEN = {3: None, 4: "Stmt", 6: "NtryDtls"}  # by depth: within which parent an element is taken at its end
-_WITH_PLACE, _FIRST, _LAST = ("}Ntry", "}TxDtls"), "first byte", "last byte"
-_CUT_OFF = frozenset({expat.codes[expat.XML_ERROR_NO_ELEMENTS], expat.codes[expat.XML_ERROR_UNCLOSED_TOKEN]})
-_ENCODING = frozenset({expat.codes[expat.XML_ERROR_UNKNOWN_ENCODING], expat.codes[expat.XML_ERROR_INCORRECT_ENCODING]})
-
-Place = tuple[int, int]  # the first and the last byte of an element
 
 
 class Camt053:
@@ -55,152 +54,40 @@ class Camt053:
     ties = "in each statement opening balance + booked entries = closing balance; details of an entry add up to it"
 
     def sniff(self, head: bytes, name: str) -> int:
-        text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
-        return 100 if _SNIFFED.search(text) else 0
+        return 100 if is_document(head, "camt.053", "2-8") else 0
 
     def read(self, blocks: Iterable[bytes], source: ReadFrom) -> Iterator[Chunk | Control]:
-        refusals = Refusals(source.released)
-        with refusals.raised_at_the_end():
-            document = _Document(source, refusals)
-            for parent, element in _elements(blocks):
-                for line in document.take(parent, element):
-                    document.lines += 1
-                    chunk = document.chunks.add(line, document.lines, *document.place)
-                    if chunk is not None and not refusals:
-                        yield chunk
-            document.check()
-            if not refusals:
-                yield from document.chunks.rest()
-                yield document.control()
+        yield from read(blocks, Document(source, Refusals(source.released)))
 
 
-# ── XML ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Stream:
-    """Blocks as a file, for the parser. Errors: Refusal `line_too_long`."""
-
-    def __init__(self, blocks: Iterable[bytes]) -> None:
-        self.since = 0  # bytes since the last element was taken
-        self._blocks = iter(blocks)
-
-    def read(self, size: int) -> bytes:
-        block = next(self._blocks, b"")
-        self.since += len(block)
-        if self.since > _ELEMENT_BYTES_MAX:
-            raise Refusal("line_too_long", "over 4 MiB without the end of an entry or of one of its details")
-        return block
-
-
-class _Placed(TreeBuilder):
-    """Notes the first and the last byte of entries and their details, as attributes of a name that XML does not allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parser = DefusedXMLParser(target=self, forbid_dtd=True)
-        self._expat = self.parser.parser
-
-    def start(self, tag: str, attrs: dict[str, str]) -> Element:
-        element = super().start(tag, attrs)
-        if tag.endswith(_WITH_PLACE):
-            element.set(_FIRST, str(self._expat.CurrentByteIndex))
-        return element
-
-    def end(self, tag: str) -> Element:
-        element = super().end(tag)
-        if tag.endswith(_WITH_PLACE):
-            rest = self._expat.GetInputContext()  # from the end tag on
-            last = rest.index(b">") + (rest[1:2] == b"\0")  # UTF-16, little end first: a byte more
-            element.set(_LAST, str(self._expat.CurrentByteIndex + last))
-        return element
-
-
-def _place(element: Element) -> Place:
-    return int(element.get(_FIRST, 0)), int(element.get(_LAST, 0))
-
-
-def _elements(blocks: Iterable[bytes]) -> Iterator[tuple[str, Element]]:
-    """The elements that are taken, with the name of their parent. Errors: Refusal."""
-    stream = _Stream(blocks)
-    events = iterparse(stream, ("start", "end"), parser=_Placed().parser)
-    opened: list[Element] = []
-    while True:
-        try:
-            event, element = next(events)
-        except StopIteration:
-            return
-        except DefusedXmlException:
-            raise Refusal("bad_row", "a document type or entity is declared: no bank statement needs one") from None
-        except ParseError as error:
-            raise _not_xml(error) from None
-        except (LookupError, ValueError) as error:  # of the encoding that a document declares
-            raise Refusal("bad_encoding", masked(str(error))) from None
-        if event == "start":
-            opened.append(element)
-            if len(opened) > _DEPTH_MAX:
-                raise Refusal("bad_row", f"elements inside {_DEPTH_MAX} others")
-            continue
-        depth = len(opened)
-        opened.pop()
-        if depth in _TAKEN and _TAKEN[depth] in (None, parent := _local(opened[-1])):
-            stream.since = 0
-            yield parent, element
-            opened[-1].remove(element)  # so that memory does not grow with the file
-
-
-def _not_xml(error: ParseError) -> Refusal:
-    line = error.position[0]
-    if error.code in _CUT_OFF:
-        return Refusal("truncated", "the document ends before its last element does", line)
-    return Refusal("bad_encoding" if error.code in _ENCODING else "bad_row", f"not XML: {error}", line)
-
-
-def _local(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _all(element: Element, path: str) -> list[Element]:
-    """All elements at the path, in whatever namespace the document has. A tenth of what `findall` with {*} costs."""
-    found = [element]
-    for end in _ends(path):
-        found = [child for each in found for child in each if child.tag.endswith(end)]
-    return found
-
-
-@lru_cache(maxsize=64)
-def _ends(path: str) -> tuple[str, ...]:
-    return tuple(f"}}{name}" for name in path.split("/"))
-
-
-def _texts(element: Element, path: str) -> list[str]:
-    return [(each.text or "").strip() for each in _all(element, path)]
-
-
-def _text(element: Element, *paths: str) -> str:
-    """Of the first path at which there is one."""
-    return next((text for path in paths for text in _texts(element, path) if text), "")
+def read(blocks: Iterable[bytes], document: Document) -> Iterator[Chunk | Control]:
+    """Errors: Refusal."""
+    with document.refusals.raised_at_the_end():
+        for parent, element in elements(blocks, document.of):
+            for line in document.take(parent, element):
+                document.lines += 1
+                chunk = document.chunks.add(line, document.lines, *document.place)
+                if chunk is not None and not document.refusals:
+                    yield chunk
+        document.check()
+        if not document.refusals:
+            yield from document.chunks.rest()
+            yield document.control()
 
 
 # ── statements ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass
-class _Statement:
-    id: str = ""
+class Statement(BankStatement):
     sequence: str = ""
-    account: str = ""
-    currency: str = ""
-    opening: int | None = None
-    closing: int | None = None
-    closing_day: int = 0
-    moved: int = 0  # by booked entries
-    reversed_: int = 0  # by those of them that are reversals
     balances: set[str] = field(default_factory=set)  # the kinds that it has
     batch: str = ""  # PmtInfId of the entry that is being read
-    details: list[_Detail] = field(default_factory=list)  # of the same
+    batches: list[Element] = field(default_factory=list)  # of the same, as their details
+    details: list[Detail] = field(default_factory=list)
 
 
-class _Detail(NamedTuple):
+class Detail(NamedTuple):
     """One payment of an entry, as the bank writes it."""
 
     amount: str = ""
@@ -211,78 +98,81 @@ class _Detail(NamedTuple):
     bank_reference: str = ""
     text: str = ""  # free text, in which a settlement may be named
     place: Place = (0, 0)
+    reason: str = ""  # of a return
 
 
-class _Document:
+class Document:
     """What is known while one file is read."""
+
+    of = "Stmt"  # the element of a statement
+    kind = "s"
 
     def __init__(self, source: ReadFrom, refusals: Refusals) -> None:
         self.chunks = Chunks()
         self.lines = 0
         self.place: Place = (0, 0)  # of the line that was taken last
-        self._source, self._refusals = source, refusals
-        self._patterns = [re.compile(pattern) for pattern in sorted(source.references)]
-        self._times, self._local, self._occurrences = Times(), LocalTimes(source.timezone), Occurrences()
+        self._source, self.refusals = source, refusals
+        self._times, self._local, self._entries_of = Times(), LocalTimes(source.timezone), Entries(source)
         self._made = ""
         self._entries = 0
-        self._now = _Statement()
-        self._ended: list[_Statement] = []
+        self._now = Statement()
+        self._ended: list[Statement] = []
         self._notes: set[str] = set()
 
     def take(self, parent: str, element: Element) -> Iterator[Line]:
         """The booked lines of an entry; of all other elements, none."""
-        name = _local(element)
+        name = local_name(element)
         try:
             match name:
                 case "TxDtls":
                     self._now.details.append(_detail(element))
                 case "Btch":
-                    self._now.batch = _text(element, "PmtInfId")
+                    self._now.batch = text_at(element, "PmtInfId")
+                    self._now.batches.append(element)
                 case "Ntry":
                     self._entries += 1
-                    batch, details = self._now.batch, self._now.details
-                    self._now.batch, self._now.details = "", []
+                    batch, batches, details = self._now.batch, self._now.batches, self._now.details
+                    self._now.batch, self._now.batches, self._now.details = "", [], []
                     yield from self._entry(element, batch, details)
-                case "Stmt":
+                    self.check_batches(batches, details)
+                case self.of:
                     self._end()
                 case "GrpHdr":
-                    self._made = _text(element, "CreDtTm")
-                case "Id" | "ElctrncSeqNb" | "Acct" | "Bal" if parent == "Stmt":
+                    self._made = text_at(element, "CreDtTm")
+                case "Id" | "ElctrncSeqNb" | "Acct" | "Bal" if parent == self.of:
                     self._head(name, element)
         except Unreadable as error:
             place = f"entry {self._entries}: " if name in ("Ntry", "TxDtls") else ""
             shown = masked(" ".join(text.strip() for text in element.itertext() if text.strip()))
-            self._refusals.add(Refusal(error.code, place + error.detail, None, error.column or name, shown))
+            self.refusals.add(Refusal(error.code, place + error.detail, None, error.column or name, shown))
+
+    def check_batches(self, batches: list[Element], details: list[Detail]) -> None:
+        """What batches say of an entry's details. Errors: Unreadable."""
 
     def _head(self, name: str, element: Element) -> None:
         statement = self._now
         match name:
             case "Id":
-                statement.id = (element.text or "").strip()[:_SETTLEMENT_MAX]
+                statement.id = (element.text or "").strip()[:SETTLEMENT_MAX]
             case "ElctrncSeqNb":
                 text = (element.text or "").strip()
                 statement.sequence = text if _NUMBER.fullmatch(text) else ""
             case "Acct":
-                statement.account = _text(element, "Id/IBAN", "Id/Othr/Id").replace(" ", "")
-                statement.currency = _text(element, "Ccy")
-                self._check_account(statement.account)
+                statement.account = text_at(element, "Id/IBAN", "Id/Othr/Id").replace(" ", "")
+                statement.currency = text_at(element, "Ccy")
+                check_account(statement.account, self._source, "Acct/Id")
             case "Bal":
                 self._take_balance(element)
 
-    def _check_account(self, account: str) -> None:
-        """A bank account of ours may have several numbers there, one for each currency."""
-        if not account or (self._source.accounts and account not in self._source.accounts):
-            raise Unreadable("wrong_account", f"account {account[:40]!r} is not the source's", "Acct/Id")
-
     def _take_balance(self, element: Element) -> None:
-        kind = _text(element, "Tp/CdOrPrtry/Cd")
-        if kind not in ("OPBD", "PRCD", "CLBD") or "true" in _texts(element, "CdtLine/Incl"):
+        kind = text_at(element, "Tp/CdOrPrtry/Cd")
+        if kind not in ("OPBD", "PRCD", "CLBD") or "true" in texts_at(element, "CdtLine/Incl"):
             return
         self._now.balances.add(kind)
-        amount = self._amount(_text(element, "Amt"), _currency(element), _text(element, "CdtDbtInd"))
+        amount = self._amount(text_at(element, "Amt"), currency_of(element), text_at(element, "CdtDbtInd"))
         if kind == "CLBD":
             self._now.closing = amount
-            self._now.closing_day = self._when(_text(element, "Dt/Dt", "Dt/DtTm")).day
+            self._now.closing_day = self._when(text_at(element, "Dt/Dt", "Dt/DtTm")).day
         elif kind == "OPBD" or self._now.opening is None:  # PRCD: the closing balance of the statement before
             self._now.opening = amount
 
@@ -313,27 +203,27 @@ class _Document:
 
     # ── entries ──
 
-    def _entry(self, element: Element, batch: str, details: list[_Detail]) -> Iterator[Line]:
-        status = _text(element, "Sts", "Sts/Cd")
+    def _entry(self, element: Element, batch: str, details: list[Detail]) -> Iterator[Line]:
+        status = text_at(element, "Sts", "Sts/Cd")
         if status in _NOT_BOOKED:
             self._notes.add(f"entries that are not booked ({status})")
             return
         if status != "BOOK":
             raise Unreadable("schema_drift", f"an unknown status {status[:12]!r}", "Sts")
-        direction = _text(element, "CdtDbtInd")
-        amount = self._amount(_text(element, "Amt"), _currency(element), direction)
-        booked = self._when(_text(element, "BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm"))
-        value = _text(element, "ValDt/Dt", "ValDt/DtTm")
+        direction = text_at(element, "CdtDbtInd")
+        amount = self._amount(text_at(element, "Amt"), currency_of(element), direction)
+        booked = self._when(text_at(element, "BookgDt/Dt", "BookgDt/DtTm", "ValDt/Dt", "ValDt/DtTm"))
+        value = text_at(element, "ValDt/Dt", "ValDt/DtTm")
         value_day = self._when(value).day if value else booked.day
         parts = self._parts(amount, direction, batch, details)
         self._now.moved += amount
-        if _text(element, "RvslInd") in ("true", "1"):
+        if text_at(element, "RvslInd") in ("true", "1"):
             self._now.reversed_ += amount
         for number, (minor, detail) in enumerate(parts):
-            self.place = detail.place if len(parts) > 1 else _place(element)
+            self.place = detail.place if len(parts) > 1 else place_of(element)
             yield self._line(element, number, minor, detail, When(booked.at, value_day))
 
-    def _parts(self, amount: int, direction: str, batch: str, details: list[_Detail]) -> list[tuple[int, _Detail]]:
+    def _parts(self, amount: int, direction: str, batch: str, details: list[Detail]) -> list[tuple[int, Detail]]:
         """The entry's details with their amounts, where all say one in its currency; else the entry. Errors: Unreadable."""
         said = [each for each in details if each.amount and each.currency == self._now.currency]
         if len(said) == len(details) > 1 or (len(details) == 1 and [each for each in said if each.is_own]):
@@ -343,92 +233,41 @@ class _Document:
             return list(zip(found, details, strict=True))
         return [(amount, details[0] if len(details) == 1 else _of_all(batch, details))]
 
-    def _line(self, element: Element, number: int, amount: int, detail: _Detail, when: When) -> Line:
-        statement, source = self._now, self._source
-        reference = detail.bank_reference or _text(element, "AcctSvcrRef")
-        entry = _text(element, "NtryRef")
-        settlement = self._settlement(f"{detail.text} {_text(element, 'AddtlNtryInf')} {' '.join(detail.references)}")
-        call = next((each for each in map(ours, detail.references) if each), None)
-        key = call or (
-            paid_out(source.psp, settlement, statement.currency) if settlement else theirs(source.psp, reference)
-        )
-        named = (reference,) if reference else (statement.id, entry, detail.text, *detail.references)
-        parts = (source.name, statement.account, statement.currency, *named, str(number), str(amount), *map(str, when))
-        return Line(
-            "s",
-            key,
-            reference or entry,
-            settlement or masked("" if call else next(iter(detail.references), "")),
-            statement.id,
-            amount,
-            statement.currency,
-            amount,
-            statement.currency,
-            0,
-            at=when.at,
-            value_day=when.day,
-            digest=self._occurrences.digest("\x1f".join(parts)),
-        )
-
-    def _settlement(self, text: str) -> str:
-        """The settlement that the source's patterns find; none where they find two."""
-        found = {match[1] if match.re.groups else match[0] for each in self._patterns for match in each.finditer(text)}
-        return (found.pop() or "")[:_SETTLEMENT_MAX] if len(found) == 1 else ""
+    def _line(self, element: Element, number: int, amount: int, detail: Detail, when: When) -> Line:
+        reference = detail.bank_reference or text_at(element, "AcctSvcrRef")
+        entry, text = text_at(element, "NtryRef"), f"{detail.text} {text_at(element, 'AddtlNtryInf')}"
+        named = (reference,) if reference else (self._now.id, entry, detail.text, *detail.references)
+        told = Entry(amount, when, reference, detail.references, text, named, number, detail.reason)
+        line = self._entries_of.line(self._now, told, self.kind)
+        return line if reference else line._replace(psp_ref=entry)
 
     # ── what must hold at the end ──
 
     def _end(self) -> None:
         """A statement has ended. Errors: Unreadable."""
-        statement, self._now = self._now, _Statement()
+        statement, self._now = self._now, Statement()
         self._ended.append(statement)
         if not statement.id or not statement.account:
             raise Unreadable("schema_drift", "a statement without Id or account", "Stmt")
         if "CLBD" not in statement.balances or not statement.balances & {"OPBD", "PRCD"}:
             raise Unreadable("schema_drift", "a statement without opening or closing balance", "Bal")
-        if statement.opening is None or statement.closing is None:  # refused before
-            return
-        wrong = statement.closing - statement.opening - statement.moved
-        if max(map(abs, (statement.closing, statement.opening, statement.moved))) > MINOR_MAX:
-            raise Unreadable("bad_row", "a sum has more than 64 bits", "Bal")
-        if wrong:
-            turned = " (it would if reversals had the other sign)" if wrong == -2 * statement.reversed_ else ""
-            short = Money(wrong, statement.currency)
-            raise Unreadable("bad_total", f"opening and entries miss the closing balance by {short}{turned}", "Bal")
+        statement.check_total("Bal")
 
     def check(self) -> None:
         """Behind the last element. Errors: Refusal `empty`."""
-        if not self._ended and not self._refusals:
+        if not self._ended and not self.refusals:
             raise Refusal("empty", "the document has no statement")
-        if self._refusals:
+        if self.refusals:
             return
         numbered = all(each.sequence for each in self._ended)
         ordered = sorted(self._ended, key=lambda each: int(each.sequence) if numbered else 0)
-        for before, after in pairwise(sorted(ordered, key=_chain)):
-            if _chain(before) == _chain(after) and before.closing != after.opening:
-                detail = f"statement {masked(after.id)} does not open with what {masked(before.id)} closes with"
-                self._refusals.add(Refusal("balance_gap", detail, None, "Bal"))
+        for gap in balance_gaps(ordered, "Bal"):
+            self.refusals.add(gap)
 
     def control(self) -> Control:
-        ended, chunks = self._ended, self.chunks
-        numbers = [int(each.sequence) for each in ended if each.sequence]
-        days = [each.closing_day for each in ended]
-        first, last = (min(days), max(days)) if days else (0, 0)
-        if chunks.lines:
-            first, last = min(first, chunks.first_day), max(last, chunks.last_day)
-        accounts = tuple(dict.fromkeys(each.account for each in ended))
-        return Control(
-            f"{' and '.join(each.id for each in ended)} of {' and '.join(accounts)}",
-            self._version(),
-            accounts,
-            iso_day(first),
-            iso_day(last),
-            chunks.lines,
-            sequence=numbers[0] if len(ended) == 1 and numbers else None,
-            claims=tuple(map(_claim, ended)),
-            sums=tuple(map(_sum, ended)),
-            totals=chunks.totals(),
-            notes=tuple(sorted(self._notes)),
-        )
+        numbers = [int(each.sequence) for each in self._ended if each.sequence]
+        sequence = numbers[0] if len(self._ended) == 1 and numbers else None
+        return control_of(self._ended, self.chunks, self._version(), self._notes, sequence)
 
     def _version(self) -> str:
         """When the document was made, in UTC: texts that sort as the times do."""
@@ -438,47 +277,30 @@ class _Document:
             return ""
 
 
-def _detail(element: Element) -> _Detail:
-    own = _text(element, "Amt")
-    amounts = element if own else next(iter(_all(element, "AmtDtls/TxAmt")), element)
-    free = (*_texts(element, "RmtInf/Ustrd"), *_texts(element, "RmtInf/Strd/CdtrRefInf/Ref"),
-            *_texts(element, "RmtInf/Strd/AddtlRmtInf"), _text(element, "AddtlTxInf"))  # fmt: skip
-    references = (_text(element, f"Refs/{name}") for name in ("EndToEndId", "InstrId", "PmtInfId"))
-    return _Detail(
-        _text(amounts, "Amt"),
-        _currency(amounts),
+def _detail(element: Element) -> Detail:
+    own = text_at(element, "Amt")
+    amounts = element if own else next(iter(all_at(element, "AmtDtls/TxAmt")), element)
+    free = (*texts_at(element, "RmtInf/Ustrd"), *texts_at(element, "RmtInf/Strd/CdtrRefInf/Ref"),
+            *texts_at(element, "RmtInf/Strd/AddtlRmtInf"), text_at(element, "AddtlTxInf"))  # fmt: skip
+    references = (text_at(element, f"Refs/{name}") for name in ("EndToEndId", "InstrId", "PmtInfId"))
+    return Detail(
+        text_at(amounts, "Amt"),
+        currency_of(amounts),
         bool(own),
-        _text(element, "CdtDbtInd"),
-        tuple(each for each in references if each.upper() not in _NO_REFERENCE),
-        _text(element, "Refs/AcctSvcrRef"),
+        text_at(element, "CdtDbtInd"),
+        tuple(filter(is_reference, references)),
+        text_at(element, "Refs/AcctSvcrRef"),
         " ".join(free),
-        _place(element),
+        place_of(element),
+        text_at(element, "RtrInf/Rsn/Cd", "RtrInf/Rsn/Prtry"),
     )
 
 
-def _of_all(batch: str, details: list[_Detail]) -> _Detail:
+def _of_all(batch: str, details: list[Detail]) -> Detail:
     """What all details of an entry share: the batch that we have sent, where it is one."""
     shared = {each.references[-1] for each in details if each.references}
-    return _Detail(references=(batch,) if batch else tuple(shared) if len(shared) == 1 else ())
+    return Detail(references=(batch,) if batch else tuple(shared) if len(shared) == 1 else ())
 
 
-def _currency(element: Element) -> str:
-    return next((amount.get("Ccy", "") for amount in _all(element, "Amt")), "")
-
-
-def _chain(statement: _Statement) -> tuple[str, str]:
-    """Whose balances follow each other."""
-    return statement.account, statement.currency
-
-
-def _claim(statement: _Statement) -> ClaimedTotal:
-    opening, closing = (
-        Money(statement.opening or 0, statement.currency),
-        Money(statement.closing or 0, statement.currency),
-    )
-    return ClaimedTotal(statement.id, closing, opening, iso_day(statement.closing_day))
-
-
-def _sum(statement: _Statement) -> SettlementSum:
-    moved = (statement.closing or 0) - (statement.opening or 0)
-    return SettlementSum(statement.id, statement.currency, statement.moved, moved, statement.moved == moved)
+def currency_of(element: Element, path: str = "Amt") -> str:
+    return next((amount.get("Ccy", "") for amount in all_at(element, path)), "")

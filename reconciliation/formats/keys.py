@@ -13,14 +13,21 @@ from reconciliation.formats.seen import SeenNumbers
 from reconciliation.formats.shape import NO_KEY
 from schemas.settlement_keys import joined, named, paid_out
 
-__all__ = ["Occurrences", "digest", "named", "ours", "paid_out", "theirs"]
+__all__ = ["Occurrences", "calls_in", "digest", "named", "ours", "paid_out", "theirs"]
 
 _CALL_ID = re.compile(r"[0-9a-f]{32}").fullmatch
+_CALL_IDS = re.compile(r"(?<![0-9a-z])[0-9a-f]{32}(?![0-9a-z])")
 
 
 def ours(reference: str) -> str | None:
     """The reference if it is a call id of ours (32 hex digits in lower case)."""
     return reference if len(reference) == 32 and _CALL_ID(reference) and reference != NO_KEY else None
+
+
+def calls_in(text: str) -> tuple[str, ...]:
+    """The call id of ours that free text names, in whatever case; none where it names two."""
+    found = {*filter(ours, _CALL_IDS.findall(text.lower()))}
+    return tuple(found) if len(found) == 1 else ()
 
 
 def theirs(psp: str, reference: str) -> str:

@@ -32,7 +32,9 @@ KINDS = {
     "i": "invoice",
     "s": "bank_entry",
     "u": "unknown",  # declared by the format, and nothing we know
+    "n": "noted",  # shown, counted nowhere: what a statement says again
 }
+NOTED = "n"
 
 RefusalCode = Literal[
     "empty",

@@ -1,4 +1,4 @@
-"""Statements of a day → ISO 20022 camt.053, version 2 or 8: amounts without sign, the direction beside them."""
+"""Statements of a day → ISO 20022 camt.053 or 054, version 2 or 8: amounts without sign, the direction beside them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,26 @@ def write(statements: Sequence[Statement], version: Version = 2) -> Iterator[byt
     """The file, an element at a time; each statement has one account and one currency."""
     for text in _document(statements, version):
         yield (text + "\n").encode()
+
+
+def write_notification(statements: Sequence[Statement], version: Version = 8) -> Iterator[bytes]:
+    """camt.054: the same entries without balances, each as a batch with the number and the sum of its payments."""
+    first = statements[0]
+    yield f"""<?xml version="1.0" encoding="UTF-8"?>
+<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.054.001.{version:02d}">
+<BkToCstmrDbtCdtNtfctn><GrpHdr><MsgId>N-{first.account}-{first.day}</MsgId><CreDtTm>{_time(first.closed_at)}</CreDtTm></GrpHdr>
+""".encode()
+    for statement in statements:
+        currency = statement.currency
+        account = f"<Acct><Id><IBAN>{iban(statement.account, currency)}</IBAN></Id><Ccy>{currency}</Ccy></Acct>"
+        yield f"<Ntfctn><Id>N-{statement.account}-{currency}-{statement.day}</Id>{account}\n".encode()
+        for entry in statement.entries:
+            total = _money(entry.amount, currency).replace("Amt", "TtlAmt")
+            batch = f"<Btch><NbOfTxs>1</NbOfTxs>{total}</Btch>"
+            for text in _entry(entry, statement, version):
+                yield text.replace("<NtryDtls>", f"<NtryDtls>{batch}").encode() + b"\n"
+        yield b"</Ntfctn>\n"
+    yield b"</BkToCstmrDbtCdtNtfctn>\n</Document>\n"
 
 
 def iban(account: str, currency: str) -> str:

@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import NamedTuple
 
 from simulator.mischief import restated
-from simulator.settlements import adyen, camt, native, paypal, stripe
-from simulator.settlements.bank import Bank
+from simulator.settlements import adyen, bai, camt, nacha, native, paypal, stripe, swift
+from simulator.settlements.bank import Bank, Statement
 from simulator.settlements.books import Batch, Closed, FileFaultOf, SettlementBooks
 from simulator.settlements.model import Settlement
-from simulator.settlements.names import first_name, report_name
-from simulator.settlements.terms import Format
+from simulator.settlements.names import bank_report_name, first_name, report_name
+from simulator.settlements.terms import BankFormat, Format
 
 _AN_HOUR_US = 3_600_000_000
 
@@ -101,11 +101,33 @@ class Files:
                 return lambda: native.write(settlements()[0])
 
     def _of_bank(self, closed: Closed) -> Iterator[SettlementFile]:
-        statements = self._bank.statements(closed.day)
-        if statements:
-            account = statements[0].account
-            name = f"camt053-{account}-{closed.day}.xml"
-            yield SettlementFile(account, name, "camt.053", lambda: camt.write(statements))
+        """All that the bank sends of the day: its statement, and what tells the same besides."""
+        if not self._bank.statements(closed.day):
+            return
+        account = closed.terms.bank_account
+        for written in closed.terms.bank_formats:
+            if written == "nacha" and not nacha.returned(self._bank.statements(closed.day)):
+                continue
+            name = bank_report_name(written, account, closed.day)
+            yield SettlementFile(account, name, written, self._bank_writer(written, closed))
+
+    def _bank_writer(self, written: BankFormat, closed: Closed) -> Callable[[], Iterator[bytes]]:
+        def statements() -> list[Statement]:
+            return self._bank.statements(closed.day)  # their entries can be read once
+
+        match written:
+            case "camt.053":
+                return lambda: camt.write(statements())
+            case "camt.054":
+                return lambda: camt.write_notification(statements())
+            case "mt940":
+                return lambda: swift.write_statement(statements())
+            case "mt942":
+                return lambda: swift.write_report(statements())
+            case "bai2":
+                return lambda: bai.write(statements())
+            case "nacha":
+                return lambda: nacha.write(nacha.returned(statements()), closed.until_us)
 
 
 def _as_before(settlement: Settlement, fault: FileFaultOf) -> Settlement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Literal, get_args
 
@@ -13,6 +13,8 @@ from simulator.wire import Problem, Refused
 
 Format = Literal["adyen", "stripe", "paypal", "native"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+BankFormat = Literal["camt.053", "camt.054", "mt940", "mt942", "bai2", "nacha"]
+BANK_FORMATS: tuple[BankFormat, ...] = get_args(BankFormat)
 _USUAL: Mapping[str, Format] = {"northpay": "stripe", "southpay": "adyen"}
 
 
@@ -32,6 +34,7 @@ class Terms:
     formats: Mapping[str, Format] = field(default_factory=lambda: dict(_USUAL))
     bank_days: int = 0  # from a settlement to its money at the bank
     bank_account: str = "main"
+    bank_formats: tuple[BankFormat, ...] = ("camt.053",)  # all that the bank sends of a day
 
     def of_capture(self, minor: int, currency: str, scheme: str) -> Fee:
         """The fee of a capture in the settlement's currency, in minor units; each part is rounded half up."""
@@ -71,6 +74,8 @@ def read_terms(value: object) -> Terms:
         if not _fits(name, given):
             raise Refused(Problem.INVALID, f"terms.{name}: {given!r} does not fit")
     terms = Terms(**value)
+    if "bank_formats" in value:
+        terms = replace(terms, bank_formats=tuple(value["bank_formats"]))
     missing = [f"{one}/{other}" for one, other in terms.settles_in.items() if f"{one}/{other}" not in terms.rates]
     if missing:
         raise Refused(Problem.INVALID, f"terms.rates: {missing[0]} is missing")
@@ -85,6 +90,8 @@ def _fits(name: str, given: object) -> bool:
             return isinstance(given, str) and given.isascii() and given.replace("-", "").isalnum()
         case "formats":
             return isinstance(given, dict) and all(each in FORMATS for each in given.values())
+        case "bank_formats":
+            return isinstance(given, list) and bool(given) and all(each in BANK_FORMATS for each in given)
         case "settles_in":
             return isinstance(given, dict) and all(one in ISO and other in ISO for one, other in given.items())
         case "interchange_percent" | "rates":

@@ -59,6 +59,7 @@ SPECIAL: dict[int, tuple[tuple[str, ...], int, str, int, int]] = {
 }
 FEE = 1_500  # of a dispute
 DISPUTED, WON = 3, 9  # in January, in February
+SWIFT_FROM = 6  # the day from which the bank sends MT940 in place of camt.053, and tells all of it twice besides
 PLANTED_DAYS = 11  # so that what passes by itself has passed in the end
 
 FEES = (FeeScheduleRow(valid_from=date(2026, 1, 1), percent="1.2", fixed="0.10", band_percent="0.5"),)
@@ -217,7 +218,11 @@ class _World:
 
     def _asked(self, number: int) -> Asked:
         faults = (*(ODD if number % 2 else EVEN), *ROWS) if number < PLANTED_DAYS else ()
-        return Asked(Terms(formats=FORMATS) if number == 0 else None, faults, seed=self._seed)
+        terms = {
+            0: Terms(formats=FORMATS),
+            SWIFT_FROM: Terms(formats=FORMATS, bank_formats=("camt.054", "mt942", "mt940")),
+        }
+        return Asked(terms.get(number), faults, seed=self._seed)
 
     async def trade(self, number: int, orders: int) -> Day:
         """Payments of a day at every PSP, and what follows from those of the days before."""

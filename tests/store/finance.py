@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from consumers.ledger.consumer import build as build_ledger
+from operations.cli.ingesting import ingest
 from operations.cli.recon_answers import answer, walked
 from producers import recon_replies, recon_reports
 from producers.recon_reports import Answer, Report
 from producers.recon_steps import Found, Steps
+from reconciliation import gate
 from reconciliation.formats import keys
+from reconciliation.formats.shape import Control
+from reconciliation.spool import Events
 from schemas.events import AnyEvent
+from schemas.settlements import SettlementFileStored, SettlementLines, SettlementLinesEnded
 from tests.captures import capture
 from tests.reconciling import BANK, SOURCES, Room, Row, call_id
 from tests.reconciling import Report as File
-from tests.store.hearing import Hearing
+from tests.store.hearing import NOW, Hearing
 from topics.settings import Settings
 from topics.settlement_sources import SettlementSource
 
@@ -60,3 +66,37 @@ class Books:
 def statement(settlement: str = "st-1", paid: int = 2400, opening: int = 100) -> File:
     entry = Row(keys.paid_out("main", "238", "EUR"), paid, kind="s", settlement=settlement)
     return File((entry,), ((settlement, "EUR", opening + paid),), source=BANK, opening=opening)
+
+
+def ingested(books: Books, source: SettlementSource, data: bytes, path: Path) -> str:
+    """Stored, read and settled as the processes do it. → the file's id"""
+    path.write_bytes(data)
+    row = ingest(books.room.settings, source.name, path, "finance").row
+    names = ("source", "file_id", "name", "size", "stored_by", "received_at")
+    about = {name: row[name] for name in names} | {"received_at": NOW, "upload_id": "u"}
+    books.room.hear(SettlementFileStored(**about))
+    reader, parts = gate.opened([data], gate.reads_from(source), path.name)
+    *chunks, control = parts
+    assert isinstance(control, Control)
+    read_by = f"{reader.name}:{reader.version}"
+    with books.room.store.transaction() as conn:
+        conn.execute(
+            "UPDATE files SET state = 'gated', reader = %s, mode = %s, identity = %s, version = %s, first_day = %s,"
+            " last_day = %s WHERE file_id = %s",
+            [
+                read_by,
+                reader.mode,
+                control.identity,
+                control.version,
+                control.first_day or None,
+                control.last_day or None,
+                row["file_id"],
+            ],
+        )
+    psp = source.psp or source.bank_account
+    events = Events({"source": source.name, "psp": psp, "file_id": row["file_id"], "reader": read_by}, 1)
+    for chunk in chunks:
+        books.room.hear(*(SettlementLines.model_validate_json(each.value) for each in events.of(chunk)))  # type: ignore[arg-type]
+    books.room.hear(SettlementLinesEnded.model_validate_json(events.end(control.lines, control.claims).value))
+    books.settle()
+    return str(row["file_id"])

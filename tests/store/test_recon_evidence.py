@@ -13,26 +13,20 @@ import pytest
 from consumers.executor.consumer import build as build_executor
 from operations.auditor.engine.stores import Stores
 from operations.cli import recon_explained as shown
-from operations.cli.ingesting import ingest
 from operations.cli.timeline_settled import moments, settled
 from operations.stack.settings import AllSettings
 from producers import recon_explained, recon_lines, recon_replies
 from producers.recon_lines import LinesAsked
 from producers.recon_reports import Answer
-from reconciliation import gate
-from reconciliation.formats.shape import Control
-from reconciliation.spool import Events
 from schemas.money import Money
-from schemas.settlements import SettlementFileStored, SettlementLines, SettlementLinesEnded
 from tests.captures import capture
 from tests.reconciling import BANK, SOURCES, call_id
 from tests.settlement_files import ADYEN, ADYEN_TAIL, adyen, camt053, detail, entry, paid_out, statement
 from tests.settlement_files import settled as settled_row
-from tests.store.finance import Books
-from tests.store.hearing import NOW, Hearing
+from tests.store.finance import Books, ingested
+from tests.store.hearing import Hearing
 from tests.unit.executor_cases import order
 from topics.settings import Settings
-from topics.settlement_sources import SettlementSource
 
 EVIL = '=HYPERLINK("x")\x1b[2J'
 CARD = "4111111111111111"
@@ -43,40 +37,6 @@ def books(stored: AllSettings) -> Iterator[Books]:
     books = Books(stored)
     yield books
     books.close()
-
-
-def ingested(books: Books, source: SettlementSource, data: bytes, path: Path) -> str:
-    """Stored, read and settled as the processes do it. → the file's id"""
-    path.write_bytes(data)
-    row = ingest(books.room.settings, source.name, path, "finance").row
-    names = ("source", "file_id", "name", "size", "stored_by", "received_at")
-    about = {name: row[name] for name in names} | {"received_at": NOW, "upload_id": "u"}
-    books.room.hear(SettlementFileStored(**about))
-    reader, parts = gate.opened([data], gate.reads_from(source), path.name)
-    *chunks, control = parts
-    assert isinstance(control, Control)
-    read_by = f"{reader.name}:{reader.version}"
-    with books.room.store.transaction() as conn:
-        conn.execute(
-            "UPDATE files SET state = 'gated', reader = %s, mode = %s, identity = %s, version = %s, first_day = %s,"
-            " last_day = %s WHERE file_id = %s",
-            [
-                read_by,
-                reader.mode,
-                control.identity,
-                control.version,
-                control.first_day,
-                control.last_day,
-                row["file_id"],
-            ],
-        )
-    psp = source.psp or source.bank_account
-    events = Events({"source": source.name, "psp": psp, "file_id": row["file_id"], "reader": read_by}, 1)
-    for chunk in chunks:
-        books.room.hear(*(SettlementLines.model_validate_json(each.value) for each in events.of(chunk)))  # type: ignore[arg-type]
-    books.room.hear(SettlementLinesEnded.model_validate_json(events.end(control.lines, control.claims).value))
-    books.settle()
-    return str(row["file_id"])
 
 
 def report(*numbers: int, order_ref: str = "") -> bytes:

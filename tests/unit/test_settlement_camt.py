@@ -156,7 +156,7 @@ ENTITIES = b'<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
         (GOOD.replace(b"</Ntry>", b"</Ntyr>"), "bad_row"),
         (GOOD.replace(b"UTF-8", b"EBCDIC-X"), "bad_encoding"),
         (GOOD.replace(b"TX1XT", b"TX\xff"), "bad_row"),
-        (GOOD.replace(b"camt.053", b"camt.054"), "wrong_format"),
+        (GOOD.replace(b"camt.053", b"camt.052"), "wrong_format"),
         (GOOD.replace(b"001.02", b"001.12"), "wrong_format"),
         (camt053(), "empty"),
         (GOOD.replace(b"DE021", b"DE022"), "wrong_account"),

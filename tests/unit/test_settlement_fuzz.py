@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from reconciliation import gate
 from reconciliation.formats.shape import CHUNK_LINES, KINDS, Reader, ReadFrom, Refusal
+from simulator.settlements import bai, camt, nacha, swift
+from simulator.settlements.bank import Entry, Statement
 from tests.settlement_files import (
     adyen,
     adyen_row,
@@ -34,6 +36,13 @@ DOLLARS = settled(3, gross_currency="USD", exchange_rate="0.5", net_credit="48.8
 EXCHANGED = stripe.row(
     5, "charge", "8.70", "0", "8.70", customer_facing_amount="100.00", customer_facing_currency="sek"
 )
+NOON = 1_770_811_200_000_000
+ENTRIES = (
+    Entry("a", NOON, 12_345, "", "batch 7, shop-account", "southpay"),
+    Entry("b:returned:1", NOON, 2_000, call(5), "return of pay-out", "Ada"),
+    Entry("c", NOON, -500, call(6), "a text / that is longer than one line of either format lets it be, " * 3, ""),
+)
+STATEMENTS = [Statement("main", currency, 7, "2026-02-11", NOON, 100, 13_945, ENTRIES) for currency in ("EUR", "USD")]
 BACK = {"balance_transaction_id": "b", "reporting_category": "refund", "gross": "-8.70", "net": "-8.70"}
 WHOLE: dict[str, bytes] = {
     "adyen_settlement_details": adyen(
@@ -45,6 +54,11 @@ WHOLE: dict[str, bytes] = {
         statement("1.00", "21.00", entry("25.00", details=detail("25.00", text="batch 7")), entry("5.00", "DBIT")),
         statement("21.00", "21.00", name="ST-8", number="8"),
     ),
+    "camt054": b"".join(camt.write_notification(STATEMENTS)),
+    "mt940": b"".join(swift.write_statement(STATEMENTS)),
+    "mt942": b"".join(swift.write_report(STATEMENTS)),
+    "bai2": b"".join(bai.write(STATEMENTS)),
+    "nacha_returns": b"".join(nacha.write(nacha.returned(STATEMENTS), NOON)),
     "native_csv": native(
         native_row("capture", "100.00", "1.40", "98.60", our_ref=call(1), psp_ref="P1", commission="1.40"),
         native_row("capture", "250.00", "0.46", "21.28", psp_ref="P2", currency="SEK", fx_rate="0.08694"),
@@ -79,6 +93,20 @@ NASTY = (
         b"0000-00-00",
         b"24:00:00",
         b"XYZ",
+    ),
+    *(
+        b":61:",
+        b":20:X",
+        b"-}",
+        b":62M:",
+        b"RC",
+        b"260230",
+        b"88,",
+        b"16,142,",
+        b"/",
+        b"9" * 94,
+        b"799",
+        b"\xe2\x80\xa8",
     ),
     *(b"eur", b"XXX", b"jpy", b"T1300", b"DR", b"CR", b"SH", b"CH", b"SF", b"FF", b"payout", b"MerchantPayout"),
     *(b"=HYPERLINK()", b"\x1b[31m", CARD.encode(), b"<", b"</", b"&x;", b"<!DOCTYPE a>", b"]]>", b"\xff"),
