@@ -115,17 +115,20 @@ SECTIONS = (
 _COUNTS = ("came", "counted", "under_way", "held", "missing", "lines", "tallies", "breaks", "items")
 _OUT = ("not_due_tallies", "not_due", "late_tallies", "late", "plus", "minus")
 _AMOUNTS = ("unknown", "fee", "net", "claimed", "at_the_bank", "ledger", "explained", "difference", "amount", "gross")
+_LONG = frozenset(("break_id", "subject", "settlement", "file_id", "name", "opened_at"))
 _NUMBERS = frozenset((*_COUNTS, *_OUT, *_AMOUNTS))
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1c2330; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
 table { border-collapse: collapse; width: 100% } th, td { padding: .2rem .6rem; text-align: left; vertical-align: top }
-th { border-bottom: 1px solid #8a94a6; font-weight: 600 } td { border-bottom: 1px solid #e3e7ee; overflow-wrap: anywhere }
+th { border-bottom: 1px solid #8a94a6; font-weight: 600 } td { border-bottom: 1px solid #e3e7ee }
+td.t { overflow-wrap: anywhere } .wide { overflow-x: auto }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .stand { margin: .4rem 0 } .good { color: #1b7a43 } .bad { color: #b3261e } .hash { font-family: monospace; font-size: .85em }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem } figure { margin: 0 } figcaption { font-weight: 600; margin-bottom: .3rem }
 svg { background: #f6f8fb } svg text { font: 12px system-ui, sans-serif; fill: #1c2330 }
-@media print { body { margin: 0; max-width: none } h2 { break-after: avoid } tr { break-inside: avoid } }
+@media print { body { margin: 0; max-width: none; font-size: 9px } th, td { padding: .1rem .25rem }
+  h2 { break-after: avoid } tr { break-inside: avoid } }
 """
 
 
@@ -188,7 +191,7 @@ def _tables(report: Answer, section: Section) -> str:
     cells = ((field, _text(title)) for field, title in section.columns)
     head = "".join(f"<th{_right(field)}>{title}</th>" for field, title in cells)
     body = "\n".join(_row(row, section) for row in rows)
-    return f"{heading}\n<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+    return f'{heading}\n<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def _row(row: Answer, section: Section) -> str:
@@ -197,7 +200,8 @@ def _row(row: Answer, section: Section) -> str:
 
 
 def _right(field: str) -> str:
-    return ' class="n"' if field in _NUMBERS else ""
+    """Numbers stand on the right; long texts may break anywhere, and no other one does."""
+    return ' class="n"' if field in _NUMBERS else ' class="t"' if field in _LONG else ""
 
 
 def _text(value: object) -> str:
