@@ -67,7 +67,7 @@ class ClearingTotal(_Shape):
 
 
 class CarriedOver(_Shape):
-    """An open break. `owner`: who works it."""
+    """An open break. `owner`: who works it; `work`: how far."""
 
     break_id: str
     code: str
@@ -80,6 +80,7 @@ class CarriedOver(_Shape):
     items: int
     opened_at: datetime
     owner: str | None
+    work: str
 
 
 class FeesOfDay(_Shape):

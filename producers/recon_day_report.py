@@ -27,8 +27,8 @@ _OF_DAY: LiteralString = (
 )
 _OPEN: LiteralString = """
 SELECT replace(break_id, '-', '') AS break_id, code, class, subject, source, psp, currency, amount, items, opened_at,
-       to_jsonb(b)->>'assignee' AS owner
-FROM break_view b WHERE state = 'open' ORDER BY opened_at, code, subject LIMIT %(limit)s
+       assignee AS owner, work
+FROM break_view WHERE state = 'open' ORDER BY opened_at, code, subject LIMIT %(limit)s
 """
 # Files that are late, of this day or before.
 _MISSING: LiteralString = """
@@ -80,14 +80,13 @@ def refusals(report: Answer, today: date) -> list[str]:
     return found + [
         f"{case['code']} {case['break_id'][:12]} of class C has no owner: {case['subject']}"
         for case in report["carried_over"]
-        if case["class"] == "C" and not owner_of(case)
+        if case["class"] == "C" and needs_owner(case)
     ]
 
 
-def owner_of(case: Row) -> str | None:
-    """Who works an open case; None: nobody."""
-    owner: str | None = case["owner"]
-    return owner
+def needs_owner(case: Row) -> bool:
+    """Whether an open case waits for somebody who works it: one that a person has resolved does not."""
+    return not case["owner"] and case["work"] != "resolved"
 
 
 def day_report(sources: Sequence[SettlementSource], of: date, at: datetime) -> Steps[Answer]:

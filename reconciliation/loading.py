@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reconciliation import archive
 from reconciliation.banking import group_of, paired, unmatched
 from reconciliation.booking import Claim, LineSum
 from reconciliation.case_loading import load_cases, references_of
@@ -77,8 +78,9 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
 
 
 def _load_worked(conn: Connection, state: Reconciliation, worked: Sequence[BreakWorked]) -> None:
-    """Tallies are locked before breaks, as by whoever judges them."""
+    """Tallies are locked before breaks, as by whoever judges them. What a person undoes may be archived."""
     corrections, references = references_of(conn, worked)
+    archive.bring_back(conn, references)
     _lock_tallies(conn, state, sorted(references))
     load_cases(conn, state, worked, corrections)
 

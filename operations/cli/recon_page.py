@@ -101,7 +101,7 @@ SECTIONS = (
         "Carried over: each open break",
         [
             ("break_id", "break"),
-            *_same("code", "class", "subject", "amount", "currency", "items", "opened_at", "owner"),
+            *_same("code", "class", "subject", "amount", "currency", "items", "opened_at", "owner", "work"),
         ],
         "Nothing is carried over.",
     ),

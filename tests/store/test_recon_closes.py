@@ -13,7 +13,7 @@ import pytest
 from producers import recon_close_replies
 from producers.doors.recon_closes import OF_DAY, Closing, Standing, close, report_of, shown
 from producers.problems import Problem
-from producers.recon_day_report import Taken, day_report, owner_of, taken
+from producers.recon_day_report import Taken, day_report, taken
 from producers.recon_reports import Answer
 from reconciliation.formats import keys
 from tests.reconciling import ADYEN, BANK, Row, call_id, paid_out
@@ -184,8 +184,27 @@ def test_a_case_of_class_c_without_an_owner_holds_the_signature_even_of_the_seco
     assert refused(lambda: decide(after, "operator bob", before.sha256)).code == "refused"
 
 
-def test_an_owner_is_who_works_the_case() -> None:
-    assert [owner_of({"owner": name}) for name in (None, "ann")] == [None, "ann"]
+@pytest.mark.parametrize(
+    ("work", "holds"),
+    [
+        ("work = 'assigned', assignee = 'ann'", False),
+        ("work = 'resolved'", False),
+        ("work = 'assigned', assignee = ''", True),
+    ],
+)
+def test_a_case_of_class_c_with_an_owner_or_that_is_resolved_is_carried_over(
+    books: Books, decide: Close, work: str, holds: bool
+) -> None:
+    entry = Row(keys.theirs("main", "who knows"), 777, kind="s", settlement="st-1")
+    books.settle(File((entry,), (("st-1", "EUR", 877),), source=BANK, opening=100))
+    with books.room.store.transaction() as conn:
+        conn.execute(f"UPDATE breaks SET {work} WHERE class = 'C'")
+    what = take(books)
+    assert bool(what.refusals) == holds
+    if not holds:
+        decide(what, "operator ann")
+        [case] = [one for one in report(books)["carried_over"] if one["class"] == "C"]
+        assert (case["code"], case["amount"], case["work"]) == ("UNEXPLAINED", "7.77", work.split("'")[1])
 
 
 def test_the_report_counts_and_adds_up_absolute_values_and_what_is_not_due_stands_apart(books: Books) -> None:

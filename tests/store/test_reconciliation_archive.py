@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
@@ -16,6 +16,8 @@ from operations.stack.settings import AllSettings
 from producers import recon_explained, recon_fees, recon_reports
 from producers.recon_lines import LinesAsked, lines
 from reconciliation import archive
+from reconciliation.breaking import break_id
+from schemas.break_work import BreakWorked
 from schemas.events import PaymentDeclined
 from schemas.money import Money
 from schemas.settlements import SettlementFileDiscarded
@@ -28,6 +30,7 @@ from topics.runtime.shape.limits import Retention
 from topics.settings import Settings
 
 OLD = timedelta(days=11)
+LATE = timedelta(days=12)
 MONTHS = timedelta(days=100)
 
 
@@ -349,6 +352,34 @@ def test_the_archive_has_all_columns_of_tallies_and_the_mover_takes_them_all(boo
     of = {table: {name for each, name in rows if each == table} for table in ("tallies", "tallies_done")}
     assert of["tallies"] == set(archive.COLUMNS)
     assert of["tallies_done"] == set(archive.COLUMNS) | {"closed_on"}
+
+
+def test_what_a_person_undoes_long_after_comes_back_first(books: Books) -> None:
+    """A write-off makes a tally equal: it is closed, and archived like others."""
+    books.captured(1)
+    books.settle(paid_out([Row(call_id(1), 1200, 34)]), after=LATE)
+    item = f"northpay|c|{call_id(1)}"
+    assert ("AMOUNT", item) in books.room.breaks()
+    asked: dict[str, Any] = {"subject": break_id("AMOUNT", item), "reason": "small"}
+    made = {"operation_id": "op-1", "action": "write_off", "actor": "operator ann", "account": "platform:losses"}
+    books.room.hear(BreakWorked(**asked, **made))
+    books.room.settles(timedelta(minutes=1))
+    assert ("AMOUNT", item) not in books.room.breaks()
+    archived(books, LATE + OLD)
+    assert hot(books) == set()
+    [(correction,)] = _rows(books, "SELECT replace(correction_id::text, '-', '') FROM corrections")
+    undo = {"operation_id": "op-2", "action": "undo", "actor": "operator ann", "correction_id": correction}
+    books.room.after = LATE + OLD
+    books.room.hear(BreakWorked(**asked, **undo))
+    books.room.settles(timedelta(minutes=1))
+    assert hot(books) == {"c1"}
+    assert books.room.tallies()["northpay", "c", call_id(1), "EUR"] == (1234, 1200, 34)
+    assert ("AMOUNT", item) in books.room.breaks()
+
+
+def _rows(books: Books, statement: LiteralString) -> list[Any]:
+    with books.room.store.transaction() as conn:
+        return conn.execute(statement).fetchall()
 
 
 def test_money_of_two_currencies_comes_back_together(books: Books) -> None:

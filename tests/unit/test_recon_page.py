@@ -47,7 +47,7 @@ def report(subject: str = EVIL, currency: str = "EUR") -> dict[str, Any]:
                     "oldest_at": "2026-01-05T08:00:00Z"} | amount],
         "carried_over": [{"break_id": "a" * 32, "code": "AMOUNT", "class": "B", "subject": subject, "source": "north",
                           "psp": "northpay", "amount": "7.00", "items": 2, "opened_at": "2026-01-05T08:00:00Z",
-                          "owner": None} | amount],
+                          "owner": None, "work": "open"} | amount],
         "fees": [{"psp": "northpay", "kind": "c", "lines": 2, "fee": "0.68", "gross": "24.68"} | amount],
     }  # fmt: skip
 
