@@ -97,8 +97,8 @@ def sentences(repair: Repair) -> list[str]:
         for movement in repair.movements
     ]
     for change in repair.changes:
-        amount = Money(change.amount, change.currency)
-        told.append(f"of {change.psp}|{change.kind}|{change.key} {amount} more is expected")
+        amount, more = Money(abs(change.amount), change.currency), "more" if change.amount > 0 else "less"
+        told.append(f"of {change.psp}|{change.kind}|{change.key} {amount} {more} is expected")
     return told or ["nothing is booked"]
 
 
