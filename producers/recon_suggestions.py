@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any, LiteralString, NamedTuple
 
+from producers import recon_explained
+from producers.recon_lines import with_digests
 from producers.recon_reports import Answer, Ask, Row
-from producers.recon_steps import Steps
+from producers.recon_steps import Steps, steps_of
 from producers.recon_work import by_item
+from schemas.envelope import charge_call_id
 from schemas.money import Money
 from schemas.repairs import BANK_ENTRY, TallyState
 
@@ -17,6 +21,8 @@ LOOKED_AT = 10  # open items of a break, the largest first
 WINDOW = timedelta(days=10)  # around the day on which the break was opened
 COVER_MAX = 12  # open tallies among which a covering set is looked for
 FOUND_MAX = 5
+CHARGES = range(1, 10)  # of one order: each failover begins another
+is_id = re.compile(r"[A-Za-z0-9._~-]{1,64}").fullmatch
 _ITEMS: LiteralString = """
 SELECT item FROM break_item_view WHERE break_id = %(id)s::uuid::text AND closed_at IS NULL
 ORDER BY abs(amount) DESC, item LIMIT %(limit)s
@@ -86,7 +92,11 @@ def _of_tally(tally: TallyState, code: str, at: datetime) -> Steps[list[Suggeste
 
 
 def _explained(line: TallyState, at: datetime) -> Steps[list[Suggested]]:
-    """What the line may be: an expectation of exactly as much, or the fewest that come to it."""
+    """What the line may be: what is expected of the order that it names; else an expectation of exactly as much, or the fewest
+    that come to it.
+    """
+    if named := (yield from _of_its_order(line)):
+        return named
     waiting = by_item((yield Ask("reconciliation", _WAITING, _around(line, at, line.settled, COVER_MAX))))
     states = [state for of_item in waiting.values() for state in of_item]
     same = [state for state in states if -state.open == line.settled][:FOUND_MAX]
@@ -100,6 +110,32 @@ def _explained(line: TallyState, at: datetime) -> Steps[list[Suggested]]:
     return [
         Suggested("match", {"items": [line.item], "expectations": [states[place].item for place in cover]}, because)
     ]
+
+
+def _of_its_order(line: TallyState) -> Steps[list[Suggested]]:
+    """A line without our call id may name the order, or the PSP's own reference of a dispute."""
+    shown = yield from steps_of(recon_explained.tallies([line.key]))
+    told: list[Suggested] = []
+    for found in [each for tally in shown["tallies"] for each in tally["lines"] if each["file_id"]][:FOUND_MAX]:
+        places = yield from with_digests(found, [found["digest"]])
+        reference = places.get(found["digest"], {}).get("order_ref")
+        if not reference or not is_id(reference):
+            continue
+        keys = yield from recon_explained.keys_of(reference, ())
+        keys = sorted({*keys, *(charge_call_id(reference, number) for number in CHARGES)})
+        waiting = by_item((yield Ask("reconciliation", _TALLIES, {"keys": keys})))
+        told += [
+            Suggested("match", {"items": [line.item], "expectations": [state.item]}, f"its file names {reference}")
+            for state in (state for of_item in waiting.values() for state in of_item)
+            if _may_be(line, state)
+        ]
+    return told[:FOUND_MAX]
+
+
+def _may_be(line: TallyState, other: TallyState) -> bool:
+    same = (line.psp, line.kind, line.currency) == (other.psp, other.kind, other.currency) and line.key != other.key
+    left = other.expected - other.settled
+    return same and other.known and left * line.settled > 0 and abs(line.settled) <= abs(left)
 
 
 def _lines(expected: TallyState, at: datetime) -> Steps[list[Suggested]]:

@@ -53,7 +53,7 @@ def decide(
         case SettlementFileDiscarded():
             return files.discarded(state, event, now)
         case BreakWorked():
-            return working.work(state, event, rules, cause)
+            return _worked(state, event, rules, sources, cause)
         case RiskReviewed():
             return NOTHING  # of risk
         case TimerFired():
@@ -61,6 +61,14 @@ def decide(
         case _:
             fact = expected(event, sources, cause.said_at)
             return NOTHING if fact is None else _expect(fact, sources, now, is_new=_is_new(event, cause))
+
+
+def _worked(state: Reconciliation, event: BreakWorked, rules: BreakRules, sources: Sources, cause: Cause) -> Decision:
+    decided = working.work(state, event, rules, cause)
+    facts = [change.fact for change in decided.changes if isinstance(change, FactFound)]
+    due = [fact for fact in facts if fact.due is not None and fact.reference.psp in sources.of]
+    timers = [timer for fact in due for timer in _timers_of(fact, sources, cause.now)]
+    return decided._replace(timers=(*decided.timers, *timers)) if timers else decided
 
 
 def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: datetime) -> Decision:

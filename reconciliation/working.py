@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from reconciliation.business_days import next_boundary
@@ -147,7 +147,7 @@ class _Acting:
         moved = (
             [FactTakenBack(f, now) for f in _taken_back(self.state, repair)]
             if repair.undoes
-            else [FactFound(f, now) for f in _facts(self.state, id_, repair)]
+            else [FactFound(f, now) for f in _facts(self.state, id_, repair, now.date())]
         )
         return self._acted(after, made, *moved, events=said, correction_id=id_, done=repair.told())
 
@@ -199,7 +199,7 @@ def _undone(state: Reconciliation, asked: BreakWorked) -> Repair:
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _facts(state: Reconciliation, id_: str, repair: Repair) -> Iterator[Fact]:
+def _facts(state: Reconciliation, id_: str, repair: Repair, today: date) -> Iterator[Fact]:
     """What the repair makes us expect. Fees go on being compared as they were; a matched line has those of what it is."""
     other = next(
         (_tally(state, c) for c in repair.changes if c.amount and repair.kind == "match" and _is_known(state, c)), None
@@ -222,7 +222,7 @@ def _facts(state: Reconciliation, id_: str, repair: Repair) -> Iterator[Fact]:
                 seller=other.seller,
             )
         else:
-            yield fact
+            yield replace(fact, due=today)  # the line may be withdrawn: then it is missing
 
 
 def _taken_back(state: Reconciliation, repair: Repair) -> Iterator[Fact]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
@@ -15,6 +16,7 @@ from reconciliation.breaking import break_id
 from reconciliation.stuck import stuck
 from schemas.break_work import BreakWorked
 from schemas.corrections import CorrectionApproved
+from schemas.envelope import charge_call_id
 from schemas.money import Money
 from tests.captures import capture
 from tests.reconciling import Room, Row, call_id, paid_out
@@ -90,6 +92,27 @@ def test_other_currencies_psps_and_signs_are_not_suggested(room: Room) -> None:
     )
     room.hear(capture("order-2", call_id=call_id(2), psp="southpay", gross=Money(500, "EUR"), net=Money(466, "EUR")))
     assert told(room, unknown(room, 9, 500)) == []
+
+
+def test_a_line_that_names_the_order_is_suggested_as_that_orders(room: Room) -> None:
+    call = charge_call_id("order-7", 1)
+    room.hear(capture("order-7", call_id=call, gross=Money(500, "EUR"), net=Money(466, "EUR")))
+    captured(room, 1, 450)  # as much as the line, and of another order
+    line = Row("", 450, 0, name="theirs")
+    report = paid_out([line], "9")
+    room.hear(report.stored())
+    room.gated(report)
+    for chunk in report.chunks():
+        refs = ["order-7" if kind == "c" else "" for kind in chunk.lines.kinds]
+        room.hear(chunk.model_copy(update={"lines": replace(chunk.lines, order_refs=refs)}))
+    room.hear(report.ended())
+    room.settles()
+    room.after += timedelta(hours=1)
+    room.heard_all()
+    room.settles(timedelta(minutes=2))
+    [theirs] = [item for code, item in room.breaks() if code == "MISSING_INTERNAL"]
+    id_ = break_id("MISSING_INTERNAL", theirs)
+    assert told(room, id_) == [("match", {"items": [theirs], "expectations": [f"northpay|c|{call}"]})]
 
 
 def test_what_was_written_off_and_has_come_is_suggested_to_be_taken_back(room: Room) -> None:

@@ -22,7 +22,7 @@ from schemas.break_work import BreakAction, BreakWorked
 from schemas.corrections import CorrectionApproved
 from schemas.journals import LedgerEntry
 from schemas.money import Money
-from schemas.settlements import Settled
+from schemas.settlements import Settled, SettlementFileDiscarded
 from tests.captures import capture
 from tests.reconciling import ADYEN, BANK, Report, Room, Row, call_id, paid_out
 from tests.store.hearing import Hearing
@@ -412,6 +412,23 @@ def test_an_adjustment_is_mapped_and_the_proof_holds(room: Room, books: Hearing)
     check_books(room.settings)
     told = answer(room.settings, proof(room.settings.settlement_sources))
     assert told["holds"], told["proof"]
+
+
+def test_what_a_withdrawn_line_was_mapped_to_is_missing_then(room: Room, books: Hearing) -> None:
+    report = paid_out([Row(call_id(9), 500, 0)])
+    id_ = unexplained(room, books)
+    room.hear(worked(id_, "map", account="platform:fees"))
+    room.settles()
+    room.hear(SettlementFileDiscarded(source="adyen-eu", file_id=report.file_id, discarded_by="ann", reason="not ours"))
+    room.settles(DAYS)
+    assert at_psp(room) == {("MISSING_AT_PSP", tally(9))}
+    [said] = room.all_said(CorrectionApproved)
+    room.hear(worked(break_id("MISSING_AT_PSP", tally(9)), "undo", correction_id=said.correction_id))
+    room.settles()
+    assert at_psp(room) == set()
+    books.hears(*room.all_said(Settled)[1:], *room.all_said(CorrectionApproved))
+    assert [balance(books, each) for each in ("suspense", "platform:fees", "psp:northpay:receivable")] == [0, 0, 0]
+    check_books(room.settings)
 
 
 def test_the_proof_holds_after_each_repair(room: Room, books: Hearing) -> None:
