@@ -127,4 +127,8 @@ def _after_sweep(state: Reconciliation, changes: list[Change], sources: Sources,
     for change in changes:
         if isinstance(change, FactFound):
             timers += _timers_of(change.fact, sources, now)
+    for settlement in state.settlements.values():
+        source = sources.by_name[settlement.source]
+        if day := settling.waits_for_other_half(settlement, source, now):
+            timers.append(Timer(OVERDUE, f"{settlement.psp}|{day.isoformat()}", late_at(source, day)))
     return timers

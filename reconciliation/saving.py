@@ -296,6 +296,10 @@ ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = excluded
 """
 
 
+# Those that wait for their other half: their lines, or the total that is claimed.
+_UNTIED = "UPDATE settlements SET to_settle = TRUE WHERE psp = %s AND NOT ties AND NOT to_settle"
+
+
 def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
     for gone, saved in _of(changes, UnmatchedMoved):
         _save_unmatched(conn, gone, saved)
@@ -311,6 +315,7 @@ def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
         conn.execute(_WAKEN, [at, psp, at])
     for psp, first, last, at in _of(changes, LateJudged):
         conn.execute(_LATE, [at, first, last, psp])
+        conn.execute(_UNTIED, [psp])
 
 
 _GONE = """

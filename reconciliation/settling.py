@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from reconciliation import banking
 from reconciliation.booking import Amounts, as_booked, claimed, difference, moves_suspense_alone, paid_out, target, ties
@@ -142,7 +143,7 @@ def settle(
     moved = {ref: paid.get(ref, 0) - settlement.paid.get(ref, 0) for ref in sorted({*paid, *settlement.paid})}
     revision = settlement.revision + (bool(changed) or any(moved.values()))
     changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, paid, tied, now)]
-    changes += _untied(state, settlement, tied, now)
+    changes += _untied(state, settlement, tied or waits_for_other_half(settlement, source, now) is not None, now)
     changes += _repeated(state, settlement, now)
     changes += _gaps(state, settlement, source, now)
     if source.bank_account in sources.of:
@@ -154,6 +155,17 @@ def settle(
                 fact = paid_by_psp(source, settlement.settlement, reference, revision, money, day)
                 changes.append(FactFound(fact, now))
     return changes, [_event(settlement, source, revision, changed)] if changed else []
+
+
+def waits_for_other_half(settlement: Settlement, source: SettlementSource, now: datetime) -> date | None:
+    """The lines of a settlement and the total that is claimed of it may come in two files: the day from which on the source's
+    grace runs for the second one; None once both are here, or it is late."""
+    has_lines = any(each.lines for each in settlement.sums)
+    is_claimed = any(claim.paid is not None for claim in settlement.claims)
+    if has_lines == is_claimed or settlement.came_at is None:
+        return None
+    day = settlement.came_at.astimezone(ZoneInfo(source.timezone)).date()
+    return day if now < late_at(source, day) else None
 
 
 def _untied(state: Reconciliation, settlement: Settlement, tied: bool, now: datetime) -> Iterator[Change]:

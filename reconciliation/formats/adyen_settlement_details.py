@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of, distance_at_rate
+from reconciliation.formats.amounts import MajorUnits, Rates, Units, decimals_of, distance_at_rate, slack_at_rate
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.chunks import Chunks, Line, line_of
 from reconciliation.formats.keys import Occurrences, ours, theirs
@@ -232,7 +232,7 @@ class _Batch:
         else:
             exact = self._rates[rate]
             distance = distance_at_rate(gross, gross_currency, worth, currency, exact)
-            slack = _slack(gross, gross_currency, currency, rate)
+            slack = slack_at_rate(gross, gross_currency, currency, rate)
         if distance > slack:
             raise _untied()
         return rate if gross_currency != currency else ""
@@ -318,14 +318,6 @@ def _kind(type_: str) -> str:
 def _untied() -> Unreadable:
     detail = "gross at the row's rate, less commission, markup, scheme fees and interchange, is not its net"
     return Unreadable("row_does_not_tie", detail)
-
-
-def _slack(gross: int, gross_currency: str, currency: str, rate: str) -> Fraction:
-    """What the rounding of the file's rate and amounts may move, in minor units."""
-    if gross_currency == currency:
-        return Fraction(0)
-    last_digit = Fraction(1, 10 ** len(rate.partition(".")[2]))
-    return 1 + distance_at_rate(gross, gross_currency, 0, currency, last_digit)
 
 
 def _batch(text: str) -> str:

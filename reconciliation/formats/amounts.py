@@ -17,6 +17,8 @@ from schemas.currencies import DECIMALS
 from schemas.money import DIGITS_MAX
 
 REMEMBERED = 65_536  # texts; then a dict begins anew, so that memory stays flat
+FINER = 8  # decimals of reports that count finer than minor units
+_FINER_WHOLE_MAX = 12  # digits before the point
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _RATE = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,18})?")
 
@@ -97,6 +99,26 @@ class ImpliedUnits(Remembered):
         return minor
 
 
+class FinerUnits(Remembered):
+    """Signed decimals of major units with up to eight digits behind the point, whatever the currency → units of 10⁻⁸."""
+
+    def parse(self, text: str) -> int:
+        if not text:
+            return 0
+        match = _NUMBER.fullmatch(text)
+        if match is None:
+            raise Unreadable("bad_row", "not a plain decimal number")
+        sign, whole, fraction = match[1], match[2], (match[3] or "").rstrip("0")
+        if len(whole) > _FINER_WHOLE_MAX:
+            raise Unreadable("bad_row", f"an amount has at most {_FINER_WHOLE_MAX} digits before the point")
+        if len(fraction) > FINER:
+            raise Unreadable("wrong_decimals", f"more than {FINER} decimals")
+        exact = int(whole + fraction.ljust(FINER, "0"))
+        if sign and not exact:
+            raise Unreadable("bad_row", "zero has no sign")
+        return -exact if sign else exact
+
+
 class Rates(dict[str, Fraction]):
     """Text → exact rate, remembered: more than 0, at most 12 digits before and 18 behind the point."""
 
@@ -136,3 +158,11 @@ def distance_at_rate(gross: int, gross_currency: str, worth: int, currency: str,
     """How far `worth` is from gross at the rate, in minor units of `currency`."""
     unit = Fraction(10) ** (decimals_of(currency)[1] - decimals_of(gross_currency)[1])
     return abs(gross * unit * rate - worth)
+
+
+def slack_at_rate(gross: int, gross_currency: str, currency: str, rate: str) -> Fraction:
+    """What the rounding of a file's rate and amounts may move, in minor units of `currency`."""
+    if gross_currency == currency:
+        return Fraction(0)
+    last_digit = Fraction(1, 10 ** len(rate.partition(".")[2]))
+    return 1 + distance_at_rate(gross, gross_currency, 0, currency, last_digit)

@@ -40,6 +40,12 @@ class Line(NamedTuple):
 line_of = tuple.__new__  # line_of(Line, (kind, …, digest)): a third of the cost of Line(…)
 
 
+def as_evidence(line: Line) -> Line:
+    """The line of a report that another one settles: it says how a payment stands, moves nothing, and is in no settlement."""
+    named, cur = (line.key, line.psp_ref, line.order_ref), line.net_currency
+    return Line("e", *named, "", 0, cur, 0, cur, 0, at=line.at, value_day=line.value_day, digest=~line.digest)
+
+
 class Chunks:
     """Takes lines; gives a chunk for each CHUNK_LINES consecutive records.
 

@@ -42,7 +42,7 @@ _FOLLOWS: Mapping[str, frozenset[str]] = {
     "RC": frozenset({"FF"}),
     "FF": frozenset(),
 }
-_REQUIRED = (
+REQUIRED = (
     *("transaction id", "invoice id", "custom field", "transaction event code"),
     *("transaction initiation date", "transaction completion date"),
     *("transaction debit or credit", "gross transaction amount", "gross transaction currency"),
@@ -70,6 +70,7 @@ class _Section:
     last_day: int
     is_whole: bool  # begins in this file
     sums: dict[str, Sums] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)  # currency → net of what footers count, and has not moved
     footed: set[str] = field(default_factory=set)  # currencies
 
     @property
@@ -94,14 +95,18 @@ class PayPalStl:
         refusals = Refusals(source.released)
         with refusals.raised_at_the_end():
             records = Records(blocks)
-            file = _File(records, source, refusals)
+            file = PayPalFile(records, source, refusals)
             yield from file.chunks()
             if not refusals:
                 yield file.control()
 
 
-class _File:
+class PayPalFile:
     """What is known while one file is read."""
+
+    called = ""  # the report, in its identity
+    optional: tuple[str, ...] = _OPTIONAL  # columns beside those that are required
+    required: tuple[str, ...] = REQUIRED
 
     def __init__(self, records: Records, source: ReadFrom, refusals: Refusals) -> None:
         self._records, self._source, self._refusals = records, source, refusals
@@ -133,7 +138,7 @@ class _File:
             try:
                 chunk = self._take(row)
             except Unreadable as error:
-                refusals.add(refusal_of(error, row, records.line, self._cells(row)))
+                refusals.add(refusal_of(error, self.shown(row), records.line, self._cells(row)))
                 if row[0] != "SB":  # what follows would be read in the wrong place
                     return
                 continue
@@ -146,16 +151,20 @@ class _File:
     def _take(self, row: list[str]) -> Chunk | None:
         kind = row[0]
         if kind not in _FOLLOWS[self._before]:
-            code: RefusalCode = (
-                "wrong_format" if not self._before else "bad_row" if kind in _FOLLOWS else "schema_drift"
-            )
+            known: RefusalCode = "bad_row" if self._before else "truncated"
+            unknown: RefusalCode = "schema_drift" if self._before else "wrong_format"
+            code = known if kind in _FOLLOWS and kind else unknown
             raise Unreadable(code, f"a record {masked(kind)[:12]!r} behind {self._before or 'nothing'}")
         self._before = kind
         if kind != "SB":
             self._takes[kind](row)
             return None
         records = self._records
-        return self._chunks.add(self._line(row[1:]), records.number, records.first_byte, records.last_byte)
+        return self._chunks.add(self.line(row[1:]), records.number, records.first_byte, records.last_byte)
+
+    def shown(self, row: list[str]) -> list[str]:
+        """What a refusal may show of a record."""
+        return row
 
     def _check_end(self) -> None:
         if not self._before and not self._refusals:
@@ -195,16 +204,17 @@ class _File:
     def _take_columns(self, row: list[str]) -> None:
         self._columns = Columns(
             row[1:],
-            required=_REQUIRED,
-            optional=_OPTIONAL,
+            required=self.required,
+            optional=self.optional,
             is_money=lambda name: _MONEY.search(name) is not None,
             line=self._records.line,
         )
-        self._pick = self._columns.picker(*_REQUIRED, _BANK_REFERENCE)
+        self._pick = self._columns.picker(*REQUIRED, _BANK_REFERENCE)
 
     # ── transactions ──
 
-    def _line(self, told: list[str]) -> Line:
+    def line(self, told: list[str]) -> Line:
+        """Errors: Unreadable."""
         if self._columns is None or not self._columns.has_width(told):
             raise Unreadable("bad_row", "a transaction has not as many fields as there are columns")
         (transaction, invoice, custom, code, initiated, completed,
@@ -247,6 +257,20 @@ class _File:
             digest=self._seen.digest(named),
         )
 
+    def waits(self, line: Line) -> None:
+        """The line's transaction, which footers count, has moved nothing yet, or never will."""
+        waiting = self._sections[-1].waiting
+        waiting[line.net_currency] = waiting.get(line.net_currency, 0) + line.net
+
+    @property
+    def has_columns(self) -> bool:
+        return self._columns is not None
+
+    def place(self, name: str) -> int:
+        """Of a column among the fields of a transaction."""
+        assert self._columns is not None, "CH comes before SB"
+        return self._columns.place(name)
+
     def _key(self, kind: str, transaction: str, custom: str, invoice: str) -> str:
         if kind in _CARRY_CALLS:
             return ours(custom) or ours(invoice) or theirs(self._source.psp, transaction)
@@ -280,7 +304,7 @@ class _File:
         currency, told = footer(row, self._units)
         section.footed.add(currency)
         where = section.settlement, currency
-        self._claims[where] = self._claims.get(where, 0) + told.net()
+        self._claims[where] = self._claims.get(where, 0) + told.net() - section.waiting.get(currency, 0)
         if section.is_whole:
             self._refuse(*differences("section footer", currency, told, section.sums))
 
@@ -330,7 +354,7 @@ class _File:
         paid = {where: each.paid for where, each in found.items()}
         claims = {where: net + paid.get(where, 0) for where, net in self._claims.items()}
         return Control(
-            identity=f"{self._account} {first} part {self._part}",
+            identity=f"{self.called}{self._account} {first} part {self._part}",
             version=f"{self._version} {self._made_at}".strip(),
             account_ids=tuple(sorted({section.account for section in self._sections})),
             first_day=first,

@@ -33,6 +33,7 @@ KINDS = {
     "s": "bank_entry",
     "u": "unknown",  # declared by the format, and nothing we know
     "n": "noted",  # shown, counted nowhere: what a statement says again
+    "e": "evidence",  # says how a payment stands, and moves nothing
 }
 NOTED = "n"
 
@@ -83,6 +84,10 @@ class ReadFrom:
     references: frozenset[str] = frozenset()  # regular expressions that find a settlement in a bank's free text
     kind: Literal["psp", "bank", "any"] = "any"
     released: frozenset[RefusalCode] = frozenset()  # two persons have released the file from these
+
+    def counts(self, reader: str) -> bool:
+        """Whether lines of this reader count, although another report of the account says the same: if the source names it."""
+        return self.format == reader or self.kind == "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,14 @@ from schemas.masking import masked
 from schemas.money import Money
 from schemas.settlements import ClaimedTotal
 
-_REQUIRED = ("balance transaction id", "automatic payout id", "currency", "net", "reporting category", "source id")
+ACTIVITY = (
+    "balance transaction id",
+    "currency",
+    "net",
+    "reporting category",
+    "source id",
+)  # what any itemized report has
+_REQUIRED = (*ACTIVITY, "automatic payout id")
 _TIMES = ("automatic payout effective at", "available on", "created")  # each of them in UTC, too: "created utc"
 _OPTIONAL = frozenset(
     (
@@ -63,7 +70,7 @@ class StripePayoutReconciliation:
         refusals = Refusals(source.released)
         with refusals.raised_at_the_end():
             records = Records(blocks)
-            report = _Report(records.header(), source)
+            report = ItemizedReport(records.header(), source, _REQUIRED)
             yield from chunked(records, report.columns, report.chunks, refusals, report.line, report.cells)
             if not refusals:
                 report.check(refusals)
@@ -80,12 +87,12 @@ class _Units(dict[str, tuple[str, MajorUnits]]):
         return units
 
 
-class _Report:
+class ItemizedReport:
     """What is known while one file is read."""
 
-    def __init__(self, header: Sequence[str], source: ReadFrom) -> None:
+    def __init__(self, header: Sequence[str], source: ReadFrom, required: Sequence[str]) -> None:
         self.chunks = Chunks()
-        self._source = source
+        self._source, self._required = source, required
         self._units, self._seen = _Units(), Occurrences()
         self._local, self._utc = LocalTimes(source.timezone), LocalTimes("UTC")
         self._payouts: dict[tuple[str, str], str] = {}  # (payout, currency) whose payout row is here → its day
@@ -100,8 +107,8 @@ class _Report:
         metadata = [name for name in names if _METADATA.fullmatch(name)]
         self.columns = columns = Columns(
             header,
-            required=_REQUIRED,
-            optional=(*_OPTIONAL, *metadata),
+            required=self._required,
+            optional=(*_OPTIONAL, "automatic payout id", *metadata),
             is_money=lambda name: _MONEY.search(name) is not None,
         )
         self._has_gross, self._has_fee = "gross" in names, "fee" in names
@@ -236,13 +243,21 @@ class _Report:
     def check(self, refusals: Refusals) -> None:
         if not self.chunks.lines:
             raise Refusal("empty", "the report has no row")
-        if self._source.accounts and not self._accounts:
-            raise Refusal("wrong_account", "the report names no account (column connected_account_id)")
+        self.check_account()
         if not self._payouts:
             raise Refusal("truncated", "there is no payout row: nothing says what the rows come to")
         sums = self._sums()
         if len(sums) == 1 and not sums[0].ties:
             refusals.add(_bad_total(sums[0]))
+
+    def check_account(self) -> None:
+        """Errors: Refusal."""
+        if self._source.accounts and not self._accounts:
+            raise Refusal("wrong_account", "the report names no account (column connected_account_id)")
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return tuple(sorted(self._accounts))
 
     def control(self) -> Control:
         chunks, sums = self.chunks, self._sums()
@@ -251,7 +266,7 @@ class _Report:
         return Control(
             identity=f"payouts {first} to {last}",
             version="",
-            account_ids=tuple(sorted(self._accounts)),
+            account_ids=self.accounts,
             first_day=first,
             last_day=last,
             lines=chunks.lines,

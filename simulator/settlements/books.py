@@ -17,7 +17,7 @@ from simulator.settlements.bank import Bank, Entry
 from simulator.settlements.facts import Draft, declined, unsettled
 from simulator.settlements.model import Fee, Row, Settlement, with_payout
 from simulator.settlements.names import report_name
-from simulator.settlements.terms import Terms, read_terms
+from simulator.settlements.terms import Format, Terms, read_terms
 from simulator.shape import Shape
 from simulator.wire import Problem, Refused
 
@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS settled (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS settled_once ON settled (psp, fact) WHERE fact<>'';
 """
+TAKES_FROM_THE_BANK: frozenset[Format] = frozenset({"stripe", "checkoutcom", "checkoutcom_actions"})
 _SELECT_DAY = "SELECT day, until, terms, planted FROM settled_days"
 _DAY = f"{_SELECT_DAY} WHERE day=?"
 _LAST_DAY = f"{_SELECT_DAY} ORDER BY day DESC LIMIT 1"
@@ -169,7 +170,7 @@ class SettlementBooks:
         for currency, drafts in sorted(_by_currency(reported, closed).items()):
             left = sum(draft.row.net for draft in drafts)
             # What is negative waits for the next settlement, except where the PSP takes it from the bank account.
-            carried = left if left < 0 and reported.format != "stripe" else 0
+            carried = left if left < 0 and reported.format not in TAKES_FROM_THE_BANK else 0
             self._make(Batch(psp, number, currency, closed.day, carried, closed.until_us), drafts, reported, closed)
         for fact, (currency, amount) in reported.unknown_credits().items():
             entry = Entry(fact, closed.until_us, amount, "", "your invoice 4711", "somebody")

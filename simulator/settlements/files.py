@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 from simulator.mischief import restated
-from simulator.settlements import adyen, bai, camt, nacha, native, paypal, stripe, swift
+from simulator.settlements import adyen, adyen_accounting, bai, camt, checkoutcom, nacha, native, paypal, stripe, swift
 from simulator.settlements.bank import Bank, Statement
 from simulator.settlements.books import Batch, Closed, FileFaultOf, SettlementBooks
 from simulator.settlements.model import Settlement
-from simulator.settlements.names import bank_report_name, first_name, report_name
+from simulator.settlements.names import bank_report_name, first_name, payouts_name, report_name
 from simulator.settlements.terms import BankFormat, Format
 
+ONE_EACH: frozenset[Format] = frozenset({"native", "checkoutcom", "checkoutcom_actions"})  # a file for each settlement
+WITH_PAYOUTS: frozenset[Format] = frozenset(
+    {"checkoutcom", "checkoutcom_actions"}
+)  # and one that says what was paid out
 _AN_HOUR_US = 3_600_000_000
 
 
@@ -51,10 +56,10 @@ class Files:
     def _of_psp(
         self, batches: Sequence[Batch], day: Closed, written: Format, *, late: bool
     ) -> Iterator[SettlementFile]:
-        """A PSP's reports of a day: in our own CSV each settlement is a file."""
+        """A PSP's reports of a day: in some formats each settlement is a file."""
         psp, number = batches[0].psp, batches[0].number
         fault = self._books.file_fault(psp, number)
-        for of_file in [[batch] for batch in batches] if written == "native" else [batches]:
+        for of_file in [[batch] for batch in batches] if written in ONE_EACH else [batches]:
             name = report_name(written, psp, day.day, number, of_file[0].currency)
             has_fault = fault is not None and any(batch.currency == fault.currency for batch in of_file)
             if late != (has_fault and fault is not None and fault.fault == "missing_file"):
@@ -62,6 +67,9 @@ class Files:
             if has_fault and fault is not None:
                 yield from self._first_version(fault, name, of_file, day, written)
             yield SettlementFile(psp, name, written, self._writer(self._repeated(of_file, written), day, written))
+        if written in WITH_PAYOUTS and not late:
+            found = partial(self._settlements, batches)
+            yield SettlementFile(psp, payouts_name(psp, day.day), written, lambda: checkoutcom.write_payouts(found()))
 
     def _first_version(
         self, fault: FileFaultOf, name: str, batches: Sequence[Batch], day: Closed, written: Format
@@ -85,11 +93,7 @@ class Files:
         self, batches: Sequence[Batch], day: Closed, written: Format, former: FileFaultOf | None = None
     ) -> Callable[[], Iterator[bytes]]:
         """What writes the file; of one that is restated the `former` version."""
-
-        def settlements() -> list[Settlement]:
-            found = [self._books.settlement(batch) for batch in batches]
-            return found if former is None else [_as_before(each, former) for each in found]
-
+        settlements = partial(self._settlements, batches, former)
         match written:
             case "adyen":
                 return lambda: adyen.write(settlements())
@@ -99,6 +103,20 @@ class Files:
                 return lambda: paypal.write(settlements(), day.until_us + (0 if former else _AN_HOUR_US))
             case "native":
                 return lambda: native.write(settlements()[0])
+            case "checkoutcom":
+                return lambda: checkoutcom.write(settlements()[0])
+            case "checkoutcom_actions":
+                return lambda: checkoutcom.write_actions(settlements()[0])
+            case "adyen_accounting":
+                return lambda: adyen_accounting.write(settlements())
+            case "stripe_activity":
+                return lambda: stripe.write_activity(settlements())
+            case "paypal_trr":
+                return lambda: paypal.write(settlements(), day.until_us, detail=True)
+
+    def _settlements(self, batches: Sequence[Batch], former: FileFaultOf | None = None) -> list[Settlement]:
+        found = [self._books.settlement(batch) for batch in batches]
+        return found if former is None else [_as_before(each, former) for each in found]
 
     def _of_bank(self, closed: Closed) -> Iterator[SettlementFile]:
         """All that the bank sends of the day: its statement, and what tells the same besides."""

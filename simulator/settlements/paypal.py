@@ -1,6 +1,6 @@
-"""Settlements of a day → PayPal's STL: records by their first field, unsigned hundredths whatever the currency.
+"""Settlements of a day → PayPal's STL or TRR: records by their first field, unsigned hundredths whatever the currency.
 
-Records: developer.paypal.com/docs/reports/sftp-reports/settlement-report
+Records: developer.paypal.com/docs/reports/sftp-reports/settlement-report and …/transaction-detail
 """
 
 from __future__ import annotations
@@ -20,6 +20,25 @@ COLUMNS = (
     *("Custom Field", "Consumer ID", "Payment Tracking ID", "Store ID", "Bank Reference ID"),
     *("Credit Transactional Fee", "Credit Promotional Fee", "Credit Term"),
 )
+DETAIL = (
+    *COLUMNS[:13],
+    *("Transactional Status", "Insurance Amount", "Sales Tax Amount", "Shipping Amount", "Transaction Subject"),
+    *("Transaction Note", "Payer's Account ID", "Payer Address Status", "Item Name", "Item ID"),
+    *("Option 1 Name", "Option 1 Value", "Option 2 Name", "Option 2 Value"),
+    *("Auction Site", "Auction Buyer ID", "Auction Closing Date"),
+    *(f"Shipping Address {part}" for part in ("Line1", "Line2", "City", "State", "Zip", "Country")),
+    *("Shipping Method", "Custom Field"),
+    *(f"Billing Address {part}" for part in ("Line1", "Line2", "City", "State", "Zip", "Country")),
+    *("Consumer ID", "First Name", "Last Name", "Consumer Business Name", "Card Type", "Payment Source"),
+    *("Shipping Name", "Authorization Review Status", "Protection Eligibility", "Payment Tracking ID"),
+)
+_PAYER = {
+    "Transactional Status": '"S"',
+    "Payer's Account ID": '"payer@example.org"',
+    "First Name": '"Cindy"',
+    "Last Name": '"Whovill"',
+    "Billing Address Line1": '"321 Notta Boulevard"',
+}
 _CODES: Mapping[Kind, str] = {
     "capture": "T0006",
     "refund": "T1107",
@@ -77,14 +96,14 @@ class _Record:
     bank_reference: str = ""
 
 
-def write(settlements: Sequence[Settlement], made_at: int) -> Iterator[bytes]:
-    """The file of a day, a record at a time."""
+def write(settlements: Sequence[Settlement], made_at: int, *, detail: bool = False) -> Iterator[bytes]:
+    """The file of a day, a record at a time; with `detail` the TRR, which names the payer, too."""
     account = quote(settlements[0].account)
     day = settlements[0].day.replace("-", "/")
     yield _line('"RH"', _time(made_at), '"A"', account, "009", "")
     yield _line('"FH"', "01")
     yield _line('"SH"', f"{day} 00:00:00 +0000", f"{day} 23:59:59 +0000", account, '""')
-    yield _line('"CH"', *map(quote, COLUMNS))
+    yield _line('"CH"', *map(quote, DETAIL if detail else COLUMNS))
     totals: dict[str, _Totals] = {}
     for settlement in settlements:
         for place, row in enumerate(settlement.rows):
@@ -93,7 +112,9 @@ def write(settlements: Sequence[Settlement], made_at: int) -> Iterator[bytes]:
                 continue
             for record in _records(row, place, settlement):
                 totals.setdefault(record.currency, _Totals()).add(record.gross, record.fee)
-                yield _body(record, row)
+                fields = dict(zip(COLUMNS, _body(record, row), strict=True))
+                told = fields | _PAYER if detail else fields
+                yield _line('"SB"', *(told.get(name, '""') for name in (DETAIL if detail else COLUMNS)))
     yield from _footers(totals)
 
 
@@ -129,13 +150,12 @@ def _records(row: Row, place: int, settlement: Settlement) -> Iterator[_Record]:
     yield _Record(f"{id_}-2", _CONVERSION, id_, exchanged, row.net_currency, fee)
 
 
-def _body(record: _Record, row: Row) -> bytes:
+def _body(record: _Record, row: Row) -> tuple[str, ...]:
     fee = ('""', "", '""') if not record.fee else (*_amount(-record.fee), quote(record.currency))
     at = _time(row.at)
     texts = (record.id, row.order_ref, record.reference, "TXN" if record.reference else "", record.code)
     more = ("", "", "", record.bank_reference)
-    return _line(
-        '"SB"',
+    return (
         *map(quote, texts),
         *(at, at),
         *(*_amount(record.gross), quote(record.currency)),

@@ -36,6 +36,7 @@ COLUMNS = (
     "payment_metadata[order]",
     "refund_metadata[reference]",
 )
+ACTIVITY = tuple(name for name in COLUMNS if "payout" not in name and "trace" not in name)
 _CATEGORIES: Mapping[Kind, str] = {
     "capture": "charge",
     "refund": "refund",
@@ -58,6 +59,16 @@ def write(settlements: Sequence[Settlement]) -> Iterator[bytes]:
     for settlement in settlements:
         for place, row in enumerate(settlement.rows):
             yield line(*_fields(row, place, settlement))
+
+
+def write_activity(settlements: Sequence[Settlement]) -> Iterator[bytes]:
+    """What has changed the balance, without what was paid out and without the names of pay-outs."""
+    yield line(*ACTIVITY)
+    for settlement in settlements:
+        for place, row in enumerate(settlement.rows):
+            if row.kind != "payout":
+                told = dict(zip(COLUMNS, _fields(row, place, settlement), strict=True))
+                yield line(*(told[name] for name in ACTIVITY))
 
 
 def _fields(row: Row, place: int, settlement: Settlement) -> tuple[str, ...]:

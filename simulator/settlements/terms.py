@@ -11,7 +11,18 @@ from simulator.currencies import ISO
 from simulator.settlements.model import Fee
 from simulator.wire import Problem, Refused
 
-Format = Literal["adyen", "stripe", "paypal", "native"]
+Format = Literal[
+    "adyen",
+    "stripe",
+    "paypal",
+    "native",
+    "checkoutcom",  # a settlement breakdown for each pay-out, and the payouts report
+    "checkoutcom_actions",  # the same by financial actions
+    # Reports beside those that settle: what has happened with payments, once more.
+    "adyen_accounting",
+    "stripe_activity",
+    "paypal_trr",
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 BankFormat = Literal["camt.053", "camt.054", "mt940", "mt942", "bai2", "nacha"]
 BANK_FORMATS: tuple[BankFormat, ...] = get_args(BankFormat)

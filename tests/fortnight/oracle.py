@@ -21,6 +21,7 @@ from tests.unit.settlement_reading import lines_of
 
 Found = set[tuple[str, str]]
 FRIDAY = 4
+EACH_CURRENCY = ("native", "checkoutcom")  # formats with a file of each
 
 
 class Oracle:
@@ -120,8 +121,8 @@ def _captures(psp: str, content: bytes) -> dict[tuple[str, str], int]:
 
 def _missed(day: date, psp: str, number: int) -> Iterator[str]:
     """What a file that comes a day later is until then: a day, unless that is over before the grace; a number among others.
-    Of our own CSV those of other currencies have come."""
-    if FORMATS[psp] != "native" and not (GRACE[psp] and day.weekday() == FRIDAY):
+    Where each currency has a file those of others have come."""
+    if FORMATS[psp] not in EACH_CURRENCY and not (GRACE[psp] and day.weekday() == FRIDAY):
         yield f"day|{psp}/{file_day(psp, day).isoformat()}"
     if FORMATS[psp] == "adyen" and day != FIRST:
         yield f"sequence|{psp}/{number}"
@@ -130,15 +131,14 @@ def _missed(day: date, psp: str, number: int) -> Iterator[str]:
 def _paid_before_read(day: Day, psp: str, currency: str) -> Iterator[str]:
     """What the bank shows of a file that comes a day later, or is read when persons have released it."""
     for batch in day.batches:
-        of_file = batch.psp == psp and (FORMATS[psp] != "native" or batch.currency == currency)
+        of_file = batch.psp == psp and (FORMATS[psp] not in EACH_CURRENCY or batch.currency == currency)
         if of_file and not batch.left_over and batch.currency != "GBP":  # of which nothing is left to pay out
             yield _at_the_bank(psp, batch.number, batch.currency, day.day.isoformat())
 
 
 def _at_the_bank(psp: str, number: int, currency: str, day: str) -> str:
     """What the bank is expected to show of a settlement. PayPal tells the bank's reference."""
-    settlement = Settlement(psp, f"{psp}-account", number, currency, day, 0, ())
-    name = settlement.trace if FORMATS[psp] == "paypal" else _reference(psp, number, currency, day)
+    name = _trace(psp, number, currency, day) if FORMATS[psp] == "paypal" else _reference(psp, number, currency, day)
     return f"main|s|{keys.paid_out('main', name, currency)}"
 
 
@@ -149,8 +149,14 @@ def _reference(psp: str, number: int, currency: str, day: str) -> str:
             return Settlement(psp, f"{psp}-account", number, currency, day, 0, ()).payout_id
         case "paypal":
             return f"{psp}-account:{day}"
+        case "checkoutcom":
+            return _trace(psp, number, currency, day)
         case _:
             return str(number)
+
+
+def _trace(psp: str, number: int, currency: str, day: str) -> str:
+    return Settlement(psp, f"{psp}-account", number, currency, day, 0, ()).trace
 
 
 def _identity(psp: str, number: int, currency: str, day: str) -> str:
@@ -160,5 +166,7 @@ def _identity(psp: str, number: int, currency: str, day: str) -> str:
             return f"batch {number} of {psp}-account"
         case "paypal":
             return f"{psp}-account {day} part 1"
+        case "checkoutcom":
+            return f"settlement breakdown of payout {_trace(psp, number, currency, day)} of ent_{psp}"
         case _:
             return f"settlement {number} of {psp}-account in {currency}"

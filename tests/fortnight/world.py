@@ -1,4 +1,4 @@
-"""A fortnight at four simulated PSPs and a bank: what our rooms have said of it, the files of each day, and what is planted.
+"""A fortnight at five simulated PSPs and a bank: what our rooms have said of it, the files of each day, and what is planted.
 
 The simulator's own books run in this process, on a clock that stands where it is put.
 """
@@ -33,7 +33,13 @@ from topics.settlement_sources import FeeScheduleRow, FileSchedule, SettlementSo
 
 FIRST = date(2026, 1, 26)  # a Monday; what is disputed in January may be won in February
 DAYS = 14
-FORMATS: dict[str, Format] = {"northpay": "stripe", "southpay": "adyen", "eastpay": "paypal", "westpay": "native"}
+FORMATS: dict[str, Format] = {
+    "northpay": "stripe",
+    "southpay": "adyen",
+    "eastpay": "paypal",
+    "westpay": "native",
+    "centralpay": "checkoutcom",
+}
 CURRENCIES = ("EUR", "EUR", "EUR", "USD", "USD", "JPY", "CLP")
 SCHEMES = ("visa", "mastercard", "amex")
 # What mischief may plant it does on an order or file of its own; the order is that in which places become scarce.
@@ -55,7 +61,13 @@ EVERYWHERE = tuple(FORMATS)
 SPECIAL: dict[int, tuple[tuple[str, ...], int, str, int, int]] = {
     1: (EVERYWHERE, 5, "EUR", NEVER, 0),  # less than its fee
     2: (EVERYWHERE, 5_000, "SEK", 7, 5_000),  # given back on a day without another payment of it: they take money
-    6: (("southpay", "eastpay", "westpay"), 10_000, "GBP", 6, 9_845),  # nothing is left; Stripe makes no such payout
+    6: (
+        ("southpay", "eastpay", "westpay", "centralpay"),
+        10_000,
+        "GBP",
+        6,
+        9_845,
+    ),  # nothing is left; Stripe makes no such payout
 }
 FEE = 1_500  # of a dispute
 DISPUTED, WON = 3, 9  # in January, in February
@@ -63,12 +75,18 @@ SWIFT_FROM = 6  # the day from which the bank sends MT940 in place of camt.053, 
 PLANTED_DAYS = 11  # so that what passes by itself has passed in the end
 
 FEES = (FeeScheduleRow(valid_from=date(2026, 1, 1), percent="1.2", fixed="0.10", band_percent="0.5"),)
-GRACE = {"northpay": 0, "southpay": 0, "eastpay": 1, "westpay": 1}  # days: at the first two what is a day late is late
+GRACE = {
+    "northpay": 0,
+    "southpay": 0,
+    "eastpay": 1,
+    "westpay": 1,
+    "centralpay": 1,
+}  # days: at the first two what is a day late is late
 
 
 def file_day(psp: str, day: date) -> date:
     """The day that a file says it is of: of its payments, or of its pay-out after midnight."""
-    return day + timedelta(days=1) if FORMATS[psp] in ("stripe", "adyen") else day
+    return day + timedelta(days=1) if FORMATS[psp] in ("stripe", "adyen", "checkoutcom") else day
 
 
 SOURCES = (
@@ -95,6 +113,7 @@ SOURCES = (
                 r"batch ([0-9]+), southpay-account",
                 r"(TX[0-9]{10}XT) batch [0-9]+, eastpay-account",
                 r"batch ([0-9]+), westpay-account",
+                r"(TX[0-9]{10}XT) batch [0-9]+, centralpay-account",
             }
         ),
     ),
@@ -228,7 +247,7 @@ class _World:
         """Payments of a day at every PSP, and what follows from those of the days before."""
         day = Day(FIRST + timedelta(days=number))
         self._clock.at = moment(day.day, 10)
-        placed = [self._order(psp) for psp in FORMATS for _ in range(orders // 4)]
+        placed = [self._order(psp) for psp in FORMATS for _ in range(orders // len(FORMATS))]
         psps, minor, currency, refunded_on, refund = SPECIAL.get(number, ((), 0, "EUR", NEVER, 0))
         placed += [self._special(psp, Money(minor, currency), refunded_on, refund) for psp in psps]
         at_us = self._clock.now_us()

@@ -1,4 +1,4 @@
-"""A fortnight of payments at four PSPs, one of each format, and a bank; with faults of each code, planted by seed.
+"""A fortnight of payments at five PSPs, one of each format, and a bank; with faults of each code, planted by seed.
 
 What is found is what was planted, as sets; and files in three orders end in the same reports, to the byte.
 """
@@ -26,7 +26,7 @@ from tests.fortnight.office import Office
 from tests.fortnight.oracle import Oracle
 from tests.fortnight.world import SOURCES, Bytes, Day, fortnight, moment
 
-ORDERS = int(os.environ.get("FORTNIGHT_ORDERS", "600"))
+ORDERS = int(os.environ.get("FORTNIGHT_ORDERS", "750"))
 SEED = int(os.environ.get("FORTNIGHT_SEED", "1"))
 _NIGHT = timedelta(hours=18)  # from the noon of a day to the next morning, when its files come
 _LATER = timedelta(days=1)  # after the last day: whatever is missing is late, but for what has happened on it

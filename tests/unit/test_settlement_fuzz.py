@@ -14,6 +14,8 @@ from reconciliation import gate
 from reconciliation.formats.shape import CHUNK_LINES, KINDS, Reader, ReadFrom, Refusal
 from simulator.settlements import bai, camt, nacha, swift
 from simulator.settlements.bank import Entry, Statement
+from tests import checkoutcom_files as checkoutcom
+from tests import evidence_files as evidence
 from tests.settlement_files import (
     adyen,
     adyen_row,
@@ -32,6 +34,7 @@ from tests.unit import test_stripe_payout_reconciliation as stripe
 from tests.unit.settlement_reading import Told, told
 
 SOURCE = ReadFrom("fuzzed", "psp", timezone="Europe/Berlin", references=frozenset({r"batch (\w+)"}))
+ACTIVITY = [name for name in stripe.COLUMNS if "payout" not in name]
 DOLLARS = settled(3, gross_currency="USD", exchange_rate="0.5", net_credit="48.80")
 EXCHANGED = stripe.row(
     5, "charge", "8.70", "0", "8.70", customer_facing_amount="100.00", customer_facing_currency="sek"
@@ -49,7 +52,13 @@ WHOLE: dict[str, bytes] = {
         [settled(1), settled(1), DOLLARS, adyen_row("Fee", net_debit="1.00"), paid_out("245.40")]
     ),
     "stripe_payout_reconciliation": stripe.report([*stripe.DAY, EXCHANGED, {**EXCHANGED, **BACK}]),
+    "stripe_balance_change": stripe.report([stripe.CHARGE, stripe.REFUND, EXCHANGED], ACTIVITY),
     "paypal_stl": paypal.bytes_of(paypal.report(paypal.DAY, [paypal.PAID])),
+    "paypal_trr": evidence.detailed(paypal.report(paypal.DAY, [paypal.PAID]), "SPSF"),
+    "adyen_payment_accounting": evidence.accounting(*evidence.STATUSES),
+    "checkoutcom_settlement_breakdown": checkoutcom.breakdown(*checkoutcom.ROWS),
+    "checkoutcom_financial_actions": checkoutcom.actions(*checkoutcom.ACTED),
+    "checkoutcom_payouts": checkoutcom.payouts(checkoutcom.payout("33.78"), checkoutcom.payout("-4", "PAY2")),
     "camt053": camt053(
         statement("1.00", "21.00", entry("25.00", details=detail("25.00", text="batch 7")), entry("5.00", "DBIT")),
         statement("21.00", "21.00", name="ST-8", number="8"),
@@ -108,6 +117,7 @@ NASTY = (
         b"799",
         b"\xe2\x80\xa8",
     ),
+    *(b"-0.1234567", b"0.123456789", b"Chargeback (ARBL)", b"Capture", b"Top Up", b"V", b"Refused"),
     *(b"eur", b"XXX", b"jpy", b"T1300", b"DR", b"CR", b"SH", b"CH", b"SF", b"FF", b"payout", b"MerchantPayout"),
     *(b"=HYPERLINK()", b"\x1b[31m", CARD.encode(), b"<", b"</", b"&x;", b"<!DOCTYPE a>", b"]]>", b"\xff"),
 )

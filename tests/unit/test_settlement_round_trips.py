@@ -10,16 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciliation.formats.adyen_payment_accounting import AdyenPaymentAccounting
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
 from reconciliation.formats.camt053 import Camt053
+from reconciliation.formats.checkoutcom_financial_actions import CheckoutcomFinancialActions
+from reconciliation.formats.checkoutcom_settlement_breakdown import CheckoutcomSettlementBreakdown
 from reconciliation.formats.chunks import Line
 from reconciliation.formats.keys import ours, theirs
 from reconciliation.formats.native_csv import NativeCsv
 from reconciliation.formats.paypal_stl import PayPalStl
+from reconciliation.formats.paypal_trr import PayPalTrr
 from reconciliation.formats.shape import KINDS, NO_KEY, Reader
+from reconciliation.formats.stripe_balance_change import StripeBalanceChange
 from reconciliation.formats.stripe_payout_reconciliation import StripePayoutReconciliation
 from schemas.currencies import DECIMALS
 from schemas.money import Money
+from tests import checkoutcom_files as checkoutcom
+from tests import evidence_files as evidence
 from tests.settlement_files import adyen, adyen_row, camt053, detail, entry, native, native_row, statement
 from tests.unit import test_paypal_stl as paypal
 from tests.unit import test_stripe_payout_reconciliation as stripe
@@ -40,6 +47,10 @@ class Written(NamedTuple):
     write: Callable[[Sequence[Line]], bytes]
     parts: int = 0  # of the fee
     has_rates: bool = False
+    pays_out: bool = True  # names what it pays out
+    has_fees: bool = True  # in the row of a payment
+    has_markup: bool = True
+    by_sign: bool = False  # a dispute that is won is known by its sign
 
 
 def at_local(line: Line) -> str:
@@ -173,6 +184,104 @@ def camt_file(lines: Sequence[Line]) -> bytes:
     return camt053(statement("0.00", amount(sum(line.net for line in lines), "EUR"), *map(camt_entry, lines)))
 
 
+def movement_of(line: Line) -> dict[str, str]:
+    type_ = {
+        **{"c": "Charge", "r": "Refund", "R": "Refund Reversal", "b": "Chargeback", "B": "Chargeback", "f": "Void"},
+        **{"h": "Rolling Reserve", "H": "Rolling Reserve", "i": "Invoice Settlement", "j": "Adjustment", "u": "Top Up"},
+    }[line.kind]
+    currency, held = line.net_currency, line.kind in "hH"
+    gross = 0 if held else line.net + line.fee
+    parts = zip(("processing_fee", "scheme_fee", "interchange", "tax"), (line.commission, *line[12:15]), strict=True)
+    return checkoutcom.movement(
+        type_,
+        amount(gross, currency),
+        amount(line.net if held else -line.fee, currency),
+        amount(line.net, currency),
+        **{name: amount(-part, currency) for name, part in parts},
+        reserve=amount(line.net, currency) if held else "0",
+        reference=line.order_ref or (line.key if ours(line.key) and line.kind in CARRY_CALLS else ""),
+        payment_id=line.psp_ref,
+        action_id="",
+        processed_on=at_local(line),
+        payout_id=line.settlement,
+        holding_currency=currency,
+        processing_currency=line.gross_currency,
+        gross_in_processing_currency=amount(line.gross, line.gross_currency),
+        fx_rate_applied=line.rate or "1",
+        available_on=at_local(line),
+    )
+
+
+def action_of(line: Line) -> dict[str, str]:
+    breakdown = {
+        **{"c": "Capture", "r": "Refund", "R": "Refund Reversal", "b": "Chargeback (ADJM)", "B": "Chargeback (RPDW)"},
+        **{"f": "Void Fixed Fee", "h": "Rolling Reserve Hold", "H": "Rolling Reserve Release"},
+        **{"i": "Invoice Settlement", "j": "Adjustment", "u": "Transfer In"},
+    }[line.kind]
+    return checkoutcom.action(
+        "Void" if line.kind == "f" else breakdown,
+        breakdown,
+        amount(line.net, line.net_currency),
+        reference=line.order_ref or (line.key if ours(line.key) and line.kind in CARRY_CALLS else ""),
+        action_id=line.psp_ref,
+        payment_id=line.psp_ref,
+        processed_on=at_local(line),
+        payout_id=line.settlement,
+        holding_currency=line.net_currency,
+        processing_currency=line.gross_currency,
+        processing_currency_amount=amount(line.gross, line.gross_currency),
+        fx_rate_applied=line.rate or "1",
+    )
+
+
+def breakdown_file(lines: Sequence[Line]) -> bytes:
+    return checkoutcom.breakdown(*map(movement_of, lines))
+
+
+def actions_file(lines: Sequence[Line]) -> bytes:
+    return checkoutcom.actions(*map(action_of, lines))
+
+
+def paypal_detail(lines: Sequence[Line]) -> bytes:
+    return evidence.detailed(paypal.report([paypal_row(line) for line in lines]))
+
+
+def accounting_row(line: Line) -> dict[str, str]:
+    type_, _, reference = line.psp_ref.partition(" ")
+    return evidence.status(
+        type_,
+        merchant_reference=line.order_ref,
+        modification_merchant_reference=line.key if ours(line.key) else "",
+        psp_reference=reference,
+        main_currency=line.net_currency,
+        main_amount="100",
+        booking_date=at_local(line),
+        timezone="UTC",
+    )
+
+
+def accounting_file(lines: Sequence[Line]) -> bytes:
+    return evidence.accounting(*map(accounting_row, lines))
+
+
+def activity_row(line: Line) -> dict[str, str]:
+    row = stripe.row(0, "charge", "100", "0", "100")
+    return row | {
+        "balance_transaction_id": f"txn_{line.psp_ref}",
+        "created_utc": at_local(line),
+        "available_on_utc": at_local(line),
+        "currency": line.net_currency.lower(),
+        "source_id": line.psp_ref,
+        "payment_metadata[order]": line.order_ref,
+        "payment_metadata[reference]": line.key if ours(line.key) else "",
+    }
+
+
+def activity_file(lines: Sequence[Line]) -> bytes:
+    columns = [name for name in stripe.COLUMNS if "payout" not in name]
+    return stripe.report([activity_row(line) for line in lines], columns)
+
+
 FORMATS = {
     "stripe": Written(
         StripePayoutReconciliation(), "crRbBfqjuhH", ("EUR", "JPY"), ("po_1", "po_2"), stripe_report, has_rates=True
@@ -182,19 +291,43 @@ FORMATS = {
         AdyenSettlementDetails(), "crRbB2fqtijhH", ("EUR",), ("7",), adyen_report, parts=4, has_rates=True
     ),
     "native": Written(NativeCsv(), "crRbB2fqtijhHx", ("EUR",), ("1042",), native_file, parts=5, has_rates=True),
+    "checkoutcom": Written(
+        CheckoutcomSettlementBreakdown(),
+        "crRbBfjiuhH",
+        ("EUR", "JPY"),
+        ("PAY1", "PAY2"),
+        breakdown_file,
+        parts=5,
+        has_rates=True,
+        pays_out=False,
+        has_markup=False,
+        by_sign=True,
+    ),
+    "actions": Written(
+        CheckoutcomFinancialActions(),
+        "crRbBfjiuhH",
+        ("EUR", "JPY"),
+        ("PAY1", "PAY2"),
+        actions_file,
+        has_rates=True,
+        pays_out=False,
+        has_fees=False,
+        by_sign=True,
+    ),
+    "paypal_trr": Written(PayPalTrr(), "crbB2fpqjxhH", ("EUR", "JPY"), ("ACC1:2026-11-28",), paypal_detail),
+    "adyen_accounting": Written(AdyenPaymentAccounting(), "e", ("EUR", "JPY"), ("",), accounting_file, pays_out=False),
+    "stripe_activity": Written(StripeBalanceChange(), "e", ("EUR", "JPY"), ("",), activity_file, pays_out=False),
     "camt": Written(Camt053(), "s", ("EUR",), ("ST-7",), camt_file),
 }
 formats = pytest.mark.parametrize("written", FORMATS.values(), ids=FORMATS.keys())
-
-# ── lines that a format can say ──
 
 
 @st.composite
 def made_lines(draw: st.DrawFn, written: Written) -> list[Line]:
     lines = [draw(made_line(written, number)) for number in range(draw(st.integers(1, 8)))]
-    if "p" in written.kinds or "s" in written.kinds:
+    if "p" in written.kinds or "s" in written.kinds or not written.pays_out:
         return lines  # pay-outs among the others, or none
-    payouts = []
+    payouts: list[Line] = []
     for where in sorted({(line.settlement, line.net_currency) for line in lines}):
         net = sum(line.net for line in lines if (line.settlement, line.net_currency) == where)
         payouts.append(plain("p", f"po{len(payouts)}", -net, *where))
@@ -205,9 +338,12 @@ def made_lines(draw: st.DrawFn, written: Written) -> list[Line]:
 def made_line(draw: st.DrawFn, written: Written, number: int) -> Line:
     kind, currency = draw(st.sampled_from(written.kinds)), draw(st.sampled_from(written.currencies))
     moved = draw(st.integers(1, 10**9)) * 4 * draw(st.sampled_from([1, -1]))
-    moved = {"h": -abs(moved), "H": abs(moved)}.get(kind, moved)
+    signs = {"h": -1, "H": 1} | ({"b": -1, "B": 1} if written.by_sign else {})
+    moved = abs(moved) * signs[kind] if kind in signs else moved
     line = plain(kind, f"id{number}", moved, draw(st.sampled_from(written.settlements)), currency)
     line = line._replace(at=NOON + draw(st.integers(-40_000, 40_000)))
+    if kind == "e":
+        return draw(of_evidence(written, line, number))
     if kind not in CARRY_CALLS + DISPUTES + "s":
         return line
     call = draw(st.sampled_from(["", f"{number + 1:032x}"])) if kind not in DISPUTES else ""
@@ -219,9 +355,24 @@ def made_line(draw: st.DrawFn, written: Written, number: int) -> Line:
 
 
 @st.composite
+def of_evidence(draw: st.DrawFn, written: Written, line: Line, number: int) -> Line:
+    """It names a payment, and moves nothing."""
+    named = line.psp_ref
+    if written.reader.name == "adyen_payment_accounting":
+        line = line._replace(psp_ref=f"{draw(st.sampled_from(['Received', 'Refused', 'Settled']))} {named}")
+    call = draw(st.sampled_from(["", f"{number + 1:032x}"]))
+    order = draw(st.sampled_from(["", "po_1", 'x "y", z']))
+    return line._replace(
+        key=call or theirs(SOURCE.psp, named), order_ref=order, gross=0, net=0, fee=0, commission=0, settlement=""
+    )
+
+
+@st.composite
 def with_fee_and_rate(draw: st.DrawFn, written: Written, line: Line) -> Line:
     parts = draw(st.lists(st.integers(0, 10**4), min_size=written.parts, max_size=written.parts))
-    fee = sum(parts) if parts else draw(st.integers(-(10**4), 10**4))
+    if parts and not written.has_markup:
+        parts[0], parts[1] = parts[0] + parts[1], 0
+    fee = sum(parts) if parts else draw(st.integers(-(10**4), 10**4)) if written.has_fees else 0
     rate = draw(st.sampled_from(["", "0.5", "0.25", "2"])) if written.has_rates and line.net_currency == "EUR" else ""
     worth = {"": line.gross, "0.5": line.gross // 2, "0.25": line.gross // 4, "2": 2 * line.gross}[rate]
     orders = ["", "po_1", "a (b)"] if written.parts else ["", "po_1", 'x "y", z']

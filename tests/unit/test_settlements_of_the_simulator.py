@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from reconciliation import gate
 from reconciliation.formats.keys import theirs
 from reconciliation.formats.shape import KINDS, ReadFrom
-from simulator.settlements import adyen, camt, native, paypal, stripe
+from simulator.settlements import adyen, adyen_accounting, camt, checkoutcom, native, paypal, stripe
 from simulator.settlements.bank import Entry, Statement
 from simulator.settlements.model import Row, Settlement
 from tests.simulator.settlement_cases import CAPTURE, CLOSED_US, ROWS, a_settlement
@@ -21,6 +21,7 @@ WRITERS: dict[str, Callable[[Settlement], bytes]] = {
     "adyen_settlement_details": lambda settlement: b"".join(adyen.write([settlement])),
     "stripe_payout_reconciliation": lambda settlement: b"".join(stripe.write([settlement])),
     "paypal_stl": lambda settlement: b"".join(paypal.write([settlement], CLOSED_US)),
+    "checkoutcom_settlement_breakdown": lambda settlement: b"".join(checkoutcom.write(settlement)),
     "native_csv": lambda settlement: b"".join(native.write(settlement)),
 }
 LETTERS = {word: letter for letter, word in KINDS.items()}
@@ -32,6 +33,13 @@ MORE = (
     Row("adjustment", CAPTURE.at, "EUR", -5, "EUR", -5),
 )
 formats = pytest.mark.parametrize("name", WRITERS)
+with_payouts = pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("checkoutcom")])
+EVIDENCE: dict[str, Callable[[Settlement], bytes]] = {
+    "adyen_payment_accounting": lambda settlement: b"".join(adyen_accounting.write([settlement])),
+    "stripe_balance_change": lambda settlement: b"".join(stripe.write_activity([settlement])),
+    "paypal_trr": lambda settlement: b"".join(paypal.write([settlement], CLOSED_US, detail=True)),
+    "checkoutcom_financial_actions": lambda settlement: b"".join(checkoutcom.write_actions(settlement)),
+}
 
 
 def read(name: str, settlement: Settlement) -> Told:
@@ -41,7 +49,7 @@ def read(name: str, settlement: Settlement) -> Told:
     return told(reader, data, SOURCE)
 
 
-@formats
+@with_payouts
 @pytest.mark.parametrize("rows", [ROWS, MORE], ids=["usual", "more"])
 def test_a_settlement_ties_and_pays_out_what_it_came_to(name: str, rows: tuple[Row, ...]) -> None:
     control = read(name, a_settlement(rows)).control
@@ -78,6 +86,49 @@ def test_what_was_paid_in_another_currency_is_a_line_of_that_currency(name: str)
         line for line in read(name, a_settlement(ROWS)).lines if line.gross_currency == "SEK" and line.kind == "c"
     ]
     assert (line.key, line.gross) == (exchanged.our_ref, exchanged.gross)
+
+
+@pytest.mark.parametrize("rows", [ROWS, MORE], ids=["usual", "more"])
+@pytest.mark.parametrize("write", [checkoutcom.write, checkoutcom.write_actions], ids=["breakdown", "actions"])
+def test_rows_of_checkoutcom_come_to_what_the_payouts_report_claims(
+    rows: tuple[Row, ...], write: Callable[[Settlement], Iterator[bytes]]
+) -> None:
+    settlement = a_settlement(rows)
+    found, payouts = (
+        told(gate.chosen(data[:65_536], SOURCE), data, SOURCE)
+        for data in (b"".join(write(settlement)), b"".join(checkoutcom.write_payouts([settlement])))
+    )
+    [total], [claim] = found.control.sums, payouts.control.claims
+    assert (total.settlement, total.currency) == (claim.settlement, claim.amount.currency) == (settlement.trace, "EUR")
+    assert total.net == claim.amount.minor == sum(row.net for row in rows)
+    assert not found.control.claims
+    assert claim.day == "2026-11-30"
+
+
+def test_financial_actions_add_up_to_each_payment_and_its_fee() -> None:
+    data = b"".join(checkoutcom.write_actions(a_settlement(MORE)))
+    lines = told(gate.chosen(data, SOURCE), data, SOURCE).lines
+    [reversed_, *_] = MORE
+    of = [line for line in lines if line.key == reversed_.our_ref]
+    assert sum(line.gross for line in of if line.kind == "R") == reversed_.gross
+    assert sum(line.net for line in lines) == sum(row.net for row in MORE)
+    assert sum(line.fee for line in lines) == sum(row.fee.total for row in MORE)
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_a_report_beside_that_which_settles_moves_nothing_and_names_each_payment(name: str) -> None:
+    settlement = a_settlement(ROWS)
+    data = EVIDENCE[name](settlement)
+    source = ReadFrom("southpay-main", "southpay", kind="psp")
+    reader = gate.chosen(data[:65_536], source)
+    assert reader.name == name
+    found = told(reader, data, source)
+    assert {(line.kind, line.settlement, line.gross, line.net, line.fee) for line in found.lines} == {
+        ("e", "", 0, 0, 0)
+    }
+    assert (found.control.claims, found.control.sums) == ((), ())
+    calls = {row.our_ref for row in ROWS if row.our_ref}
+    assert calls <= {line.key for line in found.lines}
 
 
 def test_a_statement_is_read_with_what_its_entries_name() -> None:

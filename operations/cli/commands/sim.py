@@ -312,7 +312,13 @@ def settle(
     *,
     psp: Annotated[str | None, typer.Option("--psp", help="only this one's files: northpay or southpay")] = None,
     date: Annotated[str | None, typer.Option(metavar="DAY", help="default: today by the stack's clock")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="adyen, stripe, paypal or native")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="adyen, adyen_accounting, stripe, stripe_activity, paypal, paypal_trr, checkoutcom, checkoutcom_actions or native",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="default: settlements/DAY in the simulator's folder")
     ] = None,
