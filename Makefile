@@ -16,7 +16,7 @@ test: venv ## every test, in three processes with a Kafka and PostgreSQL each; A
 chaos: venv ## the whole system hurt at random for ten minutes; ARGS="--chaos-minutes 30", CHAOS_SEED=… for the same faults again
 	@$(BIN)/python -m pytest -q -s tests/chaos/test_whole_stack_at_random.py tests/chaos/test_reconciliation_at_random.py --chaos-minutes 10 $(ARGS)
 
-fortnight: venv ## reconciliation of 5,000 orders at four PSPs with faults planted; FORTNIGHT_ORDERS=…, FORTNIGHT_SEED=… for others
+fortnight: venv ## reconciliation of 5,000 orders at five PSPs with faults planted; FORTNIGHT_ORDERS=…, FORTNIGHT_SEED=… for others
 	@FORTNIGHT_ORDERS=$${FORTNIGHT_ORDERS:-5000} $(BIN)/python -m pytest -q -n 0 --durations=5 tests/journey/test_fortnight.py $(ARGS)
 
 check: venv ## what must hold before a commit: format, lint, types, imports, docs, fast tests

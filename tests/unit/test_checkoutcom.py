@@ -148,7 +148,7 @@ def test_fees_of_an_action_are_part_of_its_payment() -> None:
     assert (sum(line.gross for line in capture), sum(line.fee for line in capture)) == (100_00, 1_41)
     tax = lines[6]
     assert (tax.gross, tax.fee, tax.tax, tax.commission) == (0, 1, 1, 0)
-    assert sum(line.net for line in lines) == 33_41  # 33.4075
+    assert sum(line.net for line in lines) == 33_45
 
 
 def test_financial_actions_count_where_the_source_names_them_and_are_evidence_elsewhere() -> None:

@@ -316,7 +316,7 @@ def settle(
         str | None,
         typer.Option(
             "--format",
-            help="adyen, adyen_accounting, stripe, stripe_activity, paypal, paypal_trr, checkoutcom, checkoutcom_actions or native",
+            help="adyen, stripe, paypal, checkoutcom, native, or another one of docs/psp.md",
         ),
     ] = None,
     out: Annotated[
