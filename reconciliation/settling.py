@@ -8,7 +8,17 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from reconciliation import banking
-from reconciliation.booking import Amounts, as_booked, claimed, difference, moves_suspense_alone, paid_out, target, ties
+from reconciliation.booking import (
+    PAYOUT,
+    Amounts,
+    as_booked,
+    claimed,
+    difference,
+    moves_suspense_alone,
+    paid_out,
+    target,
+    ties,
+)
 from reconciliation.breaking import Finding, judged
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Sources, paid_by_psp
@@ -160,7 +170,7 @@ def settle(
 def waits_for_other_half(settlement: Settlement, source: SettlementSource, now: datetime) -> date | None:
     """The lines of a settlement and the total that is claimed of it may come in two files: the day from which on the source's
     grace runs for the second one; None once both are here, or it is late."""
-    has_lines = any(each.lines for each in settlement.sums)
+    has_lines = any(each.lines for each in settlement.sums if each.kind != PAYOUT)
     is_claimed = any(claim.paid is not None for claim in settlement.claims)
     if has_lines == is_claimed or settlement.came_at is None:
         return None

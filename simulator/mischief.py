@@ -192,9 +192,20 @@ class Mischief:
         """A capture of an order that no fault is planted on."""
         places = self._captures if fault != "declined_row" else self._never_captured()
         for place in places:
-            if place[2].order_ref not in self._used and _fits(fault, place[2]):
+            if (
+                place[2].order_ref not in self._used
+                and _fits(fault, place[2])
+                and not self._leaves_nothing(fault, place)
+            ):
                 return place
         raise Refused(Problem.INVALID, f"plant: no capture is left for {fault}")
+
+    def _leaves_nothing(self, fault: RowFault, place: _Place) -> bool:
+        """Whether it takes the only row of a settlement whose pay-out another fault is planted on."""
+        at, _, row = place
+        of_currency = sum(each.net_currency == row.net_currency for each in at.rows.values())
+        takes = fault in ("missing_row", "late_row", "other_currency")
+        return takes and of_currency <= 1 and f"{at.psp}/{row.net_currency}" in self._used
 
     def _never_captured(self) -> Sequence[_Place]:
         if self._declined is None:

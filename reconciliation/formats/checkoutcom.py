@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
-from reconciliation.formats.amounts import FinerUnits
+from reconciliation.formats.amounts import FINER, FinerUnits, Rates, decimals_of, slack_at_rate
 from reconciliation.formats.chunks import Chunks
-from reconciliation.formats.finer import Rounding
+from reconciliation.formats.finer import Rounding, whole
 from reconciliation.formats.keys import Occurrences, ours, theirs
 from reconciliation.formats.records import Columns
 from reconciliation.formats.refusing import Unreadable
@@ -30,7 +31,7 @@ class PayoutReport:
         self.chunks = Chunks()
         self.columns = columns
         self.exact, self.rounding, self.occurrences = FinerUnits(), Rounding(), Occurrences()
-        self._source = source
+        self._source, self._rates = source, Rates()
         self._local, self._utc = LocalTimes(source.timezone), LocalTimes("UTC")
         self._entities: set[str] = set()
         self._payouts: set[str] = set()
@@ -71,6 +72,22 @@ class PayoutReport:
 
     def order(self, reference: str) -> str:
         return "" if ours(reference) else masked(reference)
+
+    def check_rate(self, charged: int, charged_in: str, amount: int, currency: str, rate: str) -> None:
+        """That an amount (units of 10⁻⁸) in the payment's currency is the one in the pay-out's. Errors: Unreadable.
+
+        Rates are written without zeros at their end: they are taken as exact to four digits at least.
+        """
+        exact = self._rates[rate]
+        whole_part, _, digits = rate.partition(".")
+        slack = slack_at_rate(whole(charged, charged_in), charged_in, currency, f"{whole_part}.{digits.ljust(4, '0')}")
+        distance = abs(Fraction(charged, 10**FINER) * exact - Fraction(amount, 10**FINER))
+        if distance * 10 ** decimals_of(currency)[1] > slack:
+            detail = "the amount in the processing currency at the row's rate is not the one in the holding currency"
+            raise Unreadable("row_does_not_tie", detail)
+
+    def is_rate(self, text: str) -> object:
+        return text and self._rates[text]
 
     def check(self) -> None:
         """Errors: Refusal."""

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import FINER, Rates, decimals_of, slack_at_rate
+from reconciliation.formats.amounts import decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.checkoutcom import PayoutReport
 from reconciliation.formats.checkoutcom_types import fee_part, is_fee, kind_of
 from reconciliation.formats.chunks import Line, as_evidence
 from reconciliation.formats.finer import whole
 from reconciliation.formats.records import Columns, Records, normal
-from reconciliation.formats.refusing import Cell, Refusals, Unreadable
+from reconciliation.formats.refusing import Cell, Refusals
 from reconciliation.formats.rows import chunked
 from reconciliation.formats.shape import Chunk, Control, ReadFrom
 
@@ -77,7 +76,6 @@ class _Actions(PayoutReport):
     def __init__(self, source: ReadFrom, columns: Columns, *, counts: bool) -> None:
         super().__init__(source, columns)
         self._pick = columns.picker(*_REQUIRED, *_OPTIONAL)
-        self._rates = Rates()
         self._counts = counts
 
     def line(self, row: list[str]) -> Line:
@@ -115,12 +113,8 @@ class _Actions(PayoutReport):
             return net, currency, ""
         if charged_in in ("", currency):
             return whole(amount, currency), currency, ""
-        gross = whole(charged, charged_in)
-        at_rate = Fraction(charged, 10**FINER) * self._rates[rate]
-        distance = abs(at_rate - Fraction(amount, 10**FINER)) * 10 ** decimals_of(currency)[1]
-        if distance > slack_at_rate(gross, charged_in, currency, rate):
-            raise Unreadable("row_does_not_tie", "the processing amount at the row's rate is not the holding amount")
-        return gross, charged_in, rate
+        self.check_rate(charged, charged_in, amount, currency, rate)
+        return whole(charged, charged_in), charged_in, rate
 
     def cells(self, row: list[str]) -> Iterator[Cell]:
         """In the order in which a row's columns are read."""
@@ -136,7 +130,7 @@ class _Actions(PayoutReport):
             "holding currency": decimals_of,
             "processing currency amount": self.exact.parse,
             "processing currency": lambda text: text and decimals_of(text),
-            "fx rate applied": lambda text: text and self._rates[text],
+            "fx rate applied": self.is_rate,
         }
         return ((self.columns.written(name), place(name), read) for name, read in readers.items())
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from typing import Literal
 
-from reconciliation.formats.amounts import FINER, Rates, decimals_of, slack_at_rate
+from reconciliation.formats.amounts import decimals_of
 from reconciliation.formats.blocks import first_line
 from reconciliation.formats.checkoutcom import PayoutReport
 from reconciliation.formats.checkoutcom_types import kind_of
@@ -82,7 +81,6 @@ class _Breakdown(PayoutReport):
     def __init__(self, source: ReadFrom, columns: Columns) -> None:
         super().__init__(source, columns)
         self._pick = columns.picker(*_REQUIRED, *_OPTIONAL)
-        self._rates = Rates()
 
     def line(self, row: list[str]) -> Line:
         """Errors: Unreadable."""
@@ -156,11 +154,8 @@ class _Breakdown(PayoutReport):
                 raise Unreadable("row_does_not_tie", "one currency, and gross is not gross in the processing currency")
             whole_gross = whole(gross, currency)
             return whole_gross, currency, minor, currency, whole_gross - minor
+        self.check_rate(charged, charged_in, gross, currency, rate)
         whole_gross = whole(charged, charged_in)
-        at_rate = Fraction(charged, 10**FINER) * self._rates[rate]
-        distance = abs(at_rate - Fraction(gross, 10**FINER)) * 10 ** decimals_of(currency)[1]
-        if distance > slack_at_rate(whole_gross, charged_in, currency, rate):
-            raise Unreadable("row_does_not_tie", "gross at the row's rate is not gross in the holding currency")
         fee = self.rounding.minor((*name, "fee"), gross - net, currency)
         return whole_gross, charged_in, minor, currency, fee
 
@@ -180,7 +175,7 @@ class _Breakdown(PayoutReport):
             "type": is_type,
             "holding currency": decimals_of,
             "processing currency": lambda text: text and decimals_of(text),
-            "fx rate applied": lambda text: text and self._rates[text],
+            "fx rate applied": self.is_rate,
             "processed on utc": lambda text: text and self.when("", text),
             "available on utc": lambda text: text and self.when("", text),
             "processed on": lambda text: row[place("processed on utc")] or self.when(text),

@@ -361,7 +361,7 @@ class PayPalFile:
             last_day=last,
             lines=chunks.lines,
             claims=tuple(self._claim(*where, amount) for where, amount in sorted(claims.items())),
-            sums=tuple(each._replace(ties=claims.get(where) == each.net) for where, each in found.items()),
+            sums=tuple(each._replace(ties=claims.get(at) == each.net) for at, each in found.items() if each.settlement),
             totals=chunks.totals(),
             notes=self._columns.notes if self._columns else (),
         )

@@ -20,7 +20,7 @@ from tests.fortnight.world import FIRST, FORMATS, GRACE, Day, file_day
 from tests.unit.settlement_reading import lines_of
 
 Found = set[tuple[str, str]]
-FRIDAY = 4
+THURSDAY, FRIDAY = 3, 4
 EACH_CURRENCY = ("native", "checkoutcom")  # formats with a file of each
 
 
@@ -59,7 +59,8 @@ class Oracle:
         match planted["fault"]:
             case "late_row":
                 waits = any((each["fault"], each["psp"]) == ("missing_file", psp) for each in day.planted)
-                if not waits and not GRACE[psp] and day.day.weekday() < FRIDAY:  # else it comes before it is late
+                is_late = not waits and not GRACE[psp] and day.day.weekday() < FRIDAY  # else it comes before
+                if is_late or self._waits_twice(day, psp, currency):
                     yield code, f"{psp}|c|{planted['our_ref']}", True
             case "missing_row" | "extra_row" | "declined_row" | "wrong_amount" | "wrong_fee" | "other_currency":
                 yield code, f"{psp}|c|{planted['our_ref']}", False
@@ -91,6 +92,15 @@ class Oracle:
                 yield code, at_the_bank, False
             case "extra_entry":
                 yield code, f"main|s|{keys.theirs('main', planted['subject'])}", False
+
+    def _waits_twice(self, day: Day, psp: str, currency: str) -> bool:
+        """Whether the file in which a late row comes is itself a day late, which nobody knows who has those of other
+        currencies: on the third business day the grace is over."""
+        following = self._days[self._days.index(day) + 1]
+        missed = [(each["fault"], each["psp"], each["currency"]) for each in following.planted]
+        return (
+            FORMATS[psp] in EACH_CURRENCY and ("missing_file", psp, currency) in missed and day.day.weekday() < THURSDAY
+        )
 
     def _is_of_two(self, day: Day, psp: str) -> bool:
         """Whether the day's file has the batch of the day before, too: then what does not tie is a settlement of several."""

@@ -50,6 +50,7 @@ class Written(NamedTuple):
     pays_out: bool = True  # names what it pays out
     has_fees: bool = True  # in the row of a payment
     has_markup: bool = True
+    one_reference: bool = False  # ours, or the order's
     by_sign: bool = False  # a dispute that is won is known by its sign
 
 
@@ -302,6 +303,7 @@ FORMATS = {
         pays_out=False,
         has_markup=False,
         by_sign=True,
+        one_reference=True,
     ),
     "actions": Written(
         CheckoutcomFinancialActions(),
@@ -313,6 +315,7 @@ FORMATS = {
         pays_out=False,
         has_fees=False,
         by_sign=True,
+        one_reference=True,
     ),
     "paypal_trr": Written(PayPalTrr(), "crbB2fpqjxhH", ("EUR", "JPY"), ("ACC1:2026-11-28",), paypal_detail),
     "adyen_accounting": Written(AdyenPaymentAccounting(), "e", ("EUR", "JPY"), ("",), accounting_file, pays_out=False),
@@ -375,7 +378,13 @@ def with_fee_and_rate(draw: st.DrawFn, written: Written, line: Line) -> Line:
     fee = sum(parts) if parts else draw(st.integers(-(10**4), 10**4)) if written.has_fees else 0
     rate = draw(st.sampled_from(["", "0.5", "0.25", "2"])) if written.has_rates and line.net_currency == "EUR" else ""
     worth = {"": line.gross, "0.5": line.gross // 2, "0.25": line.gross // 4, "2": 2 * line.gross}[rate]
-    orders = ["", "po_1", "a (b)"] if written.parts else ["", "po_1", 'x "y", z']
+    orders = (
+        [""]
+        if written.one_reference and ours(line.key) and line.kind in CARRY_CALLS
+        else ["", "po_1", "a (b)"]
+        if written.parts
+        else ["", "po_1", 'x "y", z']
+    )
     return line._replace(
         order_ref=draw(st.sampled_from(orders)),
         gross_currency="USD" if rate else line.net_currency,
