@@ -20,7 +20,7 @@ from schemas.masking import masked
 from schemas.money import Money
 
 MAGIC = "tallystick-settlement"
-_LETTERS = {word: letter for letter, word in KINDS.items() if letter not in "sue"}
+_LETTERS = {word: letter for letter, word in KINDS.items() if letter not in "sune"}
 _OF_PAYMENTS = frozenset("crRbB2")
 _PARTS = ("commission", "markup", "scheme", "interchange", "tax")
 _COLUMNS = (

@@ -138,7 +138,7 @@ NOTHING = (("0.00", "0.00"), ("0", "0"))  # an account that something has been b
 
 def csv_of(rows: Sequence[Answer], columns: Sequence[tuple[str, str]]) -> list[str]:
     """Lines as the command writes them, sorted."""
-    fields = [field for field, _ in columns if field != "opened_at"]
+    fields = [field for field, _ in columns if field not in ("opened_at", "decide_by")]
     told = [row for row in rows if (row.get("ledger"), row.get("explained")) not in NOTHING]
     return sorted(",".join(cell(row[field]) for field in fields) for row in told)
 
