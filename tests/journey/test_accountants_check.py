@@ -33,7 +33,7 @@ from tests.journey.test_fortnight import as_dated, lived
 from topics.runtime.shape.limits import Retention
 from topics.runtime.shape.store import Store
 
-ORDERS = int(os.environ.get("ACCOUNTANT_ORDERS", "600"))
+ORDERS = int(os.environ.get("ACCOUNTANT_ORDERS", "750"))
 SEED = int(os.environ.get("ACCOUNTANT_SEED", "1"))
 SETTLEMENTS = 10
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")
