@@ -1,4 +1,4 @@
-"""The page of corrections: what reconciliation says that persons have agreed on, against the ledger and the wallets.
+"""The page of corrections: what persons have asked for and agreed on, against reconciliation, the ledger and the wallets.
 
 A correction moves both or neither: each is compared with what was agreed, and both with each other.
 """
@@ -14,14 +14,16 @@ from operations.auditor.engine.page import PageDefaults, PlannedCheck
 from operations.auditor.engine.published import PublishedIds, Subject
 from operations.auditor.engine.run import Run
 from operations.auditor.engine.stores import Stores
+from schemas.break_work import BreakWorked
 from schemas.corrections import CorrectionApproved
 from schemas.envelope import derive_id, time_ms_of
 from schemas.money_back import WalletCorrected
 
 KIND = "corrected"
 IN_LEDGER, IN_WALLET = "corrections_in_ledger", "corrections_in_wallet"
-AGREE, TIED = "corrections_agree", "corrections_of_tallies"
-CHECKS = (IN_LEDGER, IN_WALLET, AGREE, TIED)
+AGREE, TIED, ANSWERED = "corrections_agree", "corrections_of_tallies", "break_work_answered"
+CHECKS = (IN_LEDGER, IN_WALLET, AGREE, TIED, ANSWERED)
+ASKED = heard(BreakWorked, "reconciliation")
 TO_LEDGER, TO_WALLET = heard(CorrectionApproved, "ledger"), heard(CorrectionApproved, "wallet")
 Sides = dict[tuple[str, str], int]  # account or seller, and currency → debits less credits, or what the wallet got
 
@@ -40,11 +42,13 @@ class CorrectionBooks:
     posted: dict[str, Sides] = field(default_factory=_sides)
     moved: dict[str, Sides] = field(default_factory=_sides)
     said: dict[str, str] = field(default_factory=dict)  # what the wallet must have said: event id → its key
+    asked: dict[str, str] = field(default_factory=dict)  # what persons have asked for: operation → break
+    answered: set[str] = field(default_factory=set)  # operations
     untied: dict[str, str] = field(default_factory=dict)  # the receivable or clearing that no tally was corrected by
 
 
 class Corrections(PageDefaults):
-    hops = (TO_LEDGER, TO_WALLET)
+    hops = (ASKED, TO_LEDGER, TO_WALLET)
     kinds = (KIND,)
 
     def __init__(self, run: Run) -> None:
@@ -71,6 +75,7 @@ class Corrections(PageDefaults):
             IN_WALLET: len(books.promised),
             AGREE: len(books.posted.keys() | books.moved.keys()),
             TIED: len(books.known),
+            ANSWERED: len(books.asked),
         }
         for name in CHECKS:
             yield PlannedCheck(name, counts[name], expected=False)
@@ -99,6 +104,8 @@ _MOVED = (
 _AGREED = (
     "SELECT replace(correction_id::text, '-', ''), entries, movements FROM correction_view WHERE event_id IS NOT NULL"
 )
+_ASKED = "SELECT operation_id, break_id FROM break_work_view"
+_ANSWERED = "SELECT operation_id FROM break_action_view WHERE operation_id IS NOT NULL"
 _KNOWN = "SELECT replace(correction_id::text, '-', '') FROM correction_view"
 # What a correction moves of a receivable or of clearing, it expects more or less of tallies: else the proof would not hold.
 _UNTIED = """
@@ -130,6 +137,8 @@ def read_all(stores: Stores) -> CorrectionBooks:
         for seller, minor, currency in movements:
             books.promised[correction][seller, currency] += minor
     books.known = {row[0] for row in stores.rows("reconciliation", _KNOWN)}
+    books.answered = {row[0] for row in stores.rows("reconciliation", _ANSWERED)}
+    books.asked = dict(stores.rows("doors", _ASKED))
     books.untied = dict(stores.rows("reconciliation", _UNTIED))
     return books
 
@@ -153,6 +162,9 @@ def compare(books: CorrectionBooks) -> Iterator[Finding]:
             yield Finding(
                 AGREE, correction, f"the ledger moves {_shown(payable)} of sellers, their wallets {got}", TO_WALLET
             )
+    for operation, break_id in books.asked.items():
+        if operation not in books.answered:
+            yield Finding(ANSWERED, break_id, f"{operation} was asked for, and reconciliation has not answered", ASKED)
     for correction, detail in books.untied.items():
         yield Finding(TIED, correction, detail)
 

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 
 from consumers.payments.consumer import build as build_payments
 from operations.auditor import audit as auditing
-from operations.auditor import settlements
+from operations.auditor import corrections, settlements
 from operations.auditor.engine.report import Check, Report
 from operations.auditor.engine.run import Patience
 from operations.auditor.money_back.page import CHECKS as MONEY_BACK
@@ -344,6 +344,7 @@ BREAKS = {
 
 
 SETTLEMENTS = set(settlements.CHECKS) | {each.name for each in settlements.SUMS}  # no source is set up
+CORRECTIONS = {*corrections.CHECKS, "corrections_said"}  # and nothing was to be corrected
 PAYOUTS = {  # of which there are none in these books
     "approvals_said",
     "bank_files_whole",
@@ -373,7 +374,7 @@ def test_true_books_are_clean_and_every_check_looked_at_something(copy: Settings
     nobody = {"webhooks_made", "webhooks_sent", "sellers_said"}  # no endpoint, no registered seller
     nobody |= {"releases_held", "holdings_released", "timers_fire"}  # so nothing is held back
     nobody |= {"reviews_counted", "resolutions_by_two", "statements_tie"}  # nor held for a person, or resolved by two
-    assert idle == {"on_their_way", "dead_letters"} | nobody | nothing_behind | PAYOUTS | SETTLEMENTS
+    assert idle == {"on_their_way", "dead_letters"} | nobody | nothing_behind | PAYOUTS | SETTLEMENTS | CORRECTIONS
 
 
 def test_orders_may_be_booked_before_any_payment_is_done(copy: Settings, break_: Callable[[str], None]) -> None:

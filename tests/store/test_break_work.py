@@ -16,6 +16,8 @@ from operations.auditor import corrections as auditor
 from operations.auditor.engine.stores import Stores
 from operations.auditor.settlements import compare, read_all
 from operations.cli.recon_answers import answer
+from producers.doors.break_work import ask
+from producers.doors.commands import claim
 from producers.recon_reports import proof
 from reconciliation.breaking import break_id
 from schemas.break_work import BreakAction, BreakWorked
@@ -25,7 +27,8 @@ from schemas.money import Money
 from schemas.settlements import Settled, SettlementFileDiscarded
 from tests.captures import capture
 from tests.reconciling import ADYEN, BANK, Report, Room, Row, call_id, paid_out
-from tests.store.hearing import Hearing
+from tests.store.hearing import NOW, Hearing
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 DAYS = timedelta(days=10)
@@ -394,6 +397,23 @@ def test_a_correction_that_one_room_lacks_is_named(room: Room, books: Hearing, w
     assert found() == set()
     books.hears(said.model_copy(update={"correction_id": "7" * 32}))  # which nobody has agreed on
     assert found() == {"corrections_in_ledger", "corrections_agree"}
+
+
+def test_what_reconciliation_has_not_answered_is_named(room: Room, books: Hearing) -> None:
+    id_ = missing(room, books)
+    asked = worked(id_, "write_off", operation_id="asked")
+    doors = Store(room.settings, "doors")
+    with doors.transaction() as conn:
+        claim(conn, [ask(asked)], NOW)
+    doors.close()
+
+    def found() -> list[tuple[str, str]]:
+        with Stores(room.settings) as stores:
+            return [(each.check, each.key) for each in auditor.compare(auditor.read_all(stores))]
+
+    assert found() == [("break_work_answered", id_)]
+    room.hear(asked)
+    assert ("break_work_answered", id_) not in found()
 
 
 assert ADYEN.psp == "northpay"
