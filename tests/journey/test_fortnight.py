@@ -121,7 +121,7 @@ def test_of_each_code_five_faults_or_more_are_planted(days: list[Day]) -> None:
 
 
 def test_files_in_three_orders_end_in_the_same_reports_to_the_byte(offices: dict[Order, Office]) -> None:
-    """But for the moments at which breaks were opened, and the order of arrival, by which lists are sorted."""
+    """But for the moments at which breaks were opened, until when they are to be decided, and the order of arrival."""
     reports = {order: office.reports() for order, office in offices.items()}
     for name, columns in COLUMNS.items():
         first, *others = (csv_of(reports[order][name][name], columns) for order in ORDERS_OF_FILES)

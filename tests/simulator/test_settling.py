@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from uuid import uuid4
 from xml.etree import ElementTree
@@ -318,6 +319,29 @@ def test_money_reaches_the_bank_as_many_days_later_as_the_terms_say(days: Days) 
 
 def the_statement_or_nothing(days: Days, date: str) -> str:
     return next((file.decode() for name, file in days.files(date).items() if name.startswith("camt053")), "")
+
+
+def test_the_bank_sends_its_day_in_every_format_that_the_terms_name(days: Days) -> None:
+    days.next()
+    transfer = a_transfer(4100, "USD")
+    transferred(provider_of(days.running), transfer)
+    days.next()
+    days.running.control("POST", "/control/return", {"subject": transfer.call_id})
+    formats = ["camt.053", "camt.054", "mt940", "mt942", "bai2", "nacha"]
+    day = days.settled({"bank_formats": formats})["date"]
+    found = {name.partition("-")[0]: file for name, file in days.files(day).items() if f"-main-{day}" in name}
+    assert {*found} == {each.replace(".", "") for each in formats}
+    assert all(transfer.call_id.encode() in file.replace(b"\r\n", b"") for file in found.values())
+    assert b":61:" in found["mt940"] and b":62F:" in found["mt940"]  # noqa: PT018
+    assert b":90D:" in found["mt942"] and b":62F:" not in found["mt942"]  # noqa: PT018
+    assert all(len(line) == 94 for line in found["nacha"].decode().splitlines())
+    days.next()
+    charged(days.psps["southpay"], a_charge(minor=5_000, currency="USD"))
+    assert "nacha" not in {name.partition("-")[0] for name in days.files(days.settled()["date"])}, "nothing came back"
+    days.next()
+    with pytest.raises(HTTPError):
+        days.settled({"bank_formats": []})
+    days.settled({})
 
 
 def test_an_operation_that_was_declined_and_is_done_after_all_is_settled_once(days: Days) -> None:

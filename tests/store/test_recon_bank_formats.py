@@ -12,6 +12,7 @@ from operations.stack.settings import AllSettings
 from producers import recon_lines
 from producers.recon_lines import LinesAsked
 from reconciliation.formats import keys
+from reconciliation.formats.shape import Refusal
 from schemas.money import Money
 from simulator.settlements import bai, camt, nacha, swift
 from simulator.settlements.bank import Entry, Statement
@@ -130,3 +131,16 @@ def test_a_return_is_tallied_with_its_payment_and_moves_no_money(books: Books, t
         ingested(books, HOUSE, data, tmp_path / f"{number}.ach")
     assert tallies(books) == {call_id(7): (-10_000, 0, 2)}
     assert books.proof()["bank:main"] == ("-100.00", "-100.00")
+
+
+def test_a_day_in_two_formats_is_seen_in_proof_and_breaks(books: Books, tmp_path: Path) -> None:
+    prepared(books)
+    first = statements()[0]
+    for name in ("mt940", "camt053"):
+        ingested(books, HOUSE, STATEMENTS[name](first), tmp_path / name)
+    ledger, explained = books.proof()["bank:main"]
+    assert ledger != explained
+    assert ("BANK_AMOUNT", f"main|s|{call_id(7)}") in books.room.breaks()
+    only = HOUSE.model_copy(update={"format": "mt940"})
+    with pytest.raises(Refusal, match="wrong_format"):
+        ingested(books, only, STATEMENTS["camt053"](first), tmp_path / "refused.xml")

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from reconciliation.formats.adyen_settlement_details import AdyenSettlementDetails
+from reconciliation.formats.bai2 import Bai2
 from reconciliation.formats.camt053 import Camt053
+from reconciliation.formats.mt940 import Mt940
 from reconciliation.formats.native_csv import NativeCsv
 from reconciliation.formats.shape import Reader
 from tests.settlement_files import adyen_blocks, call, camt053, detail, entry, native, native_row, statement
@@ -43,6 +45,23 @@ def test_a_line_of_a_batch_entry_is_its_detail_and_elements_keep_their_prefix() 
     )
     assert [each.count(b"<x:TxDtls>") for each in verbatim(Camt053(), prefixed, 100)] == [1, 1]
     assert all(each.endswith(b"</x:TxDtls>") for each in verbatim(Camt053(), prefixed, 100))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("block", [7, 65_536])
+def test_an_entry_of_mt940_is_its_two_fields_and_a_movement_of_bai2_its_lines(mark: str, block: int) -> None:
+    details = [":86:a\r\nä batch 7\r\n", "", ":86:b\r\n"]
+    fields = [f":61:260211C{number},NTRFNONREF\r\n{text}" for number, text in enumerate(details, 1)]
+    head = ":20:A\r\n:25:X\r\n:28C:1/1\r\n:60F:C260210EUR0,\r\n"
+    data = f"{mark}{head}{''.join(fields)}:62F:C260211EUR6,\r\n-\r\n".encode()
+    assert [each.decode() for each in verbatim(Mt940(), data, block)] == fields
+    records = ["16,142,100,Z,B1,,é\n88,more\n", "16,142,200,Z,B2,,x\n"]
+    lines = [
+        "01,B,S,260212,0754,1,,,2/\n02,S,B,1,260211,2400,USD,2/\n03,1,USD,010,0,,,015,300,,/\n",
+        *records,
+        "49,600,5/\n98,600,1,7/\n99,600,1,9/\n",
+    ]
+    assert [each.decode() for each in verbatim(Bai2(), (mark + "".join(lines)).encode(), block)] == records
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
