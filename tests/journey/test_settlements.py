@@ -121,3 +121,49 @@ def paid_out(accounts: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]
 
 def open_breaks(settings: Settings) -> list[Any]:
     return read(settings, "reconciliation", "SELECT code, subject FROM break_view WHERE state = 'open'")
+
+
+def test_two_persons_correct_a_seller_in_wallet_and_ledger(desk: Desk) -> None:
+    """A file that the gate refuses is a break; on it a person draws up a journal, and another one approves it."""
+    settings = desk.whole.settings
+    finance = Till(desk.whole.till.url, create_key(settings, "finance", ("recon:read", "recon:write")))
+    anna, bert = (
+        Till(desk.whole.till.url, create_key(settings, who, ("recon:read", "recon:act"))) for who in ("anna", "bert")
+    )
+    order = desk.pay("20.00", fee="0.50")
+    desk.shows(order, payment_order_status="SUCCESS")
+    desk.hurry_until(lambda: lying_about(settings) or unheard(settings))
+    [before] = read(settings, "wallet", "SELECT seller_account, available FROM wallet_view")
+    put(finance, "northpay", "broken.csv", b"this is no file of any PSP\n")
+    desk.hurry_until(lambda: [] if finance.get("/v1/recon/breaks?code=FILE_REFUSED")["breaks"] else ["the break"])
+    [refused] = finance.get("/v1/recon/breaks?code=FILE_REFUSED")["breaks"]
+    taken = {"amount": "300.00", "currency": "EUR"}
+    entries = [
+        {"account": f"seller:{before['seller_account']}:payable", "direction": "debit", "amount": taken},
+        {"account": "platform:losses", "direction": "credit", "amount": taken},
+    ]
+    proposed = acted(desk, anna, refused["break_id"], "propose", {"operation_id": "p-1", "entries": entries})
+    assert proposed["outcome"] == "proposed", proposed
+    sha = {"sha256": proposed["detail"]["sha256"]}
+    alone = acted(desk, anna, refused["break_id"], "approve", {"operation_id": "a-1"} | sha)
+    assert (alone["outcome"], alone["code"]) == ("refused", "same_person")
+    done = acted(desk, bert, refused["break_id"], "approve", {"operation_id": "a-2"} | sha)
+    assert done["outcome"] == "done", done
+    wanted = [{"seller_account": before["seller_account"], "available": before["available"] - 30_000}]
+    now = "SELECT seller_account, available FROM wallet_view"
+    desk.hurry_until(lambda: [] if read(settings, "wallet", now) == wanted else ["the wallet"])
+    desk.hurry_until(lambda: [] if ("platform:losses", "EUR") in balances(settings) else ["the ledger"])
+    assert balances(settings)["platform:losses", "EUR"] == -30_000
+    desk.hurry_until(lambda: lying_about(settings) or unheard(settings))
+    assert verdict(settings) == []
+
+
+def acted(desk: Desk, person: Till, break_id: str, action: str, body: dict[str, object]) -> dict[str, Any]:
+    """Asked for, and answered by reconciliation."""
+    at = f"/v1/recon/breaks/{break_id}/work"
+    asked = json.dumps({"reason": "as agreed with the seller"} | body).encode()
+    status, _, answer = person.until_answered("POST", f"{at}/{action}", asked)
+    assert status == 202, answer
+    shown = f"{at}/{body['operation_id']}"
+    desk.hurry_until(lambda: ["its answer"] if person.get(shown)["outcome"] == "waiting" else [])
+    return dict(person.get(shown))
