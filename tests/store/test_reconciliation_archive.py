@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any, LiteralString
 
+import psycopg
 import pytest
 
 from operations.auditor.engine.stores import Stores
@@ -17,16 +20,18 @@ from producers import recon_explained, recon_fees, recon_reports
 from producers.recon_lines import LinesAsked, lines
 from reconciliation import archive
 from reconciliation.breaking import break_id
+from reconciliation.formats import keys
 from schemas.break_work import BreakWorked
 from schemas.events import PaymentDeclined
 from schemas.money import Money
 from schemas.settlements import SettlementFileDiscarded
 from tests.captures import capture
 from tests.money_back import capture_reversed, opened, refunded, share
-from tests.reconciling import SOURCES, Report, Row, call_id, paid_out
+from tests.reconciling import BANK, SOURCES, Report, Row, call_id, paid_out
 from tests.store.finance import Books, statement
 from tests.store.hearing import NOW
 from topics.runtime.shape.limits import Retention
+from topics.runtime.shape.store import Store
 from topics.settings import Settings
 
 OLD = timedelta(days=11)
@@ -255,13 +260,72 @@ def test_a_fact_of_an_archived_refusal_is_merged_with_it_once_something_asks(boo
     assert "CURRENCY" in {code for code, _ in books.room.breaks()}
 
 
+def test_a_half_whose_other_half_is_in_this_months_partition_waits_for_the_next_month(books: Books) -> None:
+    books.captured(1)
+    books.settle(settled(1))
+    archived(books)
+    _copy_back(books)
+    archived(books, OLD + timedelta(days=1))
+    assert hot(books) == {"c1"}
+    archived(books, timedelta(days=31))
+    assert hot(books) == set()
+
+
+def _copy_back(books: Books) -> None:
+    names = ", ".join(archive.COLUMNS)
+    with books.room.store.transaction() as conn:
+        conn.execute(f"INSERT INTO tallies ({names}) SELECT {names} FROM tallies_done WHERE kind = 'c'")
+
+
+def test_what_is_paired_at_the_bank_stays(books: Books) -> None:
+    """A twin may come, and all of one amount are paired anew."""
+    books.captured(1)
+    books.settle(settled(1))
+    entry = Row(keys.theirs("main", "a name of the bank's"), 1200, kind="s", settlement="st-1")
+    books.settle(Report((entry,), (("st-1", "EUR", 1300),), source=BANK, opening=100))
+    archived(books)
+    rows = _rows(books, "SELECT expected, settled FROM tallies WHERE kind = 's' ORDER BY settled")
+    assert rows == [(0, 0), (1200, 1200)]
+    assert "c1" not in hot(books)
+
+
+def test_a_line_that_meets_a_tally_on_its_way_into_the_archive_waits_and_finds_it_there(books: Books) -> None:
+    books.captured(1)
+    books.settle(settled(1))
+    found: list[int] = []
+
+    def look() -> None:
+        with closing(Store(books.room.settings, "reconciliation")) as store, store.transaction() as conn:
+            found.append(archive.bring_back(conn, [(call_id(1), "c", "northpay")]))
+
+    looking = threading.Thread(target=look)
+    with books.room.store.transaction() as conn:
+        assert archive.trim(conn, Retention(), NOW + OLD)
+        looking.start()
+        _wait_until_blocked(books.room.settings)
+    looking.join()
+    assert found == [1]
+    assert hot(books) == {"c1"}
+
+
+def _wait_until_blocked(settings: Settings) -> None:
+    """Some connection waits for a lock of another one."""
+    end = time.monotonic() + 20
+    with psycopg.connect(settings.dsn("tally_reconciliation"), autocommit=True) as conn:
+        while not conn.execute(_BLOCKED).fetchone():
+            assert time.monotonic() < end, "nobody waits"
+
+
+_BLOCKED = """
+SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
+"""
+
+
 def test_two_halves_in_two_months_come_back_as_one_and_what_is_twice_counts_once(books: Books) -> None:
     books.captured(1)
     books.settle(settled(1))
     archived(books)
-    with books.room.store.transaction() as conn:
-        names = ", ".join(archive.COLUMNS)
-        conn.execute(f"INSERT INTO tallies ({names}) SELECT {names} FROM tallies_done WHERE kind = 'c'")
+    _copy_back(books)
     archived(books, MONTHS)
     assert len(books.room.rows("SELECT key FROM tally_view WHERE kind = 'c'")) == 2
     with books.room.store.transaction() as conn:
@@ -304,8 +368,6 @@ def test_two_processes_that_move_and_one_that_folds_leave_each_tally_once(
 
 
 def _moving(settings: Settings) -> None:
-    from topics.runtime.shape.store import Store
-
     store = Store(settings, "reconciliation")
     for day in range(60):
         with store.transaction() as conn:
