@@ -439,6 +439,20 @@ def test_what_a_person_undoes_long_after_comes_back_first(books: Books) -> None:
     assert ("AMOUNT", item) in books.room.breaks()
 
 
+def test_what_a_person_matches_a_line_with_is_looked_up_in_the_archive(books: Books) -> None:
+    books.captured(1)
+    books.settle(settled(1))
+    archived(books)
+    books.room.after = OLD
+    books.settle(paid_out([Row(call_id(9), 1234, 34, settlement="239")], "239"))
+    books.room.heard_all()
+    books.settle(after=timedelta(hours=1))
+    case = break_id("MISSING_INTERNAL", f"northpay|c|{call_id(9)}")
+    match: dict[str, Any] = {"operation_id": "op-1", "action": "match", "actor": "operator ann", "reason": "the same"}
+    books.room.hear(BreakWorked(subject=case, expectations=(f"northpay|c|{call_id(1)}",), **match))
+    assert "c1" in hot(books)
+
+
 def _rows(books: Books, statement: LiteralString) -> list[Any]:
     with books.room.store.transaction() as conn:
         return conn.execute(statement).fetchall()
