@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from reconciliation import files, settling, working
+from reconciliation import files, inside, settling, working
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
+from reconciliation.move import Move
 from reconciliation.state import Change, FactFound, LateJudged, Reconciliation, Swept
 from schemas.break_work import BreakWorked
-from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, RiskReviewed, TimerFired
-from schemas.money_back import Execution, PaymentRefunded
-from schemas.payouts import PayoutExecution
+from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, RiskReviewed, TimerFired, WalletCredited
+from schemas.journals import JournalPosted
+from schemas.money_back import Execution, FundsAvailable, PaymentRefunded, WalletCorrected, WalletDebited
+from schemas.payouts import (
+    FundsReserved,
+    FundsReturned,
+    PayoutExecution,
+    PayoutMovement,
+    ReservationRefused,
+    ReservationReleased,
+    ReservationSettled,
+)
 from schemas.settlements import (
     Settled,
     SettlementFileDiscarded,
@@ -25,7 +35,8 @@ from topics.runtime.shape.consumer import Cause, Decision, Timer
 
 File = SettlementFileStored | SettlementFileReleased | SettlementFileDiscarded
 Line = SettlementLines | SettlementLinesEnded
-Heard = File | Line | Execution | PayoutExecution | BreakWorked | RiskReviewed | TimerFired
+Movement = WalletCredited | WalletDebited | WalletCorrected | FundsAvailable | PayoutMovement
+Heard = File | Line | Execution | PayoutExecution | Movement | JournalPosted | BreakWorked | RiskReviewed | TimerFired
 
 YOUNG = timedelta(days=1)  # less than tallies are kept at least: see Retention
 # Each call has one of these, and few come back to it.
@@ -58,9 +69,34 @@ def decide(
             return NOTHING  # of risk
         case TimerFired():
             return _timer(state, event, sources, now)
+        case FundsAvailable() | WalletCorrected():
+            return NOTHING  # of no execution
+        case FundsReserved() | ReservationRefused() | ReservationReleased():
+            return NOTHING  # of what payouts asks for
+        case WalletCredited() | WalletDebited() | ReservationSettled() | FundsReturned() | JournalPosted():
+            move = inside.effect(event, cause, state.moves_since)
+            return NOTHING if move is None else _compare(state, [move], now)
         case _:
             fact = expected(event, sources, cause.said_at)
-            return NOTHING if fact is None else _expect(fact, sources, now, is_new=_is_new(event, cause))
+            tallied = NOTHING if fact is None else _expect(fact, sources, now, is_new=_is_new(event, cause))
+            compared = _compare(state, list(inside.wanted(event, cause, state.moves_since)), now)
+            return Decision((*tallied.changes, *compared.changes), timers=[*tallied.timers, *compared.timers])
+
+
+def _compare(state: Reconciliation, moves: list[Move], now: datetime) -> Decision:
+    """The first of a batch sets the timer: one look serves all of a minute."""
+    if not moves:
+        return NOTHING
+    return Decision(moves, timers=[] if state.hears_moves else [_looks_inside(now)])
+
+
+def _looks_inside(now: datetime) -> Timer:
+    return Timer(inside.INSIDE, "", next_boundary(now, inside.LOOK_EVERY))
+
+
+def _look_inside(state: Reconciliation, now: datetime) -> Decision:
+    changes = list(inside.judge(state.moves, state.items, now))
+    return Decision(changes, timers=[_looks_inside(now)] if state.moves_wait else [])
 
 
 def _worked(state: Reconciliation, event: BreakWorked, rules: BreakRules, sources: Sources, cause: Cause) -> Decision:
@@ -83,6 +119,8 @@ def _timer(state: Reconciliation, event: TimerFired, sources: Sources, now: date
             return files.folded_again(state, event, now)
         case files.SWEEP:
             return _sweep(state, sources, now)
+        case inside.INSIDE:
+            return _look_inside(state, now)
         case files.MISSED:
             return files.files_missed(state, event.timer_key, sources, now)
         case _:

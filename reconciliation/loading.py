@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciliation import archive
+from reconciliation import archive, move_rows
 from reconciliation.banking import group_of, paired, unmatched
 from reconciliation.booking import Claim, LineSum
 from reconciliation.case_loading import load_cases, references_of
@@ -28,6 +28,7 @@ from reconciliation.files import (
     restated_item,
     settled_file,
 )
+from reconciliation.inside import INSIDE, items_of
 from reconciliation.schedule import LOOK_BACK
 from reconciliation.state import (
     COUNTED,
@@ -71,6 +72,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: C
     discarded = [(event.source, event.file_id) for event in events if isinstance(event, SettlementFileDiscarded)]
     if discarded:
         _load_items(conn, state, [restated_item(state.files[name]) for name in discarded if name in state.files])
+    state.moves_since = move_rows.since(conn, events)
     worked = [event for event in events if isinstance(event, BreakWorked)]
     if worked:
         _load_worked(conn, state, worked)
@@ -155,6 +157,9 @@ def _load_fired(
         _load_missing(conn, state, now)
     if SWEEP in kinds:
         _load_settlements(conn, state, sources)
+    if INSIDE in kinds:
+        state.moves, state.moves_wait = move_rows.load(conn, now), move_rows.waiting(conn)
+        _load_items(conn, state, items_of(state.moves))
     _load_items(conn, state, [f"file|{key}" for key in kinds[LOOK]])
 
 

@@ -10,6 +10,9 @@ from schemas.breaks import BreakClass, Code
 
 # A: the system repairs it or has booked it; B: a person decides; C: nobody knows what it is.
 CLASSES: dict[Code, BreakClass] = {
+    "LEDGER_MISSING": "A",
+    "WALLET_MISSING": "A",
+    "LEDGER_WALLET_DIFFER": "B",
     "FILE_REFUSED": "B",
     "FILE_MISSING": "B",
     "FILE_RESTATED": "A",

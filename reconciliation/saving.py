@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from pydantic import TypeAdapter
 
-from reconciliation import archive, case_rows, case_work_rows, facts, fold
+from reconciliation import archive, case_rows, case_work_rows, facts, fold, move_rows
 from reconciliation.case import CaseWorked, CorrectionMade
 from reconciliation.fold import FoldedLine, SumChange
 from reconciliation.formats.shape import NO_KEY, NOTED
+from reconciliation.move import Move, MovesJudged
 from reconciliation.state import (
     Booked,
     Change,
@@ -47,13 +48,17 @@ _COLUMNS = TypeAdapter(LineColumns)
 
 
 def save(conn: Connection, changes: Sequence[Change]) -> Said:
-    """All lock rows in one order: files, tallies by key, settlements, breaks. → what is said of breaks"""
+    """All lock rows in one order: files, tallies by key, settlements, moves, breaks. → what is said of breaks"""
     _save_files(conn, changes)
     _save_judged(conn, changes)  # first: what follows may make a reference odd again
     sums = [*_save_lines(conn, changes), *_save_facts(conn, changes)]
     _save_settlements(conn, changes, sums)
     if _of(changes, Swept):
         _merge_sums(conn)
+    if moves := _of(changes, Move):
+        move_rows.save(conn, moves)
+    for judged in _of(changes, MovesJudged):
+        move_rows.judged(conn, judged)
     said = case_work_rows.save(conn, _of(changes, CaseWorked), _of(changes, CorrectionMade))
     said += case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed))
     return Said(said)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Literal, NamedTuple
 
 from reconciliation.booking import Amounts, Claim, LineSum
 from reconciliation.case import Case, CaseWorked, CorrectionMade, Done
 from reconciliation.expected import Fact
+from reconciliation.move import Heard, Move, MovesJudged
 from reconciliation.tally import Reference, Tally
 from schemas.breaks import Code
 from schemas.settlements import ClaimedTotal, SettlementFileStored, SettlementLines
 
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 FileState = Literal[
     "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
 ]
@@ -162,6 +164,10 @@ class Reconciliation:
     cases: dict[str, Case] = field(default_factory=dict)  # breaks that persons act on
     operations: set[str] = field(default_factory=set)  # that were answered before
     corrections: dict[str, Done] = field(default_factory=dict)  # that persons name
+    moves_since: datetime = ALWAYS  # what was published before is not compared
+    moves: list[Heard] = field(default_factory=list)  # to be judged
+    moves_wait: bool = False  # some are to be judged later
+    hears_moves: bool = False  # in this batch
 
     def fold(self, change: Change) -> None:
         """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
@@ -174,6 +180,10 @@ class Reconciliation:
                 self.items.pop(change.item, None)
             case Booked():
                 self.settlements.pop(change.settlement_no, None)
+            case Move():
+                self.hears_moves = True
+            case MovesJudged():
+                self.moves = []
             case CaseWorked():
                 self.cases[change.case.break_id] = change.case
                 self.operations.add(change.operation_id)
@@ -348,6 +358,8 @@ Change = (
     | FileCame
     | Swept
     | Judged
+    | Move
+    | MovesJudged
     | ItemOpened
     | ItemClosed
     | Booked

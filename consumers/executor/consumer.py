@@ -1,4 +1,4 @@
-"""payment orders, pay-outs, PSPs' and providers' notifications and the sender's replies → executor → executions"""
+"""payment orders, pay-outs, PSPs' and providers' notifications, breaks and the sender's replies → executor → executions"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from consumers.executor import store
 from consumers.executor.decide import Heard, decide
 from consumers.executor.filer import run_filer
+from consumers.executor.repeating import run_repeater
 from consumers.executor.routing import Routing
 from consumers.executor.sender import run_sender
 from consumers.executor.settings import ExecutorSettings
@@ -30,5 +31,5 @@ def build(settings: ExecutorSettings) -> Consumer[Attempts, Heard]:
         decide=partial(decide, policy),
         save=store.save,
         find_stuck=stuck,
-        side_tasks={"sender": run_sender, "filer": run_filer},
+        side_tasks={"sender": run_sender, "filer": run_filer, "repeater": run_repeater},
     )

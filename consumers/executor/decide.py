@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from consumers.executor import bank_file, charging, checking, disputing, operating, paying_out
+from consumers.executor import bank_file, charging, checking, disputing, operating, paying_out, repeating
 from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.checking import FAILED_BY_PERSONS
 from consumers.executor.draft import Draft
@@ -19,6 +19,7 @@ from consumers.executor.payout import call_id_of
 from consumers.executor.state import Attempts, Policy
 from psp.payout_port import transfer_reply_from_json
 from psp.port import Authorised, Captured, Declined, Reply, Reversed, reply_from_json
+from schemas.breaks import Break, BreakChanged, BreakOpened, BreakResolved
 from schemas.errors import Permanent
 from schemas.events import (
     CallEnded,
@@ -48,7 +49,7 @@ from topics.runtime.shape.consumer import Cause, Decision
 BehindCharge = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
 OfPayout = PayoutReady | PayoutWithdrawn | PayoutNotified | BankFileNotified | PayoutCallEnded
 ForOthers = PayoutPlaced | PayoutReleased | PayoutStatusChanged | PayoutRefused  # on payouts.v1, for other rooms
-Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge | OfPayout | ForOthers
+Heard = OrderPlaced | CallEnded | NotificationReceived | BehindCharge | OfPayout | ForOthers | Break
 
 
 def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decision:
@@ -73,6 +74,8 @@ def decide(policy: Policy, state: Attempts, event: Heard, cause: Cause) -> Decis
             return _pay_out(policy, state, event, cause)
         case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
             return Decision()
+        case BreakOpened() | BreakChanged() | BreakResolved():
+            return Decision(repeating.decide(event, cause.now))
         case _:
             assert_never(event)
 

@@ -12,11 +12,12 @@ from consumers.executor.early import EarlyNotification
 from consumers.executor.ladder import Ladders
 from consumers.executor.operation import Dispute, DisputeKey, Operation, OperationKey
 from consumers.executor.payout import Payout, PayoutCallFacts
+from consumers.executor.repeating import Repeat
 from consumers.executor.routing import Routing
 from consumers.executor.settings import Failover
 from psp.port import Declared, Kind
 
-Change = Attempt | Operation | Dispute | Payout | BankFile | EarlyNotification
+Change = Attempt | Operation | Dispute | Payout | BankFile | EarlyNotification | Repeat
 
 
 @dataclass(slots=True)

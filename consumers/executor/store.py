@@ -9,14 +9,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from consumers.executor import bank_file_rows, early
+from consumers.executor import bank_file_rows, early, repeating
 from consumers.executor.attempt import Attempt, CallFacts
 from consumers.executor.bank_file import BankFile
 from consumers.executor.decide import Heard, OfPayout
 from consumers.executor.early import EarlyNotification
 from consumers.executor.operation import Check, Dispute, Operation
 from consumers.executor.payout import Payout, PayoutCallFacts, call_id_of
+from consumers.executor.repeating import Repeat
 from consumers.executor.state import Attempts, Change
+from schemas.breaks import BreakChanged, BreakOpened, BreakResolved
 from schemas.events import (
     CallEnded,
     NotificationReceived,
@@ -269,6 +271,8 @@ def _wanted(events: Sequence[Heard]) -> tuple[set[str], set[str], set[str], list
                 of_payouts.append(event)
             case PayoutPlaced() | PayoutReleased() | PayoutStatusChanged() | PayoutRefused():
                 pass
+            case BreakOpened() | BreakChanged() | BreakResolved():
+                pass
             case _:
                 assert_never(event)
     return orders, calls, told, of_payouts
@@ -278,7 +282,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
     """Insert new attempts and update others. Of several states of one attempt the last is saved."""
     first_revision: dict[str, int] = {}
     last: dict[str, Attempt] = {}
-    others: list[Operation | Dispute | Payout | BankFile | EarlyNotification] = []
+    others: list[Operation | Dispute | Payout | BankFile | EarlyNotification | Repeat] = []
     for change in changes:
         if isinstance(change, Attempt):
             first_revision.setdefault(change.key, change.revision)
@@ -292,8 +296,9 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
 
 
 def _save_behind(
-    conn: Connection, others: Sequence[Operation | Dispute | Payout | BankFile | EarlyNotification]
+    conn: Connection, others: Sequence[Operation | Dispute | Payout | BankFile | EarlyNotification | Repeat]
 ) -> None:
+    repeating.keep(conn, [each for each in others if isinstance(each, Repeat)])
     early.keep(conn, [each for each in others if isinstance(each, EarlyNotification)])
     operations = {(each.payment_order_id, each.key): each for each in others if isinstance(each, Operation)}
     _SAVE_OPERATIONS.run(conn, list(operations.values()))

@@ -364,6 +364,8 @@ def decide_one(
         incoming.entered_ms,
         incoming.traceparent,
         message.headers,
+        message.partition,
+        message.offset,
     )
     try:
         decision = consumer.decide(state, incoming.event, cause)

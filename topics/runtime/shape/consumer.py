@@ -48,6 +48,8 @@ class Cause(NamedTuple):
     entered_ms: int  # when the first record of this chain of events was published
     traceparent: str | None = None
     headers: tuple[tuple[str, bytes], ...] = ()  # of the event's record
+    partition: int = -1  # and where it lies; -1 of what is on no topic
+    offset: int = -1
 
     @property
     def said_at(self) -> datetime:
