@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from reconciliation.gate import READERS
@@ -32,6 +34,20 @@ def test_a_file_that_ties_is_shown_with_its_sums(tmp_path: Path) -> None:
     assert told["settlements"] == [
         {"settlement": "7", "currency": "EUR", "net": "98.80", "paid": "98.80", "ties": True}
     ]
+
+
+def test_a_file_of_which_nothing_is_booked_is_shown_with_what_it_adds_up_to(tmp_path: Path) -> None:
+    report = tmp_path / "within-the-day.sta"
+    report.write_text(":20:A\n:25:1\n:28C:5/1\n:34F:EURD0,\n:61:260211C12,50NTRFNONREF//B1\n:86:x\n:90C:1EUR12,50\n-\n")
+    said = tally({}, "settlement", "check", str(report))
+    assert said.returncode == 0
+    assert "1 lines\nthey add up to 12.50 EUR\n" in said.stdout
+    assert "none of them is booked" in said.stdout
+
+
+def test_libraries_of_bank_formats_are_loaded_by_the_first_file_alone() -> None:
+    asked = "import sys, reconciliation.gate; sys.exit(len({'mt940', 'bai2'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_a_file_that_is_refused_is_shown_with_its_place_and_exits_1(tmp_path: Path) -> None:

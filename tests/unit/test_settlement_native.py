@@ -86,6 +86,7 @@ GOOD = native(*ROWS)
         (GOOD.replace(b"fx_rate", b"rate"), "schema_drift", 2, "fx rate"),
         (GOOD.replace(b"capture,", b"captured,"), "schema_drift", 3, "kind"),
         (GOOD.replace(b"capture,", b"bank_entry,"), "schema_drift", 3, "kind"),
+        (GOOD.replace(b"capture,", b"noted,"), "schema_drift", 3, "kind"),
         (GOOD.replace(b"+01:00", b"", 1), "bad_row", 3, "at"),
         (GOOD.replace(b"98.60", b"+98.60"), "bad_row", 3, "net"),
         (GOOD.replace(b"0.00,2.50", b"-0.00,2.50"), "bad_row", 5, "gross"),
