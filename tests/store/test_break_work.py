@@ -15,12 +15,14 @@ from consumers.wallet import consumer as wallet
 from operations.auditor import corrections as auditor
 from operations.auditor.engine.stores import Stores
 from operations.auditor.settlements import compare, read_all
-from operations.cli.recon_answers import answer
+from operations.cli.recon_answers import answer, walked
 from producers.doors.break_work import ask
 from producers.doors.commands import claim
-from producers.recon_reports import proof
+from producers.recon_reports import one_break, proof
+from producers.recon_suggestions import suggestions
 from reconciliation.breaking import break_id
 from schemas.break_work import BreakAction, BreakWorked
+from schemas.breaks import BreakChanged, BreakOpened, BreakResolved
 from schemas.corrections import CorrectionApproved
 from schemas.journals import LedgerEntry
 from schemas.money import Money
@@ -229,6 +231,10 @@ def test_a_bank_fee_is_booked_on_the_difference(room: Room, books: Hearing) -> N
     item = f"main|s|{keys.paid_out('main', '238', 'EUR')}"
     assert room.breaks() == {("BANK_AMOUNT", item)}
     id_ = break_id("BANK_AMOUNT", item)
+    shown = walked(room.settings, suggestions(answer(room.settings, one_break(id_))))
+    assert [(each["action"], each["fields"]) for each in shown] == [
+        ("write-off", {"items": [item], "account": "bank:fees"})
+    ]
     room.hear(worked(id_, "write_off", account="bank:fees"))
     room.settles()
     books.hears(capture("order-1", call_id=call_id(1)), *room.all_said(Settled), *room.all_said(CorrectionApproved))
@@ -283,6 +289,20 @@ def test_a_large_break_is_not_hidden_by_one_person(room: Room, books: Hearing) -
     assert case(room, id_)["work"] == "resolved", "nothing has changed"
     room.hear(worked(id_, "reopen", "operator cem"))
     assert case(room, id_)["work"] == "open"
+
+
+def test_who_hears_of_breaks_hears_that_a_person_has_resolved_one_and_opened_it_again(
+    room: Room, books: Hearing
+) -> None:
+    id_ = missing(room, books)
+    said = len(room.said)
+    room.hear(
+        worked(id_, "assign", assignee="ben"), worked(id_, "resolve"), worked(id_, "resolve"), worked(id_, "reopen")
+    )
+    told = [event for event in room.said[said:] if isinstance(event, BreakResolved | BreakOpened | BreakChanged)]
+    assert [type(event) for event in told] == [BreakResolved, BreakOpened]
+    assert all(event.break_id == id_ for event in told)
+    assert told[0].revision < told[1].revision
 
 
 def test_a_resolved_break_opens_again_by_another_amount(room: Room, books: Hearing) -> None:

@@ -234,6 +234,22 @@ def test_a_repair_by_two_persons_over_http(door: Door, anna: str, bert: str, ans
     assert (done["outcome"], len(done["detail"]["correction_id"])) == ("done", 32)
 
 
+def test_breaks_are_listed_by_whose_they_are_and_by_when(door: Door, anna: str, answering: None) -> None:
+    case, other = Case(door), Case(door)
+    reply = case.ask("assign", anna, assignee="Anna")
+    wait_for(lambda: door.get(reply.headers["location"], key=anna).json["outcome"] == "done")
+
+    def listed(query: str) -> set[str]:
+        page = door.get(f"{ROOT}?limit=500&{query}", key=anna).json["breaks"]
+        return {one["break_id"] for one in page} & {case.id, other.id}
+
+    assert (listed("mine=true"), listed("unassigned=true"), listed("overdue=true")) == ({case.id}, {other.id}, set())
+    with psycopg.connect(door.settings.dsn("tally_reconciliation"), options="-c search_path=reconciliation") as conn:
+        conn.execute("UPDATE breaks SET opened_at = now() - interval '8 days' WHERE break_id = %s", [other.id])
+    assert listed("overdue=true") == {other.id}
+    assert door.get(f"{ROOT}?overdue=perhaps", key=anna).status == 400
+
+
 def test_commands_show_what_they_do_and_what_came_of_it(
     door: Door, environment: dict[str, str], answering: None
 ) -> None:
