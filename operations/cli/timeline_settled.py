@@ -14,7 +14,7 @@ from operations.cli.moment import Moment
 from producers import recon_explained
 from producers.recon_reports import Answer, Ask, Rows, bank_keys
 from producers.recon_steps import Steps, steps_of, walk
-from reconciliation.formats.shape import KINDS
+from reconciliation.formats.shape import EVIDENCE, KINDS
 from topics.settings import Settings
 
 WHERE = "reconciliation"
@@ -153,6 +153,8 @@ def _entry(line: Answer, places: dict[Any, Any]) -> Entry:
 def _state(tally: Answer, lines: Sequence[Entry], bank: Sequence[Entry]) -> str:
     if not lines:
         return f"expected by {tally['due']}" if tally["due"] else tally["outcome"] or "expected"
+    if tally["kind"] == EVIDENCE:
+        return f"told in file {lines[-1].file}"
     if tally["kind"] == BANK_ENTRY:
         return f"at the bank on {lines[0].day}, in {lines[0].settlement} of file {lines[0].file}"
     last = lines[-1]
@@ -170,6 +172,9 @@ def _state(tally: Answer, lines: Sequence[Entry], bank: Sequence[Entry]) -> str:
 
 def moments(parts: Sequence[SettledPart]) -> Iterator[Moment]:
     for part in parts:
+        if part.kind == KINDS[EVIDENCE]:
+            yield from (_told(part, line, "told by the PSP", "how it stands") for line in part.lines)
+            continue
         by = f" by {part.due}" if part.due else ""
         yield Moment(
             part.expected_since, WHERE, f"{part.kind} expected", part.about,

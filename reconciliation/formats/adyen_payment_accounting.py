@@ -119,13 +119,13 @@ class _Statuses:
         return ((self.columns.written(name), place(name), read) for name, read in readers.items())
 
     def control(self) -> Control:
-        """Errors: Refusal `empty`."""
+        """It stands in for the file of no day. Errors: Refusal `empty`."""
         chunks = self.chunks
         if not chunks.lines:
             raise Refusal("empty", "the file has no line but its header")
         accounts, (first, last) = sorted(self._accounts), chunks.days()
         met = [f"{count} {status}" for status, count in sorted(self._met.items())]
         return Control(
-            f"payment accounting of {accounts[0]} {first} to {last}", "", tuple(accounts), first, last, chunks.lines,
+            f"payment accounting of {accounts[0]} {first} to {last}", "", tuple(accounts), "", "", chunks.lines,
             totals=chunks.totals(), notes=(*self.columns.notes, *met[:40]),
         )  # fmt: skip

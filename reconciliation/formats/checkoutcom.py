@@ -6,7 +6,6 @@ No report of its rows says what a pay-out comes to: the payouts report claims th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 
 from reconciliation.formats.amounts import FINER, FinerUnits, Rates, decimals_of, slack_at_rate
@@ -94,8 +93,9 @@ class PayoutReport:
         if not self.chunks.lines:
             raise Refusal("empty", "the file has no line but its header")
 
-    def control(self, what: str, notes: Sequence[str] = ()) -> Control:
-        """Nothing here ties before the payouts report has come, but for pay-outs that the file itself has."""
+    def control(self, what: str, *, has_rows: bool = True) -> Control:
+        """Nothing here ties before the payouts report has come, but for pay-outs that the file itself has. `has_rows`: of
+        pay-outs; else it stands in for the file of no day."""
         chunks, [entity] = self.chunks, self._entities
         claims = tuple(claim for claim in chunks.claims() if claim.settlement and claim.day is not None)
         claimed = {(claim.settlement, claim.amount.currency) for claim in claims}
@@ -106,11 +106,11 @@ class PayoutReport:
             identity=f"{what} of {of} of {entity}",
             version="",
             account_ids=(entity,),
-            first_day=first,
-            last_day=last,
+            first_day=first if has_rows else "",
+            last_day=last if has_rows else "",
             lines=chunks.lines,
             claims=claims,
             sums=tuple(e._replace(ties=e.ties and (e.settlement, e.currency) in claimed) for e in sums),
             totals=chunks.totals(),
-            notes=(*self.columns.notes, *notes),
+            notes=self.columns.notes,
         )

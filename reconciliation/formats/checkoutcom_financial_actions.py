@@ -63,11 +63,12 @@ class CheckoutcomFinancialActions:
                 optional=(*_OPTIONAL, *_READ_PAST),
                 is_money=lambda name: _MONEY.search(name) is not None,
             )
-            actions = _Actions(source, columns, counts=source.counts(self.name))
+            counts = source.counts(self.name)
+            actions = _Actions(source, columns, counts=counts)
             yield from chunked(records, columns, actions.chunks, refusals, actions.line, actions.cells)
             if not refusals:
                 actions.check()
-                yield actions.control("financial actions")
+                yield actions.control("financial actions", has_rows=counts)
 
 
 class _Actions(PayoutReport):

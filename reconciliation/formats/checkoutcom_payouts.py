@@ -54,7 +54,7 @@ class CheckoutcomPayouts:
             yield from chunked(records, columns, payouts.chunks, refusals, payouts.line, payouts.cells)
             if not refusals:
                 payouts.check()
-                yield payouts.control("payouts")
+                yield payouts.control("payouts", has_rows=False)
 
 
 class _Payouts(PayoutReport):

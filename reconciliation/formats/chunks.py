@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reconciliation.formats.shape import CHUNK_LINES, Chunk, Refusal, SettlementSum
+from reconciliation.formats.shape import CHUNK_LINES, EVIDENCE, Chunk, Refusal, SettlementSum
 from reconciliation.formats.times import iso_day
 from schemas.money import MINOR_MAX, Money
 from schemas.settlements import ClaimedTotal, LineColumns
@@ -43,7 +43,7 @@ line_of = tuple.__new__  # line_of(Line, (kind, …, digest)): a third of the co
 def as_evidence(line: Line) -> Line:
     """The line of a report that another one settles: it says how a payment stands, moves nothing, and is in no settlement."""
     named, cur = (line.key, line.psp_ref, line.order_ref), line.net_currency
-    return Line("e", *named, "", 0, cur, 0, cur, 0, at=line.at, value_day=line.value_day, digest=~line.digest)
+    return Line(EVIDENCE, *named, "", 0, cur, 0, cur, 0, at=line.at, value_day=line.value_day, digest=~line.digest)
 
 
 class Chunks:

@@ -86,4 +86,4 @@ class _Transactions(PayPalFile):
 
     def control(self) -> Control:
         told = super().control()
-        return told if self.counts else replace(told, claims=(), sums=())
+        return told if self.counts else replace(told, claims=(), sums=(), first_day="", last_day="")

@@ -35,7 +35,7 @@ KINDS = {
     "n": "noted",  # shown, counted nowhere: what a statement says again
     "e": "evidence",  # says how a payment stands, and moves nothing
 }
-NOTED = "n"
+NOTED, EVIDENCE = "n", "e"
 
 RefusalCode = Literal[
     "empty",
@@ -124,7 +124,7 @@ class Control:
     identity: str  # "batch 238 of MerchantAccount", without the source
     version: str  # greater is newer; "" where the format has none
     account_ids: tuple[str, ...]
-    first_day: str  # ISO 8601
+    first_day: str  # ISO 8601; "": it stands in for the file of no day
     last_day: str
     lines: int
     sequence: int | None = None  # consecutive numbers: a gap is a missing file

@@ -68,8 +68,8 @@ class _Activity(ItemizedReport):
             identity=f"activity {first} to {last}",
             version="",
             account_ids=self.accounts,
-            first_day=first,
-            last_day=last,
+            first_day="",  # it stands in for the file of no day
+            last_day="",
             lines=chunks.lines,
             totals=chunks.totals(),
             notes=self.columns.notes,

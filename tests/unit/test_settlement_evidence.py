@@ -163,6 +163,17 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
+def test_a_report_beside_stands_in_for_the_file_of_no_day(name: str) -> None:
+    """Else a day whose settlement file is missing would not be missed."""
+    reader = next(reader for reader in gate.READERS if reader.name == name)
+    source = ReadFrom("main", "psp", kind="psp")
+    assert (
+        told(reader, WHOLE[name], source).control.first_day,
+        told(reader, WHOLE[name], source).control.last_day,
+    ) == ("", "")
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_source_that_names_a_format_takes_the_reports_beside_it_and_no_others(name: str) -> None:
     assert gate.BESIDE.keys() == WHOLE.keys()
     for wanted in ("", name, *gate.BESIDE[name]):
