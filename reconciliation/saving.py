@@ -301,10 +301,6 @@ ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = excluded
 """
 
 
-# Those that wait for their other half: their lines, or the total that is claimed.
-_UNTIED = "UPDATE settlements SET to_settle = TRUE WHERE psp = %s AND NOT ties AND NOT to_settle"
-
-
 def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
     for gone, saved in _of(changes, UnmatchedMoved):
         _save_unmatched(conn, gone, saved)
@@ -320,7 +316,6 @@ def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
         conn.execute(_WAKEN, [at, psp, at])
     for psp, first, last, at in _of(changes, LateJudged):
         conn.execute(_LATE, [at, first, last, psp])
-        conn.execute(_UNTIED, [psp])
 
 
 _GONE = """
@@ -398,12 +393,18 @@ WHERE settlement_no = %s
 """
 
 
+# Those that wait for their other half: their lines, or the total that is claimed.
+_UNTIED = "SELECT settlement_no FROM settlements WHERE psp = ANY (%s) AND NOT ties AND NOT to_settle"
+
+
 def _save_settlements(conn: Connection, changes: Sequence[Change], sums: Sequence[SumChange]) -> None:
     """What is settled is saved before what is changed since: a fact of the same batch marks it again."""
     for number, revision, booked, paid, ties, at in _of(changes, Booked):
         written = orjson.dumps({" ".join(side): amount for side, amount in booked.items()}).decode()
         conn.execute(_BOOKED, (revision, written, orjson.dumps(dict(paid)).decode(), ties, at, number))
     marked = [*_claimed(conn, changes), *(change.settlement_no for change in sums if change.settlement_no)]
+    if late := [change.psp for change in _of(changes, LateJudged)]:
+        marked += [number for (number,) in conn.execute(_UNTIED, [late])]
     if marked:
         conn.execute(_MARK, [sorted(set(marked))])
     _add_sums(conn, sums)
