@@ -20,6 +20,7 @@ from operations.cli.csv_rows import cell
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from producers.recon_reports import Answer
+from reconciliation.breaking import HOLDS_PAYOUTS
 from reconciliation.matching import CLASSES
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.fortnight.office import Office
@@ -116,7 +117,8 @@ def test_what_passes_is_a_break_until_then_and_nothing_else_was_one(
 
 def test_of_each_code_five_faults_or_more_are_planted(days: list[Day]) -> None:
     planted = Counter(code for code, _ in Oracle(days).ever())
-    assert planted.keys() == CLASSES.keys()
+    inside = HOLDS_PAYOUTS  # between our rooms: files do not tell of them (tests/store/test_reconciliation_inside.py)
+    assert planted.keys() == CLASSES.keys() - inside
     assert min(planted.values()) >= 5, planted
 
 
