@@ -21,7 +21,7 @@ BLOCKS = 500  # of the table of tallies, that one transaction looks through: 4 M
 NAMED = ("key", "kind", "currency", "psp")
 COLUMNS = (
     *NAMED, "expected", "facts", "fee_expected", "fee_slack", "due", "outcome", "payment_order_id", "seller", "settled", "fee",
-    "digests", "lines", "broken", "made_at", "scheme", "fee_since",
+    "digests", "lines", "broken", "made_at", "scheme", "fee_since", "apart",
 )  # fmt: skip
 _COLUMNS: LiteralString = ", ".join(COLUMNS)
 _SAME: LiteralString = "d.key = t.key AND d.kind = t.kind AND d.currency = t.currency AND d.psp = t.psp"

@@ -20,6 +20,7 @@ Side = tuple[AmountRole, str]  # and the currency
 Amounts = dict[Side, int]  # + debit, − credit
 
 PAYOUT = "p"
+PAYOUT_REVERSED = "q"
 _FEES = frozenset("fi")
 _RESERVE = frozenset("hH")
 
@@ -82,8 +83,10 @@ def paid_out(claims: Iterable[Claim], total: int) -> dict[str, int]:
     return {reference: amount for reference, amount in found.items() if amount}
 
 
-def target(sums: Iterable[LineSum], currency: str, bank: bool, kept: int = 0) -> Amounts:
-    """What should be booked of a settlement that ties; sums to zero in each currency. `kept`: as much as is not paid out."""
+def target(sums: Iterable[LineSum], currency: str, bank: bool, kept: int = 0, spread: int = 0) -> Amounts:
+    """What should be booked of a settlement that ties; sums to zero in each currency. `kept`: as much as is not paid out;
+    `spread`: as much of conversions is realised.
+    """
     book: Amounts = defaultdict(int, {("balance", currency): kept, ("bank_clearing", currency): -kept})
     for each in sums:
         if each.kind == PAYOUT:
@@ -96,6 +99,8 @@ def target(sums: Iterable[LineSum], currency: str, bank: bool, kept: int = 0) ->
         if each.currency != currency:
             book["fx", each.currency] += each.gross
             book["fx", currency] -= each.net + each.fee
+    book["fx", currency] += spread
+    book["fx_spread", currency] -= spread
     return {side: amount for side, amount in book.items() if amount}
 
 

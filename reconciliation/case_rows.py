@@ -37,7 +37,7 @@ INSERT INTO breaks AS b (break_id, code, subject, class, state, source, psp, cur
 SELECT break_id, code, subject, class, 'closed', source, psp, currency, 0, 0, detail::jsonb, at, at, 0
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
     AS w (break_id, code, subject, class, source, psp, currency, detail, at) ORDER BY break_id
-ON CONFLICT (break_id) DO UPDATE SET detail = excluded.detail, changed_at = excluded.changed_at
+ON CONFLICT (break_id) DO UPDATE SET class = excluded.class, detail = excluded.detail, changed_at = excluded.changed_at
 """
 _OPEN: LiteralString = """
 INSERT INTO break_items AS i (item, break_id, group_id, amount, currency, detail, opened_at, closed_at)
@@ -192,8 +192,13 @@ def _group_id(item: ItemOpened) -> str | None:
 def _break_row(item: ItemOpened) -> tuple[Any, ...]:
     grouped = item.break_id == _group_id(item)
     subject, detail = (item.group, {"grouped": True}) if grouped else (item.subject, item.detail)
-    named = (item.break_id, item.code, subject, CLASSES[item.code], item.source, item.psp, item.currency)
+    named = (item.break_id, item.code, subject, _class_of(item), item.source, item.psp, item.currency)
     return (*named, orjson.dumps(dict(detail)).decode(), item.at)
+
+
+def _class_of(item: ItemOpened) -> str:
+    """That of its code; a person's where two versions of a file wait for one."""
+    return "B" if item.detail.get("waits") else CLASSES[item.code]
 
 
 def _item_row(item: ItemOpened) -> tuple[Any, ...]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from reconciliation import files, inside, settling, working
+from reconciliation import files, inside, notifying, settling, working
 from reconciliation.business_days import late_at, next_boundary
 from reconciliation.expected import Fact, Sources, expected
 from reconciliation.move import Move
 from reconciliation.state import Change, FactFound, LateJudged, Reconciliation, Swept
 from schemas.break_work import BreakWorked
-from schemas.events import PaymentCaptured, PaymentDeclined, PaymentPending, RiskReviewed, TimerFired, WalletCredited
+from schemas.events import (
+    AnyEvent,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentPending,
+    RiskReviewed,
+    TimerFired,
+    WalletCredited,
+)
 from schemas.journals import JournalPosted
 from schemas.money_back import Execution, FundsAvailable, PaymentRefunded, WalletCorrected, WalletDebited
 from schemas.payouts import (
@@ -23,7 +31,6 @@ from schemas.payouts import (
     ReservationSettled,
 )
 from schemas.settlements import (
-    Settled,
     SettlementFileDiscarded,
     SettlementFileReleased,
     SettlementFileStored,
@@ -151,7 +158,7 @@ def _timers_of(fact: Fact, sources: Sources, now: datetime) -> list[Timer]:
 def _sweep(state: Reconciliation, sources: Sources, now: datetime) -> Decision:
     """Judge what facts and due days have made odd, and settle what has changed."""
     changes: list[Change] = [*settling.judge(state, 0, sources, now), Swept()]
-    events: list[Settled] = []
+    events: list[AnyEvent] = [*notifying.events(changes)]
     for settlement in state.settlements.values():
         more, said = settling.settle(state, settlement, sources, now)
         changes += more

@@ -39,27 +39,30 @@ WITH expected AS (
         due = greatest(t.due, excluded.due), outcome = {_LAST_OUTCOME},
         payment_order_id = greatest(t.payment_order_id, excluded.payment_order_id), seller = greatest(t.seller, excluded.seller)
     WHERE (excluded.facts[1] = ANY (t.facts)) IS NOT TRUE
-    RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.broken, t.digests, t.lines
+    RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) = 1 AS first, t.broken, t.digests, t.lines, t.apart,
+        t.payment_order_id
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
     SELECT 0, key, kind, currency, psp, %s FROM expected e WHERE broken OR kind = 's' OR digests <> '{{}}' OR EXISTS (
         SELECT 1 FROM tallies t WHERE t.key = e.key AND t.kind = e.kind AND t.currency <> e.currency AND t.psp = e.psp)
+    UNION SELECT 0, u.key, u.kind, u.currency, u.psp, %s FROM expected e JOIN unexplained u USING (payment_order_id)
+        WHERE e.kind = 'c'  -- what nobody knew is now a second capture, or no more one
     ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = least(odd.look_at, excluded.look_at)
 )
-SELECT kind, currency, digests, lines FROM expected WHERE first AND digests <> '{{}}'
+SELECT kind, currency, digests, lines, apart FROM expected WHERE first AND digests <> '{{}}'
 """
 _UNEXPECT: LiteralString = f"""
 WITH expected AS (
     UPDATE tallies t SET expected = t.expected - f.amount, facts = array_remove(t.facts, f.digest)
     FROM {_FACTS} WHERE t.key = f.key AND t.kind = f.kind AND t.currency = f.currency AND t.psp = f.psp
         AND f.digest = ANY (t.facts)
-    RETURNING t.key, t.kind, t.currency, t.psp, t.facts = '{{}}' AS last, t.digests, t.lines
+    RETURNING t.key, t.kind, t.currency, t.psp, t.facts = '{{}}' AS last, t.digests, t.lines, t.apart
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
     SELECT 0, key, kind, currency, psp, %s FROM expected
     ON CONFLICT (file_no, key, kind, currency, psp) DO UPDATE SET look_at = least(odd.look_at, excluded.look_at)
 )
-SELECT kind, currency, digests, lines FROM expected WHERE last AND digests <> '{{}}'
+SELECT kind, currency, digests, lines, apart FROM expected WHERE last AND digests <> '{{}}'
 """
 
 
@@ -70,16 +73,16 @@ def save(conn: Connection, found: Sequence[Fact], back: Sequence[Fact], now: dat
         rows = conn.execute(_UNEXPECT, [*_arrays(batch), now])
         changes += _moved(rows, +1)
     for batch in _rounds([fact for fact in found if fact.digest is not None]):
-        rows = conn.execute(_EXPECT, [now, *_arrays(batch), now])
+        rows = conn.execute(_EXPECT, [now, *_arrays(batch), now, now])
         changes += _moved(rows, -1)
     for batch in _rounds([fact for fact in found if fact.digest is None]):  # a word that expects nothing moves nothing
-        conn.execute(_EXPECT, [now, *_arrays(batch), now])
+        conn.execute(_EXPECT, [now, *_arrays(batch), now, now])
     return changes
 
 
 def _moved(rows: Iterable[Sequence[Any]], sign: int) -> Iterator[SumChange]:
-    for kind, currency, digests, lines in rows:
-        for line in lines_of(digests, lines):
+    for kind, currency, digests, lines, apart in rows:
+        for line in (each for each in lines_of(digests, lines) if each.digest not in (apart or ())):
             yield SumChange(line.settlement_no, kind, currency, 0, 0, sign * line.gross, 0, 0)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
-from reconciliation import schedule, settling
+from reconciliation import notifying, schedule, settling
 from reconciliation.breaking import Finding, judged
 from reconciliation.expected import Sources, account_of
 from reconciliation.state import (
@@ -27,6 +27,7 @@ from reconciliation.state import (
     Progress,
     Reconciliation,
     Span,
+    UnexplainedMoved,
     Withdrawn,
 )
 from schemas.errors import Permanent, Transient
@@ -185,13 +186,13 @@ def settled(state: Reconciliation, event: TimerFired, sources: Sources, now: dat
         restated = tuple(_restated(state, file, progress, now))
         return Decision(restated, timers=(_timer(WITHDRAW, f"{progress.older[0]}:0:{file.file_no}", now),))
     changes = list(settling.judge(state, file.file_no, sources, now))
-    again = looks_again(changes)
+    again, told = looks_again(changes), tuple(notifying.events(changes))
     if file.file_no in state.more_odd:
-        return Decision(changes, timers=(_timer(SETTLE, f"{file.file_no}{ON}", now), *again))
+        return Decision(changes, told, timers=(_timer(SETTLE, f"{file.file_no}{ON}", now), *again))
     changes += missing_in_sequence(state, file, sources, now)
     changes.append(FileMoved(replace(file, state="folded"), now))
     changes += [FileCame(account_of(source), now)] if (source := sources.by_name.get(file.source)) else []
-    return Decision(changes, timers=(_timer(SWEEP, "", now), *again))
+    return Decision(changes, told, timers=(_timer(SWEEP, "", now), *again))
 
 
 def settled_file(timer_key: str) -> int:
@@ -207,6 +208,7 @@ def looks_again(changes: Sequence[Change]) -> list[Timer]:
     """Sweeps for references that wait until we have heard more, or for a file."""
     found = [each for each in changes if isinstance(each, Judged)]
     looks = [each.again_at for each in found if each.again] + [each.waiting_until for each in found if each.waiting]
+    looks += [each.at for each in changes if isinstance(each, UnexplainedMoved) and each.again]
     return [_timer(SWEEP, "", at) for at in looks]
 
 
@@ -287,7 +289,9 @@ def _restated(
     for currency, minor in restated.moved:
         moved[currency] += minor
     only, amount = min(moved.items()) if len(moved) == 1 else (None, 0)
-    detail = {"older": restated.old, "newer": restated.new, "moved": dict(moved)}
+    detail: dict[str, object] = {"older": restated.old, "newer": restated.new, "moved": dict(moved)}
+    if waits:
+        detail["waits"] = True  # for two persons
     finding = Finding("FILE_RESTATED", f"{file.source}/{file.identity}", file.source, "", only, amount, detail)
     yield from judged(item, finding, opened, now, closed=not waits)
 

@@ -53,6 +53,7 @@ _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES)
 _LINES = f"(SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY OFFSET 0) AS l ({_COLUMNS}, place)"
 _OF_LINE = ", ".join(f"l.{column}" for column in FoldedLine._fields)
 _SAME = "t.key = l.key AND t.kind = l.kind AND t.currency = l.currency AND t.psp = l.psp"
+_KNOWN = "cardinality(t.facts) > 0 AND (l.digest = ANY (t.apart)) IS NOT TRUE AS known"  # else it stands in suspense
 _EQUAL = """t.settled = t.expected AND cardinality(t.facts) > 0
         AND (t.fee_expected IS NULL OR t.fee - t.fee_expected BETWEEN 0 AND t.fee_slack)"""
 _SUMS = """
@@ -66,7 +67,7 @@ WITH met AS (
     UPDATE tallies t SET settled = t.settled + l.gross, fee = t.fee + l.fee, digests = t.digests || l.digest,
         lines = t.lines || ARRAY[l.gross, l.fee, l.settlement_no::bigint, l.file_no::bigint]
     FROM {_LINES} WHERE {_SAME} AND NOT l.digest = ANY (t.digests)
-    RETURNING l.*, cardinality(t.facts) > 0 AS known, {_EQUAL} AND NOT t.broken AS equal
+    RETURNING l.*, {_KNOWN}, {_EQUAL} AND NOT t.broken AS equal
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
     SELECT CASE WHEN %s THEN 0 ELSE file_no END, key, kind, currency, psp, %s FROM met
@@ -84,7 +85,8 @@ WITH made AS (
     ON CONFLICT (key, kind, currency, psp) DO UPDATE SET settled = t.settled + excluded.settled, fee = t.fee + excluded.fee,
         digests = t.digests || excluded.digests, lines = t.lines || excluded.lines
     WHERE NOT excluded.digests[1] = ANY (t.digests)
-    RETURNING t.key, t.kind, t.currency, t.psp, cardinality(t.facts) > 0 AS known,
+    RETURNING t.key, t.kind, t.currency, t.psp,
+        cardinality(t.facts) > 0 AND (t.digests[cardinality(t.digests)] = ANY (t.apart)) IS NOT TRUE AS known,
         t.lines[cardinality(t.lines)]::integer AS file_no
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
@@ -113,7 +115,7 @@ WITH met AS (
         lines = t.lines[:4 * {_PLACE} - 4] || t.lines[4 * {_PLACE} + 1:]
     FROM {_LINES}
     WHERE {_SAME} AND l.digest = ANY (t.digests) AND t.lines[4 * {_PLACE}] = l.file_no
-    RETURNING l.*, cardinality(t.facts) > 0 AS known, {_EQUAL} AS equal
+    RETURNING l.*, {_KNOWN}, {_EQUAL} AS equal
 ), judged AS (
     INSERT INTO odd (file_no, key, kind, currency, psp, look_at)
     SELECT 0, key, kind, currency, psp, %s FROM met WHERE kind = ANY (%s::text[])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciliation import archive, move_rows
-from reconciliation.banking import group_of, paired, unmatched
+from reconciliation import archive, bank_rows, conversions, move_rows, order_rows
 from reconciliation.booking import Claim, LineSum
 from reconciliation.case_loading import load_cases, references_of
 from reconciliation.decide import Heard
@@ -41,9 +40,8 @@ from reconciliation.state import (
     Settlement,
     Span,
     Statement,
-    Unmatched,
 )
-from reconciliation.tally import BANK_ENTRY, Reference, Tally, lines_of
+from reconciliation.tally import Reference, Tally, lines_of
 from schemas.break_work import BreakWorked
 from schemas.events import TimerFired
 from schemas.settlements import (
@@ -56,13 +54,16 @@ from schemas.settlements import (
 )
 from topics.runtime.shape.consumer import Connection
 from topics.runtime.shape.store import int_array, text_array, uuid_array
+from topics.settlement_sources import SettlementSource
 
 SLICE = 5000  # tallies that one batch judges
 SETTLEMENTS_A_SLICE = 200
 _COLUMNS = TypeAdapter(LineColumns)
 
 
-def load(conn: Connection, events: Sequence[Heard], now: datetime, *, sources: Collection[str]) -> Reconciliation:
+def load(
+    conn: Connection, events: Sequence[Heard], now: datetime, *, sources: Mapping[str, SettlementSource]
+) -> Reconciliation:
     """`sources`: those of the settings. Executions need no rows: what they add is an upsert."""
     state = Reconciliation()
     fired = [event for event in events if isinstance(event, TimerFired)]
@@ -135,7 +136,11 @@ def _name(key: str) -> tuple[str, str]:
 
 
 def _load_fired(
-    conn: Connection, state: Reconciliation, fired: Sequence[TimerFired], now: datetime, sources: Collection[str]
+    conn: Connection,
+    state: Reconciliation,
+    fired: Sequence[TimerFired],
+    now: datetime,
+    sources: Mapping[str, SettlementSource],
 ) -> None:
     kinds = defaultdict(list)
     for event in fired:
@@ -320,7 +325,7 @@ def _load_odd(conn: Connection, state: Reconciliation, file_no: int, most: int, 
 
 _TALLIES = """
 SELECT replace(t.key::text, '-', ''), t.kind, t.currency, t.psp, t.expected, t.facts, t.fee_expected, t.fee_slack, t.due,
-       t.outcome, t.payment_order_id, t.seller, t.settled, t.fee, t.digests, t.lines
+       t.outcome, t.payment_order_id, t.seller, t.settled, t.fee, t.apart, t.digests, t.lines
 FROM tallies t JOIN (SELECT DISTINCT * FROM unnest(%s::uuid[], %s::text[], %s::text[])) AS w (key, kind, psp)
     ON t.key = w.key AND t.kind = w.kind AND t.psp = w.psp
 ORDER BY t.key, t.kind, t.currency, t.psp FOR UPDATE OF t
@@ -340,8 +345,14 @@ def _load_tallies(conn: Connection, state: Reconciliation, now: datetime) -> Non
     state.heard_until = heard[0] if heard else None
     if any(each.due and each.due <= now.date() and each.settled != each.expected for each in _all(state)):
         _load_missing(conn, state, now)
-    _load_unmatched(conn, state)
-    _load_items(conn, state, [str(reference) for reference in wanted])
+    bank_rows.load(conn, state)
+    order_rows.load(conn, state)
+    items = [str(reference) for reference in wanted]
+    _load_items(conn, state, items)
+    state.told = {item for (item,) in conn.execute(_TOLD, [text_array(items)])}
+
+
+_TOLD = "SELECT item FROM told WHERE item = ANY (%s::text[])"
 
 
 def _lock_tallies(conn: Connection, state: Reconciliation, wanted: Sequence[Reference]) -> None:
@@ -357,62 +368,6 @@ def _all(state: Reconciliation) -> Iterator[Tally]:
     return (tally for tallies in state.tallies.values() for tally in tallies)
 
 
-_UNMATCHED = """
-SELECT u.psp, u.currency, u.amount, replace(u.key::text, '-', ''), u.is_line, u.counterparty, u.day,
-    replace(u.pair::text, '-', ''), u.together
-FROM unmatched u
-"""
-_BY_KEY = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
-    ON u.psp = w.psp AND u.currency = w.currency AND u.key = w.key"""
-_BY_AMOUNT = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::bigint[]) AS w (psp, currency, amount)
-    ON u.psp = w.psp AND u.currency = w.currency AND u.amount = w.amount"""
-# What explains these lines; and what may explain a sum: a healthy account has little of it.
-_BY_PAIR = f"""{_UNMATCHED} JOIN unnest(%s::text[], %s::text[], %s::uuid[]) AS w (psp, currency, key)
-    ON u.psp = w.psp AND u.currency = w.currency AND u.pair = w.key"""
-_LEFT = f"""{_UNMATCHED} JOIN (SELECT DISTINCT * FROM unnest(%s::text[], %s::text[])) AS w (psp, currency)
-    ON u.psp = w.psp AND u.currency = w.currency
-WHERE (u.pair IS NULL OR u.together) AND (u.is_line OR u.counterparty LIKE '%%/')"""
-# One process pairs the entries of a bank account at a time: two could each miss what the other has just found.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('unmatched ' || psp, 0)) FROM unnest(%s::text[]) AS w (psp)"
-_DAYS = """
-SELECT settlement_no, max(day) FROM settlement_claims
-WHERE settlement_no = ANY (%s::integer[]) AND day IS NOT NULL GROUP BY settlement_no
-"""
-
-
-def _load_unmatched(conn: Connection, state: Reconciliation) -> None:
-    """Of the bank tallies of the slice: what of their amounts waits for its other half."""
-    bank = [tally for tally in _all(state) if tally.kind == BANK_ENTRY]
-    if not bank:
-        return
-    conn.execute(_LOCK, [sorted({tally.psp for tally in bank})]).fetchall()
-    state.statement_days = dict(
-        conn.execute(_DAYS, [[line.settlement_no for tally in bank for line in tally.lines]]).fetchall()
-    )
-    named = [(tally.psp, tally.currency, tally.key) for tally in bank]
-    for statement in (_BY_KEY, _BY_PAIR):
-        _add_unmatched(state, conn.execute(statement, _unnest(named, uuid_array)))
-    _add_unmatched(state, conn.execute(_LEFT, _unnest(named, uuid_array)[:2]))
-    present = paired(state.unmatched.values())
-    groups = {group_of(entry) for entry in state.unmatched.values()}
-    for tally in bank:
-        before = state.unmatched.get((tally.psp, tally.currency, tally.key))
-        entry = unmatched(tally, before, present, state.statement_days)
-        groups |= {group_of(entry)} if entry else set()
-    if groups:
-        _add_unmatched(state, conn.execute(_BY_AMOUNT, _unnest(sorted(groups), int_array)))
-
-
-def _unnest(rows: Sequence[Sequence[Any]], last: Callable[[Any], Any]) -> list[Any]:
-    psps, currencies, rest = zip(*rows, strict=True)
-    return [text_array(psps), text_array(currencies), last(rest)]
-
-
-def _add_unmatched(state: Reconciliation, rows: Iterable[Sequence[Any]]) -> None:
-    for entry in (Unmatched(*row) for row in rows):
-        state.unmatched[entry.psp, entry.currency, entry.key] = entry
-
-
 def _reference(tally: Tally) -> Reference:
     return tally.reference
 
@@ -420,7 +375,7 @@ def _reference(tally: Tally) -> Reference:
 def _tally(row: Sequence[Any]) -> Tally:
     digests, lines = row[-2:]
     key, kind, currency, psp, expected, facts, *rest = row[:-2]
-    fee_expected, fee_slack, due, outcome, order, seller, settled, fee = rest
+    fee_expected, fee_slack, due, outcome, order, seller, settled, fee, apart = rest
     return Tally(
         key=key,
         kind=kind,
@@ -437,6 +392,7 @@ def _tally(row: Sequence[Any]) -> Tally:
         settled=settled,
         fee=fee,
         lines=tuple(lines_of(digests, lines)),
+        apart=tuple(apart or ()),
     )
 
 
@@ -498,7 +454,7 @@ GROUP BY r.settlement_no
 """
 
 
-def _load_settlements(conn: Connection, state: Reconciliation, sources: Collection[str]) -> None:
+def _load_settlements(conn: Connection, state: Reconciliation, sources: Mapping[str, SettlementSource]) -> None:
     rows = conn.execute(_TO_SETTLE, [list(sources), SETTLEMENTS_A_SLICE]).fetchall()
     state.more_settlements = len(rows) == SETTLEMENTS_A_SLICE
     numbers = [row[0] for row in rows]
@@ -512,6 +468,7 @@ def _load_settlements(conn: Connection, state: Reconciliation, sources: Collecti
         claims[settlement_no].append(Claim(file_no, paid, opening, kept, named, day))
         files[settlement_no].append(file)
     duplicates = {number: (lines, gross) for number, lines, gross in conn.execute(_DUPLICATES, [numbers])}
+    fx = conversions.load(conn, conversions.asked(rows, sums, sources))
     for number, source, settlement, currency, psp, revision, booked, paid in rows:
         state.settlements[number] = Settlement(
             settlement_no=number,
@@ -528,10 +485,14 @@ def _load_settlements(conn: Connection, state: Reconciliation, sources: Collecti
             came_at=max((at for _, at in files[number]), default=None),
             duplicates=duplicates.get(number, (0, 0))[0],
             duplicates_gross=duplicates.get(number, (0, 0))[1],
+            fx=fx.get(number, {}),
         )
     _load_statements(conn, state)
     subjects = [settlement.subject for settlement in state.settlements.values()]
-    _load_items(conn, state, [f"{of}|{subject}" for subject in subjects for of in ("settlement", "duplicate")])
+    _load_items(
+        conn, state, [f"{of}|{subject}" for subject in subjects for of in ("settlement", "duplicate", "returned")]
+    )
+    _load_items(conn, state, [item for each in state.settlements.values() for item in each.rate_items.values()])
 
 
 _STATEMENTS = """

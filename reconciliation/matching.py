@@ -23,9 +23,12 @@ CLASSES: dict[Code, BreakClass] = {
     "AMOUNT": "B",
     "CURRENCY": "B",
     "FEE_VARIANCE": "A",
+    "FX_DIFFERENCE": "B",
     "DUPLICATE_ROW": "A",
+    "DUPLICATE_CHARGE": "B",
     "PAYOUT_TOTAL": "B",
     "PAYOUT_MISSING": "B",
+    "PAYOUT_RETURNED": "B",
     "BANK_AMOUNT": "B",
     "UNEXPLAINED": "C",
 }
@@ -39,17 +42,21 @@ class Verdict(NamedTuple):
     currency: str
 
 
-def verdict(tallies: Sequence[Tally], late: bool) -> Verdict | None:
-    """`tallies`: all currencies of one reference. `late`: the due day of its facts and the grace have passed."""
+def verdict(tallies: Sequence[Tally], late: bool, again: int = 0) -> Verdict | None:
+    """`tallies`: all currencies of one reference. `late`: the due day of its facts and the grace have passed. `again`: so
+    much of it, in minor units, captures what its order has had already.
+    """
     expecting = [tally for tally in tallies if tally.facts]
     settled = [tally for tally in tallies if tally.lines]
     if not settled:
         return _missing(expecting) if late else None
+    if again:
+        return _of("DUPLICATE_CHARGE", settled, [again] * len(settled))
     if not expecting:
         return _unknown(tallies, settled)
     if foreign := [tally for tally in settled if not tally.facts]:
         return _of("CURRENCY", foreign, [tally.settled for tally in foreign])
-    return _amount(expecting, late) or _fee(expecting)
+    return _returned(expecting) or _amount(expecting, late) or _fee(expecting)
 
 
 def _missing(expecting: Sequence[Tally]) -> Verdict | None:
@@ -70,6 +77,16 @@ def _unknown(tallies: Sequence[Tally], settled: Sequence[Tally]) -> Verdict | No
     if any(tally.outcome for tally in tallies):
         return _of("STATUS_MISMATCH", settled, amounts)
     return _of("MISSING_INTERNAL" if kind == "c" else "UNEXPECTED_REVERSAL", settled, amounts)
+
+
+def _returned(expecting: Sequence[Tally]) -> Verdict | None:
+    """A transfer of ours has come back at the bank, and nobody has said so yet."""
+    back = [tally for tally in expecting if tally.kind == BANK_ENTRY and tally.expected < 0 and _came_back(tally)]
+    return _of("PAYOUT_RETURNED", back, [_came_back(tally) for tally in back]) if back else None
+
+
+def _came_back(tally: Tally) -> int:
+    return sum(line.gross for line in tally.lines if line.gross > 0)
 
 
 def _amount(expecting: Sequence[Tally], late: bool) -> Verdict | None:

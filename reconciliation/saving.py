@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from pydantic import TypeAdapter
 
-from reconciliation import archive, case_rows, case_work_rows, facts, fold, move_rows
+from reconciliation import archive, case_rows, case_work_rows, conversions, facts, fold, move_rows, order_rows
 from reconciliation.case import CaseWorked, CorrectionMade
 from reconciliation.fold import FoldedLine, SumChange
 from reconciliation.formats.shape import NO_KEY, NOTED
 from reconciliation.move import Move, MovesJudged
 from reconciliation.state import (
+    ApartMoved,
     Booked,
     Change,
     ChunkFolded,
@@ -33,6 +34,8 @@ from reconciliation.state import (
     LateJudged,
     NewFile,
     Swept,
+    Told,
+    UnexplainedMoved,
     Unmatched,
     UnmatchedMoved,
     Withdrawn,
@@ -51,7 +54,8 @@ def save(conn: Connection, changes: Sequence[Change]) -> Said:
     """All lock rows in one order: files, tallies by key, settlements, moves, breaks. → what is said of breaks"""
     _save_files(conn, changes)
     _save_judged(conn, changes)  # first: what follows may make a reference odd again
-    sums = [*_save_lines(conn, changes), *_save_facts(conn, changes)]
+    sums = order_rows.set_apart(conn, _of(changes, ApartMoved))
+    sums += [*_save_lines(conn, changes), *_save_facts(conn, changes)]
     _save_settlements(conn, changes, sums)
     if _of(changes, Swept):
         _merge_sums(conn)
@@ -59,6 +63,7 @@ def save(conn: Connection, changes: Sequence[Change]) -> Said:
         move_rows.save(conn, moves)
     for judged in _of(changes, MovesJudged):
         move_rows.judged(conn, judged)
+    _save_told(conn, _of(changes, Told))
     said = case_work_rows.save(conn, _of(changes, CaseWorked), _of(changes, CorrectionMade))
     said += case_rows.save(conn, _of(changes, ItemOpened), _of(changes, ItemClosed))
     return Said(said)
@@ -66,6 +71,18 @@ def save(conn: Connection, changes: Sequence[Change]) -> Said:
 
 def _of(changes: Sequence[Change], kind: type[Kind]) -> list[Kind]:
     return [change for change in changes if isinstance(change, kind)]
+
+
+_TOLD = """
+INSERT INTO told (item, notification_id, at) SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
+ON CONFLICT DO NOTHING
+"""
+
+
+def _save_told(conn: Connection, told: Sequence[Told]) -> None:
+    if told:
+        rows = [(each.item, each.event.notification_id, each.at) for each in told]
+        conn.execute(_TOLD, [list(column) for column in zip(*rows, strict=True)])
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,10 +135,12 @@ def _save_lines(conn: Connection, changes: Sequence[Change]) -> list[SumChange]:
         return []
     now = (folded or withdrawn)[0].at
     numbers = settlement_numbers(conn, _places((*folded, *withdrawn)), now)
-    lines = [line for change in folded for line in lines_of_chunk(change.said, change.file_no, numbers)]
+    lines = [line for change in folded for line in _lines_of(conn, change, numbers)]
     sums = fold.fold(conn, lines, now)
     for change in withdrawn:
         back = lines_of_chunk(change.said, change.file_no, numbers)
+        if len(change.said.currencies) > 1:
+            conversions.take_back(conn, back, change.file_no)
         sums += fold.withdraw(conn, change.file_no, back, now)
     for file_no, said, _ in folded:
         columns = zlib.compress(_COLUMNS.dump_json(said.lines), 1)
@@ -129,6 +148,14 @@ def _save_lines(conn: Connection, changes: Sequence[Change]) -> list[SumChange]:
         conn.execute(_CHUNK, (file_no, said.chunk, said.reader, said.psp, *place, columns), binary=True)
     _save_shares(conn, {(numbers[place], change.file_no) for change in folded for place in _places([change])})
     return sums
+
+
+def _lines_of(conn: Connection, change: ChunkFolded, numbers: Mapping[Place, int]) -> list[FoldedLine]:
+    said = change.said
+    lines = lines_of_chunk(said, change.file_no, numbers)
+    if len(said.currencies) > 1:
+        conversions.add(conn, lines, said)
+    return lines
 
 
 class Place(NamedTuple):
@@ -312,6 +339,7 @@ def _save_judged(conn: Connection, changes: Sequence[Change]) -> None:
         for found, again_at in ((each.again, each.again_at), (each.waiting, each.waiting_until)):
             if found:
                 conn.execute(_AGAIN, [again_at, *_columns_of(found)])
+    order_rows.save(conn, _of(changes, UnexplainedMoved))
     for psp, at in _of(changes, FileCame):
         conn.execute(_WAKEN, [at, psp, at])
     for psp, first, last, at in _of(changes, LateJudged):

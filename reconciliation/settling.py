@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from reconciliation import banking
+from reconciliation import banking, twice
 from reconciliation.booking import (
     PAYOUT,
+    PAYOUT_REVERSED,
     Amounts,
     as_booked,
     claimed,
@@ -21,10 +24,13 @@ from reconciliation.booking import (
 )
 from reconciliation.breaking import Finding, judged
 from reconciliation.business_days import late_at, next_boundary
+from reconciliation.conversions import spread
 from reconciliation.expected import Sources, paid_by_psp
 from reconciliation.matching import Verdict, verdict
+from reconciliation.notifying import MOST, notified
 from reconciliation.schedule import and_late, missing_file, waits_for_file
 from reconciliation.state import (
+    ApartMoved,
     Booked,
     Change,
     FactFound,
@@ -34,6 +40,8 @@ from reconciliation.state import (
     Settlement,
     Span,
     Statement,
+    Told,
+    UnexplainedMoved,
 )
 from reconciliation.tally import BANK_ENTRY, Reference, Tally
 from schemas.breaks import Code
@@ -41,12 +49,11 @@ from schemas.money import Money
 from schemas.settlements import Settled, SettlementMatched, SettlementReclassified, StatementMatched
 from topics.settlement_sources import SettlementSource
 
-# Whoever lags may be us: nothing is called unknown before all that was published by then is heard.
-HEARING_TAKES = timedelta(minutes=10)
 LOOK_AGAIN = timedelta(minutes=1)
 WAIT_FOR_FILE = timedelta(hours=1)  # before we look without having seen one
 _OUR_LAG = ("MISSING_INTERNAL", "UNEXPECTED_REVERSAL")
 _GROUPED = ("FEE_VARIANCE",)
+_BY_ORDER = ("DUPLICATE_CHARGE", "PAYOUT_RETURNED")
 
 
 # ── tallies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,14 +68,13 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
             moved.add(change.fact.reference)  # judged again, once its facts are saved
         yield change
     again, waiting, broken, whole = list[Reference](), list[Reference](), list[Reference](), list[Reference]()
-    for reference in references:
-        if reference in moved:
-            continue
-        tallies = state.tallies.get(reference, ())
-        due = _late_since(tallies, sources, now)
-        waits = due is not None and waits_for_file(state, reference.psp, due, sources)
-        found = verdict(tallies, due is not None and not waits)
-        if found and found.code in _OUR_LAG and not _is_heard(state, tallies):
+    looks = [_looked_at(state, each, sources, now) for each in references if each not in moved]
+    explained, changes = _explained(state, looks, now)
+    yield from changes
+    counts = Counter(look.found.code for look in looks if look.found)
+    for reference, tallies, seen, waits, _ in looks:
+        found = None if reference in explained else seen
+        if found and found.code in _OUR_LAG and not state.has_heard(tallies):
             again.append(reference)
             continue
         (broken if found else whole).append(reference)
@@ -77,9 +83,67 @@ def judge(state: Reconciliation, file_no: int, sources: Sources, now: datetime) 
         item = str(reference)
         finding = _finding(state, reference, tallies, found, sources) if found else None
         yield from judged(item, finding, state.items.get(item), now)
+        told = notified(state, reference, tallies, found, item) if found and counts[found.code] <= MOST else None
+        if told:
+            yield Told(item, told, now)
     if references:
-        looks = (tuple(again), next_boundary(now, LOOK_AGAIN), tuple(waiting), next_boundary(now, WAIT_FOR_FILE))
-        yield Judged(file_no, tuple(references), tuple(broken), tuple(whole), *looks)
+        at = (tuple(again), next_boundary(now, LOOK_AGAIN), tuple(waiting), next_boundary(now, WAIT_FOR_FILE))
+        yield Judged(file_no, tuple(references), tuple(broken), tuple(whole), *at)
+
+
+class _Look(NamedTuple):
+    reference: Reference
+    tallies: tuple[Tally, ...]
+    found: Verdict | None
+    waits: bool  # for a file that has not come
+    again: bool  # it captures what its order has had already
+
+
+def _looked_at(state: Reconciliation, reference: Reference, sources: Sources, now: datetime) -> _Look:
+    tallies = state.tallies.get(reference, ())
+    due = _late_since(tallies, sources, now)
+    waits = due is not None and waits_for_file(state, reference.psp, due, sources)
+    again = twice.captured_again(tallies, state.named, state.charged)
+    return _Look(reference, tallies, verdict(tallies, due is not None and not waits, again), waits, bool(again))
+
+
+def _explained(state: Reconciliation, looks: Sequence[_Look], now: datetime) -> tuple[Set[Reference], list[Change]]:
+    """→ the references that are no breaks, since a second capture and its refund explain each other; and what has changed"""
+    had, changes = state.unexplained, list[Change]()
+    present = dict(had)
+    for look in looks:
+        present.pop(look.reference, None)
+        if (entry := _unexplained(state, look)) is not None:
+            present[look.reference] = entry
+        changes += _set_apart(state, look)
+    before, after = twice.explained(had.values()), twice.explained(present.values())
+    explained = {each.reference for each in after}
+    here = {look.reference for look in looks}
+    others = tuple(sorted({each.reference for each in before ^ after} - here))
+    gone, saved = set(had.values()) - set(present.values()), set(present.values()) - set(had.values())
+    if gone or saved:
+        changes.append(UnexplainedMoved(tuple(sorted(gone)), tuple(sorted(saved)), others, now))
+    return explained, changes
+
+
+def _unexplained(state: Reconciliation, look: _Look) -> twice.Unexplained | None:
+    """What of a known order no fact explains: a capture, or a refund."""
+    order, found = twice.order_of(look.tallies, state.named), look.found
+    if found is None or order is None or (found.code in _OUR_LAG and not state.has_heard(look.tallies)):
+        return None
+    kind = look.reference.kind
+    if not look.again and (kind not in (twice.CAPTURE, twice.REFUND) or any(tally.facts for tally in look.tallies)):
+        return None
+    return twice.Unexplained(
+        order, look.reference.psp, found.currency, kind, look.reference.key, found.amount, look.again
+    )
+
+
+def _set_apart(state: Reconciliation, look: _Look) -> Iterator[Change]:
+    for tally in look.tallies:
+        apart = tuple(sorted(line.digest for line in twice.lines_again(tally, state.named)))
+        if apart != tuple(sorted(tally.apart)):
+            yield ApartMoved(tally, apart)
 
 
 def _paired(
@@ -94,13 +158,6 @@ def _late_since(tallies: Sequence[Tally], sources: Sources, now: datetime) -> da
     due = max((tally.due for tally in tallies if tally.due and tally.facts), default=None)
     source = sources.of.get(tallies[0].psp) if tallies else None
     return due if due and source and now >= late_at(source, due) else None
-
-
-def _is_heard(state: Reconciliation, tallies: Sequence[Tally]) -> bool:
-    """Whether all is heard that was published until some time after the files of these lines came."""
-    came = [state.arrived[line.file_no] for tally in tallies for line in tally.lines if line.file_no in state.arrived]
-    until = state.heard_until
-    return until is not None and all(until >= at + HEARING_TAKES for at in came)
 
 
 def _finding(
@@ -119,7 +176,7 @@ def _finding(
     }
     return Finding(
         found.code,
-        named[0] if grouped else str(reference),
+        named[0] if grouped else _subject(state, reference, tallies, found),
         named[0].partition("/")[0] if named else source.name if source else "",
         reference.psp,
         found.currency,
@@ -127,6 +184,12 @@ def _finding(
         detail,
         "" if grouped else _group(reference, tallies, named),
     )
+
+
+def _subject(state: Reconciliation, reference: Reference, tallies: Sequence[Tally], found: Verdict) -> str:
+    """An order that is charged twice, a pay-out that has come back; else what both halves call it."""
+    order = twice.order_of(tallies, state.named) if found.code in _BY_ORDER else None
+    return f"{reference.psp}/{order}" if order else str(reference)
 
 
 def _group(reference: Reference, tallies: Sequence[Tally], named: Sequence[str]) -> str:
@@ -145,7 +208,11 @@ def settle(
     source = sources.by_name[settlement.source]
     tied, change = ties(settlement.sums, settlement.claims), claimed(settlement.claims)
     bank = source.kind == "bank"
-    wanted = target(settlement.sums, settlement.currency, bank, change.kept) if tied and change else {}
+    wanted = (
+        target(settlement.sums, settlement.currency, bank, change.kept, spread(settlement.fx))
+        if tied and change
+        else {}
+    )
     changed = difference(wanted, settlement.booked)
     paid = (
         {} if bank or not tied else paid_out(settlement.claims, wanted.get(("bank_clearing", settlement.currency), 0))
@@ -155,6 +222,8 @@ def settle(
     changes: list[Change] = [Booked(settlement.settlement_no, revision, wanted, paid, tied, now)]
     changes += _untied(state, settlement, tied or waits_for_other_half(settlement, source, now) is not None, now)
     changes += _repeated(state, settlement, now)
+    changes += _rates(state, settlement, now)
+    changes += _paid_back(state, settlement, now)
     changes += _gaps(state, settlement, source, now)
     if source.bank_account in sources.of:
         came = (settlement.came_at or now).date()  # not when it is booked, which depends on who lags
@@ -197,6 +266,26 @@ def _repeated(state: Reconciliation, settlement: Settlement, now: datetime) -> I
     item = f"duplicate|{settlement.subject}"
     finding = _about(settlement, "DUPLICATE_ROW", settlement.duplicates_gross, {"lines": settlement.duplicates})
     yield from judged(item, finding, state.items.get(item), now, closed=True)
+
+
+def _rates(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+    """Lines whose rates are beyond the band: one break for each currency."""
+    for currency, item in settlement.rate_items.items():
+        sums, finding = settlement.fx.get(currency), None
+        if sums and sums.lines:
+            detail: dict[str, object] = {"settlements": [settlement.subject], "of": currency, "lines": sums.lines}
+            finding = _about(settlement, "FX_DIFFERENCE", sums.beyond, detail)._replace(
+                subject=f"{settlement.subject}/{currency}"
+            )
+        yield from judged(item, finding, state.items.get(item), now)
+
+
+def _paid_back(state: Reconciliation, settlement: Settlement, now: datetime) -> Iterator[Change]:
+    """A pay-out of the PSP has not arrived and is back at the PSP: it goes to other bank details, or nowhere."""
+    item = f"returned|{settlement.subject}"
+    back = sum(each.gross for each in settlement.sums if each.kind == PAYOUT_REVERSED)
+    finding = _about(settlement, "PAYOUT_RETURNED", back, {"settlements": [settlement.subject]}) if back else None
+    yield from judged(item, finding, state.items.get(item), now)
 
 
 def _gaps(state: Reconciliation, settlement: Settlement, source: SettlementSource, now: datetime) -> Iterator[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
 from reconciliation.booking import Amounts, Claim, LineSum
@@ -12,13 +12,18 @@ from reconciliation.case import Case, CaseWorked, CorrectionMade, Done
 from reconciliation.expected import Fact
 from reconciliation.move import Heard, Move, MovesJudged
 from reconciliation.tally import Reference, Tally
+from reconciliation.twice import Named, Unexplained
 from schemas.breaks import Code
+from schemas.events import NotificationReceived
+from schemas.money_back import DisputeNotified
 from schemas.settlements import ClaimedTotal, SettlementFileStored, SettlementLines
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 FileState = Literal[
     "received", "reading", "quarantined", "gated", "folding", "held", "folded", "superseded", "discarded"
 ]
+# Whoever lags may be us: nothing is called unknown before all that was published by then is heard.
+HEARING_TAKES = timedelta(minutes=10)
 COUNTED: tuple[FileState, ...] = ("gated", "folding", "held", "folded")  # whose lines are tallied, or will be
 
 
@@ -77,6 +82,14 @@ class Progress:
     restated: Restatement | None  # by it, or of it
 
 
+class FxSum(NamedTuple):
+    """Converted lines of a settlement in one currency against the reference rates, in its minor units."""
+
+    lines: int  # beyond the band
+    beyond: int  # as much more than the reference they are worth
+    within: int  # the same of all others
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What a PSP totals in one currency, or a statement of a bank account."""
@@ -95,10 +108,17 @@ class Settlement:
     came_at: datetime | None = None  # the newest of its files
     duplicates: int = 0  # lines of it that came in a second file of mode replace
     duplicates_gross: int = 0
+    fx: Mapping[str, FxSum] = field(default_factory=dict)  # by the currency of the lines
 
     @property
     def subject(self) -> str:
         return f"{self.source}/{self.settlement}/{self.currency}"
+
+    @property
+    def rate_items(self) -> dict[str, str]:
+        """By each other currency of its lines: what a break about their rates names."""
+        others = {each.currency for each in self.sums if each.currency != self.currency}
+        return {currency: f"fx|{self.subject}/{currency}" for currency in sorted(others)}
 
 
 class OpenItem(NamedTuple):
@@ -151,6 +171,11 @@ class Reconciliation:
     names: dict[int, str] = field(default_factory=dict)  # "<source>/<settlement>/<currency>" of their lines
     items: dict[str, OpenItem] = field(default_factory=dict)
     unmatched: dict[tuple[str, str, str], Unmatched] = field(default_factory=dict)  # by bank account, currency, key
+    named: dict[int, Named] = field(default_factory=dict)  # by digest: lines whose words decide
+    charged: set[str] = field(default_factory=set)  # orders that have their capture
+    captured: set[str] = field(default_factory=set)  # the calls of those captures
+    told: set[str] = field(default_factory=set)  # items of which the executor has been told
+    unexplained: dict[Reference, Unexplained] = field(default_factory=dict)  # of the same orders
     statement_days: dict[int, date] = field(default_factory=dict)  # by settlement number
     statements: dict[tuple[str, str], list[Statement]] = field(default_factory=dict)  # by source and currency
     sequences: dict[str, dict[int, Span]] = field(default_factory=dict)  # numbers of a source's files, and their days
@@ -169,6 +194,12 @@ class Reconciliation:
     moves_wait: bool = False  # some are to be judged later
     hears_moves: bool = False  # in this batch
 
+    def has_heard(self, tallies: Sequence[Tally]) -> bool:
+        """Whether all is heard that was published until some time after the files of these lines came."""
+        came = [self.arrived[line.file_no] for tally in tallies for line in tally.lines if line.file_no in self.arrived]
+        until = self.heard_until
+        return until is not None and all(until >= at + HEARING_TAKES for at in came)
+
     def fold(self, change: Change) -> None:
         """Later events of the batch see files and items as changed; tallies and sums are changed by statements."""
         match change:
@@ -180,6 +211,8 @@ class Reconciliation:
                 self.items.pop(change.item, None)
             case Booked():
                 self.settlements.pop(change.settlement_no, None)
+            case Told():
+                self.told.add(change.item)
             case Move():
                 self.hears_moves = True
             case MovesJudged():
@@ -278,6 +311,30 @@ class UnmatchedMoved(NamedTuple):
     saved: tuple[Unmatched, ...]
 
 
+class ApartMoved(NamedTuple):
+    """Of a tally that has a fact: these of its lines stand in suspense all the same."""
+
+    tally: Tally
+    apart: tuple[int, ...]
+
+
+class UnexplainedMoved(NamedTuple):
+    """What of orders no fact explains has changed; the others of `again` are judged anew."""
+
+    gone: tuple[Unexplained, ...]
+    saved: tuple[Unexplained, ...]
+    again: tuple[Reference, ...]
+    at: datetime
+
+
+class Told(NamedTuple):
+    """The executor is told of a break, once."""
+
+    item: str
+    event: NotificationReceived | DisputeNotified
+    at: datetime
+
+
 class LateJudged(NamedTuple):
     """What is due at a PSP or bank account on these days, and not settled, is to be judged."""
 
@@ -354,6 +411,9 @@ Change = (
     | FactFound
     | FactTakenBack
     | UnmatchedMoved
+    | ApartMoved
+    | UnexplainedMoved
+    | Told
     | LateJudged
     | FileCame
     | Swept

@@ -55,6 +55,7 @@ class Tally:
     settled: int
     fee: int
     lines: tuple[TallyLine, ...]
+    apart: tuple[int, ...] = ()  # digests of lines that stand in suspense beside a fact
 
     @property
     def reference(self) -> Reference:

@@ -339,6 +339,7 @@ class NotificationReceived(Event):
     code: str | None = None  # why it was declined, or what it waits for
     about: OperationKind | None = None  # None: the charge
     expires_at: datetime | None = None  # of an authorisation
+    instead_of: Literal["declined", "captured"] | None = None  # what is settled, and two persons set aside
 
     def money(self) -> tuple[Money, ...]:
         return (self.amount,)
@@ -364,6 +365,7 @@ class PaymentCaptured(Terms):
     final: bool | None = None  # of a capture: no other follows
     order_gross: Money | None = None
     reserve_share: ReserveShare | None = None  # of its net: available later than the rest
+    instead_of: Literal["declined"] | None = None  # what was said of the charge before, and two persons have set aside
 
     @property
     def part(self) -> str:

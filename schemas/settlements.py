@@ -156,6 +156,7 @@ AmountRole = Literal[
     "bank_fees",
     "losses",  # rounding
     "fx",  # of the PSP: the two legs of a line or a conversion in two currencies
+    "fx_spread",  # what conversions within the band are worth more or less than the reference rate
 ]
 
 

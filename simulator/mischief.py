@@ -9,12 +9,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, get_args
+from decimal import Decimal
+from typing import Literal, NamedTuple, get_args
 
 from simulator.currencies import ISO
 from simulator.settlements.bank import bank_reference
 from simulator.settlements.facts import Draft
-from simulator.settlements.model import Fee, Row
+from simulator.settlements.model import Fee, Row, converted
 from simulator.settlements.terms import Format
 from simulator.wire import Problem, Refused
 
@@ -28,6 +29,7 @@ RowFault = Literal[
     "wrong_fee",
     "other_currency",
     "second_capture",  # the order is captured twice, under one reference of ours
+    "wrong_rate",  # converted at another rate than all others
 ]
 FileFault = Literal[
     "missing_file",  # comes with the next day's
@@ -41,11 +43,12 @@ BankFault = Literal[
     "bank_amount",
     "extra_entry",  # money from somebody unknown
 ]
-Fault = RowFault | FileFault | BankFault
+TransferFault = Literal["returned_payout"]  # a transfer of ours is back on the next day, and nobody has said so
+Fault = RowFault | FileFault | BankFault | TransferFault
 ROW_FAULTS: tuple[RowFault, ...] = get_args(RowFault)
 FILE_FAULTS: tuple[FileFault, ...] = get_args(FileFault)
 BANK_FAULTS: tuple[BankFault, ...] = get_args(BankFault)
-FAULTS: tuple[Fault, ...] = (*ROW_FAULTS, *FILE_FAULTS, *BANK_FAULTS)
+FAULTS: tuple[Fault, ...] = (*ROW_FAULTS, *FILE_FAULTS, *BANK_FAULTS, *get_args(TransferFault))
 
 _CODES: Mapping[Fault, str] = {
     "missing_row": "MISSING_AT_PSP",
@@ -57,6 +60,7 @@ _CODES: Mapping[Fault, str] = {
     "wrong_fee": "FEE_VARIANCE",
     "other_currency": "CURRENCY",
     "second_capture": "DUPLICATE_CHARGE",
+    "wrong_rate": "FX_DIFFERENCE",
     "missing_file": "FILE_MISSING",
     "truncated_file": "FILE_REFUSED",
     "restated_file": "FILE_RESTATED",
@@ -65,6 +69,7 @@ _CODES: Mapping[Fault, str] = {
     "payout_missing": "PAYOUT_MISSING",
     "bank_amount": "BANK_AMOUNT",
     "extra_entry": "UNEXPLAINED",
+    "returned_payout": "PAYOUT_RETURNED",
 }
 _PASSING: frozenset[Fault] = frozenset({"late_row", "missing_file", "truncated_file"})
 """Over by itself once the rest has come."""
@@ -87,6 +92,7 @@ class Planted:
     order_ref: str = ""
     scheme: str = ""
     delta: int = 0  # by how much more the PSP or bank says
+    net_currency: str = ""  # in which it is settled
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -132,15 +138,26 @@ class Reported:
         return f"unknown:{self.psp}:{self.number}:{currency}"
 
 
+class SentOut(NamedTuple):
+    """A transfer of ours that a bank is about to state."""
+
+    fact: str
+    currency: str
+    amount: int  # less than 0
+    reference: str
+
+
 _Place = tuple[Reported, str, Row]  # of a PSP's day the row of a fact
 
 
 class Mischief:
     """Plants faults, each on an order or file that no other is planted on. The same seed and books: the same faults."""
 
-    def __init__(self, seed: str, reported: Sequence[Reported]) -> None:
+    def __init__(self, seed: str, reported: Sequence[Reported], sent: Sequence[SentOut] = ()) -> None:
         self._draw = random.Random(seed)
         self._reported = reported
+        self._sent = list(sent)
+        self.returned: list[SentOut] = []  # of these each is back on the next day
         self._used: set[str] = set()
         self._captures = self._chosen([(at, fact, row) for at in reported for fact, row in at.rows.items()])
         self._declined: list[_Place] | None = None
@@ -161,6 +178,8 @@ class Mischief:
         of_row = next((each for each in ROW_FAULTS if each == fault), None)
         if of_row is not None:
             return self._plant_row(of_row)
+        if fault == "returned_payout":
+            return self._plant_return()
         return self._plant_file(next(each for each in (*FILE_FAULTS, *BANK_FAULTS) if each == fault))
 
     # ── rows ──
@@ -183,7 +202,7 @@ class Mischief:
             case "declined_row":
                 at.rows[fact] = row
                 return _told(fault, at, row)
-            case "wrong_amount" | "wrong_fee" | "other_currency":
+            case "wrong_amount" | "wrong_fee" | "other_currency" | "wrong_rate":
                 changed, delta = self._changed(fault, row)
                 at.rows[fact] = changed
                 return replace(_told(fault, at, changed), delta=delta)
@@ -238,6 +257,10 @@ class Mischief:
         if fault == "other_currency":
             other = "USD" if row.currency != "USD" else "EUR"
             return replace(row, currency=other, net_currency=other), 0
+        if fault == "wrong_rate":
+            rate = str(Decimal(row.rate) * self._draw.choice((Decimal("0.95"), Decimal("1.05"))))
+            worth = converted(row.gross, row.currency, rate, row.net_currency)
+            return replace(row, rate=rate, net=worth - row.fee.total), worth - row.fee.total - row.net
         delta = self._draw.randint(50, 99)
         if fault == "wrong_fee":
             fee = replace(row.fee, commission=row.fee.commission + delta)
@@ -246,6 +269,16 @@ class Mischief:
         return replace(row, gross=row.gross + delta, net=row.net + delta), delta
 
     # ── files and the bank ──
+
+    def _plant_return(self) -> Planted:
+        if not self._sent:
+            raise Refused(Problem.INVALID, "plant: no transfer is left for returned_payout")
+        sent = self._sent.pop(self._draw.randrange(len(self._sent)))
+        self.returned.append(sent)
+        told = Planted(
+            "returned_payout", _CODES["returned_payout"], sent.reference, "", sent.currency, "", passes=False
+        )
+        return replace(told, our_ref=sent.reference, delta=-sent.amount)
 
     def _plant_file(self, fault: FileFault | BankFault) -> Planted:
         found = [
@@ -334,14 +367,18 @@ def _told(fault: RowFault, at: Reported, row: Row) -> Planted:
     subject = row.order_ref if fault == "second_capture" else row.our_ref or row.psp_ref
     return Planted(
         fault, _CODES[fault], subject, at.psp, row.currency, f"{at.psp}/{at.number}", fault in _PASSING,
-        row.kind, row.our_ref, row.psp_ref, row.order_ref, row.scheme,
+        row.kind, row.our_ref, row.psp_ref, row.order_ref, row.scheme, net_currency=row.net_currency,
     )  # fmt: skip
 
 
 def _fits(fault: RowFault, row: Row) -> bool:
     """What is exchanged keeps its amount and currency; a currency is taken for another with as many digits."""
+    if fault == "wrong_rate":
+        return bool(row.rate)
     if fault == "other_currency":
         return not row.rate and ISO[row.currency] == 2
+    if fault == "wrong_fee":  # of a larger one it could be within what a schedule allows
+        return not row.rate and row.gross <= 15_000
     return fault != "wrong_amount" or not row.rate
 
 

@@ -48,6 +48,8 @@ class Row:
     name: str = ""  # what names the row; empty: its content
     parts: tuple[int, ...] = (0, 0, 0, 0, 0)  # of the fee: commission, markup, scheme, interchange, tax
     day: date = date(2026, 1, 5)
+    psp_ref: str = ""
+    order: str = ""
 
     @property
     def digest(self) -> int:
@@ -114,8 +116,8 @@ class Report:
             lines=LineColumns(
                 kinds="".join(row.kind for row in rows),
                 keys="".join(row.key or "0" * 32 for row in rows),
-                psp_refs=["" for _ in rows],
-                order_refs=["" for _ in rows],
+                psp_refs=[row.psp_ref for row in rows],
+                order_refs=[row.order for row in rows],
                 settlements=[settlements.index(row.settlement) if row.settlement else -1 for row in rows],
                 gross=[row.gross for row in rows],
                 gross_currencies=[currencies.index(row.currency) for row in rows],

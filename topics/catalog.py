@@ -14,7 +14,7 @@ PARTITIONS = 4  # of a new topic, where nobody says
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One speaker, one subject. `retention_days` None keeps records for ever."""
+    """One speaker, one subject; a few have another speaker beside. `retention_days` None keeps records for ever."""
 
     name: str
     key: str
@@ -29,6 +29,11 @@ class Topic:
     on_kafka: bool = True
     partitions: int | None = None  # None: as many as the setting says
     for_readers: bool = False  # dashboards and finance may read it: docs/dashboards.md
+    also_by: tuple[str, ...] = ()  # rooms that say the same as `spoken_by`, of other sources
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        return (self.spoken_by, *self.also_by)
 
     def of(self, upstream: str) -> str:
         stem, _, version = self.name.rpartition(".")
@@ -90,6 +95,7 @@ PSP_NOTIFICATIONS = Topic(
     "reference",
     (events.NotificationReceived, money_back.DisputeNotified, payouts.PayoutNotified, payouts.BankFileNotified),
     "doors",
+    also_by=("reconciliation",),  # what settlement files say of outcomes that the executor does not know
 )
 CALLS = Topic(
     "calls", "payment_order_id or payout_id", (events.CallEnded, payouts.PayoutCallEnded), "executor", on_kafka=False
@@ -279,7 +285,7 @@ RECONCILIATION_ROOM = Room(
         OPERATOR_ACTIONS,
         TIMERS,
     ),
-    (SETTLEMENT_LINES, SETTLEMENTS, BREAKS, CORRECTIONS),
+    (SETTLEMENT_LINES, SETTLEMENTS, BREAKS, CORRECTIONS, PSP_NOTIFICATIONS),
     "reconciliation",
     gather_s=1,
     streamed=(SETTLEMENT_FILES, SETTLEMENT_LINES),

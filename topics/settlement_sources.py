@@ -58,6 +58,24 @@ class FeeScheduleRow(BaseModel):
         return self
 
 
+class ReferenceRate(BaseModel):
+    """What one unit of a currency is worth in the currency of a settlement, from a day on until a later row follows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    valid_from: date
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    settled_in: str = Field(pattern=r"^[A-Z]{3}$")
+    rate: str = Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")  # an exact decimal
+    band_bps: int = Field(default=100, ge=0, le=10_000)  # hundredths of a percent: how far from it a line may be
+
+    @model_validator(mode="after")
+    def _converts(self) -> Self:
+        if self.currency == self.settled_in or not self.rate.strip("0."):
+            raise ValueError(f"{self.currency} to {self.settled_in} at {self.rate} is no rate of exchange")
+        return self
+
+
 class FileSchedule(BaseModel):
     """Of which days a source must bring a file. A file is of the days from its first to its last one."""
 
@@ -90,6 +108,9 @@ class SettlementSource(BaseModel):
     restate_limit: _Amount = "100.00"  # a newer version of a file that moves more waits for a person
     references: frozenset[Pattern] = frozenset()  # regular expressions that find a settlement in a bank's free text
     fees: tuple[FeeScheduleRow, ...] = ()
+    rates: tuple[
+        ReferenceRate, ...
+    ] = ()  # none for a currency: its conversions are booked as they are, and not compared
 
     @model_validator(mode="after")
     def _is_of_one(self) -> Self:
@@ -102,6 +123,13 @@ class SettlementSource(BaseModel):
         keys = [(row.scheme, row.currency, row.valid_from) for row in self.fees]
         if len(set(keys)) < len(keys):
             raise ValueError("two rows of the fee schedule have the same scheme, currency and first day")
+        return self
+
+    @model_validator(mode="after")
+    def _one_rate_a_day(self) -> Self:
+        keys = [(row.currency, row.settled_in, row.valid_from) for row in self.rates]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two rates of the same currencies have the same first day")
         return self
 
 

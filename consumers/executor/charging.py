@@ -23,6 +23,7 @@ from consumers.executor.ladder import (
     Unresolved,
     Verdict,
 )
+from consumers.executor.operation import DECLARED
 from consumers.executor.routing import scheme_of
 from consumers.executor.state import Policy
 from psp.port import Authorised, Captured, Declined, Pending, Reply, Reversed, Unknown
@@ -109,6 +110,8 @@ def contradicts(attempt: Attempt, reply: Reply) -> bool:
     since; that row decides then.
     """
     match attempt.state:
+        case "captured" if attempt.code == DECLARED and isinstance(reply, Declined):
+            return False  # two persons know that it says so
         case "captured" if not attempt.manual:
             return isinstance(reply, Declined | Reversed) or (attempt.operations > 0 and isinstance(reply, Captured))
         case "authorised" | "captured":
@@ -201,6 +204,17 @@ def reply_of(attempt: Attempt, event: NotificationReceived) -> Captured | Author
         case "authorised" | "reversed":
             asked = "is captured later" if attempt.manual else "takes the money"
             raise Permanent("notification_mismatch", f"{event.status} of a charge that {asked}", ours=False)
+
+
+def declare_captured(attempt: Attempt, said: Captured, cause: Cause) -> Decision:
+    """A declined charge that two persons know to have been captured. Nothing of a PSP does this."""
+    facts: dict[str, Any] = {"psp_reference": said.psp_reference, "scheme": attempt.scheme or said.scheme}
+    captured = attempt.evolve(
+        cause.now, state="captured", code=DECLARED, outcome_event_id=cause.event_id, expires_at=None, **facts
+    )
+    held = held_back(attempt.placed, attempt.placed.net, cause.now)
+    event = _said(PaymentCaptured, attempt, instead_of="declined", **facts, **held)
+    return Decision((captured,), (event,), (), captured.revision)
 
 
 def of_an_earlier_call(call_id: str, reply: Reply) -> Decision:

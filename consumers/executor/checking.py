@@ -57,6 +57,12 @@ def begin(draft: Asking, about: Checked | Payout, state: Checking = "open") -> N
     draft.ask(begun.check_id, _question(begun))
 
 
+def look_up(draft: Draft, about: Operation) -> None:
+    """Ask about what a settlement file says otherwise, or lacks. An open question is enough; no answer changes nothing."""
+    if not about.check.open:
+        begin(draft, about, "confirming")
+
+
 def row_of_charge(draft: Draft) -> Operation:
     """The charge's own row in `operations`, which exists from the charge's first check on: an automatic charge as its
     capture, any other as a row that is only asked about.
@@ -113,7 +119,7 @@ def end_of_unresolved(draft: Draft, about: Operation) -> Operation:
 def end_of_charge(draft: Draft) -> None:
     """Settle the charge's own row as the charge is: what two persons have said of it is not asked about any more."""
     attempt, asked = draft.attempt, draft.operations.get(("charge", automatic_id(draft.attempt.key)))
-    if asked is not None and asked.state == "unresolved" and not attempt.undecided:
+    if asked is not None and not attempt.undecided and asked.state != state_of_charge(attempt):
         settled = {"state": state_of_charge(attempt), "outcome_event_id": attempt.outcome_event_id}
         draft.put(end_of_unresolved(draft, asked).evolve(draft.cause.now, **settled))
 

@@ -44,7 +44,7 @@ from schemas.payouts import (
     PayoutStatusChanged,
     PayoutWithdrawn,
 )
-from topics.runtime.shape.consumer import Cause, Decision
+from topics.runtime.shape.consumer import Cause, Decision, Retry
 
 BehindCharge = CapturePlaced | VoidPlaced | RefundPlaced | DisputeNotified | TimerFired
 OfPayout = PayoutReady | PayoutWithdrawn | PayoutNotified | BankFileNotified | PayoutCallEnded
@@ -121,6 +121,10 @@ def _apply_notification(policy: Policy, state: Attempts, event: NotificationRece
     if call is None or call.psp != event.psp:
         return Decision((EarlyNotification(event, cause.event_id, cause.now),))
     attempt = state.attempts[call.subject]
+    if event.source == "operator" and event.instead_of:
+        return _declare(policy, state, attempt, event, cause)
+    if event.source == "settlement_line":
+        return _look_up(policy, state, attempt, event, cause)
     if attempt.call_id == event.reference:
         reply = charging.reply_of(attempt, event)
         if event.source == "operator":
@@ -134,6 +138,26 @@ def _apply_notification(policy: Policy, state: Attempts, event: NotificationRece
     if not isinstance(about, Operation) or about.call_id != event.reference:
         return charging.of_an_earlier_call(event.reference, charging.reply_of(attempt, event))
     operating.apply_notification(draft, about, event)
+    return _finish(draft)
+
+
+def _look_up(policy: Policy, state: Attempts, attempt: Attempt, event: NotificationReceived, cause: Cause) -> Decision:
+    """Ask the PSP about what its files say, or lack. A line is never believed: its amount is what was settled, and its
+    reference need not be the one by which the PSP is asked. Only the answer counts; without one nothing changes.
+    """
+    draft = Draft(policy, state, attempt, cause)
+    if attempt.call_id == event.reference and attempt.undecided:
+        if attempt.state in ("unknown", "pending"):
+            draft.retry(Retry(attempt.call_id, "ask", 0))
+        elif attempt.state == "unresolved":
+            checking.look_up(draft, checking.row_of_charge(draft))
+        return _finish(draft)
+    about = checking.row_of_charge(draft) if attempt.call_id == event.reference else _of_call(draft, event.reference)
+    if isinstance(about, Operation) and about.call_id == event.reference:
+        if about.state in ("unknown", "pending"):
+            draft.retry(Retry(about.call_id, "ask", 0))
+        elif about.state not in ("waiting", "calling"):
+            checking.look_up(draft, about)
     return _finish(draft)
 
 
@@ -193,7 +217,7 @@ def _answer(draft: Draft, about: Operation, reply: Reply, is_awaited: bool) -> N
     elif said := operating.clear(draft, about, reply):
         checking.answered(draft, about)
         operating.settle(draft, draft.operations[about.key], said, asked=True)
-    elif about.state != "unresolved":
+    elif about.state != "unresolved" or about.check.state == "confirming":
         checking.unanswered(draft, about, reply)
     elif checking.believes_persons(draft, about, reply):
         operating.settle(draft, draft.operations[about.key], FAILED_BY_PERSONS)
@@ -231,6 +255,27 @@ def _resolve(policy: Policy, state: Attempts, attempt: Attempt, call: CallFacts,
     return _finish(draft)
 
 
+def _declare(policy: Policy, state: Attempts, attempt: Attempt, event: NotificationReceived, cause: Cause) -> Decision:
+    """Apply what two persons say of a settled charge or capture, against the word of its PSP: declined → captured, captured →
+    failed. What is settled otherwise by now stays as it is. Errors: Permanent `notification_mismatch`.
+    """
+    draft, is_charge = Draft(policy, state, attempt, cause), attempt.call_id == event.reference
+    if event.instead_of == "captured":
+        about = checking.row_of_charge(draft) if is_charge else _of_call(draft, event.reference)
+        if isinstance(about, Operation) and about.call_id == event.reference:
+            operating.declare_failed(draft, about)
+        return _finish(draft)
+    if not is_charge or attempt.manual or attempt.state != "declined":
+        return Decision()
+    said = charging.reply_of(attempt, event)
+    if not isinstance(said, Captured):
+        return Decision()
+    draft = Draft.after(policy, state, charging.declare_captured(attempt, said, cause), cause)
+    checking.end_of_charge(draft)
+    draft.put(checking.row_of_charge(draft).evolve(cause.now, named_by_persons=True))
+    return _finish(draft)
+
+
 def _answer_persons(
     policy: Policy,
     state: Attempts,
@@ -244,6 +289,9 @@ def _answer_persons(
     """Apply the answer about an unresolved charge, of which two persons say that it has failed."""
     draft, word = Draft(policy, state, attempt, cause), reply
     if not charging.settles(attempt, reply):
+        if is_awaited and about.check.state == "confirming":
+            checking.unanswered(draft, about, reply)
+            return _finish(draft)
         if not (is_awaited and checking.believes_persons(draft, about, reply)):
             return _finish(draft)
         word = FAILED_BY_PERSONS

@@ -15,7 +15,7 @@ from consumers.executor.availability import held_back
 from consumers.executor.charging import AUTHORISATION
 from consumers.executor.draft import Draft
 from consumers.executor.ladder import Ask, Decided, Ladder, NeverSent, Send, Standing, Unresolved, Verdict
-from consumers.executor.operation import AnyKind, Operation, call_id_of
+from consumers.executor.operation import DECLARED, AnyKind, Operation, call_id_of
 from psp.port import (
     Captured,
     Declined,
@@ -368,6 +368,10 @@ def settle(draft: Draft, operation: Operation, said: Clear, *, asked: bool = Fal
 
 def _contradicts(operation: Operation, said: Clear) -> bool:
     match said:
+        case Declined() if operation.code == DECLARED:
+            return False  # two persons know that it says so
+        case Captured() if operation.code == DECLARED and operation.state == "reversed":
+            return False
         case Declined() | Reversed():
             return operation.state == "done" or (operation.state == "failed" and isinstance(said, Reversed))
         case Captured() | Voided() | Refunded():
@@ -457,6 +461,14 @@ def take_back(draft: Draft, operation: Operation, said: Clear) -> None:
     fact = _fact(operation, operation.turn, reference)
     place = draft.publish(CaptureReversed if operation.kind == "capture" else RefundReversed, share=share, **fact)
     _put_outcome(draft, operation, place, state="reversed")
+
+
+def declare_failed(draft: Draft, operation: Operation) -> None:
+    """Take a capture back that two persons know to have never been: its PSP has settled nothing. Nothing of a PSP does this."""
+    if operation.kind != "capture" or operation.state != "done":
+        return
+    take_back(draft, checking.end_of_unresolved(draft, operation), checking.FAILED_BY_PERSONS)
+    draft.put(draft.operations[operation.key].evolve(draft.cause.now, code=DECLARED))
 
 
 def _fact(operation: Operation, turn: int, psp_reference: str) -> dict[str, object]:

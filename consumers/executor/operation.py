@@ -16,6 +16,9 @@ OperationKey = tuple[AnyKind, str]
 DisputeKey = tuple[str, int]
 
 OPEN: tuple[OperationState, ...] = ("calling", "unknown", "pending", "unresolved")
+DECLARED = (
+    "declared_by_operators"  # the code of what two persons have set aside: its PSP says otherwise, and is not asked
+)
 CHARGE_SEQ = 0  # of the charge's own row, if it has one, and of an automatic capture; operations are numbered from 1
 
 
@@ -25,7 +28,7 @@ class Check:
     persons, which is believed only after them.
 
     `again`: the PSP told more while a question was open, so the answer to that question may be older.
-    `confirming`: two persons have said yes; without an answer they stay believed.
+    `confirming`: two persons have said yes, or a settlement file says otherwise; without an answer all stays as it is.
     `contradicted`: the answer cannot be applied; a person has a dead letter of it.
     """
 

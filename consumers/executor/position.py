@@ -13,6 +13,7 @@ from datetime import datetime
 from consumers.executor.attempt import Attempt
 from consumers.executor.operation import (
     CHARGE_SEQ,
+    DECLARED,
     OPEN,
     AnyKind,
     Check,
@@ -203,5 +204,6 @@ def _automatic(attempt: Attempt, asked: Operation | None) -> Operation:
         outcome_event_id=attempt.outcome_event_id,
         outcome_place=0,
         revision=0,
+        code=DECLARED if attempt.code == DECLARED else None,
         check=Check(0 if asked is None else asked.check.number),
     )

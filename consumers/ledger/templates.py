@@ -219,6 +219,7 @@ _SETTLED: dict[AmountRole, str] = {
     "bank_fees": BANK_FEES,
     "losses": "platform:losses",
     "fx": "psp:{psp}:fx",
+    "fx_spread": SPREAD,
 }
 
 

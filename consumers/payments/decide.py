@@ -400,9 +400,9 @@ def _execute(state: Payments, event: ChargeOutcome, cause: Cause) -> Decision:
 def _capture(state: Payments, payment: Payment, order: Order, event: PaymentCaptured, cause: Cause) -> Decision:
     if order.status == "SUCCESS":
         return NOTHING
-    if order.status == "FAILED":
+    if order.status == "FAILED" and event.instead_of != "declined":
         raise Permanent("contradiction", f"captured after it was {order.detail}")
-    moved = order._replace(status="SUCCESS", detail="", version=order.version + 1)
+    moved = order._replace(status="SUCCESS", detail="", version=order.version + 1, decline_code=None)
     fact = Fact(order.payment_order_id, event.psp, event.scheme, event.psp_reference, cause.now)
     return order_moved(state, payment, moved, [moved, fact, step_of_order(order, moved, "", cause)], cause)
 

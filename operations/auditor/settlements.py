@@ -45,6 +45,7 @@ ROLES = {
     "bank_fees": "bank:fees",
     "losses": "platform:losses",
     "fx": "psp:{psp}:fx",
+    "fx_spread": "platform:fx-spread",
 }
 Sides = dict[tuple[str, str], int]  # account and currency → debits less credits
 

@@ -111,7 +111,7 @@ def _channel(topic: Topic) -> Json:
     own_topics = f" An upstream that writes itself does so on `{topic.of('<upstream>')}`." if topic.per_upstream else ""
     return {
         "address": topic.name,
-        "description": f"Spoken by {topic.spoken_by}; the key is {topic.key}.{own_topics}",
+        "description": f"Spoken by {' and '.join(topic.speakers)}; the key is {topic.key}.{own_topics}",
         "messages": {short_name(event): {"$ref": f"#/components/messages/{short_name(event)}"} for event in topic.says},
         "bindings": {"kafka": _kafka(topic)},
     }

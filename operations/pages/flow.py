@@ -60,7 +60,7 @@ def table() -> Iterator[str]:
         says = ", ".join(event.__name__ for event in topic.says)
         heard = ", ".join(_consumers(topic))
         name = f"`{topic.name}`" + (f"; `{topic.of('<upstream>')}`" if topic.per_upstream else "")
-        yield f"| {name} | {topic.key} | {says} | {topic.spoken_by} | {heard} | {_kept(topic)} |"
+        yield f"| {name} | {topic.key} | {says} | {', '.join(topic.speakers)} | {heard} | {_kept(topic)} |"
 
 
 def pseudo_topics() -> Iterator[str]:

@@ -29,8 +29,11 @@ from schemas.requests import FieldError
 from topics.runtime.shape.consumer import Connection
 
 CallKind = Literal["charge", "capture", "void", "refund", "payout", "bank_file"]
-# submitted: the provider of a pay-out has it, and has not paid it yet; the last two are of a bank file
-Outcome = Literal["succeeded", "failed", "submitted", "delivered", "not_delivered"]
+# submitted: the provider of a pay-out has it, and has not paid it yet; (not_)delivered is of a bank file; the last two set
+# aside what is settled: a declined charge was captured, a captured one has failed
+Outcome = Literal[
+    "succeeded", "failed", "submitted", "delivered", "not_delivered", "declare_captured", "declare_failed"
+]
 Told = NotificationReceived | PayoutNotified | BankFileNotified
 Standing = Literal["waiting", "approved", "rejected", "expired"]
 
@@ -38,6 +41,11 @@ LIFE = timedelta(days=7)  # as an approval's: what was true then need not be tru
 _EVENTS: dict[str, type[Told]] = {
     each.__name__: each for each in (NotificationReceived, PayoutNotified, BankFileNotified)
 }
+_INSTEAD_OF: dict[str, Literal["declined", "captured"]] = {
+    "declare_captured": "declined",
+    "declare_failed": "captured",
+}
+_NO = ("failed", "declare_failed")
 _FILE_STATUS: dict[Outcome, Literal["taken", "not_delivered"]] = {
     "delivered": "taken",
     "not_delivered": "not_delivered",
@@ -47,7 +55,10 @@ _FILE_STATUS: dict[Outcome, Literal["taken", "not_delivered"]] = {
 # for its calls: whether the bank has it is one outcome for all.
 CALL: LiteralString = """
 SELECT c.call_id, c.kind, c.psp, c.payment_order_id AS subject, a.currency, a.scheme,
-       CASE WHEN o.call_id IS NOT NULL THEN o.state WHEN a.call_id = c.call_id THEN a.state ELSE 'ended' END AS state,
+       CASE WHEN o.call_id IS NOT NULL THEN o.state
+            WHEN a.call_id = c.call_id AND EXISTS (SELECT 1 FROM operation_view r WHERE r.seq = 0 AND r.kind = 'capture'
+                AND r.payment_order_id = c.payment_order_id AND r.state = 'reversed') THEN 'reversed'
+            WHEN a.call_id = c.call_id THEN a.state ELSE 'ended' END AS state,
        CASE WHEN o.call_id IS NULL THEN a.psp_reference ELSE o.psp_reference END AS psp_reference,
        CASE WHEN c.kind <> 'void' THEN coalesce(o.amount_minor, a.gross_minor)
             ELSE a.gross_minor - (SELECT coalesce(sum(amount_minor), 0)::bigint FROM operation_view d
@@ -174,11 +185,32 @@ def check_open(call: OpenCall, outcome: str) -> None:
 
     `doubtful`: the provider has said otherwise than before, and answered no question about it.
     """
+    if outcome in _INSTEAD_OF:
+        _check_settled(call, outcome)
+        return
     if call.state in ("unresolved", "doubtful") or (call.state == "unknown" and outcome != "failed"):
         return
     if call.state == "unknown":
         raise Problem("not_waiting", "The PSP is still asked, and may be sent the call again: it has not failed yet.")
     raise Problem("not_waiting", f"The outcome of this call is known, or still to come: it is {call.state}.")
+
+
+def _check_settled(call: OpenCall, outcome: str) -> None:
+    """A declined charge of an order that is captured at once, or a capture that stands. Errors: Problem `not_waiting`."""
+    of = (call.kind, call.state)
+    if outcome == "declare_captured" and (of != ("charge", "declined") or call.manual):
+        raise Problem(
+            "not_waiting", f"Only a declined charge can be declared captured: this {call.kind} is {call.state}."
+        )
+    if outcome == "declare_failed" and (
+        of not in (("charge", "captured"), ("capture", "done")) or _is_authorised(call)
+    ):
+        raise Problem("not_waiting", f"Only a capture can be declared failed: this {call.kind} is {call.state}.")
+
+
+def _is_authorised(call: OpenCall) -> bool:
+    """Whether it is the charge of an order whose captures are calls of their own."""
+    return call.kind == "charge" and call.manual
 
 
 def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
@@ -189,7 +221,9 @@ def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
         return _of_file(call, said, proposal_id)
     if said.outcome == "submitted" and call.kind != "payout":
         raise _missing("outcome", "invalid_parameter", f"a {call.kind} has succeeded or failed")
-    if said.outcome != "failed" and _reference(call, said) is None:
+    if said.outcome in _INSTEAD_OF and call.kind not in ("charge", "capture"):
+        raise _missing("outcome", "invalid_parameter", f"a {call.kind} is never declared")
+    if said.outcome not in _NO and _reference(call, said) is None:
         raise _missing("psp_reference", "missing_field", "what has not failed has a reference at the PSP")
     authorises = call.kind == "charge" and call.manual and said.outcome == "succeeded"
     if authorises != (said.expires_at is not None):
@@ -202,13 +236,14 @@ def event_of(call: OpenCall, said: Resolution, proposal_id: str) -> Told:
         psp=call.psp,
         notification_id=proposal_id,
         source="operator",
-        status="declined" if said.outcome == "failed" else "authorised" if authorises else "succeeded",
+        status="declined" if said.outcome in _NO else "authorised" if authorises else "succeeded",
         amount=Money(call.amount, call.currency),
         psp_reference=_reference(call, said) or "",
         scheme=call.scheme,
-        code=RESOLVED_BY_OPERATORS if said.outcome == "failed" else None,
+        code=RESOLVED_BY_OPERATORS if said.outcome in _NO else None,
         about=None if call.kind == "charge" else call.kind,
         expires_at=said.expires_at,
+        instead_of=_INSTEAD_OF.get(said.outcome),
     )
 
 

@@ -49,6 +49,11 @@ SELECT * FROM (
 ) AS facts
 WHERE at<? AND fact NOT IN (SELECT fact FROM bank_entries) ORDER BY at, fact
 """
+_SENT_OUT = """
+SELECT fact, currency, amount, end_to_end FROM bank_entries e
+WHERE stated IS NULL AND account=? AND due<=? AND amount<0 AND end_to_end<>''
+    AND NOT EXISTS (SELECT 1 FROM bank_entries b WHERE b.end_to_end=e.end_to_end AND b.amount>0) ORDER BY fact
+"""
 _UNSTATED = "SELECT DISTINCT currency FROM bank_entries WHERE stated IS NULL AND account=? AND due<=? ORDER BY 1"
 _LAST = "SELECT number, closing FROM statements WHERE account=? AND currency=? ORDER BY number DESC LIMIT 1"
 _STATE = "UPDATE bank_entries SET stated=? WHERE stated IS NULL AND account=? AND currency=? AND due<=?"
@@ -104,6 +109,10 @@ class Bank:
             "INSERT INTO bank_entries (fact, account, currency, due, at, amount, end_to_end, text, counterparty)"
         )
         self._memory.writing.execute(f"{statement} VALUES (?,?,?,?,?,?,?,?,?)", values)
+
+    def sent_out(self, account: str, day: str) -> list[tuple[str, str, int, str]]:
+        """Transfers of ours that the day's statements are to show: fact, currency, amount, reference."""
+        return self._memory.writing.execute(_SENT_OUT, (account, day)).fetchall()
 
     def close(self, account: str, day: str, until_us: int) -> None:
         """State what is due by that day, in the open transaction."""

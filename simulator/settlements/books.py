@@ -12,7 +12,7 @@ import orjson
 
 from simulator.clock import Clock
 from simulator.memory import Memory
-from simulator.mischief import Fault, FileFault, Mischief, Reported
+from simulator.mischief import Fault, FileFault, Mischief, Reported, SentOut
 from simulator.settlements.bank import Bank, Entry
 from simulator.settlements.facts import Draft, declined, unsettled
 from simulator.settlements.model import Fee, Row, Settlement, with_payout
@@ -142,8 +142,14 @@ class SettlementBooks:
             raise Refused(Problem.INVALID, f"date: {last.day} is settled already, and days are settled in their order")
         closed = Closed(day, until_us, asked.terms or (last.terms if last else Terms()), [])
         reported = [self._reported(shape, closed) for shape in self._shapes.values()]
-        mischief = Mischief(f"{asked.seed}/{day}", [each for each in reported if asked.psp in (None, each.psp)])
+        account = closed.terms.bank_account
+        sent = [SentOut(*row) for row in self._bank.sent_out(account, day)]
+        mischief = Mischief(f"{asked.seed}/{day}", [each for each in reported if asked.psp in (None, each.psp)], sent)
         closed.planted.extend(mischief.plant(fault).to_json() for fault in asked.faults)
+        for gone in mischief.returned:
+            text = f"return of pay-out {gone.reference}"
+            back = Entry(f"{gone.fact}:back", until_us, -gone.amount, gone.reference, text, "beneficiary")
+            self._bank.expect(account, gone.currency, _day_after(day), back)
         for each in reported:
             self._settle(each, closed)
         kept = (orjson.dumps(closed.terms.to_json()).decode(), orjson.dumps(closed.planted).decode())
@@ -270,6 +276,10 @@ def _read_row(text: str) -> Row:
 
 def _day_of(now_us: int) -> str:
     return datetime.fromtimestamp(now_us / 1_000_000, UTC).date().isoformat()
+
+
+def _day_after(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
 
 
 def _start_us(day: str) -> int:

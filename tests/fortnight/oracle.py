@@ -53,6 +53,9 @@ class Oracle:
 
     def _of(self, day: Day, planted: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         code, psp, currency = planted["code"], planted["psp"], planted["currency"]
+        if planted["fault"] == "returned_payout":  # of no PSP
+            yield code, f"main|s|{planted['our_ref']}", False
+            return
         number = int(planted["settlement"].partition("/")[2])
         ref = _reference(psp, number, currency, day.day.isoformat())
         at_the_bank = _at_the_bank(psp, number, currency, day.day.isoformat())
@@ -65,7 +68,14 @@ class Oracle:
             case "missing_row" | "extra_row" | "declined_row" | "wrong_amount" | "wrong_fee" | "other_currency":
                 yield code, f"{psp}|c|{planted['our_ref']}", False
             case "second_capture":
-                yield "AMOUNT", f"{psp}|c|{planted['our_ref']}", False
+                yield code, f"{psp}|c|{planted['our_ref']}", False
+            case "wrong_rate":
+                settled_in = planted["net_currency"]
+                yield (
+                    code,
+                    f"fx|{psp}/{_reference(psp, number, settled_in, day.day.isoformat())}/{settled_in}/{currency}",
+                    False,
+                )
             case "extra_refund":
                 yield code, f"{psp}|r|{planted['our_ref']}", False
             case "missing_file":
@@ -111,7 +121,11 @@ class Oracle:
         """The captures that the first version of a file has with more than the second one."""
         name = self._name(day, psp, number, currency)
         first, second = (_captures(psp, self._contents[psp, each]) for each in (first_name(name), name))
-        yield from (name[0] for name, amount in first.items() if amount > second[name] and name in self._ours)
+        for name, amounts in first.items():
+            before, after = sum(amounts), sum(second[name])
+            too_much = before > after or (before < after and len(amounts) > 1)  # of two captures one is too much
+            if too_much and name in self._ours:
+                yield name[0]
 
     def _file(self, day: Day, psp: str, number: int, currency: str, *, first: bool = False) -> str:
         name = self._name(day, psp, number, currency)
@@ -122,11 +136,15 @@ class Oracle:
         return report_name(FORMATS[psp], psp, day.day.isoformat(), number, currency)
 
 
-def _captures(psp: str, content: bytes) -> dict[tuple[str, str], int]:
-    """Key and currency → amount."""
+def _captures(psp: str, content: bytes) -> dict[tuple[str, str], list[int]]:
+    """Key and currency → amounts."""
     chunks = [part for part in gate.read([content], ReadFrom(psp, psp)) if isinstance(part, Chunk)]
     lines = [line for chunk in chunks for line in lines_of(chunk)]
-    return {(line.key, line.gross_currency): line.gross for line in lines if line.kind == "c"}
+    found: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        if line.kind == "c":
+            found.setdefault((line.key, line.gross_currency), []).append(line.gross)
+    return found
 
 
 def _missed(day: date, psp: str, number: int) -> Iterator[str]:

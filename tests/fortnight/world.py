@@ -8,20 +8,21 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.events import AnyEvent, PaymentDeclined
 from schemas.money import Money
+from schemas.payouts import PayoutSubmitted
 from simulator.clock import Clock
 from simulator.disputes import DisputeChange, Disputes
 from simulator.memory import ChargeRequest, Memory
 from simulator.mischief import Fault
 from simulator.northpay import Northpay
 from simulator.operations import OperationBooks, OperationRequest, Plan
-from simulator.settlements.bank import Bank
+from simulator.settlements.bank import Bank, Entry
 from simulator.settlements.books import Asked, Batch, SettlementBooks
 from simulator.settlements.files import Files
 from simulator.settlements.names import report_name
@@ -29,7 +30,8 @@ from simulator.settlements.terms import Format, Terms
 from simulator.transfers import Transfers
 from tests.captures import capture
 from tests.money_back import opened, refunded, share, won
-from topics.settlement_sources import FeeScheduleRow, FileSchedule, SettlementSource
+from tests.payouts import paid, returned, submitted
+from topics.settlement_sources import FeeScheduleRow, FileSchedule, ReferenceRate, SettlementSource
 
 FIRST = date(2026, 1, 26)  # a Monday; what is disputed in January may be won in February
 DAYS = 14
@@ -41,9 +43,14 @@ FORMATS: dict[str, Format] = {
     "centralpay": "checkoutcom",
 }
 CURRENCIES = ("EUR", "EUR", "EUR", "USD", "USD", "JPY", "CLP")
+CONVERTING = ("southpay", "westpay")  # they settle francs in euro
+RATES = (  # theirs is a ninth of a percent off: a near miss
+    ReferenceRate(valid_from=date(2026, 1, 1), currency="CHF", settled_in="EUR", rate="1.06", band_bps=50),
+)
 SCHEMES = ("visa", "mastercard", "amex")
 # What mischief may plant it does on an order or file of its own; the order is that in which places become scarce.
 ROWS: tuple[Fault, ...] = (
+    "wrong_rate",
     *("missing_row", "late_row", "extra_row", "extra_refund", "declined_row"),
     *("wrong_amount", "wrong_fee", "other_currency", "second_capture"),
 )
@@ -54,6 +61,7 @@ ODD: tuple[Fault, ...] = (
     "restated_file",
     *BANK,
     *BANK,
+    "returned_payout",
 )  # two repeated batches running would be one file
 NEVER = -1
 # Near misses: day → PSPs, amount, currency, the day on which so much is given back.
@@ -98,6 +106,7 @@ SOURCES = (
             lag_days=1,
             grace_days=GRACE[psp],
             fees=FEES,
+            rates=RATES,
             files=FileSchedule(first_day=file_day(psp, FIRST), days="every", lag_days=0),
         )
         for psp in FORMATS
@@ -207,7 +216,8 @@ class _World:
         self._operations = OperationBooks(self.memory)
         self._disputes = Disputes(self.memory, self._operations)
         Transfers(self.memory)
-        bank = Bank(self.memory)
+        bank = self._bank = Bank(self.memory)
+        self._sent: list[PayoutSubmitted] = []
         self._books = SettlementBooks(self.memory, bank, self._clock, {name: _Psp(name) for name in FORMATS})
         self._files = Files(self._books, bank)
         self._late: set[str] = set()  # names of files that come a day later
@@ -237,10 +247,8 @@ class _World:
 
     def _asked(self, number: int) -> Asked:
         faults = (*(ODD if number % 2 else EVEN), *ROWS) if number < PLANTED_DAYS else ()
-        terms = {
-            0: Terms(formats=FORMATS),
-            SWIFT_FROM: Terms(formats=FORMATS, bank_formats=("camt.054", "mt942", "mt940")),
-        }
+        usual = Terms(formats=FORMATS, settles_in={"CHF": "EUR"}, rates={"CHF/EUR": "1.0612"})
+        terms = {0: usual, SWIFT_FROM: replace(usual, bank_formats=("camt.054", "mt942", "mt940"))}
         return Asked(terms.get(number), faults, seed=self._seed)
 
     async def trade(self, number: int, orders: int) -> Day:
@@ -248,6 +256,7 @@ class _World:
         day = Day(FIRST + timedelta(days=number))
         self._clock.at = moment(day.day, 10)
         placed = [self._order(psp) for psp in FORMATS for _ in range(orders // len(FORMATS))]
+        placed += [self._in_francs(psp) for psp in CONVERTING]
         psps, minor, currency, refunded_on, refund = SPECIAL.get(number, ((), 0, "EUR", NEVER, 0))
         placed += [self._special(psp, Money(minor, currency), refunded_on, refund) for psp in psps]
         at_us = self._clock.now_us()
@@ -260,14 +269,43 @@ class _World:
         self._taken += [(each, id_) for each, id_ in zip(placed, charges, strict=True) if not each.declined]
         self._clock.at = moment(day.day, 11)
         day.said += [Said(event, self._clock.at) for event in await self._behind(number)]
+        await self._pay_out(number, day)
         return day
+
+    async def _pay_out(self, number: int, day: Day) -> None:
+        """Two sellers are paid at the bank, which shows it at night; a pay-out of the day before may have come back, as its
+        provider has said."""
+        if number >= DAYS:
+            return
+        for place, minor in enumerate((41_000 + number, 52_000 + number)):
+            sent = submitted(
+                payout_id=f"payout-{number}-{place}",
+                seller_account=f"seller-{place}",
+                amount=Money(minor, "EUR"),
+                call_id=f"{self._draw.getrandbits(128) | 1:032x}",
+                bank_account="main",
+            )
+            arrived = paid(**sent.terms(), call_id=sent.call_id, bank_account="main")
+            day.said += [Said(sent, self._clock.at), Said(arrived, self._clock.at)]
+            await self._at_the_bank(day.day, -minor, sent.call_id)
+            self._sent.append(sent)
+        if number % 4 == 1:  # of an even day: mischief sends back those of odd ones
+            before = self._sent[2 * number - 1]
+            back = returned(returned=before.sent, **before.terms(), call_id=before.call_id, bank_account="main")
+            day.said.append(Said(back, self._clock.at))
+            await self._at_the_bank(day.day, before.sent.minor, before.call_id)
+
+    async def _at_the_bank(self, day: date, minor: int, reference: str) -> None:
+        at_us, fact = self._clock.now_us(), f"sent:{reference}:{minor}"
+        entry = Entry(fact, at_us, minor, reference, f"pay-out {reference}", "beneficiary")
+        await self.memory.commit(lambda: self._bank.expect("main", "EUR", day.isoformat(), entry))
 
     async def _behind(self, number: int) -> list[AnyEvent]:
         """Of each PSP a payment of today is refunded whole, an older one in part; disputes are opened, and won a month later."""
         said: list[AnyEvent] = []
         for psp in FORMATS:
             mine = [(order, id_) for order, id_ in self._taken if order.psp == psp]
-            usual = [each for each in mine if each[0].special is None]
+            usual = [each for each in mine if each[0].special is None and each[0].amount.currency != "CHF"]
             said.append(await self._refund(*usual[-1], usual[-1][0].amount.minor))
             self._taken.remove(usual[-1])
             if number:
@@ -303,6 +341,10 @@ class _World:
     def _special(self, psp: str, amount: Money, refunded_on: int, refund: int) -> _Order:
         order = self._order(psp)
         return order._replace(amount=amount, scheme="visa", declined=False, special=refunded_on, refund=refund)
+
+    def _in_francs(self, psp: str) -> _Order:
+        order = self._order(psp)
+        return order._replace(amount=Money(order.amount.minor + 1_500, "CHF"), declined=False)
 
     def _order(self, psp: str) -> _Order:
         self._orders += 1

@@ -111,7 +111,7 @@ class Run:
         self.room.settles(timedelta(days=60))
         self.room.heard_all()
         self.room.settles(timedelta(minutes=2))
-        self.books.hears(*self.room.said)
+        self.books.hears(*self.room.all_said(Settled))
         self._audit()
 
     def _hear(self, *events: AnyEvent) -> None:
@@ -123,11 +123,12 @@ class Run:
         save = case_rows.save
         beside = threading.Thread(target=self.other.hear, args=expectations)
 
-        def facts_come(*arguments: object) -> None:
-            save(*arguments)  # type: ignore[arg-type]
+        def facts_come(*arguments: object) -> object:
+            said = save(*arguments)  # type: ignore[arg-type]
             if threading.current_thread() is not beside:
                 beside.start()
                 wait("they wait", lambda: self._waits() or not beside.is_alive())
+            return said
 
         with patch.context() as crossing:
             crossing.setattr(case_rows, "save", facts_come)

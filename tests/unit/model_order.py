@@ -22,7 +22,7 @@ from topics.runtime.shape.consumer import Act, Call
 
 ASKED_MAX = 10
 INSIDE = ("call", "call", "time", "told", "check")
-OUTSIDE = (*INSIDE, "ask", "ask", "whim", "expire", "persons")
+OUTSIDE = (*INSIDE, "ask", "ask", "whim", "expire", "persons", "declare")
 TAKEN = ("calling", "unknown", "pending", "unresolved", "done")
 
 
@@ -39,6 +39,7 @@ class World:
         self.desk = ToldDesk(placed, back_policy(many=self.psp.many))
         self.silent = r.random() < 0.1  # it answers nothing about the charge, unless persons have it asked
         self.books = ModelBooks()
+        self.declared: Counter[str] = Counter()
         self.asked = self.begun = self.revision = 0  # how far each was counted
         self.flights: list[Call] = []  # sends that arrive later
         self.replies: dict[str, tuple[Act, Reply]] = {}  # what the PSP has said of calls, and we have not heard yet
@@ -77,6 +78,8 @@ class World:
                 self.psp.whim()
             case "persons" if not self.flights:
                 self.ask_persons()
+            case "declare" if self.r.random() < 0.2:
+                self.declare()
             case "expire" if self.desk.timers and self.r.random() < 0.05:
                 self.psp.open = False
                 self.desk.fire()
@@ -105,6 +108,28 @@ class World:
             self.desk.resolved(each.operation_id)
         if self.desk.attempt.state == "unresolved":
             self.desk.resolved("charge")
+
+    def declare(self) -> None:
+        """Settlements show what the PSP denies, or lack what it says: two persons set its word aside."""
+        attempt, deeds = self.desk.attempt, self.psp.deeds
+        charge = deeds.get(attempt.call_id)
+        if attempt.state == "declined" and not self.manual and charge and charge.status == "failed":
+            charge.status, charge.says = "done", "failed"
+            self.desk.told("charge", "succeeded", source="operator", instead_of="declined")
+            self.declared["declared_captured"] += 1
+        for each in [*self.operations()]:
+            deed = deeds.get(each.call_id)
+            if deed is None or deed.says or (each.kind, each.state, deed.status) != ("capture", "done", "done"):
+                continue
+            if (
+                self.psp.sum("capture", "done") - deed.amount >= self.psp.sum("refund", "done")
+                and not self.psp.disputes
+            ):
+                deed.status, deed.says = "failed", "done"
+                about = "charge" if each.is_charge else each.operation_id
+                self.desk.told(about, "declined", source="operator", instead_of="captured")
+                self.declared["declared_failed"] += 1
+                return
 
     def act(self, *, checks: bool) -> None:
         """The sender takes up a call that is due; its answer comes at once, later, or never."""
@@ -191,4 +216,5 @@ def run(seeds: Iterable[int]) -> Counter[str]:
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
         said.update(world.desk.types())
+        said.update(world.declared)
     return said

@@ -27,10 +27,15 @@ class Deed:
     kind: str
     amount: int
     status: str  # done | failed | pending | reversed
+    says: str = ""  # what it says for ever, where that is not so: its settlements show it, and persons set it aside
+
+    @property
+    def told(self) -> str:
+        return self.says or self.status
 
     def reply(self) -> Reply:
         amount = eur(self.amount)
-        match self.status, self.kind:
+        match self.told, self.kind:
             case "failed", _:
                 return Declined("no")
             case "pending", _:
@@ -104,7 +109,7 @@ class ModelPsp:
 
     def tell(self, ref: str, deed: Deed) -> None:
         yes = "authorised" if deed.kind == "charge" else "succeeded"
-        status = {"done": yes, "failed": "declined"}.get(deed.status, deed.status)
+        status = {"done": yes, "failed": "declined"}.get(deed.told, deed.told)
         for _ in range(self.r.choice((1, 1, 2))):
             self.told.append(lambda desk: desk.told_of(ref, status, deed.amount))
 
@@ -117,7 +122,9 @@ class ModelPsp:
         """Takes back, does again, decides what is pending, opens and decides disputes."""
         ref, deed = self.r.choice(list(self.deeds.items())) if self.deeds else ("", Deed("", 0, ""))
         captured, returned = self.sum("capture", "done"), self.sum("refund", "done")
-        match deed.kind, deed.status:
+        match deed.kind, deed.says or deed.status:
+            case _, _ if deed.says:
+                self.tell(ref, deed)
             case _, "pending":
                 self.finish(ref, deed)
             case (("capture" | "refund"), "done") if deed.kind == "refund" or captured - deed.amount >= returned:

@@ -18,6 +18,8 @@ RARE = {
     "PaymentVoided",
     "AuthorisationExpired",
     "OutcomeUnresolved",
+    "declared_captured",
+    "declared_failed",
 }
 
 

@@ -15,6 +15,7 @@ from consumers.payments.payment import Fact, Refusal, Step
 from schemas.errors import Permanent
 from schemas.events import (
     OrderPlaced,
+    PaymentCaptured,
     PaymentCompleted,
     PaymentRefused,
     PaymentRequested,
@@ -394,6 +395,18 @@ def test_two_different_final_outcomes_are_a_contradiction(
     story.hears(first(only))
     with pytest.raises(Permanent, match="contradiction"):
         story.hears(second(only))
+
+
+def test_a_declined_order_that_two_persons_declare_captured_succeeds_and_is_completed_once() -> None:
+    story, (first, second) = placed_story()
+    story.hears(captured(first), declined(second, "do_not_honor"), credited(first), posted(first))
+    done = story.payment().done_at
+    declared = captured(second)
+    assert isinstance(declared, PaymentCaptured)
+    story.hears(declared.model_copy(update={"instead_of": "declined"}), credited(second), posted(second))
+    order = story.order("o2")
+    assert (order.status, order.detail, order.decline_code, order.is_through) == ("SUCCESS", "", None, True)
+    assert (story.payment().status, story.payment().done_at) == ("succeeded", done)
 
 
 def test_an_event_about_nothing_we_know_is_a_dead_letter() -> None:

@@ -65,6 +65,44 @@ def test_what_is_known_or_still_to_come_is_nothing_to_resolve(state: str) -> Non
         assert refused.value.code == "not_waiting"
 
 
+@pytest.mark.parametrize(
+    ("kind", "state", "outcome", "status", "instead_of"),
+    [
+        ("charge", "declined", "declare_captured", "succeeded", "declined"),
+        ("charge", "captured", "declare_failed", "declined", "captured"),
+        ("capture", "done", "declare_failed", "declined", "captured"),
+    ],
+)
+def test_what_is_settled_is_set_aside_where_persons_say_so_and_nowhere_else(
+    kind: str, state: str, outcome: str, status: str, instead_of: str
+) -> None:
+    settled = call(kind, state, psp_reference="np_1")
+    check_open(settled, outcome)
+    told = event_of(settled, said(outcome), "rs-1")
+    assert isinstance(told, NotificationReceived)
+    assert (told.status, told.instead_of, told.source) == (status, instead_of, "operator")
+    assert event_of(call(kind, "unresolved"), said(), "rs-1").instead_of is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "manual", "outcome"),
+    [
+        ("charge", "captured", False, "declare_captured"),
+        ("charge", "unresolved", False, "declare_captured"),
+        ("charge", "declined", True, "declare_captured"),
+        ("capture", "failed", True, "declare_captured"),
+        ("charge", "declined", False, "declare_failed"),
+        ("charge", "reversed", False, "declare_failed"),
+        ("charge", "captured", True, "declare_failed"),
+        ("refund", "done", False, "declare_failed"),
+    ],
+)
+def test_of_what_is_not_settled_so_nothing_is_declared(kind: str, state: str, manual: bool, outcome: str) -> None:
+    with pytest.raises(Problem) as refused:
+        check_open(call(kind, state, manual=manual), outcome)
+    assert refused.value.code == "not_waiting"
+
+
 @pytest.fixture
 def desk() -> PayoutDesk:
     """A pay-out that was sent, and of which its provider could not say anything."""

@@ -46,7 +46,10 @@ def propose(
     *,
     outcome: Annotated[
         str,
-        typer.Option(help="succeeded, failed; of a pay-out submitted; of a bank file delivered, not_delivered"),
+        typer.Option(
+            help="succeeded, failed; of a pay-out submitted; of a bank file delivered, not_delivered; against"
+            " what its PSP has said: declare_captured, declare_failed"
+        ),
     ],
     evidence: Annotated[str, typer.Option(help="How you know: where it is written, and what.")],
     reason: Why,
@@ -180,6 +183,8 @@ def _tell(settings: Settings, proposed: Proposed, as_json: bool) -> None:
     again = ", as before" if proposed.replayed else ""
     state = told["state"] if told["state"] == "waiting" else f"{told['state']} by {told['decided_by']}"
     said = f"{told['kind']} {told['call_id']} of {told['subject']} at {told['psp']} has {told['outcome']}"
+    if told["outcome"].startswith("declare_"):
+        said = said.replace("has declare_", "is declared ")
     if told["kind"] == "bank_file":
         said = f"bank file {told['call_id']} was {told['outcome'].replace('_', ' ')} to {told['psp']}"
     say(f"{told['proposal_id']}: {said}, {told['amount']} {told['currency']}; {state}{again}")
