@@ -172,7 +172,9 @@ class Resolution(_Shape):
     kind: str
     subject: str
     psp: str
-    outcome: Literal["succeeded", "failed", "submitted", "delivered", "not_delivered"]
+    outcome: Literal[
+        "succeeded", "failed", "submitted", "delivered", "not_delivered", "declare_captured", "declare_failed"
+    ]
     amount: str
     currency: str
     psp_reference: str | None
