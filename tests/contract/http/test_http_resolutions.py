@@ -17,7 +17,7 @@ from operations.auditor.resolutions import faults
 from operations.stack.servers import Servers
 from producers import ops_replies
 from producers.keys import KeyRefused, create_key
-from psp.port import Captured, NotThere, Unknown
+from psp.port import Captured, Declined, NotThere, Unknown
 from psp.port import Reply as PspReply
 from schemas.events import CallEnded, OrderPlaced
 from tests.commands import tally
@@ -163,6 +163,35 @@ def test_the_books_follow_what_two_persons_have_said_of_a_payment(door: Door, de
     assert shown[1]["decline_code"] == "resolved_by_operators"
     assert door.get(f"/v1/wallets/{done}").json["balances"][0]["available"] == "11.34"
     assert door.get(f"/v1/wallets/{gone}").status == 404
+
+
+def test_the_books_follow_what_two_persons_set_aside(door: Door, desk: Desk, anna: str, bert: str) -> None:
+    """A declined charge was captured, and then it has failed after all: each word needs both of them."""
+    cart = f"rs-{secrets.token_hex(4)}"
+    order = f"{cart}-1"
+    request = asked(cart, request_of(order, seller_account=order), buyer_info={"buyer_account": cart})
+    assert door.post(request).status == 202
+    wait_for(lambda: order in desk.states())
+    answered(desk, order, "send", reply=Declined("stolen_card", f"np-{cart}"))
+    wait_for(lambda: door.get(f"/v1/payments/{cart}").json["is_payment_done"])
+    [(call_id,)] = desk.rows("SELECT call_id FROM attempts WHERE payment_order_id = %s", order)
+    assert post(door, anna, call_id=call_id, **WHY, outcome="succeeded", psp_reference="np_1").status == 409
+    assert post(door, anna, call_id=call_id, **WHY, outcome="declare_failed").status == 409
+
+    def declare(outcome: str) -> None:
+        id_ = post(door, anna, call_id=call_id, **WHY, outcome=outcome).json["proposal_id"]
+        assert post(door, anna, f"/{id_}/approve", reason="seen").json["code"] == "same_person"
+        assert post(door, bert, f"/{id_}/approve", reason="seen").status == 202
+
+    def shown() -> tuple[object, ...]:
+        one = door.get(f"/v1/payments/{cart}").json["payment_orders"][0]
+        return one["payment_order_status"], one["wallet_updated"], one["ledger_updated"]
+
+    declare("declare_captured")
+    wait_for(lambda: shown() == ("SUCCESS", True, True))
+    wait_for(lambda: door.get(f"/v1/wallets/{order}").json["balances"][0]["available"] == "11.34")
+    declare("declare_failed")
+    wait_for(lambda: door.get(f"/v1/wallets/{order}").json["balances"][0]["available"] == "0.00")
 
 
 def test_an_unresolved_charge_fails_by_two_persons_and_its_proposal_cannot_be_used_again(
