@@ -27,6 +27,7 @@ Reason = Literal[
     "not_registered",
     "seller_closed",
     "seller_frozen",
+    "open_break",  # wallet and ledger do not agree about the seller
     "no_destination",
     "blocked_country",  # the destination's
     "no_provider",  # for this currency, or the destination's country
@@ -45,6 +46,7 @@ WHOSE: Mapping[Reason, Turn] = {
     "not_registered": "platform",
     "seller_closed": "platform",
     "seller_frozen": "platform",
+    "open_break": "platform",
     "no_destination": "seller",
     "blocked_country": "seller",
     "no_provider": "platform",
@@ -136,6 +138,7 @@ class Books:
     held: Sequence[Held] = ()
     reserved: Sequence[Reserved] = ()
     payouts: Sequence[Payout] = ()
+    is_held: bool = False  # wallet and ledger do not agree about the seller: a break is open
 
     def of(self, wallet: Wallet) -> Books:
         """The part in the wallet's currency."""
@@ -144,6 +147,7 @@ class Books:
             [each for each in self.held if each.currency == wallet.currency],
             [each for each in self.reserved if each.currency == wallet.currency],
             [each for each in self.payouts if each.currency == wallet.currency],
+            self.is_held,
         )
 
 
@@ -218,6 +222,8 @@ class _Sum:
             return "not_registered"
         if self.seller.state != "active":
             return "seller_closed" if self.seller.state == "closed" else "seller_frozen"
+        if self.books.is_held:
+            return "open_break"
         if self.seller.destination is None:
             return "no_destination"
         if self.seller.destination.country in self.rules.countries_blocked:

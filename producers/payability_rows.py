@@ -23,13 +23,15 @@ UNION ALL
 SELECT 'reserved', currency, 0, 0, amount, payout_id, NULL
 FROM reservation_view WHERE seller_account = %(seller)s AND state = 'reserved'
 """
-# Those that have not ended, and those of which the wallet has not heard that they have.
+# Those that have not ended, those of which the wallet has not heard that they have, and the breaks that hold them all.
 PAYOUTS: LiteralString = """
 SELECT currency, payout_id, status, CASE WHEN is_all THEN NULL ELSE amount END AS asked
 FROM payout_view WHERE seller_account = %(seller)s AND ended IS NULL
 UNION
 SELECT currency, payout_id, status, CASE WHEN is_all THEN NULL ELSE amount END
 FROM payout_view WHERE payout_id = ANY(%(reserved)s) AND seller_account = %(seller)s
+UNION
+SELECT '', break_id, 'break', NULL FROM hold_view WHERE seller_account = %(seller)s AND is_open
 """
 
 
@@ -44,7 +46,8 @@ def books_of(rows: Sequence[Row], payouts: Sequence[Row]) -> Books:
         [Wallet(*(row[name] for name in Wallet._fields)) for row in rows if row["what"] == "wallet"],
         [Held(row["currency"], row["what"], row["pending"], row["until"]) for row in rows if row["until"] is not None],
         [Reserved(row["currency"], row["payout_id"], row["reserved"]) for row in rows if row["what"] == "reserved"],
-        [Payout(**row) for row in payouts],
+        [Payout(**row) for row in payouts if row["status"] != "break"],
+        any(row["status"] == "break" for row in payouts),
     )
 
 

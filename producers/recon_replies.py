@@ -260,6 +260,22 @@ class BreakWorkPreview(_Shape):
     does: list[str]
 
 
+class HeldSeller(_Shape):
+    """A seller who is paid nothing until a break is closed. `about`: the payment order or pay-out."""
+
+    seller: str
+    amount: str | None
+    currency: str | None
+    break_id: str
+    code: Literal["LEDGER_MISSING", "WALLET_MISSING", "LEDGER_WALLET_DIFFER"]
+    about: str | None
+    opened_at: datetime
+
+
+class HeldSellers(_Shape):
+    sellers: list[HeldSeller]
+
+
 class BreaksOfCode(_Shape):
     code: str
     class_: Annotated[Literal["A", "B", "C"], Field(alias="class")]

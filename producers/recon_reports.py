@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, LiteralString, NamedTuple
 
 from producers.stored_files import ROOT
+from schemas.breaks import HOLDS_PAYOUTS
 from schemas.money import Money
 from schemas.settlement_keys import paid_out
 from topics.break_rules import DECIDE_WITHIN, BreakLimit, decide_by, overdue_since
@@ -400,6 +401,23 @@ def one_break(break_id: str, within: Sequence[BreakLimit] = DECIDE_WITHIN) -> Re
     values = {"id": break_id, "limit": ITEMS_MAX}
     asks = {"break": _BREAK, "items": _ITEMS, "actions": _ACTIONS}
     return Report({name: Ask("reconciliation", statement, values) for name, statement in asks.items()}, shape)
+
+
+# What a person has resolved holds nobody any more, though its condition may still be there.
+_HELD_SELLERS: LiteralString = """
+SELECT seller, currency, amount, replace(break_id, '-', '') AS break_id, code, detail->'orders'->>0 AS about, opened_at
+FROM break_view CROSS JOIN LATERAL jsonb_array_elements_text(detail->'sellers') AS s (seller)
+WHERE state = 'open' AND work <> 'resolved' AND code = ANY (%(codes)s) ORDER BY seller, opened_at, break_id
+"""
+
+
+def held_sellers() -> Report:
+    """Sellers whose pay-outs wait until a break is closed: seller, amount, break, since."""
+
+    def shape(rows: Mapping[str, Rows]) -> Answer:
+        return {"sellers": [row | {"amount": _in_its_currency(row)} for row in rows["held"]]}
+
+    return Report({"held": Ask("reconciliation", _HELD_SELLERS, {"codes": sorted(HOLDS_PAYOUTS)})}, shape)
 
 
 def open_by_code() -> Report:

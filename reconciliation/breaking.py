@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciliation.formats import keys
 from reconciliation.state import ItemClosed, ItemOpened, OpenItem
-from schemas.breaks import Break, BreakChanged, BreakClass, BreakOpened, BreakResolved, Code, RecordPlace
+from schemas.breaks import HOLDS_PAYOUTS, Break, BreakChanged, BreakClass, BreakOpened, BreakResolved, Code, RecordPlace
 from schemas.money import Money
 from topics.runtime.shape.consumer import Latest
 
@@ -44,8 +44,6 @@ def judged(
         yield ItemOpened(item, wanted, *finding, now, closed)
 
 
-# What wallet and ledger do not agree on: nobody is paid of it meanwhile.
-HOLDS_PAYOUTS: frozenset[Code] = frozenset({"LEDGER_MISSING", "WALLET_MISSING", "LEDGER_WALLET_DIFFER"})
 _SAID: Mapping[str, type[Break]] = {
     "opened": BreakOpened,
     "reopened": BreakOpened,

@@ -36,6 +36,8 @@ Code = Literal[
     "UNEXPLAINED",
 ]
 BreakClass = Literal["A", "B", "C"]  # A: the system repairs it; B: a person decides; C: nobody knows what it is
+# What wallet and ledger do not agree on: nobody is paid of it meanwhile.
+HOLDS_PAYOUTS: frozenset[Code] = frozenset({"LEDGER_MISSING", "WALLET_MISSING", "LEDGER_WALLET_DIFFER"})
 BreakId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 

@@ -1,4 +1,4 @@
-"""requests, sellers' terms, risk's answers, approvals, movements, executions, timers → payouts → screenings, pay-outs"""
+"""requests, sellers' terms, risk's answers, approvals, movements, executions, breaks, timers → payouts → screenings, pay-outs"""
 
 from __future__ import annotations
 

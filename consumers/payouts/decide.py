@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from consumers.payouts import asking, scheduling
+from consumers.payouts import asking, holding, scheduling
 from consumers.payouts.approving import approve
 from consumers.payouts.asking import NOTHING
 from consumers.payouts.gates import APPROVAL, CUT_OFF, PROVIDER, RESERVATION, advance, screen
 from consumers.payouts.payout import Outcome, Payout, Payouts, ReleaseOutcome, Risk, Screening, SellerHeard
 from consumers.payouts.policy import Policy
+from schemas.breaks import Break, BreakChanged, BreakOpened, BreakResolved
 from schemas.errors import Permanent
 from schemas.events import TimerFired
 from schemas.payouts import (
@@ -48,6 +49,7 @@ Heard = (
     | PayoutApproved
     | PayoutMovement
     | PayoutExecution
+    | Break
     | TimerFired
 )
 
@@ -87,6 +89,8 @@ def decide(state: Payouts, event: Heard, cause: Cause, policy: Policy) -> Decisi
             | PayoutNotSent()
         ):
             return _executed(state, event, cause, policy)
+        case BreakOpened() | BreakChanged() | BreakResolved():
+            return holding.hear(state, event, cause, policy)
         case TimerFired():
             return _on_time(state, event, cause, policy)
         case _:

@@ -49,12 +49,15 @@ class Step(NamedTuple):
     lacks: Lack | None = None  # what it waits for, where that is neither a person nor a room
 
 
-def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) -> Step:
-    """The first gate that is closed: wait there, end, or ask whoever opens it. Where all are open: release."""
+def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy, is_held: bool = False) -> Step:
+    """The first gate that is closed: wait there, end, or ask whoever opens it. Where all are open: release.
+
+    `is_held`: wallet and ledger do not agree about the seller.
+    """
     if payout.ended is not None:
         return Step(payout)
     if payout.released:
-        return _withdraw(payout) if _must_not_leave(payout, seller, policy) else Step(payout)
+        return _withdraw(payout) if _must_not_leave(payout, seller, policy, is_held) else Step(payout)
     if payout.stop is not None:
         return _end(payout, payout.stop)
     if "refused" in (payout.risk, payout.reserve):
@@ -79,6 +82,8 @@ def next_step(payout: Payout, seller: SellerSet, now: datetime, policy: Policy) 
         return _end(payout, "expired", "not_approved_in_time") if late else Step(payout)
     if seller.state != "active":
         return Step(payout)
+    if is_held:
+        return Step(payout, lacks="open_break")
     provider = policy.provider(payout.sent_currency, payout.destination)
     if provider is None:
         return _wait_for(payout, "no_provider", now)
@@ -97,9 +102,9 @@ def _wait_for(payout: Payout, lacks: Lack, now: datetime) -> Step:
     return Step(payout, timers=(Timer(PROVIDER, payout.payout_id, _next_hour(now)),), lacks=lacks)
 
 
-def _must_not_leave(payout: Payout, seller: SellerSet, policy: Policy) -> bool:
+def _must_not_leave(payout: Payout, seller: SellerSet, policy: Policy, is_held: bool) -> bool:
     """Whether a release is to be withdrawn; once each."""
-    is_closed = payout.stop is not None or payout.risk != "cleared" or seller.state != "active"
+    is_closed = payout.stop is not None or payout.risk != "cleared" or seller.state != "active" or is_held
     return (is_closed or policy.is_blocked(payout.destination)) and payout.withdrawn < payout.release_no
 
 
@@ -191,15 +196,17 @@ def advance(
     kept: Sequence[Change] = (),
     now: datetime | None = None,
     seller: SellerSet | None = None,
+    is_held: bool | None = None,
 ) -> Decision:
     """Take the step that follows from new facts, and say the status once if it, or what is sent, has changed. `kept` is stored
     besides.
 
-    `now` is the cause's, or later; `seller` where this very event sets it.
+    `now` is the cause's, or later; `seller` and `is_held` where this very event sets them.
     """
     now, seller = now or cause.now, seller or state.sellers[facts.seller_account]
+    held = state.is_held(facts.seller_account) if is_held is None else is_held
     before = state.payouts.get(facts.payout_id)
-    step = next_step(facts, seller, now, policy)
+    step = next_step(facts, seller, now, policy, held)
     stands = standing(step.payout, seller, step.lacks)
     is_new = before is None or (stands, step.payout.sent) != ((before.status, before.code), before.sent)
     if not is_new and step.payout == before:

@@ -23,7 +23,7 @@ Stop = Literal["cancelled", "rejected"]
 End = Literal["refused", "rejected", "cancelled", "expired", "submitted", "paid", "failed", "returned"]
 Outcome = Literal["not_sent", "unknown", "unresolved", "submitted", "paid", "failed", "returned"]  # of a release
 Doubt = Literal["unknown", "unresolved"]
-Lack = Literal["no_rate", "no_provider", "cut_off"]
+Lack = Literal["no_rate", "no_provider", "cut_off", "open_break"]
 
 BY_SCHEDULE = "schedule"  # who asked for a pay-out that a schedule made
 
@@ -262,7 +262,20 @@ class SellerHeard:
     at: datetime
 
 
-Change = Payout | HistoryLine | Screening | Approval | Release | ReleaseOutcome | Refusal | SellerHeard
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A break about a seller: while it is open nothing of the seller's is paid out."""
+
+    break_id: str
+    seller_account: str
+    code: str
+    revision: int
+    is_open: bool
+    since: datetime
+    heard_at: datetime
+
+
+Change = Payout | HistoryLine | Screening | Approval | Release | ReleaseOutcome | Refusal | SellerHeard | Hold
 
 
 @dataclass(slots=True)
@@ -272,12 +285,19 @@ class Payouts:
     payouts: dict[str, Payout] = field(default_factory=dict)
     sellers: dict[str, SellerSet] = field(default_factory=dict)
     vouched: dict[tuple[str, str], datetime] = field(default_factory=dict)  # by seller and destination's fingerprint
+    holds: dict[tuple[str, str], Hold] = field(default_factory=dict)  # by seller and break
 
     def fold(self, change: Change) -> None:
         if isinstance(change, Payout):
             self.payouts[change.payout_id] = change
         elif isinstance(change, SellerHeard):
             self.sellers[change.said.seller_account] = change.said
+        elif isinstance(change, Hold):
+            self.holds[change.seller_account, change.break_id] = change
+
+    def is_held(self, seller_account: str) -> bool:
+        """Whether a break is open about the seller."""
+        return any(hold.is_open for (seller, _), hold in self.holds.items() if seller == seller_account)
 
     def vouched_at(self, seller: SellerSet) -> datetime | None:
         """When the last pay-out to the seller's destination was asked for that others have approved and that was sent."""

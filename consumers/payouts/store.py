@@ -16,6 +16,7 @@ from consumers.payouts.payout import (
     Approval,
     Change,
     HistoryLine,
+    Hold,
     Payout,
     Payouts,
     Refusal,
@@ -24,6 +25,7 @@ from consumers.payouts.payout import (
     Screening,
     SellerHeard,
 )
+from schemas.breaks import BreakTerms
 from schemas.events import TimerFired
 from schemas.payouts import PayoutRequested, SealedDestination
 from schemas.sellers import SellerSet
@@ -163,6 +165,16 @@ SELLERS = Table(
     Column("event_id", "uuid"),
     Column("heard_at", "timestamptz", "at"),
 )
+HOLDS = Table(
+    "holds",
+    Column("break_id", "text", key=True),
+    Column("seller_account", "text", key=True),
+    Column("code", "text"),
+    Column("revision", "int4"),
+    Column("is_open", "bool"),
+    Column("since", "timestamptz"),
+    Column("heard_at", "timestamptz"),
+)
 
 
 # ── load ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +188,7 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payouts:
     that the first has not seen either.
     """
     about = [event for event in events if not isinstance(event, Broken)]
-    set_here = [event.seller_account for event in about if isinstance(event, SellerSet)]
+    set_here = [seller for event in about for seller in _set_by(event)]
     named = [*set_here, *(seller for event in about if (seller := _seller_of(event)))]
     ids = [id_ for event in about if (id_ := _payout_of(event))]
     sellers = conn.execute(
@@ -189,10 +201,26 @@ def load(conn: Connection, events: Sequence[Heard], now: datetime) -> Payouts:
     if unseen:  # of pay-outs that another process has committed between our two statements
         more = conn.execute(_LOCK_TO_READ, [text_array([]), text_array(unseen)], binary=True)
         state.sellers |= {said.seller_account: said for said in _read_all(more)}
+    _load_holds(conn, state, set_here)
     if asking := {seller for event in about if (seller := _seller_of(event))}:
         rows = conn.execute(_VOUCHED, [text_array(sorted(asking))])
         state.vouched = {(seller, fingerprint): at for seller, fingerprint, at in rows}
     return state
+
+
+def _set_by(event: Heard) -> tuple[str, ...]:
+    """The sellers of whom an event changes whether they may be paid."""
+    if isinstance(event, BreakTerms):
+        return event.sellers if event.holds_payouts else ()
+    return (event.seller_account,) if isinstance(event, SellerSet) else ()
+
+
+def _load_holds(conn: Connection, state: Payouts, set_here: Sequence[str]) -> None:
+    """Read once the sellers are locked: whoever hears of a break locks them against all that release."""
+    sellers = sorted({*set_here, *state.sellers})
+    for row in conn.execute(_HOLDS, [text_array(sellers)]) if sellers else ():
+        hold = Hold(*row)
+        state.holds[hold.seller_account, hold.break_id] = hold
 
 
 def _seller_of(event: Heard) -> str | None:
@@ -207,7 +235,7 @@ def _payout_of(event: Heard) -> str | None:
         if event.kind != scheduling.SCHEDULE:
             return event.timer_key
         return scheduling.scheduled_id(*scheduling.parts_of(event), event.due_at)
-    return None if isinstance(event, SellerSet | Broken) else event.payout_id
+    return None if isinstance(event, SellerSet | BreakTerms | Broken) else event.payout_id
 
 
 _SELLERS = """
@@ -232,6 +260,7 @@ SELECT seller_account, destination_fingerprint, max(received_at) FROM payouts
 WHERE seller_account = ANY(%s::text[]) AND ended IN ('submitted', 'paid') AND json_array_length(approved_by) > 0
 GROUP BY seller_account, destination_fingerprint
 """
+_HOLDS = f"SELECT {HOLDS.select(Hold)} FROM holds WHERE seller_account = ANY(%s::text[])"
 _WIDTH = len(fields(SealedDestination))
 
 
@@ -268,6 +297,10 @@ _SELLERS_SET = SELLERS.insert(
     " said = excluded.said, event_id = excluded.event_id, heard_at = excluded.heard_at"
     " WHERE sellers.revision < excluded.revision"
 )
+_HELD = HOLDS.insert(
+    otherwise="ON CONFLICT (seller_account, break_id) DO UPDATE SET revision = excluded.revision, is_open = excluded.is_open,"
+    " heard_at = excluded.heard_at WHERE holds.revision < excluded.revision"
+)
 Kind = TypeVar("Kind", bound=Change)
 
 
@@ -289,6 +322,8 @@ def save(conn: Connection, changes: Sequence[Change]) -> None:
     _RELEASED.run(conn, _of(changes, Release))
     _OUTCOMES.run(conn, list(outcomes.values()))
     _REFUSED.run(conn, _of(changes, Refusal))
+    holds = {(each.seller_account, each.break_id): each for each in _of(changes, Hold)}
+    _HELD.run(conn, [holds[key] for key in sorted(holds)])
     _SELLERS_SET.run(conn, [sellers[id_] for id_ in sorted(sellers)])
 
 

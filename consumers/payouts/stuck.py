@@ -72,6 +72,8 @@ def _next(payout_id: str, status: PayoutStatus, code: str | None) -> str:
             return "goes on when TALLY_FX has a rate for its currencies; looks every hour"
         case "on_hold" if code == "no_provider":
             return "goes on when TALLY_PAYOUT_PROVIDERS has one for its currency and country; looks every hour"
+        case "on_hold" if code == "open_break":
+            return "goes on when wallet and ledger agree about its seller (tally recon sellers)"
         case "on_hold":
             return "goes on when its seller is active again (tally sellers thaw)"
         case _:

@@ -130,6 +130,12 @@ async def proof(request: Request, caller: Caller = needs("recon:read")) -> Respo
     return replies.json(await answer(house, recon_reports.proof(house.settings.settlement_sources)))
 
 
+@router.get(ROOT + "/sellers", response_model=recon_replies.HeldSellers, operation_id="recon_sellers")
+async def sellers(request: Request, caller: Caller = needs("recon:read")) -> Response:
+    """Sellers whose pay-outs wait, since wallet and ledger do not agree about them."""
+    return replies.json(await answer(house_of(request), recon_reports.held_sellers()))
+
+
 @router.get(ROOT + "/breaks", response_model=recon_replies.BreakPage, operation_id="recon_breaks")
 async def breaks(
     request: Request, asked: Annotated[BreaksQuery, Query()], caller: Caller = needs("recon:read")

@@ -17,6 +17,7 @@ from consumers.payouts.consumer import build
 from consumers.payouts.scheduling import scheduled_id
 from consumers.payouts.stuck import stuck
 from operations.stack.settings import AllSettings
+from schemas.breaks import BreakOpened, BreakResolved
 from schemas.money import Money
 from schemas.payouts import (
     FundsReserved,
@@ -35,6 +36,7 @@ from schemas.sellers import Schedule
 from tests.store.hearing import NOW, Hearing
 from tests.store.test_wallet_holdings import PLACES, in_parallel
 from tests.unit.payouts_room import HARBOUR, IBAN, frozen, requested, seller
+from tests.unit.test_payouts_held import said as said_of_break
 from topics.payout_rules import PayoutRules
 from topics.runtime.calls import timers
 from topics.runtime.delivery.apply import apply
@@ -170,6 +172,40 @@ def test_a_freeze_and_a_release_at_the_same_moment_never_miss_each_other(payouts
     rows = payouts.rows("SELECT status FROM payout_view")
     missed = payouts.rows("SELECT payout_id FROM payout_view WHERE released AND release_no <> withdrawn")
     assert (len(rows), missed, releasing.dead + freezing.dead) == (len(SELLERS), [], 0)
+
+
+def test_a_break_and_a_release_at_the_same_moment_never_miss_each_other(payouts: Hearing) -> None:
+    payouts.hears(*(seller(seller_account=each, destination_changed_at=LONG_AGO) for each in SELLERS))
+    releasing, holding, both = other(payouts), other(payouts, "c"), Barrier(2)
+
+    def release() -> None:
+        for each in SELLERS:
+            asked = requested(each, seller_account=each, amount="100.00")
+            both.wait(60)
+            releasing.hears(asked, cleared(each), reserved(each, 10000))
+
+    def hold() -> None:
+        for number, each in enumerate(SELLERS):
+            both.wait(60)
+            holding.hears(said_of_break(BreakOpened, 1, number, sellers=(each,)))
+
+    in_parallel([release, hold])
+    missed = payouts.rows("SELECT payout_id FROM payout_view WHERE released AND release_no <> withdrawn")
+    assert (missed, releasing.dead + holding.dead) == ([], 0)
+    held = payouts.rows("SELECT seller_account FROM hold_view WHERE is_open")
+    assert {row["seller_account"] for row in held} == {*SELLERS}
+
+
+def test_a_hold_is_kept_and_an_older_word_changes_nothing(payouts: Hearing) -> None:
+    payouts.hears(said_of_break(BreakOpened, 1))
+    payouts.hears(requested(amount="100.00"), cleared(), reserved("po-1", 10000))
+    row = "SELECT status, detail FROM payout_view WHERE payout_id = 'po-1'"
+    assert payouts.rows(row) == [{"status": "on_hold", "detail": "open_break"}]
+    payouts.hears(said_of_break(BreakResolved, 2))
+    assert payouts.rows(row)[0]["status"] == "processing"
+    payouts.hears(said_of_break(BreakOpened, 1))
+    assert payouts.rows(row)[0]["status"] == "processing"
+    assert [(row["revision"], row["is_open"]) for row in payouts.rows("SELECT * FROM hold_view")] == [(2, False)]
 
 
 def test_one_id_asked_for_by_two_processes_at_once_is_one_pay_out(payouts: Hearing) -> None:

@@ -194,6 +194,8 @@ def test_currencies_are_explained_apart_and_an_empty_wallet_has_no_line() -> Non
 class History:
     """What may happen to one seller, kept in plain lists."""
 
+    is_held = False  # a break is open about the seller
+
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         self.available: Counter[str] = Counter()
@@ -255,7 +257,7 @@ class History:
             Wallet(code, self.available[code] + sum_of(due, code), sum_of(left, code), sum_of(self.reserved, code))
             for code in codes
         ]
-        return Books(wallets, left, self.reserved, [*self.payouts.values()])
+        return Books(wallets, left, self.reserved, [*self.payouts.values()], self.is_held)
 
     def seller(self) -> SellerSet | None:
         schedule = Schedule(
@@ -285,6 +287,7 @@ def check(history: History, seen: Counter[str]) -> None:
             countries_blocked=history.draw.choice((frozenset({"DE"}), *[frozenset()] * 5)),
         ),
     )
+    history.is_held = history.draw.choice((True, *[False] * 8))
     books = history.books()
     found = payability(of, books, rules, NOW)
     assert {each.currency for each in found} == {wallet.currency for wallet in books.wallets}

@@ -84,6 +84,15 @@ BREAKS = (
     ("decide_by", "decide by"),
     ("subject", "subject"),
 )
+SELLERS = (
+    ("seller", "seller"),
+    ("amount", "amount"),
+    ("currency", "currency"),
+    ("break_id", "break"),
+    ("code", "code"),
+    ("about", "about"),
+    ("opened_at", "since (UTC)"),
+)
 CODES = (
     ("code", "code"),
     ("class", "class"),
@@ -260,6 +269,16 @@ def proof(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     if not told["holds"]:
         note("a difference that stays while nothing moves is one: `tally verify` says more")
         raise typer.Exit(1)
+
+
+@app.command()
+def sellers(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Sellers whose pay-outs wait, since wallet and ledger do not agree about them."""
+    from operations.cli.recon_answers import show
+    from producers import recon_reports
+
+    rows = _answer(_settings(), recon_reports.held_sellers())["sellers"]
+    show(rows, "sellers", SELLERS, as_json, as_csv, "nobody is held")
 
 
 @breaks_app.command("list")
