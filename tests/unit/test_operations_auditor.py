@@ -199,12 +199,17 @@ def test_a_room_that_moves_is_behind_and_one_that_does_not_stands_still() -> Non
 
 # ── the engine, and what pages give it ───────────────────────────────────────────────────────────────────────────────
 
-# Between rooms, and no page's: what a notification tells is asked at the PSP, deliveries have checks of their own, and
+# Between rooms, and no page's: what is compared inside is reconciliation's own check, and what it says of breaks makes rooms ask
+# or wait; what a notification tells is asked at the PSP, deliveries have checks of their own, and
 # sellers' terms are compared as they stand (`sellers_said`). No door keeps what a person does: the person waits for it, and
 # pages look at what follows from it in payments, wallet and ledger.
 ON_NO_PAGE = {
     (catalog.OPERATOR_ACTIONS, "risk"),
-    (catalog.OPERATOR_ACTIONS, "reconciliation"),
+    (catalog.BREAKS, "executor"),
+    (catalog.BREAKS, "payouts"),
+    (catalog.WALLET_MOVEMENTS, "reconciliation"),
+    (catalog.PAYOUT_MOVEMENTS, "reconciliation"),
+    (catalog.LEDGER_ENTRIES, "reconciliation"),
     (catalog.PSP_NOTIFICATIONS, "executor"),
     (catalog.SELLERS, "payments"),
     (catalog.SELLERS, "payouts"),
