@@ -20,8 +20,8 @@ from operations.cli.csv_rows import cell
 from operations.stack.servers import Servers
 from operations.stack.settings import load_settings
 from producers.recon_reports import Answer
-from reconciliation.breaking import HOLDS_PAYOUTS
 from reconciliation.matching import CLASSES
+from schemas.breaks import HOLDS_PAYOUTS
 from tests.conftest import SECRET, copy_database, drop_database
 from tests.fortnight.office import Office
 from tests.fortnight.oracle import Oracle

@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 
 from consumers.ledger import templates
+from producers import recon_replies, recon_reports
 from schemas.breaks import BreakOpened, BreakResolved
 from schemas.events import AnyEvent, PaymentCaptured, WalletCredited
 from schemas.journals import JournalPosted
@@ -16,6 +17,7 @@ from schemas.money import Money
 from tests.captures import capture
 from tests.reconciling import Room, call_id
 from tests.store.hearing import NOW
+from topics.runtime.shape.reading import read
 
 LATER = timedelta(minutes=2)
 
@@ -182,3 +184,25 @@ def test_an_upgrade_in_the_middle_of_the_books_opens_nothing(room: Room) -> None
     room.hear(*whole(44))
     looks(room)
     assert (inside(room), moves(room)) == ([], [])
+
+
+def test_held_sellers_are_listed_until_their_break_is_closed(room: Room) -> None:
+    event = of_order(1)
+    room.hear(event, posted(event))
+    room.after += LATER
+    room.hear(*whole(2))
+    looks(room)
+    report = recon_reports.held_sellers()
+    asked = report.asks["held"]
+
+    def listed() -> list[dict[str, object]]:
+        rows = read(room.settings, asked.room, asked.statement, asked.values)
+        return list(report.shape({"held": rows})["sellers"])
+
+    [held] = listed()
+    named = ("seller", "amount", "currency", "code", "about")
+    assert [held[name] for name in named] == ["seller-1", "12.00", "EUR", "WALLET_MISSING", "order-1"]
+    assert recon_replies.HeldSellers.model_validate({"sellers": [held]})
+    room.hear(credited(event))
+    looks(room)
+    assert listed() == []
