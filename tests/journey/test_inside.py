@@ -34,7 +34,7 @@ def test_a_capture_that_the_wallet_skipped_is_published_again_and_credited_once(
     first = desk.pay("10.00", fee="0.30")
     desk.shows(first, payment_order_status="SUCCESS")
     desk.hurry_until(lambda: unheard(settings))
-    with wallet_asleep(desk):
+    with wallet_paused(desk):
         lost = desk.pay("20.00", fee="0.50")
         desk.until(lambda: [] if of_wallet(settings) else ["its execution"])
         [behind] = of_wallet(settings)
@@ -58,7 +58,7 @@ def test_a_capture_that_the_wallet_skipped_is_published_again_and_credited_once(
 
 
 @contextmanager
-def wallet_asleep(desk: Desk) -> Iterator[None]:
+def wallet_paused(desk: Desk) -> Iterator[None]:
     """Every process of the wallet is stopped for so long, and those of other rooms in it."""
     pids = [watched.child.pid for name, watched in desk.whole.rooms.items() if "wallet" in name]
     assert pids

@@ -110,9 +110,10 @@ def test_a_line_that_names_the_order_is_suggested_as_that_orders(room: Room) -> 
     room.after += timedelta(hours=1)
     room.heard_all()
     room.settles(timedelta(minutes=2))
-    [theirs] = [item for code, item in room.breaks() if code == "MISSING_INTERNAL"]
-    id_ = break_id("MISSING_INTERNAL", theirs)
-    assert told(room, id_) == [("match", {"items": [theirs], "expectations": [f"northpay|c|{call}"]})]
+    [theirs] = [item for code, item in room.breaks() if code == "DUPLICATE_CHARGE"]
+    id_ = break_id("DUPLICATE_CHARGE", "northpay/order-7")
+    wanted = [("match", {"items": [theirs], "expectations": [f"northpay|c|{call}"]})]
+    assert told(room, id_) == wanted, "before anybody refunds it: the order's capture has no line of its own"
 
 
 def test_what_was_written_off_and_has_come_is_suggested_to_be_taken_back(room: Room) -> None:

@@ -42,8 +42,8 @@ def answer_to_an_older_question_believed(patch: pytest.MonkeyPatch) -> None:
 def released_while_frozen(patch: pytest.MonkeyPatch) -> None:
     step = gates.next_step
 
-    def thawed(payout, seller, now, policy):  # type: ignore[no-untyped-def]
-        return step(payout, seller.model_copy(update={"state": "active"}), now, policy)
+    def thawed(payout, seller, *others):  # type: ignore[no-untyped-def]
+        return step(payout, seller.model_copy(update={"state": "active"}), *others)
 
     patch.setattr(gates, "next_step", thawed)
 
