@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,19 +40,37 @@ def add_to(app: typer.Typer) -> None:
     """The commands, in the order in which a case is worked."""
     for name, command in (
         ("assign", assign),
-        ("note", remark),
+        ("note", _said("note", "Write something into a break's history.")),
         ("write-off", write_off),
         ("map", map_),
         ("match", match),
         ("unmatch", undo),
         ("propose", propose),
         ("undo", undo),
-        ("resolve", resolve),
+        ("resolve", _said("resolve", "Say that nothing is to be booked. By another amount the break is open again.")),
         ("approve", approve),
-        ("reject", reject),
-        ("reopen", reopen),
+        ("reject", _said("reject", "Reject what is proposed, or take it back.")),
+        ("reopen", _said("reopen", "Open a break again that a person has resolved.")),
     ):
         app.command(name)(command)
+
+
+def _said(action: BreakAction, does: str) -> Callable[..., None]:
+    """A command that needs nothing but a reason."""
+
+    def command(
+        break_id: BreakId,
+        *,
+        reason: Why,
+        name: As = None,
+        dry_run: DryRun = False,
+        operation_id: OperationId = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _work(break_id, action, reason, name, dry_run, operation_id, as_json)
+
+    command.__doc__ = does
+    return command
 
 
 def assign(
@@ -66,19 +85,6 @@ def assign(
 ) -> None:
     """Say who works a break."""
     _work(break_id, "assign", reason, name, dry_run, operation_id, as_json, assignee=to)
-
-
-def remark(
-    break_id: BreakId,
-    *,
-    reason: Why,
-    name: As = None,
-    dry_run: DryRun = False,
-    operation_id: OperationId = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write something into a break's history."""
-    _work(break_id, "note", reason, name, dry_run, operation_id, as_json)
 
 
 def write_off(
@@ -171,19 +177,6 @@ def propose(
     _work(break_id, "propose", reason, name, dry_run, operation_id, as_json, entries=entries, items=_some(item))
 
 
-def resolve(
-    break_id: BreakId,
-    *,
-    reason: Why,
-    name: As = None,
-    dry_run: DryRun = False,
-    operation_id: OperationId = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say that nothing is to be booked. By another amount the break is open again."""
-    _work(break_id, "resolve", reason, name, dry_run, operation_id, as_json)
-
-
 def approve(
     break_id: BreakId,
     *,
@@ -199,32 +192,6 @@ def approve(
 ) -> None:
     """Approve what another person has proposed. What has changed since is refused."""
     _work(break_id, "approve", reason, name, dry_run, operation_id, as_json, sha256=sha256)
-
-
-def reject(
-    break_id: BreakId,
-    *,
-    reason: Why,
-    name: As = None,
-    dry_run: DryRun = False,
-    operation_id: OperationId = None,
-    as_json: AsJson = False,
-) -> None:
-    """Reject what is proposed, or take it back."""
-    _work(break_id, "reject", reason, name, dry_run, operation_id, as_json)
-
-
-def reopen(
-    break_id: BreakId,
-    *,
-    reason: Why,
-    name: As = None,
-    dry_run: DryRun = False,
-    operation_id: OperationId = None,
-    as_json: AsJson = False,
-) -> None:
-    """Open a break again that a person has resolved."""
-    _work(break_id, "reopen", reason, name, dry_run, operation_id, as_json)
 
 
 def _work(
