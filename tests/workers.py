@@ -29,7 +29,7 @@ WHOLE_STACKS = (
     "tests/journey/test_hosted.py",
     "tests/journey/test_payouts.py",
     "tests/journey/test_settlements.py",
-    "tests/journey/test_inside.py",
+    "tests/journey/test_inside_repaired.py",
 )
 LONG = (
     "tests/contract/test_runtime_loop.py",
