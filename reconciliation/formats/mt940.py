@@ -8,6 +8,7 @@ are noted, and never booked.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -111,7 +112,7 @@ def _read(blocks: Iterable[bytes], file: _File) -> Iterator[Chunk | Control]:
             yield file.control()
 
 
-class _File:
+class _File(ABC):
     """What is known while one file is read: of both kinds of messages."""
 
     kind = "s"
@@ -168,21 +169,21 @@ class _File:
             case _:
                 self.money(message, part)
 
+    @abstractmethod
     def money(self, message: _Message, part: Field) -> None:
         """A field of balances or sums. Errors: Unreadable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, message: _Message) -> None:
         """A message has ended. Errors: Unreadable."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """Behind the last message. Errors: Refusal `empty`."""
         if not self.ended and not self.refusals:
             raise Refusal("empty", "the file has no message")
 
-    def control(self) -> Control:
-        raise NotImplementedError
+    @abstractmethod
+    def control(self) -> Control: ...
 
     def _entry(self) -> Iterator[Chunk]:
         """The entry that is held is whole."""

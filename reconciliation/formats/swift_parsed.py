@@ -76,8 +76,9 @@ def _library() -> Callable[[str, bool], Transactions]:
 
 def _read(text: str, is_long: bool = False) -> Transactions:
     """Errors: Unreadable `bad_row`, whatever the library raises."""
+    read = _library()  # where it is not installed, that is no fault of the file
     try:
-        return _library()(text, is_long)
+        return read(text, is_long)
     except Exception:
         raise Unreadable("bad_row", "not as SWIFT writes it, or there is no such day") from None
 

@@ -96,6 +96,7 @@ def started(settings: Settings, work: Callable[[], None], failpoints: str = "") 
         "TALLY_TOPIC_PREFIX": settings.topic_prefix,
         "TALLY_SECRET": settings.secret,
         "TALLY_SETTLEMENT_SOURCES": json.dumps([MAIN.model_dump(mode="json", exclude_unset=True)]),
+        "TALLY_METRICS_PORT": "0",
         "TALLY_FAILPOINTS": failpoints,
     }
     process = fork(settings.home / f"{work.__name__}.log", variables, work)

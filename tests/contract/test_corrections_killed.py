@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from confluent_kafka import Producer
@@ -15,10 +14,9 @@ from consumers.wallet import consumer as wallet
 from operations.stack.settings import load_settings
 from schemas.envelope import Envelope, derive_id, event_type, record_headers
 from schemas.events import AnyEvent
-from tests.contract.files_running import run
+from tests.contract.files_running import run, started
 from tests.contract.running import wait
 from tests.corrections import LOSSES, PAYABLE, correction
-from tests.stack.forked import Forked, fork
 from topics.catalog import CORRECTIONS
 from topics.runtime.process.host import Host
 from topics.settings import Settings
@@ -36,26 +34,6 @@ def run_ledger() -> None:
     host = Host(load_settings())
     host.add_room(ledger.build(load_settings()))
     host.run(["ledger"], None)
-
-
-@contextmanager
-def started(settings: Settings, work: Callable[[], None], failpoints: str = "") -> Iterator[Forked]:
-    variables = {
-        "TALLY_HOME": str(settings.home),
-        "TALLY_KAFKA": settings.kafka,
-        "TALLY_POSTGRES": settings.postgres,
-        "TALLY_DATABASE": settings.database,
-        "TALLY_TOPIC_PREFIX": settings.topic_prefix,
-        "TALLY_SECRET": settings.secret,
-        "TALLY_METRICS_PORT": "0",
-        "TALLY_FAILPOINTS": failpoints,
-    }
-    process = fork(settings.home / f"{work.__name__}.log", variables, work)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def say(settings: Settings, *events: AnyEvent) -> None:
